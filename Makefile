@@ -1,0 +1,36 @@
+# `make demo` and `make test` are all a stranger needs: each sets up what it lacks in .venv, nothing outside it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test test-slow check clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "unroll needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]' \
+		'hypothesis>=6.100' 'mypy>=1.11' 'pytest>=8.2' 'ruff>=0.6'
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/unroll train --minutes 3 --out runs/demo --force
+	$(BIN)/unroll evolution runs/demo
+	$(BIN)/unroll sample runs/demo --length 600 --temperature 0.8
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m 'not slow'
+
+test-slow: check
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

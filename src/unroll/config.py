@@ -1,0 +1,90 @@
+"""Flat frozen dataclasses to and from mappings and TOML; an unknown key names the nearest one."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+
+from unroll.errors import UserError
+from unroll.files import write_atomically
+
+T = TypeVar("T")
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Return the fields of a flat dataclass as a mapping; None is left out, as TOML has no null."""
+    return {f.name: value for f in dataclasses.fields(config) if (value := getattr(config, f.name)) is not None}
+
+
+def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
+    """Build the dataclass `cls` from a mapping; `where` names its origin in errors.
+
+    Raises UserError for an unknown key (with the nearest known one) and for a value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in mapping.items():
+        if key not in hints:
+            raise unknown_key(key, list(hints), where)
+        values[key] = _coerce(value, hints[key], f"{key} in {where}")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise UserError(f"incomplete {where}: {error}", fix="add the missing keys") from None
+
+
+def unknown_key(key: str, known: list[str], where: str) -> UserError:
+    """Return the error for a key that nobody reads."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return UserError(
+        f"unknown key '{key}' in {where}",
+        allowed=", ".join(sorted(known)),
+        fix=f"did you mean '{near[0]}'?" if near else "remove it",
+    )
+
+
+def parse_value(text: str, hint: Any, where: str) -> Any:
+    """Turn the text of a flag into a value of the type `hint`, by TOML's rules with bare words as strings."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    return _coerce(value, hint, where)
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        if value is None or (value == "none" and type(None) in typing.get_args(hint)):
+            return None
+        hint = options[0]
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise UserError(f"{where} is {value!r}", allowed=", ".join(map(str, typing.get_args(hint))))
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, bool) != (hint is bool) or not isinstance(value, hint):
+        raise UserError(f"{where} is {value!r}", allowed=f"a value of type {hint.__name__}")
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises UserError when it is missing or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", fix="check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}", fix="see recipes/ for examples") from None
+
+
+def write_toml(path: Path, tables: Mapping[str, Any]) -> None:
+    """Write nested mappings as a TOML file, atomically."""
+    write_atomically(path, tomli_w.dumps(tables).encode("utf-8"))

@@ -1,0 +1,234 @@
+"""Text files to a folder of memory-mapped ids: counted, split, encoded as a stream, and opened again."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.config import from_mapping, to_mapping
+from unroll.data.blocks import BLOCK_BYTES, Level
+from unroll.data.encode import Part, Progress, Text, TextFile, encode, learn, survey
+from unroll.data.tokenizer import Tokenizer, load_tokenizer
+from unroll.errors import UserError
+from unroll.files import explained, read_json
+
+FORMAT_VERSION = 1
+PARTS = ("train", "valid", "test")
+BPE_VOCAB_SIZE = 1024
+MIN_VOCAB_SIZE = {"word": 3, "bpe": 257}  # the special symbols and a word; <eos> and the bytes
+
+Ids = NDArray[np.unsignedinteger]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How text becomes ids."""
+
+    level: Level = "char"
+    split: str = "90/5/5"  # percent for train, valid and, if there are three, test
+    min_count: int = 1  # rarer words are <unk>
+    vocab_size: int = 0  # at most so many ids (word, bpe); 0: no limit (word), 1024 (bpe)
+    documents: bool = False  # each file starts from a fresh state
+
+    def __post_init__(self) -> None:
+        _shares(self.split)
+        if self.min_count < 1 or (self.min_count > 1 and self.level != "word"):
+            raise UserError(
+                f"min_count is {self.min_count} at level {self.level}", allowed="from 1 on at level word, else 1"
+            )
+        if self.vocab_size and self.vocab_size < MIN_VOCAB_SIZE.get(self.level, math.inf):
+            raise UserError(
+                f"vocab_size is {self.vocab_size} at level {self.level}",
+                allowed="0, or " + " or ".join(f"from {n} on at level {level}" for level, n in MIN_VOCAB_SIZE.items()),
+            )
+
+
+@dataclass(frozen=True)
+class CorpusInfo:
+    """What a corpus was made of and how; `digest` stands for the names and ids of its parts."""
+
+    config: DataConfig
+    parts: dict[str, Part]
+    sources: tuple[TextFile, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A prepared text, its ids mapped from the disk; `documents` are the starts of the files in `train`."""
+
+    tokenizer: Tokenizer
+    train: Ids
+    valid: Ids
+    test: Ids | None
+    documents: NDArray[np.int64]
+    info: CorpusInfo
+
+
+def prepare(
+    files: Sequence[Path],
+    out: Path,
+    config: DataConfig,
+    *,
+    valid: Path | None = None,
+    test: Path | None = None,
+    tokenizer: Tokenizer | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> Iterator[Progress]:
+    """Encode the files, documents in order, into the new folder `out`, in memory that does not grow with them.
+
+    A `valid` and a `test` file take the place of the split. The vocabulary is the given `tokenizer`, or is learnt from
+    the training part alone. `out` appears when all of it is written. Raises UserError for whatever is wrong with the
+    text, the split or the disk.
+    """
+    if tokenizer and tokenizer.level != config.level:
+        raise UserError(
+            f"level {config.level} is asked for, and a vocabulary of level {tokenizer.level} is given",
+            fix=f"use --level {tokenizer.level}",
+        )
+    shares = _shares(config.split)
+    given = _texts(files, valid, test, len(shares))
+    texts = [Text(paths, config.level, names, block_bytes) for names, paths in given.items()]
+    with _new_folder(out) as folder:
+        surveys = []
+        for text in texts:
+            surveys.append((yield from survey(text)))
+        sizes = [_part_sizes(found.units, shares, text) for text, found in zip(texts, surveys, strict=True)]
+        if tokenizer is None:
+            vocab_size = config.vocab_size or (BPE_VOCAB_SIZE if config.level == "bpe" else 0)
+            tokenizer = yield from learn(
+                texts[0], sizes[0], surveys[0], min_count=config.min_count, vocab_size=vocab_size
+            )
+        parts: dict[str, Part] = {}
+        documents: list[int] = []
+        for text, text_sizes in zip(texts, sizes, strict=True):
+            written, starts = yield from encode(text, text_sizes, tokenizer, folder)
+            parts |= written
+            documents = documents or starts
+        for name, part in parts.items():
+            if not part.tokens:
+                raise UserError(f"the {name} part has no tokens", allowed="text in every part", fix="give more text")
+        tokenizer.save(folder / "tokenizer.json")
+        about = {
+            "format_version": FORMAT_VERSION,
+            "digest": _digest(parts),
+            "tokenizer_digest": tokenizer.digest,
+            "dtype": tokenizer.dtype.name,
+            "config": to_mapping(config),
+            "parts": {name: to_mapping(part) for name, part in parts.items()},
+            "sources": [to_mapping(source) for found in surveys for source in found.sources],
+            "documents": documents,
+        }
+        (folder / "corpus.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+
+def load_corpus(folder: Path) -> Corpus:
+    """Open what `prepare` has written; the ids stay on the disk. Raises UserError where something does not fit."""
+    about = read_json(folder / "corpus.json", "a corpus of unroll")
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    where = str(folder / "corpus.json")
+    try:
+        if about["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format version {about['format_version']!r}")
+        if (about["tokenizer_digest"], about["dtype"]) != (tokenizer.digest, tokenizer.dtype.name):
+            raise ValueError("the tokenizer is not the one it was encoded with")
+        parts = {name: from_mapping(Part, part, where) for name, part in about["parts"].items()}
+        if tuple(parts) not in (PARTS[:2], PARTS) or about["digest"] != _digest(parts):
+            raise ValueError("the parts are not those that were written")
+        info = CorpusInfo(
+            from_mapping(DataConfig, about["config"], where),
+            parts,
+            tuple(from_mapping(TextFile, source, where) for source in about["sources"]),
+            about["digest"],
+        )
+        documents = np.array(about["documents"], np.int64)
+        if documents[0] != 0 or (np.diff(documents) <= 0).any() or documents[-1] >= parts["train"].tokens:
+            raise ValueError("the documents do not lie in the training part")
+        ids = {name: _mapped(folder / f"{name}.bin", part.tokens, tokenizer) for name, part in parts.items()}
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, OSError, UserError) as error:
+        raise UserError(
+            f"{folder} is damaged: {error!r}" if isinstance(error, KeyError) else f"{folder} is damaged: {error}",
+            allowed=f"a corpus of unroll, format version {FORMAT_VERSION}",
+            fix="prepare it again",
+        ) from None
+    return Corpus(tokenizer, ids["train"], ids["valid"], ids.get("test"), documents, info)
+
+
+def _shares(split: str) -> tuple[Fraction, ...]:
+    """Return the shares of the parts of a split such as 90/5/5."""
+    try:
+        shares = tuple(Fraction(percent) / 100 for percent in split.split("/"))
+    except ValueError:
+        shares = ()
+    if len(shares) not in (2, 3) or sum(shares) != 1 or min(shares) <= 0:
+        raise UserError(
+            f"split is {split!r}",
+            allowed="two or three percentages above 0 that make 100: train/valid or train/valid/test",
+            fix="write for example 90/10 or 80/10/10",
+        )
+    return shares
+
+
+def _texts(
+    files: Sequence[Path], valid: Path | None, test: Path | None, num_parts: int
+) -> dict[tuple[str, ...], tuple[Path, ...]]:
+    """Return the files of each text under the names of its parts: one text for all of them, or one for each."""
+    if not valid and not test:
+        return {PARTS[:num_parts]: tuple(files)}
+    if not valid:
+        raise UserError(
+            "a test file is given without a validation file", allowed="both, or --valid alone", fix="add --valid FILE"
+        )
+    given: dict[tuple[str, ...], tuple[Path, ...]] = {("train",): tuple(files), ("valid",): (valid,)}
+    return given | {("test",): (test,)} if test else given
+
+
+def _part_sizes(count: int, shares: Sequence[Fraction], text: Text) -> list[int]:
+    """Return the units of each part, rounded down; the last takes the rest."""
+    sizes = [int(count * share) for share in shares[: len(text.names) - 1]]
+    sizes.append(count - sum(sizes))
+    if 0 in sizes:
+        unit = {"char": "characters", "byte": "bytes"}.get(text.level, "lines")
+        raise UserError(
+            f"the {text.names[sizes.index(0)]} part is empty: the text has {count:,} {unit}",
+            allowed=f"at least one of the {unit} in every part",
+            fix="give more text, or a split with a larger share for it",
+        )
+    return sizes
+
+
+def _digest(parts: Mapping[str, Part]) -> str:
+    return sha256("".join(f"{name} {part.sha256}\n" for name, part in parts.items()).encode()).hexdigest()
+
+
+def _mapped(path: Path, tokens: int, tokenizer: Tokenizer) -> Ids:
+    """Return the ids of a part, mapped from the disk."""
+    if path.stat().st_size != tokens * tokenizer.dtype.itemsize:
+        raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes instead of {tokens} ids")
+    return np.asarray(np.memmap(path, tokenizer.dtype, mode="r"))
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Give a folder beside `out` that becomes `out` if all goes well and vanishes if not."""
+    if out.exists():
+        raise UserError(f"{out} exists already", allowed="a new folder", fix="choose another --out, or remove it")
+    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    with explained(out):
+        shutil.rmtree(beside, ignore_errors=True)  # of a killed process that had our number
+        try:
+            beside.mkdir(parents=True)
+            yield beside
+            os.replace(beside, out)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise

@@ -1,0 +1,177 @@
+"""The passes over a text: survey what is in it, learn its vocabulary, write its ids. Each reports its progress."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby, takewhile
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.data.blocks import Block, Level, bytes_of, characters, cut, file_size, read_blocks, text_of, units
+from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer, code_points
+from unroll.errors import UserError
+
+CODE_POINTS = 0x110000
+
+
+class Progress(NamedTuple):
+    """How far a pass, or a download, has come."""
+
+    phase: str
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file that went into a corpus; gzip counts as the text it holds."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one reading finds."""
+
+    units: int  # code points (char), bytes (byte) or lines (word, bpe)
+    sources: tuple[TextFile, ...]
+    first: dict[str, int]  # level char: each character and the place where it occurs first
+
+
+@dataclass(frozen=True)
+class Part:
+    """How much there is in one part of a corpus."""
+
+    tokens: int
+    chars: int
+    bytes: int
+    unknown: int  # tokens that are <unk>
+    sha256: str  # of the ids
+
+
+@dataclass(frozen=True)
+class Text:
+    """Files read as one text, documents in order with nothing between them, which is cut into parts."""
+
+    files: tuple[Path, ...]
+    level: Level
+    names: tuple[str, ...]  # of the parts it is cut into
+    block_bytes: int
+
+    @cached_property
+    def disk_bytes(self) -> int:
+        """The bytes of all files on the disk."""
+        return sum(map(file_size, self.files))
+
+    def parts(self, sizes: Sequence[int]) -> Iterator[tuple[int, Block]]:
+        """Yield the number of its part and each block, cut where the parts of `sizes` units meet."""
+        part, room = 0, sizes[0]
+        for block in read_blocks(self.files, self.level, self.block_bytes):
+            while (count := units(block, self.level)) > room:
+                head, block = cut(block, room, self.level)
+                if head.content:
+                    yield part, head
+                part += 1
+                if part == len(sizes):
+                    raise self._changed()
+                room = sizes[part]
+            yield part, block
+            room -= count
+        if room or part + 1 < len(sizes):
+            raise self._changed()
+
+    def _changed(self) -> UserError:
+        names = ", ".join(map(str, self.files))
+        return UserError(f"{names} changed while being read", fix="try again when nobody writes to it")
+
+
+def survey(text: Text) -> Generator[Progress, None, Survey]:
+    """Read the text once and return what is in it."""
+    count = 0
+    sizes = [0] * len(text.files)
+    hashes = [hashlib.sha256() for _ in text.files]
+    first: dict[str, int] = {}
+    unseen = np.ones(CODE_POINTS, np.bool_)
+    for block in read_blocks(text.files, text.level, text.block_bytes, hashes):
+        if text.level == "char":
+            _note_first(first, unseen, text_of(block), count)
+        count += units(block, text.level)
+        sizes[block.file] += block.size
+        yield Progress("reading", block.read, text.disk_bytes)
+    sources = zip(text.files, sizes, hashes, strict=True)
+    return Survey(count, tuple(TextFile(path.name, size, hash.hexdigest()) for path, size, hash in sources), first)
+
+
+def learn(
+    text: Text, sizes: Sequence[int], found: Survey, *, min_count: int, vocab_size: int
+) -> Generator[Progress, None, Tokenizer]:
+    """Return the vocabulary of the first part of the text alone."""
+    training = (block for _, block in takewhile(lambda pair: pair[0] == 0, text.parts(sizes)))
+    match text.level:
+        case "byte":
+            return ByteTokenizer()
+        case "char":
+            return CharTokenizer.learn(symbol for symbol, place in found.first.items() if place < sizes[0])
+        case "word":
+            counts: Counter[str] = Counter()
+            for block in training:
+                counts.update(text_of(block).split())
+                yield Progress("learning", block.read, text.disk_bytes)
+            return WordTokenizer.learn(counts, min_count=min_count, vocab_size=vocab_size)
+        case "bpe":
+            yield Progress("learning", 0, text.disk_bytes)
+            return BpeTokenizer.learn(map(text_of, training), vocab_size=vocab_size)
+
+
+def encode(
+    text: Text, sizes: Sequence[int], tokenizer: Tokenizer, folder: Path
+) -> Generator[Progress, None, tuple[dict[str, Part], list[int]]]:
+    """Write the ids of each part to `folder/NAME.bin`; return the parts and where in the first of them files begin."""
+    parts: dict[str, Part] = {}
+    starts: dict[int, int] = {}
+    for number, group in groupby(text.parts(sizes), key=itemgetter(0)):
+        tokens = chars = size = unknown = 0
+        hash = hashlib.sha256()
+        with open(folder / f"{text.names[number]}.bin", "wb") as file:
+            for _, block in group:
+                ids = _ids(block, tokenizer)
+                file.write(ids.data)
+                hash.update(ids.data)
+                if number == 0:
+                    starts.setdefault(block.file, tokens)
+                tokens += len(ids)
+                chars += characters(block)
+                size += block.size
+                if tokenizer.unknown_id is not None:
+                    unknown += int(np.count_nonzero(ids == tokenizer.unknown_id))
+                yield Progress("encoding", block.read, text.disk_bytes)
+        parts[text.names[number]] = Part(tokens, chars, size, unknown, hash.hexdigest())
+    return parts, [start for start in dict.fromkeys(starts.values()) if start < parts[text.names[0]].tokens]
+
+
+def _ids(block: Block, tokenizer: Tokenizer) -> NDArray[np.unsignedinteger]:
+    match tokenizer:
+        case ByteTokenizer():
+            return np.frombuffer(bytes_of(block), np.uint8)
+        case CharTokenizer():
+            return tokenizer.lookup(text_of(block))
+        case _:
+            return tokenizer.encode(text_of(block)).astype(tokenizer.dtype)
+
+
+def _note_first(first: dict[str, int], unseen: NDArray[np.bool_], text: str, offset: int) -> None:
+    """Add the characters that are still unseen, with the places where they stand; `offset` is that of the text."""
+    codes = code_points(text)
+    fresh = unseen.take(codes, mode="clip")
+    if fresh.any():
+        for code in np.unique(codes[fresh]).tolist():
+            first[chr(code)] = offset + text.index(chr(code))
+            unseen[code] = False

@@ -1,0 +1,438 @@
+"""The four levels of a text, each a frozen vocabulary: characters, bytes, words and byte-pair pieces."""
+
+import codecs
+import hashlib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.errors import UserError
+from unroll.files import read_json, write_atomically
+
+if TYPE_CHECKING:
+    import tokenizers
+
+FORMAT_VERSION = 1
+UNK = "<unk>"
+EOS = "<eos>"
+
+Ids = NDArray[np.int64]
+
+
+class StreamDecoder(Protocol):
+    """Turns ids into text as they come; nothing that it has returned is ever taken back."""
+
+    def push(self, id: int) -> str:
+        """Return the text that the id completes, which may be empty."""
+
+    def flush(self) -> str:
+        """Return what is left: unfinished bytes as U+FFFD."""
+
+
+class _Utf8Decoder:
+    """Joins the bytes of each id; a character appears with its last byte."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, id: int) -> str:
+        return self._decoder.decode(self._pieces[id])
+
+    def flush(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+class _WordDecoder:
+    """Puts a space between two words and none beside a newline."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+        self._after_word = False
+
+    def push(self, id: int) -> str:
+        piece = self._pieces[id].decode()
+        gap = " " if self._after_word and piece != "\n" else ""
+        self._after_word = piece != "\n"
+        return gap + piece
+
+    def flush(self) -> str:
+        return ""
+
+
+class _Vocabulary(ABC):
+    """What the levels share: everything that follows from the bytes which each id stands for."""
+
+    specials: ClassVar[Mapping[int, str]] = {}
+
+    @cached_property
+    @abstractmethod
+    def pieces(self) -> tuple[bytes, ...]:
+        """The UTF-8 bytes that each id writes."""
+
+    @abstractmethod
+    def to_json(self) -> str:
+        """Return the vocabulary as JSON: equal vocabularies, equal texts."""
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, special symbols included."""
+        return len(self.pieces)
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The smallest unsigned little-endian type that holds every id."""
+        return np.min_scalar_type(self.vocab_size - 1).newbyteorder("<")
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of `to_json`, in hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def symbol(self, id: int) -> str:
+        """Return a printable name for tables: a newline is `\\n`, the lone byte 255 `\\xff`."""
+        return self.specials.get(id) or _printable(self.pieces[id])
+
+    def stream_decoder(self) -> StreamDecoder:
+        """Return a decoder that takes one id at a time."""
+        return _Utf8Decoder(self.pieces)
+
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
+        """Return the text of the ids; bytes that are not UTF-8 and unknown characters become U+FFFD."""
+        decoder = self.stream_decoder()
+        return "".join(map(decoder.push, np.asarray(ids, dtype=np.int64).tolist())) + decoder.flush()
+
+    def save(self, path: Path) -> None:
+        """Write the vocabulary to `path`, atomically."""
+        write_atomically(path, self.to_json().encode())
+
+
+@dataclass(frozen=True)
+class CharTokenizer(_Vocabulary):
+    """Unicode code points; id 0 is `<unk>`, then `symbols` in order of code point."""
+
+    symbols: str
+
+    level: ClassVar[str] = "char"
+    lossless: ClassVar[bool] = True
+    unknown_id: ClassVar[int] = 0
+    specials: ClassVar[Mapping[int, str]] = {0: UNK}
+
+    def __post_init__(self) -> None:
+        if list(self.symbols) != sorted({*self.symbols, "\n"}):
+            raise ValueError("the symbols are not sorted, not unique, or lack the newline")
+        code_points(self.symbols)
+
+    @classmethod
+    def learn(cls, symbols: Iterable[str]) -> "CharTokenizer":
+        """Return the vocabulary of these characters and the newline."""
+        return cls("".join(sorted({*symbols, "\n"})))
+
+    @cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        """The UTF-8 bytes of each character, U+FFFD for `<unk>`."""
+        return ("\ufffd".encode(), *(symbol.encode() for symbol in self.symbols))
+
+    @cached_property
+    def start_id(self) -> int:
+        """The id of the newline."""
+        return 1 + self.symbols.index("\n")
+
+    @cached_property
+    def _table(self) -> NDArray[np.unsignedinteger]:
+        """The id of each code point up to one beyond the last known, which stands for all further ones."""
+        known = code_points(self.symbols)
+        table = np.zeros(int(known[-1]) + 2, self.dtype)
+        table[known] = np.arange(1, len(known) + 1)
+        return table
+
+    def lookup(self, text: str) -> NDArray[np.unsignedinteger]:
+        """Return one id per code point in the small `dtype`."""
+        return self._table.take(code_points(text), mode="clip")
+
+    def encode(self, text: str) -> Ids:
+        """Return one id per code point."""
+        return self.lookup(text).astype(np.int64)
+
+    def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
+        """Return the ids and their spans (N, 2) in bytes of UTF-8."""
+        return self.encode(text), _spans(_utf8_lengths(text))
+
+    def unknown(self, text: str) -> list[tuple[int, str]]:
+        """Return the offset in code points and the symbol of each unknown character."""
+        return [(i, text[i]) for i in np.flatnonzero(self.lookup(text) == self.unknown_id).tolist()]
+
+    def to_json(self) -> str:
+        """Return the vocabulary as JSON."""
+        return _json(self.level, symbols=self.symbols)
+
+
+@dataclass(frozen=True)
+class ByteTokenizer(_Vocabulary):
+    """The 256 bytes; any file is a text."""
+
+    level: ClassVar[str] = "byte"
+    lossless: ClassVar[bool] = True
+    unknown_id: ClassVar[None] = None
+    start_id: ClassVar[int] = ord("\n")
+
+    @cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        """Each byte itself."""
+        return tuple(bytes([byte]) for byte in range(256))
+
+    def encode(self, text: str) -> Ids:
+        """Return one id per byte of UTF-8."""
+        return np.frombuffer(_encoded(text, "utf-8"), np.uint8).astype(np.int64)
+
+    def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
+        """Return the ids and their spans (N, 2) in bytes of UTF-8."""
+        ids = self.encode(text)
+        return ids, _spans(np.ones_like(ids))
+
+    def unknown(self, text: str) -> list[tuple[int, str]]:
+        """Return nothing: every byte is known."""
+        return []
+
+    def to_json(self) -> str:
+        """Return the vocabulary as JSON."""
+        return _json(self.level)
+
+
+@dataclass(frozen=True)
+class WordTokenizer(_Vocabulary):
+    """Words between white space, newline as `<eos>`; id 0 is `<unk>`, 1 `<eos>`, then `words` by falling frequency."""
+
+    words: tuple[str, ...]
+
+    level: ClassVar[str] = "word"
+    lossless: ClassVar[bool] = False
+    unknown_id: ClassVar[int] = 0
+    start_id: ClassVar[int] = 1
+    specials: ClassVar[Mapping[int, str]] = {0: UNK, 1: EOS}
+
+    def __post_init__(self) -> None:
+        if len(self._index) != 2 + len(self.words):
+            raise ValueError("a word occurs twice")
+        if any(word.split() != [word] for word in self.words):
+            raise ValueError("a word is empty or holds white space")
+        _encoded("".join(self.words), "utf-8")
+
+    @classmethod
+    def learn(cls, counts: Mapping[str, int], *, min_count: int = 1, vocab_size: int = 0) -> "WordTokenizer":
+        """Return the words counted at least `min_count` times, at most `vocab_size` ids in all (0: no limit)."""
+        ranked = sorted(
+            (word for word, count in counts.items() if count >= min_count and word not in (UNK, EOS)),
+            key=lambda word: (-counts[word], word),
+        )
+        return cls(tuple(ranked[: vocab_size - 2] if vocab_size else ranked))
+
+    @cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        """The UTF-8 bytes of each word, `<unk>` itself, a newline for `<eos>`."""
+        return (UNK.encode(), b"\n", *(word.encode() for word in self.words))
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {word: id for id, word in enumerate((UNK, EOS, *self.words))}
+
+    def stream_decoder(self) -> StreamDecoder:
+        """Return a decoder that takes one id at a time and sets the spaces between words."""
+        return _WordDecoder(self.pieces)
+
+    def encode(self, text: str) -> Ids:
+        """Return one id per word and newline; a literal `<unk>` or `<eos>` is that symbol."""
+        _encoded(text, "utf-8")
+        words = text.replace("\n", f" {EOS} ").split()
+        return np.fromiter(map(self._index.get, words, repeat(self.unknown_id)), np.int64, len(words))
+
+    def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
+        """Return the ids and their spans (N, 2) in bytes of UTF-8."""
+        ends = np.concatenate([[0], np.cumsum(_utf8_lengths(text))])
+        spans = np.array([match.span() for match in _WORD.finditer(text)], np.int64).reshape(-1, 2)
+        return self.encode(text), ends[spans]
+
+    def unknown(self, text: str) -> list[tuple[int, str]]:
+        """Return the offset in code points and the text of each unknown word."""
+        matches = ((match.start(), match.group()) for match in _WORD.finditer(text))
+        return [(start, word) for start, word in matches if word not in self._index and not word.isspace()]
+
+    def to_json(self) -> str:
+        """Return the vocabulary as JSON."""
+        return _json(self.level, words=self.words)
+
+
+@dataclass(frozen=True)
+class BpeTokenizer(_Vocabulary):
+    """Byte-level byte-pair pieces (Sennrich 2016, in GPT-2's alphabet); id 0 is `<eos>`, which no text produces.
+
+    Newline is always a piece of its own, so lines may be encoded one by one.
+    """
+
+    tokens: tuple[str, ...]
+    merges: tuple[tuple[str, str], ...]
+
+    level: ClassVar[str] = "bpe"
+    lossless: ClassVar[bool] = True
+    unknown_id: ClassVar[None] = None
+    start_id: ClassVar[int] = 0
+    specials: ClassVar[Mapping[int, str]] = {0: EOS}
+
+    def __post_init__(self) -> None:
+        if self.tokens[:1] != (EOS,) or len(set(self.tokens)) != len(self.tokens):
+            raise ValueError(f"the tokens do not begin with {EOS} or are not unique")
+        if not set(_byte_alphabet()) <= set(self.tokens) or not {*"".join(self.tokens[1:])} <= set(_byte_alphabet()):
+            raise ValueError("the tokens are not made of the 256 bytes")
+        if not {token for pair in self.merges for token in (*pair, "".join(pair))} <= set(self.tokens[1:]):
+            raise ValueError("a merge joins or makes a token that does not exist")
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], *, vocab_size: int) -> "BpeTokenizer":
+        """Return the pieces of the most frequent pairs in the texts, at most `vocab_size` ids."""
+        from tokenizers import Tokenizer, models, trainers
+
+        learner = Tokenizer(models.BPE())
+        learner.pre_tokenizer = _bpe_pieces()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=2,
+            special_tokens=[EOS],
+            initial_alphabet=list(_byte_alphabet()),
+            show_progress=False,
+        )
+        learner.train_from_iterator(texts, trainer)
+        model = json.loads(learner.to_str())["model"]
+        tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+        return cls(tuple(tokens), tuple((first, second) for first, second in model["merges"]))
+
+    @cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        """The bytes of each piece, none for `<eos>`."""
+        byte_of = _byte_alphabet()
+        return (b"", *(bytes(byte_of[letter] for letter in token) for token in self.tokens[1:]))
+
+    @cached_property
+    def _encoder(self) -> "tokenizers.Tokenizer":
+        from tokenizers import Tokenizer, models
+
+        ids = {token: id for id, token in enumerate(self.tokens)}
+        encoder = Tokenizer(models.BPE(vocab=ids, merges=list(self.merges)))
+        encoder.pre_tokenizer = _bpe_pieces()
+        return encoder
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids of the pieces."""
+        _encoded(text, "utf-8")
+        return np.array(self._encoder.encode_batch_fast([text])[0].ids, np.int64)
+
+    def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
+        """Return the ids and their spans (N, 2) in bytes of UTF-8."""
+        ids = self.encode(text)
+        lengths = np.array([len(piece) for piece in self.pieces], np.int64)
+        return ids, _spans(lengths[ids])
+
+    def unknown(self, text: str) -> list[tuple[int, str]]:
+        """Return nothing: every byte is known."""
+        return []
+
+    def to_json(self) -> str:
+        """Return the vocabulary as JSON."""
+        return _json(self.level, tokens=self.tokens, merges=self.merges)
+
+
+Tokenizer = CharTokenizer | ByteTokenizer | WordTokenizer | BpeTokenizer
+
+_WORD = re.compile(r"\r?\n|\S+")
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read a vocabulary that `save` has written; raises UserError when it is missing, damaged or of another kind."""
+    data = read_json(path, "a tokenizer of unroll")
+    try:
+        if data["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format version {data['format_version']!r}")
+        match data["level"]:
+            case "char":
+                return CharTokenizer(_string(data["symbols"]))
+            case "byte":
+                return ByteTokenizer()
+            case "word":
+                return WordTokenizer(tuple(map(_string, data["words"])))
+            case "bpe":
+                pairs = ((_string(first), _string(second)) for first, second in data["merges"])
+                return BpeTokenizer(tuple(map(_string, data["tokens"])), tuple(pairs))
+            case level:
+                raise ValueError(f"level {level!r}")
+    except (KeyError, TypeError, ValueError, UserError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"{path} is not a tokenizer of unroll: {reason}",
+            allowed=f"format version {FORMAT_VERSION}, level char, byte, word or bpe",
+            fix="restore the file, or train again",
+        ) from None
+
+
+def code_points(text: str) -> NDArray[np.unsignedinteger]:
+    """Return the code points of the text, as bytes where all are ASCII; raises UserError for a lone surrogate."""
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(_encoded(text, "utf-32-le"), "<u4")
+
+
+def _encoded(text: str, codec: str) -> bytes:
+    try:
+        return text.encode(codec)
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"lone surrogate U+{ord(text[error.start]):04X} at character {error.start} of the text",
+            allowed="Unicode text, in which surrogates stand in pairs only",
+            fix="remove it; text read from a file or a terminal must be UTF-8",
+        ) from None
+
+
+def _utf8_lengths(text: str) -> Ids:
+    codes = code_points(text)
+    return np.array([1, 2, 3, 4])[np.searchsorted([0x80, 0x800, 0x10000], codes, side="right")]
+
+
+def _spans(lengths: Ids) -> Ids:
+    ends = np.cumsum(lengths)
+    return np.stack([ends - lengths, ends], axis=1)
+
+
+def _printable(piece: bytes) -> str:
+    text = piece.decode("utf-8", errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@cache
+def _byte_alphabet() -> dict[str, int]:
+    """Return GPT-2's letter for each byte: the printable Latin-1 characters themselves, the others from U+0100 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def _bpe_pieces() -> "tokenizers.pre_tokenizers.PreTokenizer":
+    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+
+    return Sequence([Split("\n", "isolated"), ByteLevel(add_prefix_space=False)])
+
+
+def _json(level: str, **vocabulary: object) -> str:
+    return json.dumps({"format_version": FORMAT_VERSION, "level": level, **vocabulary}, ensure_ascii=False)
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} where a string belongs")
+    return value

@@ -1,0 +1,22 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+
+class UserError(Exception):
+    """A mistake that its user can mend: what is wrong and where, what is allowed, how to fix it.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+    def __init__(self, what: str, *, allowed: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.allowed = allowed
+        self.fix = fix
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.allowed:
+            parts.append(f"  allowed: {self.allowed}")
+        if self.fix:
+            parts.append(f"  fix: {self.fix}")
+        return "\n".join(parts)

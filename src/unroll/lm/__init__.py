@@ -1,0 +1,1 @@
+"""The verbs of a language model: train, keep, sample, evaluate."""

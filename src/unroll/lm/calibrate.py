@@ -1,0 +1,119 @@
+"""Measuring this machine: which threads, waiting and precision train fastest here and now, and how fast each size is."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from unroll.data.batches import Streams
+from unroll.lm.optim import OptimConfig
+from unroll.lm.train import TrainConfig, begin, train_step
+from unroll.nn.model import Model, ModelConfig
+
+POLICY_MARK = "UNROLL_WAIT_POLICY"
+"""Set in the environment of a process image that was started again with another wait policy."""
+
+COMMAND_MARK = "UNROLL_COMMAND_PID"
+"""Set by the command line to its process id: this process is unroll and may start itself again."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was found to be fastest here: for TrainConfig's fields of the same names."""
+
+    threads: int
+    precision: Literal["float32", "bfloat16"]
+    wait_policy: Literal["default", "passive"]
+    measured: dict[str, int]
+    """Tokens per second of each way that was tried."""
+
+
+def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.device, seconds: float) -> float:
+    """Return the training rate of a configuration: the best of three stretches of `seconds` / 3, after a warm-up.
+
+    Trains on random symbols, so it needs no text.
+    """
+    torch.set_num_threads(training.threads)
+    torch.set_flush_denormal(True)
+    generator_state = torch.get_rng_state()
+    run = begin(Path(), Model(model).to(device), OptimConfig(), replace(training, steps=2**40))
+    run.model.train()
+    ids = np.random.default_rng(0).integers(model.vocab_size, size=4 * training.batch_size * training.seq_len)
+    streams = Streams(ids, training.batch_size, 0, None)
+    for _ in range(2):
+        train_step(run, streams)
+    best = 0.0
+    for _ in range(3):
+        start, steps = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds / 3 or steps == 0:
+            train_step(run, streams)
+            steps += 1
+        best = max(best, steps / (time.perf_counter() - start))
+    torch.set_rng_state(generator_state)
+    return best * training.batch_size * training.seq_len
+
+
+def can_bfloat16(arch: str, device: torch.device) -> bool:
+    """Tell whether training in bfloat16 is worth a try: on a GPU, or a processor whose LSTM kernel has it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and arch == "lstm" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def measure_machine(
+    model: ModelConfig, training: TrainConfig, device: torch.device, fixed: Mapping[str, Any], seconds: float = 0.5
+) -> Machine:
+    """Find the fastest way to train this shape here; what the user fixed is not tried otherwise.
+
+    Starts the process image again, with passive waiting, when spinning threads get in each other's way.
+    """
+    policy: Literal["default", "passive"] = "passive" if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive" else "default"
+    most = _most_threads()
+    measured: dict[str, int] = {}
+
+    def rate(threads: int, precision: Any) -> float:
+        way = replace(training, threads=threads, precision=precision)
+        found = tokens_per_second(model, way, device, seconds)
+        measured[f"{threads} threads, {precision}, {policy} waiting"] = round(found)
+        return found
+
+    precisions = [fixed["precision"]] if "precision" in fixed else list(_precisions(model.arch, device))
+    if device.type != "cpu":
+        best = max(precisions, key=lambda precision: rate(1, precision))
+        return Machine(1, best, policy, measured)
+    threads = int(fixed.get("threads", most))
+    precision = max(precisions, key=lambda precision: rate(threads, precision)) if len(precisions) > 1 else precisions[0]
+    if "threads" in fixed or "OMP_NUM_THREADS" in os.environ or most == 1:
+        return Machine(threads, precision, policy, measured)
+    together, alone = rate(threads, precision), rate(1, precision)
+    if together < 1.2 * alone and policy == "default" and POLICY_MARK not in os.environ:
+        restart_with_passive_waiting()
+    return Machine(threads if together > alone else 1, precision, policy, measured)
+
+
+def restart_with_passive_waiting() -> None:
+    """Replace this process by itself with OMP_WAIT_POLICY=passive, which OpenMP reads only at its start."""
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive", POLICY_MARK: "1"}
+    arguments = sys.orig_argv
+    if os.environ.get(COMMAND_MARK) != str(os.getpid()):
+        return  # Used as a library: the host process is not ours to restart.
+    os.execve(sys.executable, [sys.executable, *arguments[1:]], environment)
+
+
+def _precisions(arch: str, device: torch.device) -> Iterator[Literal["float32", "bfloat16"]]:
+    yield "float32"
+    if can_bfloat16(arch, device):
+        yield "bfloat16"
+
+
+def _most_threads() -> int:
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit() and int(told) > 0:
+        return int(told)
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -1,0 +1,382 @@
+"""The training loop, visible from top to bottom, as a generator of reports."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unroll.data.batches import Streams
+from unroll.data.corpus import Corpus
+from unroll.data.tokenizer import Tokenizer
+from unroll.errors import UserError
+from unroll.lm import checkpoint
+from unroll.lm.optim import (
+    OptimConfig,
+    learning_rate_at,
+    load_optimizer_tensors,
+    make_optimizer,
+    optimizer_tensors,
+    set_learning_rate,
+    update_average,
+)
+from unroll.lm.sample import SampleOptions, generate, torch_stepper
+from unroll.lm.score import rows_nats, stream_nats
+from unroll.nn.loss import cross_entropy
+from unroll.nn.model import Model
+from unroll.nn.state import State, detach, flatten, reset_rows, unflatten
+
+SAMPLE_STEPS = (0, 100, 300, 500, 700, 1200, 2000)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and in what portions a model is trained, and what is done on the way."""
+
+    steps: int = 2000
+    batch_size: int = 16
+    """Contiguous streams read side by side."""
+    seq_len: int = 64
+    """Symbols of each stream in a step; the state is carried on, the gradient is cut (truncated BPTT)."""
+    reset_probability: float = 0.0
+    """How often a stream's state is dropped before a step, so that fresh states are practised too."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the products; weights, sums and the optimizer stay float32."""
+    threads: int = 2
+    wait_policy: Literal["default", "passive"] = "default"
+    """How OpenMP threads wait for each other; passive yields the core, which pays on a busy machine."""
+    seed: int = 0
+    log_every: int = 10
+    valid_every: int = 250
+    valid_rows: int = 16
+    valid_tokens: int = 50_000
+    """Of the validation part, read for the quick figures on the way."""
+    final_tokens: int = 2_000_000
+    """Of the validation part, read at most for the exact figure at the end."""
+    save_every: int = 250
+    sample_length: int = 300
+    sample_prompt: str = ""
+    sample_temperature: float = 0.8
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "batch_size", "seq_len", "threads", "log_every", "valid_every", "valid_rows",
+                    "valid_tokens", "final_tokens", "save_every")  # fmt: skip
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}", allowed="1 or more")
+        if not 0 <= self.reset_probability <= 1:
+            raise UserError(f"reset_probability is {self.reset_probability}", allowed="0 to 1")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed is {self.seed}", allowed="0 to 2^63-1")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One event of a training: a line of metrics.jsonl. What does not apply to its kind is None."""
+
+    kind: Literal["start", "train", "valid", "sample", "save", "warn", "end"]
+    step: int
+    tokens_seen: int
+    seconds: float
+    """Of training so far, resumed parts included."""
+    nats: float | None = None
+    grad_norm: float | None = None
+    learning_rate: float | None = None
+    tokens_per_second: float | None = None
+    text: str | None = None
+    """A sample's text, or a remark in plain language."""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the event as JSON, without what does not apply."""
+        event = asdict(self)
+        detail = event.pop("detail")
+        return {name: value for name, value in event.items() if value is not None} | detail
+
+
+@dataclass
+class Run:
+    """Everything a training stands on between two steps; what a resume must bring back is in `tensors` and `info`."""
+
+    path: Path
+    model: Model
+    optim: OptimConfig
+    config: TrainConfig
+    optimizer: torch.optim.AdamW
+    average: list[Tensor]
+    state: State
+    step: int = 0
+    best_nats: float = float("inf")
+    best_step: int = 0
+    seconds: float = 0.0
+    log_sizes: tuple[int, int] = (0, 0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def tokens_seen(self) -> int:
+        """How many symbols were trained on, repeats included."""
+        return self.step * self.config.batch_size * self.config.seq_len
+
+    def info(self) -> dict[str, Any]:
+        """Return what a resume needs besides tensors."""
+        return {"step": self.step, "best_nats": self.best_nats, "best_step": self.best_step,
+                "seconds": self.seconds, "log_sizes": list(self.log_sizes)}  # fmt: skip
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors that a resume needs: last weights, their average, the optimizer, the carried state.
+
+        The position in the text and all random numbers are functions of the step, so they need no saving.
+        """
+        names = [name for name, _ in self.model.named_parameters()]
+        return {
+            **{f"last/{name}": weight for name, weight in self.model.named_parameters()},
+            **{f"average/{name}": weight for name, weight in zip(names, self.average, strict=False)},
+            **optimizer_tensors(self.model, self.optimizer),
+            **flatten(self.state),
+        }
+
+
+def begin(path: Path, model: Model, optim: OptimConfig, config: TrainConfig) -> Run:
+    """Return a run at step 0: a fresh optimizer, a fresh state."""
+    average = [w.detach().clone() for w in model.parameters()] if optim.averaging else []
+    state = model.fresh_state(config.batch_size)
+    return Run(path, model, optim, config, make_optimizer(model, optim), average, state)
+
+
+def restore(run: Run) -> None:
+    """Bring a run back to its last checkpoint."""
+    file = run.path / checkpoint.STATE
+    tensors = checkpoint.load_tensors(file)
+    info = checkpoint.read_info(file)
+    checkpoint.copy_weights(run.model, tensors, file, prefix="last/")
+    for (name, _), average in zip(run.model.named_parameters(), run.average, strict=False):
+        average.copy_(tensors[f"average/{name}"])
+    load_optimizer_tensors(run.model, run.optimizer, tensors)
+    # Copied into memory of torch's own: a memory-mapped tensor's alignment may change how a kernel rounds.
+    run.state = tuple(tuple(part.to(run.device, copy=True) for part in layer) for layer in unflatten(tensors))
+    run.step, run.best_nats, run.best_step = info["step"], info["best_nats"], info["best_step"]
+    run.seconds, run.log_sizes = info["seconds"], (info["log_sizes"][0], info["log_sizes"][1])
+
+
+def save(run: Run) -> None:
+    """Write the run's checkpoint: one file, so that a kill leaves the old one or the new one."""
+    checkpoint.save_tensors(run.path / checkpoint.STATE, run.tensors(), run.info())
+
+
+def kept_weights(run: Run) -> dict[str, Tensor]:
+    """Return the weights that are validated and kept: the running average where averaging is on."""
+    names = [name for name, _ in run.model.named_parameters()]
+    weights = run.average or [w.detach() for w in run.model.parameters()]
+    return dict(zip(names, weights, strict=True))
+
+
+def save_weights(run: Run, nats: float | None) -> None:
+    """Write weights.safetensors: what others load."""
+    info = {"step": run.step, "tokens_seen": run.tokens_seen, "valid_nats": nats, "averaged": bool(run.average)}
+    checkpoint.save_tensors(run.path / checkpoint.WEIGHTS, kept_weights(run), info)
+
+
+def mixed_precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which the forward pass runs."""
+    if config.precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed torch for one step, so that its random numbers depend on the seed and the step alone."""
+    torch.manual_seed((seed * 0x9E3779B97F4A7C15 + step + 1) % 2**63)
+
+
+def train_step(run: Run, streams: Streams) -> tuple[float, float, float]:
+    """Take one step; returns its loss in nats, the norm of its gradients and its learning rate.
+
+    A loss or norm that is not finite changes no weight.
+    """
+    config, model, optimizer = run.config, run.model, run.optimizer
+    seed_step(config.seed, run.step)
+    batch = streams.batch(run.step * config.seq_len, config.seq_len)
+    inputs = torch.from_numpy(batch.inputs).to(run.device, non_blocking=True)
+    targets = torch.from_numpy(batch.targets).to(run.device, non_blocking=True)
+    resets = None if batch.resets is None else torch.from_numpy(batch.resets).to(run.device)
+    state = detach(run.state)
+    if config.reset_probability:
+        state = reset_rows(state, torch.rand(config.batch_size, device=run.device) < config.reset_probability)
+    rate = learning_rate_at(run.step, config.steps, run.optim)
+
+    with mixed_precision(config, run.device):
+        logits, after = model(inputs, state, resets)
+    loss = cross_entropy(logits, targets)
+    optimizer.zero_grad()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), run.optim.grad_clip or float("inf"))
+    nats, grad_norm = loss.item(), norm.item()
+    if not (abs(nats) < float("inf") and grad_norm < float("inf")):
+        return nats, grad_norm, rate
+    set_learning_rate(optimizer, rate)
+    optimizer.step()
+    if run.average:
+        update_average(run.average, list(model.parameters()), run.step, run.optim.averaging)
+    run.state = detach(after)
+    run.step += 1
+    return nats, grad_norm, rate
+
+
+def validate(run: Run, corpus: Corpus) -> float:
+    """Return the quick validation figure of the weights that are kept, in nats per token, read as several rows."""
+    with _kept_in(run):
+        ids = corpus.valid[: run.config.valid_tokens]
+        rows = max(1, min(run.config.valid_rows, len(ids) // 100))
+        return rows_nats(run.model, ids, corpus.tokenizer.start_id, rows, mixed_precision(run.config, run.device))
+
+
+def sample_text(run: Run, tokenizer: Tokenizer) -> str:
+    """Return the sample that is taken on the way: always the same seed and prompt, so that samples can be compared."""
+    config = run.config
+    options = SampleOptions(temperature=config.sample_temperature, seed=config.seed)
+    prompt = [int(symbol) for symbol in tokenizer.encode(config.sample_prompt)]
+    with _kept_in(run):
+        drawn = generate(torch_stepper(run.model), tokenizer, prompt, config.sample_length, options)
+        return "".join(symbol.text for symbol in drawn)
+
+
+class _kept_in:  # noqa: N801
+    """Within it the model is in evaluation mode and holds the weights that are kept (the average, if there is one)."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def __enter__(self) -> None:
+        self.run.model.eval()
+        self._swap()
+
+    def __exit__(self, *_: object) -> None:
+        self._swap()
+        self.run.model.train()
+
+    def _swap(self) -> None:
+        with torch.no_grad():
+            for weight, average in zip(self.run.model.parameters(), self.run.average, strict=False):
+                kept = weight.clone()
+                weight.copy_(average)
+                average.copy_(kept)
+
+
+def sample_due(step: int, steps: int) -> bool:
+    """Tell whether a sample is taken after `step`: the demonstration's steps, then every fifth of the run, and the last."""
+    return step in SAMPLE_STEPS or step == steps or (step > SAMPLE_STEPS[-1] and step % max(1, steps // 5) == 0)
+
+
+def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Report]:
+    """Train from where the run stands to its last step on the corpus' training part, yielding a report of each thing that happens.
+
+    The loop owns the order; the caller owns the reaction and may stop at any report by closing the generator, which
+    saves a checkpoint. Everything on the way goes by step, never by clock, so that a run can be repeated and resumed.
+    """
+    config = run.config
+    torch.set_num_threads(config.threads)
+    torch.set_flush_denormal(True)
+    tokenizer = corpus.tokenizer
+    starts = corpus.documents if documents else None
+    streams = Streams(corpus.train, config.batch_size, tokenizer.start_id, starts)
+    metrics = checkpoint.EventLog(run.path / checkpoint.METRICS, run.log_sizes[0])
+    samples = checkpoint.EventLog(run.path / checkpoint.SAMPLES, run.log_sizes[1])
+    before, clock, finite = run.seconds, time.perf_counter(), True
+    run.model.train()
+
+    def report(kind: Any, **values: Any) -> Report:
+        made = Report(kind, run.step, run.tokens_seen, round(before + time.perf_counter() - clock, 3), **values)
+        metrics.write(made.to_json())
+        return made
+
+    def sampled(nats: float | None) -> Report:
+        text = sample_text(run, tokenizer)
+        samples.write({"step": run.step, "nats": nats, "prompt": config.sample_prompt,
+                       "temperature": config.sample_temperature, "seed": config.seed, "text": text})  # fmt: skip
+        return report("sample", text=text, nats=nats)
+
+    def checkpointed() -> None:
+        run.seconds = before + time.perf_counter() - clock
+        run.log_sizes = (metrics.size, samples.size)
+        save(run)
+
+    try:
+        if run.step == 0:
+            run.best_nats = validate(run, corpus)
+            yield from [sampled(run.best_nats), report("valid", nats=run.best_nats, detail={"protocol": "rows"})]
+        last_tokens, last_time, total, logged = run.tokens_seen, time.perf_counter(), 0.0, 0
+        while run.step < config.steps:
+            nats, norm, rate = train_step(run, streams)
+            if not (abs(nats) < float("inf") and norm < float("inf")):
+                finite = False
+                yield report("warn", text=diverged(run, nats, norm))
+                break
+            total, logged = total + nats, logged + 1
+            done = run.step == config.steps
+            # All that is due after this step happens before any of it is told: a caller who stops at a report stops
+            # between two steps.
+            reports = []
+            if run.step % config.log_every == 0 or done:
+                seconds = max(1e-9, time.perf_counter() - last_time)
+                reports.append(report("train", nats=total / logged, grad_norm=norm, learning_rate=rate,
+                                      tokens_per_second=round((run.tokens_seen - last_tokens) / seconds)))  # fmt: skip
+            if run.step % config.valid_every == 0 or done:
+                valid = validate(run, corpus)
+                if valid < run.best_nats or run.best_step == 0:
+                    run.best_nats, run.best_step = valid, run.step
+                    save_weights(run, valid)
+                reports.append(report("valid", nats=valid, detail={"protocol": "rows"}))
+            if sample_due(run.step, config.steps):
+                reports.append(sampled(run.best_nats))
+            if run.step % config.save_every == 0 and not done:
+                checkpointed()
+                reports.append(report("save"))
+            yield from reports
+            if run.step % config.log_every == 0:
+                last_tokens, last_time, total, logged = run.tokens_seen, time.perf_counter(), 0.0, 0
+        checkpointed()
+        if finite:
+            result = final_result(run, corpus)
+            yield report("end", nats=result["valid_nats_per_token"], detail=result)
+            run.log_sizes = (metrics.size, samples.size)
+    except GeneratorExit:
+        checkpointed()
+        raise
+    finally:
+        metrics.close()
+        samples.close()
+
+
+def diverged(run: Run, nats: float, norm: float) -> str:
+    """Return the remark on a loss or gradient that is no number."""
+    what = "the loss" if not abs(nats) < float("inf") else "the gradient"
+    return (f"{what} of step {run.step + 1} is not a number (loss {nats}, gradient norm {norm}): stopped with the weights "
+            f"before it; the best are those of step {run.best_step}. Try half the learning rate "
+            f"({run.optim.learning_rate / 2:g}), a longer warm-up, or grad_clip = 1")  # fmt: skip
+
+
+def final_result(run: Run, corpus: Corpus) -> dict[str, Any]:
+    """Evaluate weights.safetensors exactly (one row, carried state), write the result into model.json and return it."""
+    loaded = checkpoint.load(run.path, run.device)
+    tokenizer = corpus.tokenizer
+    ids = corpus.valid[: run.config.final_tokens]
+    nats = stream_nats(loaded.model, ids, tokenizer.start_id)
+    result = {
+        "protocol": "stream",
+        "valid_nats_per_token": nats,
+        "valid_tokens": len(ids),
+        "valid_part_tokens": len(corpus.valid),
+        "best_step": run.best_step,
+        "steps": run.step,
+        "tokens_seen": run.tokens_seen,
+    }
+    checkpoint.save_description(run.path, run.model.config, tokenizer, result)
+    return result

@@ -1,0 +1,140 @@
+"""Recurrent layers over any sequence of vectors: one set of weights, two engines, stepwise and fused."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from unroll.nn.cells import GATES, STEPS, CellWeights, Step, state_after
+from unroll.nn.dropout import drop, drop_weights
+from unroll.nn.state import LayerState, State, reset_rows, to_float
+
+Arch = Literal["rnn", "gru", "lstm"]
+Engine = Literal["fused", "stepwise"]
+Skip = Literal["none", "residual", "sum"]
+
+
+def run_stepwise(arch: Arch, x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState, list[Step]]:
+    """Run a layer as its cell's equation in a loop over `x` (T, B, I); also returns each step with its gates."""
+    step = STEPS[arch]
+    steps: list[Step] = []
+    for x_t in x:
+        steps.append(step(x_t, state, w))
+        state = state_after(steps[-1])
+    return torch.stack([s.h for s in steps]), state, steps
+
+
+def run_fused(arch: Arch, x: Tensor, state: LayerState, w: CellWeights, *, training: bool) -> tuple[Tensor, LayerState]:
+    """Run a layer with torch's kernel (oneDNN, cuDNN) over `x` (T, B, I) on the same weights.
+
+    One call per layer without the kernel's own dropout, which is wrong on Apple GPUs in current releases.
+    """
+    h = tuple(part.unsqueeze(0) for part in state)
+    weights = list(w)
+    if arch == "lstm":
+        y, h_n, c_n = torch.lstm(x, h, weights, True, 1, 0.0, training, False, False)
+        return y, (h_n.squeeze(0), c_n.squeeze(0))
+    run = torch.gru if arch == "gru" else torch.rnn_tanh
+    y, h_n = run(x, h[0], weights, True, 1, 0.0, training, False, False)
+    return y, (h_n.squeeze(0),)
+
+
+class RecurrentLayer(nn.Module):
+    """The weights of one recurrent layer.
+
+    Recurrent weights start orthogonal, gate by gate (Saxe et al. 2014), the rest uniform in ±1/√H, biases at zero and
+    an LSTM's forget bias at `forget_bias` (Jozefowicz et al. 2015).
+    """
+
+    def __init__(self, arch: Arch, input_size: int, hidden_size: int, forget_bias: float) -> None:
+        super().__init__()
+        rows = GATES[arch] * hidden_size
+        bound = 1 / math.sqrt(hidden_size)
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size).uniform_(-bound, bound))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+        self.bias_ih = nn.Parameter(torch.zeros(rows))
+        self.bias_hh = nn.Parameter(torch.zeros(rows))
+        with torch.no_grad():
+            for gate in self.weight_hh.split(hidden_size):
+                nn.init.orthogonal_(gate)
+            if arch == "lstm":
+                self.bias_ih[hidden_size : 2 * hidden_size].fill_(forget_bias)
+
+    def weights(self, weight_drop: float) -> CellWeights:
+        """Return the weights as the cell's arguments, some recurrent ones dropped while training."""
+        weight_hh = drop_weights(self.weight_hh, weight_drop, training=self.training)
+        return CellWeights(self.weight_ih, weight_hh, self.bias_ih, self.bias_hh)
+
+
+class Recurrent(nn.Module):
+    """A stack of recurrent layers: `recurrent(x, state) -> (y, state)` over vectors `x` (T, B, I), `y` (T, B, H).
+
+    `skip` joins the layers: `residual` adds a layer's input to its output (from the second layer on), `sum` gives the
+    sum of all layers' outputs (Melis et al. 2018).
+    """
+
+    def __init__(
+        self,
+        arch: Arch,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        skip: Skip = "none",
+        forget_bias: float = 1.0,
+        dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        variational: bool = False,
+    ) -> None:
+        super().__init__()
+        self.arch: Arch = arch
+        self.hidden_size = hidden_size
+        self.skip = skip
+        self.dropout = dropout
+        self.weight_drop = weight_drop
+        self.variational = variational
+        self.layers = nn.ModuleList(
+            RecurrentLayer(arch, hidden_size if k else input_size, hidden_size, forget_bias) for k in range(num_layers)
+        )
+
+    def fresh_state(self, batch_size: int, like: Tensor) -> State:
+        """Return the state before anything was read: zeros, in the type and on the device of `like`."""
+        parts = 2 if self.arch == "lstm" else 1
+        return tuple(
+            tuple(like.new_zeros(batch_size, self.hidden_size) for _ in range(parts)) for _ in self.layers
+        )  # fmt: skip
+
+    def forward(
+        self, x: Tensor, state: State | None = None, resets: Tensor | None = None, engine: Engine = "fused"
+    ) -> tuple[Tensor, State]:
+        """Read `x` (T, B, I) from `state`; rows start afresh before each step where `resets` (T, B) is True."""
+        state = self.fresh_state(x.shape[1], x) if state is None else state
+        if resets is None:
+            return self._run(x, state, engine)
+        # A kernel cannot reset a row in mid-window, so the window is cut where any row restarts.
+        cuts = sorted({0, *torch.nonzero(resets.any(dim=1)).flatten().tolist()})
+        pieces = []
+        for start, end in zip(cuts, [*cuts[1:], len(x)], strict=True):
+            y, state = self._run(x[start:end], reset_rows(state, resets[start]), engine)
+            pieces.append(y)
+        return torch.cat(pieces), state
+
+    def _run(self, x: Tensor, state: State, engine: Engine) -> tuple[Tensor, State]:
+        after: list[LayerState] = []
+        total: Tensor | None = None
+        for k, layer in enumerate(self.layers):
+            assert isinstance(layer, RecurrentLayer)
+            w = layer.weights(self.weight_drop)
+            if engine == "fused":
+                y, layer_state = run_fused(self.arch, x, state[k], w, training=self.training)
+            else:
+                y, layer_state, _ = run_stepwise(self.arch, x, state[k], w)
+            after.append(layer_state)
+            if self.skip == "residual" and k > 0:
+                y = y + x
+            total = y if total is None else total + y
+            last = k == len(self.layers) - 1
+            x = y if last else drop(y, self.dropout, variational=self.variational, training=self.training)
+        assert total is not None
+        return (total if self.skip == "sum" else x), to_float(tuple(after))
