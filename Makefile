@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]' \
-		'hypothesis>=6.100' 'mypy>=1.11' 'pytest>=8.2' 'ruff>=0.6'
+		'hypothesis>=6.100' 'mypy>=1.11' 'pytest>=8.2' 'pytest-xdist>=3.6' 'ruff>=0.6'
 	touch $(STAMP)
 
 demo: setup
@@ -27,10 +27,10 @@ check: setup
 	$(BIN)/mypy
 
 test: check
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not slow'
 
 test-slow: check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -25,11 +25,28 @@ def main() -> None:
 
     def one(job: tuple[str, float]) -> dict[str, Any]:
         arch, rate = job
-        settings = {"hidden_size": told.hidden, "dropout": 0.0, "learning_rate": rate, "threads": 1, "window": 10,
-                    "precision": "bfloat16" if arch == "lstm" else "float32"}  # fmt: skip
+        settings = {
+            "hidden_size": told.hidden,
+            "dropout": 0.0,
+            "learning_rate": rate,
+            "threads": 1,
+            "window": 10,
+            "precision": "bfloat16" if arch == "lstm" else "float32",
+        }
         out = folder / f"{arch}-{rate}"
-        trained = run_json("train", told.text, "--split", told.split, "--steps", str(told.steps), "--arch", arch,
-                           "--out", out, *[text for key, value in settings.items() for text in ("--set", f"{key}={value}")])  # fmt: skip
+        trained = run_json(
+            "train",
+            told.text,
+            "--split",
+            told.split,
+            "--steps",
+            str(told.steps),
+            "--arch",
+            arch,
+            "--out",
+            out,
+            *[text for key, value in settings.items() for text in ("--set", f"{key}={value}")],
+        )
         return {"arch": arch, "learning_rate": rate, "parameters": trained["parameters"], **evaluate(out)}
 
     with ThreadPoolExecutor(2) as pool:

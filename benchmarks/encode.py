@@ -5,8 +5,6 @@ python benchmarks/encode.py --megabytes 1000
 
 import argparse
 import json
-import os
-import platform
 import random
 import resource
 import subprocess
@@ -92,6 +90,8 @@ def main() -> None:
     if arguments.encode:
         return encode(arguments.encode, arguments.level, arguments.out)
 
+    from measure import show  # Not above: it imports torch, whose memory a child would count as its own.
+
     results = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -100,23 +100,7 @@ def main() -> None:
             write_text(path, kind, arguments.megabytes)
             for level in LEVELS:
                 results.append(measure(path, level, folder / f"{kind}-{level}"))
-    report = {
-        "benchmark": "encode",
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
-        "versions": {"python": platform.python_version(), "numpy": version("numpy"), "system": platform.platform()},
-        "configuration": {"megabytes": arguments.megabytes, "texts": TEXTS, "split": "90/5/5"},
-        "results": results,
-    }
-    print(json.dumps(report, indent=1))
-
-
-def processor() -> str:
-    """Return the name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
+    show({"benchmark": "encode", "megabytes": arguments.megabytes, "numpy": version("numpy"), "results": results})
 
 
 if __name__ == "__main__":

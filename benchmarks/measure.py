@@ -19,8 +19,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def machine() -> dict[str, Any]:
     """Return what a figure depends on: processor, cores, load and versions."""
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").exists() else ""  # fmt: skip
+    model = (
+        next(
+            (
+                line.split(":")[1].strip()
+                for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")
+            ),
+            platform.processor(),
+        )
+        if Path("/proc/cpuinfo").exists()
+        else ""
+    )
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     return {
         "processor": model,
@@ -53,7 +63,7 @@ def run_json(*arguments: str | Path) -> dict[str, Any]:
 
 
 class BareLoop:
-    """nn.Embedding, nn.LSTM, nn.Linear, cross-entropy and AdamW, the least that a training can be, on random symbols."""
+    """nn.Embedding, nn.LSTM, nn.Linear, cross-entropy and AdamW: the least that a training can be, on noise."""
 
     def __init__(self, vocab: int, embedding: int, hidden: int, batch: int, length: int, precision: str) -> None:
         torch.manual_seed(0)
@@ -74,7 +84,7 @@ class BareLoop:
             logits = head(y)
         loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), self.targets.flatten())
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.parts.parameters(), 1.0)
         self.optimizer.step()
         self.state = (h.detach().float(), c.detach().float())

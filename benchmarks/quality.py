@@ -1,7 +1,6 @@
 """Train on a text by budget or by recipe, the whole process included, and evaluate by both protocols."""
 
 import argparse
-import json
 import math
 import shutil
 import tempfile
@@ -9,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import BareLoop, run_json, show
 
+from measure import BareLoop, run_json, show
 from unroll.data.corpus import load_corpus
 from unroll.lm.checkpoint import load, read_events
 from unroll.lm.run import data_path
@@ -22,10 +21,13 @@ def evaluate(path: Path) -> dict[str, Any]:
     loaded, corpus = load(path), load_corpus(data_path(path))
     parts = {"valid": corpus.valid} | ({} if corpus.test is None else {"test": corpus.test})
     return {
-        part: {"tokens": len(ids), "stream_nats": round(stream_nats(loaded.model, ids, corpus.tokenizer.start_id), 5),
-               "crops_nats": round(crops_nats(loaded.model, ids), 5)}
+        part: {
+            "tokens": len(ids),
+            "stream_nats": round(stream_nats(loaded.model, ids, corpus.tokenizer.start_id), 5),
+            "crops_nats": round(crops_nats(loaded.model, ids), 5),
+        }
         for part, ids in parts.items()
-    }  # fmt: skip
+    }
 
 
 def bare_rate(path: Path) -> float:
@@ -34,8 +36,14 @@ def bare_rate(path: Path) -> float:
     model, training = recipe["model"], recipe["training"]
     torch.set_flush_denormal(True)
     torch.set_num_threads(training["threads"])
-    loop = BareLoop(model["vocab_size"], model["embedding_size"], model["hidden_size"], training["batch_size"],
-                    training["seq_len"], training["precision"])  # fmt: skip
+    loop = BareLoop(
+        model["vocab_size"],
+        model["embedding_size"],
+        model["hidden_size"],
+        training["batch_size"],
+        training["seq_len"],
+        training["precision"],
+    )
     return loop.tokens_per_second(3.0)
 
 
@@ -69,10 +77,20 @@ def main() -> None:
         rate = end["tokens_seen"] / end["seconds"]
         copied = run_json("sample", out, "--length", "2000", "--seed", "1", "--copied").get("copied")
         figures = evaluate(out)
-        rows.append({"seed": seed, "recipe": run_json("info", out)["recipe"], "train_seconds": end["seconds"],
-                     "wall_seconds": trained.get("wall_seconds"), "steps": end["step"], "tokens_seen": end["tokens_seen"],
-                     "tokens_per_second": round(rate), "bare_loop_tokens_per_second": round(bare_rate(out)),
-                     "copied": copied, **figures})  # fmt: skip
+        rows.append(
+            {
+                "seed": seed,
+                "recipe": run_json("info", out)["recipe"],
+                "train_seconds": end["seconds"],
+                "wall_seconds": trained.get("wall_seconds"),
+                "steps": end["step"],
+                "tokens_seen": end["tokens_seen"],
+                "tokens_per_second": round(rate),
+                "bare_loop_tokens_per_second": round(bare_rate(out)),
+                "copied": copied,
+                **figures,
+            }
+        )
         if not told.trained:
             shutil.rmtree(out.parent)
     spread = {}

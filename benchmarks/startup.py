@@ -25,12 +25,14 @@ def main() -> None:
     unroll = [str(Path(sys.executable).with_name("unroll")), "--help"]
     empty = [sys.executable, "-c", "pass"]
     pairs = [(seconds(unroll), seconds(empty)) for _ in range(told.rounds)][2:]
-    show({
-        "benchmark": "start of the command",
-        "help_seconds": round(statistics.median(p[0] for p in pairs), 4),
-        "empty_seconds": round(statistics.median(p[1] for p in pairs), 4),
-        "ratio": round(statistics.median(p[0] / p[1] for p in pairs), 2),
-    })  # fmt: skip
+    show(
+        {
+            "benchmark": "start of the command",
+            "help_seconds": round(statistics.median(p[0] for p in pairs), 4),
+            "empty_seconds": round(statistics.median(p[1] for p in pairs), 4),
+            "ratio": round(statistics.median(p[0] / p[1] for p in pairs), 2),
+        }
+    )
 
 
 if __name__ == "__main__":

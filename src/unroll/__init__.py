@@ -1,3 +1,23 @@
-"""Train recurrent language models on your own text in minutes on a laptop, and watch them learn."""
+"""Recurrent language models on your own text: train them in minutes, watch them learn, sample from them."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unroll.errors import UserError
+    from unroll.lm.api import evolution, info, load, prepare, resume, sample, train
 
 __version__ = "0.1.0"
+__all__ = ["UserError", "evolution", "info", "load", "prepare", "resume", "sample", "train"]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for, so that `import unroll` stays light."""
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module 'unroll' has no attribute '{name}'")
+    return getattr(import_module("unroll.errors" if name == "UserError" else "unroll.lm.api"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -20,10 +20,15 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"no space left on the disk of {path}", fix="free some space or choose another --out") from None
+            raise UserError(
+                f"no space left on the disk of {path}", fix="free some space or choose another --out"
+            ) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(f"cannot write {path}: {error.strerror}", allowed="a folder you may write to",
-                            fix="choose another --out or change its permissions") from None  # fmt: skip
+            raise UserError(
+                f"cannot write {path}: {error.strerror}",
+                allowed="a folder you may write to",
+                fix="choose another --out or change its permissions",
+            ) from None
         raise UserError(f"{path}: {error.strerror or error}", fix="check the path") from None
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 import torch
-from tests.laws.laws import Subject
 from torch import Tensor
 
+from laws.laws import Subject
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.recurrent import Engine
 from unroll.nn.state import State
@@ -59,7 +59,7 @@ def start_state(model: Model, rows: int = ROWS) -> State:
     )
 
 
-def config(arch: str, num_layers: int, **others: object) -> ModelConfig:
+def config(arch: str, num_layers: int, /, **others: object) -> ModelConfig:
     sizes = {"vocab_size": VOCAB, "embedding_size": 6, "hidden_size": 8, "window": WINDOW}
     return ModelConfig(arch=arch, num_layers=num_layers, **{**sizes, **others})  # type: ignore[arg-type]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import torch
@@ -87,7 +88,7 @@ def law_reset(s: Subject) -> None:
         for b in range(len(s.ids)):
             cuts = [0, *(t for t in range(1, steps) if resets[b, t]), steps]
             pieces, piece_state = [], None if start is None or resets[b, 0] else row(start, b)
-            for begin, end in zip(cuts, cuts[1:], strict=False):
+            for begin, end in pairwise(cuts):
                 piece, piece_state = s.run(s.ids[b : b + 1, begin:end], None if begin else piece_state)
                 pieces.append(piece)
             close(torch.cat(pieces, dim=1), logits[b : b + 1], s.tolerance)
@@ -116,8 +117,10 @@ def law_memory(s: Subject) -> None:
     kept = tuple(tuple(part.clone() for part in layer) for layer in s.state)
     first = s.run(s.ids, s.state)
     fresh = s.run(s.ids, None)
-    close(s.run(s.ids, s.state), first, 0.0)
+    s.run(s.ids.flip(1), s.state)  # somebody else's session
     close(s.run(s.ids, None), fresh, 0.0)
+    close(s.run(s.ids, s.state), first, 0.0)
+    close(s.run(s.ids, s.state), first, 0.0)
     close(s.state, kept, 0.0)
     assert differ(first[0], fresh[0], s.tolerance), "the model does not read its state"
 
@@ -168,7 +171,7 @@ def law_trace(steps: Sequence[Step], start: LayerState, outputs: Tensor, last: L
 
 
 class Outcome(NamedTuple):
-    """All that a run shows: outputs, last state, and the gradient of every named tensor (empty where there are none)."""
+    """All that a run shows: outputs, last state, and the gradient of every named tensor (empty: there are none)."""
 
     outputs: Tensor
     state: State
@@ -182,7 +185,8 @@ def outcome(run: Callable[[], tuple[Tensor, State]], leaves: Mapping[str, Tensor
     loss = outputs.new_zeros(())
     for tensor in (outputs, *(part for layer in state for part in layer)):
         loss = loss + (tensor * torch.randn(tensor.shape, generator=random, dtype=tensor.dtype)).sum()
-    return Outcome(outputs, state, dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True)))
+    gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+    return Outcome(outputs, state, dict(zip(leaves, gradients, strict=True)))
 
 
 def law_engines(one: Outcome, other: Outcome, tolerance: float) -> None:

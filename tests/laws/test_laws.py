@@ -1,9 +1,13 @@
 """Every law for every model: all cells, depths, ways of joining layers, engines and precisions."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from tests.laws.cases import CASES, ROWS, STEPS, TOLERANCE, VOCAB, WINDOW, Case, config, randomised, start_state
-from tests.laws.laws import (
+from torch import Tensor, nn
+
+from laws.cases import CASES, ROWS, STEPS, TOLERANCE, VOCAB, WINDOW, Case, config, randomised, start_state
+from laws.laws import (
     Outcome,
     Subject,
     law_causal,
@@ -19,8 +23,6 @@ from tests.laws.laws import (
     outcome,
     resets_for,
 )
-from torch import Tensor, nn
-
 from unroll.nn.cells import STEPS as CELLS
 from unroll.nn.cells import CellWeights, state_after
 from unroll.nn.loss import cross_entropy
@@ -97,10 +99,11 @@ def test_trace(arch: Arch, dtype: torch.dtype) -> None:
 
 def torch_twin(recurrent: Recurrent) -> nn.RNNBase:
     """Return torch's own module with the same weights."""
-    kind = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[recurrent.arch]
     first = recurrent.layers[0]
     assert isinstance(first, RecurrentLayer)
-    twin = kind(first.weight_ih.shape[1], recurrent.hidden_size, len(recurrent.layers)).to(first.weight_ih.dtype)
+    shape = first.weight_ih.shape[1], recurrent.hidden_size, len(recurrent.layers)
+    kinds: dict[Arch, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+    twin = kinds[recurrent.arch](*shape, dtype=first.weight_ih.dtype)
     twin.load_state_dict({
         f"{name}_l{k}": weight for k, layer in enumerate(recurrent.layers) for name, weight in layer.named_parameters()
     })  # fmt: skip
@@ -169,12 +172,23 @@ def test_no_gradient_passes_a_reset(case: Case) -> None:
     # Only what comes after the reset is derived: row 1 has none of it, the others all.
     logits, _ = model.forward(ids, state, resets, case.engine)
     loss = cross_entropy(logits[:, 3:], ids[:, 3:])
+    # Of a window, only what still lies in it after three steps can reach the loss.
+    reaches = case.config.arch != "window" or case.config.window > 4
     for gradient in torch.autograd.grad(loss, [part for layer in state for part in layer]):
         reached = gradient.flatten(1).abs().amax(dim=1) > 0
-        # Of a window, only what still lies in it after three steps can reach the loss.
-        assert reached.tolist() == [case.config.arch != "window" or case.config.window > 4] * 1 + [False] + [
-            case.config.arch != "window" or case.config.window > 4
-        ] * 2
+        assert reached.tolist() == [reaches, False, reaches, reaches]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_engines_agree_without_gradients(arch: Arch) -> None:
+    # Without gradients, in float32 and at this size, torch takes other kernels (oneDNN) than in the laws above.
+    sizes = {"hidden_size": 160, "embedding_size": 64}
+    model = Model(config(arch, 2, **sizes)).eval()
+    ids = torch.randint(VOCAB, (16, 64), generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        fused = Outcome(*model.forward(ids, start_state(model, rows=16), engine="fused"), {})
+        stepwise = Outcome(*model.forward(ids, start_state(model, rows=16), engine="stepwise"), {})
+    law_engines(fused, stepwise, TOLERANCE[torch.float32])
 
 
 # --- gradients against finite differences ---
@@ -210,10 +224,12 @@ def test_gradients_of_the_layer(arch: Arch, engine: Engine) -> None:
     law_gradients(layer, [x, *state, *w])
 
 
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("arch", [*ARCHS, "window"])
-def test_gradients_of_the_loss(arch: str) -> None:
+def test_gradients_of_the_loss(arch: str, tied: bool) -> None:
     sizes = {"vocab_size": 4, "embedding_size": 2, "hidden_size": 3, "window": 3}
-    model = randomised(Model(config(arch, 2, skip="residual", layers_before=1, layers_after=1, **sizes)).double())
+    others = {"skip": "residual", "tie_weights": tied, "layers_before": 1, "layers_after": 1}
+    model = randomised(Model(config(arch, 2, **others, **sizes)).double())
     names = [name for name, _ in model.named_parameters()]
     state = leaf(start_state(model, rows=2))
     shape = [len(layer) for layer in state]

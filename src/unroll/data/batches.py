@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unroll.errors import UserError
 
-Ids = NDArray[np.unsignedinteger]
+Ids = NDArray[np.integer]
 Window = NDArray[np.int64]
 
 

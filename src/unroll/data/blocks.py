@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,7 +16,7 @@ Level = Literal["char", "byte", "word", "bpe"]
 Chunks = Iterator[tuple[bytes, int]]
 
 BLOCK_BYTES = 2**18  # with its code points and ids it stays in a core's cache
-MAX_LINE_BYTES = 64 * 2**20
+MAX_LINE = 64 * 2**20  # characters
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -34,15 +33,24 @@ def read_blocks(
     files: Sequence[Path],
     level: Level,
     block_bytes: int = BLOCK_BYTES,
-    hashes: Sequence["hashlib._Hash"] | None = None,
+    hashers: Sequence["hashlib._Hash"] | None = None,
 ) -> Iterator[Block]:
     """Yield the files one after another; a block at level word or bpe ends with a line, or with its file.
 
-    The `hashes`, one a file, are fed the bytes as they are read, gzip unpacked.
+    The `hashers`, one a file, are fed the bytes as they are read, gzip unpacked.
     Raises UserError for what is not a readable file, an empty one, damaged gzip, and at the levels above bytes for
-    broken UTF-8, NUL and (word, bpe) a line beyond 64 MB. What is found does not depend on `block_bytes`.
+    broken UTF-8, NUL and (word, bpe) a line without end. What is found does not depend on `block_bytes`.
     """
-    return _ahead(_blocks(files, level, block_bytes, hashes))
+    before = 0
+    for number, path in enumerate(files):
+        size = file_size(path)
+        block = None
+        chunks = _chunks(path, block_bytes, hashers[number] if hashers else None)
+        for block in _file_blocks(chunks, path, level):
+            yield block._replace(file=number, read=before + block.read)
+        if block is None:
+            raise UserError(f"{path} is empty", allowed="files with text in them", fix="leave it out")
+        before += size
 
 
 def text_of(block: Block) -> str:
@@ -94,30 +102,6 @@ def file_size(path: Path) -> int:
     return size
 
 
-def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Yield the blocks while a thread prepares the next one: reading, hashing and much of numpy run side by side."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, blocks, None)
-        while block := coming.result():
-            coming = thread.submit(next, blocks, None)
-            yield block
-
-
-def _blocks(
-    files: Sequence[Path], level: Level, block_bytes: int, hashes: Sequence["hashlib._Hash"] | None
-) -> Iterator[Block]:
-    before = 0
-    for number, path in enumerate(files):
-        size = file_size(path)
-        block = None
-        chunks = _chunks(path, block_bytes, hashes[number] if hashes else None)
-        for block in _file_blocks(chunks, path, level):
-            yield block._replace(file=number, read=before + block.read)
-        if block is None:
-            raise UserError(f"{path} is empty", allowed="files with text in them", fix="leave it out")
-        before += size
-
-
 def _file_blocks(chunks: Chunks, path: Path, level: Level) -> Iterator[Block]:
     match level:
         case "byte":
@@ -128,7 +112,7 @@ def _file_blocks(chunks: Chunks, path: Path, level: Level) -> Iterator[Block]:
             return _line_blocks(chunks, path)
 
 
-def _chunks(path: Path, block_bytes: int, hash: "hashlib._Hash | None") -> Chunks:
+def _chunks(path: Path, block_bytes: int, hasher: "hashlib._Hash | None") -> Chunks:
     """Yield the bytes of a file, unpacked, each time with the place reached on the disk; the last chunk is empty."""
     try:
         with open(path, "rb") as file:
@@ -137,8 +121,8 @@ def _chunks(path: Path, block_bytes: int, hash: "hashlib._Hash | None") -> Chunk
             stream = gzip.GzipFile(fileobj=file) if packed else file
             while True:
                 chunk = stream.read(block_bytes)
-                if hash:
-                    hash.update(chunk)
+                if hasher:
+                    hasher.update(chunk)
                 yield chunk, file.tell()
                 if not chunk:
                     return
@@ -161,18 +145,19 @@ def _text_blocks(chunks: Chunks, path: Path) -> Iterator[Block]:
 def _line_blocks(chunks: Chunks, path: Path) -> Iterator[Block]:
     held: list[Block] = []  # the beginning of a line whose end has not come
     for block in _text_blocks(chunks, path):
-        line, rest = _split(block, text_of(block).rfind("\n") + 1)
+        text = text_of(block)
+        if sum(len(part.content) for part in held) + (text.find("\n") + 1 or len(text)) > MAX_LINE:
+            raise UserError(
+                f"{path} has a line of more than {MAX_LINE:,} characters",
+                allowed="text in lines at the levels word and bpe",
+                fix="use --level char or --level byte",
+            )
+        line, rest = _split(block, text.rfind("\n") + 1)
         if line.content:
             yield _joined([*held, line])
             held = []
         if rest.content:
             held.append(rest)
-        if sum(part.size for part in held) > MAX_LINE_BYTES:
-            raise UserError(
-                f"{path} has a line of more than {MAX_LINE_BYTES:,} bytes",
-                allowed="text in lines at the levels word and bpe",
-                fix="use --level char or --level byte",
-            )
     if held:
         yield _joined(held)
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from unroll.config import from_mapping, to_mapping
 from unroll.data.blocks import BLOCK_BYTES, Level
-from unroll.data.encode import Part, Progress, Text, TextFile, encode, learn, survey
+from unroll.data.encode import Part, Text, TextFile, encode, learn, survey
+from unroll.data.encode import Progress as Progress
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
 from unroll.files import explained, read_json
@@ -98,11 +99,13 @@ def prepare(
     shares = _shares(config.split)
     given = _texts(files, valid, test, len(shares))
     texts = [Text(paths, config.level, names, block_bytes) for names, paths in given.items()]
+    if out.exists():
+        raise UserError(f"{out} exists already", allowed="a new folder", fix="choose another --out, or remove it")
+    surveys = []
+    for text in texts:
+        surveys.append((yield from survey(text)))
+    sizes = [_part_sizes(found.units, shares, text) for text, found in zip(texts, surveys, strict=True)]
     with _new_folder(out) as folder:
-        surveys = []
-        for text in texts:
-            surveys.append((yield from survey(text)))
-        sizes = [_part_sizes(found.units, shares, text) for text, found in zip(texts, surveys, strict=True)]
         if tokenizer is None:
             vocab_size = config.vocab_size or (BPE_VOCAB_SIZE if config.level == "bpe" else 0)
             tokenizer = yield from learn(
@@ -154,9 +157,10 @@ def load_corpus(folder: Path) -> Corpus:
         if documents[0] != 0 or (np.diff(documents) <= 0).any() or documents[-1] >= parts["train"].tokens:
             raise ValueError("the documents do not lie in the training part")
         ids = {name: _mapped(folder / f"{name}.bin", part.tokens, tokenizer) for name, part in parts.items()}
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, OSError, UserError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(
-            f"{folder} is damaged: {error!r}" if isinstance(error, KeyError) else f"{folder} is damaged: {error}",
+            f"{folder} is damaged or foreign: {reason}",
             allowed=f"a corpus of unroll, format version {FORMAT_VERSION}",
             fix="prepare it again",
         ) from None
@@ -200,7 +204,7 @@ def _part_sizes(count: int, shares: Sequence[Fraction], text: Text) -> list[int]
         unit = {"char": "characters", "byte": "bytes"}.get(text.level, "lines")
         raise UserError(
             f"the {text.names[sizes.index(0)]} part is empty: the text has {count:,} {unit}",
-            allowed=f"at least one of the {unit} in every part",
+            allowed="at least one in every part",
             fix="give more text, or a split with a larger share for it",
         )
     return sizes
@@ -212,16 +216,15 @@ def _digest(parts: Mapping[str, Part]) -> str:
 
 def _mapped(path: Path, tokens: int, tokenizer: Tokenizer) -> Ids:
     """Return the ids of a part, mapped from the disk."""
-    if path.stat().st_size != tokens * tokenizer.dtype.itemsize:
-        raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes instead of {tokens} ids")
+    size, expected = path.stat().st_size if path.exists() else 0, tokens * tokenizer.dtype.itemsize
+    if size != expected:
+        raise ValueError(f"{path.name} has {size:,} bytes instead of {expected:,}")
     return np.asarray(np.memmap(path, tokenizer.dtype, mode="r"))
 
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """Give a folder beside `out` that becomes `out` if all goes well and vanishes if not."""
-    if out.exists():
-        raise UserError(f"{out} exists already", allowed="a new folder", fix="choose another --out, or remove it")
     beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with explained(out):
         shutil.rmtree(beside, ignore_errors=True)  # of a killed process that had our number

@@ -97,17 +97,17 @@ def survey(text: Text) -> Generator[Progress, None, Survey]:
     """Read the text once and return what is in it."""
     count = 0
     sizes = [0] * len(text.files)
-    hashes = [hashlib.sha256() for _ in text.files]
+    hashers = [hashlib.sha256() for _ in text.files]
     first: dict[str, int] = {}
     unseen = np.ones(CODE_POINTS, np.bool_)
-    for block in read_blocks(text.files, text.level, text.block_bytes, hashes):
+    for block in read_blocks(text.files, text.level, text.block_bytes, hashers):
         if text.level == "char":
             _note_first(first, unseen, text_of(block), count)
         count += units(block, text.level)
         sizes[block.file] += block.size
         yield Progress("reading", block.read, text.disk_bytes)
-    sources = zip(text.files, sizes, hashes, strict=True)
-    return Survey(count, tuple(TextFile(path.name, size, hash.hexdigest()) for path, size, hash in sources), first)
+    sources = zip(text.files, sizes, hashers, strict=True)
+    return Survey(count, tuple(TextFile(path.name, size, hasher.hexdigest()) for path, size, hasher in sources), first)
 
 
 def learn(
@@ -139,12 +139,12 @@ def encode(
     starts: dict[int, int] = {}
     for number, group in groupby(text.parts(sizes), key=itemgetter(0)):
         tokens = chars = size = unknown = 0
-        hash = hashlib.sha256()
+        hasher = hashlib.sha256()
         with open(folder / f"{text.names[number]}.bin", "wb") as file:
             for _, block in group:
                 ids = _ids(block, tokenizer)
                 file.write(ids.data)
-                hash.update(ids.data)
+                hasher.update(ids.data)
                 if number == 0:
                     starts.setdefault(block.file, tokens)
                 tokens += len(ids)
@@ -153,7 +153,7 @@ def encode(
                 if tokenizer.unknown_id is not None:
                     unknown += int(np.count_nonzero(ids == tokenizer.unknown_id))
                 yield Progress("encoding", block.read, text.disk_bytes)
-        parts[text.names[number]] = Part(tokens, chars, size, unknown, hash.hexdigest())
+        parts[text.names[number]] = Part(tokens, chars, size, unknown, hasher.hexdigest())
     return parts, [start for start in dict.fromkeys(starts.values()) if start < parts[text.names[0]].tokens]
 
 

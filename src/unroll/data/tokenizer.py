@@ -410,8 +410,8 @@ def _spans(lengths: Ids) -> Ids:
 
 
 def _printable(piece: bytes) -> str:
-    text = piece.decode("utf-8", errors="backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = piece.decode("utf-8", errors="backslashreplace")  # a broken byte is \xff, a character \u00ff
+    return "".join(c if c.isprintable() else repr(c)[1:-1] if c.isascii() else f"\\u{ord(c):04x}" for c in text)
 
 
 @cache

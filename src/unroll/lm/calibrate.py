@@ -1,4 +1,4 @@
-"""Measuring this machine: which threads, waiting and precision train fastest here and now, and how fast each size is."""
+"""Measuring this machine: which threads, waiting and precision train fastest here and now, and how fast."""
 
 import os
 import sys
@@ -44,7 +44,9 @@ def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.d
     generator_state = torch.get_rng_state()
     run = begin(Path(), Model(model).to(device), OptimConfig(), replace(training, steps=2**40))
     run.model.train()
-    ids = np.random.default_rng(0).integers(model.vocab_size, size=4 * training.batch_size * training.seq_len)
+    ids = np.random.default_rng(0).integers(
+        model.vocab_size, size=4 * training.batch_size * training.seq_len, dtype=np.uint32
+    )
     streams = Streams(ids, training.batch_size, 0, None)
     for _ in range(2):
         train_step(run, streams)
@@ -62,7 +64,7 @@ def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.d
 def can_bfloat16(arch: str, device: torch.device) -> bool:
     """Tell whether training in bfloat16 is worth a try: on a GPU, or a processor whose LSTM kernel has it."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and arch == "lstm" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
@@ -73,7 +75,9 @@ def measure_machine(
 
     Starts the process image again, with passive waiting, when spinning threads get in each other's way.
     """
-    policy: Literal["default", "passive"] = "passive" if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive" else "default"
+    policy: Literal["default", "passive"] = (
+        "passive" if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive" else "default"
+    )
     most = _most_threads()
     measured: dict[str, int] = {}
 
@@ -88,7 +92,9 @@ def measure_machine(
         best = max(precisions, key=lambda precision: rate(1, precision))
         return Machine(1, best, policy, measured)
     threads = int(fixed.get("threads", most))
-    precision = max(precisions, key=lambda precision: rate(threads, precision)) if len(precisions) > 1 else precisions[0]
+    precision = (
+        max(precisions, key=lambda precision: rate(threads, precision)) if len(precisions) > 1 else precisions[0]
+    )
     if "threads" in fixed or "OMP_NUM_THREADS" in os.environ or most == 1:
         return Machine(threads, precision, policy, measured)
     together, alone = rate(threads, precision), rate(1, precision)

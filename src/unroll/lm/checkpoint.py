@@ -1,15 +1,16 @@
 """The model directory: written so that a kill at any moment leaves it loadable, read without running code from it.
 
-    model.json           format version, kind, model configuration, tokenizer digest; the result once it is known
-    weights.safetensors  the best weights by validation (the averaged ones if averaging is on)
-    tokenizer.json       the vocabulary
-    recipe.toml          everything resolved, enough to repeat the run
-    metrics.jsonl        the event log; samples.jsonl: the samples taken on the way
-    resume/              state.safetensors (last weights, optimizer, carried state, position), data/ (the encoded text)
+model.json           format version, kind, model configuration, tokenizer digest; the result once it is known
+weights.safetensors  the best weights by validation (the averaged ones if averaging is on)
+tokenizer.json       the vocabulary
+recipe.toml          everything resolved, enough to repeat the run
+metrics.jsonl        the event log; samples.jsonl: the samples taken on the way
+resume/              state.safetensors (last weights, optimizer, carried state, position), data/ (the encoded text)
 """
 
 import fcntl
 import json
+import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,9 @@ class Loaded:
     """What the weights say of themselves: `step`, `tokens_seen`, `valid_nats` (of rows), `averaged`."""
 
 
-def save_description(path: Path, config: ModelConfig, tokenizer: Tokenizer, result: dict[str, Any] | None = None) -> None:
+def save_description(
+    path: Path, config: ModelConfig, tokenizer: Tokenizer, result: dict[str, Any] | None = None
+) -> None:
     """Write model.json."""
     description = {
         "format_version": FORMAT_VERSION,
@@ -71,24 +74,31 @@ def save_tensors(file: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -
     write_atomically(file, save(tensors, metadata={"info": json.dumps(info, sort_keys=True)}))
 
 
+def damaged(file: Path, why: str = "") -> UserError:
+    """Return the error for a safetensors file that is not as it was written."""
+    return UserError(
+        f"{file} is damaged{why and f': {why}'}",
+        allowed="a safetensors file written by unroll",
+        fix="restore it, or train again",
+    )
+
+
 def read_info(file: Path) -> dict[str, Any]:
     """Read what a safetensors file says of itself, without its tensors."""
-    damaged = UserError(f"{file} is damaged", allowed="a safetensors file written by unroll",
-                        fix="restore it, or train again")  # fmt: skip
     try:
         with open(file, "rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > MAX_HEADER_BYTES:
-                raise damaged
+                raise damaged(file, "its header is too long")
             info = json.loads(json.loads(opened.read(length))["__metadata__"]["info"])
     except FileNotFoundError:
         raise UserError(f"no {file.name} in {file.parent}", fix="is this a model directory?") from None
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}", fix="check its permissions") from None
     except (ValueError, KeyError, TypeError, struct.error, RecursionError):
-        raise damaged from None
+        raise damaged(file) from None
     if not isinstance(info, dict):
-        raise damaged
+        raise damaged(file)
     return info
 
 
@@ -98,22 +108,29 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{file} is damaged: {error}", allowed="a safetensors file written by unroll",
-                        fix="restore it, or train again") from None  # fmt: skip
+        raise damaged(file, str(error)) from None
 
 
 def read_description(path: Path) -> dict[str, Any]:
     """Read model.json and check that it is ours and of a version we know."""
     if not path.is_dir():
-        raise UserError(f"no model directory at {path}", allowed="a directory made by `unroll train`",
-                        fix="check the path; `ls runs` shows what you trained")  # fmt: skip
+        raise UserError(
+            f"no model directory at {path}",
+            allowed="a directory made by `unroll train`",
+            fix="check the path; `ls runs` shows what you trained",
+        )
     description = read_json(path / "model.json", "model description")
     if not isinstance(description, dict) or description.get("kind") != KIND:
-        raise UserError(f"{path / 'model.json'} does not describe an unroll model", fix="name a directory made by `unroll train`")
+        raise UserError(
+            f"{path / 'model.json'} does not describe an unroll model", fix="name a directory made by `unroll train`"
+        )
     version = description.get("format_version")
     if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
-        raise UserError(f"{path / 'model.json'} has format version {version}", allowed=f"1 to {FORMAT_VERSION}",
-                        fix="install a newer unroll")  # fmt: skip
+        raise UserError(
+            f"{path / 'model.json'} has format version {version}",
+            allowed=f"1 to {FORMAT_VERSION}",
+            fix="install a newer unroll",
+        )
     if not isinstance(description.get("model"), dict):
         raise UserError(f"{path / 'model.json'} has no model configuration", fix="restore it, or train again")
     return description
@@ -128,31 +145,49 @@ def load(path: Path, device: torch.device | str = "cpu") -> Loaded:
     config = from_mapping(ModelConfig, description["model"], f"{path / 'model.json'}")
     tokenizer = load_tokenizer(path / "tokenizer.json")
     if tokenizer.digest != description.get("tokenizer_digest"):
-        raise UserError(f"{path / 'tokenizer.json'} is not the tokenizer that this model was trained with",
-                        fix="restore the directory from one source")  # fmt: skip
+        raise UserError(
+            f"{path / 'tokenizer.json'} is not the tokenizer that this model was trained with",
+            fix="restore the directory from one source",
+        )
     if tokenizer.vocab_size != config.vocab_size:
-        raise UserError(f"{path}: the tokenizer has {tokenizer.vocab_size} symbols, the model {config.vocab_size}",
-                        fix="restore the directory from one source")  # fmt: skip
+        raise UserError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} symbols, the model {config.vocab_size}",
+            fix="restore the directory from one source",
+        )
     file = path / WEIGHTS
     info = read_info(file)
     if file.stat().st_size < 4 * parameter_count(config):
-        raise UserError(f"{file} is smaller than the model that model.json describes", allowed=f"{parameter_count(config):,} weights",
-                        fix="restore it, or train again")  # fmt: skip
+        raise UserError(
+            f"{file} is smaller than the model that model.json describes",
+            allowed=f"{parameter_count(config):,} weights",
+            fix="restore it, or train again",
+        )
     model = Model(config)
     copy_weights(model, load_tensors(file), file)
     return Loaded(path, model.to(device).eval(), tokenizer, description, info)
 
 
+def fitting(tensors: dict[str, Tensor], name: str, like: Tensor, file: Path) -> Tensor:
+    """Return the tensor called `name`; raises UserError where it is missing or is not shaped like `like`."""
+    tensor = tensors.get(name)
+    if tensor is None or tensor.shape != like.shape or tensor.dtype != like.dtype:
+        found = "missing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
+        raise UserError(
+            f"{file}: {name} is {found}",
+            allowed=f"{tuple(like.shape)} {like.dtype}",
+            fix="restore the directory from one source",
+        )
+    return tensor
+
+
 def copy_weights(model: Model, tensors: dict[str, Tensor], file: Path, prefix: str = "") -> None:
     """Copy tensors into the model's own memory; raises UserError where names, shapes or values do not fit."""
     for name, weight in model.named_parameters():
-        tensor = tensors.get(prefix + name)
-        if tensor is None or tensor.shape != weight.shape or tensor.dtype != torch.float32:
-            found = "missing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
-            raise UserError(f"{file}: {prefix + name} is {found}", allowed=f"{tuple(weight.shape)} torch.float32",
-                            fix="restore the directory from one source")  # fmt: skip
+        tensor = fitting(tensors, prefix + name, weight, file)
         if not bool(torch.isfinite(tensor).all()):
-            raise UserError(f"{file}: {prefix + name} holds values that are not numbers", fix="restore it, or train again")
+            raise UserError(
+                f"{file}: {prefix + name} holds values that are not numbers", fix="restore it, or train again"
+            )
         with torch.no_grad():
             weight.copy_(tensor)
 
@@ -162,13 +197,16 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the directory as its one writer; raises UserError when another process does."""
     with explained(path):
         (path / "resume").mkdir(exist_ok=True)
-        file = open(path / "resume" / "lock", "w")
+        file = open(path / "resume" / "lock", "w")  # noqa: SIM115 - closed below, outside what is explained
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{path} is being trained by another process", allowed="one writer",
-                            fix="wait for it or stop it") from None  # fmt: skip
+            raise UserError(
+                f"{path} is being trained by another process", allowed="one writer", fix="wait for it or stop it"
+            ) from None
+        for left in [*path.glob(".*.tmp"), *path.glob("resume/.*.tmp")]:  # half written by a process that was killed
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
 
 
@@ -178,14 +216,16 @@ class EventLog:
     def __init__(self, file: Path, size: int = 0) -> None:
         self.path = file
         with explained(file):
-            self._file = open(file, "ab")
-            self._file.truncate(size)
+            # Unbuffered: what a full disk refuses is not tried again when the file is closed.
+            self._file = open(file, "ab", buffering=0)  # noqa: SIM115 - it stays open as long as the log
+            self._file.truncate(min(size, self.size))
 
     def write(self, event: dict[str, Any]) -> None:
         """Append one event."""
+        line = (json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode()
         with explained(self.path):
-            self._file.write((json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode())
-            self._file.flush()
+            while line:
+                line = line[self._file.write(line) :]
 
     @property
     def size(self) -> int:
@@ -208,6 +248,7 @@ def read_events(file: Path) -> list[dict[str, Any]]:
         try:
             events.append(json.loads(line))
         except ValueError:
-            raise UserError(f"line {number} of {file} is damaged", allowed="one JSON object a line",
-                            fix="remove the line") from None  # fmt: skip
+            raise UserError(
+                f"line {number} of {file} is damaged", allowed="one JSON object a line", fix="remove the line"
+            ) from None
     return events

@@ -90,8 +90,11 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` gave, copied into memory of torch's own (its alignment decides rounding)."""
     for name, weight in model.named_parameters():
-        kept = {kind: tensors[f"{kind}/{name}"] for kind in ("step", "exp_avg", "exp_avg_sq") if f"{kind}/{name}" in tensors}
+        kept = {
+            kind: tensors[f"{kind}/{name}"] for kind in ("step", "exp_avg", "exp_avg_sq") if f"{kind}/{name}" in tensors
+        }
         if kept:
             optimizer.state[weight] = {
-                kind: value.clone() if kind == "step" else value.to(weight.device, copy=True) for kind, value in kept.items()
+                kind: value.clone() if kind == "step" else value.to(weight.device, copy=True)
+                for kind, value in kept.items()
             }

@@ -60,6 +60,14 @@ def read_overrides(path: Path) -> Overrides:
     return overrides
 
 
+def check_overrides(overrides: Overrides) -> None:
+    """Raise UserError for a value of the wrong type or out of its range."""
+    for name, cls in TABLES.items():
+        # The size of the vocabulary is the one thing without a default.
+        given = {"vocab_size": 1} | overrides[name] if cls is ModelConfig else overrides[name]
+        from_mapping(cls, given, f"the recipe's [{name}]")
+
+
 def set_override(overrides: Overrides, key: str, text: str) -> None:
     """Apply one `--set KEY=VALUE`; the key may name its table (`model.hidden_size`) or not."""
     table, _, name = key.rpartition(".")
@@ -87,7 +95,7 @@ PEAK_RATE = {"lstm": 1.6e-2, "gru": 8e-3, "rnn": 3e-3, "window": 4e-3}
 """At hidden size 512, for batches of 16 x 64."""
 
 
-TOKENS_PER_PARAMETER = 6.0
+TOKENS_PER_PARAMETER = 4.5
 """How many symbols a model should read for each of its weights, repeats included, before a larger one pays."""
 
 
@@ -117,8 +125,15 @@ def choose(
 
     A function of its arguments alone: the same text, flags and seed give the same recipe.
     """
+    check_overrides(overrides)
     fixed_model, fixed_optim, fixed_training = overrides["model"], overrides["optim"], overrides["training"]
     arch = fixed_model.get("arch", "lstm")
+    if fixed_model.get("vocab_size", vocab_size) != vocab_size:
+        raise UserError(
+            f"vocab_size is {fixed_model['vocab_size']} in the recipe's [model]",
+            allowed=f"{vocab_size}, the symbols of this text",
+            fix="leave it out",
+        )
     batch_size = fixed_training.get("batch_size", 16)
     seq_len = fixed_training.get("seq_len", 64)
     batch_size, seq_len = fit_batch(train_tokens, batch_size, seq_len, fixed_training)
@@ -143,6 +158,7 @@ def choose(
         "batch_size": batch_size,
         "seq_len": seq_len,
         "threads": default_threads(),
+        "reset_probability": 0.01,
         "valid_every": every,
         "save_every": min(every, 500),
     }
@@ -176,8 +192,11 @@ def fit_batch(train_tokens: int, batch_size: int, seq_len: int, fixed: Mapping[s
     while batch_size * seq_len > train_tokens and "seq_len" not in fixed and seq_len > 8:
         seq_len //= 2
     if batch_size * seq_len > train_tokens:
-        raise UserError(f"the training part has {train_tokens} symbols, shorter than one window of {batch_size} x {seq_len}",
-                        allowed="a longer text", fix="add text, or make the window smaller: --set seq_len=N --set batch_size=N")  # fmt: skip
+        raise UserError(
+            f"the training part has {train_tokens} symbols, shorter than one window of {batch_size} x {seq_len}",
+            allowed="a longer text",
+            fix="add text, or make the window smaller: --set seq_len=N --set batch_size=N",
+        )
     return batch_size, seq_len
 
 
@@ -185,6 +204,15 @@ def size_for_tokens(tokens: float, overrides: Overrides, vocab_size: int) -> int
     """Choose the hidden size for a run of so many symbols without any clock, up to 384."""
     if "hidden_size" in overrides["model"]:
         return int(overrides["model"]["hidden_size"])
-    fits = [size for size in HIDDEN_SIZES if size <= 384 and reads_enough(
-        tokens, from_mapping(ModelConfig, overrides["model"] | {"vocab_size": vocab_size, "hidden_size": size}, "the recipe"))]
+    fits = [
+        size
+        for size in HIDDEN_SIZES
+        if size <= 384
+        and reads_enough(
+            tokens,
+            from_mapping(
+                ModelConfig, overrides["model"] | {"vocab_size": vocab_size, "hidden_size": size}, "the recipe"
+            ),
+        )
+    ]
     return max(fits, default=HIDDEN_SIZES[0])

@@ -4,7 +4,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import torch
 
 import unroll
 from unroll.config import from_mapping
-from unroll.data.corpus import Corpus, DataConfig, Progress, load_corpus, prepare
+from unroll.data.blocks import read_blocks
+from unroll.data.corpus import Corpus, DataConfig, load_corpus, prepare
+from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import explained, write_atomically
 from unroll.lm import checkpoint
@@ -22,6 +24,7 @@ from unroll.lm.recipe import (
     HIDDEN_SIZES,
     Overrides,
     Recipe,
+    check_overrides,
     choose,
     fit_batch,
     read_recipe,
@@ -31,7 +34,7 @@ from unroll.lm.recipe import (
 )
 from unroll.lm.score import stream_nats
 from unroll.lm.train import Report, Run, TrainConfig, begin, restore, save, save_weights, train
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.model import Model, ModelConfig, parameter_count
 
 DATA_PATH = "resume/data.path"
 """Names the folder of a prepared corpus that is used where it lies."""
@@ -59,8 +62,11 @@ def choose_device(name: str) -> torch.device:
     if name not in there:
         raise UserError(f"unknown device '{name}'", allowed="auto, cpu, cuda, mps")
     if not there[name]:
-        raise UserError(f"no {name} device on this machine", allowed=", ".join(d for d in there if there[d]),
-                        fix="use --device auto")  # fmt: skip
+        raise UserError(
+            f"no {name} device on this machine",
+            allowed=", ".join(d for d in there if there[d]),
+            fix="use --device auto",
+        )
     return torch.device(name)
 
 
@@ -79,21 +85,24 @@ def start(
 ) -> Iterator[Progress | Report]:
     """Prepare the text, choose a recipe for the budget, and train; yields progress and reports as they come.
 
-    `overrides` fixes recipe keys; `base` is a model directory to fine-tune. `started` (time.monotonic) is when the budget
-    began. The directory `out` appears, complete and loadable, before the first step. Raises UserError for what a user can mend.
+    `overrides` fixes recipe keys; `base` is a model directory to fine-tune. `started` (time.monotonic) is when the
+    budget began. The directory `out` appears, complete and loadable, before the first step.
+    Raises UserError for what a user can mend.
     """
     started = time.monotonic() if started is None else started
     chosen = choose_device(device)
-    if out.exists() and not force:
-        raise UserError(f"{out} exists", allowed="a new directory",
-                        fix=f"go on with `unroll train --resume {out}`, replace it with --force, or name another with --out")  # fmt: skip
+    check_overrides(overrides)
+    check_free(out, force=force)
     parent = checkpoint.load(base) if base is not None else None
     if parent is not None:
         shape = {name: value for name, value in parent.description["model"].items() if name not in DROPPED}
         clash = {name for name in shape if name in overrides["model"] and overrides["model"][name] != shape[name]}
         if clash:
-            raise UserError(f"{', '.join(sorted(clash))} cannot change: the model of {base} has its shape",
-                            allowed="other dropouts, rates and budgets", fix="leave it out")  # fmt: skip
+            raise UserError(
+                f"{', '.join(sorted(clash))} cannot change: the model of {base} has its shape",
+                allowed="other dropouts, rates and budgets",
+                fix="leave it out",
+            )
         overrides = overrides | {"model": overrides["model"] | shape}
     machine = machine_overrides(overrides, chosen) if budget.minutes is not None else {}
 
@@ -104,6 +113,9 @@ def start(
             partial.mkdir(exist_ok=True)
         stack.enter_context(checkpoint.locked(partial))
         try:
+            check_free(out, force=force)
+            if out.exists():
+                stack.enter_context(checkpoint.locked(out))
             for entry in partial.iterdir():
                 if entry.name != "resume":
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -113,13 +125,22 @@ def start(
                 corpus = load_corpus(files[0])
                 data = corpus.info.config
             else:
+                (partial / DATA_PATH).unlink(missing_ok=True)
                 shutil.rmtree(partial / checkpoint.DATA, ignore_errors=True)
-                yield from prepare(files, partial / checkpoint.DATA, data, valid=valid, test=test,
-                                   tokenizer=parent.tokenizer if parent else None)  # fmt: skip
+                yield from prepare(
+                    files,
+                    partial / checkpoint.DATA,
+                    data,
+                    valid=valid,
+                    test=test,
+                    tokenizer=parent.tokenizer if parent else None,
+                )
                 corpus = load_corpus(partial / checkpoint.DATA)
             if parent is not None and corpus.tokenizer.digest != parent.tokenizer.digest:
-                raise UserError(f"the corpus in {files[0]} was prepared with another vocabulary than {base}",
-                                fix="name the text files instead: they are encoded with the model's own vocabulary")  # fmt: skip
+                raise UserError(
+                    f"the corpus in {files[0]} was prepared with another vocabulary than {base}",
+                    fix="name the text files instead: they are encoded with the model's own vocabulary",
+                )
             fixed = overrides | {"training": machine | overrides["training"]}
             recipe = resolve(corpus, data, budget, fixed, chosen, started, tuned=parent is not None)
             torch.manual_seed(recipe.training.seed)
@@ -127,6 +148,11 @@ def start(
             if parent is not None:
                 checkpoint.copy_weights(model, dict(parent.model.named_parameters()), base / checkpoint.WEIGHTS)  # type: ignore[operator]
             run = begin(partial, model, recipe.optim, recipe.training)
+            first = list(first_reports(recipe, corpus, files, machine, tuned=parent is not None))
+            with closing(checkpoint.EventLog(partial / checkpoint.METRICS)) as log:
+                for report in first:
+                    log.write(report.to_json())
+                run.log_sizes = (log.size, 0)
             write_start(run, recipe, corpus, chosen, files, base)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -140,14 +166,22 @@ def start(
             shutil.rmtree(replaced, ignore_errors=True)
         run.path = out
         # The corpus was mapped under its former name; the mapping stays valid, as the files only moved.
-        log = checkpoint.EventLog(out / checkpoint.METRICS)
-        for report in first_reports(recipe, corpus, files, machine, tuned=parent is not None):
-            log.write(report.to_json())
-            yield report
-        run.log_sizes = (log.size, 0)
-        log.close()
-        save(run)
+        yield from first
         yield from train(run, corpus, documents=recipe.data.documents)
+
+
+def check_free(out: Path, *, force: bool) -> None:
+    """Raise UserError where there is something that must not be replaced; `force` replaces model directories only."""
+    if not out.exists():
+        return
+    if not force:
+        raise UserError(
+            f"{out} exists",
+            allowed="a new directory",
+            fix=f"go on with `unroll train --resume {out}`, replace it with --force, or name another with --out",
+        )
+    if not out.is_dir() or any(out.iterdir()):
+        checkpoint.read_description(out)
 
 
 DROPPED = ("dropout", "input_dropout", "embedding_dropout", "weight_drop", "variational")
@@ -157,7 +191,9 @@ DROPPED = ("dropout", "input_dropout", "embedding_dropout", "weight_drop", "vari
 def machine_overrides(overrides: Overrides, device: torch.device) -> dict[str, Any]:
     """Measure this machine and return the training keys that follow from it."""
     model = ModelConfig(**{"vocab_size": 96, "hidden_size": 256} | _shape(overrides["model"]))
-    training = from_mapping(TrainConfig, {"batch_size": 16, "seq_len": 64} | _portions(overrides["training"]), "the recipe")
+    training = from_mapping(
+        TrainConfig, {"batch_size": 16, "seq_len": 64} | _portions(overrides["training"]), "the recipe"
+    )
     machine = measure_machine(model, training, device, overrides["training"])
     return {"threads": machine.threads, "precision": machine.precision, "wait_policy": machine.wait_policy}
 
@@ -182,13 +218,21 @@ def resolve(
 ) -> Recipe:
     """Resolve text, budget and what the user fixed into a recipe with a number of steps."""
     vocab_size, train_tokens = corpus.tokenizer.vocab_size, len(corpus.train)
-    batch_size, seq_len = fit_batch(train_tokens, 16, 64, overrides["training"])
-    batch_size = overrides["training"].get("batch_size", batch_size)
-    seq_len = overrides["training"].get("seq_len", seq_len)
+    fixed = overrides["training"]
+    batch_size, seq_len = fit_batch(train_tokens, fixed.get("batch_size", 16), fixed.get("seq_len", 64), fixed)
 
     def chosen(hidden_size: int, steps: int, final_tokens: int | None = None) -> Recipe:
-        return choose(level=corpus.tokenizer.level, vocab_size=vocab_size, train_tokens=train_tokens, hidden_size=hidden_size,
-                      steps=steps, final_tokens=final_tokens, tuned=tuned, overrides=overrides, data=data)  # fmt: skip
+        return choose(
+            level=corpus.tokenizer.level,
+            vocab_size=vocab_size,
+            train_tokens=train_tokens,
+            hidden_size=hidden_size,
+            steps=steps,
+            final_tokens=final_tokens,
+            tuned=tuned,
+            overrides=overrides,
+            data=data,
+        )
 
     if budget.minutes is None:
         steps = budget.steps or overrides["training"].get("steps") or 2000
@@ -208,8 +252,11 @@ def resolve(
     left = (end - time.monotonic()) * (1 - RESERVE) - final_seconds
     steps = int(left * rates[size] / (batch_size * seq_len))
     if steps < 1:
-        raise UserError(f"{budget.minutes:g} minutes are too little for one step here", allowed="a budget that holds one step",
-                        fix="give more --minutes, or --steps N")  # fmt: skip
+        raise UserError(
+            f"{budget.minutes:g} minutes are too little for one step here",
+            allowed="a budget that holds one step",
+            fix="give more --minutes, or --steps N",
+        )
     return chosen(size, steps, final_tokens)
 
 
@@ -218,7 +265,7 @@ RESERVE = 0.05
 
 
 def final_evaluation(config: ModelConfig, corpus: Corpus, minutes: float) -> tuple[int, float]:
-    """Return how many validation symbols the exact figure at the end reads, within a tenth of the budget, and its seconds."""
+    """Return how many validation symbols the final exact figure reads in a tenth of the budget, and its seconds."""
     model = Model(config).eval()
     some = corpus.valid[:1024]
     start = time.perf_counter()
@@ -257,7 +304,7 @@ def first_reports(
     """Yield what is to be said before the first step: the choices, and symbols the vocabulary does not have."""
     training = recipe.training
     detail = {
-        "parameters": checkpoint.parameter_count(recipe.model),
+        "parameters": parameter_count(recipe.model),
         "steps": training.steps,
         "train_tokens": len(corpus.train),
         "valid_tokens": len(corpus.valid),
@@ -268,22 +315,30 @@ def first_reports(
     yield Report("start", 0, 0, 0.0, detail=detail)
     if tuned and (unknown := corpus.info.parts["train"].unknown):
         new = new_symbols(files, corpus)
-        shown = ", ".join(f"{symbol!r}" for symbol in new[:40]) + (f" and {len(new) - 40} more" if len(new) > 40 else "")
-        yield Report("warn", 0, 0, 0.0, text=f"{unknown:,} symbols of the training part are not in the model's vocabulary and "
-                     f"are read as <unk>, which is never sampled: {shown}")  # fmt: skip
+        shown = ", ".join(f"{symbol!r}" for symbol in new[:40]) + (
+            f" and {len(new) - 40} more" if len(new) > 40 else ""
+        )
+        yield Report(
+            "warn",
+            0,
+            0,
+            0.0,
+            text=f"{unknown:,} symbols of the training part are not in the model's vocabulary and "
+            f"are read as <unk>, which is never sampled: {shown}",
+        )
 
 
 def new_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:
     """Return the symbols of the files that the vocabulary does not have, sorted."""
     found: set[str] = set()
     for block in read_blocks(files, corpus.info.config.level):
-        if block.text is not None:
-            found.update(symbol for _, symbol in corpus.tokenizer.unknown(block.text))
+        if isinstance(block.content, str):
+            found.update(symbol for _, symbol in corpus.tokenizer.unknown(block.content))
     return sorted(found)
 
 
 def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
-    """Go on exactly where a training stopped; a finished one yields nothing. Raises UserError for what a user can mend."""
+    """Go on exactly where a training stopped; a finished one yields nothing. Raises UserError when it cannot."""
     description = checkpoint.read_description(path)
     if description.get("result"):
         return
@@ -291,8 +346,10 @@ def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
     with checkpoint.locked(path):
         corpus = load_corpus(data_path(path))
         if corpus.tokenizer.digest != description.get("tokenizer_digest"):
-            raise UserError(f"the text in {data_path(path)} was encoded with another vocabulary than the model's",
-                            fix="restore the directory from one source")  # fmt: skip
+            raise UserError(
+                f"the text in {data_path(path)} was encoded with another vocabulary than the model's",
+                fix="restore the directory from one source",
+            )
         run = begin(path, Model(recipe.model).to(choose_device(device)), recipe.optim, recipe.training)
         restore(run)
         yield from train(run, corpus, documents=recipe.data.documents)

@@ -65,13 +65,15 @@ def uniforms(seed: int, stream: int, start: int = 0, block: int = 256) -> Iterat
 
 
 def probabilities(logits: NDArray[np.float64], options: SampleOptions, never: int | None) -> NDArray[np.float64]:
-    """Return the distribution (V,) that is sampled from: logits without `never`, sharpened, filtered, summing to one."""
+    """Return the distribution (V,) that is sampled from: logits without `never`, sharpened and filtered."""
     logits = logits.astype(np.float64)
     if never is not None:
         logits[never] = -np.inf
     if options.temperature == 0:
-        return (np.arange(len(logits)) == int(np.argmax(logits))).astype(np.float64)
-    p = np.exp((logits - logits.max()) / options.temperature)
+        certain = np.zeros(len(logits))
+        certain[np.argmax(logits)] = 1.0
+        return certain
+    p = np.exp((logits - logits.max()) / max(options.temperature, 1e-100))  # below it the quotient may overflow
     p /= p.sum()
     order = np.argsort(-p, kind="stable")
     keep = np.ones(len(p), dtype=bool)
@@ -134,33 +136,38 @@ def generate(
         decoder.push(symbol)
     held = ""
     for position, uniform in zip(range(length), uniforms(options.seed, stream), strict=False):
-        if position:
-            logits, state = step([chosen], state)
         chosen = draw(probabilities(logits, options, tokenizer.unknown_id), uniform)
-        held += decoder.push(chosen) + (decoder.flush() if position == length - 1 else "")
-        ready = _ready(held, stop)
-        yield Drawn(chosen, held[:ready], nats_of(logits, chosen))
-        if stop and held.startswith(stop, ready):
+        last = position == length - 1
+        held += decoder.push(chosen) + (decoder.flush() if last else "")
+        shown = _shown(held, stop, last=last)
+        yield Drawn(chosen, held[:shown], nats_of(logits, chosen))
+        held = held[shown:]
+        if last or (stop and held.startswith(stop)):
             return
-        held = held[ready:] if position < length - 1 else ""
+        logits, state = step([chosen], state)
 
 
-def _ready(text: str, stop: str) -> int:
-    """Return how many characters of `text` can be shown: all before `stop` or before what may become it."""
-    if not stop:
-        return len(text)
-    found = text.find(stop)
+def _shown(text: str, stop: str, *, last: bool) -> int:
+    """Return how many characters of `text` can be shown: all before `stop`, or before what may yet become it."""
+    found = text.find(stop) if stop else -1
     if found >= 0:
         return found
-    return next((len(text) - k for k in range(min(len(stop) - 1, len(text)), 0, -1) if stop.startswith(text[-k:])), len(text))
+    if last or not stop:
+        return len(text)
+    return next(
+        (len(text) - k for k in range(min(len(stop) - 1, len(text)), 0, -1) if stop.startswith(text[-k:])), len(text)
+    )
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str, *, replace_unknown: bool = False) -> list[int]:
-    """Return the ids of a prompt; raises UserError naming the symbols the model does not know, unless told to replace them."""
+    """Return the ids of a prompt; raises UserError naming symbols it does not know, unless they are replaced."""
     unknown = tokenizer.unknown(prompt)
     if unknown and not replace_unknown:
         shown = ", ".join(f"{symbol!r} at {offset}" for offset, symbol in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        raise UserError(f"the prompt has symbols that the model has never seen: {shown}{more}",
-                        allowed="symbols of the training text", fix="change the prompt, or replace them by <unk> with --replace-unknown")  # fmt: skip
+        raise UserError(
+            f"the prompt has symbols that the model has never seen: {shown}{more}",
+            allowed="symbols of the training text",
+            fix="change the prompt, or replace them by <unk> with --replace-unknown",
+        )
     return [int(symbol) for symbol in tokenizer.encode(prompt)]

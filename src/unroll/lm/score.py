@@ -47,7 +47,7 @@ def rows_nats(
     num_rows: int,
     mixed: AbstractContextManager[object] | None = None,
 ) -> float:
-    """Return nats per symbol read as `num_rows` rows side by side: quick, a little worse than `stream` at each row's start."""
+    """Return nats per symbol read as `num_rows` rows side by side: quick, a little worse than `stream`."""
     total, count = 0.0, 0
     for part in rows(ids, start_id, num_rows, STREAM_WINDOW // 4):
         part_total, part_count = _nats(model, part, carry=True, mixed=mixed or nullcontext())
@@ -56,6 +56,6 @@ def rows_nats(
 
 
 def crops_nats(model: Model, ids: NDArray[np.unsignedinteger], size: int = 256) -> float:
-    """Return nats per symbol of all crops of `size`, each from a fresh state: nanoGPT's protocol, over the whole part."""
+    """Return nats per symbol of all crops of `size` from fresh states: nanoGPT's protocol, over the whole part."""
     total, count = _nats(model, crops(ids, size), carry=False, mixed=nullcontext())
     return total / count

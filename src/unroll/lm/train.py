@@ -63,13 +63,25 @@ class TrainConfig:
     sample_temperature: float = 0.8
 
     def __post_init__(self) -> None:
-        positive = ("steps", "batch_size", "seq_len", "threads", "log_every", "valid_every", "valid_rows",
-                    "valid_tokens", "final_tokens", "save_every")  # fmt: skip
+        positive = (
+            "steps",
+            "batch_size",
+            "seq_len",
+            "threads",
+            "log_every",
+            "valid_every",
+            "valid_rows",
+            "valid_tokens",
+            "final_tokens",
+            "save_every",
+        )
         for name in positive:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}", allowed="1 or more")
         if not 0 <= self.reset_probability <= 1:
             raise UserError(f"reset_probability is {self.reset_probability}", allowed="0 to 1")
+        if not 0 <= self.sample_temperature < float("inf"):
+            raise UserError(f"sample_temperature is {self.sample_temperature}", allowed="0 or more")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed is {self.seed}", allowed="0 to 2^63-1")
 
@@ -93,8 +105,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the event as JSON, without what does not apply."""
-        event = asdict(self)
-        detail = event.pop("detail")
+        event: dict[str, Any] = asdict(self)
+        detail: dict[str, Any] = event.pop("detail")
         return {name: value for name, value in event.items() if value is not None} | detail
 
 
@@ -114,6 +126,8 @@ class Run:
     best_step: int = 0
     seconds: float = 0.0
     log_sizes: tuple[int, int] = (0, 0)
+    losses: tuple[float, int] = (0.0, 0)
+    """Sum and number of the losses since they were last reported."""
 
     @property
     def device(self) -> torch.device:
@@ -127,8 +141,14 @@ class Run:
 
     def info(self) -> dict[str, Any]:
         """Return what a resume needs besides tensors."""
-        return {"step": self.step, "best_nats": self.best_nats, "best_step": self.best_step,
-                "seconds": self.seconds, "log_sizes": list(self.log_sizes)}  # fmt: skip
+        return {
+            "step": self.step,
+            "best_nats": self.best_nats,
+            "best_step": self.best_step,
+            "seconds": self.seconds,
+            "log_sizes": list(self.log_sizes),
+            "losses": list(self.losses),
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors that a resume needs: last weights, their average, the optimizer, the carried state.
@@ -152,18 +172,29 @@ def begin(path: Path, model: Model, optim: OptimConfig, config: TrainConfig) -> 
 
 
 def restore(run: Run) -> None:
-    """Bring a run back to its last checkpoint."""
+    """Bring a run back to its last checkpoint; raises UserError where that is missing, damaged or of another model."""
     file = run.path / checkpoint.STATE
     tensors = checkpoint.load_tensors(file)
     info = checkpoint.read_info(file)
+    try:
+        run.step, run.best_step = int(info["step"]), int(info["best_step"])
+        run.best_nats, run.seconds = float(info["best_nats"]), float(info["seconds"])
+        run.log_sizes = (int(info["log_sizes"][0]), int(info["log_sizes"][1]))
+        run.losses = (float(info["losses"][0]), int(info["losses"][1]))
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
+        raise checkpoint.damaged(file) from None
+    for name, like in run.tensors().items():
+        checkpoint.fitting(tensors, name, like, file)
+    if run.step:
+        for name, weight in run.model.named_parameters():
+            for kind, like in (("step", torch.zeros(())), ("exp_avg", weight), ("exp_avg_sq", weight)):
+                checkpoint.fitting(tensors, f"{kind}/{name}", like, file)
     checkpoint.copy_weights(run.model, tensors, file, prefix="last/")
     for (name, _), average in zip(run.model.named_parameters(), run.average, strict=False):
         average.copy_(tensors[f"average/{name}"])
     load_optimizer_tensors(run.model, run.optimizer, tensors)
     # Copied into memory of torch's own: a memory-mapped tensor's alignment may change how a kernel rounds.
     run.state = tuple(tuple(part.to(run.device, copy=True) for part in layer) for layer in unflatten(tensors))
-    run.step, run.best_nats, run.best_step = info["step"], info["best_nats"], info["best_step"]
-    run.seconds, run.log_sizes = info["seconds"], (info["log_sizes"][0], info["log_sizes"][1])
 
 
 def save(run: Run) -> None:
@@ -216,7 +247,7 @@ def train_step(run: Run, streams: Streams) -> tuple[float, float, float]:
         logits, after = model(inputs, state, resets)
     loss = cross_entropy(logits, targets)
     optimizer.zero_grad()
-    loss.backward()
+    torch.autograd.backward(loss)
     norm = nn.utils.clip_grad_norm_(model.parameters(), run.optim.grad_clip or float("inf"))
     nats, grad_norm = loss.item(), norm.item()
     if not (abs(nats) < float("inf") and grad_norm < float("inf")):
@@ -248,7 +279,7 @@ def sample_text(run: Run, tokenizer: Tokenizer) -> str:
         return "".join(symbol.text for symbol in drawn)
 
 
-class _kept_in:  # noqa: N801
+class _kept_in:
     """Within it the model is in evaluation mode and holds the weights that are kept (the average, if there is one)."""
 
     def __init__(self, run: Run) -> None:
@@ -271,12 +302,12 @@ class _kept_in:  # noqa: N801
 
 
 def sample_due(step: int, steps: int) -> bool:
-    """Tell whether a sample is taken after `step`: the demonstration's steps, then every fifth of the run, and the last."""
+    """Tell whether a sample is taken after `step`: at the demonstration's, then at fifths of the run and the last."""
     return step in SAMPLE_STEPS or step == steps or (step > SAMPLE_STEPS[-1] and step % max(1, steps // 5) == 0)
 
 
 def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Report]:
-    """Train from where the run stands to its last step on the corpus' training part, yielding a report of each thing that happens.
+    """Train from where the run stands to its last step on the corpus' training part, reporting all that happens.
 
     The loop owns the order; the caller owns the reaction and may stop at any report by closing the generator, which
     saves a checkpoint. Everything on the way goes by step, never by clock, so that a run can be repeated and resumed.
@@ -297,10 +328,19 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
         metrics.write(made.to_json())
         return made
 
-    def sampled(nats: float | None) -> Report:
+    def sampled(nats: float) -> Report:
         text = sample_text(run, tokenizer)
-        samples.write({"step": run.step, "nats": nats, "prompt": config.sample_prompt,
-                       "temperature": config.sample_temperature, "seed": config.seed, "text": text})  # fmt: skip
+        # The loss beside a sample is that of the step before it, whatever else is measured when.
+        samples.write(
+            {
+                "step": run.step,
+                "nats": nats,
+                "prompt": config.sample_prompt,
+                "temperature": config.sample_temperature,
+                "seed": config.seed,
+                "text": text,
+            }
+        )
         return report("sample", text=text, nats=nats)
 
     def checkpointed() -> None:
@@ -309,67 +349,88 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
         save(run)
 
     try:
-        if run.step == 0:
-            run.best_nats = validate(run, corpus)
-            yield from [sampled(run.best_nats), report("valid", nats=run.best_nats, detail={"protocol": "rows"})]
-        last_tokens, last_time, total, logged = run.tokens_seen, time.perf_counter(), 0.0, 0
-        while run.step < config.steps:
+        if run.best_nats == float("inf"):  # nothing was measured yet
+            valid = validate(run, corpus)
+            finite = abs(valid) < float("inf")
+            if finite:
+                run.best_nats = valid
+                yield from [sampled(valid), report("valid", nats=valid, detail={"protocol": "rows"})]
+            else:
+                yield report("warn", text=diverged(run, f"the validation loss is {valid} before the first step"))
+        last_tokens, last_time = run.tokens_seen, time.perf_counter()
+        while finite and run.step < config.steps:
             nats, norm, rate = train_step(run, streams)
             if not (abs(nats) < float("inf") and norm < float("inf")):
                 finite = False
-                yield report("warn", text=diverged(run, nats, norm))
+                what = f"the loss of step {run.step + 1} is {nats} and the norm of its gradient {norm}"
+                yield report("warn", text=diverged(run, what))
                 break
-            total, logged = total + nats, logged + 1
+            run.losses = (run.losses[0] + nats, run.losses[1] + 1)
             done = run.step == config.steps
             # All that is due after this step happens before any of it is told: a caller who stops at a report stops
             # between two steps.
             reports = []
             if run.step % config.log_every == 0 or done:
                 seconds = max(1e-9, time.perf_counter() - last_time)
-                reports.append(report("train", nats=total / logged, grad_norm=norm, learning_rate=rate,
-                                      tokens_per_second=round((run.tokens_seen - last_tokens) / seconds)))  # fmt: skip
+                reports.append(
+                    report(
+                        "train",
+                        nats=run.losses[0] / run.losses[1],
+                        grad_norm=norm,
+                        learning_rate=rate,
+                        tokens_per_second=round((run.tokens_seen - last_tokens) / seconds),
+                    )
+                )
+                run.losses = (0.0, 0)
             if run.step % config.valid_every == 0 or done:
                 valid = validate(run, corpus)
-                if valid < run.best_nats or run.best_step == 0:
-                    run.best_nats, run.best_step = valid, run.step
-                    save_weights(run, valid)
-                reports.append(report("valid", nats=valid, detail={"protocol": "rows"}))
-            if sample_due(run.step, config.steps):
-                reports.append(sampled(run.best_nats))
-            if run.step % config.save_every == 0 and not done:
-                checkpointed()
+                finite = abs(valid) < float("inf")
+                if not finite:
+                    what = f"the validation loss after step {run.step} is {valid}"
+                    reports.append(report("warn", text=diverged(run, what)))
+                else:
+                    if valid < run.best_nats or run.best_step == 0:
+                        run.best_nats, run.best_step = valid, run.step
+                        save_weights(run, valid)
+                    reports.append(report("valid", nats=valid, detail={"protocol": "rows"}))
+            if finite and sample_due(run.step, config.steps):
+                reports.append(sampled(nats))
+            if finite and run.step % config.save_every == 0 and not done:
                 reports.append(report("save"))
+                checkpointed()
             yield from reports
             if run.step % config.log_every == 0:
-                last_tokens, last_time, total, logged = run.tokens_seen, time.perf_counter(), 0.0, 0
-        checkpointed()
+                last_tokens, last_time = run.tokens_seen, time.perf_counter()
         if finite:
+            checkpointed()
             result = final_result(run, corpus)
-            yield report("end", nats=result["valid_nats_per_token"], detail=result)
-            run.log_sizes = (metrics.size, samples.size)
+            end = report("end", nats=result["valid_nats_per_token"], detail=result)
+            # Last of all, as it is the mark of a finished training.
+            checkpoint.save_description(run.path, run.model.config, tokenizer, result)
+            yield end
     except GeneratorExit:
-        checkpointed()
+        if finite:  # else the last good checkpoint stays
+            checkpointed()
         raise
     finally:
         metrics.close()
         samples.close()
 
 
-def diverged(run: Run, nats: float, norm: float) -> str:
+def diverged(run: Run, what: str) -> str:
     """Return the remark on a loss or gradient that is no number."""
-    what = "the loss" if not abs(nats) < float("inf") else "the gradient"
-    return (f"{what} of step {run.step + 1} is not a number (loss {nats}, gradient norm {norm}): stopped with the weights "
-            f"before it; the best are those of step {run.best_step}. Try half the learning rate "
-            f"({run.optim.learning_rate / 2:g}), a longer warm-up, or grad_clip = 1")  # fmt: skip
+    return (
+        f"{what}: stopped, with the weights of step {run.best_step} kept. Try half the learning rate "
+        f"({run.optim.learning_rate / 2:g}), a longer warm-up, or grad_clip = 1"
+    )
 
 
 def final_result(run: Run, corpus: Corpus) -> dict[str, Any]:
-    """Evaluate weights.safetensors exactly (one row, carried state), write the result into model.json and return it."""
+    """Evaluate weights.safetensors exactly (one row, carried state); returns the result that model.json keeps."""
     loaded = checkpoint.load(run.path, run.device)
-    tokenizer = corpus.tokenizer
     ids = corpus.valid[: run.config.final_tokens]
-    nats = stream_nats(loaded.model, ids, tokenizer.start_id)
-    result = {
+    nats = stream_nats(loaded.model, ids, corpus.tokenizer.start_id)
+    return {
         "protocol": "stream",
         "valid_nats_per_token": nats,
         "valid_tokens": len(ids),
@@ -378,5 +439,3 @@ def final_result(run: Run, corpus: Corpus) -> dict[str, Any]:
         "steps": run.step,
         "tokens_seen": run.tokens_seen,
     }
-    checkpoint.save_description(run.path, run.model.config, tokenizer, result)
-    return result

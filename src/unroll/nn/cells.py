@@ -3,6 +3,7 @@
 Weights are laid out as torch's: gates stacked along the first axis, in the order given with each cell.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -79,7 +80,11 @@ def lstm_step(x: Tensor, state: LayerState, w: CellWeights) -> LSTMStep:
 
 Step = RNNStep | GRUStep | LSTMStep
 
-STEPS = {"rnn": rnn_step, "gru": gru_step, "lstm": lstm_step}
+STEPS: dict[str, Callable[[Tensor, LayerState, CellWeights], Step]] = {
+    "rnn": rnn_step,
+    "gru": gru_step,
+    "lstm": lstm_step,
+}
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 

@@ -17,7 +17,7 @@ def drop(x: Tensor, p: float, *, variational: bool, training: bool) -> Tensor:
 
 
 def drop_symbols(weight: Tensor, p: float, *, training: bool) -> Tensor:
-    """Drop whole rows of an embedding (V, E) for this window (Gal & Ghahramani 2016; Merity et al. 2017, section 4.3)."""
+    """Drop whole rows of an embedding (V, E) for this window (Gal & Ghahramani 2016; Merity et al. 2017)."""
     if not training or p == 0.0:
         return weight
     return weight * F.dropout(weight.new_ones(weight.shape[0], 1), p)

@@ -44,31 +44,37 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "embedding_size", "hidden_size", "num_layers", "window"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}", allowed="1 or more")
+            if not 1 <= getattr(self, name) <= MAX_PARAMETERS:
+                raise UserError(f"{name} is {getattr(self, name)}", allowed=f"1 to {MAX_PARAMETERS:,}")
         for name in ("layers_before", "layers_after"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name)}", allowed="0 or more")
+            if not 0 <= getattr(self, name) <= MAX_PARAMETERS:
+                raise UserError(f"{name} is {getattr(self, name)}", allowed=f"0 to {MAX_PARAMETERS:,}")
         for name in ("dropout", "input_dropout", "embedding_dropout", "weight_drop"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}", allowed="0 up to, not including, 1")
         if self.arch not in ("lstm", "gru", "rnn", "window"):
             raise UserError(f"arch is {self.arch!r}", allowed="lstm, gru, rnn, window")
+        if self.skip not in ("none", "residual", "sum"):
+            raise UserError(f"skip is {self.skip!r}", allowed="none, residual, sum")
         if (count := parameter_count(self)) > MAX_PARAMETERS:
-            raise UserError(f"a model of {count:,} parameters", allowed=f"at most {MAX_PARAMETERS:,}",
-                            fix="make hidden_size, num_layers or the vocabulary smaller")  # fmt: skip
+            raise UserError(
+                f"a model of {count:,} parameters",
+                allowed=f"at most {MAX_PARAMETERS:,}",
+                fix="make hidden_size, num_layers or the vocabulary smaller",
+            )
 
 
 def parameter_count(config: ModelConfig) -> int:
     """Return how many weights a model has, without making it."""
     vocab, emb, hidden = config.vocab_size, config.embedding_size, config.hidden_size
     count = vocab * emb + config.layers_before * (emb * emb + emb) + config.layers_after * (hidden * hidden + hidden)
-    for k in range(config.num_layers):
-        if config.arch == "window":
-            count += ((hidden if k else config.window * emb) + 1) * hidden
-        else:
-            gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.arch]
-            count += gates * hidden * ((hidden if k else emb) + hidden + 2)
+    # By arithmetic alone: a file that claims a trillion layers is refused at once.
+    if config.arch == "window":
+        first, further = (config.window * emb + 1) * hidden, (hidden + 1) * hidden
+    else:
+        gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.arch]
+        first, further = gates * hidden * (emb + hidden + 2), gates * hidden * (2 * hidden + 2)
+    count += first + (config.num_layers - 1) * further
     if config.tie_weights:
         return count + (hidden * emb if hidden != emb else 0) + vocab
     return count + (hidden + 1) * vocab
@@ -88,9 +94,16 @@ class Model(nn.Module):
             self.recurrent = Window(emb, hidden, config.num_layers, config.window, config.dropout, config.variational)
         else:
             self.recurrent = Recurrent(
-                config.arch, emb, hidden, config.num_layers, skip=config.skip, forget_bias=config.forget_bias,
-                dropout=config.dropout, weight_drop=config.weight_drop, variational=config.variational,
-            )  # fmt: skip
+                config.arch,
+                emb,
+                hidden,
+                config.num_layers,
+                skip=config.skip,
+                forget_bias=config.forget_bias,
+                dropout=config.dropout,
+                weight_drop=config.weight_drop,
+                variational=config.variational,
+            )
         self.after = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(config.layers_after))
         if config.tie_weights:
             # Press & Wolf 2017; with a projection where the sizes differ (Melis et al. 2018).

@@ -56,7 +56,7 @@ class RecurrentLayer(nn.Module):
         self.bias_ih = nn.Parameter(torch.zeros(rows))
         self.bias_hh = nn.Parameter(torch.zeros(rows))
         with torch.no_grad():
-            for gate in self.weight_hh.split(hidden_size):
+            for gate in torch.split(self.weight_hh, hidden_size):
                 nn.init.orthogonal_(gate)
             if arch == "lstm":
                 self.bias_ih[hidden_size : 2 * hidden_size].fill_(forget_bias)
@@ -101,35 +101,28 @@ class Recurrent(nn.Module):
     def fresh_state(self, batch_size: int, like: Tensor) -> State:
         """Return the state before anything was read: zeros, in the type and on the device of `like`."""
         parts = 2 if self.arch == "lstm" else 1
-        return tuple(
-            tuple(like.new_zeros(batch_size, self.hidden_size) for _ in range(parts)) for _ in self.layers
-        )  # fmt: skip
+        return tuple(tuple(like.new_zeros(batch_size, self.hidden_size) for _ in range(parts)) for _ in self.layers)
 
     def forward(
         self, x: Tensor, state: State | None = None, resets: Tensor | None = None, engine: Engine = "fused"
     ) -> tuple[Tensor, State]:
         """Read `x` (T, B, I) from `state`; rows start afresh before each step where `resets` (T, B) is True."""
         state = self.fresh_state(x.shape[1], x) if state is None else state
-        if resets is None:
-            return self._run(x, state, engine)
         # A kernel cannot reset a row in mid-window, so the window is cut where any row restarts.
-        cuts = sorted({0, *torch.nonzero(resets.any(dim=1)).flatten().tolist()})
-        pieces = []
-        for start, end in zip(cuts, [*cuts[1:], len(x)], strict=True):
-            y, state = self._run(x[start:end], reset_rows(state, resets[start]), engine)
-            pieces.append(y)
-        return torch.cat(pieces), state
-
-    def _run(self, x: Tensor, state: State, engine: Engine) -> tuple[Tensor, State]:
+        cuts = [0] if resets is None else sorted({0, *torch.nonzero(resets.any(dim=1)).flatten().tolist()})
         after: list[LayerState] = []
         total: Tensor | None = None
         for k, layer in enumerate(self.layers):
             assert isinstance(layer, RecurrentLayer)
+            # Layer by layer, not piece by piece: what is dropped is drawn once and holds for the whole window.
             w = layer.weights(self.weight_drop)
-            if engine == "fused":
-                y, layer_state = run_fused(self.arch, x, state[k], w, training=self.training)
-            else:
-                y, layer_state, _ = run_stepwise(self.arch, x, state[k], w)
+            layer_state, pieces = state[k], []
+            for start, end in zip(cuts, [*cuts[1:], len(x)], strict=True):
+                if resets is not None:
+                    (layer_state,) = reset_rows((layer_state,), resets[start])
+                piece, layer_state = self._run(x[start:end], layer_state, w, engine)
+                pieces.append(piece)
+            y = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
             after.append(layer_state)
             if self.skip == "residual" and k > 0:
                 y = y + x
@@ -138,3 +131,8 @@ class Recurrent(nn.Module):
             x = y if last else drop(y, self.dropout, variational=self.variational, training=self.training)
         assert total is not None
         return (total if self.skip == "sum" else x), to_float(tuple(after))
+
+    def _run(self, x: Tensor, state: LayerState, w: CellWeights, engine: Engine) -> tuple[Tensor, LayerState]:
+        if engine == "fused":
+            return run_fused(self.arch, x, state, w, training=self.training)
+        return run_stepwise(self.arch, x, state, w)[:2]

@@ -29,8 +29,9 @@ def select_rows(state: State, rows: Tensor) -> State:
 
 def to_float(state: State) -> State:
     """Return the state in float32, the type in which it is carried when layers compute in bfloat16."""
-    return tuple(tuple(part.to(torch.float32) if part.dtype == torch.bfloat16 else part for part in layer)
-                 for layer in state)  # fmt: skip
+    return tuple(
+        tuple(part.to(torch.float32) if part.dtype == torch.bfloat16 else part for part in layer) for layer in state
+    )
 
 
 def flatten(state: State) -> dict[str, Tensor]:

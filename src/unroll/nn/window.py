@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from unroll.nn.dropout import drop
-from unroll.nn.state import State
+from unroll.nn.state import State, to_float
 
 
 class Window(nn.Module):
@@ -50,4 +50,5 @@ class Window(nn.Module):
         rest = inputs[steps:]
         if visible is not None:
             rest = rest * visible[-1, :, 1:].transpose(0, 1).unsqueeze(-1)
-        return y, ((rest.transpose(0, 1).contiguous(),),)
+        # A copy: a view would hold the whole window in memory for as long as the state is carried.
+        return y, to_float(((rest.transpose(0, 1).clone(memory_format=torch.contiguous_format),),))

@@ -1,0 +1,41 @@
+"""The command `unroll`: runs a verb, and turns what goes wrong into a message and an exit code."""
+
+import os
+import sys
+
+from unroll.cli import process
+
+
+def main() -> None:
+    """Run the command line; exits with 0, with 2 for a mistake that its user can mend, with 130 when interrupted."""
+    process.mark()
+    import click
+
+    from unroll.cli import console
+    from unroll.cli.app import app
+    from unroll.errors import UserError
+
+    console.use_utf8()
+    try:
+        code = app.main(prog_name="unroll", standalone_mode=False)
+        sys.stdout.flush()
+    except UserError as error:
+        code = console.refuse(str(error))
+    except click.UsageError as error:
+        verb = error.ctx.command_path if error.ctx else "unroll"
+        code = console.refuse(f"{error.format_message()}\n  fix: `{verb} --help` shows what there is")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        code = console.refuse('this needs PyTorch\n  fix: pip install "unroll-lm[train]"')
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output went away. Nothing may be written when Python closes stdout at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

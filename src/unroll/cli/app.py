@@ -1,0 +1,54 @@
+"""The command group: finds a verb's module only when it is asked for."""
+
+from importlib import import_module
+
+import click
+
+import unroll
+
+VERBS = {
+    "train": "Train a model on text files.",
+    "sample": "Let a model write.",
+    "evolution": "Show the samples that a training took on its way.",
+    "info": "Tell what a model is and how good it is.",
+    "data": "Prepare texts, fetch public corpora.",
+}
+
+
+class Verbs(click.Group):
+    """The verbs, each the command `verb` of the module of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which one uses them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb; None for what is no verb."""
+        if cmd_name not in VERBS:
+            return None
+        verb = import_module(f"unroll.cli.{cmd_name}").verb
+        assert isinstance(verb, click.Command)
+        return verb
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the verbs do, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  unroll train book.txt --minutes 3      runs/book: a model that writes like the book
+  unroll sample runs/book --prompt "It was"
+  unroll evolution runs/book             how it learned""",
+)
+@click.version_option(unroll.__version__, prog_name="unroll")
+@click.pass_context
+def app(ctx: click.Context) -> None:
+    """Train recurrent language models on your own text in minutes, watch them learn, and sample from them."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

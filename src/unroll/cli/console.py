@@ -1,0 +1,183 @@
+"""What a person sees: messages, columns, and a progress bar above which text is printed. stdout is for results."""
+
+import math
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from unroll.data.encode import Progress
+
+T = TypeVar("T")
+
+# Control characters as pictures: what a model writes must not steer the terminal.
+_PICTURES = (
+    {c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"}
+    | {0x7F: 0x2421}
+    | dict.fromkeys(range(0x80, 0xA0), "\ufffd")
+)
+
+
+def use_utf8() -> None:
+    """Write UTF-8 whatever the locale says, and never fail at a character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def visible(text: str) -> str:
+    """Return the text with its control characters, but for newline and tab, made visible."""
+    return text.translate(_PICTURES)
+
+
+def printable(text: str) -> str:
+    """Return the text as it goes to stdout: as it is, but for a terminal with its control characters made visible."""
+    return visible(text) if sys.stdout.isatty() else text
+
+
+def put(text: str = "", *, err: bool = False, dim: bool = False) -> None:
+    """Print a line on stdout or stderr, dim where that is a terminal with colours."""
+    stream = sys.stderr if err else sys.stdout
+    # Not click.echo: it finds its way past rich, and would print over a progress bar.
+    print(click.style(text, dim=True) if dim and has_colours(stream) else text, file=stream, flush=True)
+
+
+def note(text: str) -> None:
+    """Print a remark on stderr."""
+    put(text, err=True)
+
+
+def warn(text: str) -> None:
+    """Print on stderr what deserves attention."""
+    put((click.style("note: ", fg="yellow") if has_colours(sys.stderr) else "note: ") + visible(text), err=True)
+
+
+def refuse(text: str) -> int:
+    """Print what is wrong on stderr; returns the exit code for it."""
+    name = click.style("unroll: ", fg="red", bold=True) if has_colours(sys.stderr) else "unroll: "
+    put(name + visible(text), err=True)
+    return 2
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Tell whether colours are wanted there: on a terminal, unless NO_COLOR is set (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def put_json(value: object) -> None:
+    """Print one JSON object on stdout."""
+    import json
+
+    put(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
+
+
+def columns() -> int:
+    """Return the width to write in: a little less than the terminal's, so that an echoed ^C breaks no line."""
+    return max(40, min(100, shutil.get_terminal_size().columns - 3))
+
+
+def put_columns(rows: Iterable[Sequence[str]], *, err: bool = False) -> None:
+    """Print rows as columns on stdout or stderr, the first dim; the last is wrapped to the terminal."""
+    import textwrap
+
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    left = sum(widths) + 2 * len(widths)
+    terminal = (sys.stderr if err else sys.stdout).isatty()
+    room = max(30, columns() - left) if terminal else sys.maxsize
+    for *cells, last in rows:
+        first, *others = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        lines = textwrap.wrap(visible(last), room) or [""]
+        stream = sys.stderr if err else sys.stdout
+        name = click.style(first, dim=True) if has_colours(stream) else first
+        put("  ".join([name, *others, lines[0]]), err=err)
+        for line in lines[1:]:
+            put(" " * left + line, err=err)
+
+
+def put_rule(title: str, *, err: bool = False) -> None:
+    """Print a dim line across the terminal, with a title at its left."""
+    put(f"── {title} " + "─" * max(2, columns() - len(title) - 4), err=err, dim=True)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as 1:05, or 1:01:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as 4.0 MB."""
+    for unit in ("bytes", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def quality(nats: float, chars_per_token: float | None) -> str:
+    """Return nats per token as bits per character, or, of words, as perplexity."""
+    if chars_per_token:
+        return f"{nats / math.log(2) / chars_per_token:.2f} bits/char"
+    return f"perplexity {math.exp(min(nats, 99)):,.0f}"
+
+
+def shape(known: dict[str, Any]) -> str:
+    """Return the shape of a model, of what `info` knows of it, as `lstm, 2 layers of 384`."""
+    layers = "1 layer" if known["layers"] == 1 else f"{known['layers']} layers"
+    return f"{known['arch']}, {layers} of {known['hidden_size']}"
+
+
+def spent(known: dict[str, Any]) -> str:
+    """Return how long a model was trained, of what `info` knows of it."""
+    text = f"{known['steps']:,} steps, {known['tokens_seen']:,} symbols"
+    if known["train_seconds"]:
+        text += f" in {clock(known['train_seconds'])} · {known['tokens_per_second'] or 0:,}/s"
+    return text
+
+
+Show = Callable[[str, float, float, str], None]
+"""Draws a bar: its label, how much is done, of how much, a remark."""
+
+
+@contextmanager
+def bar() -> Iterator[Show]:
+    """Give what draws a progress bar at the foot of stderr, and does nothing where that is no terminal.
+
+    What is printed meanwhile on stdout or stderr appears above it.
+    """
+    if not sys.stderr.isatty():
+        yield lambda label, done, total, remark: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    cells = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[remark]}"))
+    screen = Console(stderr=True, width=columns())
+    # Redrawn at each report and by no thread: that would take time from the training.
+    with Progress(*cells, console=screen, auto_refresh=False, transient=True, expand=True) as progress:
+        task = progress.add_task("", total=None, remark="", visible=False)
+
+        def show(label: str, done: float, total: float, remark: str) -> None:
+            progress.update(
+                task, description=label, completed=done, total=total, remark=remark, visible=True, refresh=True
+            )
+
+        yield show
+
+
+def follow(reports: Iterable["Progress | T"], show: Show) -> Iterator[T]:
+    """Draw the progress of reading, encoding or downloading, and pass on whatever else is reported."""
+    from unroll.data.encode import Progress
+
+    for report in reports:
+        if isinstance(report, Progress):
+            show(report.phase, report.done_bytes, report.total_bytes, f"of {size(report.total_bytes)}")
+        else:
+            yield report

@@ -1,0 +1,128 @@
+"""`unroll data`: texts made ready once, and the public corpora of the field."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unroll.cli import console
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group(
+    "data",
+    epilog="""\b
+Examples:
+  unroll data list
+  unroll data fetch tinyshakespeare
+  unroll data prepare big.txt.gz --level byte --out data/big""",
+)
+def verb() -> None:
+    """Prepare texts, fetch public corpora."""
+
+
+@verb.command(
+    short_help="Encode texts once.",
+    epilog="""\b
+Examples:
+  unroll data prepare big.txt.gz --out data/big
+  unroll data prepare part1.txt part2.txt --level word --set vocab_size=20000 --out data/words
+  unroll train data/big""",
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=PATH)
+@click.option("--out", metavar="DIR", type=PATH, required=True, help="The new folder.")
+@click.option("--level", type=click.Choice(["char", "byte", "word", "bpe"]), help="What a symbol is.  [default: char]")
+@click.option("--split", metavar="A/B[/C]", help="Percent for training, validation, test.  [default: 90/5/5]")
+@click.option("--valid", metavar="FILE", type=PATH, help="Validate on this text, not on a part of FILE.")
+@click.option("--test", metavar="FILE", type=PATH, help="Keep this text for a test at the very end.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="min_count, vocab_size, documents.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -> None:
+    """Encode text FILEs once, into a folder that `unroll train` takes in place of files."""
+    from unroll.data.corpus import load_corpus
+    from unroll.lm import api
+
+    with console.bar() as show:
+        for _ in console.follow(api.prepare(files, out, **choices), show):
+            pass
+    corpus = load_corpus(out)
+    parts = corpus.info.parts
+    if as_json:
+        console.put_json(
+            {
+                "out": str(out),
+                "level": corpus.tokenizer.level,
+                "vocab_size": corpus.tokenizer.vocab_size,
+                "parts": {name: vars(part) for name, part in parts.items()},
+                "sources": [vars(source) for source in corpus.info.sources],
+                "digest": corpus.info.digest,
+            }
+        )
+        return
+    rows = [(name, f"{part.tokens:,} symbols", f"{part.unknown:,} unknown") for name, part in parts.items()]
+    console.put_columns([*rows, ("vocabulary", f"{corpus.tokenizer.vocab_size:,} symbols", corpus.tokenizer.level)])
+    console.note(f"To learn it: unroll train {shlex.quote(str(out))}")
+
+
+@verb.command(
+    short_help="Fetch a public corpus.",
+    epilog="""\b
+Examples:
+  unroll data fetch tinyshakespeare
+  unroll data fetch enwik8 --out data""",
+)
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--out", metavar="DIR", type=PATH, default=Path("data"), show_default=True, help="The folder for the files."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def fetch(name: str, out: Path, as_json: bool) -> None:
+    """Fetch the public corpus NAME of `unroll data list`; a broken download goes on where it broke off."""
+    from unroll.config import unknown_key
+    from unroll.data import sources
+
+    if name not in sources.SOURCES:
+        raise unknown_key(name, list(sources.SOURCES), "`unroll data fetch`")
+    source = sources.SOURCES[name]
+    if not source.verified:
+        console.warn(f"nobody has vouched for a checksum of {name}: what comes is not checked")
+    with console.bar() as show:
+        for _ in console.follow(sources.fetch(source, out), show):
+            pass
+    files = [str(path) for path in sources.texts(source, out)]
+    if as_json:
+        console.put_json({"name": name, "url": source.url, "verified": source.verified, "files": files})
+        return
+    for file in files:
+        console.put(file)
+    console.note(f"{source.description} · licence: {source.licence}")
+
+
+@verb.command(
+    "list",
+    short_help="List the public corpora.",
+    epilog="""\b
+Examples:
+  unroll data list
+  unroll data list --json""",
+)
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"corpora": [...]}.')
+def list_sources(as_json: bool) -> None:
+    """List the public corpora that can be fetched by name."""
+    from unroll.data.sources import SOURCES
+
+    if as_json:
+        console.put_json({"corpora": [vars(source) | {"verified": source.verified} for source in SOURCES.values()]})
+        return
+    console.put_columns(
+        (
+            source.name,
+            console.size(source.bytes) if source.bytes else "?",
+            "checked" if source.verified else "unverified",
+            source.licence,
+            source.description,
+        )
+        for source in SOURCES.values()
+    )

@@ -1,0 +1,30 @@
+"""`unroll evolution`: the samples that were taken while a model learned."""
+
+from pathlib import Path
+
+import click
+
+from unroll.cli import console
+
+
+@click.command(
+    "evolution",
+    epilog="""\b
+Examples:
+  unroll evolution runs/book
+  unroll evolution runs/book --json""",
+)
+@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"samples": [...]}.')
+def verb(model: Path, as_json: bool) -> None:
+    """Show how the model in DIR learned: its samples at step 0, 100, 300, 500, ... with the same seed and prompt."""
+    from unroll.lm import api
+
+    samples = api.evolution(model)
+    if as_json:
+        console.put_json({"samples": samples})
+        return
+    chars_per_token = api.info(model)["chars_per_token"]
+    for sample in samples:
+        console.put_rule(f"step {sample['step']:,} · {console.quality(sample['nats'], chars_per_token)}")
+        console.put(console.printable(sample["prompt"] + sample["text"]))

@@ -1,0 +1,51 @@
+"""`unroll info`: what a model is, how it was trained, on what, how good it is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unroll.cli import console
+
+
+@click.command(
+    "info",
+    epilog="""\b
+Examples:
+  unroll info runs/book
+  unroll info runs/book --json | jq .valid_bits_per_char""",
+)
+@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the whole recipe.")
+def verb(model: Path, as_json: bool) -> None:
+    """Tell what the model in DIR is, how it was trained, on what, and how good it is."""
+    from unroll.lm import api
+
+    known = api.info(model)
+    if as_json:
+        console.put_json(known)
+        return
+    console.put_columns([(name, value) for name, value in rows_of(known) if value])
+
+
+def rows_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what there is to say, with a name for each; an empty text where nothing is known."""
+    yield "model", f"{console.shape(known)}, embedding {known['embedding_size']}"
+    yield "size", f"{known['parameters']:,} parameters, {console.size(known['weights_bytes'])}"
+    yield "symbols", f"{known['vocab_size']:,}, level {known['level']}"
+    for source in known["trained_on"] or []:
+        yield "text", f"{source['name']} · {console.size(source['bytes'])} · sha256 {source['sha256'][:16]}"
+    parts = known["parts"] or {}
+    yield "parts", ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())
+    yield "tuned from", known["fine_tuned_from"] or ""
+    yield "training", console.spent(known)
+    yield "weights", f"those of step {known['best_step']:,}, the best by validation"
+    if (nats := known["valid_nats_per_token"]) is not None:
+        quality = console.quality(nats, known["chars_per_token"])
+        yield "validation", f"{nats:.4f} nats per symbol, {quality} · protocol {known['protocol']}"
+    elif (nats := known["quick_valid_nats_per_token"]) is not None:
+        yield "validation", f"about {nats:.3f} nats per symbol, {console.quality(nats, known['chars_per_token'])}"
+    yield "made with", ", ".join(f"{name} {version}" for name, version in known["made_with"].items())
+    for note in known["notes"]:
+        yield "note", note

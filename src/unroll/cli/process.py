@@ -1,0 +1,40 @@
+"""This process as the command: since when it runs, and how it starts itself again without a child."""
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND_MARK = "UNROLL_COMMAND_PID"  # as in lm/calibrate.py, which loads torch
+STARTED_MARK = "UNROLL_COMMAND_STARTED"
+
+
+def mark() -> None:
+    """Note in the environment that this process is the command, and when it began; that outlives an exec."""
+    if not is_command():
+        os.environ[COMMAND_MARK] = str(os.getpid())
+        os.environ[STARTED_MARK] = repr(time.monotonic())
+
+
+def is_command() -> bool:
+    """Tell whether this process is the command, which may start itself again, and not someone's who imports it."""
+    return os.environ.get(COMMAND_MARK) == str(os.getpid())
+
+
+def began() -> float:
+    """Return when the command began, on the clock time.monotonic."""
+    return float(os.environ[STARTED_MARK]) if is_command() else time.monotonic()
+
+
+def restart_as_recorded(folder: "Path") -> None:
+    """Start the command again with the wait policy of a recorded training, which OpenMP reads when torch is loaded."""
+    if "OMP_WAIT_POLICY" in os.environ or not is_command() or not (folder / "recipe.toml").is_file():
+        return
+    from unroll.config import read_toml
+
+    training = read_toml(folder / "recipe.toml").get("training")
+    if isinstance(training, dict) and training.get("wait_policy") == "passive":
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"OMP_WAIT_POLICY": "passive"})

@@ -1,0 +1,139 @@
+"""`unroll sample`: text from a model, shown as it is drawn."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unroll.cli import console
+from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.lm.checkpoint import Loaded
+    from unroll.lm.sample import Drawn
+
+
+@click.command(
+    "sample",
+    epilog="""\b
+Examples:
+  unroll sample runs/book
+  unroll sample runs/book --prompt "It was" --length 1000 --temperature 0.6
+  unroll sample runs/book --count 3 --seed 7 --stop "." --copied""",
+)
+@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--prompt", metavar="T", help="The text to go on from.")
+@click.option("--prompt-file", metavar="F", type=click.Path(path_type=Path), help="A file with the text to go on from.")
+@click.option("--length", metavar="N", type=int, default=500, show_default=True, help="At most so many symbols.")
+@click.option("--count", metavar="N", type=int, default=1, show_default=True, help="So many independent texts.")
+@click.option(
+    "--temperature",
+    metavar="X",
+    type=float,
+    default=0.8,
+    show_default=True,
+    help="Below 1 safer, above wilder; 0 is the most probable.",
+)
+@click.option("--top-k", metavar="N", type=int, default=0, help="Only the N most probable symbols.")
+@click.option("--top-p", metavar="X", type=float, default=1.0, help="Only the most probable that together reach X.")
+@click.option(
+    "--min-p", metavar="X", type=float, default=0.0, help="Only those at least X times as probable as the best."
+)
+@click.option("--stop", metavar="T", default="", help="End before this text.")
+@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="The same seed, the same text.")
+@click.option(
+    "--replace-unknown", is_flag=True, help="Read symbols of the prompt that the model does not know as <unk>."
+)
+@click.option("--copied", is_flag=True, help="Report the longest run of symbols that stands in the training text.")
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"samples": [...]}.')
+def verb(
+    model: Path,
+    prompt: str | None,
+    prompt_file: Path | None,
+    count: int,
+    seed: int,
+    copied: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Print text that the model in DIR writes, symbol by symbol as it is drawn."""
+    from unroll.lm import api
+
+    if count < 1:
+        raise UserError(f"count is {count}", allowed="1 or more")
+    prompt = whole_prompt(prompt, prompt_file)
+    loaded = api.load(model)
+    samples = []
+    for stream in range(count):
+        symbols = api.sample(loaded, prompt, seed=seed, stream=stream, **options)
+        if as_json:
+            drawn = list(symbols)
+        else:
+            if count > 1:
+                console.put_rule(f"{stream + 1} of {count}", err=True)
+            drawn = list(shown(prompt, symbols))
+        sample: dict[str, Any] = {
+            "text": "".join(symbol.text for symbol in drawn),
+            "symbols": len(drawn),
+            "nats_per_token": sum(symbol.nats for symbol in drawn) / len(drawn),
+        }
+        if copied:
+            sample["copied"] = longest_copied(loaded, [symbol.id for symbol in drawn])
+            if not as_json:
+                put_copied(sample["copied"])
+        samples.append(sample)
+    if as_json:
+        console.put_json({"model": str(model), "prompt": prompt, "seed": seed, **options, "samples": samples})
+
+
+def whole_prompt(prompt: str | None, file: Path | None) -> str:
+    """Return the prompt as given or as read from its file."""
+    if file is None:
+        return prompt or ""
+    if prompt is not None:
+        raise UserError("both --prompt and --prompt-file are given", allowed="one of them", fix="leave one out")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start}",
+            allowed="UTF-8 text",
+            fix="convert it",
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}", fix="check the path") from None
+
+
+def shown(prompt: str, symbols: "Iterable[Drawn]") -> "Iterator[Drawn]":
+    """Print the prompt and each symbol as it comes, and pass them on."""
+    out = sys.stdout
+    out.write(console.printable(prompt))
+    out.flush()
+    for symbol in symbols:
+        out.write(console.printable(symbol.text))
+        out.flush()
+        yield symbol
+    out.write("\n")
+    out.flush()
+
+
+def longest_copied(loaded: "Loaded", ids: list[int]) -> dict[str, Any] | None:
+    """Return the longest run of ids that stands in the training text, where that is there."""
+    from unroll.lm.copied import longest_copy
+    from unroll.lm.run import data_path
+
+    file = data_path(loaded.path) / "train.bin"
+    if not file.exists():
+        return None
+    copy = longest_copy(ids, file, loaded.tokenizer.dtype)
+    return {"length": copy.length, "text": loaded.tokenizer.decode(ids[copy.start : copy.start + copy.length])}
+
+
+def put_copied(copied: dict[str, Any] | None) -> None:
+    """Print how much of a sample is memory."""
+    if copied is None:
+        console.note("The training text is not beside the model: what was copied from it is not known.")
+    else:
+        console.note(f"Longest run copied from the training text, {copied['length']} symbols: {copied['text']!r}")

@@ -1,0 +1,138 @@
+"""`unroll train`: starts, resumes or fine-tunes a training, and stops it between two steps."""
+
+import signal
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from unroll.cli import console, process
+from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.data.encode import Progress
+    from unroll.lm.train import Report
+
+DIVERGED = 1
+INTERRUPTED = 130
+PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    "train",
+    epilog="""\b
+Examples:
+  unroll train book.txt                            three minutes, into runs/book
+  unroll train *.txt.gz --level word --minutes 15 --out runs/words
+  unroll train names.txt --steps 2000 --set hidden_size=256 --set dropout=0.2
+  unroll train --resume runs/book                  goes on where it stopped
+  unroll train --from runs/book letters.txt        goes on with another text""",
+)
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=PATH)
+@click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>]")
+@click.option("--minutes", metavar="M", type=float, help="The budget: wall clock, everything included.  [default: 3]")
+@click.option("--steps", metavar="N", type=int, help="The budget in steps; the clock plays no part then.")
+@click.option("--arch", type=click.Choice(["lstm", "gru", "rnn", "window"]), help="The architecture.  [default: lstm]")
+@click.option("--level", type=click.Choice(["char", "byte", "word", "bpe"]), help="What a symbol is.  [default: char]")
+@click.option("--valid", metavar="FILE", type=PATH, help="Validate on this text, not on a part of FILE.")
+@click.option("--test", metavar="FILE", type=PATH, help="Keep this text for a test at the very end.")
+@click.option("--split", metavar="A/B[/C]", help="Percent for training, validation, test.  [default: 90/5/5]")
+@click.option("--recipe", metavar="FILE", type=PATH, help="A TOML file that fixes keys of the recipe.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Fix a key of the recipe. May be repeated.")
+@click.option("--seed", metavar="N", type=int, help="Of all random numbers.  [default: 0]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", help="Where to compute.")
+@click.option("--from", "base", metavar="DIR", type=PATH, help="Fine-tune this model, with its vocabulary.")
+@click.option("--resume", metavar="DIR", type=PATH, help="Go on with a training exactly where it stopped.")
+@click.option("--force", is_flag=True, help="Replace an existing model directory.")
+@click.option("--tensorboard", is_flag=True, help="Write DIR/tensorboard as well.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
+@click.pass_context
+def verb(
+    ctx: click.Context,
+    /,
+    files: tuple[Path, ...],
+    out: Path | None,
+    resume: Path | None,
+    device: str,
+    tensorboard: bool,
+    as_json: bool,
+    **choices: Any,
+) -> int:
+    """Train a model on text FILEs, or on a folder made by `unroll data prepare`.
+
+    With no FILE it learns the source code of Python's standard library. Ctrl-C saves, and --resume goes on.
+    """
+    if resume is not None:
+        refuse_beside_resume(ctx)
+        process.restart_as_recorded(resume)
+    from unroll.cli import watch
+    from unroll.lm import api, board
+
+    if tensorboard:
+        board.require_tensorboard()
+    if resume is not None and api.info(resume)["finished"]:
+        console.note(f"{resume} is finished: there is nothing to go on with.")
+        watch.put_result(resume, as_json=as_json)
+        return 0
+    folder = resume or out or api.output_folder(files)
+    reports: Generator[Progress | Report, None, None] = (
+        api.train(files, out=folder, device=device, started=process.began(), **choices)
+        if resume is None
+        else api.resume(resume, device=device)
+    )
+    if resume is None and not files:
+        console.note("No FILE: learning the source code of Python's standard library.")
+    last = ""
+    with stop_signals(Stop(between_steps=resume is not None)) as stop, console.bar() as show, closing(reports):
+        show("starting", 0, 1, "")
+        events = console.follow(reports, show)
+        for event in watch.drawn(board.recorded(events, folder) if tensorboard else events, folder, show):
+            last, stop.between_steps = event.kind, True
+            if stop.wanted:
+                break
+    if stop.wanted and last != "end":
+        watch.put_stopped(folder, as_json=as_json)
+        return INTERRUPTED
+    watch.put_result(folder, as_json=as_json)
+    return 0 if last == "end" else DIVERGED
+
+
+class Stop:
+    """Ctrl-C or SIGTERM: heeded between two steps once there are steps; before that, and the second time, at once."""
+
+    def __init__(self, *, between_steps: bool) -> None:
+        self.between_steps = between_steps
+        self.wanted = False
+
+    def __call__(self, signal_number: int, frame: FrameType | None) -> None:
+        """Take note of the signal, or raise KeyboardInterrupt."""
+        if self.wanted or not self.between_steps:
+            raise KeyboardInterrupt
+        self.wanted = True
+
+
+@contextmanager
+def stop_signals(stop: Stop) -> Iterator[Stop]:
+    """Let `stop` handle SIGINT and SIGTERM."""
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def refuse_beside_resume(ctx: click.Context) -> None:
+    """Raise UserError for options that would contradict the recipe which a resumed training goes on with."""
+    for param in ctx.command.params:
+        given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        if given and param.name not in ("resume", "device", "tensorboard", "as_json"):
+            raise UserError(
+                f"{param.get_error_hint(ctx)} beside --resume, which goes on with what was written down",
+                allowed="--device, --tensorboard, --json",
+                fix="leave it out; with another text or budget, go on in a new directory with --from DIR",
+            )

@@ -1,0 +1,92 @@
+"""A training as a person watches it: what is learnt, the samples as they are taken, what became of it."""
+
+import math
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unroll.cli import console
+from unroll.lm import api
+
+if TYPE_CHECKING:
+    from unroll.lm.train import Report
+
+
+def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iterator["Report"]:
+    """Draw each report of the training in `folder` and pass it on.
+
+    A terminal has a bar, with the samples above it; elsewhere there is a line for each validation instead.
+    """
+    known: dict[str, Any] = {}
+    began, first_step, loss, pace = time.monotonic(), 0, math.nan, ""
+    for report in reports:
+        if not known:
+            known, began, first_step = api.info(folder), time.monotonic(), report.step
+            put_start(known)
+        steps = known["planned_steps"]
+        place = f"{report.step:,}/{steps:,}"
+        quality = "" if report.nats is None else console.quality(report.nats, known["chars_per_token"])
+        match report.kind:
+            case "train" if report.nats is not None:
+                left = (time.monotonic() - began) / max(1, report.step - first_step) * (steps - report.step)
+                loss, pace = report.nats, f" · {report.tokens_per_second or 0:,}/s · {console.clock(left)} left"
+                show(place, report.step, steps, f"loss {loss:.3f} · {quality}{pace}")
+            case "valid" if not sys.stderr.isatty():
+                trained = "" if math.isnan(loss) else f"loss {loss:.3f} · "
+                console.note(f"step {place} · {trained}validation {quality}{pace}")
+            case "sample":
+                console.put_rule(f"step {report.step:,} · {quality}", err=True)
+                console.note(console.visible(known["recipe"]["training"]["sample_prompt"] + (report.text or "")))
+            case "warn":
+                console.warn(report.text or "")
+        yield report
+
+
+def put_start(known: dict[str, Any]) -> None:
+    """Print what is learnt, by what, and for how long."""
+    training, parts, sources = known["recipe"]["training"], known["parts"], known["trained_on"]
+    names = ", ".join(source["name"] for source in sources[:3]) + (
+        f" and {len(sources) - 3} more" if sources[3:] else ""
+    )
+    size = console.size(sum(source["bytes"] for source in sources))
+    digest = f" · sha256 {sources[0]['sha256'][:16]}" if len(sources) == 1 else ""
+    shape = f"{training['batch_size']} x {training['seq_len']}"
+    rounds = known["planned_steps"] * training["batch_size"] * training["seq_len"] / parts["train"]["tokens"]
+    sizes = ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())
+    rows = {
+        "text": f"{names} · {size}{digest}",
+        "symbols": f"{known['vocab_size']:,}, level {known['level']} · {sizes}",
+        "model": f"{console.shape(known)} · {known['parameters']:,} parameters",
+        "training": f"{known['planned_steps']:,} steps of {shape} symbols, {rounds:.1f} times the text · "
+        f"threads: {training['threads']}, {training['precision']}",
+        "folder": known["path"],
+    }
+    console.put_columns(rows.items(), err=True)
+
+
+def put_stopped(folder: Path, *, as_json: bool) -> None:
+    """Print how to go on with a training that was stopped."""
+    known = api.info(folder)
+    console.note(f"Stopped at step {known['steps']:,} of {known['planned_steps']:,}, and saved.")
+    console.note(f"To go on: unroll train --resume {shlex.quote(str(folder))}")
+    if as_json:
+        console.put_json({"out": str(folder)} | known)
+
+
+def put_result(folder: Path, *, as_json: bool) -> None:
+    """Print what became of a training: for a person on stderr, or as JSON on stdout."""
+    known = api.info(folder)
+    if (nats := known["valid_nats_per_token"]) is not None:
+        quality = console.quality(nats, known["chars_per_token"])
+        console.put_rule("done", err=True)
+        rows = {
+            "validation": f"{nats:.4f} nats per symbol, {quality} · the weights of step {known['best_step']:,}",
+            "training": console.spent(known),
+            "next": f"unroll sample {shlex.quote(str(folder))}",
+        }
+        console.put_columns(rows.items(), err=True)
+    if as_json:
+        console.put_json({"out": str(folder)} | known)

@@ -1,0 +1,283 @@
+import gzip
+import hashlib
+import io
+import os
+import sysconfig
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from unroll.data.corpus import DataConfig, load_corpus, prepare
+from unroll.data.encode import Progress
+from unroll.data.sources import CHUNK_BYTES, SOURCES, STDLIB_BYTES, Source, fetch, stdlib_corpus, texts
+from unroll.errors import UserError
+
+TEXT = bytes(range(32, 127)) * 10_000  # several chunks
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one body on every path but some, and remembers what was asked for."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.body = TEXT
+        self.ranges = True  # whether it understands them
+        self.broken_after: int | None = None  # bytes after which it hangs up
+        self.chunked = False
+        self.asked: list[str | None] = []  # the ranges
+
+    def url(self, path: str = "text") -> str:
+        return f"http://127.0.0.1:{self.server_port}/{path}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        server, wanted = self.server, self.headers["Range"]
+        server.asked.append(wanted)
+        self.close_connection = True
+        if self.path == "/missing":
+            return self.send_error(404)
+        if self.path in ("/moved", "/to-a-file"):
+            self.send_response(302)
+            self.send_header("Location", server.url() if self.path == "/moved" else "file:///etc/passwd")
+            return self.end_headers()
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
+        if start >= len(server.body) > 0:
+            return self.send_error(416)
+        body = server.body[start:]
+        self.send_response(206 if wanted and server.ranges else 200)
+        if wanted and server.ranges:
+            self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
+        if server.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        sent = body[: server.broken_after]
+        if server.chunked:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(body), sent))
+            self.wfile.write(b"0\r\n\r\n")
+        else:
+            self.wfile.write(sent)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def source_of(server: Server, *, path: str = "text", checked: bool = True, members: tuple[str, ...] = ()) -> Source:
+    size, digest = (len(server.body), hashlib.sha256(server.body).hexdigest()) if checked else (None, None)
+    return Source("corpus", server.url(path), size, digest, "public domain", "a test", members)
+
+
+def refused(source: Source, out: Path) -> UserError:
+    with pytest.raises(UserError) as caught:
+        list(fetch(source, out))
+    assert caught.value.fix
+    return caught.value
+
+
+def zipped(**members: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name.replace("__", "/"), data)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_download_is_the_text(server: Server, tmp_path: Path, checked: bool, chunked: bool) -> None:
+    server.chunked = chunked
+    source, out = source_of(server, checked=checked), tmp_path / "new" / "folder"
+    seen = list(fetch(source, out))
+    assert texts(source, out) == [out / "corpus.txt"]
+    assert texts(source, out)[0].read_bytes() == TEXT
+    assert os.listdir(out) == ["corpus.txt"]
+    loading = [progress for progress in seen if progress.phase == "downloading"]
+    assert len(loading) >= len(TEXT) // CHUNK_BYTES
+    assert loading[-1] == Progress("downloading", len(TEXT), 0 if chunked and not checked else len(TEXT))
+    assert seen[-1] == Progress("checking", len(TEXT), len(TEXT))
+
+
+def test_what_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    source = source_of(server)
+    list(fetch(source, tmp_path))
+    assert list(fetch(source, tmp_path)) == []
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Path, chunked: bool) -> None:
+    server.broken_after, server.chunked = 300_000, chunked
+    source = source_of(server)
+    assert "broke off" in refused(source, tmp_path).what
+    assert os.listdir(tmp_path) == ["corpus.part"]
+    kept = (tmp_path / "corpus.part").stat().st_size
+    assert 0 < kept <= 300_000
+    server.broken_after = None
+    done = [progress.done_bytes for progress in fetch(source, tmp_path) if progress.phase == "downloading"]
+    assert done[0] > kept
+    assert server.asked == [None, f"bytes={kept}-"]
+    assert (tmp_path / "corpus.txt").read_bytes() == TEXT
+
+
+def test_a_server_without_ranges_sends_it_all_again(server: Server, tmp_path: Path) -> None:
+    source, server.ranges = source_of(server), False
+    (tmp_path / "corpus.part").write_bytes(TEXT[:1000])
+    list(fetch(source, tmp_path))
+    assert server.asked == ["bytes=1000-"]
+    assert (tmp_path / "corpus.txt").read_bytes() == TEXT
+
+
+def test_what_cannot_be_checked_is_not_continued(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "corpus.part").write_bytes(b"of another file")
+    list(fetch(source_of(server, checked=False), tmp_path))
+    assert server.asked == [None]
+    assert (tmp_path / "corpus.txt").read_bytes() == TEXT
+
+
+@pytest.mark.parametrize("rest", [TEXT, TEXT + b"more"])
+def test_a_whole_or_too_long_rest_is_handled(server: Server, tmp_path: Path, rest: bytes) -> None:
+    (tmp_path / "corpus.part").write_bytes(rest)
+    list(fetch(source_of(server), tmp_path))
+    assert server.asked == ([] if rest == TEXT else [f"bytes={len(rest)}-", None])
+    assert (tmp_path / "corpus.txt").read_bytes() == TEXT
+
+
+def test_a_wrong_rest_is_refused_and_forgotten(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "corpus.part").write_bytes(b"x" * 1000)
+    source = source_of(server)
+    assert "is not what it was: SHA-256" in refused(source, tmp_path).what
+    assert os.listdir(tmp_path) == []
+    list(fetch(source, tmp_path))
+    assert (tmp_path / "corpus.txt").read_bytes() == TEXT
+
+
+@pytest.mark.parametrize("body", [TEXT[:-1], TEXT[:-1] + b"?", TEXT * 3])
+def test_another_file_than_promised_is_refused(server: Server, tmp_path: Path, body: bytes) -> None:
+    source, server.body = source_of(server), body
+    error = refused(source, tmp_path)
+    assert "is not what it was" in error.what
+    assert error.allowed in (f"bytes {len(TEXT)}", f"SHA-256 {source.sha256}")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_redirection_is_followed_but_only_to_http(server: Server, tmp_path: Path) -> None:
+    list(fetch(source_of(server, path="moved"), tmp_path))
+    assert (tmp_path / "corpus.txt").read_bytes() == TEXT
+    assert refused(source_of(server, path="to-a-file"), tmp_path / "other").what
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x", "http://127.0.0.1:1/x"])
+def test_addresses_that_cannot_be_reached(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert f"cannot reach {url}" in refused(Source("corpus", url, None, None, "", ""), tmp_path).what
+
+
+def test_a_missing_page(server: Server, tmp_path: Path) -> None:
+    assert "the server answers 404" in refused(source_of(server, path="missing"), tmp_path).what
+
+
+def test_an_archive_is_unpacked(server: Server, tmp_path: Path) -> None:
+    server.body = zipped(folder__train=TEXT, folder__test=b"test", other=b"x")
+    source = source_of(server, members=("folder/train", "folder/test"))
+    seen = list(fetch(source, tmp_path))
+    assert [path.read_bytes() for path in texts(source, tmp_path)] == [TEXT, b"test"]
+    assert sorted(os.listdir(tmp_path)) == ["test", "train"]
+    assert seen[-1] == Progress("unpacking", len(TEXT) + 4, len(TEXT) + 4)
+
+
+@pytest.mark.parametrize("what", ["no zip", "another member", "broken"])
+def test_a_bad_archive_is_refused_and_forgotten(server: Server, tmp_path: Path, what: str) -> None:
+    archive = zipped(train=bytes(range(256)) * 99)
+    server.body = {
+        "no zip": TEXT,
+        "another member": zipped(other=TEXT),
+        "broken": archive[:60] + bytes(8) + archive[68:],
+    }[what]
+    error = refused(source_of(server, members=("train",)), tmp_path)
+    assert "is not the archive it was" in error.what
+    assert not [name for name in os.listdir(tmp_path) if name in ("train", "corpus.part")]
+
+
+def test_an_archive_that_claims_to_be_huge_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unroll.data.sources.MAX_UNPACKED_BYTES", 1000)
+    server.body = zipped(train=bytes(1001))
+    assert "claims to hold 1,001 bytes" in refused(source_of(server, members=("train",)), tmp_path).what
+
+
+def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    refused(source_of(server), tmp_path / "file" / "out")
+
+
+def test_a_fetched_gzip_file_is_a_text_as_it_is(server: Server, tmp_path: Path) -> None:
+    server.body = gzip.compress(TEXT)
+    source = source_of(server)
+    list(fetch(source, tmp_path))
+    list(prepare(texts(source, tmp_path), tmp_path / "out", DataConfig(split="50/50")))
+    assert sum(part.bytes for part in load_corpus(tmp_path / "out").info.parts.values()) == len(TEXT)
+
+
+def test_the_table_of_sources() -> None:
+    assert {"tinyshakespeare", "war-and-peace", "enwik8", "text8", "wikitext-2", "stacks", "linux-kernel"} <= set(
+        SOURCES
+    )
+    for name, source in SOURCES.items():
+        assert name == source.name
+        assert source.url.startswith(("https://", "http://"))
+        assert source.url.startswith("https://") or source.verified
+        assert source.licence
+        assert source.description
+        assert source.verified == (source.sha256 is not None)
+        assert source.sha256 is None or (len(source.sha256) == 64 and source.bytes)
+        assert len(set(texts(source, Path()))) == max(1, len(source.members))
+
+
+def test_the_default_corpus_is_the_standard_library() -> None:
+    corpus = stdlib_corpus()
+    folder = Path(sysconfig.get_path("stdlib"))
+    first = sorted(path.name for path in folder.glob("*.py"))[0]
+    assert corpus.data.startswith((folder / first).read_bytes())
+    assert STDLIB_BYTES - 4 < len(corpus.data) <= STDLIB_BYTES
+    assert corpus.data.decode().isprintable() is False
+    assert corpus.sha256 == hashlib.sha256(corpus.data).hexdigest() == stdlib_corpus().sha256
+    assert corpus.version.startswith("3.")
+
+
+@pytest.mark.parametrize("limit", range(3, 9))
+def test_the_default_corpus_ends_with_a_whole_character(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    (tmp_path / "b.py").write_bytes("é😀".encode())
+    (tmp_path / "a.py").write_bytes(b"ab")
+    monkeypatch.setattr("unroll.data.sources.STDLIB_BYTES", limit)
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    text = "abé😀"
+    assert stdlib_corpus().data == text.encode()[:limit].decode(errors="ignore").encode()
+    (tmp_path / "a.py").unlink()
+    (tmp_path / "b.py").unlink()
+    with pytest.raises(UserError, match="no source of its standard library"):
+        stdlib_corpus()

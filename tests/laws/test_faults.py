@@ -1,0 +1,353 @@
+"""Planted faults: every law runs once against what it is there to catch, and must fail."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from laws.cases import STEPS, TOLERANCE, WINDOW, Case, config, start_state
+from laws.laws import (
+    Outcome,
+    Run,
+    Subject,
+    law_causal,
+    law_engines,
+    law_gradients,
+    law_limit,
+    law_memory,
+    law_probabilities,
+    law_reset,
+    law_rows,
+    law_split,
+    law_trace,
+    outcome,
+)
+from laws.test_laws import ARCHS, layer_weights, leaf, named, random_like
+from unroll.nn.cells import CellWeights, Step, lstm_step, state_after
+from unroll.nn.recurrent import Arch, run_fused, run_stepwise
+from unroll.nn.state import LayerState, State, detach, reset_rows, select_rows
+
+Law = Callable[[Subject], None]
+Fault = Callable[[Run], Run]
+Layer = Callable[[Tensor, LayerState, CellWeights], tuple[Tensor, LayerState]]
+
+# --- faults of what runs: each takes something sound and breaks it ---
+
+
+def stale_state(run: Run) -> Run:
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        logits, after = run(ids, state, resets)
+        return logits, after if state is None else state
+
+    return broken
+
+
+def state_one_step_behind(run: Run) -> Run:
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        logits, after = run(ids, state, resets)
+        return logits, run(ids[:, :-1], state, resets)[1] if ids.shape[1] > 1 else after
+
+    return broken
+
+
+def start_ignored(run: Run) -> Run:
+    return lambda ids, state=None, resets=None: run(ids, None, resets)
+
+
+def first_layer_only(run: Run) -> Run:
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        logits, after = run(ids, state, resets)
+        return logits, (after[0], *reset_rows(after[1:], torch.ones(len(ids), dtype=torch.bool)))
+
+    return broken
+
+
+def state_of_the_neighbour(run: Run) -> Run:
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        rolled = None if state is None else select_rows(state, torch.arange(len(ids)).roll(1))
+        return run(ids, rolled, resets)
+
+    return broken
+
+
+def rows_averaged(run: Run) -> Run:
+    # Swapped rows give swapped results here: only a row alone gives it away.
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        logits, after = run(ids, state, resets)
+        return logits + 0.01 * logits.mean(dim=0, keepdim=True), after
+
+    return broken
+
+
+def with_resets(change: Callable[[Tensor], Tensor | None]) -> Fault:
+    def fault(run: Run) -> Run:
+        return lambda ids, state=None, resets=None: run(ids, state, None if resets is None else change(resets))
+
+    return fault
+
+
+def reset_ignored(resets: Tensor) -> None:
+    return None
+
+
+def reset_for_all(resets: Tensor) -> Tensor:
+    return resets.any(dim=0, keepdim=True).expand_as(resets)
+
+
+def reset_one_step_late(resets: Tensor) -> Tensor:
+    return resets.roll(1, dims=1)
+
+
+def reset_to_the_start_state(run: Run) -> Run:
+    """Put a row back to what the caller passed in, which is fresh only in the very first window."""
+
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        return _step_by_step(run, ids, state, resets, lambda now, rows: _where(rows, state, now))
+
+    return broken
+
+
+def cell_survives_the_reset(run: Run) -> Run:
+    """Set h back but not c."""
+
+    def reset(state: State, rows: Tensor) -> State:
+        return tuple((fresh[0], *kept[1:]) for fresh, kept in zip(reset_rows(state, rows), state, strict=True))
+
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        return _step_by_step(run, ids, state, resets, reset)
+
+    return broken
+
+
+def _where(rows: Tensor, start: State | None, now: State) -> State:
+    if start is None:
+        return reset_rows(now, rows)
+    return tuple(
+        tuple(torch.where(rows.unsqueeze(1), a, b) for a, b in zip(*layers, strict=True))
+        for layers in zip(start, now, strict=True)
+    )
+
+
+def _step_by_step(
+    run: Run, ids: Tensor, state: State | None, resets: Tensor | None, reset: Callable[[State, Tensor], State]
+) -> tuple[Tensor, State]:
+    pieces = []
+    for t in range(ids.shape[1]):
+        if resets is not None and state is not None:
+            state = reset(state, resets[:, t])
+        logits, state = run(ids[:, t : t + 1], state)
+        pieces.append(logits)
+    assert state is not None
+    return torch.cat(pieces, dim=1), state
+
+
+def peek(run: Run) -> Run:
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        logits, after = run(ids, state, resets)
+        return logits + 0.1 * logits.roll(-1, dims=1), after
+
+    return broken
+
+
+def input_ignored(run: Run) -> Run:
+    return lambda ids, state=None, resets=None: run(torch.zeros_like(ids), state, resets)
+
+
+def state_kept_inside(run: Run) -> Run:
+    inside: list[State | None] = [None]
+
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        logits, after = run(ids, inside[0] if state is None else state, resets)
+        inside[0] = after
+        return logits, after
+
+    return broken
+
+
+def state_written_into(run: Run) -> Run:
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        logits, after = run(ids, state, resets)
+        for layer, new_layer in zip(state or (), after, strict=False):
+            for part, new in zip(layer, new_layer, strict=True):
+                part.copy_(new)
+        return logits, after
+
+    return broken
+
+
+def batch_as_time(run: Run) -> Run:
+    """Mistake rows for steps on the way out: the classic confusion of (T, B) with (B, T)."""
+
+    def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        logits, after = run(ids, state, resets)
+        return logits.transpose(0, 1).reshape(logits.shape), after
+
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("law", "fault"),
+    [
+        (law_split, stale_state),
+        (law_split, state_one_step_behind),
+        (law_split, first_layer_only),
+        (law_split, start_ignored),
+        (law_split, state_kept_inside),
+        (law_rows, state_of_the_neighbour),
+        (law_rows, rows_averaged),
+        (law_rows, batch_as_time),
+        (law_reset, with_resets(reset_ignored)),
+        (law_reset, with_resets(reset_for_all)),
+        (law_reset, with_resets(reset_one_step_late)),
+        (law_reset, reset_to_the_start_state),
+        (law_reset, cell_survives_the_reset),
+        (law_causal, peek),
+        (law_causal, input_ignored),
+        (law_memory, state_kept_inside),
+        (law_memory, state_written_into),
+        (law_memory, start_ignored),
+        (law_probabilities, peek),
+        (law_probabilities, batch_as_time),
+    ],
+)
+def test_a_law_catches_its_fault(law: Law, fault: Fault) -> None:
+    sound = Case("", config("lstm", 2)).subject()
+    law(sound)
+    with pytest.raises(AssertionError):
+        law(replace(sound, run=fault(sound.run)))
+
+
+@pytest.mark.parametrize(
+    ("law", "fault"),
+    [
+        (law_split, stale_state),
+        (law_split, state_one_step_behind),
+        (law_rows, state_of_the_neighbour),
+        (law_reset, with_resets(reset_ignored)),
+        (law_reset, with_resets(reset_for_all)),
+        (law_reset, with_resets(reset_one_step_late)),
+        (law_causal, peek),
+        (law_memory, state_kept_inside),
+        (law_probabilities, peek),
+    ],
+)
+def test_a_law_catches_its_fault_in_a_window(law: Law, fault: Fault) -> None:
+    sound = Case("", config("window", 2)).subject()
+    with pytest.raises(AssertionError):
+        law(replace(sound, run=fault(sound.run)))
+
+
+@pytest.mark.parametrize("arch", [*ARCHS, "window"])
+def test_limit_catches_a_longer_memory(arch: str) -> None:
+    # A window of another size, and a recurrent network, which has no such limit.
+    for window in (WINDOW - 1, WINDOW + 1):
+        with pytest.raises(AssertionError):
+            law_limit(Case("", config(arch, 1, window=window)).subject(), WINDOW)
+
+
+# --- swapped gates ---
+
+
+def relabel(steps: list[Step], one: str, other: str) -> list[Any]:
+    return [step._replace(**{one: getattr(step, other), other: getattr(step, one)}) for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("arch", "one", "other"),
+    [("lstm", *pair) for pair in ("if", "ig", "io", "fg", "fo", "go", "ch")] + [("gru", "r", "z"), ("gru", "z", "n")],
+)
+def test_trace_catches_swapped_labels(arch: Arch, one: str, other: str) -> None:
+    state = tuple(random_like((4, 8), torch.float64, 3 + k) for k in range(2 if arch == "lstm" else 1))
+    x, w = random_like((STEPS, 4, 6), torch.float64, 2), layer_weights(arch, torch.float64)
+    outputs, last, steps = run_stepwise(arch, x, state, w)
+    with pytest.raises(AssertionError):
+        law_trace(relabel(steps, one, other), state, outputs, last, TOLERANCE[torch.float64])
+
+
+@pytest.mark.parametrize("arch", ["lstm", "gru"])
+def test_trace_catches_another_start(arch: Arch) -> None:
+    state = tuple(random_like((4, 8), torch.float64, 3 + k) for k in range(2 if arch == "lstm" else 1))
+    x, w = random_like((STEPS, 4, 6), torch.float64, 2), layer_weights(arch, torch.float64)
+    outputs, last, steps = run_stepwise(arch, x, state, w)
+    with pytest.raises(AssertionError):
+        law_trace(steps, tuple(part + 0.1 for part in state), outputs, last, TOLERANCE[torch.float64])
+
+
+# --- engines that differ ---
+
+
+def swap_gates(w: CellWeights, one: int, other: int) -> CellWeights:
+    def swapped(part: Tensor) -> Tensor:
+        gates = list(part.chunk(4))
+        gates[one], gates[other] = gates[other], gates[one]
+        return torch.cat(gates)
+
+    return CellWeights(*(swapped(part) for part in w))
+
+
+def compare(run: Layer, dtype: torch.dtype) -> None:
+    """Hold `run`, an engine of one LSTM layer, against the fused one."""
+    w, x = layer_weights("lstm", dtype), random_like((STEPS, 4, 6), dtype, 2)
+    ((h, c),) = leaf(start_state(Case("", config("lstm", 1), dtype=dtype).model()))
+    leaves = {**w._asdict(), "x": x, **named(((h, c),))}
+
+    def result(engine: Layer) -> Outcome:
+        def one_layer() -> tuple[Tensor, State]:
+            y, after = engine(x, (h, c), w)
+            return y, (after,)
+
+        return outcome(one_layer, leaves)
+
+    fused = result(lambda x, state, w: run_fused("lstm", x, state, w, training=True))
+    law_engines(result(run), fused, TOLERANCE[dtype])
+
+
+def stepwise(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    return run_stepwise("lstm", x, state, w)[:2]
+
+
+def hidden_cut_at_each_step(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    """Give the right outputs and wrong gradients: back-propagation through c alone."""
+    outputs = []
+    for x_t in x:
+        state = state_after(lstm_step(x_t, (state[0].detach(), state[1]), w))
+        outputs.append(state[0])
+    return torch.stack(outputs), state
+
+
+def start_cut(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    """Lose the gradient of the start state, but for a trace of it."""
+    cut = detach((state,))[0]
+    return stepwise(x, tuple(a + 0.5 * (b - a) for a, b in zip(cut, state, strict=True)), w)
+
+
+def one_bias_twice(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    return stepwise(x, state, w._replace(bias_hh=w.bias_ih))
+
+
+def almost(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    return stepwise(x, state, w._replace(weight_hh=w.weight_hh * 1.0001))
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+@pytest.mark.parametrize("fault", [hidden_cut_at_each_step, start_cut, one_bias_twice, almost])
+def test_engines_catches_a_fault(fault: Layer, dtype: torch.dtype) -> None:
+    compare(stepwise, dtype)
+    with pytest.raises(AssertionError):
+        compare(fault, dtype)
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)])
+def test_engines_catches_swapped_gates(one: int, other: int) -> None:
+    with pytest.raises(AssertionError):
+        compare(lambda x, state, w: stepwise(x, state, swap_gates(w, one, other)), torch.float64)
+
+
+def test_gradients_catches_a_wrong_slope() -> None:
+    x = random_like((2, 3), torch.float64, 2)
+    law_gradients(lambda x: torch.tanh(x), [x])
+    with pytest.raises(AssertionError):
+        law_gradients(lambda x: torch.tanh(x) + 0.001 * (x * x).detach(), [x])

@@ -1,0 +1,532 @@
+"""Sampling: pure random numbers, the distribution drawn from, honest nats, stop strings, prompts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lm.tiny import ARCHS, TOKENIZER, model_config, random_model
+from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from unroll.errors import UserError
+from unroll.lm.sample import (
+    Drawn,
+    SampleOptions,
+    Stepper,
+    draw,
+    encode_prompt,
+    generate,
+    nats_of,
+    probabilities,
+    torch_stepper,
+    uniforms,
+)
+from unroll.lm.score import stream_nats
+from unroll.nn.loss import cross_entropy
+from unroll.nn.model import Model
+from unroll.nn.state import State
+
+Array = NDArray[np.float64]
+
+SEEDS = st.integers(0, 2**64 - 1)
+
+
+# ---- random numbers
+
+
+def philox4x64(counter: int, seed: int, stream: int) -> list[int]:
+    """Return the four words of a counter as Salmon et al. 2011 state them: Philox4x64 with ten rounds."""
+    mask = 2**64 - 1
+    c, key = [counter & mask, counter >> 64 & mask, 0, 0], [seed, stream]
+    for _ in range(10):
+        first, second = 0xD2E7470EE14C6C93 * c[0], 0xCA5A826395121157 * c[2]
+        c = [second >> 64 ^ c[1] ^ key[0], second & mask, first >> 64 ^ c[3] ^ key[1], first & mask]
+        key = [key[0] + 0x9E3779B97F4A7C15 & mask, key[1] + 0xBB67AE8584CAA73B & mask]
+    return c
+
+
+@given(SEEDS, SEEDS, st.integers(0, 700))
+@settings(max_examples=40, deadline=None)
+def test_number_k_is_a_pure_function_of_seed_stream_and_k(seed: int, stream: int, k: int) -> None:
+    # numpy counts up before it draws, so the first counter is 1; a word's upper 53 bits are the number.
+    words = [philox4x64(1 + place // 4, seed, stream)[place % 4] for place in range(k, k + 9)]
+    assert list(islice(uniforms(seed, stream, k), 9)) == [(word >> 11) * 2.0**-53 for word in words]
+
+
+@given(SEEDS, SEEDS, st.integers(0, 600), st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_every_start_gives_the_same_tail_of_numpys_sequence(seed: int, stream: int, start: int, block: int) -> None:
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)))
+    whole = generator.random(start + 50).tolist()
+    assert list(islice(uniforms(seed, stream, start, block), 50)) == whole[start:]
+
+
+def test_seeds_and_streams_are_independent() -> None:
+    rows = np.array([list(islice(uniforms(seed, stream), 2000)) for seed in (0, 1, 2) for stream in (0, 1, 2)])
+    correlation = np.corrcoef(rows)[np.triu_indices(len(rows), 1)]
+    assert np.abs(correlation).max() < 4 / np.sqrt(2000)
+
+
+# ---- the distribution
+
+
+@st.composite
+def logits_arrays(draw_: st.DrawFn) -> Array:
+    """Logits with ties, far outliers and impossible symbols, at least two of them possible."""
+    values = st.one_of(st.floats(-8, 8), st.sampled_from([0.0, 1.0, -1000.0, 300.0, -np.inf]))
+    logits = np.array(draw_(st.lists(values, min_size=3, max_size=30)))
+    assume(np.isfinite(logits[1:]).sum() >= 2)
+    return logits
+
+
+TEMPERATURES = st.sampled_from([0.01, 0.3, 1.0, 1.7, 20.0])
+
+
+def tempered(logits: Array, temperature: float, never: int | None) -> Array:
+    """Return softmax(logits / temperature) without `never`, with exact sums."""
+    allowed = [k for k in range(len(logits)) if k != never]
+    top = max(logits[k] for k in allowed)
+    weights = np.array([np.exp((x - top) / temperature) if k in allowed else 0.0 for k, x in enumerate(logits)])
+    return np.asarray(weights / weights.sum())
+
+
+def ranked(p: Array) -> list[int]:
+    """Return the ids from the most to the least probable, equal ones by id."""
+    return sorted(range(len(p)), key=lambda k: (-p[k], k))
+
+
+@given(logits_arrays(), TEMPERATURES, st.sampled_from([None, 0]))
+@settings(deadline=None)
+def test_unfiltered_it_is_the_tempered_softmax(logits: Array, temperature: float, never: int | None) -> None:
+    before = logits.copy()
+    p = probabilities(logits, SampleOptions(temperature=temperature), never)
+    np.testing.assert_array_equal(logits, before)
+    np.testing.assert_allclose(p, tempered(logits, temperature, never), atol=1e-12)
+
+
+@given(
+    logits_arrays(), st.one_of(st.just(0.0), TEMPERATURES), st.integers(0, 40), st.floats(1e-6, 1), st.floats(0, 1),
+    st.sampled_from([None, 0]),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_every_choice_of_filters_sums_to_one_and_never_allows_never(
+    logits: Array, temperature: float, top_k: int, top_p: float, min_p: float, never: int | None
+) -> None:
+    p = probabilities(logits, SampleOptions(temperature, top_k, top_p, min_p), never)
+    assert abs(p.sum() - 1) < 1e-12 and (p >= 0).all()
+    assert never is None or p[never] == 0
+    free = tempered(logits, temperature or 1.0, never)
+    # What is kept keeps its proportions, and the most probable symbol is always kept.
+    kept = np.flatnonzero(p)
+    assert free[kept].max() == free.max()
+    if temperature:
+        np.testing.assert_allclose(p[kept], free[kept] / free[kept].sum(), rtol=1e-9)
+
+
+@given(logits_arrays(), TEMPERATURES, st.integers(1, 40))
+@settings(deadline=None)
+def test_top_k_keeps_the_k_most_probable(logits: Array, temperature: float, k: int) -> None:
+    p = probabilities(logits, SampleOptions(temperature, top_k=k), 0)
+    free = tempered(logits, temperature, 0)
+    assert set(np.flatnonzero(p)) == {symbol for symbol in ranked(free)[:k] if free[symbol] > 0}
+
+
+@given(logits_arrays(), TEMPERATURES, st.floats(1e-9, 1, exclude_max=True))
+@settings(deadline=None)
+def test_top_p_keeps_the_fewest_that_reach_p(logits: Array, temperature: float, top_p: float) -> None:
+    p = probabilities(logits, SampleOptions(temperature, top_p=top_p), 0)
+    free = tempered(logits, temperature, 0)
+    sums = np.cumsum([free[symbol] for symbol in ranked(free)])
+    assume(np.abs(sums - top_p).min() > 1e-9)  # where a sum meets p, rounding decides
+    fewest = 1 + int(np.searchsorted(sums, top_p))
+    assert set(np.flatnonzero(p)) == set(ranked(free)[:fewest])
+
+
+@given(logits_arrays(), TEMPERATURES, st.floats(1e-9, 1))
+@settings(deadline=None)
+def test_min_p_keeps_what_is_not_too_far_below_the_top(logits: Array, temperature: float, min_p: float) -> None:
+    p = probabilities(logits, SampleOptions(temperature, min_p=min_p), 0)
+    free = tempered(logits, temperature, 0)
+    assume(min_p == 1 or np.abs(free / free.max() - min_p).min() > 1e-9)
+    assert set(np.flatnonzero(p)) == set(np.flatnonzero(free >= min_p * free.max()))
+
+
+def test_the_filters_apply_together() -> None:
+    logits = np.log(np.array([0.0, 0.4, 0.3, 0.2, 0.06, 0.04], dtype=np.float64) + 1e-300)
+    both = probabilities(logits, SampleOptions(top_k=4, top_p=0.85, min_p=0.1), 0)
+    np.testing.assert_allclose(both, [0, 4 / 9, 3 / 9, 2 / 9, 0, 0])
+    narrow = probabilities(logits, SampleOptions(top_k=2, top_p=0.85, min_p=0.1), 0)
+    np.testing.assert_allclose(narrow, [0, 4 / 7, 3 / 7, 0, 0, 0])
+
+
+@given(logits_arrays())
+@settings(deadline=None)
+def test_temperature_zero_takes_the_first_of_the_most_probable(logits: Array) -> None:
+    p = probabilities(logits, SampleOptions(temperature=0), 0)
+    assert p[1 + int(np.argmax(logits[1:]))] == 1 and p.sum() == 1
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-300, 1e-12])
+def test_a_tiny_temperature_is_like_none(temperature: float) -> None:
+    p = probabilities(np.array([50.0, -2e9, 3.0, 1.0]), SampleOptions(temperature), 0)
+    np.testing.assert_array_equal(p, [0, 0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0},
+     {"top_p": 1.01}, {"top_p": float("nan")}, {"min_p": -0.1}, {"min_p": 1.1}, {"min_p": float("nan")}, {"seed": -1},
+     {"seed": 2**64}],
+    ids=str,
+)  # fmt: skip
+def test_options_out_of_range_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError) as caught:
+        SampleOptions(**wrong)
+    assert next(iter(wrong)) in caught.value.what and caught.value.allowed
+
+
+# ---- drawing
+
+
+@given(
+    st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1e-300, 1e-20])), min_size=1, max_size=40),
+    st.one_of(st.floats(0, 1, exclude_max=True), st.sampled_from([0.0, 1 - 2.0**-53])),
+)
+@settings(max_examples=400, deadline=None)
+def test_draw_inverts_the_cumulative_distribution(weights: list[float], uniform: float) -> None:
+    p = np.array(weights)
+    assume(p.sum() > 1e-200)
+    chosen = draw(p, uniform)
+    assert p[chosen] > 0
+    below, total = p[:chosen].sum(), p.sum()
+    assert below - 1e-12 * total <= uniform * total <= below + p[chosen] + 1e-12 * total
+
+
+def test_draw_at_its_ends() -> None:
+    p = np.array([0.0, 0.25, 0.0, 0.75, 0.0])
+    assert [draw(p, u) for u in (0.0, 0.25 - 2**-54, 0.25, 1 - 2.0**-53)] == [1, 1, 3, 3]
+    thirds = np.full(3, 1 / 3)
+    assert draw(thirds, 1 - 2.0**-53) == 2
+    assert draw(np.array([1.0, 0.0]), 1 - 2.0**-53) == 0
+
+
+# ---- steppers to try it on
+
+
+def constant_stepper(p: Sequence[float]) -> Stepper:
+    """Say the same whatever was read."""
+    with np.errstate(divide="ignore"):
+        logits = np.log(np.array(p))
+    return lambda ids, state: (logits, ())
+
+
+def scripted_stepper(ids: Sequence[int], vocab_size: int) -> Stepper:
+    """Say these ids, one after the other."""
+    following = iter(ids)
+
+    def step(read: Sequence[int], state: State | None) -> tuple[Array, State]:
+        return np.where(np.arange(vocab_size) == next(following, 0), 0.0, -np.inf), ()
+
+    return step
+
+
+def rereading_stepper(model: Model) -> Stepper:
+    """Carry no state: read the whole text again for every symbol."""
+    seen: list[int] = []
+
+    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
+        seen.extend(ids)
+        with torch.no_grad():
+            logits, _ = model(torch.tensor([seen]))
+        return logits[0, -1].double().numpy(), ()
+
+    return step
+
+
+def fused_stepper(model: Model) -> Stepper:
+    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
+        with torch.no_grad():
+            logits, state = model(torch.tensor([list(ids)]), state)
+        return logits[0, -1].double().numpy(), state
+
+    return step
+
+
+def text_of(drawn: Iterator[Drawn]) -> str:
+    return "".join(symbol.text for symbol in drawn)
+
+
+# ---- the empirical distribution is the model's
+
+
+def chi_square(counts: NDArray[np.integer], expected: Array) -> float:
+    """Return the statistic in standard deviations above its mean."""
+    statistic, degrees = float(((counts - expected) ** 2 / expected).sum()), len(counts) - 1
+    return float((statistic - degrees) / np.sqrt(2 * degrees))
+
+
+SOME = (0.0, 0.3, 0.25, 0.2, 0.1, 0.08, 0.04, 0.02, 0.01, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("options", [SampleOptions(seed=1), SampleOptions(0.7, top_k=6, seed=2)], ids=str)
+def test_frequencies_are_those_of_the_distribution(options: SampleOptions) -> None:
+    length = 20_000
+    drawn = [s.id for s in generate(constant_stepper(SOME), TOKENIZER, [], length, options)]
+    counts = np.bincount(drawn, minlength=len(SOME))
+    with np.errstate(divide="ignore"):
+        p = probabilities(np.log(np.array(SOME)), options, 0)
+    possible = p > 0
+    assert counts[~possible].sum() == 0
+    assert abs(chi_square(counts[possible], length * p[possible])) < 4
+    # Planted fault: another temperature is noticed.
+    hotter = p[possible] ** 0.9 / (p[possible] ** 0.9).sum()
+    assert chi_square(counts[possible], length * hotter) > 6
+
+
+def test_frequencies_over_streams_are_those_of_the_distribution() -> None:
+    step, count = constant_stepper(SOME), 4000
+    firsts = [next(generate(step, TOKENIZER, [], 1, SampleOptions(seed=3), stream=k)).id for k in range(count)]
+    possible = np.array(SOME) > 0
+    assert abs(chi_square(np.bincount(firsts, minlength=len(SOME))[possible], count * np.array(SOME)[possible])) < 4
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_symbols_of_a_model_come_as_often_as_it_says(arch: str) -> None:
+    """Of each symbol, the times it came less the sum of its probabilities is within what chance allows."""
+    said: list[Array] = []
+    inner = torch_stepper(random_model(model_config(arch, num_layers=1), torch.float32, scale=1.0))
+
+    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
+        logits, state = inner(ids, state)
+        said.append(probabilities(logits, SampleOptions(), TOKENIZER.unknown_id))
+        return logits, state
+
+    drawn = np.array([symbol.id for symbol in generate(step, TOKENIZER, [], 1500, SampleOptions(seed=4))])
+    p = np.array(said[: len(drawn)])
+    came = drawn[:, None] == np.arange(p.shape[1])
+
+    def deviation(p: Array) -> float:
+        return float(np.abs((came - p).sum(0)[1:] / np.sqrt((p * (1 - p)).sum(0)[1:])).max())
+
+    assert deviation(p) < 4
+    # Planted fault: a distribution that is a little flatter is noticed.
+    flatter = p**0.5
+    assert deviation(flatter / flatter.sum(1, keepdims=True)) > 4.2
+
+
+# ---- nats
+
+
+def law_nats(model: Model, step: Stepper, prompt: list[int], options: SampleOptions) -> None:
+    """The nats reported while sampling are those of scoring the text after start symbol and prompt, one by one."""
+    drawn = list(generate(step, TOKENIZER, prompt, 40, options))
+    ids = [*prompt, *(symbol.id for symbol in drawn)]
+    with torch.no_grad():
+        logits, _ = model(torch.tensor([[TOKENIZER.start_id, *ids[:-1]]]))
+    scored = cross_entropy(logits, torch.tensor([ids]), reduction="none")[0].numpy()
+    np.testing.assert_allclose([symbol.nats for symbol in drawn], scored[len(prompt) :], rtol=1e-9, atol=1e-9)
+    whole = stream_nats(model, np.array(ids, dtype=np.uint8), TOKENIZER.start_id) * len(ids)
+    assert abs(scored[: len(prompt)].sum() + sum(symbol.nats for symbol in drawn) - whole) < 1e-8
+
+
+OPTIONS = [
+    SampleOptions(seed=1),
+    SampleOptions(0.5, top_k=4, seed=2),
+    SampleOptions(0),
+    SampleOptions(1.4, 0, 0.6, 0.02),
+]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("prompt", [[], [3], [5, 6, 2, 2, 1, 9, 4, 4]], ids=len)
+def test_nats(arch: str, options: SampleOptions, prompt: list[int]) -> None:
+    model = random_model(model_config(arch))
+    law_nats(model, torch_stepper(model), prompt, options)
+
+
+def stale_state(inner: Stepper) -> Stepper:
+    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
+        logits, after = inner(ids, state)
+        return logits, after if state is None else state
+
+    return step
+
+
+def no_start(inner: Stepper) -> Stepper:
+    return lambda ids, state: inner(ids if state is not None or len(ids) == 1 else ids[1:], state)
+
+
+def sharpened(inner: Stepper) -> Stepper:
+    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
+        logits, state = inner(ids, state)
+        return logits / 0.9, state
+
+    return step
+
+
+@pytest.mark.parametrize("fault", [stale_state, no_start, sharpened])
+def test_nats_law_fails_on_faults(fault: Callable[[Stepper], Stepper]) -> None:
+    model = random_model(model_config("lstm"))
+    with pytest.raises(AssertionError):
+        law_nats(model, fault(torch_stepper(model)), [5, 6], SampleOptions(seed=1))
+
+
+@given(logits_arrays())
+@settings(deadline=None)
+def test_nats_are_the_negative_log_softmax(logits: Array) -> None:
+    possible = int(np.argmax(logits))
+    expected = float(-torch.log_softmax(torch.from_numpy(logits), 0)[possible])
+    assert abs(nats_of(logits, possible) - expected) < 1e-9
+
+
+# ---- one text
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_every_engine_gives_the_same_text(arch: str, options: SampleOptions) -> None:
+    model = random_model(model_config(arch))
+    prompt = [2, 7, 1]
+    texts = [
+        [symbol.id for symbol in generate(step, TOKENIZER, prompt, 60, options)]
+        for step in (torch_stepper(model), fused_stepper(model), rereading_stepper(model))
+    ]
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_a_longer_text_begins_like_a_shorter_one_and_streams_differ() -> None:
+    model = random_model(model_config("gru"))
+    options = SampleOptions(seed=6)
+    long = text_of(generate(torch_stepper(model), TOKENIZER, [2], 50, options))
+    assert long.startswith(text_of(generate(torch_stepper(model), TOKENIZER, [2], 20, options)))
+    assert text_of(generate(torch_stepper(model), TOKENIZER, [2], 0, options)) == ""
+    others = [text_of(generate(torch_stepper(model), TOKENIZER, [2], 50, options, stream=k)) for k in range(6)]
+    assert others[0] == long and len(set(others)) == 6
+
+
+def test_symbols_come_as_soon_as_they_are_drawn() -> None:
+    steps: list[int] = []
+
+    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
+        steps.append(len(ids))
+        return np.zeros(TOKENIZER.vocab_size), ()
+
+    drawing = generate(step, TOKENIZER, [1, 2, 3], 10, SampleOptions())
+    next(drawing)
+    assert steps == [4]
+    next(drawing)
+    assert steps == [4, 1]
+    assert sum(1 for _ in drawing) == 8 and steps == [4] + 9 * [1]
+
+
+def test_the_unknown_symbol_is_never_drawn() -> None:
+    eager = constant_stepper([0.99, *[0.01 / 11] * 11])
+    assert all(symbol.id for symbol in generate(eager, TOKENIZER, [], 500, SampleOptions(seed=7)))
+    words = WordTokenizer(("car", "cat"))
+    drawn = list(generate(constant_stepper([0.97, 0.01, 0.01, 0.01]), words, [], 300, SampleOptions(seed=7)))
+    assert all(symbol.id for symbol in drawn)
+    # Its probability is still part of what is reported: the nats are the model's own.
+    assert all(abs(symbol.nats + np.log(0.01)) < 1e-9 for symbol in drawn)
+
+
+# ---- text
+
+
+BPE = BpeTokenizer.learn(["aé€😀 the cat\n" * 20], vocab_size=280)
+TOKENIZERS: list[Tokenizer] = [
+    CharTokenizer.learn("abé€😀"), ByteTokenizer(), WordTokenizer(("the", "cat", "é€")), BPE
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: str(tokenizer.level))
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_text_that_comes_is_the_text_of_the_ids(tokenizer: Tokenizer, data: st.DataObject) -> None:
+    """Also where an id ends in the middle of a character, and right after the prompt."""
+    known = [id for id in range(tokenizer.vocab_size) if id != tokenizer.unknown_id]
+    ids = data.draw(st.lists(st.sampled_from(known), max_size=30))
+    cut = data.draw(st.integers(0, len(ids)))
+    prompt, rest = ids[:cut], ids[cut:]
+    decoder = tokenizer.stream_decoder()
+    before = "".join(map(decoder.push, prompt))
+    shown = text_of(
+        generate(scripted_stepper(rest, tokenizer.vocab_size), tokenizer, prompt, len(rest), SampleOptions())
+    )
+    if rest:
+        assert before + shown == tokenizer.decode(ids)
+    else:
+        assert shown == ""
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: str(tokenizer.level))
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_what_is_shown_is_exactly_the_text_before_the_first_stop(tokenizer: Tokenizer, data: st.DataObject) -> None:
+    known = [id for id in range(tokenizer.vocab_size) if id != tokenizer.unknown_id]
+    few = data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=3))
+    ids = data.draw(st.lists(st.sampled_from(few), min_size=1, max_size=24))
+    whole = tokenizer.decode(ids)
+    assume(whole)
+    begin = data.draw(st.integers(0, len(whole) - 1))
+    stop = whole[begin : begin + data.draw(st.integers(1, 5))] + data.draw(st.sampled_from(["", whole[0], "z"]))
+    drawn = list(
+        generate(scripted_stepper(ids, tokenizer.vocab_size), tokenizer, [], len(ids), SampleOptions(), stop=stop)
+    )
+    assert "".join(symbol.text for symbol in drawn) == whole.split(stop)[0]
+    assert [symbol.id for symbol in drawn] == ids[: len(drawn)]
+    if stop not in whole:
+        assert len(drawn) == len(ids)
+
+
+@given(st.text("ab", min_size=1, max_size=20), st.text("ab", min_size=1, max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_no_more_is_held_back_than_must_be(whole: str, stop: str) -> None:
+    """At every moment all is shown but the longest end that may still become the stop."""
+    tokenizer = CharTokenizer.learn("ab")
+    ids = tokenizer.encode(whole).tolist()
+    shown = ""
+    for count, symbol in enumerate(
+        generate(scripted_stepper(ids, 4), tokenizer, [], len(ids), SampleOptions(), stop=stop), 1
+    ):
+        shown += symbol.text
+        if stop in whole[:count] or count == len(whole):
+            break
+        held = max(k for k in range(min(count, len(stop) - 1) + 1) if stop.startswith(whole[count - k : count]))
+        assert shown == whole[: count - held]
+    assert shown == whole.split(stop)[0]
+
+
+# ---- prompts
+
+
+def test_unknown_symbols_of_a_prompt_are_named_or_replaced() -> None:
+    with pytest.raises(UserError) as caught:
+        encode_prompt(TOKENIZER, "ab€cé")
+    assert (
+        "'€' at 2" in caught.value.what
+        and "'é' at 4" in caught.value.what
+        and caught.value.allowed
+        and caught.value.fix
+    )
+    assert encode_prompt(TOKENIZER, "ab€cé", replace_unknown=True) == [2, 3, 0, 4, 0]
+    assert encode_prompt(TOKENIZER, "abc\n") == [2, 3, 4, 1] and encode_prompt(TOKENIZER, "") == []
+    with pytest.raises(UserError, match="and 4 more"):
+        encode_prompt(TOKENIZER, "a" + "Z" * 9)
+    with pytest.raises(UserError, match="'dog' at 8"):
+        encode_prompt(WordTokenizer(("the", "cat")), "the cat dog")
+    assert encode_prompt(ByteTokenizer(), "€") == [0xE2, 0x82, 0xAC]
+
+
+def test_a_prompt_of_any_length_is_read_whole() -> None:
+    model = random_model(model_config("lstm"))
+    prompt = np.random.default_rng(0).integers(1, TOKENIZER.vocab_size, 5000).tolist()
+    (last,) = generate(torch_stepper(model), TOKENIZER, prompt, 1, SampleOptions())
+    whole = stream_nats(model, np.array([*prompt, last.id], np.uint8), TOKENIZER.start_id) * (len(prompt) + 1)
+    alone = stream_nats(model, np.array(prompt, np.uint8), TOKENIZER.start_id) * len(prompt)
+    assert abs(whole - alone - last.nats) < 1e-7

@@ -1,0 +1,270 @@
+"""What is dropped, what is kept, and that nothing is dropped once training is over; with planted faults."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from laws.cases import config, randomised, start_state
+from laws.laws import close, resets_for
+from unroll.errors import UserError
+from unroll.nn.dropout import drop, drop_symbols, drop_weights
+from unroll.nn.model import Model, ModelConfig
+from unroll.nn.recurrent import Arch, Engine, Recurrent, RecurrentLayer, Skip
+
+P = 0.4
+Drop = Callable[[Tensor], Tensor]
+KNOBS = ("dropout", "input_dropout", "embedding_dropout", "weight_drop")
+ARCHS: list[Arch] = ["lstm", "gru", "rnn"]
+
+
+def plain(x: Tensor) -> Tensor:
+    return drop(x, P, variational=False, training=True)
+
+
+def variational(x: Tensor) -> Tensor:
+    return drop(x, P, variational=True, training=True)
+
+
+def symbols(x: Tensor) -> Tensor:
+    return drop_symbols(x, P, training=True)
+
+
+def weights(x: Tensor) -> Tensor:
+    return drop_weights(x, P, training=True)
+
+
+def law_expectation(dropped: Drop, shape: tuple[int, ...]) -> None:
+    """What is kept is scaled up, so that the mean over many masks is what was put in."""
+    torch.manual_seed(0)
+    x = 1 + torch.rand(shape)
+    draws = torch.stack([dropped(x) for _ in range(2000)])
+    kept = draws != 0
+    close(draws[kept], (x / (1 - P)).expand_as(draws)[kept], 1e-6)
+    # One entry's mean has a standard deviation of x * sqrt(P / (1 - P) / 2000) < 0.037: five of them.
+    close(draws.mean(dim=0), x, 0.19)
+    assert abs(kept.float().mean().item() - (1 - P)) < 0.02
+
+
+def law_one_mask(dropped: Drop) -> None:
+    """A mask holds for all time steps, and differs between rows."""
+    torch.manual_seed(0)
+    mask = dropped(torch.ones(20, 6, 30)) != 0
+    assert (mask == mask[:1]).all()
+    assert len({tuple(row) for row in mask[0].tolist()}) == 6
+
+
+@pytest.mark.parametrize("dropped", [plain, variational])
+def test_expectation_of_outputs(dropped: Drop) -> None:
+    law_expectation(dropped, (4, 3, 5))
+
+
+@pytest.mark.parametrize("dropped", [symbols, weights])
+def test_expectation_of_weights(dropped: Drop) -> None:
+    law_expectation(dropped, (8, 5))
+
+
+def test_variational_masks_hold_over_time() -> None:
+    law_one_mask(variational)
+    with pytest.raises(AssertionError):
+        law_one_mask(plain)
+
+
+def test_expectation_catches_its_faults() -> None:
+    faults: list[Drop] = [
+        lambda x: plain(x) * (1 - P),  # not scaled up
+        lambda x: x / (1 - P),  # nothing dropped
+        lambda x: x * F.dropout(torch.ones_like(x), 0.6) * 0.4 / 0.6,  # the probability turned round
+    ]
+    for fault in faults:
+        with pytest.raises(AssertionError):
+            law_expectation(fault, (4, 3, 5))
+
+
+def test_symbols_are_dropped_whole() -> None:
+    torch.manual_seed(0)
+    kept = drop_symbols(torch.ones(200, 5), P, training=True) != 0
+    assert (kept == kept[:, :1]).all() and kept.any() and not kept.all()
+
+
+@pytest.mark.parametrize("p", [0.0, P])
+def test_nothing_is_dropped_unless_training(p: float) -> None:
+    x = torch.rand(4, 3, 5)
+    training = p == 0.0  # and at probability 0 nothing even while training
+    for dropped in (
+        drop(x, p, variational=False, training=training),
+        drop(x, p, variational=True, training=training),
+        drop_symbols(x, p, training=training),
+        drop_weights(x, p, training=training),
+    ):
+        assert dropped is x
+
+
+# --- weight drop ---
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_weight_drop_changes_recurrent_weights_alone(arch: Arch) -> None:
+    layer = RecurrentLayer(arch, 6, 8, forget_bias=1.0)
+    before = {name: weight.clone() for name, weight in layer.named_parameters()}
+    dropped = layer.weights(0.5)
+    assert dropped.weight_ih is layer.weight_ih
+    assert dropped.bias_ih is layer.bias_ih and dropped.bias_hh is layer.bias_hh
+    zero = dropped.weight_hh == 0
+    assert zero.any(dim=1).float().mean() > 0.9 and not zero.all()
+    close(dropped.weight_hh, torch.where(zero, 0.0, 2 * layer.weight_hh), 1e-6)
+    close(dict(layer.named_parameters()), before, 0.0)
+    assert layer.eval().weights(0.5).weight_hh is layer.weight_hh
+
+
+@pytest.mark.parametrize("engine", get_args(Engine))
+@pytest.mark.parametrize("arch", ARCHS)
+def test_weight_drop_is_not_inert(arch: Arch, engine: Engine) -> None:
+    # The famous fault: the kernel goes on reading the weights as they were before anything was dropped.
+    torch.manual_seed(0)
+    recurrent = Recurrent(arch, 6, 8, 2, weight_drop=0.5)
+    x = torch.randn(20, 4, 6)
+    whole, _ = recurrent.eval().forward(x, engine=engine)
+    recurrent.train()
+    (once, _), (again, _) = recurrent.forward(x, engine=engine), recurrent.forward(x, engine=engine)
+    for one, other in ((once, whole), (again, whole), (once, again)):
+        close(one[0], other[0], 1e-6)  # at the first step there is no recurrence yet
+        assert (one[-1] - other[-1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("engine", get_args(Engine))
+@pytest.mark.parametrize("arch", ARCHS)
+def test_dropped_weights_learn_nothing(arch: Arch, engine: Engine) -> None:
+    torch.manual_seed(0)
+    recurrent = Recurrent(arch, 6, 8, 1, weight_drop=0.5)
+    layer = recurrent.layers[0]
+    assert isinstance(layer, RecurrentLayer)
+    x = torch.randn(20, 4, 6)
+    torch.manual_seed(1)
+    dropped = layer.weights(0.5).weight_hh == 0
+    torch.manual_seed(1)
+    loss = recurrent.forward(x, engine=engine)[0].square().sum()
+    (gradient,) = torch.autograd.grad(loss, [layer.weight_hh])
+    assert (gradient[dropped] == 0).all() and (gradient[~dropped] != 0).all()
+
+
+# --- in the model ---
+
+
+def model_of(arch: str, num_layers: int = 2, /, **others: object) -> Model:
+    return randomised(Model(config(arch, num_layers, **others)).double())
+
+
+def ids_of(rows: int = 4, steps: int = 26) -> Tensor:
+    return torch.randint(7, (rows, steps), generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("per_window", [False, True], ids=["plain", "variational"])
+@pytest.mark.parametrize("arch", [*ARCHS, "window"])
+def test_drop_is_off_in_eval(arch: str, per_window: bool) -> None:
+    shape = {"tie_weights": True, "layers_before": 1, "layers_after": 1}
+    everything = dict.fromkeys(KNOBS, 0.5)
+    with_drop, without = model_of(arch, **shape, **everything, variational=per_window), model_of(arch, **shape)
+    state = start_state(without)
+    expected = without.train().forward(ids_of(), state)
+    close(with_drop.eval().forward(ids_of(), state), expected, 0.0)
+    close(with_drop.eval().forward(ids_of(), state), expected, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("arch", "knob"),
+    # A window model has no recurrent weights to drop.
+    [(arch, knob) for arch in (*ARCHS, "window") for knob in KNOBS if (arch, knob) != ("window", "weight_drop")],
+)
+def test_every_knob_drops_something(arch: str, knob: str) -> None:
+    torch.manual_seed(0)
+    model = model_of(arch, **{knob: 0.5}).train()
+    once, again, whole = (
+        m.forward(ids_of(), start_state(m))[0] for m in (model, model, replace_config(model, **{knob: 0.0}))
+    )
+    assert not torch.equal(once, again) and not torch.equal(once, whole)
+
+
+def replace_config(model: Model, **changes: float) -> Model:
+    other = Model(replace(model.config, **changes)).double()  # type: ignore[arg-type]
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("arch", [*ARCHS, "window"])
+def test_outputs_are_dropped_once_after_each_layer(arch: str, num_layers: int) -> None:
+    torch.manual_seed(0)
+    model = model_of(arch, num_layers, dropout=0.5, layers_after=2).train()
+    (once, _), (again, _) = model.hidden(ids_of()), model.hidden(ids_of())
+    assert torch.equal(once, again) == (num_layers == 1)  # dropped between the recurrent layers,
+    assert (once != 0).all()  # and not yet after the last,
+    seen: list[Tensor] = []
+    for layer in (*model.after, model.head):
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.logits(once)
+    for x in seen:  # but before each layer that follows
+        assert abs((x == 0).double().mean().item() - 0.5) < 0.1
+    close(seen[0][seen[0] != 0], 2 * once[seen[0] != 0], 1e-12)
+    assert len(seen) == 3
+
+
+def test_dropping_symbols_leaves_the_output_layer_whole() -> None:
+    torch.manual_seed(0)
+    model = model_of("lstm", tie_weights=True, embedding_dropout=0.9).train()
+    y = torch.randn(3, 4, 8, dtype=torch.float64)
+    close(model.logits(y), model.eval().logits(y), 0.0)
+
+
+def pointwise(per_window: bool, skip: Skip = "none") -> Model:
+    """Return a network in which nothing but a mask can tell one step from another: recurrent weights are zero."""
+    model = model_of("rnn", 3, skip=skip, layers_after=1, dropout=0.5, input_dropout=0.5, variational=per_window)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("weight_hh"):
+                weight.zero_()
+    return model.train()
+
+
+def windowed(per_window: bool) -> Model:
+    shape = {"window": 1, "layers_after": 1, "dropout": 0.5, "input_dropout": 0.5}
+    return model_of("window", 3, **shape, variational=per_window).train()
+
+
+@pytest.mark.parametrize("with_resets", [False, True], ids=["carried", "resets"])
+@pytest.mark.parametrize("model", [pointwise, windowed])
+def test_variational_masks_hold_over_the_window(model: Callable[[bool], Model], with_resets: bool) -> None:
+    torch.manual_seed(0)
+    ids = torch.full((4, 20), 3)
+    resets = resets_for(ids) if with_resets else None
+    same, _ = model(True).forward(ids, None, resets)
+    close(same, same[:, :1].expand_as(same), 1e-9)
+    assert not torch.allclose(same[0], same[1])
+    other, _ = model(False).forward(ids, None, resets)
+    assert not torch.allclose(other, other[:, :1].expand_as(other))
+
+
+@pytest.mark.parametrize("engine", get_args(Engine))
+@pytest.mark.parametrize("skip", get_args(Skip))
+@pytest.mark.parametrize("knob", ["dropout", "weight_drop"])
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_reset_in_one_row_leaves_the_masks_of_the_others(arch: str, knob: str, skip: Skip, engine: Engine) -> None:
+    model = model_of(arch, 2, skip=skip, **{knob: 0.5}, variational=True).train()
+    ids, state = ids_of(), start_state(model)
+    torch.manual_seed(7)
+    expected, _ = model.forward(ids, state, engine=engine)
+    torch.manual_seed(7)
+    logits, _ = model.forward(ids, state, resets_for(ids), engine)
+    close(logits[0], expected[0], 1e-9)
+    assert not torch.allclose(logits[2], expected[2])
+
+
+@pytest.mark.parametrize("p", [1.0, -0.1, float("nan")])
+@pytest.mark.parametrize("knob", KNOBS)
+def test_a_probability_is_a_probability(knob: str, p: float) -> None:
+    with pytest.raises(UserError, match=knob):
+        ModelConfig(vocab_size=5, **{knob: p})  # type: ignore[arg-type]

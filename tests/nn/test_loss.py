@@ -1,0 +1,55 @@
+"""The loss against its definition, in natural logarithms, for every order of rows and steps."""
+
+import math
+
+import pytest
+import torch
+
+from laws.laws import close
+from unroll.nn.loss import cross_entropy
+
+ROWS, STEPS, VOCAB = 3, 5, 7
+
+
+def example(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(ROWS, STEPS, VOCAB, generator=random, dtype=torch.float64)
+    return logits.to(dtype), torch.randint(VOCAB, (ROWS, STEPS), generator=random)
+
+
+def nats_by_hand(logits: torch.Tensor, targets: torch.Tensor) -> list[list[float]]:
+    return [
+        [math.log(sum(math.exp(v) for v in step)) - step[target] for step, target in zip(row, wanted, strict=True)]
+        for row, wanted in zip(logits.tolist(), targets.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("time_major", [False, True])
+def test_nats(time_major: bool) -> None:
+    logits, targets = example()
+    expected = torch.tensor(nats_by_hand(logits, targets), dtype=torch.float64)
+    if time_major:  # as the model hands them over: computed (T, B, V), seen as (B, T, V)
+        logits = logits.transpose(0, 1).contiguous().transpose(0, 1)
+    close(cross_entropy(logits, targets, "none"), expected, 1e-12)
+    close(cross_entropy(logits, targets, "sum"), expected.sum(), 1e-12)
+    close(cross_entropy(logits, targets), expected.mean(), 1e-12)
+
+
+def test_probabilities_sum_to_one() -> None:
+    logits, _ = example()
+    every = torch.arange(VOCAB).view(-1, 1, 1).expand(VOCAB, ROWS, STEPS)
+    nats = torch.stack([cross_entropy(logits, targets, "none") for targets in every])
+    close((-nats).exp().sum(dim=0), torch.ones(ROWS, STEPS, dtype=torch.float64), 1e-12)
+
+
+def test_half_precision_is_widened() -> None:
+    for dtype in (torch.bfloat16, torch.float16):
+        logits, targets = example(dtype)
+        nats = cross_entropy(logits, targets, "none")
+        assert nats.dtype == torch.float32
+        close(nats, torch.tensor(nats_by_hand(logits, targets)), 1e-6)
+
+
+def test_an_impossible_symbol_costs_infinity_and_a_sure_one_nothing() -> None:
+    logits = torch.tensor([[[0.0, -math.inf], [-math.inf, 0.0]]])
+    assert cross_entropy(logits, torch.tensor([[0, 0]]), "none").tolist() == [[0.0, math.inf]]

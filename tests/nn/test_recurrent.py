@@ -1,0 +1,93 @@
+"""The recurrent layers: how they start, how they are joined, which state they hand on."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from laws.laws import close
+from unroll.nn.recurrent import Arch, Recurrent, RecurrentLayer, run_fused
+from unroll.nn.state import detach
+
+ARCHS: list[Arch] = ["lstm", "gru", "rnn"]
+GATE_COUNT = {"lstm": 4, "gru": 3, "rnn": 1}
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_recurrent_weights_start_orthogonal_gate_by_gate(arch: Arch) -> None:
+    torch.manual_seed(0)
+    layer = RecurrentLayer(arch, 6, 16, forget_bias=1.5)
+    gates = layer.weight_hh.chunk(GATE_COUNT[arch])
+    for gate in gates:
+        close(gate @ gate.T, torch.eye(16), 1e-5)
+    assert len({tuple(gate.flatten().tolist()) for gate in gates}) == len(gates)
+    assert layer.weight_ih.abs().max() <= 1 / 4 and layer.weight_ih.std() > 0.1
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_biases_start_at_zero_but_for_the_forget_gate(arch: Arch) -> None:
+    layer = RecurrentLayer(arch, 6, 16, forget_bias=1.5)
+    bias = (layer.bias_ih + layer.bias_hh).view(GATE_COUNT[arch], 16)
+    expected = torch.zeros_like(bias)
+    if arch == "lstm":
+        expected[1] = 1.5  # gates i, f, g, o
+    close(bias, expected, 0.0)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_forget_bias_makes_the_cell_keep(arch: Arch) -> None:
+    """Measure what the bias is for: with it, a memory lasts; the other cells have no such bias and ignore it."""
+    kept = []
+    for forget_bias in (0.0, 5.0):
+        torch.manual_seed(0)
+        recurrent = Recurrent(arch, 6, 16, 1, forget_bias=forget_bias)
+        state = tuple(
+            tuple(torch.ones_like(part) for part in layer) for layer in recurrent.fresh_state(1, torch.ones(1))
+        )
+        kept.append(recurrent.forward(torch.zeros(20, 1, 6), state)[1][0][-1].abs().mean().item())
+    assert kept[1] > 10 * kept[0] if arch == "lstm" else kept[1] == kept[0]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_skip(arch: Arch) -> None:
+    torch.manual_seed(0)
+    none = Recurrent(arch, 6, 8, 3).double()
+    residual, total = (Recurrent(arch, 6, 8, 3, skip=skip).double() for skip in ("residual", "sum"))
+    residual.load_state_dict(none.state_dict())
+    total.load_state_dict(none.state_dict())
+    x = torch.randn(20, 4, 6, dtype=torch.float64)
+
+    def layer(k: int, x: Tensor) -> Tensor:
+        this = none.layers[k]
+        assert isinstance(this, RecurrentLayer)
+        return run_fused(arch, x, none.fresh_state(4, x)[k], this.weights(0.0), training=False)[0]
+
+    a = layer(0, x)
+    b = layer(1, a)
+    close(none.forward(x)[0], layer(2, b), 1e-12)
+    close(total.forward(x)[0], a + b + layer(2, b), 1e-12)
+    joined = layer(1, a) + a
+    close(residual.forward(x)[0], layer(2, joined) + joined, 1e-12)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_fresh_state(arch: Arch) -> None:
+    recurrent = Recurrent(arch, 6, 8, 3)
+    state = recurrent.fresh_state(5, torch.ones(1, dtype=torch.float64))
+    assert len(state) == 3 and all(len(layer) == (2 if arch == "lstm" else 1) for layer in state)
+    assert all(part.shape == (5, 8) and part.dtype == torch.float64 for layer in state for part in layer)
+    assert all((part == 0).all() for layer in state for part in layer)
+    x = torch.randn(20, 5, 6)
+    close(recurrent.forward(x), recurrent.forward(x, recurrent.fresh_state(5, x)), 0.0)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_truncation_is_one_visible_detach(arch: Arch) -> None:
+    torch.manual_seed(0)
+    recurrent = Recurrent(arch, 6, 8, 2)
+    first = torch.randn(10, 4, 6, requires_grad=True)
+    second = torch.randn(10, 4, 6)
+    _, state = recurrent.forward(first)
+    for carried, reaches in ((state, True), (detach(state), False)):
+        loss = recurrent.forward(second, carried)[0].square().sum()
+        (gradient,) = torch.autograd.grad(loss, [first], allow_unused=True, retain_graph=True)
+        assert (gradient is not None and bool((gradient != 0).any())) == reaches
