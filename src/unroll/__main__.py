@@ -29,6 +29,7 @@ def main() -> None:
             raise
         code = console.refuse('this needs PyTorch\n  fix: pip install "unroll-lm[train]"')
     except (click.Abort, KeyboardInterrupt):
+        console.note("Interrupted.")
         code = 130
     except BrokenPipeError:
         # Whoever read our output went away. Nothing may be written when Python closes stdout at its end.

@@ -69,7 +69,10 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
             raise UserError(f"{where} is {value!r}", allowed=", ".join(map(str, typing.get_args(hint))))
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise UserError(f"{where} is beyond all floats", allowed="a value of type float") from None
     if isinstance(value, bool) != (hint is bool) or not isinstance(value, hint):
         raise UserError(f"{where} is {value!r}", allowed=f"a value of type {hint.__name__}")
     return value

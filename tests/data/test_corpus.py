@@ -458,7 +458,7 @@ def test_a_killed_process_leaves_no_half_corpus(tmp_path: Path) -> None:
     for moment in range(6):
         process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE)
         assert process.stdout
-        for _ in range(moment * 12 + 1):  # 33 blocks in each of two passes
+        for _ in range(moment * 24 + 1):  # 65 blocks in each of two passes
             process.stdout.readline()
         time.sleep(0.001 * moment)
         process.kill()

@@ -202,8 +202,10 @@ def test_an_archive_is_unpacked(server: Server, tmp_path: Path) -> None:
     server.body = zipped(folder__train=TEXT, folder__test=b"test", other=b"x")
     source = source_of(server, members=("folder/train", "folder/test"))
     seen = list(fetch(source, tmp_path))
+    assert texts(source, tmp_path) == [tmp_path / "corpus" / "train", tmp_path / "corpus" / "test"]
     assert [path.read_bytes() for path in texts(source, tmp_path)] == [TEXT, b"test"]
-    assert sorted(os.listdir(tmp_path)) == ["test", "train"]
+    assert os.listdir(tmp_path) == ["corpus"]
+    assert sorted(os.listdir(tmp_path / "corpus")) == ["test", "train"]
     assert seen[-1] == Progress("unpacking", len(TEXT) + 4, len(TEXT) + 4)
 
 
@@ -253,7 +255,8 @@ def test_the_table_of_sources() -> None:
         assert source.description
         assert source.verified == (source.sha256 is not None)
         assert source.sha256 is None or (len(source.sha256) == 64 and source.bytes)
-        assert len(set(texts(source, Path()))) == max(1, len(source.members))
+    files = [path for source in SOURCES.values() for path in texts(source, Path())]
+    assert len(set(files)) == len(files)
 
 
 def test_the_default_corpus_is_the_standard_library() -> None:

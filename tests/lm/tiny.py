@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from unroll.data.corpus import DataConfig, prepare
 from unroll.data.tokenizer import CharTokenizer
+from unroll.lm import checkpoint
+from unroll.lm.checkpoint import read_events, read_info
 from unroll.lm.recipe import Overrides
 from unroll.lm.run import Budget, start
 from unroll.lm.train import Report
@@ -116,3 +118,31 @@ def begin_training(corpus: Path, out: Path, fixed: Overrides, steps: int = STEPS
 def trained(corpus: Path, out: Path, fixed: Overrides, steps: int = STEPS) -> list[Report]:
     """Train to the end and return the reports."""
     return list(begin_training(corpus, out, fixed, steps))
+
+
+TIMES = ("seconds", "tokens_per_second")
+
+
+def outcome(path: Path) -> dict[str, Any]:
+    """Return all that a training leaves behind, apart from times."""
+    info = read_info(path / checkpoint.STATE)
+    tensors = checkpoint.load_tensors(path / checkpoint.STATE)
+    events = read_events(path / checkpoint.METRICS)
+    return {
+        "weights": (path / checkpoint.WEIGHTS).read_bytes(),
+        "state": {name: (tensor.dtype, tensor.numpy().tobytes()) for name, tensor in tensors.items()},
+        "info": {name: value for name, value in info.items() if name not in ("seconds", "log_sizes")},
+        "metrics": [{name: value for name, value in event.items() if name not in TIMES} for event in events],
+        "samples": (path / checkpoint.SAMPLES).read_bytes(),
+        "model": (path / "model.json").read_bytes(),
+        "tokenizer": (path / "tokenizer.json").read_bytes(),
+        "recipe": (path / "recipe.toml").read_bytes(),
+        "leftovers": sorted(file.name for file in path.rglob(".*")),
+    }
+
+
+def law_resume(reference: dict[str, Any], path: Path) -> None:
+    """What was interrupted and resumed leaves behind what the uninterrupted leaves behind, bit for bit."""
+    found = outcome(path)
+    for name, value in reference.items():
+        assert found[name] == value, f"{name} differs"

@@ -15,7 +15,7 @@ from unroll.errors import UserError
 Level = Literal["char", "byte", "word", "bpe"]
 Chunks = Iterator[tuple[bytes, int]]
 
-BLOCK_BYTES = 2**18  # with its code points and ids it stays in a core's cache
+BLOCK_BYTES = 2**17  # with its code points and ids it stays in the cache of a core
 MAX_LINE = 64 * 2**20  # characters
 GZIP_MAGIC = b"\x1f\x8b"
 

@@ -149,7 +149,8 @@ def stdlib_corpus() -> StdlibCorpus:
 
 def texts(source: Source, out: Path) -> list[Path]:
     """Return the files that `fetch` leaves in the folder `out`."""
-    return [out / PurePosixPath(member).name for member in source.members] or [out / f"{source.name}.txt"]
+    folder = out / source.name if len(source.members) > 1 else out
+    return [folder / PurePosixPath(member).name for member in source.members] or [folder / f"{source.name}.txt"]
 
 
 def fetch(source: Source, out: Path) -> Iterator[Progress]:
@@ -219,6 +220,7 @@ def _unpack(source: Source, part: Path, out: Path) -> Iterator[Progress]:
             if total > MAX_UNPACKED_BYTES:
                 raise zipfile.BadZipFile(f"it claims to hold {total:,} bytes")
             for info, path in zip(infos, texts(source, out), strict=True):
+                path.parent.mkdir(exist_ok=True)
                 beside = path.with_name(path.name + ".part")
                 with archive.open(info) as packed, open(beside, "wb") as file:
                     while chunk := packed.read(CHUNK_BYTES):

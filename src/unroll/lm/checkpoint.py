@@ -162,8 +162,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> Loaded:
             allowed=f"{parameter_count(config):,} weights",
             fix="restore it, or train again",
         )
+    tensors = load_tensors(file)
     model = Model(config)
-    copy_weights(model, load_tensors(file), file)
+    copy_weights(model, tensors, file)
     return Loaded(path, model.to(device).eval(), tokenizer, description, info)
 
 
@@ -247,7 +248,7 @@ def read_events(file: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines[:-1], 1):
         try:
             events.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(
                 f"line {number} of {file} is damaged", allowed="one JSON object a line", fix="remove the line"
             ) from None

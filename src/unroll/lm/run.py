@@ -1,5 +1,6 @@
 """Starting, resuming and fine-tuning: from files and a budget to a model directory that trains."""
 
+import os
 import platform
 import shutil
 import time
@@ -121,7 +122,7 @@ def start(
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             data = from_mapping(DataConfig, overrides["data"], "the recipe's [data]")
             if len(files) == 1 and (files[0] / "corpus.json").exists():
-                write_atomically(partial / DATA_PATH, str(files[0].resolve()).encode())
+                write_atomically(partial / DATA_PATH, os.fsencode(files[0].resolve()))
                 corpus = load_corpus(files[0])
                 data = corpus.info.config
             else:
@@ -358,4 +359,4 @@ def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
 def data_path(path: Path) -> Path:
     """Return where the encoded text of a model directory lies."""
     named = path / DATA_PATH
-    return Path(named.read_text()) if named.exists() else path / checkpoint.DATA
+    return Path(os.fsdecode(named.read_bytes())) if named.exists() else path / checkpoint.DATA

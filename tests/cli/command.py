@@ -1,0 +1,49 @@
+"""The real command, as a process and, where only a refusal is to be seen, in this one."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+UNROLL = [sys.executable, "-m", "unroll"]
+QUICK = ("--set", "hidden_size=32", "--set", "embedding_size=16", "--set", "sample_length=40", "--device", "cpu")
+"""A training of which each step takes a millisecond."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return an environment for the command: one thread, and nothing of what a calling command has noted."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("UNROLL_", "OMP_"))}
+    return kept | {"OMP_NUM_THREADS": "1"} | changes
+
+
+def unroll(*arguments: str | Path, cwd: Path | None = None, **changes: str) -> Done:
+    """Run the command to its end."""
+    done = subprocess.run(
+        [*UNROLL, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(**changes),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def text(characters: int, seed: int = 0) -> str:
+    """Return so many characters of a text that has something to learn."""
+    state, words = seed + 1, ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "nothing", "new"]
+    parts: list[str] = []
+    while sum(map(len, parts)) < characters:
+        state = state * 6364136223846793005 + 1442695040888963407 & 2**64 - 1
+        parts.append(words[state >> 60 if state >> 60 < 10 else 0] + (".\n" if state >> 40 & 7 == 0 else " "))
+    return "".join(parts)[:characters]

@@ -1,0 +1,179 @@
+"""The whole way, by the real command: a text, a model, its samples, its description, more training."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from cli.command import QUICK, text, unroll
+from cli.conftest import Here, Trained
+
+
+def test_train_ends_with_one_object_that_says_it_all(trained: Trained) -> None:
+    result = trained.result
+    assert result["out"] == "runs/book"
+    assert (result["steps"], result["planned_steps"], result["finished"]) == (40, 40, True)
+    assert (
+        result["tokens_seen"]
+        == 40 * result["recipe"]["training"]["batch_size"] * result["recipe"]["training"]["seq_len"]
+    )
+    assert result["train_seconds"] > 0
+    assert result["tokens_per_second"] == pytest.approx(result["tokens_seen"] / result["train_seconds"], rel=1e-3)
+    assert result["parameters"] > 5000
+    assert result["valid_nats_per_token"] < 2.5
+    assert result["valid_bits_per_char"] == pytest.approx(result["valid_nats_per_token"] / math.log(2))
+    assert (result["split"], result["protocol"]) == ("90/5/5", "stream")
+    assert 0 < result["best_step"] <= 40
+    assert result["recipe"]["model"]["hidden_size"] == 32
+    assert result["notes"] == []
+
+
+def test_without_a_terminal_train_prints_plain_lines(trained: Trained) -> None:
+    assert "\x1b" not in trained.done.err
+    assert "\r" not in trained.done.err
+    assert re.search(
+        r"^step 40/40 · loss \d\.\d+ · validation \d\.\d+ bits/char · [\d,]+/s · 0:00 left$", trained.done.err, re.M
+    )
+    assert re.search(r"^── step 0 · \d\.\d+ bits/char ─+$", trained.done.err, re.M)
+    assert "sha256" in trained.done.err
+    assert "unroll sample runs/book" in trained.done.err
+
+
+def test_info_tells_what_it_is(trained: Trained, here: Here) -> None:
+    known = json.loads(unroll("info", trained.path, "--json").out)
+    assert {name: value for name, value in trained.result.items() if name not in ("out", "path")} == {
+        name: value for name, value in known.items() if name != "path"
+    }
+    assert (known["arch"], known["level"], known["layers"], known["hidden_size"]) == ("lstm", "char", 1, 32)
+    assert known["vocab_size"] == 1 + len({*trained.text.read_text()[:18_000], "\n"})
+    (source,) = known["trained_on"]
+    assert (source["name"], source["bytes"]) == ("book.txt", 20_000)
+    assert len(source["sha256"]) == 64
+    plain = here("info", trained.path).out
+    assert re.search(r"^model +lstm, 1 layer of 32, embedding 16$", plain, re.M)
+    assert re.search(r"^validation +\d\.\d{4} nats per symbol", plain, re.M)
+
+
+def test_evolution_shows_the_samples_in_order(trained: Trained, here: Here) -> None:
+    samples = json.loads(unroll("evolution", trained.path, "--json").out)["samples"]
+    assert [sample["step"] for sample in samples] == [0, 40]
+    assert samples[0]["nats"] > samples[1]["nats"]
+    plain = here("evolution", trained.path).out
+    for sample in samples:
+        assert f"── step {sample['step']} · {sample['nats'] / math.log(2):.2f} bits/char " in plain
+        assert sample["text"] in plain
+
+
+def test_sample_is_reproducible_and_its_texts_are_independent(trained: Trained, here: Here) -> None:
+    ask = ("sample", trained.path, "--prompt", "the cat", "--length", "60", "--seed", "3", "--copied")
+    first = json.loads(here(*ask, "--count", "2", "--json").out)
+    one, two = first["samples"]
+    assert one["text"] != two["text"]
+    assert (one["symbols"], len(one["text"])) == (60, 60)
+    assert 0 < one["nats_per_token"] < 5
+    assert one["copied"]["length"] == len(one["copied"]["text"]) > 2
+    assert one["copied"]["text"] in one["text"]
+    assert one["copied"]["text"] in trained.text.read_text()[:18_000]
+    again = unroll(*ask)
+    assert again.out == "the cat" + one["text"] + "\n"
+    assert f"Longest run copied from the training text, {one['copied']['length']} symbols" in again.err
+
+
+def test_a_prompt_comes_from_a_file_and_unknown_symbols_are_replaced_on_request(
+    trained: Trained, here: Here, tmp_path: Path
+) -> None:
+    (tmp_path / "prompt").write_text("the €at", encoding="utf-8")
+    ask = ("sample", trained.path, "--prompt-file", tmp_path / "prompt", "--length", "5", "--json")
+    refusal = here(*ask)
+    assert (refusal.code, refusal.out) == (2, "")
+    assert "'€' at 4" in refusal.err
+    assert "--replace-unknown" in refusal.err
+    replaced = json.loads(here(*ask, "--replace-unknown").out)
+    assert replaced["prompt"] == "the €at"
+    assert replaced["samples"][0]["symbols"] == 5
+
+
+def test_copied_is_null_without_the_training_text(trained: Trained, here: Here, tmp_path: Path) -> None:
+    """A model that was passed on is its weights, vocabulary and description; all of it that applies still works."""
+    given = tmp_path / "given"
+    given.mkdir()
+    for name in ("model.json", "weights.safetensors", "tokenizer.json"):
+        (given / name).write_bytes((trained.path / name).read_bytes())
+    sampled = json.loads(here("sample", given, "--length", "5", "--copied", "--json").out)
+    assert sampled["samples"][0]["copied"] is None
+    known = json.loads(here("info", given, "--json").out)
+    assert (known["recipe"], known["trained_on"], known["train_seconds"]) == (None, None, None)
+    assert known["valid_nats_per_token"] == trained.result["valid_nats_per_token"]
+    assert len(known["notes"]) == 2
+    assert here("info", given).code == 0
+
+
+def test_prepared_once_trained_often(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text(text(9000), encoding="utf-8")
+    prepared = unroll("data", "prepare", "words.txt", "--level", "word", "--set", "vocab_size=8", "--out", "data/words",
+                      "--split", "80/20", "--json", cwd=tmp_path)  # fmt: skip
+    assert prepared.code == 0, prepared.err
+    about = json.loads(prepared.out)
+    assert (about["out"], about["level"], about["vocab_size"]) == ("data/words", "word", 8)
+    assert about["parts"]["train"]["unknown"] > 0
+    done = unroll("train", "data/words", "--steps", "12", *QUICK, "--set", "seq_len=8", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert (result["out"], result["level"], result["split"]) == ("runs/words", "word", "80/20")
+    assert result["valid_bits_per_char"] is None
+    assert result["valid_perplexity"] > 1
+    assert any("bits per character" in note for note in result["notes"])
+    assert "perplexity" in done.err
+    assert "perplexity" in here("evolution", tmp_path / "runs" / "words").out
+
+
+def test_fine_tuning_keeps_the_vocabulary_and_says_what_is_new(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text(text(9000, seed=7).replace("mat", "ma\u00df"), encoding="utf-8")
+    done = unroll(
+        "train", "other.txt", "--from", trained.path, "--steps", "10", "--device", "cpu", "--json", cwd=tmp_path
+    )
+    assert done.code == 0, done.err
+    assert "'\u00df'" in done.err
+    result = json.loads(done.out)
+    assert result["fine_tuned_from"] == str(trained.path)
+    assert (result["hidden_size"], result["vocab_size"]) == (32, trained.result["vocab_size"])
+    assert any("<unk>" in note for note in result["notes"])
+
+
+def test_resuming_what_is_finished_says_so(trained: Trained, here: Here) -> None:
+    done = here("train", "--resume", trained.path, "--json")
+    assert done.code == 0
+    assert "is finished" in done.err
+    assert json.loads(done.out)["steps"] == 40
+
+
+def test_with_no_file_it_learns_the_standard_library(tmp_path: Path) -> None:
+    done = unroll("train", "--steps", "3", *QUICK, "--set", "final_tokens=2000", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert result["out"] == "runs/python-stdlib"
+    (source,) = result["trained_on"]
+    assert re.fullmatch(r"python-3\.\d+\.\d+-stdlib\.txt", source["name"])
+    assert f"{source['name']} · 4.0 MB · sha256 {source['sha256'][:16]}" in done.err
+    assert any("the first 2,000 of" in note for note in result["notes"])
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["python-stdlib"]
+
+
+def test_force_replaces(book: Path, tmp_path: Path) -> None:
+    ask = ("train", book, "--out", tmp_path / "run", *QUICK, "--json")
+    assert unroll(*ask, "--steps", "2").code == 0
+    again = unroll(*ask, "--steps", "3", "--force")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["steps"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["book.txt", "run"]
+
+
+def test_a_recipe_is_enough_to_repeat_a_run(trained: Trained, tmp_path: Path) -> None:
+    recipe = trained.path / "recipe.toml"
+    done = unroll("train", trained.text, "--recipe", recipe, "--out", tmp_path / "again", "--device", "cpu", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["recipe"] == trained.result["recipe"]
+    for name in ("model.json", "weights.safetensors", "samples.jsonl"):
+        assert (tmp_path / "again" / name).read_bytes() == (trained.path / name).read_bytes()

@@ -1,0 +1,103 @@
+"""Ctrl-C and SIGTERM: between two steps, saved, and how to go on; before the first step nothing is left."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cli.command import QUICK, UNROLL, environment, unroll
+
+SLOW = ("--steps", "3000", *QUICK, "--set", "valid_every=10", "--set", "log_every=5")
+"""A training of which there is much left when it is stopped."""
+
+
+@contextmanager
+def started(*arguments: str | Path, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [*UNROLL, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(process: "subprocess.Popen[str]", wanted: str) -> None:
+    """Read what the process says on stderr until a line has `wanted` in it."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if wanted in line:
+            return
+    raise AssertionError(f"it ended before it said {wanted!r}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_a_resume_finishes(book: Path, tmp_path: Path, number: signal.Signals) -> None:
+    with started("train", book, "--out", "run", *SLOW, "--json", cwd=tmp_path) as process:
+        wait_for(process, "step 20/3,000")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+    result = json.loads(out)
+    assert result["finished"] is False
+    assert 20 <= result["steps"] < 3000
+    assert result["valid_nats_per_token"] is None
+    assert any("not finished" in note for note in result["notes"])
+    assert f"Stopped at step {result['steps']:,} of 3,000, and saved.\n" in err
+    assert "To go on: unroll train --resume run\n" in err
+    assert "Traceback" not in err
+
+    # What is left would take long here: the recipe is shortened by hand, which is nobody's way to use it.
+    recipe = tmp_path / "run" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("steps = 3000", f"steps = {result['steps'] + 5}"))
+    done = unroll("train", "--resume", "run", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    resumed = json.loads(done.out)
+    assert (resumed["steps"], resumed["finished"]) == (result["steps"] + 5, True)
+    assert resumed["train_seconds"] > result["train_seconds"]
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def test_before_the_first_step_nothing_is_left(book: Path, tmp_path: Path) -> None:
+    with started("train", "--minutes", "3", "--out", "run", cwd=tmp_path) as process:
+        wait_for(process, "No FILE")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+    assert (out, err) == ("", "Interrupted.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["book.txt"]
+
+
+def test_the_second_time_it_ends_at_once(book: Path, tmp_path: Path) -> None:
+    """While it waits for a step that takes long; what was saved before stays."""
+    big = (
+        "--set",
+        "hidden_size=600",
+        "--set",
+        "sample_length=10",
+        "--set",
+        "log_every=1000",
+        "--set",
+        "valid_every=1000",
+    )
+    with started("train", book, "--out", "run", "--steps", "1000", *big, cwd=tmp_path) as process:
+        wait_for(process, "step 0/1,000")
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+    assert "Interrupted." in err
+    assert json.loads(unroll("info", tmp_path / "run", "--json").out)["steps"] == 0

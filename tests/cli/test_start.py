@@ -1,0 +1,172 @@
+"""A command that begins at once: what it loads, what it says of itself, and where it knows what others define."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import click
+import pytest
+
+import unroll
+from cli.command import environment
+from cli.command import unroll as run
+from cli.conftest import Here
+from unroll.cli import process
+from unroll.cli.app import VERBS, app
+from unroll.data.blocks import Level
+from unroll.lm import calibrate
+from unroll.lm.sample import SampleOptions
+from unroll.lm.train import TrainConfig
+from unroll.nn.model import ModelConfig
+
+HEAVY = ("torch", "numpy", "rich", "tokenizers", "safetensors", "tomli_w")
+
+
+def commands() -> dict[str, click.Command]:
+    """Return every command there is, by what is typed for it."""
+    context = click.Context(app)
+    found: dict[str, click.Command] = {}
+    for name in app.list_commands(context):
+        command = app.get_command(context, name)
+        assert command is not None
+        found[name] = command
+        if isinstance(command, click.Group):
+            found |= {f"{name} {sub}": command.commands[sub] for sub in command.commands}
+    return found
+
+
+def loaded(*arguments: str) -> set[str]:
+    """Return the packages that a Python loads."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("--version",)])
+def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    packages = loaded("-m", "unroll", *arguments)
+    assert "click" in packages
+    assert packages.isdisjoint(HEAVY)
+
+
+def test_import_unroll_loads_nothing_heavy() -> None:
+    assert loaded("-c", "import unroll; unroll.UserError").isdisjoint((*HEAVY, "click"))
+
+
+def test_without_a_terminal_rich_is_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("some text\n" * 50)
+    assert "rich" not in loaded("-m", "unroll", "data", "prepare", str(tmp_path / "text"), "--out", str(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_explains_itself_with_examples(here: Here, name: str) -> None:
+    done = here(*name.split(), "--help")
+    assert (done.code, done.err) == (0, "")
+    examples = done.out.partition("Examples:\n")[2].splitlines()
+    assert 2 <= len([line for line in examples if line.strip().startswith("unroll ")]) <= 5
+    assert all(len(line) <= 100 for line in done.out.splitlines())
+
+
+def test_examples_are_commands_that_exist() -> None:
+    for command in [app, *commands().values()]:
+        for line in re.findall(r"^  unroll (.*)$", command.epilog or "", re.M):
+            words = re.split(r"  |\|", line)[0].split()
+            typed = " ".join(words[:2]) if words[0] == "data" else words[0]
+            options = {word for word in words if word.startswith("--")}
+            assert options <= {option for param in commands()[typed].params for option in param.opts}, line
+
+
+def test_alone_it_shows_its_help(here: Here) -> None:
+    done = here()
+    assert done.code == 0
+    for verb, purpose in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(purpose)}$", done.out, re.M)
+
+
+def test_version(here: Here) -> None:
+    assert here("--version").out == f"unroll, version {unroll.__version__}\n"
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project.get("version", unroll.__version__) == unroll.__version__
+
+
+def choices(command: str, option: str) -> list[str]:
+    (param,) = (param for param in commands()[command].params if option in param.opts)
+    assert isinstance(param.type, click.Choice)
+    return list(param.type.choices)
+
+
+def test_the_choices_are_those_of_the_configurations() -> None:
+    assert choices("train", "--arch") == list(get_args(get_type_hints(ModelConfig)["arch"]))
+    assert choices("train", "--level") == choices("data prepare", "--level") == list(get_args(Level))
+
+
+def test_the_marks_and_defaults_are_those_of_the_library() -> None:
+    assert process.COMMAND_MARK == calibrate.COMMAND_MARK
+    defaults = {param.name: param.default for param in commands()["sample"].params}
+    assert defaults["temperature"] == TrainConfig().sample_temperature
+    for name in ("top_k", "top_p", "min_p", "seed"):
+        assert defaults[name] == getattr(SampleOptions(), name)
+
+
+def test_a_process_knows_since_when_it_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(process.COMMAND_MARK, "1")  # of a command that called us
+    monkeypatch.setenv(process.STARTED_MARK, "0.0")
+    assert not process.is_command()
+    process.mark()
+    began = process.began()
+    assert process.is_command()
+    assert began > 0
+    process.mark()  # as after an exec
+    assert process.began() == began
+
+
+def test_a_resume_starts_again_with_the_recorded_wait_policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[str, list[str], str | None]] = []
+    monkeypatch.setattr(
+        os, "execve", lambda path, arguments, env: asked.append((path, arguments, env.get("OMP_WAIT_POLICY")))
+    )
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "unroll", "train", "--resume", "x"])
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv(process.COMMAND_MARK, str(os.getpid()))
+    process.restart_as_recorded(tmp_path)
+    (tmp_path / "recipe.toml").write_text('[training]\nwait_policy = "default"\n')
+    process.restart_as_recorded(tmp_path)
+    assert asked == []
+    (tmp_path / "recipe.toml").write_text('[training]\nwait_policy = "passive"\n')
+    process.restart_as_recorded(tmp_path)
+    assert asked == [(sys.executable, [sys.executable, "-m", "unroll", "train", "--resume", "x"], "passive")]
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    process.restart_as_recorded(tmp_path)
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv(process.COMMAND_MARK, "1")
+    process.restart_as_recorded(tmp_path)
+    assert len(asked) == 1
+
+
+def test_list_knows_the_corpora(here: Here) -> None:
+    corpora = {corpus["name"]: corpus for corpus in json.loads(here("data", "list", "--json").out)["corpora"]}
+    assert corpora["tinyshakespeare"]["bytes"] == 1_115_394
+    assert corpora["tinyshakespeare"]["verified"] is True
+    plain = here("data", "list").out
+    assert all(name in plain for name in corpora)
+
+
+def test_what_reads_our_output_may_go_away() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m unroll data list | head -1",
+        shell=True, env=environment(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.startswith("tinyshakespeare")
+    assert done.stderr == ""
+
+
+def test_output_is_utf8_whatever_the_locale_says() -> None:
+    done = run("data", "list", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert done.code == 0, done.err

@@ -1,0 +1,55 @@
+"""On a terminal: a bar that leaves nothing behind, samples above it, and nothing that steers the terminal."""
+
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+from cli.command import QUICK, UNROLL, environment
+from cli.conftest import Trained
+
+
+def screen(*arguments: str | Path, **changes: str) -> str:
+    """Run the command on a terminal of 80 columns and return all that is sent to it."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*UNROLL, *map(str, arguments)], stdin=slave, stdout=slave, stderr=slave,
+        env=environment(TERM="xterm-256color", COLUMNS="80", LINES="40", **changes),
+    )  # fmt: skip
+    os.close(slave)
+    sent = b""
+    try:
+        while chunk := os.read(master, 65536):
+            sent += chunk
+    except OSError:  # what Linux says when the other side has closed
+        pass
+    os.close(master)
+    assert process.wait(timeout=60) == 0, sent.decode()
+    return sent.decode().replace("\r\n", "\n")
+
+
+def test_a_training_on_a_terminal(book: Path, tmp_path: Path) -> None:
+    sent = screen("train", book, "--out", tmp_path / "run", "--steps", "20", *QUICK)
+    bars = re.findall(r"20/20 .*?━+.*? loss \d\.\d{3} · \d\.\d{2} bits/char · [\d,]+/s · 0:00 left", sent)
+    assert bars
+    assert "\x1b[2m── step 0 · " in sent
+    assert "step 20/20 · loss" not in sent  # the lines for those who have no bar
+    assert "\x1b[?25h" in sent  # the cursor is back
+
+
+def test_without_colours(trained: Trained) -> None:
+    sent = screen("info", trained.path, NO_COLOR="1")
+    assert "\x1b" not in sent
+    assert "\x1b[2mmodel" in screen("info", trained.path)
+
+
+def test_what_a_model_writes_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    book = tmp_path / "escapes.txt"
+    book.write_text("\x1b]0;owned\x07\x1b[2J" * 1500)
+    sent = screen("train", book, "--out", tmp_path / "run", "--steps", "100", *QUICK)
+    assert "\x1b]" not in sent
+    assert "\x1b[2J" not in sent
+    sent = screen("sample", tmp_path / "run", "--length", "40")
+    assert "\x1b" not in sent
+    assert "␛" in sent
