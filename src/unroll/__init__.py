@@ -10,13 +10,15 @@ __version__ = "0.1.0"
 __all__ = ["UserError", "evolution", "info", "load", "prepare", "resume", "sample", "train"]
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for, so that `import unroll` stays light."""
-    from importlib import import_module
+if not TYPE_CHECKING:
 
-    if name not in __all__:
-        raise AttributeError(f"module 'unroll' has no attribute '{name}'")
-    return getattr(import_module("unroll.errors" if name == "UserError" else "unroll.lm.api"), name)
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first asked for, so that `import unroll` stays light."""
+        from importlib import import_module
+
+        if name not in __all__:
+            raise AttributeError(f"module 'unroll' has no attribute '{name}'")
+        return getattr(import_module("unroll.errors" if name == "UserError" else "unroll.lm.api"), name)
 
 
 def __dir__() -> list[str]:

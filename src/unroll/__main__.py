@@ -17,7 +17,7 @@ def main() -> None:
 
     console.use_utf8()
     try:
-        code = app.main(prog_name="unroll", standalone_mode=False)
+        code = app.main(prog_name="unroll", standalone_mode=False) or 0
         sys.stdout.flush()
     except UserError as error:
         code = console.refuse(str(error))

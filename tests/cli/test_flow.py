@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -161,12 +162,11 @@ def test_with_no_file_it_learns_the_standard_library(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["python-stdlib"]
 
 
-def test_force_replaces(book: Path, tmp_path: Path) -> None:
-    ask = ("train", book, "--out", tmp_path / "run", *QUICK, "--json")
-    assert unroll(*ask, "--steps", "2").code == 0
-    again = unroll(*ask, "--steps", "3", "--force")
-    assert again.code == 0, again.err
-    assert json.loads(again.out)["steps"] == 3
+def test_force_replaces(trained: Trained, book: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained.path, tmp_path / "run")
+    done = unroll("train", book, "--out", tmp_path / "run", *QUICK, "--steps", "3", "--force", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["steps"] == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["book.txt", "run"]
 
 

@@ -75,25 +75,18 @@ def test_before_the_first_step_nothing_is_left(book: Path, tmp_path: Path) -> No
         wait_for(process, "No FILE")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        assert process.returncode == 130, err
-    assert (out, err) == ("", "Interrupted.\n")
+        # Interrupted while torch is being loaded, Python ends itself by the signal, which a shell also calls 130.
+        assert process.returncode in (130, -signal.SIGINT), err
+    assert (out, err.strip()) == ("", "Interrupted.")
     assert [path.name for path in tmp_path.iterdir()] == ["book.txt"]
 
 
 def test_the_second_time_it_ends_at_once(book: Path, tmp_path: Path) -> None:
     """While it waits for a step that takes long; what was saved before stays."""
-    big = (
-        "--set",
-        "hidden_size=600",
-        "--set",
-        "sample_length=10",
-        "--set",
-        "log_every=1000",
-        "--set",
-        "valid_every=1000",
-    )
-    with started("train", book, "--out", "run", "--steps", "1000", *big, cwd=tmp_path) as process:
+    silent = [f"--set={key}" for key in ("hidden_size=600", "sample_length=10", "log_every=1000", "valid_every=1000")]
+    with started("train", book, "--out", "run", "--steps", "1000", *silent, cwd=tmp_path) as process:
         wait_for(process, "step 0/1,000")
+        time.sleep(1)  # Now it is at a step, and there is no report before step 100.
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)

@@ -16,12 +16,12 @@ import pytest
 from lm.tiny import law_resume, outcome, text
 from unroll.lm import checkpoint
 
-STEPS = 2500
+STEPS = 900
 
 SETTINGS = {
     "arch": "lstm", "embedding_size": 8, "hidden_size": 16, "num_layers": 2, "dropout": 0.2, "weight_drop": 0.1,
-    "averaging": 0.99, "reset_probability": 0.05, "batch_size": 4, "seq_len": 16, "threads": 1, "save_every": 20,
-    "valid_every": 150, "log_every": 30, "sample_length": 40, "valid_tokens": 400, "learning_rate": 0.01,
+    "averaging": 0.99, "reset_probability": 0.05, "batch_size": 4, "seq_len": 16, "threads": 1, "save_every": 10,
+    "valid_every": 100, "log_every": 30, "sample_length": 40, "valid_tokens": 400, "learning_rate": 0.01,
 }  # fmt: skip
 
 PATIENCE = 120
@@ -67,7 +67,7 @@ class Trainer:
             deadline = time.monotonic() + PATIENCE
             while not moment() and process.poll() is None:
                 assert time.monotonic() < deadline, "the moment never came"
-                time.sleep(0.0003)
+                time.sleep(0.001)
             try:
                 process.wait(delay)
             except subprocess.TimeoutExpired:
@@ -96,7 +96,7 @@ class Trainer:
         return {
             "start-up": (lambda: True, 2.5),
             "preparation": (lambda: self.partial.exists() or self.out.exists(), 0.4),
-            "work": (works, 0.5),
+            "work": (works, 0.3),
             "save": (saves, 0.003),
         }
 
@@ -134,7 +134,8 @@ def test_kill(kills: int, reference: tuple[Path, dict[str, Any]], tmp_path: Path
     file, expected = reference
 
     def chain(number: int) -> list[str]:
-        chance, happened = random.Random(number), []
+        chance = random.Random(number)
+        happened: list[str] = []
         for again in range(kills):
             trainer = Trainer(file, tmp_path / f"run{number}-{again}")
             happened += killed(trainer, kills // 2 - len(happened), chance)

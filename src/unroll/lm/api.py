@@ -57,6 +57,7 @@ def train(
     since `started` (time.monotonic), or a number of steps; with neither, here or in the recipe, three minutes. `base`
     is a model directory to fine-tune. Closing the generator saves a checkpoint. Raises UserError.
     """
+    from unroll.lm.checkpoint import read_description
     from unroll.lm.run import Budget, start
 
     started = time.monotonic() if started is None else started
@@ -73,6 +74,8 @@ def train(
         if steps is not None or any(key in ("steps", "training.steps") for key, _ in _pairs(settings)):
             raise UserError("both minutes and steps are given", allowed="one budget", fix="leave one out")
         overrides["training"].pop("steps", None)  # of the recipe file
+    if base is not None:
+        overrides["data"].setdefault("level", read_description(Path(base)).get("level"))
     steps = overrides["training"].get("steps")
     budget = (
         Budget(steps=steps) if steps is not None else Budget(minutes=DEFAULT_MINUTES if minutes is None else minutes)

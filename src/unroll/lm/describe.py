@@ -26,7 +26,9 @@ def describe(path: Path) -> dict[str, Any]:
     events = checkpoint.read_events(path / checkpoint.METRICS)
     last = events[-1] if events else {}
     text = load_corpus(data_path(path)).info if data_path(path).exists() else None
-    tokens, seconds = last.get("tokens_seen", kept.get("tokens_seen")), last.get("seconds")
+    steps = result.get("steps", last.get("step", kept.get("step")))
+    tokens = result.get("tokens_seen", last.get("tokens_seen", kept.get("tokens_seen")))
+    seconds = last.get("seconds")
     nats, ratio = result.get("valid_nats_per_token"), chars_per_token(description.get("level"), text)
     return {
         "path": str(path),
@@ -39,7 +41,7 @@ def describe(path: Path) -> dict[str, Any]:
         "vocab_size": model.get("vocab_size"),
         "weights_bytes": (path / checkpoint.WEIGHTS).stat().st_size,
         "finished": bool(result),
-        "steps": last.get("step", kept.get("step")),
+        "steps": steps,
         "planned_steps": recipe.get("training", {}).get("steps"),
         "best_step": kept.get("step"),
         "tokens_seen": tokens,
