@@ -30,6 +30,8 @@ class Machine:
     threads: int
     precision: Literal["float32", "bfloat16"]
     wait_policy: Literal["default", "passive"]
+    tokens_per_second: float
+    """Of that way, for the shape that was measured."""
     measured: dict[str, int]
     """Tokens per second of each way that was tried."""
 
@@ -37,28 +39,34 @@ class Machine:
 def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.device, seconds: float) -> float:
     """Return the training rate of a configuration: the best of three stretches of `seconds` / 3, after a warm-up.
 
-    Trains on random symbols, so it needs no text.
+    Trains on random symbols, so it needs no text. A way whose warm-up alone outlasts all of that is taken at its word.
     """
-    torch.set_num_threads(training.threads)
-    torch.set_flush_denormal(True)
     generator_state = torch.get_rng_state()
+    torch.set_flush_denormal(True)
+    # Threads that spin on a busy machine may take seconds for what one does in milliseconds.
+    torch.set_num_threads(1)
     run = begin(Path(), Model(model).to(device), OptimConfig(), replace(training, steps=2**40))
     run.model.train()
     ids = np.random.default_rng(0).integers(
         model.vocab_size, size=4 * training.batch_size * training.seq_len, dtype=np.uint32
     )
     streams = Streams(ids, training.batch_size, 0, None)
-    for _ in range(2):
-        train_step(run, streams)
-    best = 0.0
-    for _ in range(3):
+    torch.set_num_threads(training.threads)
+
+    def rate(stretch: float) -> float:
         start, steps = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds / 3 or steps == 0:
+        while time.perf_counter() - start < stretch or steps == 0:
             train_step(run, streams)
             steps += 1
-        best = max(best, steps / (time.perf_counter() - start))
+        return steps * training.batch_size * training.seq_len / (time.perf_counter() - start)
+
+    start = time.perf_counter()
+    rate(0)  # The first step also compiles kernels.
+    best = rate(0)
+    if time.perf_counter() - start < 2 * seconds:
+        best = max(rate(seconds / 3) for _ in range(3))
     torch.set_rng_state(generator_state)
-    return best * training.batch_size * training.seq_len
+    return best
 
 
 def can_bfloat16(arch: str, device: torch.device) -> bool:
@@ -69,38 +77,36 @@ def can_bfloat16(arch: str, device: torch.device) -> bool:
 
 
 def measure_machine(
-    model: ModelConfig, training: TrainConfig, device: torch.device, fixed: Mapping[str, Any], seconds: float = 0.5
+    model: ModelConfig, training: TrainConfig, device: torch.device, fixed: Mapping[str, Any], seconds: float
 ) -> Machine:
-    """Find the fastest way to train this shape here; what the user fixed is not tried otherwise.
+    """Find the fastest way to train this shape here, `seconds` a way; what the user fixed is not tried otherwise.
 
     Starts the process image again, with passive waiting, when spinning threads get in each other's way.
     """
-    policy: Literal["default", "passive"] = (
-        "passive" if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive" else "default"
-    )
-    most = _most_threads()
+    passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+    policy: Literal["default", "passive"] = "passive" if passive else "default"
     measured: dict[str, int] = {}
 
-    def rate(threads: int, precision: Any) -> float:
-        way = replace(training, threads=threads, precision=precision)
-        found = tokens_per_second(model, way, device, seconds)
-        measured[f"{threads} threads, {precision}, {policy} waiting"] = round(found)
-        return found
+    def rate(threads: int, precision: Literal["float32", "bfloat16"]) -> float:
+        name = f"{threads} threads, {precision}, {policy} waiting"
+        if name not in measured:
+            way = replace(training, threads=threads, precision=precision)
+            measured[name] = round(tokens_per_second(model, way, device, seconds))
+        return measured[name]
 
+    on_cpu = device.type == "cpu"
+    most = int(fixed.get("threads", most_threads())) if on_cpu else 1
+    free = on_cpu and most > 1 and "threads" not in fixed and "OMP_NUM_THREADS" not in os.environ
+    few = 1 if free else most
     precisions = [fixed["precision"]] if "precision" in fixed else list(_precisions(model.arch, device))
-    if device.type != "cpu":
-        best = max(precisions, key=lambda precision: rate(1, precision))
-        return Machine(1, best, policy, measured)
-    threads = int(fixed.get("threads", most))
-    precision = (
-        max(precisions, key=lambda precision: rate(threads, precision)) if len(precisions) > 1 else precisions[0]
-    )
-    if "threads" in fixed or "OMP_NUM_THREADS" in os.environ or most == 1:
-        return Machine(threads, precision, policy, measured)
-    together, alone = rate(threads, precision), rate(1, precision)
-    if together < 1.2 * alone and policy == "default" and POLICY_MARK not in os.environ:
-        restart_with_passive_waiting()
-    return Machine(threads if together > alone else 1, precision, policy, measured)
+    precision = max(precisions, key=lambda precision: rate(few, precision))
+    threads = few
+    if free:
+        alone, together = rate(1, precision), rate(most, precision)
+        if together < 1.2 * alone and policy == "default" and POLICY_MARK not in os.environ:
+            restart_with_passive_waiting()
+        threads = most if together > alone else 1
+    return Machine(threads, precision, policy, rate(threads, precision), measured)
 
 
 def restart_with_passive_waiting() -> None:
@@ -118,7 +124,8 @@ def _precisions(arch: str, device: torch.device) -> Iterator[Literal["float32", 
         yield "bfloat16"
 
 
-def _most_threads() -> int:
+def most_threads() -> int:
+    """Return how many threads may be tried: OMP_NUM_THREADS, or the cores there are, up to eight."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdigit() and int(told) > 0:
         return int(told)

@@ -20,7 +20,7 @@ from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import explained, write_atomically
 from unroll.lm import checkpoint
-from unroll.lm.calibrate import measure_machine, tokens_per_second
+from unroll.lm.calibrate import Machine, measure_machine, tokens_per_second
 from unroll.lm.recipe import (
     HIDDEN_SIZES,
     Overrides,
@@ -30,6 +30,7 @@ from unroll.lm.recipe import (
     fit_batch,
     read_recipe,
     reads_enough,
+    recurrent_parameters,
     size_for_tokens,
     write_recipe,
 )
@@ -105,7 +106,10 @@ def start(
                 fix="leave it out",
             )
         overrides = overrides | {"model": overrides["model"] | shape}
-    machine = machine_overrides(overrides, chosen) if budget.minutes is not None else {}
+    machine = None if budget.minutes is None else measured(overrides, chosen, budget.minutes)
+    way: dict[str, Any] = {}
+    if machine is not None:
+        way = {"threads": machine.threads, "precision": machine.precision, "wait_policy": machine.wait_policy}
 
     partial = out.with_name(f".{out.name}.partial")
     with ExitStack() as stack:
@@ -142,19 +146,21 @@ def start(
                     f"the corpus in {files[0]} was prepared with another vocabulary than {base}",
                     fix="name the text files instead: they are encoded with the model's own vocabulary",
                 )
-            fixed = overrides | {"training": machine | overrides["training"]}
-            recipe = resolve(corpus, data, budget, fixed, chosen, started, tuned=parent is not None)
+            fixed = overrides | {"training": way | overrides["training"]}
+            recipe = resolve(corpus, data, budget, fixed, chosen, started, machine, tuned=parent is not None)
             torch.manual_seed(recipe.training.seed)
             model = Model(recipe.model).to(chosen)
             if parent is not None:
                 checkpoint.copy_weights(model, dict(parent.model.named_parameters()), base / checkpoint.WEIGHTS)  # type: ignore[operator]
             run = begin(partial, model, recipe.optim, recipe.training)
-            first = list(first_reports(recipe, corpus, files, machine, tuned=parent is not None))
+            first = list(
+                first_reports(recipe, corpus, files, machine.measured if machine else {}, tuned=parent is not None)
+            )
             with closing(checkpoint.EventLog(partial / checkpoint.METRICS)) as log:
                 for report in first:
                     log.write(report.to_json())
                 run.log_sizes = (log.size, 0)
-            write_start(run, recipe, corpus, chosen, files, base)
+            write_start(run, recipe, corpus, chosen, base)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -189,22 +195,19 @@ DROPPED = ("dropout", "input_dropout", "embedding_dropout", "weight_drop", "vari
 """Keys of a model's configuration that may change when it is fine-tuned."""
 
 
-def machine_overrides(overrides: Overrides, device: torch.device) -> dict[str, Any]:
-    """Measure this machine and return the training keys that follow from it."""
-    model = ModelConfig(**{"vocab_size": 96, "hidden_size": 256} | _shape(overrides["model"]))
-    training = from_mapping(
-        TrainConfig, {"batch_size": 16, "seq_len": 64} | _portions(overrides["training"]), "the recipe"
-    )
-    machine = measure_machine(model, training, device, overrides["training"])
-    return {"threads": machine.threads, "precision": machine.precision, "wait_policy": machine.wait_policy}
+def reference_shape(overrides: Overrides) -> ModelConfig:
+    """Return the model that this machine is measured with: 256 wide, but for what the user fixed."""
+    fixed = {name: value for name, value in overrides["model"].items() if name != "vocab_size"}
+    return from_mapping(ModelConfig, {"vocab_size": 96, "hidden_size": 256} | fixed, "the recipe's [model]")
 
 
-def _shape(model: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in model.items() if name != "vocab_size"}
-
-
-def _portions(training: dict[str, Any]) -> dict[str, Any]:
-    return {name: training[name] for name in ("batch_size", "seq_len") if name in training}
+def measured(overrides: Overrides, device: torch.device, minutes: float) -> Machine:
+    """Measure this machine, within a few hundredths of the budget for each way of training."""
+    portions: dict[str, Any] = {
+        name: overrides["training"][name] for name in ("batch_size", "seq_len") if name in overrides["training"]
+    }
+    training = from_mapping(TrainConfig, portions, "the recipe's [training]")
+    return measure_machine(reference_shape(overrides), training, device, overrides["training"], min(0.5, 0.6 * minutes))
 
 
 def resolve(
@@ -214,6 +217,7 @@ def resolve(
     overrides: Overrides,
     device: torch.device,
     started: float,
+    machine: Machine | None = None,
     *,
     tuned: bool = False,
 ) -> Recipe:
@@ -235,23 +239,31 @@ def resolve(
             data=data,
         )
 
-    if budget.minutes is None:
+    if budget.minutes is None or machine is None:
         steps = budget.steps or overrides["training"].get("steps") or 2000
         size = size_for_tokens(steps * batch_size * seq_len, overrides, vocab_size)
         return chosen(size, steps)
 
     end = started + 60 * budget.minutes
-    left = (end - time.monotonic()) * (1 - RESERVE)
+
+    def steps_left(rate: float, seconds: float = 0.0) -> int:
+        return int(((end - time.monotonic()) * (1 - RESERVE) - seconds) * rate / (batch_size * seq_len))
+
+    # The largest size that reads enough, by the rate that its weights let expect; then it is measured, and if it is
+    # slower than that, smaller ones are.
+    reference = machine.tokens_per_second * recurrent_parameters(reference_shape(overrides))
     fixed_size = overrides["model"].get("hidden_size")
-    rates: dict[int, float] = {}
     for size in [fixed_size] if fixed_size else sorted(HIDDEN_SIZES, reverse=True):
-        shape = chosen(size, 1000)
-        rates[size] = tokens_per_second(shape.model, shape.training, device, min(0.6, 0.3 * budget.minutes))
-        if reads_enough(rates[size] * left, shape.model):
-            break  # The largest that reads enough symbols: smaller ones need not be measured.
-    final_tokens, final_seconds = final_evaluation(chosen(size, 1000).model, corpus, budget.minutes)
-    left = (end - time.monotonic()) * (1 - RESERVE) - final_seconds
-    steps = int(left * rates[size] / (batch_size * seq_len))
+        expected = reference / recurrent_parameters(chosen(size, 1).model)
+        shape = chosen(size, max(1, steps_left(expected)))
+        smallest = size in (fixed_size, HIDDEN_SIZES[0])
+        if not smallest and not reads_enough(1.1 * expected * (end - time.monotonic()), shape.model):
+            continue
+        rate = tokens_per_second(shape.model, shape.training, device, min(0.6, 0.6 * budget.minutes))
+        if smallest or reads_enough(rate * (end - time.monotonic()), shape.model):
+            break
+    final_tokens, final_seconds = final_evaluation(shape.model, corpus, device, budget.minutes)
+    steps = steps_left(rate, final_seconds)
     if steps < 1:
         raise UserError(
             f"{budget.minutes:g} minutes are too little for one step here",
@@ -265,9 +277,9 @@ RESERVE = 0.05
 """The share of a budget kept for validation, samples and saving on the way."""
 
 
-def final_evaluation(config: ModelConfig, corpus: Corpus, minutes: float) -> tuple[int, float]:
+def final_evaluation(config: ModelConfig, corpus: Corpus, device: torch.device, minutes: float) -> tuple[int, float]:
     """Return how many validation symbols the final exact figure reads in a tenth of the budget, and its seconds."""
-    model = Model(config).eval()
+    model = Model(config).to(device).eval()
     some = corpus.valid[:1024]
     start = time.perf_counter()
     stream_nats(model, some, corpus.tokenizer.start_id)
@@ -276,9 +288,7 @@ def final_evaluation(config: ModelConfig, corpus: Corpus, minutes: float) -> tup
     return count, count * each
 
 
-def write_start(
-    run: Run, recipe: Recipe, corpus: Corpus, device: torch.device, files: Sequence[Path], base: Path | None
-) -> None:
+def write_start(run: Run, recipe: Recipe, corpus: Corpus, device: torch.device, base: Path | None) -> None:
     """Write a complete model directory of step 0."""
     path, tokenizer = run.path, corpus.tokenizer
     about = {
@@ -286,7 +296,7 @@ def write_start(
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": str(device),
-        "files": [str(file) for file in files],
+        "files": [source.name for source in corpus.info.sources],
         "corpus_digest": corpus.info.digest,
         "corpus_tokens": len(corpus.train),
     }
@@ -300,7 +310,7 @@ def write_start(
 
 
 def first_reports(
-    recipe: Recipe, corpus: Corpus, files: Sequence[Path], machine: dict[str, Any], *, tuned: bool
+    recipe: Recipe, corpus: Corpus, files: Sequence[Path], measured: dict[str, int], *, tuned: bool
 ) -> Iterator[Report]:
     """Yield what is to be said before the first step: the choices, and symbols the vocabulary does not have."""
     training = recipe.training
@@ -311,7 +321,7 @@ def first_reports(
         "valid_tokens": len(corpus.valid),
         "vocab_size": recipe.model.vocab_size,
         "epochs": round(training.steps * training.batch_size * training.seq_len / len(corpus.train), 2),
-        **machine,
+        **({"measured": measured} if measured else {}),
     }
     yield Report("start", 0, 0, 0.0, detail=detail)
     if tuned and (unknown := corpus.info.parts["train"].unknown):
