@@ -75,7 +75,7 @@ def main() -> None:
             )
         end = [event for event in read_events(out / "metrics.jsonl") if event["kind"] == "end"][-1]
         rate = end["tokens_seen"] / end["seconds"]
-        copied = run_json("sample", out, "--length", "2000", "--seed", "1", "--copied").get("copied")
+        copied = run_json("sample", out, "--length", "2000", "--seed", "1", "--copied")["samples"][0]["copied"]
         figures = evaluate(out)
         rows.append(
             {
@@ -105,7 +105,7 @@ def main() -> None:
         {
             "benchmark": "quality",
             "text": told.text.name if told.text else None,
-            "split": told.split,
+            "split": rows[0]["recipe"]["data"]["split"],
             "rows": rows,
             "spread": spread,
         }

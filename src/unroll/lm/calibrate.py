@@ -102,10 +102,12 @@ def measure_machine(
     precision = max(precisions, key=lambda precision: rate(few, precision))
     threads = few
     if free:
-        alone, together = rate(1, precision), rate(most, precision)
+        # One thread, two, four …: more stop paying early at these sizes.
+        counts = [1 << k for k in range(most.bit_length()) if 1 << k < most] + [most]
+        threads = max(counts, key=lambda count: rate(count, precision))
+        alone, together = rate(1, precision), rate(max(2, threads), precision)
         if together < 1.2 * alone and policy == "default" and POLICY_MARK not in os.environ:
             restart_with_passive_waiting()
-        threads = most if together > alone else 1
     return Machine(threads, precision, policy, rate(threads, precision), measured)
 
 

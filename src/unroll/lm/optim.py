@@ -94,7 +94,4 @@ def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, t
             kind: tensors[f"{kind}/{name}"] for kind in ("step", "exp_avg", "exp_avg_sq") if f"{kind}/{name}" in tensors
         }
         if kept:
-            optimizer.state[weight] = {
-                kind: value.clone() if kind == "step" else value.to(weight.device, copy=True)
-                for kind, value in kept.items()
-            }
+            optimizer.state[weight] = {kind: value.to(weight.device, copy=True) for kind, value in kept.items()}

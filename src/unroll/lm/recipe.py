@@ -41,6 +41,12 @@ def read_recipe(path: Path) -> Recipe:
     return Recipe(**{name: from_mapping(cls, overrides[name], f"[{name}] of {path}") for name, cls in TABLES.items()})
 
 
+def read_about(path: Path) -> dict[str, Any]:
+    """Read what a recipe says for the reader: versions, digests, the device."""
+    about = read_toml(path).get("about", {})
+    return about if isinstance(about, dict) else {}
+
+
 def read_overrides(path: Path) -> Overrides:
     """Read a recipe file that fixes some keys; raises UserError for unknown tables and keys."""
     tables = read_toml(path)

@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 import unroll
-from unroll.config import from_mapping
-from unroll.data.blocks import read_blocks
+from unroll.config import from_mapping, to_mapping
+from unroll.data.blocks import file_size, read_blocks
 from unroll.data.corpus import Corpus, DataConfig, load_corpus, prepare
 from unroll.data.encode import Progress
 from unroll.errors import UserError
@@ -28,6 +28,7 @@ from unroll.lm.recipe import (
     check_overrides,
     choose,
     fit_batch,
+    read_about,
     read_recipe,
     reads_enough,
     recurrent_parameters,
@@ -92,21 +93,19 @@ def start(
     Raises UserError for what a user can mend.
     """
     started = time.monotonic() if started is None else started
-    chosen = choose_device(device)
+    torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
+    where = choose_device(device)
     check_overrides(overrides)
-    check_free(out, force=force)
+    put_back_replaced(out)
+    inputs = [path for path in (*files, valid, test) if path is not None]
+    check_free(out, inputs, force=force)
+    for path in inputs:
+        if not is_prepared(path):
+            file_size(path)
     parent = checkpoint.load(base) if base is not None else None
     if parent is not None:
-        shape = {name: value for name, value in parent.description["model"].items() if name not in DROPPED}
-        clash = {name for name in shape if name in overrides["model"] and overrides["model"][name] != shape[name]}
-        if clash:
-            raise UserError(
-                f"{', '.join(sorted(clash))} cannot change: the model of {base} has its shape",
-                allowed="other dropouts, rates and budgets",
-                fix="leave it out",
-            )
-        overrides = overrides | {"model": overrides["model"] | shape}
-    machine = None if budget.minutes is None else measured(overrides, chosen, budget.minutes)
+        overrides = with_shape_of(parent, overrides)
+    machine = None if budget.minutes is None else measured(overrides, where, budget.minutes)
     way: dict[str, Any] = {}
     if machine is not None:
         way = {"threads": machine.threads, "precision": machine.precision, "wait_policy": machine.wait_policy}
@@ -118,67 +117,122 @@ def start(
             partial.mkdir(exist_ok=True)
         stack.enter_context(checkpoint.locked(partial))
         try:
-            check_free(out, force=force)
-            if out.exists():
+            check_free(out, inputs, force=force)
+            if (out / "model.json").exists():
                 stack.enter_context(checkpoint.locked(out))
-            for entry in partial.iterdir():
-                if entry.name != "resume":
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            clear(partial)
             data = from_mapping(DataConfig, overrides["data"], "the recipe's [data]")
-            if len(files) == 1 and (files[0] / "corpus.json").exists():
-                write_atomically(partial / DATA_PATH, os.fsencode(files[0].resolve()))
-                corpus = load_corpus(files[0])
+            if is_prepared(files[0]):
+                corpus = prepared_corpus(files, overrides["data"], valid, test)
                 data = corpus.info.config
+                write_atomically(partial / DATA_PATH, os.fsencode(files[0].resolve()))
             else:
-                (partial / DATA_PATH).unlink(missing_ok=True)
-                shutil.rmtree(partial / checkpoint.DATA, ignore_errors=True)
-                yield from prepare(
-                    files,
-                    partial / checkpoint.DATA,
-                    data,
-                    valid=valid,
-                    test=test,
-                    tokenizer=parent.tokenizer if parent else None,
-                )
+                known = parent.tokenizer if parent else None
+                yield from prepare(files, partial / checkpoint.DATA, data, valid=valid, test=test, tokenizer=known)
                 corpus = load_corpus(partial / checkpoint.DATA)
             if parent is not None and corpus.tokenizer.digest != parent.tokenizer.digest:
                 raise UserError(
                     f"the corpus in {files[0]} was prepared with another vocabulary than {base}",
-                    fix="name the text files instead: they are encoded with the model's own vocabulary",
+                    allowed="a text, which is encoded with the model's own vocabulary",
+                    fix="name the text files instead",
                 )
             fixed = overrides | {"training": way | overrides["training"]}
-            recipe = resolve(corpus, data, budget, fixed, chosen, started, machine, tuned=parent is not None)
-            torch.manual_seed(recipe.training.seed)
-            model = Model(recipe.model).to(chosen)
+            recipe = resolve(corpus, data, budget, fixed, where, started, machine, tuned=parent is not None)
+            run = make_run(partial, recipe, where)
             if parent is not None:
-                checkpoint.copy_weights(model, dict(parent.model.named_parameters()), base / checkpoint.WEIGHTS)  # type: ignore[operator]
-            run = begin(partial, model, recipe.optim, recipe.training)
-            first = list(
-                first_reports(recipe, corpus, files, machine.measured if machine else {}, tuned=parent is not None)
-            )
+                checkpoint.copy_weights(run.model, dict(parent.model.named_parameters()), parent.path)
+                run = begin(partial, run.model, recipe.optim, recipe.training)
+            first = list(first_reports(recipe, corpus, files, machine, tuned=parent is not None))
             with closing(checkpoint.EventLog(partial / checkpoint.METRICS)) as log:
                 for report in first:
                     log.write(report.to_json())
                 run.log_sizes = (log.size, 0)
-            write_start(run, recipe, corpus, chosen, base)
+            write_start(run, recipe, corpus, where, base=base, valid=valid, test=test)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        with explained(out):
-            replaced = out.with_name(f".{out.name}.replaced")
-            if out.exists():
-                shutil.rmtree(replaced, ignore_errors=True)
-                out.rename(replaced)
-            partial.rename(out)
-            shutil.rmtree(replaced, ignore_errors=True)
+        publish(partial, out)
         run.path = out
         # The corpus was mapped under its former name; the mapping stays valid, as the files only moved.
         yield from first
         yield from train(run, corpus, documents=recipe.data.documents)
 
 
-def check_free(out: Path, *, force: bool) -> None:
-    """Raise UserError where there is something that must not be replaced; `force` replaces model directories only."""
+def make_run(path: Path, recipe: Recipe, device: torch.device) -> Run:
+    """Return a run at step 0; its first weights depend on the recipe alone, so it is made with the recipe's threads."""
+    torch.set_num_threads(recipe.training.threads)
+    torch.manual_seed(recipe.training.seed)
+    return begin(path, Model(recipe.model).to(device), recipe.optim, recipe.training)
+
+
+def with_shape_of(parent: checkpoint.Loaded, overrides: Overrides) -> Overrides:
+    """Return the overrides of a fine-tuning: the shape is the parent's. Raises UserError where they ask for another."""
+    shape = {name: value for name, value in parent.description["model"].items() if name not in DROPPED}
+    clash = {name for name in shape if name in overrides["model"] and overrides["model"][name] != shape[name]}
+    if clash:
+        raise UserError(
+            f"{', '.join(sorted(clash))} cannot change: the model of {parent.path} has its shape",
+            allowed="other dropouts, rates and budgets",
+            fix="leave it out",
+        )
+    return overrides | {"model": overrides["model"] | shape}
+
+
+def is_prepared(path: Path) -> bool:
+    """Tell whether a path is a folder made by `prepare`."""
+    return (path / "corpus.json").exists()
+
+
+def prepared_corpus(files: Sequence[Path], asked: Mapping[str, Any], valid: Path | None, test: Path | None) -> Corpus:
+    """Open a prepared corpus; raises UserError where more or something else is asked for than was prepared."""
+    corpus = load_corpus(files[0])
+    config = to_mapping(corpus.info.config)
+    other = [name for name, value in asked.items() if config.get(name) != value]
+    if len(files) > 1 or valid is not None or test is not None or other:
+        raise UserError(
+            f"{files[0]} is prepared already: "
+            + (f"{', '.join(other)} cannot change any more" if other else "no other text can be added to it"),
+            allowed="the prepared folder alone",
+            fix="leave it out, or prepare the text again with `unroll data prepare`",
+        )
+    return corpus
+
+
+def clear(partial: Path) -> None:
+    """Empty a half-made directory that a killed run left, but for the lock that we hold."""
+    for entry in (*partial.iterdir(), *(partial / "resume").iterdir()):
+        if entry.name not in ("resume", "lock"):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def publish(partial: Path, out: Path) -> None:
+    """Give a complete directory its name; what had the name before is removed last, and put back if that fails."""
+    replaced = out.with_name(f".{out.name}.replaced")
+    with explained(out):
+        if out.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            out.rename(replaced)
+        try:
+            partial.rename(out)
+        except OSError:
+            put_back_replaced(out)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def put_back_replaced(out: Path) -> None:
+    """Give a directory its name back that a killed run with --force had put aside."""
+    replaced = out.with_name(f".{out.name}.replaced")
+    if replaced.exists() and not out.exists():
+        with explained(out):
+            replaced.rename(out)
+
+
+def check_free(out: Path, inputs: Sequence[Path], *, force: bool) -> None:
+    """Raise UserError where there is something that must not be replaced.
+
+    `force` replaces model directories only, and none that an input lies in.
+    """
     if not out.exists():
         return
     if not force:
@@ -187,6 +241,13 @@ def check_free(out: Path, *, force: bool) -> None:
             allowed="a new directory",
             fix=f"go on with `unroll train --resume {out}`, replace it with --force, or name another with --out",
         )
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise UserError(
+                f"{path} lies in {out}, which --force would replace",
+                allowed="texts from elsewhere",
+                fix="name another --out, or move the text",
+            )
     if not out.is_dir() or any(out.iterdir()):
         checkpoint.read_description(out)
 
@@ -288,20 +349,29 @@ def final_evaluation(config: ModelConfig, corpus: Corpus, device: torch.device, 
     return count, count * each
 
 
-def write_start(run: Run, recipe: Recipe, corpus: Corpus, device: torch.device, base: Path | None) -> None:
+def write_start(
+    run: Run,
+    recipe: Recipe,
+    corpus: Corpus,
+    device: torch.device,
+    *,
+    base: Path | None,
+    valid: Path | None,
+    test: Path | None,
+) -> None:
     """Write a complete model directory of step 0."""
     path, tokenizer = run.path, corpus.tokenizer
     about = {
         "unroll": unroll.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": str(device),
+        "device": device.type,
         "files": [source.name for source in corpus.info.sources],
         "corpus_digest": corpus.info.digest,
         "corpus_tokens": len(corpus.train),
     }
-    if base is not None:
-        about["fine_tuned_from"] = str(base)
+    named = {"fine_tuned_from": base, "valid_file": valid, "test_file": test}
+    about |= {name: path.name for name, path in named.items() if path is not None}
     write_recipe(path / "recipe.toml", recipe, about)
     write_atomically(path / "tokenizer.json", tokenizer.to_json().encode())
     checkpoint.save_description(path, recipe.model, tokenizer)
@@ -310,7 +380,7 @@ def write_start(run: Run, recipe: Recipe, corpus: Corpus, device: torch.device, 
 
 
 def first_reports(
-    recipe: Recipe, corpus: Corpus, files: Sequence[Path], measured: dict[str, int], *, tuned: bool
+    recipe: Recipe, corpus: Corpus, files: Sequence[Path], machine: Machine | None, *, tuned: bool
 ) -> Iterator[Report]:
     """Yield what is to be said before the first step: the choices, and symbols the vocabulary does not have."""
     training = recipe.training
@@ -321,22 +391,15 @@ def first_reports(
         "valid_tokens": len(corpus.valid),
         "vocab_size": recipe.model.vocab_size,
         "epochs": round(training.steps * training.batch_size * training.seq_len / len(corpus.train), 2),
-        **({"measured": measured} if measured else {}),
     }
-    yield Report("start", 0, 0, 0.0, detail=detail)
+    yield Report("start", 0, 0, 0.0, detail=detail | ({"measured": machine.measured} if machine else {}))
     if tuned and (unknown := corpus.info.parts["train"].unknown):
-        new = new_symbols(files, corpus)
-        shown = ", ".join(f"{symbol!r}" for symbol in new[:40]) + (
-            f" and {len(new) - 40} more" if len(new) > 40 else ""
-        )
-        yield Report(
-            "warn",
-            0,
-            0,
-            0.0,
-            text=f"{unknown:,} symbols of the training part are not in the model's vocabulary and "
-            f"are read as <unk>, which is never sampled: {shown}",
-        )
+        text = f"{unknown:,} symbols of the training part are unknown to the model and read as <unk>, never sampled"
+        if not is_prepared(files[0]):
+            new = new_symbols(files, corpus)
+            text += f". New in the text: {', '.join(map(repr, new[:40]))}"
+            text += f" and {len(new) - 40} more" if len(new) > 40 else ""
+        yield Report("warn", 0, 0, 0.0, text=text)
 
 
 def new_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:
@@ -349,19 +412,27 @@ def new_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:
 
 
 def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
-    """Go on exactly where a training stopped; a finished one yields nothing. Raises UserError when it cannot."""
+    """Go on exactly where a training stopped; a finished one yields nothing. Raises UserError when it cannot.
+
+    It goes on on the recorded device, unless another is named.
+    """
+    put_back_replaced(path)
     description = checkpoint.read_description(path)
     if description.get("result"):
         return
+    torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
     recipe = read_recipe(path / "recipe.toml")
+    about = read_about(path / "recipe.toml")
     with checkpoint.locked(path):
         corpus = load_corpus(data_path(path))
-        if corpus.tokenizer.digest != description.get("tokenizer_digest"):
+        if corpus.info.digest != about.get("corpus_digest"):
             raise UserError(
-                f"the text in {data_path(path)} was encoded with another vocabulary than the model's",
-                fix="restore the directory from one source",
+                f"the text in {data_path(path)} is not the one that {path} was trained on",
+                allowed="the corpus as it was prepared",
+                fix="restore it, or train again",
             )
-        run = begin(path, Model(recipe.model).to(choose_device(device)), recipe.optim, recipe.training)
+        recorded = str(about.get("device", "auto"))
+        run = make_run(path, recipe, choose_device(recorded if device == "auto" else device))
         restore(run)
         yield from train(run, corpus, documents=recipe.data.documents)
 

@@ -10,10 +10,15 @@ from numpy.typing import NDArray
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.nn.model import Model
+from unroll.nn.recurrent import Engine
 from unroll.nn.state import State
 
 Stepper = Callable[[Sequence[int], State | None], tuple[NDArray[np.float64], State]]
 """Reads ids from a state; returns the logits (V,) of what comes next, and the state."""
+
+
+PROMPT_WINDOW = 1024
+"""Symbols of a prompt read at a time, so that memory does not grow with it."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,13 @@ def torch_stepper(model: Model) -> Stepper:
     device = next(model.parameters()).device
 
     def step(ids: Sequence[int], state: State | None) -> tuple[NDArray[np.float64], State]:
+        engine: Engine = "stepwise" if len(ids) == 1 else "fused"
         with torch.inference_mode():
-            inputs = torch.tensor([list(ids)], device=device)
-            y, state = model.hidden(inputs, state, engine="stepwise" if len(ids) == 1 else "fused")
-            return model.logits(y[-1])[0].double().cpu().numpy(), state
+            for first in range(0, len(ids), PROMPT_WINDOW):
+                inputs = torch.tensor([list(ids[first : first + PROMPT_WINDOW])], device=device)
+                y, state = model.hidden(inputs, state, engine=engine)
+            assert state is not None
+            return model.logits(y[-1])[0].cpu().double().numpy(), state
 
     return step
 

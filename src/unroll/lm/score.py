@@ -15,6 +15,8 @@ from unroll.nn.state import State
 Pairs = Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 STREAM_WINDOW = 1024
+MAX_LOGITS = 2**25
+"""Held at a time, so that a large vocabulary does not take gigabytes."""
 
 
 def _nats(model: Model, pairs: Pairs, *, carry: bool, mixed: AbstractContextManager[object]) -> tuple[float, int]:
@@ -49,7 +51,8 @@ def rows_nats(
 ) -> float:
     """Return nats per symbol read as `num_rows` rows side by side: quick, a little worse than `stream`."""
     total, count = 0.0, 0
-    for part in rows(ids, start_id, num_rows, STREAM_WINDOW // 4):
+    window = max(1, min(STREAM_WINDOW // 4, MAX_LOGITS // (num_rows * model.config.vocab_size)))
+    for part in rows(ids, start_id, num_rows, window):
         part_total, part_count = _nats(model, part, carry=True, mixed=mixed or nullcontext())
         total, count = total + part_total, count + part_count
     return total / count

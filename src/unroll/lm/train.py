@@ -330,7 +330,7 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
 
     def sampled(nats: float) -> Report:
         text = sample_text(run, tokenizer)
-        # The loss beside a sample is that of the step before it, whatever else is measured when.
+        # The loss beside a sample is the training loss of the last few steps, whatever else is measured when.
         samples.write(
             {
                 "step": run.step,
@@ -354,6 +354,7 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
             finite = abs(valid) < float("inf")
             if finite:
                 run.best_nats = valid
+                save_weights(run, valid)
                 yield from [sampled(valid), report("valid", nats=valid, detail={"protocol": "rows"})]
             else:
                 yield report("warn", text=diverged(run, f"the validation loss is {valid} before the first step"))
@@ -366,6 +367,7 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
                 yield report("warn", text=diverged(run, what))
                 break
             run.losses = (run.losses[0] + nats, run.losses[1] + 1)
+            recent = run.losses[0] / run.losses[1]
             done = run.step == config.steps
             # All that is due after this step happens before any of it is told: a caller who stops at a report stops
             # between two steps.
@@ -375,7 +377,7 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
                 reports.append(
                     report(
                         "train",
-                        nats=run.losses[0] / run.losses[1],
+                        nats=recent,
                         grad_norm=norm,
                         learning_rate=rate,
                         tokens_per_second=round((run.tokens_seen - last_tokens) / seconds),
@@ -389,12 +391,12 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
                     what = f"the validation loss after step {run.step} is {valid}"
                     reports.append(report("warn", text=diverged(run, what)))
                 else:
-                    if valid < run.best_nats or run.best_step == 0:
+                    if valid < run.best_nats:
                         run.best_nats, run.best_step = valid, run.step
                         save_weights(run, valid)
                     reports.append(report("valid", nats=valid, detail={"protocol": "rows"}))
             if finite and sample_due(run.step, config.steps):
-                reports.append(sampled(nats))
+                reports.append(sampled(recent))
             if finite and run.step % config.save_every == 0 and not done:
                 reports.append(report("save"))
                 checkpointed()
