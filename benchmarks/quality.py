@@ -86,7 +86,7 @@ def main() -> None:
                 "steps": end["step"],
                 "tokens_seen": end["tokens_seen"],
                 "tokens_per_second": round(rate),
-                "bare_loop_tokens_per_second": round(bare_rate(out)),
+                "bare_loop_tokens_per_second": None if told.trained else round(bare_rate(out)),
                 "copied": copied,
                 **figures,
             }

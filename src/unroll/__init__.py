@@ -4,10 +4,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unroll.errors import UserError
-    from unroll.lm.api import evolution, info, load, prepare, resume, sample, train
+    from unroll.lm.api import evolution, fetch, info, load, prepare, resume, sample, sources, train
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "evolution", "info", "load", "prepare", "resume", "sample", "train"]
+__all__ = [
+    "UserError",
+    "evolution",
+    "fetch",
+    "info",
+    "load",
+    "prepare",
+    "resume",
+    "sample",
+    "sources",
+    "train",
+]
 
 
 if not TYPE_CHECKING:

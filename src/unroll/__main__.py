@@ -2,8 +2,12 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from unroll.cli import process
+
+if TYPE_CHECKING:
+    from unroll.errors import UserError
 
 
 def main() -> None:
@@ -28,6 +32,10 @@ def main() -> None:
         if error.name != "torch":
             raise
         code = console.refuse('this needs PyTorch\n  fix: pip install "unroll-lm[train]"')
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        code = console.refuse(str(memory_error(error)))
     except (click.Abort, KeyboardInterrupt):
         console.note("Interrupted.")
         code = 130
@@ -36,6 +44,25 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Tell whether an error says that memory is out: Python's, numpy's, or torch's on the CPU and on a GPU."""
+    names = {cls.__name__ for cls in type(error).__mro__}  # torch is not imported for this
+    said = str(error).lower()
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "allocate" in said or "out of memory" in said
+
+
+def memory_error(error: Exception) -> "UserError":
+    """Return what to tell of it."""
+    from unroll.errors import UserError
+
+    what = str(error).split("\n")[0]
+    return UserError(
+        f"out of memory{what and f': {what}'}",
+        allowed="a model and batches that fit into memory",
+        fix="make them smaller: --set hidden_size=N, --set batch_size=N or --set seq_len=N",
+    )
 
 
 if __name__ == "__main__":

@@ -32,11 +32,13 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     for key, value in mapping.items():
         if key not in hints:
             raise unknown_key(key, list(hints), where)
-        values[key] = _coerce(value, hints[key], f"{key} in {where}")
+        values[key] = check(value, hints[key], f"{key} in {where}")
     try:
         return cls(**values)
     except TypeError as error:
-        raise UserError(f"incomplete {where}: {error}", fix="add the missing keys") from None
+        raise UserError(
+            f"incomplete {where}: {error}", allowed=", ".join(sorted(hints)), fix="add the missing keys"
+        ) from None
 
 
 def unknown_key(key: str, known: list[str], where: str) -> UserError:
@@ -50,15 +52,25 @@ def unknown_key(key: str, known: list[str], where: str) -> UserError:
 
 
 def parse_value(text: str, hint: Any, where: str) -> Any:
-    """Turn the text of a flag into a value of the type `hint`, by TOML's rules with bare words as strings."""
+    """Turn the text of a flag into a value of the type `hint`, by TOML's rules.
+
+    What is to be a string is its text as it stands, also 42 or a bare word, unless it is quoted.
+    """
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    return _coerce(value, hint, where)
+        table = tomllib.loads(f"value = {text.strip()}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        table = {}
+    quoted = isinstance(table.get("value"), str)
+    if len(table) != 1 or (hint is str and not quoted):
+        return check(text if hint is str else text.strip(), hint, where)
+    return check(table["value"], hint, where)
 
 
-def _coerce(value: Any, hint: Any, where: str) -> Any:
+EXAMPLES = {int: "128", float: "0.1", bool: "true or false", str: '"text"', dict: "a table"}
+
+
+def check(value: Any, hint: Any, where: str) -> Any:
+    """Return a value of the type `hint`, a whole number also as a float; raises UserError for any other value."""
     if isinstance(hint, types.UnionType):
         options = [option for option in typing.get_args(hint) if option is not type(None)]
         if value is None or (value == "none" and type(None) in typing.get_args(hint)):
@@ -66,15 +78,26 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         hint = options[0]
     if typing.get_origin(hint) is typing.Literal:
         if value not in typing.get_args(hint):
-            raise UserError(f"{where} is {value!r}", allowed=", ".join(map(str, typing.get_args(hint))))
+            near = difflib.get_close_matches(str(value), map(str, typing.get_args(hint)), n=1)
+            raise UserError(
+                f"{where} is {value!r}",
+                allowed=", ".join(map(str, typing.get_args(hint))),
+                fix=f"did you mean '{near[0]}'?" if near else "choose one of them",
+            )
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         try:
             return float(value)
         except OverflowError:
-            raise UserError(f"{where} is beyond all floats", allowed="a value of type float") from None
+            raise UserError(
+                f"{where} is beyond all floats", allowed="a value of type float", fix="write a smaller number"
+            ) from None
     if isinstance(value, bool) != (hint is bool) or not isinstance(value, hint):
-        raise UserError(f"{where} is {value!r}", allowed=f"a value of type {hint.__name__}")
+        raise UserError(
+            f"{where} is {'missing' if value is None else repr(value)}",
+            allowed=f"a value of type {hint.__name__}",
+            fix=f"write {'' if hint in (bool, dict) else 'for example '}{EXAMPLES[hint]}",
+        )
     return value
 
 
@@ -84,7 +107,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", fix="check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not TOML: {error}", fix="see recipes/ for examples") from None
 
 

@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -21,10 +22,14 @@ def test_train_ends_with_one_object_that_says_it_all(trained: Trained) -> None:
         == 40 * result["recipe"]["training"]["batch_size"] * result["recipe"]["training"]["seq_len"]
     )
     assert result["train_seconds"] > 0
-    assert result["tokens_per_second"] == pytest.approx(result["tokens_seen"] / result["train_seconds"], rel=1e-3)
+    events = [json.loads(line) for line in (trained.path / "metrics.jsonl").read_text().splitlines()]
+    rates = [event["tokens_per_second"] for event in events if event["kind"] == "train"]
+    assert result["tokens_per_second"] == round(median(rates))
     assert result["parameters"] > 5000
     assert result["valid_nats_per_token"] < 2.5
     assert result["valid_bits_per_char"] == pytest.approx(result["valid_nats_per_token"] / math.log(2))
+    assert result["valid_bits_per_byte"] == result["valid_bits_per_char"]  # the text is ASCII
+    assert result["valid_tokens"] == result["valid_part_tokens"] == result["parts"]["valid"]["tokens"]
     assert (result["split"], result["protocol"]) == ("90/5/5", "stream")
     assert 0 < result["best_step"] <= 40
     assert result["recipe"]["model"]["hidden_size"] == 32
@@ -138,7 +143,7 @@ def test_fine_tuning_keeps_the_vocabulary_and_says_what_is_new(trained: Trained,
     assert done.code == 0, done.err
     assert "'\u00df'" in done.err
     result = json.loads(done.out)
-    assert result["fine_tuned_from"] == str(trained.path)
+    assert result["fine_tuned_from"] == trained.path.name
     assert (result["hidden_size"], result["vocab_size"]) == (32, trained.result["vocab_size"])
     assert any("<unk>" in note for note in result["notes"])
 
@@ -159,6 +164,8 @@ def test_with_no_file_it_learns_the_standard_library(tmp_path: Path) -> None:
     assert re.fullmatch(r"python-3\.\d+\.\d+-stdlib\.txt", source["name"])
     assert f"{source['name']} · 4.0 MB · sha256 {source['sha256'][:16]}" in done.err
     assert any("the first 2,000 of" in note for note in result["notes"])
+    assert re.search(r"^validation .* of the first 2,000 of [\d,]+ validation symbols", done.err, re.M)
+    assert result["valid_bits_per_char"] == pytest.approx(result["valid_nats_per_token"] / math.log(2))
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["python-stdlib"]
 
 

@@ -49,6 +49,7 @@ def test_a_signal_saves_and_a_resume_finishes(book: Path, tmp_path: Path, number
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
+    assert "Stopping after this step; press again to stop at once.\n" in err
     result = json.loads(out)
     assert result["finished"] is False
     assert 20 <= result["steps"] < 3000

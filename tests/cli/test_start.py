@@ -15,7 +15,7 @@ import pytest
 import unroll
 from cli.command import environment
 from cli.command import unroll as run
-from cli.conftest import Here
+from cli.conftest import Here, Trained
 from unroll.cli import process
 from unroll.cli.app import VERBS, app
 from unroll.data.blocks import Level
@@ -58,6 +58,14 @@ def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
 
 def test_import_unroll_loads_nothing_heavy() -> None:
     assert loaded("-c", "import unroll; unroll.UserError").isdisjoint((*HEAVY, "click"))
+
+
+@pytest.mark.parametrize("verb", ["info", "evolution"])
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["plain", "json"])
+def test_what_only_reads_does_not_load_torch(trained: Trained, verb: str, flags: tuple[str, ...]) -> None:
+    packages = loaded("-m", "unroll", verb, str(trained.path), *flags)
+    assert "numpy" in packages
+    assert packages.isdisjoint(("torch", "safetensors"))
 
 
 def test_without_a_terminal_rich_is_not_loaded(tmp_path: Path) -> None:

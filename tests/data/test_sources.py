@@ -31,6 +31,8 @@ class Server(ThreadingHTTPServer):
         self.broken_after: int | None = None  # bytes after which it hangs up
         self.chunked = False
         self.asked: list[str | None] = []  # the ranges
+        self.tag: tuple[str, str] | None = None  # a header that names the state of the body
+        self.understands_if_range = True
 
     def url(self, path: str = "text") -> str:
         return f"http://127.0.0.1:{self.server_port}/{path}"
@@ -43,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server, wanted = self.server, self.headers["Range"]
         server.asked.append(wanted)
+        if wanted and server.tag and server.understands_if_range and self.headers["If-Range"] != server.tag[1]:
+            wanted = None
         self.close_connection = True
         if self.path == "/missing":
             return self.send_error(404)
@@ -57,6 +61,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if wanted and server.ranges else 200)
         if wanted and server.ranges:
             self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
+        if server.tag:
+            self.send_header(*server.tag)
         if server.chunked:
             self.send_header("Transfer-Encoding", "chunked")
         else:
@@ -153,6 +159,43 @@ def test_what_cannot_be_checked_is_not_continued(server: Server, tmp_path: Path)
     (tmp_path / "corpus.part").write_bytes(b"of another file")
     list(fetch(source_of(server, checked=False), tmp_path))
     assert server.asked == [None]
+    assert (tmp_path / "corpus.txt").read_bytes() == TEXT
+
+
+TAGS = [("ETag", '"one"'), ("Last-Modified", "Sat, 01 Jan 2000 00:00:00 GMT")]
+
+
+@pytest.mark.parametrize("tag", TAGS, ids=lambda tag: tag[0])
+def test_what_the_server_marks_goes_on(server: Server, tmp_path: Path, tag: tuple[str, str]) -> None:
+    server.tag, server.broken_after = tag, 300_000
+    source = source_of(server, checked=False)
+    assert "it goes on from there" in refused(source, tmp_path).fix
+    kept = (tmp_path / "corpus.part").stat().st_size
+    server.broken_after = None
+    list(fetch(source, tmp_path))
+    assert server.asked == [None, f"bytes={kept}-"]
+    assert (tmp_path / "corpus.txt").read_bytes() == TEXT
+    assert os.listdir(tmp_path) == ["corpus.txt"]
+
+
+@pytest.mark.parametrize("understands", [True, False])
+def test_another_state_is_fetched_anew(server: Server, tmp_path: Path, understands: bool) -> None:
+    server.tag, server.broken_after, server.understands_if_range = ("ETag", '"one"'), 300_000, understands
+    source = source_of(server, checked=False)
+    refused(source, tmp_path)
+    server.body, server.tag, server.broken_after = TEXT[::-1], ("ETag", '"two"'), None
+    list(fetch(source, tmp_path))
+    assert (tmp_path / "corpus.txt").read_bytes() == TEXT[::-1]
+    assert os.listdir(tmp_path) == ["corpus.txt"]
+
+
+def test_a_weak_mark_is_none(server: Server, tmp_path: Path) -> None:
+    server.tag, server.broken_after = ("ETag", 'W/"one"'), 300_000
+    source = source_of(server, checked=False)
+    refused(source, tmp_path)
+    server.broken_after = None
+    list(fetch(source, tmp_path))
+    assert server.asked == [None, None]
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
 
 

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +92,14 @@ def test_no_files_are_the_default_corpus_for_as_long_as_it_is_read(asked: list[C
     ("files", "folder"),
     [
         (None, "python-stdlib"),
-        ("a/b.c.txt", "b"),
+        ("a/b.c.txt", "b.c"),
+        ("book.v1.txt", "book.v1"),
+        ("book.v2.TXT.gz", "book.v2"),
+        ("book", "book"),
         (["x.txt", "y.txt"], "x"),
         ("data/words/", "words"),
-        (".hidden", "text"),
+        (".hidden", "hidden"),
+        ("...", "text"),
     ],
 )
 def test_the_output_folder_is_named_after_the_text(files: api.Files | None, folder: str) -> None:
@@ -172,15 +178,86 @@ def test_info_says_what_is_known(model: Path, corpus: Path) -> None:
     assert json.loads(json.dumps(known, allow_nan=False)) == known
 
 
-@pytest.mark.parametrize("level", ["byte", "bpe"])
-def test_bits_per_character_count_characters(tmp_path: Path, level: Any) -> None:
+@pytest.mark.parametrize("level", ["char", "byte", "bpe", "word"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_bits_are_of_the_symbols_that_were_read(tmp_path: Path, level: Any, whole: bool) -> None:
+    """Over a part of the validation part only what is one unit by nature has bits per unit."""
     corpus = make_corpus(tmp_path, [text(170).replace("cat", "kätzchen")], DataConfig(level=level, split="90/10"))
+    tokens = load_corpus(corpus).info.parts["valid"].tokens
+    trained(corpus, tmp_path / "model", overrides(training={"final_tokens": tokens if whole else 100}), steps=2)
+    known = unroll.info(tmp_path / "model")
+    valid, bits = known["parts"]["valid"], known["valid_nats_per_token"] / math.log(2)
+    assert valid["unknown"] == 0 or level == "word"
+    per = {unit: valid["tokens"] / valid[unit] if whole else None for unit in ("chars", "bytes")}
+    natural: dict[str, dict[str, float | None]] = {
+        "char": {"chars": 1.0},
+        "byte": {"bytes": 1.0},
+        "word": {"chars": None, "bytes": None},
+    }
+    per |= natural.get(level, {})
+    for unit, name in (("chars", "valid_bits_per_char"), ("bytes", "valid_bits_per_byte")):
+        assert known[name] == (per[unit] and pytest.approx(bits * per[unit])), name
+    reason = "do not apply" if level == "word" else "only the whole part was counted"
+    assert any(reason in note for note in known["notes"]) == (None in per.values())
+
+
+def test_unknown_symbols_have_no_bits_per_byte(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, [text(170)[:-1] + "€"], DataConfig(split="90/10"))
     trained(corpus, tmp_path / "model", overrides(), steps=2)
     known = unroll.info(tmp_path / "model")
-    valid = known["parts"]["valid"]
-    assert valid["chars"] != valid["tokens"]
-    bits = known["valid_nats_per_token"] * valid["tokens"] / valid["chars"] / math.log(2)
-    assert known["valid_bits_per_char"] == pytest.approx(bits)
+    assert known["valid_bits_per_byte"] is None
+    assert known["valid_bits_per_char"] is not None
+    assert any("bits per byte do not apply" in note for note in known["notes"])
+
+
+def test_another_validation_text_has_no_split(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    recipe = tmp_path / "model" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[about]", '[about]\nvalid_file = "other.txt"'))
+    known = unroll.info(tmp_path / "model")
+    assert (known["split"], known["valid_file"], known["test_file"]) == (None, "other.txt", None)
+    assert unroll.info(model)["split"] is not None
+
+
+def test_settings_keep_the_text_of_strings(asked: list[Call]) -> None:
+    list(unroll.train("x", steps=5, settings=["sample_prompt=42", "split=90/10", "arch= gru", "dropout = 0"]))
+    list(unroll.train("x", steps=5, settings=["sample_prompt=It was ", "steps=7"]))
+    list(unroll.train("x", steps=5, settings=['sample_prompt="a\\n"']))
+    list(unroll.train("x", steps=5, settings={"sample_prompt": 'true\n€\x7f"', "hidden_size": 8}))
+    assert [call[3]["training"]["sample_prompt"] for call in asked] == ["42", "It was ", "a\n", 'true\n€\x7f"']
+    assert (asked[0][3]["model"], asked[0][3]["data"]) == ({"arch": "gru", "dropout": 0.0}, {"split": "90/10"})
+    with pytest.raises(unroll.UserError) as caught:
+        unroll.train("x", settings=["hidden_size=big"])
+    assert caught.value.allowed and caught.value.fix
+    with pytest.raises(unroll.UserError, match="hidden_size"):
+        unroll.train("x", settings=["hidden_size=3\nx=1"])
+    with pytest.raises(unroll.UserError) as caught:
+        unroll.train("x", settings=["model.arch=lstn"])
+    assert "'lstm'" in caught.value.fix
+
+
+def test_what_killed_processes_left_is_removed(asked: list[Call], tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in (f".run.{ended.pid}.text", f".run.{os.getppid()}.text", f".other.{ended.pid}.text", ".run.x.text"):
+        (tmp_path / name).mkdir()
+    list(unroll.train(out=tmp_path / "run", steps=1))
+    (tmp_path / f".data.{ended.pid}.tmp").mkdir()
+    (tmp_path / "book.txt").write_text(text(50))
+    list(unroll.prepare(tmp_path / "book.txt", tmp_path / "data"))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f".run.{os.getppid()}.text", f".other.{ended.pid}.text", ".run.x.text", "book.txt", "data"}
+
+
+def test_public_corpora_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "tinyshakespeare" in [source.name for source in unroll.sources()]
+    with pytest.raises(unroll.UserError, match="unknown key 'tinyshakespear'"):
+        unroll.fetch("tinyshakespear", tmp_path)
+    (tmp_path / "tinyshakespeare.txt").write_text("it is there")
+    reports = unroll.fetch("tinyshakespeare", tmp_path)
+    with pytest.raises(StopIteration) as ended:
+        next(reports)
+    assert ended.value.value == [tmp_path / "tinyshakespeare.txt"]
 
 
 def test_what_is_gone_is_none_with_a_note(model: Path, tmp_path: Path) -> None:
@@ -188,7 +265,10 @@ def test_what_is_gone_is_none_with_a_note(model: Path, tmp_path: Path) -> None:
     known = unroll.info(tmp_path / "model")
     assert (known["steps"], known["tokens_seen"]) == (STEPS, unroll.info(model)["tokens_seen"])
     assert (known["trained_on"], known["parts"], known["train_seconds"]) == (None, None, None)
-    assert known["notes"][-1] == "the training text is not beside the model: what it was trained on is not known"
+    assert (
+        known["notes"][-1]
+        == "the training text is not beside the model: what it was trained on, and its bytes, are not known"
+    )
     os.remove(tmp_path / "model" / "recipe.toml")
     assert unroll.info(tmp_path / "model")["recipe"] is None
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from lm.tiny import ARCHS, STEPS, begin_training, law_resume, make_corpus, outco
 from unroll.data.corpus import load_corpus
 from unroll.errors import UserError
 from unroll.lm import checkpoint, run
-from unroll.lm.checkpoint import read_events
+from unroll.lm.checkpoint import EventLog, read_events
 from unroll.lm.recipe import Overrides, read_recipe
 from unroll.lm.run import Budget, resume, start
 from unroll.lm.train import Report, Run, begin, restore, train
@@ -52,6 +53,8 @@ VARIANTS: dict[str, Overrides] = {
     for drops in ({}, DROPS)
     for resets in (0.0, 0.4)
 }
+VARIANTS["lstm-bfloat16"] = overrides(optim={"averaging": 0.9}, training={"precision": "bfloat16"})
+VARIANTS["window-bfloat16"] = overrides({"arch": "window"}, training={"precision": "bfloat16"})
 
 
 @pytest.mark.parametrize("documents", [False, True], ids=["text", "documents"])
@@ -345,7 +348,7 @@ class FullDisk:
             return File(file, "ab") if mode == "ab" else open(file, mode, *arguments, **others)
 
         monkeypatch.setattr(os, "replace", replacing)
-        monkeypatch.setattr(checkpoint, "open", opening, raising=False)
+        monkeypatch.setattr(sys.modules[EventLog.__module__], "open", opening, raising=False)
 
 
 def test_a_full_disk_is_an_error_after_which_the_directory_still_loads(

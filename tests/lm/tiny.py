@@ -106,13 +106,13 @@ def overrides(
 
 
 def begin_training(corpus: Path, out: Path, fixed: Overrides, steps: int = STEPS) -> Generator[Report, None, None]:
-    """Start a training on a prepared corpus; yields its reports."""
+    """Start a training on a text or a prepared corpus; yields its reports, not its progress before them."""
     reports = start([corpus], out, Budget(steps=steps), fixed, device="cpu")
     assert isinstance(reports, Generator)
     with closing(reports):
         for report in reports:
-            assert isinstance(report, Report)
-            yield report
+            if isinstance(report, Report):
+                yield report
 
 
 def trained(corpus: Path, out: Path, fixed: Overrides, steps: int = STEPS) -> list[Report]:

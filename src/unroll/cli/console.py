@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -51,6 +51,13 @@ def put(text: str = "", *, err: bool = False, dim: bool = False) -> None:
 def note(text: str) -> None:
     """Print a remark on stderr."""
     put(text, err=True)
+
+
+def interject(text: str) -> None:
+    """Print a remark on stderr from a signal handler, which may interrupt a print and so passes it by."""
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # the bar is drawn again below
+    with suppress(OSError, ValueError):
+        os.write(sys.stderr.fileno(), f"{clear}{text}\n".encode())
 
 
 def warn(text: str) -> None:
@@ -128,6 +135,16 @@ def quality(nats: float, chars_per_token: float | None) -> str:
     return f"perplexity {math.exp(min(nats, 99)):,.0f}"
 
 
+def final_quality(known: dict[str, Any]) -> str:
+    """Return the exact validation figure, of what `info` knows of a model."""
+    nats, text = known["valid_nats_per_token"], f"{known['valid_nats_per_token']:.4f} nats per symbol"
+    if (bits := known["valid_bits_per_char"]) is not None:
+        return f"{text}, {bits:.2f} bits/char"
+    if (bits := known["valid_bits_per_byte"]) is not None:
+        return f"{text}, {bits:.2f} bits/byte"
+    return f"{text}, {quality(nats, None)}"
+
+
 def shape(known: dict[str, Any]) -> str:
     """Return the shape of a model, of what `info` knows of it, as `lstm, 2 layers of 384`."""
     layers = "1 layer" if known["layers"] == 1 else f"{known['layers']} layers"
@@ -136,7 +153,7 @@ def shape(known: dict[str, Any]) -> str:
 
 def spent(known: dict[str, Any]) -> str:
     """Return how long a model was trained, of what `info` knows of it."""
-    text = f"{known['steps']:,} steps, {known['tokens_seen']:,} symbols"
+    text = f"{known['steps'] or 0:,} steps, {known['tokens_seen'] or 0:,} symbols"
     if known["train_seconds"]:
         text += f" in {clock(known['train_seconds'])} · {known['tokens_per_second'] or 0:,}/s"
     return text

@@ -80,16 +80,15 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def fetch(name: str, out: Path, as_json: bool) -> None:
     """Fetch the public corpus NAME of `unroll data list`; a broken download goes on where it broke off."""
-    from unroll.config import unknown_key
     from unroll.data import sources
+    from unroll.lm import api
 
-    if name not in sources.SOURCES:
-        raise unknown_key(name, list(sources.SOURCES), "`unroll data fetch`")
+    reports = api.fetch(name, out)
     source = sources.SOURCES[name]
     if not source.verified:
         console.warn(f"nobody has vouched for a checksum of {name}: what comes is not checked")
     with console.bar() as show:
-        for _ in console.follow(sources.fetch(source, out), show):
+        for _ in console.follow(reports, show):
             pass
     files = [str(path) for path in sources.texts(source, out)]
     if as_json:
@@ -111,10 +110,11 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"corpora": [...]}.')
 def list_sources(as_json: bool) -> None:
     """List the public corpora that can be fetched by name."""
-    from unroll.data.sources import SOURCES
+    from unroll.lm import api
 
+    sources = api.sources()
     if as_json:
-        console.put_json({"corpora": [vars(source) | {"verified": source.verified} for source in SOURCES.values()]})
+        console.put_json({"corpora": [vars(source) | {"verified": source.verified} for source in sources]})
         return
     console.put_columns(
         (
@@ -124,5 +124,5 @@ def list_sources(as_json: bool) -> None:
             source.licence,
             source.description,
         )
-        for source in SOURCES.values()
+        for source in sources
     )

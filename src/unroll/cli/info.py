@@ -40,10 +40,10 @@ def rows_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "parts", ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())
     yield "tuned from", known["fine_tuned_from"] or ""
     yield "training", console.spent(known)
-    yield "weights", f"those of step {known['best_step']:,}, the best by validation"
-    if (nats := known["valid_nats_per_token"]) is not None:
-        quality = console.quality(nats, known["chars_per_token"])
-        yield "validation", f"{nats:.4f} nats per symbol, {quality} · protocol {known['protocol']}"
+    if (step := known["best_step"]) is not None:
+        yield "weights", f"those of step {step:,}, the best by validation"
+    if known["valid_nats_per_token"] is not None:
+        yield "validation", f"{console.final_quality(known)} · protocol {known['protocol']}"
     elif (nats := known["quick_valid_nats_per_token"]) is not None:
         yield "validation", f"about {nats:.3f} nats per symbol, {console.quality(nats, known['chars_per_token'])}"
     yield "made with", ", ".join(f"{name} {version}" for name, version in known["made_with"].items())

@@ -1,5 +1,6 @@
 """`unroll sample`: text from a model, shown as it is drawn."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -62,7 +63,7 @@ def verb(
     from unroll.lm import api
 
     if count < 1:
-        raise UserError(f"count is {count}", allowed="1 or more")
+        raise UserError(f"count is {count}", allowed="1 or more", fix="ask for one text at least")
     prompt = whole_prompt(prompt, prompt_file)
     loaded = api.load(model)
     samples = []
@@ -121,13 +122,14 @@ def shown(prompt: str, symbols: "Iterable[Drawn]") -> "Iterator[Drawn]":
 
 def longest_copied(loaded: "Loaded", ids: list[int]) -> dict[str, Any] | None:
     """Return the longest run of ids that stands in the training text, where that is there."""
+    from unroll.data.corpus import load_corpus
     from unroll.lm.copied import longest_copy
-    from unroll.lm.run import data_path
+    from unroll.lm.directory import data_path
 
-    file = data_path(loaded.path) / "train.bin"
-    if not file.exists():
+    folder = data_path(loaded.path)
+    if not os.path.exists(folder) or load_corpus(folder).tokenizer.digest != loaded.tokenizer.digest:
         return None
-    copy = longest_copy(ids, file, loaded.tokenizer.dtype)
+    copy = longest_copy(ids, folder / "train.bin", loaded.tokenizer.dtype)
     return {"length": copy.length, "text": loaded.tokenizer.decode(ids[copy.start : copy.start + copy.length])}
 
 

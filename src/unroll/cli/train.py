@@ -109,10 +109,11 @@ class Stop:
         self.wanted = False
 
     def __call__(self, signal_number: int, frame: FrameType | None) -> None:
-        """Take note of the signal, or raise KeyboardInterrupt."""
+        """Take note of the signal and say so, or raise KeyboardInterrupt."""
         if self.wanted or not self.between_steps:
             raise KeyboardInterrupt
         self.wanted = True
+        console.interject("Stopping after this step; press again to stop at once.")
 
 
 @contextmanager

@@ -79,11 +79,12 @@ def put_stopped(folder: Path, *, as_json: bool) -> None:
 def put_result(folder: Path, *, as_json: bool) -> None:
     """Print what became of a training: for a person on stderr, or as JSON on stdout."""
     known = api.info(folder)
-    if (nats := known["valid_nats_per_token"]) is not None:
-        quality = console.quality(nats, known["chars_per_token"])
+    if known["valid_nats_per_token"] is not None:
+        read, whole = known["valid_tokens"], known["valid_part_tokens"]
+        part = f" · of the first {read:,} of {whole:,} validation symbols" if read < whole else ""
         console.put_rule("done", err=True)
         rows = {
-            "validation": f"{nats:.4f} nats per symbol, {quality} · the weights of step {known['best_step']:,}",
+            "validation": f"{console.final_quality(known)}{part} · the weights of step {known['best_step']:,}",
             "training": console.spent(known),
             "next": f"unroll sample {shlex.quote(str(folder))}",
         }

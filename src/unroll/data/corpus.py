@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 
@@ -44,12 +45,15 @@ class DataConfig:
         _shares(self.split)
         if self.min_count < 1 or (self.min_count > 1 and self.level != "word"):
             raise UserError(
-                f"min_count is {self.min_count} at level {self.level}", allowed="from 1 on at level word, else 1"
+                f"min_count is {self.min_count} at level {self.level}",
+                allowed="from 1 on at level word, else 1",
+                fix="leave it out, or use --level word",
             )
         if self.vocab_size and self.vocab_size < MIN_VOCAB_SIZE.get(self.level, math.inf):
             raise UserError(
                 f"vocab_size is {self.vocab_size} at level {self.level}",
                 allowed="0, or " + " or ".join(f"from {n} on at level {level}" for level, n in MIN_VOCAB_SIZE.items()),
+                fix="leave it out, or choose a number from that range",
             )
 
 
@@ -222,11 +226,25 @@ def _mapped(path: Path, tokens: int, tokenizer: Tokenizer) -> Ids:
     return np.asarray(np.memmap(path, tokenizer.dtype, mode="r"))
 
 
+def remove_orphans(out: Path, ending: str) -> None:
+    """Remove the folders `.NAME.PID.ending` beside `out` that processes left which were killed."""
+    for folder in out.parent.glob(f".{escape(out.name)}.*.{ending}"):
+        number = folder.name.split(".")[-2]
+        try:
+            if number.isdecimal():
+                os.kill(int(number), 0)  # only asks whether there is such a process
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, OverflowError):
+            pass  # someone else's process, or no number of one
+
+
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """Give a folder beside `out` that becomes `out` if all goes well and vanishes if not."""
     beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with explained(out):
+        remove_orphans(out, "tmp")
         shutil.rmtree(beside, ignore_errors=True)  # of a killed process that had our number
         try:
             beside.mkdir(parents=True)

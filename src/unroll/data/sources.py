@@ -11,6 +11,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -171,19 +172,39 @@ def fetch(source: Source, out: Path) -> Iterator[Progress]:
             part.unlink()
         else:
             os.replace(part, texts(source, out)[0])
+        _mark(part).unlink(missing_ok=True)
+
+
+def _mark(part: Path) -> Path:
+    """Return the file that says which state of the source a part is of, where no checksum will tell."""
+    return part.with_name(part.name + ".mark")
+
+
+def _mark_of(answer: http.client.HTTPResponse) -> str:
+    """Return what a server calls the state of what it sends: a strong ETag, or a date (RFC 9110, 13.1.5)."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
 
 
 def _download(source: Source, part: Path) -> Iterator[Progress]:
-    done = part.stat().st_size if part.exists() and source.verified else 0  # else halves of two files might be joined
+    mark = "" if source.verified or not _mark(part).exists() else _mark(part).read_text("latin-1")
+    # Without a checksum or a mark, halves of two files might be joined.
+    done = part.stat().st_size if part.exists() and (source.verified or mark) else 0
     if done and done == source.bytes:
         return
-    with _open(source.url, done) as answer:
+    with ExitStack() as stack:
+        answer = stack.enter_context(_open(source.url, done, mark))
         if not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
             done = 0  # the server sends the whole
+        elif done and mark and _mark_of(answer) != mark:
+            done = 0  # the rest of another state: the server does not know If-Range
+            answer = stack.enter_context(_open(source.url, 0))
         total = source.bytes or 0 if answer.length is None else done + answer.length
         if source.bytes not in (None, total):
             raise _refused(source, part, "bytes", total, source.bytes)
         with open(part, "ab" if done else "wb") as file:
+            if not done and not source.verified:
+                _mark(part).write_text(_mark_of(answer), "latin-1")
             while (chunk := _read(answer, source.url)) and done <= (source.bytes or math.inf):
                 file.write(chunk)
                 done += len(chunk)
@@ -191,7 +212,8 @@ def _download(source: Source, part: Path) -> Iterator[Progress]:
     if done < total:
         raise UserError(
             f"the download of {source.url} broke off after {done:,} of {total:,} bytes",
-            fix="run the same command again" + (", it goes on from there" if source.verified else ""),
+            fix="run the same command again"
+            + (", it goes on from there" if source.verified or _mark_of(answer) else ""),
         )
 
 
@@ -209,6 +231,7 @@ def _check(source: Source, part: Path) -> Iterator[Progress]:
 
 def _refused(source: Source, part: Path, what: str, found: object, promised: object) -> UserError:
     part.unlink(missing_ok=True)
+    _mark(part).unlink(missing_ok=True)
     return UserError(f"{source.url} is not what it was: {what} {found}", allowed=f"{what} {promised}", fix=_ELSEWHERE)
 
 
@@ -230,6 +253,7 @@ def _unpack(source: Source, part: Path, out: Path) -> Iterator[Progress]:
                 os.replace(beside, path)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
         part.unlink()
+        _mark(part).unlink(missing_ok=True)
         raise UserError(
             f"{source.url} is not the archive it was: {error}",
             allowed=f"a zip archive with {', '.join(source.members)}",
@@ -237,8 +261,11 @@ def _unpack(source: Source, part: Path, out: Path) -> Iterator[Progress]:
         ) from None
 
 
-def _open(url: str, offset: int) -> http.client.HTTPResponse:
-    """Send the request for what follows `offset`; nothing but http and https is spoken, also after a redirection."""
+def _open(url: str, offset: int, mark: str = "") -> http.client.HTTPResponse:
+    """Ask for what follows `offset`, or, where the server's `mark` is another by now, for all.
+
+    Nothing but http and https is spoken, also after a redirection.
+    """
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -253,6 +280,8 @@ def _open(url: str, offset: int) -> http.client.HTTPResponse:
     request = urllib.request.Request(url, headers={"User-Agent": "unroll"})
     if offset:
         request.add_header("Range", f"bytes={offset}-")
+        if mark:
+            request.add_header("If-Range", mark)
     try:
         answer: http.client.HTTPResponse = opener.open(request, timeout=TIMEOUT_SECONDS)
         return answer

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from unroll.data.encode import Progress
+    from unroll.data.sources import Source
     from unroll.lm.checkpoint import Loaded
     from unroll.lm.recipe import Overrides
     from unroll.lm.sample import Drawn
@@ -29,6 +30,12 @@ Settings = Mapping[str, object] | Sequence[str]
 """Keys of the recipe and their values, as a mapping or as `KEY=VALUE`; a key may name its table (`model.dropout`)."""
 
 DEFAULT_MINUTES = 3.0
+PACKED = (".gz",)
+TEXTS = (
+    ".txt", ".text", ".md", ".rst", ".log", ".tex", ".bib", ".html", ".xml", ".json", ".jsonl", ".csv", ".tsv",
+    ".yaml", ".toml", ".tokens", ".py", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".js", ".ts", ".sh", ".abc", ".smi",
+)  # fmt: skip
+"""Endings that are no part of a text's name; others are, so that book.v1.txt and book.v2.txt have a folder each."""
 
 
 def train(
@@ -57,7 +64,7 @@ def train(
     since `started` (time.monotonic), or a number of steps; with neither, here or in the recipe, three minutes. `base`
     is a model directory to fine-tune. Closing the generator saves a checkpoint. Raises UserError.
     """
-    from unroll.lm.checkpoint import read_description
+    from unroll.lm.directory import read_description
     from unroll.lm.run import Budget, start
 
     started = time.monotonic() if started is None else started
@@ -92,7 +99,12 @@ def train(
 def output_folder(files: Files | None) -> Path:
     """Return where a training writes when it is not told: runs/ and the name of the first text."""
     given = _paths(files)
-    return Path("runs") / (given[0].resolve().name.split(".")[0] or "text" if given else "python-stdlib")
+    if not given:
+        return Path("runs") / "python-stdlib"
+    name = Path(given[0].resolve().name.lstrip("."))
+    for endings in PACKED, TEXTS:
+        name = name.with_suffix("") if name.suffix.lower() in endings else name
+    return Path("runs") / (name.name or "text")
 
 
 def resume(path: StrPath, *, device: str = "auto") -> "Generator[Report, None, None]":
@@ -132,7 +144,7 @@ def sample(
     from unroll.lm.sample import SampleOptions, encode_prompt, generate, torch_stepper
 
     if length < 1:
-        raise UserError(f"length is {length}", allowed="1 or more")
+        raise UserError(f"length is {length}", allowed="1 or more", fix="ask for one symbol at least")
     options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     loaded = model if isinstance(model, Loaded) else load(model)
     ids = encode_prompt(loaded.tokenizer, prompt, replace_unknown=replace_unknown)
@@ -141,10 +153,10 @@ def sample(
 
 def evolution(path: StrPath) -> list[dict[str, Any]]:
     """Return the samples taken while a model was trained: `step, nats, prompt, temperature, seed, text` each."""
-    from unroll.lm import checkpoint
+    from unroll.lm.directory import SAMPLE, SAMPLES, read_description, read_events
 
-    checkpoint.read_description(Path(path))
-    return checkpoint.read_events(Path(path) / checkpoint.SAMPLES)
+    read_description(Path(path))
+    return read_events(Path(path) / SAMPLES, SAMPLE)
 
 
 def prepare(
@@ -173,6 +185,31 @@ def prepare(
     return corpus.prepare(_paths(files), Path(out), config, valid=_path(valid), test=_path(test))
 
 
+def sources() -> "list[Source]":
+    """Return the public corpora that `fetch` knows by name."""
+    from unroll.data.sources import SOURCES
+
+    return list(SOURCES.values())
+
+
+def fetch(name: str, out: StrPath = "data") -> "Generator[Progress, None, list[Path]]":
+    """Download the public corpus `name` into the folder `out`, yielding progress; returns the files of its text.
+
+    What is there already is not downloaded again, and a broken download goes on where it broke off. Raises UserError.
+    """
+    from unroll.data import sources
+
+    if name not in sources.SOURCES:
+        raise unknown_key(name, list(sources.SOURCES), "the public corpora")
+    source, folder = sources.SOURCES[name], Path(out)
+
+    def reports() -> "Generator[Progress, None, list[Path]]":
+        yield from sources.fetch(source, folder)
+        return sources.texts(source, folder)
+
+    return reports()
+
+
 def info(path: StrPath) -> dict[str, Any]:
     """Return what a model is, how it was trained, on what, and how good it is, as JSON. Raises UserError."""
     from unroll.lm.describe import describe
@@ -193,13 +230,15 @@ def _path(file: StrPath | None) -> Path | None:
 def _pairs(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield keys and their values as TOML."""
     if isinstance(settings, Mapping):
-        yield from ((key, json.dumps(value, ensure_ascii=False)) for key, value in settings.items())
+        yield from (
+            (key, json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")) for key, value in settings.items()
+        )
         return
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UserError(f"'{setting}' sets nothing", allowed="KEY=VALUE", fix=f"write for example {setting}=1")
-        yield key.strip(), value.strip()
+        yield key.strip(), value
 
 
 def _overrides(recipe: StrPath | None, settings: Settings, named: "Overrides") -> "Overrides":
@@ -223,9 +262,11 @@ def _default_text(out: Path, *, wanted: bool) -> Iterator[list[Path]]:
     if not wanted:
         yield []
         return
+    from unroll.data.corpus import remove_orphans
     from unroll.data.sources import stdlib_corpus
 
     text = stdlib_corpus()
+    remove_orphans(out, "text")
     folder = out.with_name(f".{out.name}.{os.getpid()}.text")
     try:
         with explained(out):

@@ -3,10 +3,12 @@
 import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unroll.errors import UserError
-from unroll.lm.train import Report
+
+if TYPE_CHECKING:
+    from unroll.lm.train import Report
 
 
 def require_tensorboard() -> None:
@@ -19,7 +21,7 @@ def require_tensorboard() -> None:
         )
 
 
-def recorded(reports: Iterable[Report], folder: Path) -> Iterator[Report]:
+def recorded(reports: Iterable["Report"], folder: Path) -> Iterator["Report"]:
     """Write losses, rates and samples to `folder`/tensorboard, and pass the reports on."""
     from torch.utils.tensorboard import SummaryWriter
 

@@ -183,9 +183,21 @@ def is_prepared(path: Path) -> bool:
     return (path / "corpus.json").exists()
 
 
+def open_corpus(folder: Path) -> Corpus:
+    """Open a corpus; raises UserError where it is damaged, ids beyond its vocabulary included."""
+    corpus = load_corpus(folder)
+    if max(int(part.max()) for part in (corpus.train, corpus.valid)) >= corpus.tokenizer.vocab_size:
+        raise UserError(
+            f"{folder} is damaged: it holds ids beyond its vocabulary",
+            allowed=f"ids below {corpus.tokenizer.vocab_size}",
+            fix="prepare it again, or train again",
+        )
+    return corpus
+
+
 def prepared_corpus(files: Sequence[Path], asked: Mapping[str, Any], valid: Path | None, test: Path | None) -> Corpus:
     """Open a prepared corpus; raises UserError where more or something else is asked for than was prepared."""
-    corpus = load_corpus(files[0])
+    corpus = open_corpus(files[0])
     config = to_mapping(corpus.info.config)
     other = [name for name, value in asked.items() if config.get(name) != value]
     if len(files) > 1 or valid is not None or test is not None or other:
@@ -424,7 +436,7 @@ def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
     recipe = read_recipe(path / "recipe.toml")
     about = read_about(path / "recipe.toml")
     with checkpoint.locked(path):
-        corpus = load_corpus(data_path(path))
+        corpus = open_corpus(data_path(path))
         if corpus.info.digest != about.get("corpus_digest"):
             raise UserError(
                 f"the text in {data_path(path)} is not the one that {path} was trained on",

@@ -4,13 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unroll.nn.config import ModelConfig, parameter_count
+from unroll.nn.config import MAX_PARAMETERS, ModelConfig, parameter_count
 from unroll.nn.dropout import drop, drop_symbols
 from unroll.nn.recurrent import Engine, Recurrent
 from unroll.nn.state import State
 from unroll.nn.window import Window
 
-__all__ = ["Model", "ModelConfig", "parameter_count"]
+__all__ = ["MAX_PARAMETERS", "Model", "ModelConfig", "parameter_count"]
 
 
 class Model(nn.Module):

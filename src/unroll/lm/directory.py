@@ -1,0 +1,242 @@
+"""The model directory: its files, written so that a kill at any moment leaves it loadable, read without torch.
+
+model.json           format version, kind, model configuration, tokenizer digest; the result once it is known
+weights.safetensors  the best weights by validation (the averaged ones if averaging is on)
+tokenizer.json       the vocabulary
+recipe.toml          everything resolved, enough to repeat the run
+metrics.jsonl        the event log; samples.jsonl: the samples taken on the way
+resume/              state.safetensors (last weights, optimizer, carried state, position), data/ (the encoded text)
+"""
+
+import fcntl
+import json
+import math
+import os
+import shutil
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from unroll.config import check, from_mapping, to_mapping
+from unroll.data.blocks import Level
+from unroll.data.tokenizer import Tokenizer
+from unroll.errors import UserError
+from unroll.files import explained, read_json, write_atomically
+from unroll.nn.config import ModelConfig, parameter_count
+
+FORMAT_VERSION = 1
+KIND = "unroll language model"
+WEIGHTS = "weights.safetensors"
+STATE = "resume/state.safetensors"
+DATA = "resume/data"
+DATA_PATH = "resume/data.path"
+"""Names the folder of a prepared corpus that is used where it lies."""
+METRICS = "metrics.jsonl"
+SAMPLES = "samples.jsonl"
+MAX_HEADER_BYTES = 16 * 2**20
+
+RESULT: dict[str, Any] = {
+    "protocol": str,
+    "valid_nats_per_token": float,
+    "valid_tokens": int,
+    "valid_part_tokens": int,
+    "best_step": int,
+    "steps": int,
+    "tokens_seen": int,
+}
+"""What the result of a finished training has at least."""
+WEIGHTS_INFO: dict[str, Any] = {"step": int | None, "tokens_seen": int | None, "valid_nats": float | None}
+EVENT: dict[str, Any] = {
+    "kind": str | None,
+    "step": int | None,
+    "tokens_seen": int | None,
+    "seconds": float | None,
+    "tokens_per_second": float | None,
+}
+SAMPLE: dict[str, Any] = {"step": int, "nats": float, "prompt": str, "text": str}
+
+
+def save_description(
+    path: Path, config: ModelConfig, tokenizer: Tokenizer, result: dict[str, Any] | None = None
+) -> None:
+    """Write model.json."""
+    description = {
+        "format_version": FORMAT_VERSION,
+        "kind": KIND,
+        "level": tokenizer.level,
+        "tokenizer_digest": tokenizer.digest,
+        "parameters": parameter_count(config),
+        "model": to_mapping(config),
+        "result": result,
+    }
+    write_atomically(path / "model.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def damaged(file: Path, why: str = "") -> UserError:
+    """Return the error for a safetensors file that is not as it was written."""
+    return UserError(
+        f"{file} is damaged{why and f': {why}'}",
+        allowed="a safetensors file written by unroll",
+        fix="restore it, or train again",
+    )
+
+
+def read_info(file: Path) -> dict[str, Any]:
+    """Read what a safetensors file says of itself, without its tensors."""
+    try:
+        with open(file, "rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > MAX_HEADER_BYTES:
+                raise damaged(file, "its header is too long")
+            info = json.loads(json.loads(opened.read(length))["__metadata__"]["info"])
+    except FileNotFoundError:
+        raise UserError(f"no {file.name} in {file.parent}", fix="is this a model directory?") from None
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}", fix="check its permissions") from None
+    except (ValueError, KeyError, TypeError, struct.error, RecursionError):
+        raise damaged(file) from None
+    if not isinstance(info, dict):
+        raise damaged(file)
+    return info
+
+
+def read_weights_info(path: Path) -> dict[str, Any]:
+    """Read what the kept weights of a model directory say of themselves."""
+    info = read_info(path / WEIGHTS)
+    check_types(info, WEIGHTS_INFO, str(path / WEIGHTS))
+    return info
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read model.json and check that it is ours and of a version we know."""
+    if not path.is_dir():
+        raise UserError(
+            f"no model directory at {path}",
+            allowed="a directory made by `unroll train`",
+            fix="check the path; `ls runs` shows what you trained",
+        )
+    description = read_json(path / "model.json", "model description")
+    if not isinstance(description, dict) or description.get("kind") != KIND:
+        raise UserError(
+            f"{path / 'model.json'} does not describe an unroll model", fix="name a directory made by `unroll train`"
+        )
+    version = description.get("format_version")
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+        raise UserError(
+            f"{path / 'model.json'} has format version {version}",
+            allowed=f"1 to {FORMAT_VERSION}",
+            fix="install a newer unroll",
+        )
+    where = str(path / "model.json")
+    if not isinstance(description.get("model"), dict):
+        raise UserError(f"{where} has no model configuration", fix="restore it, or train again")
+    from_mapping(ModelConfig, description["model"], where)
+    check_types(description, {"level": Level, "parameters": int, "tokenizer_digest": str}, where)
+    if (result := description.get("result")) is not None:
+        check(result, dict, f"result in {where}")
+        check_types(result, RESULT, f"the result in {where}")
+    return description
+
+
+def check_types(found: dict[str, Any], types: dict[str, Any], where: str) -> None:
+    """Raise UserError unless what was read has values of these types, and no number that is none."""
+    for name, hint in types.items():
+        value = check(found.get(name), hint, f"{name} in {where}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} in {where} is {value}", allowed="a number", fix="restore the directory")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the directory as its one writer; raises UserError when another process does."""
+    with explained(path):
+        (path / "resume").mkdir(exist_ok=True)
+        file = open(path / "resume" / "lock", "w")  # noqa: SIM115 - closed below, outside what is explained
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{path} is being trained by another process", allowed="one writer", fix="wait for it or stop it"
+            ) from None
+        for left in [*path.glob(".*.tmp"), *path.glob("resume/.*.tmp")]:  # half written by a process that was killed
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield
+
+
+class EventLog:
+    """An append-only file of JSON lines that a resume can cut back to a checkpoint."""
+
+    def __init__(self, file: Path, size: int = 0) -> None:
+        self.path = file
+        with explained(file):
+            # Unbuffered: what a full disk refuses is not tried again when the file is closed.
+            self._file = open(file, "ab", buffering=0)  # noqa: SIM115 - it stays open as long as the log
+            self._file.truncate(min(size, self.size))
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Append one event."""
+        line = (json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        with explained(self.path):
+            while line:
+                line = line[self._file.write(line) :]
+
+    @property
+    def size(self) -> int:
+        """The file's length in bytes, to be kept in a checkpoint."""
+        return self._file.seek(0, 2)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_events(file: Path, types: dict[str, Any] = EVENT) -> list[dict[str, Any]]:
+    """Read an event log; a last line cut short by a kill is passed over. A missing file has no events.
+
+    Raises UserError for a line that is no JSON object, or lacks what `types` says that each has.
+    """
+    try:
+        lines = file.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    events = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            event = json.loads(line, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            raise UserError(
+                f"line {number} of {file} is damaged", allowed="one JSON object a line", fix="remove the line"
+            )
+        check_types(event, types, f"line {number} of {file}")
+        events.append(event)
+    return events
+
+
+def data_path(path: Path) -> Path:
+    """Return where the encoded text of a model directory lies."""
+    named = path / DATA_PATH
+    try:
+        return Path(os.fsdecode(named.read_bytes()))
+    except FileNotFoundError:
+        return path / DATA
+    except OSError as error:
+        raise _unreadable(named, error) from None
+
+
+def _unreadable(file: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot read {file}: {error.strerror}",
+        allowed="a file written by unroll",
+        fix="check its permissions, restore it, or train again",
+    )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
