@@ -12,7 +12,7 @@ import torch
 from measure import BareLoop, run_json, show
 from unroll.data.corpus import load_corpus
 from unroll.lm.checkpoint import load, read_events
-from unroll.lm.run import data_path
+from unroll.lm.directory import data_path
 from unroll.lm.score import crops_nats, stream_nats
 
 

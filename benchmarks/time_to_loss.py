@@ -22,7 +22,9 @@ def main() -> None:
     rows = []
     for seed in range(told.seeds):
         out = Path(tempfile.mkdtemp()) / "model"
-        trained = run_json("train", told.text, "--split", "90/10", "--recipe", told.recipe, "--seed", str(seed), "--out", out)
+        trained = run_json(
+            "train", told.text, "--split", "90/10", "--recipe", told.recipe, "--seed", str(seed), "--out", out
+        )
         rates = [event["tokens_per_second"] for event in read_events(out / "metrics.jsonl") if event["kind"] == "train"]
         seconds = trained["tokens_seen"] / statistics.median(rates)
         rows.append(

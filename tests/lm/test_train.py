@@ -18,7 +18,7 @@ import torch
 from lm.tiny import ARCHS, STEPS, begin_training, law_resume, make_corpus, outcome, overrides, trained
 from unroll.data.corpus import load_corpus
 from unroll.errors import UserError
-from unroll.lm import checkpoint, run
+from unroll.lm import checkpoint, directory, run
 from unroll.lm.checkpoint import EventLog, read_events
 from unroll.lm.recipe import Overrides, read_recipe
 from unroll.lm.run import Budget, resume, start
@@ -439,13 +439,13 @@ def test_what_a_killed_start_left_behind_is_cleared_away(corpus: Path, tmp_path:
     (partial / "resume" / ".data.123.tmp" / "train.bin").write_bytes(b"half")
     (partial / "resume" / ".state.safetensors.123.tmp").write_bytes(b"half")
     (partial / ".model.json.123.tmp").write_bytes(b"half")
-    (partial / run.DATA_PATH).write_text(str(corpus))
+    (partial / directory.DATA_PATH).write_text(str(corpus))
     (partial / "model.json").write_text("half")
     reports = start([tmp_path / "text.txt"], tmp_path / "run", Budget(steps=4), overrides(), device="cpu")
     assert isinstance(list(reports)[-1], Report)
     assert not partial.exists()
     assert sorted(file.name for file in (tmp_path / "run").rglob("*.tmp")) == []
-    assert not (tmp_path / "run" / run.DATA_PATH).exists()
+    assert not (tmp_path / "run" / directory.DATA_PATH).exists()
 
 
 def test_a_budget_below_one_step_is_refused() -> None:

@@ -12,9 +12,10 @@ from torch import Tensor
 from laws.cases import config, randomised, start_state
 from laws.laws import close, resets_for
 from unroll.errors import UserError
+from unroll.nn.config import Skip
 from unroll.nn.dropout import drop, drop_symbols, drop_weights
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.recurrent import Arch, Engine, Recurrent, RecurrentLayer, Skip
+from unroll.nn.recurrent import Arch, Engine, Recurrent, RecurrentLayer
 
 P = 0.4
 Drop = Callable[[Tensor], Tensor]

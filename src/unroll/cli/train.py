@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from unroll.cli import console, process
 from unroll.errors import UserError
+from unroll.lm.directory import put_back_replaced
 
 if TYPE_CHECKING:
     from unroll.data.encode import Progress
@@ -68,6 +69,7 @@ def verb(
     """
     if resume is not None:
         refuse_beside_resume(ctx)
+        put_back_replaced(resume)
         process.restart_as_recorded(resume)
     from unroll.cli import watch
     from unroll.lm import api, board

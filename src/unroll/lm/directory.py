@@ -166,6 +166,29 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def publish(partial: Path, out: Path) -> None:
+    """Give a complete directory its name; what had the name before is removed last, and put back if that fails."""
+    replaced = out.with_name(f".{out.name}.replaced")
+    with explained(out):
+        if out.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            out.rename(replaced)
+        try:
+            partial.rename(out)
+        except OSError:
+            put_back_replaced(out)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def put_back_replaced(out: Path) -> None:
+    """Give a directory its name back that a killed run with --force had put aside."""
+    replaced = out.with_name(f".{out.name}.replaced")
+    if replaced.exists() and not out.exists():
+        with explained(out):
+            replaced.rename(out)
+
+
 class EventLog:
     """An append-only file of JSON lines that a resume can cut back to a checkpoint."""
 

@@ -21,6 +21,7 @@ from unroll.errors import UserError
 from unroll.files import explained, write_atomically
 from unroll.lm import checkpoint
 from unroll.lm.calibrate import Machine, measure_machine, tokens_per_second
+from unroll.lm.directory import DATA_PATH, data_path, publish, put_back_replaced
 from unroll.lm.recipe import (
     HIDDEN_SIZES,
     Overrides,
@@ -38,9 +39,6 @@ from unroll.lm.recipe import (
 from unroll.lm.score import stream_nats
 from unroll.lm.train import Report, Run, TrainConfig, begin, restore, save, save_weights, train
 from unroll.nn.model import Model, ModelConfig, parameter_count
-
-DATA_PATH = "resume/data.path"
-"""Names the folder of a prepared corpus that is used where it lies."""
 
 
 @dataclass(frozen=True)
@@ -215,29 +213,6 @@ def clear(partial: Path) -> None:
     for entry in (*partial.iterdir(), *(partial / "resume").iterdir()):
         if entry.name not in ("resume", "lock"):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-def publish(partial: Path, out: Path) -> None:
-    """Give a complete directory its name; what had the name before is removed last, and put back if that fails."""
-    replaced = out.with_name(f".{out.name}.replaced")
-    with explained(out):
-        if out.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            out.rename(replaced)
-        try:
-            partial.rename(out)
-        except OSError:
-            put_back_replaced(out)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
-
-
-def put_back_replaced(out: Path) -> None:
-    """Give a directory its name back that a killed run with --force had put aside."""
-    replaced = out.with_name(f".{out.name}.replaced")
-    if replaced.exists() and not out.exists():
-        with explained(out):
-            replaced.rename(out)
 
 
 def check_free(out: Path, inputs: Sequence[Path], *, force: bool) -> None:
@@ -447,9 +422,3 @@ def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
         run = make_run(path, recipe, choose_device(recorded if device == "auto" else device))
         restore(run)
         yield from train(run, corpus, documents=recipe.data.documents)
-
-
-def data_path(path: Path) -> Path:
-    """Return where the encoded text of a model directory lies."""
-    named = path / DATA_PATH
-    return Path(os.fsdecode(named.read_bytes())) if named.exists() else path / checkpoint.DATA

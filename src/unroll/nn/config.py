@@ -5,6 +5,8 @@ from typing import Literal
 
 from unroll.errors import UserError
 
+Skip = Literal["none", "residual", "sum"]
+
 MAX_PARAMETERS = 2**31
 
 
@@ -23,7 +25,7 @@ class ModelConfig:
     """Feed-forward layers between the embedding and the recurrent layers, of `embedding_size`."""
     layers_after: int = 0
     """Feed-forward layers between the recurrent layers and the output, of `hidden_size`."""
-    skip: Literal["none", "residual", "sum"] = "none"
+    skip: Skip = "none"
     tie_weights: bool = False
     forget_bias: float = 1.0
     dropout: float = 0.0

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from unroll.nn.cells import GATES, STEPS, CellWeights, Step, state_after
+from unroll.nn.config import Skip
 from unroll.nn.dropout import drop, drop_weights
 from unroll.nn.state import LayerState, State, reset_rows, to_float
 
 Arch = Literal["rnn", "gru", "lstm"]
 Engine = Literal["fused", "stepwise"]
-Skip = Literal["none", "residual", "sum"]
 
 
 def run_stepwise(arch: Arch, x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState, list[Step]]:
