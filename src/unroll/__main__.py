@@ -32,13 +32,13 @@ def main() -> None:
         if error.name != "torch":
             raise
         code = console.refuse('this needs PyTorch\n  fix: pip install "unroll-lm[train]"')
+    except (click.Abort, KeyboardInterrupt):  # before RuntimeError, which Abort is
+        console.note("Interrupted.")
+        code = 130
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         code = console.refuse(str(memory_error(error)))
-    except (click.Abort, KeyboardInterrupt):
-        console.note("Interrupted.")
-        code = 130
     except BrokenPipeError:
         # Whoever read our output went away. Nothing may be written when Python closes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -431,6 +431,21 @@ def test_what_is_there_is_replaced_only_by_force_and_only_if_it_is_a_model(corpu
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs", "run"]
 
 
+def test_what_a_killed_replacement_put_aside_is_put_back(corpus: Path, tmp_path: Path) -> None:
+    trained(corpus, tmp_path / "whole", ALL)
+    for goes_on in (True, False):
+        path = tmp_path / f"run{goes_on}"
+        assert stopped_at(begin_training(corpus, path, ALL), 8)
+        path.rename(tmp_path / f".{path.name}.replaced")
+        if goes_on:
+            list(resume(path, device="cpu"))
+            law_resume(outcome(tmp_path / "whole"), path)
+        else:
+            with pytest.raises(UserError, match="exists"):
+                trained(corpus, path, ALL)
+            checkpoint.load(path)
+
+
 def test_what_a_killed_start_left_behind_is_cleared_away(corpus: Path, tmp_path: Path) -> None:
     """Half a corpus and half a file, and the name of a text that is now another."""
     (tmp_path / "text.txt").write_text("Alice sees a cat.\n" * 60)

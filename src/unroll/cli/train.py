@@ -12,7 +12,6 @@ from click.core import ParameterSource
 
 from unroll.cli import console, process
 from unroll.errors import UserError
-from unroll.lm.directory import put_back_replaced
 
 if TYPE_CHECKING:
     from unroll.data.encode import Progress
@@ -69,6 +68,8 @@ def verb(
     """
     if resume is not None:
         refuse_beside_resume(ctx)
+        from unroll.lm.directory import put_back_replaced
+
         put_back_replaced(resume)
         process.restart_as_recorded(resume)
     from unroll.cli import watch
