@@ -24,7 +24,7 @@ def evaluate(path: Path) -> dict[str, Any]:
         part: {
             "tokens": len(ids),
             "stream_nats": round(stream_nats(loaded.model, ids, corpus.tokenizer.start_id), 5),
-            "crops_nats": round(crops_nats(loaded.model, ids), 5),
+            "crops_nats": None if (crop := crops_nats(loaded.model, ids)) is None else round(crop, 5),
         }
         for part, ids in parts.items()
     }

@@ -58,7 +58,10 @@ def rows_nats(
     return total / count
 
 
-def crops_nats(model: Model, ids: NDArray[np.unsignedinteger], size: int = 256) -> float:
-    """Return nats per symbol of all crops of `size` from fresh states: nanoGPT's protocol, over the whole part."""
+def crops_nats(model: Model, ids: NDArray[np.unsignedinteger], size: int = 256) -> float | None:
+    """Return nats per symbol of all crops of `size` from fresh states: nanoGPT's protocol, over the whole part.
+
+    None for a part that is shorter than one crop.
+    """
     total, count = _nats(model, crops(ids, size), carry=False, mixed=nullcontext())
-    return total / count
+    return total / count if count else None
