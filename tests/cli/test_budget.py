@@ -1,0 +1,24 @@
+"""A budget of minutes becomes a number of steps that is written down, and the recipe repeats the run byte for byte."""
+
+import json
+from pathlib import Path
+
+from cli.command import text, unroll
+
+
+def test_minutes_become_steps_and_the_recipe_repeats_them(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text(text(60_000))
+    done = unroll("train", "book.txt", "--minutes", "0.25", "--device", "cpu", "--out", "first", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    first = json.loads(done.out)
+    assert first["finished"] is True
+    assert first["steps"] == first["planned_steps"] >= 1
+    assert first["tokens_seen"] == first["steps"] * 16 * 64
+
+    # Never the clock again: the same text, recipe and threads give the same bytes in another process.
+    again = unroll(
+        "train", "book.txt", "--recipe", "first/recipe.toml", "--device", "cpu", "--out", "again", cwd=tmp_path
+    )
+    assert again.code == 0, again.err
+    for name in ("weights.safetensors", "model.json", "tokenizer.json", "samples.jsonl"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
