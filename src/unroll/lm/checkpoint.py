@@ -1,12 +1,4 @@
-"""The model directory: written so that a kill at any moment leaves it loadable, read without running code from it.
-
-model.json           format version, kind, model configuration, tokenizer digest; the result once it is known
-weights.safetensors  the best weights by validation (the averaged ones if averaging is on)
-tokenizer.json       the vocabulary
-recipe.toml          everything resolved, enough to repeat the run
-metrics.jsonl        the event log; samples.jsonl: the samples taken on the way
-resume/              state.safetensors (last weights, optimizer, carried state, position), data/ (the encoded text)
-"""
+"""The tensors of a model directory: saved atomically, loaded into models, checked before anything is allocated."""
 
 import json
 from dataclasses import dataclass

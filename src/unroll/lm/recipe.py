@@ -79,7 +79,7 @@ def set_override(overrides: Overrides, key: str, text: str) -> None:
     table, _, name = key.rpartition(".")
     homes = [home for home, cls in TABLES.items() if name in get_type_hints(cls) and table in ("", home)]
     if not homes:
-        known = [f.name for cls in TABLES.values() for f in fields(cls)]
+        known = sorted({f.name for cls in TABLES.values() for f in fields(cls)})
         raise unknown_key(key, known, "--set")
     overrides[homes[0]][name] = parse_value(text, get_type_hints(TABLES[homes[0]])[name], f"{key} in --set")
 
