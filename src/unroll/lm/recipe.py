@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -106,12 +106,13 @@ TOKENS_PER_PARAMETER = 4.5
 
 
 def reads_enough(tokens: float, config: ModelConfig) -> bool:
-    """Tell whether a budget of so many symbols is enough for a model of this size."""
-    return tokens >= TOKENS_PER_PARAMETER * recurrent_parameters(config)
+    """Tell whether a budget of so many symbols is enough for a model of this size, its vocabulary aside."""
+    alone = replace(config, vocab_size=1)
+    return tokens >= TOKENS_PER_PARAMETER * parameter_count(alone)
 
 
-def recurrent_parameters(config: ModelConfig) -> int:
-    """Return the number of weights that every step uses in full: all but the embedding."""
+def weights_per_step(config: ModelConfig) -> int:
+    """Return the number of weights that every step uses in full, which its time grows with: all but the embedding."""
     return parameter_count(config) - config.vocab_size * config.embedding_size * (not config.tie_weights)
 
 

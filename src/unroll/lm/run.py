@@ -32,8 +32,8 @@ from unroll.lm.recipe import (
     read_about,
     read_recipe,
     reads_enough,
-    recurrent_parameters,
     size_for_tokens,
+    weights_per_step,
     write_recipe,
 )
 from unroll.lm.score import stream_nats
@@ -299,10 +299,10 @@ def resolve(
 
     # The largest size that reads enough, by the rate that its weights let expect; then it is measured, and if it is
     # slower than that, smaller ones are.
-    reference = machine.tokens_per_second * recurrent_parameters(reference_shape(overrides))
+    reference = machine.tokens_per_second * weights_per_step(reference_shape(overrides))
     fixed_size = overrides["model"].get("hidden_size")
     for size in [fixed_size] if fixed_size else sorted(HIDDEN_SIZES, reverse=True):
-        expected = reference / recurrent_parameters(chosen(size, 1).model)
+        expected = reference / weights_per_step(chosen(size, 1).model)
         shape = chosen(size, max(1, steps_left(expected)))
         smallest = size in (fixed_size, HIDDEN_SIZES[0])
         if not smallest and not reads_enough(1.1 * expected * (end - time.monotonic()), shape.model):
