@@ -11,6 +11,7 @@ from lm.tiny import ARCHS, TOKENIZER, Ids, model_config, random_ids, random_mode
 from unroll.data.batches import stream_windows
 from unroll.lm import score
 from unroll.lm.score import crops_nats, rows_nats, stream_nats
+from unroll.lm.train import spread
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.state import State, detach
@@ -156,3 +157,10 @@ def test_loss_of_each_step_is_what_the_sum_adds_up() -> None:
     assert each.shape == (2, 40)
     assert abs(float(each[0].sum()) - read(model, START, ids)[0]) < 1e-9
     assert abs(float(each[1].sum()) - read(model, START, ids[::-1])[0]) < 1e-9
+
+
+def test_quick_validation_reads_the_whole_part_in_pieces() -> None:
+    ids = np.arange(1000, dtype=np.uint16)
+    assert np.array_equal(spread(ids, 1000, 16), ids)
+    some = spread(ids, 100, 4)
+    assert some.tolist() == [*range(25), *range(250, 275), *range(500, 525), *range(750, 775)]

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unroll.data.batches import Streams
@@ -264,9 +266,17 @@ def train_step(run: Run, streams: Streams) -> tuple[float, float, float]:
 def validate(run: Run, corpus: Corpus) -> float:
     """Return the quick validation figure of the weights that are kept, in nats per token, read as several rows."""
     with _kept_in(run):
-        ids = corpus.valid[: run.config.valid_tokens]
+        ids = spread(corpus.valid, run.config.valid_tokens, run.config.valid_rows)
         rows = max(1, min(run.config.valid_rows, len(ids) // 100))
         return rows_nats(run.model, ids, corpus.tokenizer.start_id, rows, mixed_precision(run.config, run.device))
+
+
+def spread(ids: NDArray[np.unsignedinteger], most: int, pieces: int) -> NDArray[np.unsignedinteger]:
+    """Return at most `most` ids, as pieces evenly spaced over all of them: a text is not the same from start to end."""
+    if len(ids) <= most:
+        return ids
+    starts = np.arange(pieces) * (len(ids) // pieces)
+    return np.concatenate([ids[start : start + max(1, most // pieces)] for start in starts])
 
 
 def sample_text(run: Run, tokenizer: Tokenizer) -> str:
