@@ -113,9 +113,10 @@ class Stop:
 
     def __call__(self, signal_number: int, frame: FrameType | None) -> None:
         """Take note of the signal and say so, or raise KeyboardInterrupt."""
-        if self.wanted or not self.between_steps:
+        again, self.wanted = self.wanted, True
+        if again or not self.between_steps:
+            # Where Python can only ignore it, as in places of torch's import, what is noted above still stops the run.
             raise KeyboardInterrupt
-        self.wanted = True
         console.interject("Stopping after this step; press again to stop at once.")
 
 
