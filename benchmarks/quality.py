@@ -14,17 +14,18 @@ from unroll.data.corpus import load_corpus
 from unroll.lm.checkpoint import load, read_events
 from unroll.lm.directory import data_path
 from unroll.lm.score import crops_nats, stream_nats
+from unroll.lm.torch_predictor import TorchPredictor
 
 
 def evaluate(path: Path) -> dict[str, Any]:
     """Return the nats of every part but the training one by `stream` and `crops` (nanoGPT's, of 256)."""
-    loaded, corpus = load(path), load_corpus(data_path(path))
+    corpus, predictor = load_corpus(data_path(path)), TorchPredictor(load(path).model)
     parts = {"valid": corpus.valid} | ({} if corpus.test is None else {"test": corpus.test})
     return {
         part: {
             "tokens": len(ids),
-            "stream_nats": round(stream_nats(loaded.model, ids, corpus.tokenizer.start_id), 5),
-            "crops_nats": None if (crop := crops_nats(loaded.model, ids)) is None else round(crop, 5),
+            "stream_nats": round(stream_nats(predictor, ids, corpus.tokenizer.start_id), 5),
+            "crops_nats": None if (crop := crops_nats(predictor, ids)) is None else round(crop, 5),
         }
         for part, ids in parts.items()
     }

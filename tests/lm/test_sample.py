@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lm.tiny import ARCHS, TOKENIZER, model_config, random_model
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
+from unroll.lm.predict import State
 from unroll.lm.sample import (
     Drawn,
     SampleOptions,
@@ -23,15 +24,20 @@ from unroll.lm.sample import (
     generate,
     nats_of,
     probabilities,
-    torch_stepper,
+    stepper,
     uniforms,
 )
 from unroll.lm.score import stream_nats
+from unroll.lm.torch_predictor import TorchPredictor
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.nn.state import State
 
 Array = NDArray[np.float64]
+
+
+def torch_stepper(model: Model) -> Stepper:
+    return stepper(TorchPredictor(model))
+
 
 SEEDS = st.integers(0, 2**64 - 1)
 
@@ -330,7 +336,7 @@ def law_nats(model: Model, step: Stepper, prompt: list[int], options: SampleOpti
         logits, _ = model(torch.tensor([[TOKENIZER.start_id, *ids[:-1]]]))
     scored = cross_entropy(logits, torch.tensor([ids]), reduction="none")[0].numpy()
     np.testing.assert_allclose([symbol.nats for symbol in drawn], scored[len(prompt) :], rtol=1e-9, atol=1e-9)
-    whole = stream_nats(model, np.array(ids, dtype=np.uint8), TOKENIZER.start_id) * len(ids)
+    whole = stream_nats(TorchPredictor(model), np.array(ids, dtype=np.uint8), TOKENIZER.start_id) * len(ids)
     assert abs(scored[: len(prompt)].sum() + sum(symbol.nats for symbol in drawn) - whole) < 1e-8
 
 
@@ -527,6 +533,8 @@ def test_a_prompt_of_any_length_is_read_whole() -> None:
     model = random_model(model_config("lstm"))
     prompt = np.random.default_rng(0).integers(1, TOKENIZER.vocab_size, 5000).tolist()
     (last,) = generate(torch_stepper(model), TOKENIZER, prompt, 1, SampleOptions())
-    whole = stream_nats(model, np.array([*prompt, last.id], np.uint8), TOKENIZER.start_id) * (len(prompt) + 1)
-    alone = stream_nats(model, np.array(prompt, np.uint8), TOKENIZER.start_id) * len(prompt)
+    whole = stream_nats(TorchPredictor(model), np.array([*prompt, last.id], np.uint8), TOKENIZER.start_id) * (
+        len(prompt) + 1
+    )
+    alone = stream_nats(TorchPredictor(model), np.array(prompt, np.uint8), TOKENIZER.start_id) * len(prompt)
     assert abs(whole - alone - last.nats) < 1e-7

@@ -1,7 +1,6 @@
 """Scores: independent of windows and of cuts, every symbol once, nanoGPT's crops as nanoGPT cuts them."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from lm.tiny import ARCHS, TOKENIZER, Ids, model_config, random_ids, random_mode
 from unroll.data.batches import stream_windows
 from unroll.lm import score
 from unroll.lm.score import crops_nats, rows_nats, stream_nats
+from unroll.lm.torch_predictor import TorchPredictor
 from unroll.lm.train import spread
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model, ModelConfig
@@ -46,6 +46,10 @@ def law_cuts(model: Model, ids: Ids, score_of: Score) -> None:
         assert abs(first + rest - whole) < 1e-8
 
 
+def score_stream(model: Model, ids: Ids, start_id: int) -> float:
+    return stream_nats(TorchPredictor(model), ids, start_id)
+
+
 MODELS = [model_config(arch, num_layers=layers) for arch in ARCHS for layers in (1, 2)]
 
 
@@ -59,7 +63,7 @@ def test_nats_do_not_depend_on_the_window(config: ModelConfig, monkeypatch: pyte
 
     def score_with(window: int) -> float:
         monkeypatch.setattr(score, "STREAM_WINDOW", window)
-        return stream_nats(model, ids, START)
+        return stream_nats(TorchPredictor(model), ids, START)
 
     law_windows(model, ids, score_with)
 
@@ -67,7 +71,7 @@ def test_nats_do_not_depend_on_the_window(config: ModelConfig, monkeypatch: pyte
 @pytest.mark.parametrize("config", MODELS, ids=named)
 def test_nats_do_not_depend_on_cuts(config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score, "STREAM_WINDOW", 33)
-    law_cuts(random_model(config), random_ids(130), stream_nats)
+    law_cuts(random_model(config), random_ids(130), score_stream)
 
 
 def test_the_laws_fail_when_the_state_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,8 +80,7 @@ def test_the_laws_fail_when_the_state_is_lost(monkeypatch: pytest.MonkeyPatch) -
 
     def forgetful(model: Model, ids: Ids, start_id: int) -> float:
         pairs = stream_windows(ids, start_id, score.STREAM_WINDOW)
-        total, count = score._nats(model, pairs, carry=False, mixed=nullcontext())
-        return total / count
+        return sum(float(TorchPredictor(model).nats(*pair)[0].sum()) for pair in pairs) / len(ids)
 
     def score_with(window: int) -> float:
         monkeypatch.setattr(score, "STREAM_WINDOW", window)
@@ -106,12 +109,12 @@ def test_rows_score_every_symbol_once(arch: str, num_rows: int, monkeypatch: pyt
     )
     for window in (4 * 5, 4 * 1000):
         monkeypatch.setattr(score, "STREAM_WINDOW", window)
-        assert abs(rows_nats(model, ids, START, num_rows) - total / len(ids)) < 1e-9
+        assert abs(rows_nats(TorchPredictor(model), ids, START, num_rows) - total / len(ids)) < 1e-9
 
 
 def test_one_row_is_the_stream() -> None:
     model, ids = random_model(model_config("gru")), random_ids(3000)
-    assert abs(rows_nats(model, ids, START, 1) - stream_nats(model, ids, START)) < 1e-9
+    assert abs(rows_nats(TorchPredictor(model), ids, START, 1) - stream_nats(TorchPredictor(model), ids, START)) < 1e-9
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -125,10 +128,12 @@ def test_crops_are_nanogpts(arch: str, count: int, size: int) -> None:
         with torch.no_grad():
             logits, _ = model(x)
         losses.append(float(torch.nn.functional.cross_entropy(logits[0], y[0])))
-    nats = crops_nats(model, ids, size)
+    nats = crops_nats(TorchPredictor(model), ids, size)
     assert nats is not None
     assert abs(nats - float(np.mean(losses))) < 1e-9
-    assert crops_nats(model, ids[:size], size) is None, "the last symbol of a crop needs one more as its target"
+    assert crops_nats(TorchPredictor(model), ids[:size], size) is None, (
+        "the last symbol of a crop needs one more as its target"
+    )
 
 
 def test_scoring_drops_nothing_and_leaves_the_model_as_it_was() -> None:
@@ -136,15 +141,19 @@ def test_scoring_drops_nothing_and_leaves_the_model_as_it_was() -> None:
     plain, ids = random_model(model_config("lstm")), random_ids(600)
     for training in (True, False):
         dropped.train(training)
-        assert stream_nats(dropped, ids, START) == stream_nats(plain, ids, START)
-        assert rows_nats(dropped, ids, START, 3) == rows_nats(plain, ids, START, 3)
-        assert crops_nats(dropped, ids) == crops_nats(plain, ids)
+        assert stream_nats(TorchPredictor(dropped), ids, START) == stream_nats(TorchPredictor(plain), ids, START)
+        assert rows_nats(TorchPredictor(dropped), ids, START, 3) == rows_nats(TorchPredictor(plain), ids, START, 3)
+        assert crops_nats(TorchPredictor(dropped), ids) == crops_nats(TorchPredictor(plain), ids)
         assert dropped.training is training
 
 
 def test_a_uniform_model_gives_the_logarithm_of_its_vocabulary() -> None:
     model, ids = random_model(model_config("rnn"), scale=0.0), random_ids(300)
-    for nats in (stream_nats(model, ids, START), rows_nats(model, ids, START, 4), crops_nats(model, ids)):
+    for nats in (
+        stream_nats(TorchPredictor(model), ids, START),
+        rows_nats(TorchPredictor(model), ids, START, 4),
+        crops_nats(TorchPredictor(model), ids),
+    ):
         assert abs(nats - np.log(TOKENIZER.vocab_size)) < 1e-12
 
 

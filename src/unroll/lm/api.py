@@ -141,14 +141,17 @@ def sample(
     samples taken while training. Raises UserError.
     """
     from unroll.lm.checkpoint import Loaded
-    from unroll.lm.sample import SampleOptions, encode_prompt, generate, torch_stepper
+    from unroll.lm.sample import SampleOptions, encode_prompt, generate, stepper
+    from unroll.lm.torch_predictor import TorchPredictor
 
     if length < 1:
         raise UserError(f"length is {length}", allowed="1 or more", fix="ask for one symbol at least")
     options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     loaded = model if isinstance(model, Loaded) else load(model)
     ids = encode_prompt(loaded.tokenizer, prompt, replace_unknown=replace_unknown)
-    return generate(torch_stepper(loaded.model), loaded.tokenizer, ids, length, options, stream=stream, stop=stop)
+    return generate(
+        stepper(TorchPredictor(loaded.model)), loaded.tokenizer, ids, length, options, stream=stream, stop=stop
+    )
 
 
 def evolution(path: StrPath) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ from unroll.lm.recipe import (
     write_recipe,
 )
 from unroll.lm.score import stream_nats
+from unroll.lm.torch_predictor import TorchPredictor
 from unroll.lm.train import Report, Run, TrainConfig, begin, restore, save, save_weights, train
 from unroll.nn.model import Model, ModelConfig, parameter_count
 
@@ -330,7 +331,7 @@ def final_evaluation(config: ModelConfig, corpus: Corpus, device: torch.device, 
     model = Model(config).to(device).eval()
     some = corpus.valid[:1024]
     start = time.perf_counter()
-    stream_nats(model, some, corpus.tokenizer.start_id)
+    stream_nats(TorchPredictor(model), some, corpus.tokenizer.start_id)
     each = (time.perf_counter() - start) / max(1, len(some))
     count = max(1000, min(len(corpus.valid), int(0.1 * 60 * minutes / each)))
     return count, count * each

@@ -4,14 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
-from unroll.nn.model import Model
-from unroll.nn.recurrent import Engine
-from unroll.nn.state import State
+from unroll.lm.predict import Predictor, State
 
 Stepper = Callable[[Sequence[int], State | None], tuple[NDArray[np.float64], State]]
 """Reads ids from a state; returns the logits (V,) of what comes next, and the state."""
@@ -107,18 +104,14 @@ def nats_of(logits: NDArray[np.float64], chosen: int) -> float:
     return float(top + np.log(np.exp(logits - top).sum()) - logits[chosen])
 
 
-def torch_stepper(model: Model) -> Stepper:
-    """Step a torch model: many ids at once with the fused kernel, one at a time by the cell's equation."""
-    device = next(model.parameters()).device
+def stepper(predictor: Predictor) -> Stepper:
+    """Read ids with a predictor, as one row, in windows."""
 
     def step(ids: Sequence[int], state: State | None) -> tuple[NDArray[np.float64], State]:
-        engine: Engine = "stepwise" if len(ids) == 1 else "fused"
-        with torch.inference_mode():
-            for first in range(0, len(ids), PROMPT_WINDOW):
-                inputs = torch.tensor([list(ids[first : first + PROMPT_WINDOW])], device=device)
-                y, state = model.hidden(inputs, state, engine=engine)
-            assert state is not None
-            return model.logits(y[-1])[0].cpu().double().numpy(), state
+        for first in range(0, len(ids), PROMPT_WINDOW):
+            logits, state = predictor.logits(np.array([ids[first : first + PROMPT_WINDOW]], np.int64), state)
+        assert state is not None
+        return logits[0], state
 
     return step
 

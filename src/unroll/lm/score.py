@@ -1,67 +1,94 @@
-"""Evaluation by named protocols: `stream` (carried state), `rows` (the same in parallel), `crops` (fresh states)."""
+"""Nats of ids by named protocols: `stream` (carried state), `rows` (many side by side), `crops` and `lines` (fresh)."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from unroll.data.batches import crops, rows, stream_windows
-from unroll.nn.loss import cross_entropy
-from unroll.nn.model import Model
-from unroll.nn.state import State
+from unroll.lm.predict import MAX_LOGITS, Nats, Predictor, State, Window
 
-Pairs = Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]
+Ids = NDArray[np.integer]
 
 STREAM_WINDOW = 1024
-MAX_LOGITS = 2**25
-"""Held at a time, so that a large vocabulary does not take gigabytes."""
+LINE_TOKENS = 2**14
+"""Symbols of lines that are read side by side, padding included."""
 
 
-def _nats(model: Model, pairs: Pairs, *, carry: bool, mixed: AbstractContextManager[object]) -> tuple[float, int]:
-    """Return the summed nats and the number of symbols of windows (B, T), carrying the state between them or not."""
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    state: State | None = None
-    total, count = 0.0, 0
-    with torch.inference_mode(), mixed:
-        for inputs, targets in pairs:
-            logits, after = model(torch.from_numpy(inputs).to(device), state)
-            state = after if carry else None
-            total += float(cross_entropy(logits, torch.from_numpy(targets).to(device), reduction="sum"))
-            count += targets.size
-    model.train(training)
-    return total, count
+def stream(predictor: Predictor, ids: Ids, before: int, state: State | None = None) -> Iterator[tuple[Nats, State]]:
+    """Yield the nats (T,) of window after window of `ids`, with the state after it: one exact row, carried on.
+
+    `before` is the symbol read before the first: the start symbol for a fresh state, the last one read for another.
+    """
+    for inputs, targets in stream_windows(ids, before, STREAM_WINDOW):
+        nats, state = predictor.nats(inputs, targets, state)
+        yield nats[0], state
 
 
-def stream_nats(model: Model, ids: NDArray[np.unsignedinteger], start_id: int) -> float:
+def stream_nats(predictor: Predictor, ids: Ids, start_id: int) -> float:
     """Return nats per symbol of a whole part, read as one exact row with carried state from the start symbol."""
-    total, count = _nats(model, stream_windows(ids, start_id, STREAM_WINDOW), carry=True, mixed=nullcontext())
-    return total / count
+    return sum(float(nats.sum()) for nats, _ in stream(predictor, ids, start_id)) / len(ids)
 
 
-def rows_nats(
-    model: Model,
-    ids: NDArray[np.unsignedinteger],
-    start_id: int,
-    num_rows: int,
-    mixed: AbstractContextManager[object] | None = None,
-) -> float:
+def rows_nats(predictor: Predictor, ids: Ids, start_id: int, num_rows: int) -> float:
     """Return nats per symbol read as `num_rows` rows side by side: quick, a little worse than `stream`."""
-    total, count = 0.0, 0
-    window = max(1, min(STREAM_WINDOW // 4, MAX_LOGITS // (num_rows * model.config.vocab_size)))
+    total = 0.0
+    window = max(1, min(STREAM_WINDOW // 4, MAX_LOGITS // (num_rows * predictor.vocab_size)))
     for part in rows(ids, start_id, num_rows, window):
-        part_total, part_count = _nats(model, part, carry=True, mixed=mixed or nullcontext())
-        total, count = total + part_total, count + part_count
-    return total / count
+        state = None
+        for inputs, targets in part:
+            nats, state = predictor.nats(inputs, targets, state)
+            total += float(nats.sum())
+    return total / len(ids)
 
 
-def crops_nats(model: Model, ids: NDArray[np.unsignedinteger], size: int = 256) -> float | None:
+def crops_nats(predictor: Predictor, ids: Ids, size: int = 256) -> float | None:
     """Return nats per symbol of all crops of `size` from fresh states: nanoGPT's protocol, over the whole part.
 
     None for a part that is shorter than one crop.
     """
-    total, count = _nats(model, crops(ids, size), carry=False, mixed=nullcontext())
-    return total / count if count else None
+    sums = [(float(nats.sum()), nats.size) for nats in _fresh(predictor, crops(ids, size))]
+    return sum(total for total, _ in sums) / sum(count for _, count in sums) if sums else None
+
+
+def lines(predictor: Predictor, texts: Iterable[Ids], start_id: int) -> Iterator[list[Nats]]:
+    """Yield the nats (T,) of every text, each from a fresh state after the start symbol, some at a time, in order.
+
+    Texts of like length are read side by side. The ends of the shorter ones are filled up, which nothing before them
+    can see and which is left out of the answer.
+    """
+    held: list[Ids] = []
+    size = 0
+    for ids in texts:
+        held.append(ids)
+        size += len(ids) + 1
+        if size > 16 * LINE_TOKENS:
+            yield _of_like_length(predictor, held, start_id)
+            held, size = [], 0
+    if held:
+        yield _of_like_length(predictor, held, start_id)
+
+
+def _of_like_length(predictor: Predictor, texts: list[Ids], start_id: int) -> list[Nats]:
+    found: list[Nats] = [np.zeros(0)] * len(texts)
+    order = sorted((number for number, ids in enumerate(texts) if len(ids)), key=lambda number: len(texts[number]))
+    while order:
+        length = len(texts[order[-1]])
+        count = max(1, LINE_TOKENS // length)
+        batch, order = order[-count:], order[:-count]
+        symbols = np.full((len(batch), length + 1), start_id, np.int64)
+        for row, number in enumerate(batch):
+            symbols[row, 1 : 1 + len(texts[number])] = texts[number]
+        nats = np.zeros((len(batch), length))
+        state = None
+        for first in range(0, length, STREAM_WINDOW):  # a line of a million symbols is read in windows too
+            some = symbols[:, first : first + STREAM_WINDOW + 1]
+            nats[:, first : first + STREAM_WINDOW], state = predictor.nats(some[:, :-1], some[:, 1:], state)
+        for row, number in enumerate(batch):
+            found[number] = nats[row, : len(texts[number])]
+    return found
+
+
+def _fresh(predictor: Predictor, pairs: Iterable[tuple[Window, Window]]) -> Iterator[Nats]:
+    for inputs, targets in pairs:
+        yield predictor.nats(inputs, targets)[0]

@@ -26,8 +26,9 @@ from unroll.lm.optim import (
     set_learning_rate,
     update_average,
 )
-from unroll.lm.sample import SampleOptions, generate, torch_stepper
+from unroll.lm.sample import SampleOptions, generate, stepper
 from unroll.lm.score import rows_nats, stream_nats
+from unroll.lm.torch_predictor import TorchPredictor
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.nn.state import State, detach, flatten, reset_rows, unflatten
@@ -268,7 +269,8 @@ def validate(run: Run, corpus: Corpus) -> float:
     with _kept_in(run):
         ids = spread(corpus.valid, run.config.valid_tokens, run.config.valid_rows)
         rows = max(1, min(run.config.valid_rows, len(ids) // 100))
-        return rows_nats(run.model, ids, corpus.tokenizer.start_id, rows, mixed_precision(run.config, run.device))
+        predictor = TorchPredictor(run.model, mixed_precision(run.config, run.device))
+        return rows_nats(predictor, ids, corpus.tokenizer.start_id, rows)
 
 
 def spread(ids: NDArray[np.unsignedinteger], most: int, pieces: int) -> NDArray[np.unsignedinteger]:
@@ -285,7 +287,7 @@ def sample_text(run: Run, tokenizer: Tokenizer) -> str:
     options = SampleOptions(temperature=config.sample_temperature, seed=config.seed)
     prompt = [int(symbol) for symbol in tokenizer.encode(config.sample_prompt)]
     with _kept_in(run):
-        drawn = generate(torch_stepper(run.model), tokenizer, prompt, config.sample_length, options)
+        drawn = generate(stepper(TorchPredictor(run.model)), tokenizer, prompt, config.sample_length, options)
         return "".join(symbol.text for symbol in drawn)
 
 
@@ -441,7 +443,7 @@ def final_result(run: Run, corpus: Corpus) -> dict[str, Any]:
     """Evaluate weights.safetensors exactly (one row, carried state); returns the result that model.json keeps."""
     loaded = checkpoint.load(run.path, run.device)
     ids = corpus.valid[: run.config.final_tokens]
-    nats = stream_nats(loaded.model, ids, corpus.tokenizer.start_id)
+    nats = stream_nats(TorchPredictor(loaded.model), ids, corpus.tokenizer.start_id)
     return {
         "protocol": "stream",
         "valid_nats_per_token": nats,

@@ -1,0 +1,45 @@
+"""Whatever predicts the next symbol: the one interface of scoring, evaluation and sampling. Without torch."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Window = NDArray[np.int64]
+Nats = NDArray[np.float64]
+
+State = tuple[tuple[NDArray[Any], ...], ...]
+"""What was read so far, as a value in numpy: one entry per layer, each a tuple of arrays with the rows first."""
+
+MAX_LOGITS = 2**25
+"""Held at a time, so that a large vocabulary does not take gigabytes."""
+
+
+class Predictor(Protocol):
+    """A language model in use: it reads symbols from a state, which it never stores, and tells what comes next.
+
+    `state` is what a call handed back, or None for rows that have read nothing; symbols are ids, B rows of T.
+    """
+
+    @property
+    def vocab_size(self) -> int:
+        """The number V of symbols."""
+
+    def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
+        """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
+
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.float64], State]:
+        """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
+
+
+def select_rows(state: State, rows: Sequence[int] | NDArray[np.integer]) -> State:
+    """Return the state of the chosen rows, in order; one row may be chosen several times."""
+    return tuple(tuple(part[np.asarray(rows)] for part in layer) for layer in state)
+
+
+def log_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ln softmax of logits (…, V), in nats."""
+    top = logits.max(axis=-1, keepdims=True)
+    shifted = logits - top
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))

@@ -1,0 +1,95 @@
+"""A torch model as a predictor."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unroll.lm.predict import MAX_LOGITS, Nats, State, Window
+from unroll.nn import state as torch_state
+from unroll.nn.loss import cross_entropy
+from unroll.nn.model import Model
+from unroll.nn.recurrent import Engine
+
+
+class TorchPredictor:
+    """A torch model as a predictor: the fused kernel for many symbols at once, the cell's equation for one."""
+
+    def __init__(self, model: Model, mixed: AbstractContextManager[object] | None = None) -> None:
+        """Use `model` as it is now; `mixed` is the context of mixed precision, if any, which it runs in."""
+        self.model = model
+        self._mixed = mixed or nullcontext()
+
+    @property
+    def vocab_size(self) -> int:
+        """The number V of symbols."""
+        return self.model.config.vocab_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.embedding.weight.device
+
+    def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
+        """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
+        with _evaluating(self.model), self._mixed:
+            y, after = self._read(inputs, state)
+            wanted = torch.from_numpy(targets).to(self.device)
+            size = max(1, MAX_LOGITS // (len(inputs) * self.vocab_size))
+            pieces = [
+                cross_entropy(
+                    self.model.logits(y[first : first + size]).transpose(0, 1), wanted[:, first : first + size], "none"
+                )
+                for first in range(0, len(y), size)
+            ]
+            nats = torch.cat(pieces, dim=1)
+            return nats.double().cpu().numpy(), to_numpy(after)
+
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.float64], State]:
+        """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
+        with _evaluating(self.model), self._mixed:
+            y, after = self._read(inputs, state)
+            return self.model.logits(y[-1:])[0].double().cpu().numpy(), to_numpy(after)
+
+    def hidden(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.float32], State]:
+        """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
+        with _evaluating(self.model), self._mixed:
+            y, after = self._read(inputs, state)
+            return y.transpose(0, 1).float().cpu().numpy(), to_numpy(after)
+
+    def _read(self, inputs: Window, state: State | None) -> tuple[Tensor, torch_state.State]:
+        engine: Engine = "stepwise" if inputs.shape[1] == 1 else "fused"
+        before = None if state is None else to_torch(state, self.device)
+        return self.model.hidden(torch.from_numpy(inputs).to(self.device), before, engine=engine)
+
+
+class _evaluating:
+    """Within it the model drops nothing and no gradient is kept."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.training = model.training
+        self.inference = torch.inference_mode()
+
+    def __enter__(self) -> None:
+        self.inference.__enter__()
+        if self.training:
+            self.model.eval()
+
+    def __exit__(self, *exception: Any) -> None:
+        if self.training:
+            self.model.train()
+        self.inference.__exit__(*exception)
+
+
+def to_numpy(state: torch_state.State) -> State:
+    """Return a model's state in numpy."""
+    return tuple(tuple(part.cpu().numpy() for part in layer) for layer in state)
+
+
+def to_torch(state: State, device: torch.device) -> torch_state.State:
+    """Return a state as tensors."""
+    return tuple(tuple(torch.from_numpy(part).to(device) for part in layer) for layer in state)
