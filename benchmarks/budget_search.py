@@ -78,6 +78,7 @@ def main() -> None:
             "minutes": told.minutes,
             "runs": told.runs,
             "jobs": told.jobs,
+            "worst_ratio": max(row["ratio"] for row in rows),
             "rows": rows,
         }
     )
