@@ -4,18 +4,56 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unroll.errors import UserError
-    from unroll.lm.api import evolution, fetch, info, load, prepare, resume, sample, sources, train
+    from unroll.lm.api import (
+        compare,
+        comparing,
+        embed,
+        evaluate,
+        evaluating,
+        evolution,
+        fetch,
+        info,
+        load,
+        next_symbols,
+        next_words,
+        ngram,
+        pairs,
+        prepare,
+        rescore,
+        resume,
+        sample,
+        score,
+        score_file,
+        similar,
+        similar_symbols,
+        sources,
+        train,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "UserError",
+    "compare",
+    "comparing",
+    "embed",
+    "evaluate",
+    "evaluating",
     "evolution",
     "fetch",
     "info",
     "load",
+    "next_symbols",
+    "next_words",
+    "ngram",
+    "pairs",
     "prepare",
+    "rescore",
     "resume",
     "sample",
+    "score",
+    "score_file",
+    "similar",
+    "similar_symbols",
     "sources",
     "train",
 ]

@@ -264,7 +264,6 @@ def test_word_options() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"split": "100"},
         {"split": "90/5/5/0"},
         {"split": "90/20"},
         {"split": "100/0"},

@@ -71,7 +71,7 @@ def test_limit(window: int) -> None:
 
 
 def layer_weights(arch: Arch, dtype: torch.dtype, sizes: tuple[int, int] = (6, 8)) -> CellWeights:
-    layer = RecurrentLayer(arch, *sizes, forget_bias=1.0).to(dtype)
+    layer = RecurrentLayer(arch, *sizes, forget_bias=1.0, init="fan_in").to(dtype)
     random = torch.Generator().manual_seed(1)
     return CellWeights(*(
         (0.35 * torch.randn(w.shape, generator=random, dtype=torch.float64)).to(dtype).requires_grad_()

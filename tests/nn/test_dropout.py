@@ -110,7 +110,7 @@ def test_nothing_is_dropped_unless_training(p: float) -> None:
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_weight_drop_changes_recurrent_weights_alone(arch: Arch) -> None:
-    layer = RecurrentLayer(arch, 6, 8, forget_bias=1.0)
+    layer = RecurrentLayer(arch, 6, 8, forget_bias=1.0, init="fan_in")
     before = {name: weight.clone() for name, weight in layer.named_parameters()}
     dropped = layer.weights(0.5)
     assert dropped.weight_ih is layer.weight_ih

@@ -15,17 +15,28 @@ GATE_COUNT = {"lstm": 4, "gru": 3, "rnn": 1}
 @pytest.mark.parametrize("arch", ARCHS)
 def test_recurrent_weights_start_orthogonal_gate_by_gate(arch: Arch) -> None:
     torch.manual_seed(0)
-    layer = RecurrentLayer(arch, 6, 16, forget_bias=1.5)
+    layer = RecurrentLayer(arch, 6, 16, forget_bias=1.5, init="fan_in")
     gates = layer.weight_hh.chunk(GATE_COUNT[arch])
     for gate in gates:
         close(gate @ gate.T, torch.eye(16), 1e-5)
     assert len({tuple(gate.flatten().tolist()) for gate in gates}) == len(gates)
-    assert layer.weight_ih.abs().max() <= 1 / 4 and layer.weight_ih.std() > 0.1
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_inputs_of_unit_variance_start_gates_of_unit_variance(arch: Arch) -> None:
+    """Whatever the sizes; with torch's own way they depend on both."""
+    torch.manual_seed(0)
+    x = torch.randn(1000, 64)
+    for hidden_size in (16, 256):
+        gates = x @ RecurrentLayer(arch, 64, hidden_size, forget_bias=0.0, init="fan_in").weight_ih.T
+        assert 0.9 < gates.std() < 1.1
+        torchs = RecurrentLayer(arch, 64, hidden_size, forget_bias=0.0, init="torch").weight_ih
+        assert 0.9 < torchs.std() * (3 * hidden_size) ** 0.5 < 1.1
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_biases_start_at_zero_but_for_the_forget_gate(arch: Arch) -> None:
-    layer = RecurrentLayer(arch, 6, 16, forget_bias=1.5)
+    layer = RecurrentLayer(arch, 6, 16, forget_bias=1.5, init="fan_in")
     bias = (layer.bias_ih + layer.bias_hh).view(GATE_COUNT[arch], 16)
     expected = torch.zeros_like(bias)
     if arch == "lstm":

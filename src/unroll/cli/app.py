@@ -8,9 +8,18 @@ import unroll
 
 VERBS = {
     "train": "Train a model on text files.",
+    "ngram": "Count a Kneser-Ney n-gram of text files.",
     "sample": "Let a model write.",
+    "score": "Tell how probable texts are, and where a file is surprising.",
+    "next": "Tell what a model expects after a text.",
     "evolution": "Show the samples that a training took on its way.",
     "info": "Tell what a model is and how good it is.",
+    "eval": "Tell how good a model is on a text.",
+    "pairs": "Tell how often a model finds the right one of two texts likelier.",
+    "rescore": "Rank n-best lists anew with a model.",
+    "embed": "Write the lines of a text as vectors.",
+    "similar": "Find the nearest lines, or symbols.",
+    "compare": "Put models side by side on a text.",
     "data": "Prepare texts, fetch public corpora.",
 }
 

@@ -147,6 +147,8 @@ def final_quality(known: dict[str, Any]) -> str:
 
 def shape(known: dict[str, Any]) -> str:
     """Return the shape of a model, of what `info` knows of it, as `lstm, 2 layers of 384`."""
+    if known["order"] is not None:
+        return f"n-gram of order {known['order']}"
     layers = "1 layer" if known["layers"] == 1 else f"{known['layers']} layers"
     return f"{known['arch']}, {layers} of {known['hidden_size']}"
 
@@ -157,6 +159,12 @@ def spent(known: dict[str, Any]) -> str:
     if known["train_seconds"]:
         text += f" in {clock(known['train_seconds'])} · {known['tokens_per_second'] or 0:,}/s"
     return text
+
+
+def counted(known: dict[str, Any]) -> str:
+    """Return how much was counted, and in what time, of what `info` knows of an n-gram."""
+    seconds = known["train_seconds"]
+    return f"{known['tokens_seen'] or 0:,} symbols" + (f" in {clock(seconds)}" if seconds is not None else "")
 
 
 Show = Callable[[str, float, float, str], None]

@@ -31,21 +31,26 @@ def verb(model: Path, as_json: bool) -> None:
 
 def rows_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what there is to say, with a name for each; an empty text where nothing is known."""
-    yield "model", f"{console.shape(known)}, embedding {known['embedding_size']}"
-    yield "size", f"{known['parameters']:,} parameters, {console.size(known['weights_bytes'])}"
+    counted = known["order"] is not None
+    yield "model", console.shape(known) + ("" if counted else f", embedding {known['embedding_size']}")
+    what = "n-grams" if counted else "parameters"
+    yield "size", f"{known['parameters']:,} {what}, {console.size(known['weights_bytes'])}"
     yield "symbols", f"{known['vocab_size']:,}, level {known['level']}"
     for source in known["trained_on"] or []:
         yield "text", f"{source['name']} · {console.size(source['bytes'])} · sha256 {source['sha256'][:16]}"
     parts = known["parts"] or {}
     yield "parts", ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())
     yield "tuned from", known["fine_tuned_from"] or ""
-    yield "training", console.spent(known)
+    yield ("counted", console.counted(known)) if counted else ("training", console.spent(known))
     if (step := known["best_step"]) is not None:
         yield "weights", f"those of step {step:,}, the best by validation"
     if known["valid_nats_per_token"] is not None:
         yield "validation", f"{console.final_quality(known)} · protocol {known['protocol']}"
     elif (nats := known["quick_valid_nats_per_token"]) is not None:
         yield "validation", f"about {nats:.3f} nats per symbol, {console.quality(nats, known['chars_per_token'])}"
+    if (nats := known["test_nats_per_token"]) is not None:
+        chars = 1.0 if known["level"] == "char" else None
+        yield "test", f"{nats:.4f} nats per symbol, {console.quality(nats, chars)}"
     yield "made with", ", ".join(f"{name} {version}" for name, version in known["made_with"].items())
     for note in known["notes"]:
         yield "note", note

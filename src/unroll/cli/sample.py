@@ -12,7 +12,7 @@ from unroll.cli import console
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
-    from unroll.lm.checkpoint import Loaded
+    from unroll.lm.open import Opened
     from unroll.lm.sample import Drawn
 
 
@@ -61,14 +61,15 @@ def verb(
 ) -> None:
     """Print text that the model in DIR writes, symbol by symbol as it is drawn."""
     from unroll.lm import api
+    from unroll.lm.open import open_model
 
     if count < 1:
         raise UserError(f"count is {count}", allowed="1 or more", fix="ask for one text at least")
     prompt = whole_prompt(prompt, prompt_file)
-    loaded = api.load(model)
+    opened = open_model(model)
     samples = []
     for stream in range(count):
-        symbols = api.sample(loaded, prompt, seed=seed, stream=stream, **options)
+        symbols = api.sample(opened, prompt, seed=seed, stream=stream, **options)
         if as_json:
             drawn = list(symbols)
         else:
@@ -81,7 +82,7 @@ def verb(
             "nats_per_token": sum(symbol.nats for symbol in drawn) / len(drawn),
         }
         if copied:
-            sample["copied"] = longest_copied(loaded, [symbol.id for symbol in drawn])
+            sample["copied"] = longest_copied(opened, [symbol.id for symbol in drawn])
             if not as_json:
                 put_copied(sample["copied"])
         samples.append(sample)
@@ -120,17 +121,17 @@ def shown(prompt: str, symbols: "Iterable[Drawn]") -> "Iterator[Drawn]":
     out.flush()
 
 
-def longest_copied(loaded: "Loaded", ids: list[int]) -> dict[str, Any] | None:
+def longest_copied(opened: "Opened", ids: list[int]) -> dict[str, Any] | None:
     """Return the longest run of ids that stands in the training text, where that is there."""
     from unroll.data.corpus import load_corpus
     from unroll.lm.copied import longest_copy
     from unroll.lm.directory import data_path
 
-    folder = data_path(loaded.path)
-    if not os.path.exists(folder) or load_corpus(folder).tokenizer.digest != loaded.tokenizer.digest:
+    folder = data_path(opened.path)
+    if not os.path.exists(folder) or load_corpus(folder).tokenizer.digest != opened.tokenizer.digest:
         return None
-    copy = longest_copy(ids, folder / "train.bin", loaded.tokenizer.dtype)
-    return {"length": copy.length, "text": loaded.tokenizer.decode(ids[copy.start : copy.start + copy.length])}
+    copy = longest_copy(ids, folder / "train.bin", opened.tokenizer.dtype)
+    return {"length": copy.length, "text": opened.tokenizer.decode(ids[copy.start : copy.start + copy.length])}
 
 
 def put_copied(copied: dict[str, Any] | None) -> None:

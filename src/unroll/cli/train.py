@@ -68,9 +68,10 @@ def verb(
     """
     if resume is not None:
         refuse_beside_resume(ctx)
-        from unroll.lm.directory import put_back_replaced
+        from unroll.lm.directory import check_trained, put_back_replaced
 
         put_back_replaced(resume)
+        check_trained(resume)
         process.restart_as_recorded(resume)
     from unroll.cli import watch
     from unroll.lm import api, board

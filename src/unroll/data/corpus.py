@@ -11,6 +11,7 @@ from fractions import Fraction
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class DataConfig:
     """How text becomes ids."""
 
     level: Level = "char"
-    split: str = "90/5/5"  # percent for train, valid and, if there are three, test
+    split: str = "90/5/5"  # percent for train and, if there are more, valid and test; 100 holds nothing back
     min_count: int = 1  # rarer words are <unk>
     vocab_size: int = 0  # at most so many ids (word, bpe); 0: no limit (word), 1024 (bpe)
     documents: bool = False  # each file starts from a fresh state
@@ -69,7 +70,10 @@ class CorpusInfo:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A prepared text, its ids mapped from the disk; `documents` are the starts of the files in `train`."""
+    """A prepared text, its ids mapped from the disk; `documents` are the starts of the files in `train`.
+
+    Where nothing was held back, `valid` is empty.
+    """
 
     tokenizer: Tokenizer
     train: Ids
@@ -149,7 +153,7 @@ def load_corpus(folder: Path) -> Corpus:
         if (about["tokenizer_digest"], about["dtype"]) != (tokenizer.digest, tokenizer.dtype.name):
             raise ValueError("the tokenizer is not the one it was encoded with")
         parts = {name: from_mapping(Part, part, where) for name, part in about["parts"].items()}
-        if tuple(parts) not in (PARTS[:2], PARTS) or about["digest"] != _digest(parts):
+        if tuple(parts) not in (PARTS[:1], PARTS[:2], PARTS) or about["digest"] != _digest(parts):
             raise ValueError("the parts are not those that were written")
         info = CorpusInfo(
             from_mapping(DataConfig, about["config"], where),
@@ -168,19 +172,53 @@ def load_corpus(folder: Path) -> Corpus:
             allowed=f"a corpus of unroll, format version {FORMAT_VERSION}",
             fix="prepare it again",
         ) from None
-    return Corpus(tokenizer, ids["train"], ids["valid"], ids.get("test"), documents, info)
+    valid = ids.get("valid", ids["train"][:0])
+    return Corpus(tokenizer, ids["train"], valid, ids.get("test"), documents, info)
+
+
+def is_prepared(path: Path) -> bool:
+    """Tell whether a path is a folder made by `prepare`."""
+    return (path / "corpus.json").exists()
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Open a corpus; raises UserError where it is damaged, ids beyond its vocabulary included."""
+    corpus = load_corpus(folder)
+    parts = [part for part in (corpus.train, corpus.valid) if len(part)]
+    if max(int(part.max()) for part in parts) >= corpus.tokenizer.vocab_size:
+        raise UserError(
+            f"{folder} is damaged: it holds ids beyond its vocabulary",
+            allowed=f"ids below {corpus.tokenizer.vocab_size}",
+            fix="prepare it again, or train again",
+        )
+    return corpus
+
+
+def prepared_corpus(files: Sequence[Path], asked: Mapping[str, Any], valid: Path | None, test: Path | None) -> Corpus:
+    """Open a prepared corpus; raises UserError where more or something else is asked for than was prepared."""
+    corpus = open_corpus(files[0])
+    config = to_mapping(corpus.info.config)
+    other = [name for name, value in asked.items() if config.get(name) != value]
+    if len(files) > 1 or valid is not None or test is not None or other:
+        raise UserError(
+            f"{files[0]} is prepared already: "
+            + (f"{', '.join(other)} cannot change any more" if other else "no other text can be added to it"),
+            allowed="the prepared folder alone",
+            fix="leave it out, or prepare the text again with `unroll data prepare`",
+        )
+    return corpus
 
 
 def _shares(split: str) -> tuple[Fraction, ...]:
-    """Return the shares of the parts of a split such as 90/5/5."""
+    """Return the shares of the parts of a split such as 90/5/5, or 100."""
     try:
         shares = tuple(Fraction(percent) / 100 for percent in split.split("/"))
     except ValueError:
         shares = ()
-    if len(shares) not in (2, 3) or sum(shares) != 1 or min(shares) <= 0:
+    if len(shares) not in (1, 2, 3) or sum(shares) != 1 or min(shares) <= 0:
         raise UserError(
             f"split is {split!r}",
-            allowed="two or three percentages above 0 that make 100: train/valid or train/valid/test",
+            allowed="one to three percentages above 0 that make 100: train/valid, train/valid/test, or all in one",
             fix="write for example 90/10 or 80/10/10",
         )
     return shares

@@ -142,7 +142,7 @@ def encode(
         hasher = hashlib.sha256()
         with open(folder / f"{text.names[number]}.bin", "wb") as file:
             for _, block in group:
-                ids = _ids(block, tokenizer)
+                ids = block_ids(block, tokenizer)
                 file.write(ids.data)
                 hasher.update(ids.data)
                 if number == 0:
@@ -157,7 +157,8 @@ def encode(
     return parts, [start for start in dict.fromkeys(starts.values()) if start < parts[text.names[0]].tokens]
 
 
-def _ids(block: Block, tokenizer: Tokenizer) -> NDArray[np.unsignedinteger]:
+def block_ids(block: Block, tokenizer: Tokenizer) -> NDArray[np.unsignedinteger]:
+    """Return the ids of a block that was read for the level of the tokenizer."""
     match tokenizer:
         case ByteTokenizer():
             return np.frombuffer(bytes_of(block), np.uint8)

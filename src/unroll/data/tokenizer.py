@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.data.blocks import Level
 from unroll.errors import UserError
 from unroll.files import read_json, write_atomically
 
@@ -122,7 +123,7 @@ class CharTokenizer(_Vocabulary):
 
     symbols: str
 
-    level: ClassVar[str] = "char"
+    level: ClassVar[Level] = "char"
     lossless: ClassVar[bool] = True
     unknown_id: ClassVar[int] = 0
     specials: ClassVar[Mapping[int, str]] = {0: UNK}
@@ -180,7 +181,7 @@ class CharTokenizer(_Vocabulary):
 class ByteTokenizer(_Vocabulary):
     """The 256 bytes; any file is a text."""
 
-    level: ClassVar[str] = "byte"
+    level: ClassVar[Level] = "byte"
     lossless: ClassVar[bool] = True
     unknown_id: ClassVar[None] = None
     start_id: ClassVar[int] = ord("\n")
@@ -214,7 +215,7 @@ class WordTokenizer(_Vocabulary):
 
     words: tuple[str, ...]
 
-    level: ClassVar[str] = "word"
+    level: ClassVar[Level] = "word"
     lossless: ClassVar[bool] = False
     unknown_id: ClassVar[int] = 0
     start_id: ClassVar[int] = 1
@@ -281,7 +282,7 @@ class BpeTokenizer(_Vocabulary):
     tokens: tuple[str, ...]
     merges: tuple[tuple[str, str], ...]
 
-    level: ClassVar[str] = "bpe"
+    level: ClassVar[Level] = "bpe"
     lossless: ClassVar[bool] = True
     unknown_id: ClassVar[None] = None
     start_id: ClassVar[int] = 0

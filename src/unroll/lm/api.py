@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from unroll.config import from_mapping, parse_value, unknown_key
 from unroll.errors import UserError
@@ -20,10 +20,19 @@ if TYPE_CHECKING:
     from unroll.data.encode import Progress
     from unroll.data.sources import Source
     from unroll.lm.checkpoint import Loaded
+    from unroll.lm.evaluate import Protocol
+    from unroll.lm.next import Next, NextWords
+    from unroll.lm.open import Opened
+    from unroll.lm.pairs import PairsResult, Unknown
     from unroll.lm.recipe import Overrides
+    from unroll.lm.report import Adapt
+    from unroll.lm.rescore import Fields, Rescored
     from unroll.lm.sample import Drawn
+    from unroll.lm.surprisal import TextScore, Unit, UnitName, UnknownRule
     from unroll.lm.train import Report
+    from unroll.lm.vectors import Embedded, Neighbour, Pool
 
+T = TypeVar("T")
 StrPath = str | os.PathLike[str]
 Files = StrPath | Sequence[StrPath]
 Settings = Mapping[str, object] | Sequence[str]
@@ -107,6 +116,40 @@ def output_folder(files: Files | None) -> Path:
     return Path("runs") / (name.name or "text")
 
 
+def ngram(
+    files: Files,
+    *,
+    order: int,
+    out: StrPath | None = None,
+    level: str | None = None,
+    split: str | None = None,
+    valid: StrPath | None = None,
+    test: StrPath | None = None,
+    min_count: int | None = None,
+    vocab_size: int | None = None,
+    force: bool = False,
+) -> "Iterator[Progress]":
+    """Count a Kneser-Ney n-gram of text files, or of a prepared corpus, yielding progress.
+
+    The model appears in `out`, by default `ngram_folder(files, order)`. All of the text is counted, unless a `split`
+    holds parts of it back, or `valid` and `test` name other texts, on which it is measured. Raises UserError.
+    """
+    from unroll.lm.ngram_directory import make
+
+    if split is not None and valid is not None:
+        raise UserError("both a split and a validation file are given", allowed="one of them", fix="leave one out")
+    given = {"level": level, "split": split, "min_count": min_count, "vocab_size": vocab_size}
+    data = {name: value for name, value in given.items() if value is not None}
+    folder = Path(out) if out is not None else ngram_folder(files, order)
+    return make(_paths(files), folder, order, data, valid=_path(valid), test=_path(test), force=force)
+
+
+def ngram_folder(files: Files, order: int) -> Path:
+    """Return where an n-gram is written when nothing is said: runs/, the name of the first text and the order."""
+    folder = output_folder(files)
+    return folder.with_name(f"{folder.name}-{order}gram")
+
+
 def resume(path: StrPath, *, device: str = "auto") -> "Generator[Report, None, None]":
     """Go on exactly where a training stopped; one that is finished yields nothing. Raises UserError."""
     from unroll.lm import run
@@ -122,7 +165,7 @@ def load(path: StrPath, device: "torch.device | str" = "cpu") -> "Loaded":
 
 
 def sample(
-    model: "StrPath | Loaded",
+    model: "StrPath | Loaded | Opened",
     prompt: str = "",
     length: int = 500,
     *,
@@ -140,18 +183,101 @@ def sample(
     The same seed and stream give the same text; the streams of one seed are independent. The defaults are those of the
     samples taken while training. Raises UserError.
     """
-    from unroll.lm.checkpoint import Loaded
     from unroll.lm.sample import SampleOptions, encode_prompt, generate, stepper
-    from unroll.lm.torch_predictor import TorchPredictor
 
     if length < 1:
         raise UserError(f"length is {length}", allowed="1 or more", fix="ask for one symbol at least")
     options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
-    loaded = model if isinstance(model, Loaded) else load(model)
-    ids = encode_prompt(loaded.tokenizer, prompt, replace_unknown=replace_unknown)
-    return generate(
-        stepper(TorchPredictor(loaded.model)), loaded.tokenizer, ids, length, options, stream=stream, stop=stop
-    )
+    opened = _opened(model)
+    ids = encode_prompt(opened.tokenizer, prompt, replace_unknown=replace_unknown)
+    return generate(stepper(opened.predictor), opened.tokenizer, ids, length, options, stream=stream, stop=stop)
+
+
+def score(
+    model: "StrPath | Loaded | Opened",
+    texts: str | Sequence[str],
+    *,
+    eos: bool = False,
+    unknown: "UnknownRule" = "as-unk",
+    state: StrPath | None = None,
+    save_state: StrPath | None = None,
+) -> "list[TextScore]":
+    """Return how probable texts are, each from a fresh state after the start symbol, or from that in the file `state`.
+
+    With `eos` the end of each is scored too; `unknown` says what a symbol costs that the model has never seen. The
+    state after a single text is written to the file `save_state`: score(a + b) = score(a) + score(b | state after a).
+    Raises UserError.
+    """
+    from unroll.lm.states import load_reading, save_reading
+    from unroll.lm.surprisal import beginning, score_on, score_texts
+
+    texts = [texts] if isinstance(texts, str) else texts
+    opened = _opened(model)
+    if state is None and save_state is None:
+        return list(score_texts(opened, texts, eos=eos, unknown=unknown))
+    if save_state is not None and len(texts) != 1:
+        raise UserError(f"there is no one state after {len(texts)} texts", allowed="one text", fix="score them singly")
+    reading = beginning(opened) if state is None else load_reading(Path(state), opened)
+    scores = [score_on(opened, text, reading, eos=eos, unknown=unknown) for text in texts]
+    if save_state is not None:
+        save_reading(Path(save_state), scores[0][1], opened.path)
+    return [score for score, _ in scores]
+
+
+def score_file(
+    model: "StrPath | Loaded | Opened",
+    file: StrPath,
+    *,
+    unit: "UnitName" = "line",
+    fresh: bool = False,
+    unknown: "UnknownRule" = "as-unk",
+    state: StrPath | None = None,
+    save_state: StrPath | None = None,
+) -> "Iterator[Unit]":
+    """Yield the units of a text file of any size, plain or gzip, with their nats; they tile the file.
+
+    It is read as one row with carried state, from the start symbol or the state in the file `state`; that after it is
+    written to `save_state`. With `fresh`, each line is read from a fresh state. Raises UserError.
+    """
+    from unroll.lm.states import load_reading, save_reading
+    from unroll.lm.surprisal import beginning, score_lines, score_units
+
+    if fresh and (unit != "line" or state is not None or save_state is not None):
+        raise UserError(
+            "fresh states are of lines, and go with no other state",
+            allowed="lines, each from a fresh state; or any unit, with the state carried on",
+            fix="leave out --fresh, or what is not --unit line",
+        )
+    opened = _opened(model)
+
+    def units() -> "Iterator[Unit]":
+        reading = beginning(opened) if state is None else load_reading(Path(state), opened)
+        reading = yield from score_units(opened, Path(file), reading, unit, unknown=unknown)
+        if save_state is not None:
+            save_reading(Path(save_state), reading, opened.path)
+
+    return score_lines(opened, Path(file), unknown=unknown) if fresh else units()
+
+
+def next_symbols(
+    model: "StrPath | Loaded | Opened", text: str, top: int = 10, *, replace_unknown: bool = False
+) -> "Next":
+    """Return the `top` most probable symbols after a text; above the vocabulary, all of it. Raises UserError."""
+    from unroll.lm import next as following
+
+    return following.next_symbols(_opened(model), text, top, replace_unknown=replace_unknown)
+
+
+def next_words(
+    model: "StrPath | Loaded | Opened", text: str, top: int = 10, *, replace_unknown: bool = False
+) -> "NextWords":
+    """Return the `top` most probable whole words after a text, of a model of characters, bytes or BPE pieces.
+
+    A word is its characters and then white space; where the text ends inside a word, all complete it. Raises UserError.
+    """
+    from unroll.lm import next as following
+
+    return following.next_words(_opened(model), text, top, replace_unknown=replace_unknown)
 
 
 def evolution(path: StrPath) -> list[dict[str, Any]]:
@@ -220,10 +346,154 @@ def info(path: StrPath) -> dict[str, Any]:
     return describe(Path(path))
 
 
+def evaluate(
+    model: StrPath,
+    files: Files,
+    protocol: "Protocol" = "stream",
+    *,
+    adapt: "Adapt | None" = None,
+    settings: Settings = (),
+    mix: Sequence[StrPath] = (),
+    valid: StrPath | None = None,
+) -> dict[str, Any]:
+    """Return how probable text files, read as one text, are to a model, as JSON; see `evaluating`. Raises UserError."""
+    *_, figures = evaluating(model, files, protocol, adapt=adapt, settings=settings, mix=mix, valid=valid)
+    assert isinstance(figures, dict)
+    return figures
+
+
+def evaluating(
+    model: StrPath,
+    files: Files,
+    protocol: "Protocol" = "stream",
+    *,
+    adapt: "Adapt | None" = None,
+    settings: Settings = (),
+    mix: Sequence[StrPath] = (),
+    valid: StrPath | None = None,
+) -> "Iterator[Progress | dict[str, Any]]":
+    """Evaluate a model on text files, read as one text, yielding progress and last of all the figures as JSON.
+
+    `stream` carries the state over the whole text; `lines` reads each line, `crops` nanoGPT's crops of 256, from fresh
+    states. `adapt` adds the figures of dynamic evaluation or of a cache, `mix` those of the mixture with other models;
+    their options and weights are fitted on the model's validation part, or on the file `valid`, unless `settings` name
+    the options. Raises UserError.
+    """
+    from unroll.lm.report import adapt_options, report
+
+    options = adapt_options(adapt, dict(_pairs(settings)))
+    others = [Path(path) for path in mix]
+    return report(Path(model), _paths(files), protocol, adapt=adapt, options=options, mix=others, valid=_path(valid))
+
+
+def pairs(
+    models: Files, files: Files, *, unknown: "Unknown" = "exclude", eos: bool = True, scored: bool = False
+) -> "PairsResult":
+    """Return how often models find the good one of two texts likelier, on files of minimal pairs, and compare them.
+
+    Pairs with symbols that a model does not know are left out for all, or read with `<unk>` (`include`). The end of a
+    sentence counts, unless `eos` is false. With `scored`, so do models whose scores the files carry. Raises UserError.
+    """
+    from unroll.lm.pairs import minimal_pairs
+
+    return _last(minimal_pairs(_paths(models), _paths(files), unknown, eos=eos, scored=scored))
+
+
+def rescore(
+    model: "StrPath | Loaded | Opened",
+    nbest: StrPath,
+    *,
+    weight: float = 1.0,
+    word_bonus: float = 0.0,
+    tune: StrPath | None = None,
+    fields: "Fields | None" = None,
+) -> "Rescored":
+    """Return an n-best list with total = old score + weight * ln P(hypothesis) + word_bonus * words.
+
+    With `tune`, a file of references, the weight is the one that leaves the fewest word errors. Raises UserError.
+    """
+    from unroll.lm.rescore import rescore
+
+    return _last(rescore(_opened(model), Path(nbest), weight, word_bonus, _path(tune), fields))
+
+
+def embed(
+    model: "StrPath | Loaded | Opened", file: StrPath, *, out: StrPath | None = None, pool: "Pool" = "last"
+) -> "Embedded":
+    """Return a vector for each line of a file: the hidden state after it, or the mean or maximum over its symbols.
+
+    With `out` they are written there in numpy's format, and memory does not grow with the file. Raises UserError.
+    """
+    from unroll.lm.vectors import embed
+
+    return _last(embed(_opened(model), Path(file), _path(out), pool))
+
+
+def similar(
+    model: "StrPath | Loaded | Opened",
+    file: StrPath,
+    query: str,
+    *,
+    top: int = 10,
+    pool: "Pool" = "last",
+    vectors: StrPath | None = None,
+) -> "list[Neighbour]":
+    """Return the lines of a file whose vectors, read from it or from `vectors`, are nearest to that of a text."""
+    from unroll.lm.vectors import similar_lines
+
+    return _last(similar_lines(_opened(model), Path(file), query, top, pool, _path(vectors)))
+
+
+def similar_symbols(model: "StrPath | Loaded | Opened", symbol: str, *, top: int = 10) -> "list[Neighbour]":
+    """Return the symbols whose embeddings are nearest to that of `symbol`, which is left out. Raises UserError."""
+    from unroll.lm import vectors
+
+    return vectors.similar_symbols(_opened(model), symbol, top)
+
+
+def _last(reports: "Iterator[Progress | T]") -> "T":
+    """Return what comes after the progress."""
+    from unroll.data.encode import Progress
+
+    (result,) = (report for report in reports if not isinstance(report, Progress))
+    return result
+
+
+def compare(models: Sequence[StrPath], files: Files, *, protocol: "Protocol" = "stream") -> dict[str, Any]:
+    """Return models side by side on one text, as JSON; see `comparing`. Raises UserError."""
+    *_, table = comparing(models, files, protocol=protocol)
+    assert isinstance(table, dict)
+    return table
+
+
+def comparing(
+    models: Sequence[StrPath], files: Files, *, protocol: "Protocol" = "stream"
+) -> "Iterator[Progress | dict[str, Any]]":
+    """Evaluate models on one text, yielding progress and last of all their table as JSON.
+
+    Each pair is tested on the same lines: the difference, its 95 % interval, and how often chance does as much.
+    """
+    from unroll.lm.compare import compare as table
+
+    return table([Path(model) for model in models], _paths(files), protocol)
+
+
 def _paths(files: Files | None) -> list[Path]:
     if files is None:
         return []
     return [Path(files)] if isinstance(files, str | os.PathLike) else [Path(file) for file in files]
+
+
+def _opened(model: "StrPath | Loaded | Opened") -> "Opened":
+    from unroll.lm.open import Opened, open_model
+
+    if isinstance(model, Opened):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return open_model(Path(model))
+    from unroll.lm.torch_predictor import TorchPredictor
+
+    return Opened(model.path, TorchPredictor(model.model), model.tokenizer, model.description)
 
 
 def _path(file: StrPath | None) -> Path | None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from unroll.config import from_mapping
-from unroll.data.tokenizer import Tokenizer, load_tokenizer
+from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.files import write_atomically
 from unroll.lm.directory import (
@@ -21,11 +21,13 @@ from unroll.lm.directory import (
     STATE,
     WEIGHTS,
     EventLog,
+    check_trained,
     damaged,
     locked,
     read_description,
     read_events,
     read_info,
+    read_tokenizer,
     read_weights_info,
     save_description,
 )
@@ -84,21 +86,13 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
 def load(path: Path, device: torch.device | str = "cpu") -> Loaded:
     """Load a model directory for use, in evaluation mode.
 
-    Raises UserError for a missing, foreign or damaged directory; sizes are checked before anything is allocated.
+    Raises UserError for a missing, foreign or damaged directory and for an n-gram; sizes are checked before anything
+    is allocated.
     """
+    check_trained(path)
     description = read_description(path)
     config = from_mapping(ModelConfig, description["model"], f"{path / 'model.json'}")
-    tokenizer = load_tokenizer(path / "tokenizer.json")
-    if tokenizer.digest != description.get("tokenizer_digest"):
-        raise UserError(
-            f"{path / 'tokenizer.json'} is not the tokenizer that this model was trained with",
-            fix="restore the directory from one source",
-        )
-    if tokenizer.vocab_size != config.vocab_size:
-        raise UserError(
-            f"{path}: the tokenizer has {tokenizer.vocab_size} symbols, the model {config.vocab_size}",
-            fix="restore the directory from one source",
-        )
+    tokenizer = read_tokenizer(path, description)
     file = path / WEIGHTS
     info = read_weights_info(path)
     if file.stat().st_size < 4 * parameter_count(config):

@@ -32,7 +32,8 @@ def describe(path: Path) -> dict[str, Any]:
     What is not known, or does not apply, is None, and `notes` says why. `valid_nats_per_token` is the exact figure of
     the kept weights, known when the training is finished; `valid_bits_per_char` and `valid_bits_per_byte` are of the
     same symbols. `train_seconds` includes validation and samples; `tokens_per_second` does not, being the median of
-    what was reported on the way. Raises UserError for a foreign or damaged directory.
+    what was reported on the way. The parameters of an n-gram are the n-grams in its tables. Raises UserError for a
+    foreign or damaged directory.
     """
     description = read_description(path)
     model, result = description["model"], description.get("result") or {}
@@ -53,6 +54,7 @@ def describe(path: Path) -> dict[str, Any]:
         "path": str(path),
         "arch": model.get("arch"),
         "level": level,
+        "order": model.get("order"),
         "layers": model.get("num_layers"),
         "hidden_size": model.get("hidden_size"),
         "embedding_size": model.get("embedding_size"),
@@ -69,6 +71,7 @@ def describe(path: Path) -> dict[str, Any]:
         "valid_nats_per_token": nats,
         "valid_bits_per_char": _bits(nats, per_char),
         "valid_bits_per_byte": _bits(nats, per_byte),
+        "test_nats_per_token": result.get("test_nats_per_token"),
         "valid_perplexity": math.exp(nats) if nats is not None and nats < 700 else None,
         "protocol": result.get("protocol"),
         "valid_tokens": result.get("valid_tokens"),
@@ -81,7 +84,7 @@ def describe(path: Path) -> dict[str, Any]:
         "trained_on": text and [vars(source) for source in text.sources],
         "corpus_digest": about.get("corpus_digest"),
         "fine_tuned_from": about.get("fine_tuned_from"),
-        "made_with": {name: about[name] for name in ("unroll", "torch", "python", "device") if name in about},
+        "made_with": {name: about[name] for name in ("unroll", "torch", "numpy", "python", "device") if name in about},
         "notes": list(_notes(description, last, recipe, text)),
         "recipe": recipe or None,
     }
@@ -91,7 +94,7 @@ def chars_per_token(level: str | None, text: CorpusInfo | None) -> float | None:
     """Return the characters of a validation token; None for words, and where the text is gone."""
     if level == "char":
         return 1.0
-    if text is None or level == "word":
+    if text is None or level == "word" or "valid" not in text.parts:
         return None
     return text.parts["valid"].chars / text.parts["valid"].tokens
 
@@ -102,7 +105,7 @@ def _exact(level: str, result: dict[str, Any], text: CorpusInfo | None) -> tuple
     They are known where every symbol is one, and where the result is of the whole part, which was counted.
     """
     per_char, per_byte = (1.0 if level == "char" else None), (1.0 if level == "byte" else None)
-    if text is None or level == "word":
+    if text is None or level == "word" or "valid" not in text.parts:
         return per_char, per_byte
     valid = text.parts["valid"]
     if result.get("valid_tokens") == valid.tokens or valid.tokens == valid.chars == valid.bytes:
@@ -143,23 +146,27 @@ def _notes(
 ) -> Iterator[str]:
     """Yield why figures are missing and what to keep in mind about those that are there."""
     result, level = description.get("result"), description["level"]
+    valid = text.parts.get("valid") if text else None
     if not result:
         steps = recipe.get("training", {}).get("steps")
         yield f"not finished: step {last.get('step', 0)} of {steps}; the exact validation figure comes at the end"
-    elif (read := result["valid_tokens"]) < (whole := result["valid_part_tokens"]):
+    elif result["valid_nats_per_token"] is None:
+        yield "no text was held back to tell how good it is: `unroll eval` does, on a text that it has not seen"
+    elif (read := result["valid_tokens"] or 0) < (whole := result["valid_part_tokens"] or 0):
         yield f"the validation figures are of the first {read:,} of the {whole:,} symbols of that part"
         per_char, per_byte = _exact(level, result, text)
         units = [name for name, known in (("character", per_char), ("byte", per_byte)) if not known]
-        if text is not None and level != "word" and units and not text.parts["valid"].unknown:
+        if valid is not None and level != "word" and units and not valid.unknown:
             yield f"bits per {' and per '.join(units)} are not known: only the whole part was counted"
+    if description["model"].get("arch") == "ngram":
+        yield "the weights of an n-gram hold the text itself"
     if not recipe:
         yield "recipe.toml is missing: how it was trained is not known"
     if text is None:
         yield "the training text is not beside the model: what it was trained on, and its bytes, are not known"
     if level == "word":
         yield "bits per character and per byte do not apply to words, which do not give the text back"
-    elif text is not None and text.parts["valid"].unknown:
-        valid = text.parts["valid"]
+    elif valid is not None and valid.unknown:
         yield (
             f"{valid.unknown:,} of {valid.tokens:,} validation symbols count as <unk>, whichever they are: "
             "bits per byte do not apply"

@@ -14,16 +14,17 @@ import math
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from unroll.config import check, from_mapping, to_mapping
 from unroll.data.blocks import Level
-from unroll.data.tokenizer import Tokenizer
+from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
 from unroll.files import explained, read_json, write_atomically
+from unroll.lm.ngram import NgramConfig
 from unroll.nn.config import ModelConfig, parameter_count
 
 FORMAT_VERSION = 1
@@ -47,6 +48,15 @@ RESULT: dict[str, Any] = {
     "tokens_seen": int,
 }
 """What the result of a finished training has at least."""
+NGRAM_RESULT: dict[str, Any] = {
+    "protocol": str,
+    "tokens_seen": int,
+    "valid_nats_per_token": float | None,
+    "valid_tokens": int | None,
+    "valid_part_tokens": int | None,
+    "test_nats_per_token": float | None,
+}
+"""What the result of a counting has."""
 WEIGHTS_INFO: dict[str, Any] = {"step": int | None, "tokens_seen": int | None, "valid_nats": float | None}
 EVENT: dict[str, Any] = {
     "kind": str | None,
@@ -59,15 +69,23 @@ SAMPLE: dict[str, Any] = {"step": int, "nats": float, "prompt": str, "text": str
 
 
 def save_description(
-    path: Path, config: ModelConfig, tokenizer: Tokenizer, result: dict[str, Any] | None = None
+    path: Path,
+    config: ModelConfig | NgramConfig,
+    tokenizer: Tokenizer,
+    result: dict[str, Any] | None = None,
+    *,
+    parameters: int | None = None,
 ) -> None:
-    """Write model.json."""
+    """Write model.json; `parameters` are those of a network, unless they are given."""
+    if parameters is None:
+        assert isinstance(config, ModelConfig)
+        parameters = parameter_count(config)
     description = {
         "format_version": FORMAT_VERSION,
         "kind": KIND,
         "level": tokenizer.level,
         "tokenizer_digest": tokenizer.digest,
-        "parameters": parameter_count(config),
+        "parameters": parameters,
         "model": to_mapping(config),
         "result": result,
     }
@@ -132,12 +150,46 @@ def read_description(path: Path) -> dict[str, Any]:
     where = str(path / "model.json")
     if not isinstance(description.get("model"), dict):
         raise UserError(f"{where} has no model configuration", fix="restore it, or train again")
-    from_mapping(ModelConfig, description["model"], where)
+    config = read_config(description, where)
     check_types(description, {"level": Level, "parameters": int, "tokenizer_digest": str}, where)
     if (result := description.get("result")) is not None:
         check(result, dict, f"result in {where}")
-        check_types(result, RESULT, f"the result in {where}")
+        check_types(result, RESULT if isinstance(config, ModelConfig) else NGRAM_RESULT, f"the result in {where}")
     return description
+
+
+def read_config(description: dict[str, Any], where: str) -> ModelConfig | NgramConfig:
+    """Return what model.json says of the shape of a model."""
+    model = description["model"]
+    if model.get("arch") == "ngram":
+        return from_mapping(NgramConfig, model, where)
+    return from_mapping(ModelConfig, model, where)
+
+
+def check_trained(path: Path) -> None:
+    """Raise UserError for an n-gram, which nothing can be trained on."""
+    if read_description(path)["model"].get("arch") == "ngram":
+        raise UserError(
+            f"{path} is an n-gram: it was counted, and there are no weights to train",
+            allowed="a model made by `unroll train`",
+            fix="train on the text itself, or count it again with `unroll ngram`",
+        )
+
+
+def read_tokenizer(path: Path, description: dict[str, Any]) -> Tokenizer:
+    """Read the vocabulary of a model directory; raises UserError where it is not the model's."""
+    tokenizer = load_tokenizer(path / "tokenizer.json")
+    if tokenizer.digest != description.get("tokenizer_digest"):
+        raise UserError(
+            f"{path / 'tokenizer.json'} is not the tokenizer that this model was trained with",
+            fix="restore the directory from one source",
+        )
+    if tokenizer.vocab_size != description["model"]["vocab_size"]:
+        raise UserError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} symbols, the model {description['model']['vocab_size']}",
+            fix="restore the directory from one source",
+        )
+    return tokenizer
 
 
 def check_types(found: dict[str, Any], types: dict[str, Any], where: str) -> None:
@@ -164,6 +216,35 @@ def locked(path: Path) -> Iterator[None]:
         for left in [*path.glob(".*.tmp"), *path.glob("resume/.*.tmp")]:  # half written by a process that was killed
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
+
+
+def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "") -> None:
+    """Raise UserError where there is something that must not be replaced.
+
+    `force` replaces model directories only, and none that an input lies in. `fix` is what else could be done.
+    """
+    if not out.exists():
+        return
+    if not force:
+        raise UserError(
+            f"{out} exists", allowed="a new directory", fix=f"{fix}replace it with --force, or name another with --out"
+        )
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise UserError(
+                f"{path} lies in {out}, which --force would replace",
+                allowed="texts from elsewhere",
+                fix="name another --out, or move the text",
+            )
+    if not out.is_dir() or any(out.iterdir()):
+        read_description(out)
+
+
+def clear(partial: Path) -> None:
+    """Empty a half-made directory that a killed run left, but for the lock that we hold."""
+    for entry in (*partial.iterdir(), *(partial / "resume").iterdir()):
+        if entry.name not in ("resume", "lock"):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def publish(partial: Path, out: Path) -> None:

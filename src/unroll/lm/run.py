@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +13,31 @@ from typing import Any
 import torch
 
 import unroll
-from unroll.config import from_mapping, to_mapping
+from unroll.config import from_mapping
 from unroll.data.blocks import file_size, read_blocks
-from unroll.data.corpus import Corpus, DataConfig, load_corpus, prepare
+from unroll.data.corpus import (
+    Corpus,
+    DataConfig,
+    is_prepared,
+    load_corpus,
+    open_corpus,
+    prepare,
+    prepared_corpus,
+)
 from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import explained, write_atomically
 from unroll.lm import checkpoint
 from unroll.lm.calibrate import Machine, measure_machine, tokens_per_second
-from unroll.lm.directory import DATA_PATH, data_path, publish, put_back_replaced
+from unroll.lm.directory import (
+    DATA_PATH,
+    check_free,
+    check_trained,
+    clear,
+    data_path,
+    publish,
+    put_back_replaced,
+)
 from unroll.lm.recipe import (
     HIDDEN_SIZES,
     Overrides,
@@ -97,7 +113,7 @@ def start(
     check_overrides(overrides)
     put_back_replaced(out)
     inputs = [path for path in (*files, valid, test) if path is not None]
-    check_free(out, inputs, force=force)
+    check_free(out, inputs, force=force, fix=f"go on with `unroll train --resume {out}`, ")
     for path in inputs:
         if not is_prepared(path):
             file_size(path)
@@ -129,6 +145,12 @@ def start(
                 known = parent.tokenizer if parent else None
                 yield from prepare(files, partial / checkpoint.DATA, data, valid=valid, test=test, tokenizer=known)
                 corpus = load_corpus(partial / checkpoint.DATA)
+            if not len(corpus.valid):
+                raise UserError(
+                    "no part of the text is held back for validation",
+                    allowed="a text, or a prepared folder, that is split into training and validation",
+                    fix="give a --split such as 90/10, or a text with --valid",
+                )
             if parent is not None and corpus.tokenizer.digest != parent.tokenizer.digest:
                 raise UserError(
                     f"the corpus in {files[0]} was prepared with another vocabulary than {base}",
@@ -175,69 +197,6 @@ def with_shape_of(parent: checkpoint.Loaded, overrides: Overrides) -> Overrides:
             fix="leave it out",
         )
     return overrides | {"model": overrides["model"] | shape}
-
-
-def is_prepared(path: Path) -> bool:
-    """Tell whether a path is a folder made by `prepare`."""
-    return (path / "corpus.json").exists()
-
-
-def open_corpus(folder: Path) -> Corpus:
-    """Open a corpus; raises UserError where it is damaged, ids beyond its vocabulary included."""
-    corpus = load_corpus(folder)
-    if max(int(part.max()) for part in (corpus.train, corpus.valid)) >= corpus.tokenizer.vocab_size:
-        raise UserError(
-            f"{folder} is damaged: it holds ids beyond its vocabulary",
-            allowed=f"ids below {corpus.tokenizer.vocab_size}",
-            fix="prepare it again, or train again",
-        )
-    return corpus
-
-
-def prepared_corpus(files: Sequence[Path], asked: Mapping[str, Any], valid: Path | None, test: Path | None) -> Corpus:
-    """Open a prepared corpus; raises UserError where more or something else is asked for than was prepared."""
-    corpus = open_corpus(files[0])
-    config = to_mapping(corpus.info.config)
-    other = [name for name, value in asked.items() if config.get(name) != value]
-    if len(files) > 1 or valid is not None or test is not None or other:
-        raise UserError(
-            f"{files[0]} is prepared already: "
-            + (f"{', '.join(other)} cannot change any more" if other else "no other text can be added to it"),
-            allowed="the prepared folder alone",
-            fix="leave it out, or prepare the text again with `unroll data prepare`",
-        )
-    return corpus
-
-
-def clear(partial: Path) -> None:
-    """Empty a half-made directory that a killed run left, but for the lock that we hold."""
-    for entry in (*partial.iterdir(), *(partial / "resume").iterdir()):
-        if entry.name not in ("resume", "lock"):
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-def check_free(out: Path, inputs: Sequence[Path], *, force: bool) -> None:
-    """Raise UserError where there is something that must not be replaced.
-
-    `force` replaces model directories only, and none that an input lies in.
-    """
-    if not out.exists():
-        return
-    if not force:
-        raise UserError(
-            f"{out} exists",
-            allowed="a new directory",
-            fix=f"go on with `unroll train --resume {out}`, replace it with --force, or name another with --out",
-        )
-    for path in inputs:
-        if path.resolve().is_relative_to(out.resolve()):
-            raise UserError(
-                f"{path} lies in {out}, which --force would replace",
-                allowed="texts from elsewhere",
-                fix="name another --out, or move the text",
-            )
-    if not out.is_dir() or any(out.iterdir()):
-        checkpoint.read_description(out)
 
 
 DROPPED = ("dropout", "input_dropout", "embedding_dropout", "weight_drop", "variational")
@@ -405,6 +364,7 @@ def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
     It goes on on the recorded device, unless another is named.
     """
     put_back_replaced(path)
+    check_trained(path)
     description = checkpoint.read_description(path)
     if description.get("result"):
         return

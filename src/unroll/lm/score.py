@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.batches import crops, rows, stream_windows
-from unroll.lm.predict import MAX_LOGITS, Nats, Predictor, State, Window
+from unroll.lm.predict import MAX_LOGITS, Nats, Predictor, State
 
 Ids = NDArray[np.integer]
 
 STREAM_WINDOW = 1024
-LINE_TOKENS = 2**14
+LINE_TOKENS = 2**12
 """Symbols of lines that are read side by side, padding included."""
 
 
@@ -47,8 +47,14 @@ def crops_nats(predictor: Predictor, ids: Ids, size: int = 256) -> float | None:
 
     None for a part that is shorter than one crop.
     """
-    sums = [(float(nats.sum()), nats.size) for nats in _fresh(predictor, crops(ids, size))]
+    sums = [(float(nats.sum()), nats.size) for _, nats in crops_of(predictor, ids, size)]
     return sum(total for total, _ in sums) / sum(count for _, count in sums) if sums else None
+
+
+def crops_of(predictor: Predictor, ids: Ids, size: int = 256) -> Iterator[tuple[Ids, Nats]]:
+    """Yield the symbols (N,) that nanoGPT's crops predict, some crops at a time, with the nats of each."""
+    for inputs, targets in crops(ids, size):
+        yield targets.reshape(-1), predictor.nats(inputs, targets)[0].reshape(-1)
 
 
 def lines(predictor: Predictor, texts: Iterable[Ids], start_id: int) -> Iterator[list[Nats]]:
@@ -87,8 +93,3 @@ def _of_like_length(predictor: Predictor, texts: list[Ids], start_id: int) -> li
         for row, number in enumerate(batch):
             found[number] = nats[row, : len(texts[number])]
     return found
-
-
-def _fresh(predictor: Predictor, pairs: Iterable[tuple[Window, Window]]) -> Iterator[Nats]:
-    for inputs, targets in pairs:
-        yield predictor.nats(inputs, targets)[0]

@@ -14,6 +14,8 @@ from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Engine
 
+Hidden = NDArray[np.floating]
+
 
 class TorchPredictor:
     """A torch model as a predictor: the fused kernel for many symbols at once, the cell's equation for one."""
@@ -37,16 +39,7 @@ class TorchPredictor:
         """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
         with _evaluating(self.model), self._mixed:
             y, after = self._read(inputs, state)
-            wanted = torch.from_numpy(targets).to(self.device)
-            size = max(1, MAX_LOGITS // (len(inputs) * self.vocab_size))
-            pieces = [
-                cross_entropy(
-                    self.model.logits(y[first : first + size]).transpose(0, 1), wanted[:, first : first + size], "none"
-                )
-                for first in range(0, len(y), size)
-            ]
-            nats = torch.cat(pieces, dim=1)
-            return nats.double().cpu().numpy(), to_numpy(after)
+            return self._nats(y, targets), to_numpy(after)
 
     def logits(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.float64], State]:
         """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
@@ -54,11 +47,34 @@ class TorchPredictor:
             y, after = self._read(inputs, state)
             return self.model.logits(y[-1:])[0].double().cpu().numpy(), to_numpy(after)
 
-    def hidden(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.float32], State]:
+    def hidden(self, inputs: Window, state: State | None = None) -> tuple[Hidden, State]:
         """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
         with _evaluating(self.model), self._mixed:
             y, after = self._read(inputs, state)
-            return y.transpose(0, 1).float().cpu().numpy(), to_numpy(after)
+            y = y.float() if y.dtype == torch.bfloat16 else y
+            return y.transpose(0, 1).cpu().numpy(), to_numpy(after)
+
+    def nats_after(self, y: Hidden, targets: Window) -> Nats:
+        """Return -ln P(target) (B, T), in nats, after the outputs (B, T, H) that `hidden` gave."""
+        with _evaluating(self.model), self._mixed:
+            return self._nats(torch.from_numpy(y).to(self.device).transpose(0, 1), targets)
+
+    def logits_after(self, y: Hidden) -> NDArray[np.float64]:
+        """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
+        with _evaluating(self.model), self._mixed:
+            logits = self.model.logits(torch.from_numpy(y).to(self.device).transpose(0, 1))
+            return np.asarray(logits.transpose(0, 1).double().cpu().numpy())
+
+    def _nats(self, y: Tensor, targets: Window) -> Nats:
+        wanted = torch.from_numpy(targets).to(self.device)
+        size = max(1, MAX_LOGITS // (len(targets) * self.vocab_size))
+        pieces = [
+            cross_entropy(
+                self.model.logits(y[first : first + size]).transpose(0, 1), wanted[:, first : first + size], "none"
+            )
+            for first in range(0, len(y), size)
+        ]
+        return np.asarray(torch.cat(pieces, dim=1).double().cpu().numpy())
 
     def _read(self, inputs: Window, state: State | None) -> tuple[Tensor, torch_state.State]:
         engine: Engine = "stepwise" if inputs.shape[1] == 1 else "fused"

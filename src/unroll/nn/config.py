@@ -6,6 +6,7 @@ from typing import Literal
 from unroll.errors import UserError
 
 Skip = Literal["none", "residual", "sum"]
+Init = Literal["fan_in", "torch"]
 
 MAX_PARAMETERS = 2**31
 
@@ -28,6 +29,9 @@ class ModelConfig:
     skip: Skip = "none"
     tie_weights: bool = False
     forget_bias: float = 1.0
+    init: Init = "fan_in"
+    """How a recurrent layer's input weights start: uniform in ±√(3/I), so that I inputs of unit variance give gates
+    of unit variance (LeCun et al. 1998), or in ±1/√H, as in torch.nn."""
     dropout: float = 0.0
     """On the outputs of every recurrent layer, between layers and before the output layer."""
     input_dropout: float = 0.0
@@ -62,6 +66,8 @@ class ModelConfig:
             raise UserError(f"arch is {self.arch!r}", allowed="lstm, gru, rnn, window", fix="choose one of them")
         if self.skip not in ("none", "residual", "sum"):
             raise UserError(f"skip is {self.skip!r}", allowed="none, residual, sum", fix="choose one of them")
+        if self.init not in ("fan_in", "torch"):
+            raise UserError(f"init is {self.init!r}", allowed="fan_in, torch", fix="choose one of them")
         if (count := parameter_count(self)) > MAX_PARAMETERS:
             raise UserError(
                 f"a model of {count:,} parameters",

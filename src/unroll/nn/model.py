@@ -33,6 +33,7 @@ class Model(nn.Module):
                 config.num_layers,
                 skip=config.skip,
                 forget_bias=config.forget_bias,
+                init=config.init,
                 dropout=config.dropout,
                 weight_drop=config.weight_drop,
                 variational=config.variational,

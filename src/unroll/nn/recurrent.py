@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unroll.nn.cells import GATES, STEPS, CellWeights, Step, state_after
-from unroll.nn.config import Skip
+from unroll.nn.config import Init, Skip
 from unroll.nn.dropout import drop, drop_weights
 from unroll.nn.state import LayerState, State, reset_rows, to_float
 
@@ -43,14 +43,14 @@ def run_fused(arch: Arch, x: Tensor, state: LayerState, w: CellWeights, *, train
 class RecurrentLayer(nn.Module):
     """The weights of one recurrent layer.
 
-    Recurrent weights start orthogonal, gate by gate (Saxe et al. 2014), the rest uniform in ±1/√H, biases at zero and
-    an LSTM's forget bias at `forget_bias` (Jozefowicz et al. 2015).
+    Recurrent weights start orthogonal, gate by gate (Saxe et al. 2014), input weights uniform in ±√(3/I) or, with
+    `init` "torch", in ±1/√H, biases at zero and an LSTM's forget bias at `forget_bias` (Jozefowicz et al. 2015).
     """
 
-    def __init__(self, arch: Arch, input_size: int, hidden_size: int, forget_bias: float) -> None:
+    def __init__(self, arch: Arch, input_size: int, hidden_size: int, forget_bias: float, init: Init) -> None:
         super().__init__()
         rows = GATES[arch] * hidden_size
-        bound = 1 / math.sqrt(hidden_size)
+        bound = math.sqrt(3 / input_size) if init == "fan_in" else 1 / math.sqrt(hidden_size)
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size).uniform_(-bound, bound))
         self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
         self.bias_ih = nn.Parameter(torch.zeros(rows))
@@ -83,6 +83,7 @@ class Recurrent(nn.Module):
         *,
         skip: Skip = "none",
         forget_bias: float = 1.0,
+        init: Init = "fan_in",
         dropout: float = 0.0,
         weight_drop: float = 0.0,
         variational: bool = False,
@@ -95,7 +96,8 @@ class Recurrent(nn.Module):
         self.weight_drop = weight_drop
         self.variational = variational
         self.layers = nn.ModuleList(
-            RecurrentLayer(arch, hidden_size if k else input_size, hidden_size, forget_bias) for k in range(num_layers)
+            RecurrentLayer(arch, hidden_size if k else input_size, hidden_size, forget_bias, init)
+            for k in range(num_layers)
         )
 
     def fresh_state(self, batch_size: int, like: Tensor) -> State:

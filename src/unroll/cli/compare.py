@@ -1,0 +1,85 @@
+"""`unroll compare`: models side by side on one text."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unroll.cli import console
+
+
+@click.command(
+    "compare",
+    epilog="""\b
+Examples:
+  unroll compare runs/window runs/rnn runs/lstm test.txt
+  unroll compare runs/book runs/book-12gram test.txt --protocol lines --json""",
+)
+@click.argument("models", metavar="DIR DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--protocol",
+    type=click.Choice(["stream", "lines"]),
+    default="stream",
+    show_default=True,
+    help="Read it as one text with carried state, or each line from a fresh state.",
+)
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"models": [...], "pairs": [...]}.')
+def verb(models: tuple[Path, ...], file: Path, protocol: str, as_json: bool) -> None:
+    """Compare the models in the DIRs on the text FILE: size, figures, speed, context, and a paired test."""
+    from unroll.lm import api
+
+    with console.bar() as show:
+        (known,) = console.follow(api.comparing(models, file, protocol=protocol), show)  # type: ignore[arg-type]
+    if as_json:
+        console.put_json(known)
+        return
+    put_table(known)
+    for pair in known["pairs"]:
+        console.put(told(pair))
+    for note in dict.fromkeys(note for row in known["models"] for note in row["notes"]):
+        console.note(note)
+
+
+COLUMNS = ("model", "arch", "parameters", "bits/char", "bits/byte", "perplexity", "symbols/s", "context")
+
+
+def put_table(known: dict[str, Any]) -> None:
+    """Print a line for each model, the numbers set right."""
+    rows = [COLUMNS, *map(cells, known["models"])]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        left, right = row[:2], row[2:]
+        parts = [cell.ljust(width) for cell, width in zip(left, widths[:2], strict=True)]
+        parts += [cell.rjust(width) for cell, width in zip(right, widths[2:], strict=True)]
+        console.put("  ".join(parts).rstrip())
+
+
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return a model's line; what does not apply is a dash."""
+    return (
+        row["model"],
+        row["arch"],
+        f"{row['parameters']:,}",
+        *(f"{row[name]:.4f}" if row[name] is not None else "–" for name in ("bits_per_char", "bits_per_byte")),
+        f"{row['perplexity']:,.2f}" if row["perplexity"] is not None else "–",
+        f"{row['tokens_per_second']:,}",
+        "no limit" if row["context"] is None else f"{row['context']:,}",
+    )
+
+
+def told(pair: dict[str, Any]) -> str:
+    """Return what the paired test says, in a sentence."""
+    first, second = pair["models"]
+    if pair["difference"] is None:
+        return f"{first} against {second}: no test, {pair['note']}"
+    unit = {"bits_per_byte": "bits/byte", "nats_per_token": "nats per symbol"}[pair["unit"]]
+    more = "more" if pair["difference"] > 0 else "less"
+    low, high = (
+        sorted(map(abs, pair["interval"])) if pair["interval"][0] * pair["interval"][1] > 0 else pair["interval"]
+    )
+    sure = "" if pair["interval"][0] * pair["interval"][1] > 0 else ": no difference that chance could not make"
+    return (
+        f"{first} pays {abs(pair['difference']):.4f} {unit} {more} than {second} "
+        f"(95 % interval {low:.4f} to {high:.4f}, p = {pair['p']:.2g}, {pair['stretches']} stretches of lines){sure}"
+    )

@@ -1,0 +1,56 @@
+"""`unroll embed`: every line of a text as a vector."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unroll.cli import console
+from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.lm.vectors import Pool
+
+POOL = click.option(
+    "--pool",
+    type=click.Choice(("last", "mean", "max")),
+    default="last",
+    show_default=True,
+    help="The hidden state after the last symbol, or the mean or maximum over all of them.",
+)
+
+
+@click.command(
+    "embed",
+    epilog="""\b
+Row k of the file is the vector of line k + 1, float32, as numpy.load reads it. Each line is read from
+a fresh state; its end is no part of it. Memory does not grow with the file.
+
+\b
+Examples:
+  unroll embed runs/book sentences.txt --out sentences.npy
+  unroll similar runs/book sentences.txt --vectors sentences.npy --query "It was late." """,
+)
+@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--out", metavar="F.npy", type=click.Path(path_type=Path), help="FILE's name and .npy, here, unless said."
+)
+@POOL
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"out", "lines", "size", ...}.')
+def verb(model: Path, file: Path, out: Path | None, pool: "Pool", as_json: bool) -> None:
+    """Write the lines of FILE as vectors: the hidden state of the last layer sums up what it has read."""
+    from unroll.lm.open import open_model
+    from unroll.lm.vectors import embed
+
+    if out is None and (out := Path(f"{file.name}.npy")).exists():
+        raise UserError(f"{out} exists", allowed="a new file", fix=f"to replace it, say --out {out}")
+    with console.bar() as show:
+        (result,) = console.follow(embed(open_model(model), file, out, pool), show)
+    known = {"model": str(model), "out": str(out)} | result.figures()
+    if as_json:
+        console.put_json(known)
+        return
+    console.put(f"{out}: {known['lines']:,} vectors of {known['size']:,} numbers")
+    for note in known["notes"]:
+        console.warn(note)

@@ -1,0 +1,85 @@
+"""`unroll eval`: how good a model is on a text, by a named protocol."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unroll.cli import console
+
+
+@click.command(
+    "eval",
+    epilog="""\b
+Examples:
+  unroll eval runs/book test.txt
+  unroll eval runs/book test.txt --protocol lines
+  unroll eval runs/book test.txt --adapt dynamic
+  unroll eval runs/words test.txt --adapt cache --mix runs/words-5gram --valid valid.txt""",
+)
+@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--protocol",
+    type=click.Choice(["stream", "crops", "lines"]),
+    default="stream",
+    show_default=True,
+    help="Read it as one text with carried state, in nanoGPT's crops of 256, or line by line; the last two from fresh "
+    "states.",
+)
+@click.option(
+    "--adapt",
+    type=click.Choice(["dynamic", "cache"]),
+    help="Also let the model adapt while it reads: its weights learn (dynamic evaluation), or it expects what it has "
+    "read to come again (cache).",
+)
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Fix options of --adapt, which fits none.")
+@click.option(
+    "--mix", metavar="DIR", multiple=True, type=click.Path(path_type=Path), help="Also mix with this model's guesses."
+)
+@click.option(
+    "--valid",
+    metavar="F",
+    type=click.Path(path_type=Path),
+    help="Fit options and weights on this text instead of the model's validation part.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Tell how probable the text in the FILEs is to the model in DIR, as one text."""
+    from unroll.lm import api
+
+    with console.bar() as show:
+        (known,) = console.follow(api.evaluating(model, files, **options), show)
+    if as_json:
+        console.put_json(known)
+        return
+    console.put_columns([*rows_of(known), *((name, note) for name, note in notes_of(known))])
+
+
+def rows_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a line for each way of reading, with its figures."""
+    yield known["protocol"], figures(known)
+    if adapted := known.get("adapted"):
+        chosen = ", ".join(f"{name} {value:g}" for name, value in adapted["options"].items())
+        yield adapted["method"], f"{figures(adapted)} ({chosen})"
+    if mixed := known.get("mixed"):
+        parts = zip(mixed["weights"], mixed["models"], strict=True)
+        yield "mixed", f"{figures(mixed)} ({' + '.join(f'{weight:.3f} {model}' for weight, model in parts)})"
+    yield "text", f"{known['tokens']:,} symbols, {100 * known['unknown_rate']:.2f} % of them unknown"
+
+
+def figures(found: dict[str, Any]) -> str:
+    """Return figures as one line."""
+    parts = [f"{found['nats_per_token']:.4f} nats per symbol"]
+    if found["perplexity"] is not None:
+        parts.append(f"perplexity {found['perplexity']:.2f}")
+    for name in ("char", "byte"):
+        if (bits := found[f"bits_per_{name}"]) is not None:
+            parts.append(f"{bits:.4f} bits/{name}")
+    return ", ".join(parts)
+
+
+def notes_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what to keep in mind."""
+    return (("note", note) for note in known["notes"])

@@ -1,0 +1,90 @@
+"""`unroll next`: what comes after a text, symbols or whole words, as bars."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unroll.cli import console
+from unroll.cli.score import escaped
+
+if TYPE_CHECKING:
+    from unroll.lm.next import Next
+
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+WIDEST = 40
+
+
+@click.command(
+    "next",
+    epilog="""\b
+Examples:
+  unroll next runs/book "John is driving a"
+  unroll next runs/book "John is driving a " --whole-words
+  unroll next runs/book "It wa" --top 1000 --json
+
+\b
+Whole words of a model of characters, bytes or BPE are those whose characters come next, and then
+white space. Where TEXT ends inside a word, they are the words that complete it: end TEXT with a
+space for the word after it. More white space in place of a word is listed too.""",
+)
+@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("text", metavar="TEXT")
+@click.option("--top", metavar="N", type=int, default=10, show_default=True, help="So many, the most probable first.")
+@click.option("--whole-words", is_flag=True, help="Search for words, not symbols; say what the search left out.")
+@click.option("--replace-unknown", is_flag=True, help="Read symbols of TEXT that the model does not know as <unk>.")
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"next": [...], "rest": P}.')
+def verb(model: Path, text: str, top: int, whole_words: bool, replace_unknown: bool, as_json: bool) -> None:
+    """Tell what the model in DIR expects after TEXT, and how probable it is."""
+    from unroll.lm import api
+
+    if whole_words:
+        words = api.next_words(model, text, top, replace_unknown=replace_unknown)
+        found: Next = words
+        about: dict[str, Any] = {"begun": words.begun, "certain": words.certain}
+        if words.begun:
+            console.note(
+                f"The text ends inside a word: these complete {escaped(words.begun)!r}. "
+                "End it with a space for the word after it."
+            )
+        if not words.certain:
+            console.warn("the search stopped at its limit: words that it left out may be as probable as the last ones")
+    else:
+        found = api.next_symbols(model, text, top, replace_unknown=replace_unknown)
+        about = {}
+    if as_json:
+        likely = [
+            {"token": each.token, "probability": each.probability} | ({} if each.id is None else {"id": each.id})
+            for each in found.likely
+        ]
+        console.put_json(
+            {"model": str(model), "text": text, "whole_words": whole_words, **about, "next": likely, "rest": found.rest}
+        )
+        return
+    put_bars(found)
+
+
+def put_bars(found: "Next") -> None:
+    """Print what may come next with its probability, and on a terminal a bar as long as that."""
+    from rich.cells import cell_len
+
+    names = [escaped(each.token).replace(" ", "␣") or "(white space)" for each in found.likely]
+    width = max(map(cell_len, [*names, "(all others)"]))
+    room = min(WIDEST, console.columns() - width - 10) if sys.stdout.isatty() else 0
+    highest = max(found.likely[0].probability, 1e-300)
+    for name, each in zip(names, found.likely, strict=True):
+        bar = drawn(each.probability / highest * room) if room > 0 else ""
+        console.put(f"{name}{' ' * (width - cell_len(name))}  {share(each.probability)}  {bar}".rstrip())
+    console.put(f"{'(all others)':{width}}  {share(found.rest)}", dim=True)
+
+
+def share(p: float) -> str:
+    """Return a probability with four decimals, and a small one as 1e-05."""
+    return f"{p:.4f}" if p >= 0.0005 or not p else f"{p:.0e}".ljust(6)
+
+
+def drawn(length: float) -> str:
+    """Return a bar so many cells long, to an eighth of one."""
+    eighths = round(length * 8)
+    return EIGHTHS[8] * (eighths // 8) + EIGHTHS[eighths % 8].strip()

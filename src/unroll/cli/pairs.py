@@ -1,0 +1,107 @@
+"""`unroll pairs`: how often a model finds the right one of two texts the likelier."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unroll.cli import console
+from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.lm.pairs import Count, PairsResult, Unknown
+
+
+@click.command(
+    "pairs",
+    epilog="""\b
+Formats, told apart by their first line:
+  BLiMP       JSON lines with sentence_good, sentence_bad, UID, linguistics_term
+  agreement   colorless-green's tab: the columns form, class (correct, wrong), prefix, ...
+  any table   good<TAB>bad, or good<TAB>bad<TAB>set; a first line that says good<TAB>bad is a header
+
+\b
+What is compared:
+  Sentences are read from a fresh state, and their end counts (newline, <eos>), as in the figures
+  published of LSTMs and n-grams on BLiMP; --no-eos leaves it out. A pair is right where the good
+  text is strictly likelier; a tie is not. Of an agreement item only the word after the prefix
+  counts, and, unless symbols are words, that white space follows it. Intervals are Wilson's, 95 %.
+  A pair with a symbol unknown to a model is left out, for all models, and counted.
+
+\b
+Examples:
+  unroll pairs runs/wiki blimp/data/*.jsonl
+  unroll pairs runs/lstm runs/rnn generated.tab         with McNemar's exact test
+  unroll pairs --scored best_model.tab best_srnn.tab    count the scores that the files carry
+  unroll pairs runs/lstm mine.tsv --items items.tsv --json""",
+)
+@click.argument("paths", metavar="[DIR]... FILE...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--unknown",
+    type=click.Choice(("exclude", "include")),
+    default="exclude",
+    show_default=True,
+    help="Pairs with symbols that a model does not know: leave them out, or read those as <unk>.",
+)
+@click.option("--eos/--no-eos", default=True, help="Score the end of a sentence with it, or not.")
+@click.option("--scored", is_flag=True, help="Count the models, too, whose scores stand in columns of the files.")
+@click.option("--items", metavar="F.tsv", type=click.Path(path_type=Path), help="Write every pair with its nats there.")
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"pairs", "accuracy", "by_set", ...}.')
+def verb(
+    paths: tuple[Path, ...], unknown: "Unknown", eos: bool, scored: bool, items: Path | None, as_json: bool
+) -> None:
+    """Tell how often the models in the DIRs find the good one of two texts likelier: minimal pairs."""
+    from unroll.files import write_atomically
+    from unroll.lm.pairs import minimal_pairs
+
+    models = [path for path in paths if path.is_dir()]
+    for path in models:
+        if not (path / "model.json").exists():
+            raise UserError(
+                f"{path} is a folder without a model", allowed="model directories and files of pairs",
+                fix=f"name the files in it: {path}/*",
+            )  # fmt: skip
+    files = [path for path in paths if not path.is_dir()]
+    with console.bar() as show:
+        (result,) = console.follow(minimal_pairs(models, files, unknown, eos=eos, scored=scored), show)
+    if items is not None:
+        write_atomically(items, result.table().encode())
+    if as_json:
+        console.put_json({"files": [str(file) for file in files]} | result.figures())
+        return
+    console.put_columns(list(rows_of(result)))
+    for comparison in result.comparisons:
+        console.put(
+            f"{comparison.first} against {comparison.second}: {comparison.only_first:,} pairs only the first gets "
+            f"right, {comparison.only_second:,} only the second, McNemar p = {comparison.p:.2g}"
+        )
+    for note in result.notes:
+        console.warn(note)
+
+
+def rows_of(result: "PairsResult") -> Iterator[Sequence[str]]:
+    """Yield the rows of the table: the sets, what they belong to, all."""
+    alone = len(result.models) == 1
+    names = [model.nats.model for model in result.models]
+    yield ["", "pairs", "right", "95 %"] if alone else ["", "pairs", *names]
+    first = result.models[0]
+    for title, counts in (("set", first.sets), ("group", first.groups)):
+        if title == "group" and counts:
+            yield [""] * (4 if alone else 2 + len(names))
+        for name in counts:
+            yield row([(model.sets if title == "set" else model.groups)[name] for model in result.models], name)
+    yield row([model.total for model in result.models], "all")
+
+
+def row(counts: "Sequence[Count]", name: str) -> list[str]:
+    """Return a row: how many pairs, and what each model gets right of them; the interval where there is one model."""
+    shown = [name, f"{counts[0].pairs:,}", *(percent(count.accuracy) for count in counts)]
+    if len(counts) == 1 and (interval := counts[0].interval):
+        shown.append("{:.1f} to {:.1f} %".format(*(100 * edge for edge in interval)))
+    return shown if len(counts) > 1 or len(shown) == 4 else [*shown, ""]
+
+
+def percent(share: float | None) -> str:
+    """Return a share as 80.5 %."""
+    return "–" if share is None else f"{100 * share:.1f} %"

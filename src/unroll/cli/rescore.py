@@ -1,0 +1,107 @@
+"""`unroll rescore`: n-best lists with what a model says of every hypothesis."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unroll.cli import console
+from unroll.errors import UserError
+
+
+@click.command(
+    "rescore",
+    epilog="""\b
+Formats, told apart by the first line; higher scores are better:
+  Moses        id ||| hypothesis ||| features ||| total
+  a table      tabs, with a header that names id, text (hyp, sentence), score (total, logprob)
+  JSON lines   {"id" or "utt": ..., "text" or "hyp": ..., "score": ..., ...}
+
+\b
+The new score is the old one + weight * ln P(hypothesis) + bonus * words. Every line comes back with
+all its bytes and two fields more, ln P and the new score (in tables and JSON: lm, rescored); the best
+first in each group, the groups in their order. Unknown symbols are read as <unk>, their rate is told.
+
+\b
+Examples:
+  unroll rescore runs/lm dev.nbest --tune dev.ref        which weight makes the fewest word errors
+  unroll rescore runs/lm test.nbest --weight 0.4 --out test.rescored
+  unroll rescore runs/lm test.nbest --weight 0.4 --best > test.txt""",
+)
+@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("nbest", metavar="NBEST", type=click.Path(path_type=Path))
+@click.option("--out", metavar="F", type=click.Path(path_type=Path), help="Write there, not to stdout.")
+@click.option("--weight", metavar="X", type=float, help="The weight of ln P; 1 unless it is tuned.")
+@click.option("--word-bonus", metavar="X", type=float, default=0.0, help="Added for each word.")
+@click.option(
+    "--tune",
+    metavar="REF",
+    type=click.Path(path_type=Path),
+    help="Fit the weight: the right texts, as JSON lines, id<TAB>text, or one a line in order.",
+)
+@click.option("--best", is_flag=True, help="Write the best hypothesis of each group, one a line.")
+@click.option("--id-field", metavar="NAME", help="What the id is called, where its name is none of the usual.")
+@click.option("--text-field", metavar="NAME", help="What the hypothesis is called.")
+@click.option("--score-field", metavar="NAME", help="What the old score is called; for Moses its number, from 1.")
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object; without --out with the list as "nbest".')
+def verb(
+    model: Path,
+    nbest: Path,
+    out: Path | None,
+    weight: float | None,
+    word_bonus: float,
+    tune: Path | None,
+    best: bool,
+    id_field: str | None,
+    text_field: str | None,
+    score_field: str | None,
+    as_json: bool,
+) -> None:
+    """Rank the hypotheses of NBEST anew, their old scores and those of the model in DIR together."""
+    from unroll.files import write_atomically
+    from unroll.lm.open import open_model
+    from unroll.lm.rescore import Fields, rescore
+
+    if weight is not None and tune is not None:
+        raise UserError("both --weight and --tune are given", allowed="one of them", fix="leave one out")
+    fields = Fields(id_field, text_field, score_field)
+    with console.bar() as show:
+        reports = rescore(open_model(model), nbest, 1.0 if weight is None else weight, word_bonus, tune, fields)
+        (result,) = console.follow(reports, show)
+    content = result.best().encode() if best else result.written()
+    if out is not None:
+        write_atomically(out, content)
+    known = {"model": str(model), "out": None if out is None else str(out)} | result.figures()
+    if as_json:
+        console.put_json(known | ({} if out else {"nbest": result.items(best=best)}))
+        return
+    if out is None:
+        put_bytes(content)
+    console.put_columns(rows_of(known), err=out is None)
+    for note in known["notes"]:
+        console.warn(note)
+
+
+def put_bytes(content: bytes) -> None:
+    """Write to stdout as it is, but for a terminal with control characters made visible."""
+    if sys.stdout.isatty():
+        console.put(console.visible(content.decode()).removesuffix("\n"))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def rows_of(known: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what there is to say, with a name for each."""
+    rows = [
+        ("list", f"{known['hypotheses']:,} hypotheses of {known['groups']:,} groups, {known['format']}"),
+        ("weight", f"{known['weight']:.4g}" + (f", {known['word_bonus']:g} a word" if known["word_bonus"] else "")),
+        ("changed", f"the best of {known['changed']:,} groups"),
+        ("unknown", f"{100 * known['unknown_rate']:.2f} % of the symbols"),
+    ]
+    if known.get("wer") is not None:
+        rates = [100 * known[name] for name in ("wer", "wer_before", "wer_possible")]
+        rows.insert(2, ("words wrong", "{:.2f} %, by the old scores {:.2f} %, at best {:.2f} %".format(*rates)))
+    return rows

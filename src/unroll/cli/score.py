@@ -1,0 +1,371 @@
+"""`unroll score`: how probable texts are, symbol by symbol, and where a file is surprising."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from heapq import nlargest
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from unroll.cli import console
+from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.lm.surprisal import TextScore, Token, Unit
+
+PATH = click.Path(path_type=Path)
+DEFAULT_TOP = 20
+REDRAWN = 0.1
+"""Seconds between two drawings of the bar."""
+COLUMNS = ("start", "end", "tokens", "nats", "nats_per_token", "text")
+ORDERS: "dict[str, Callable[[Unit], float]]" = {
+    "nats": lambda unit: -1.0 if unit.nats_per_token is None else unit.nats_per_token,
+    "total": lambda unit: unit.nats,
+}
+
+
+@click.command(
+    "score",
+    epilog="""\b
+Examples:
+  unroll score runs/book "John is driving a car" "John is driving a cat"
+  unroll score runs/book --file new.txt --unit word --tsv > surprisal.tsv
+  unroll score runs/book --file app.log --sort nats --top 20     the lines that do not belong
+  unroll score runs/book "It was the best" --save-state F
+  unroll score runs/book " of times" --state F
+
+\b
+Units tile the file, and their nats add up to the total. A word has the white space after it,
+which is what ends it: its nats are those of this word and no longer one, also in BPE, where a
+piece begins with the space before it and is taken apart. A line has its newline.
+
+\b
+--unknown says what a symbol costs that the model has never seen, and reads as <unk>:
+  as-unk     the nats of <unk>
+  exclude    nothing, and it is not counted among the symbols either
+  penalise   the nats of <unk>, and 5.55 (ln 256) for each byte of it and for the end of a word
+  refuse     an error that names it""",
+)
+@click.argument("model", metavar="DIR", type=PATH)
+@click.argument("texts", metavar="TEXT...", nargs=-1)
+@click.option("--eos", is_flag=True, help="Score the end of each TEXT too: a newline, at level word <eos>.")
+@click.option(
+    "--unknown",
+    type=click.Choice(["as-unk", "exclude", "penalise", "refuse"]),
+    default="as-unk",
+    show_default=True,
+    help="What unknown symbols cost, see below.",
+)
+@click.option("--file", metavar="F", type=PATH, help="Score a file of any size, plain or gzip, with carried state.")
+@click.option(
+    "--unit", type=click.Choice(["token", "word", "char", "line"]), help="What a row of it is.  [default: line]"
+)
+@click.option("--fresh", is_flag=True, help="Read each of its lines from a fresh state.")
+@click.option(
+    "--sort",
+    type=click.Choice(["nats", "total"]),
+    help="The most surprising first: by nats per symbol, or in total, where long ones win.",
+)
+@click.option("--top", metavar="N", type=int, help=f"So many of them, sorted.  [default: {DEFAULT_TOP}]")
+@click.option("--tsv", is_flag=True, help=r"Print rows as TSV; in the text \n, \t, \\ stand for what they are.")
+@click.option("--state", metavar="F", type=PATH, help="Go on from a saved state, not from the start symbol.")
+@click.option("--save-state", metavar="F", type=PATH, help="Save the state after the one TEXT or the file.")
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"texts": [...]}, of a file "units".')
+def verb(model: Path, texts: tuple[str, ...], file: Path | None, eos: bool, **options: Any) -> None:
+    """Tell how probable each TEXT is to the model in DIR, or a file, in nats: -ln P."""
+    check(texts, file, eos, options)
+    if file is None:
+        score_texts(
+            model, texts, eos, **{name: options[name] for name in ("unknown", "as_json", "state", "save_state")}
+        )
+    else:
+        score_file(model, file, **options)
+
+
+def check(texts: Sequence[str], file: Path | None, eos: bool, options: dict[str, Any]) -> None:
+    """Raise UserError for options that do not go together."""
+    if (file is None) == (not texts):
+        raise UserError(
+            "nothing to score" if file is None else "both texts and a file are given",
+            allowed="one or more TEXTs, or --file F",
+            fix='for example: unroll score DIR "John is driving a car" "John is driving a cat"',
+        )
+    if file is None:
+        if named := next((name for name in ("unit", "fresh", "sort", "top", "tsv") if options[name]), None):
+            raise UserError(f"--{named} is of files", allowed="--file F beside it", fix=f"leave out --{named}")
+        if options["save_state"] and len(texts) > 1:
+            raise UserError("there is no one state after several texts", allowed="one TEXT", fix="score them singly")
+        return
+    if eos:
+        raise UserError("--eos is of texts", allowed="the lines of a file as they are", fix="leave out --eos")
+    if options["tsv"] and options["as_json"]:
+        raise UserError("both --tsv and --json are given", allowed="one of them", fix="leave one out")
+    if (top := options["top"]) is not None and (top < 1 or not options["sort"]):
+        raise UserError(
+            f"--top {top}" + ("" if options["sort"] else ", but nothing is sorted"),
+            allowed="1 or more of what is sorted",
+            fix="for example: --sort nats --top 20",
+        )
+
+
+# ---- texts
+
+
+def score_texts(model: Path, texts: Sequence[str], eos: bool, *, unknown: str, as_json: bool, **states: Any) -> None:
+    """Print the scores of texts, and which is the likeliest."""
+    from unroll.lm import api
+
+    scores = api.score(model, texts, eos=eos, unknown=unknown, **states)  # type: ignore[arg-type]
+    notes = list(remarks(scores))
+    if as_json:
+        tokens, strange = (sum(getattr(score, name) for score in scores) for name in ("tokens", "unknown"))
+        console.put_json(
+            {
+                "model": str(model),
+                "eos": eos,
+                "unknown": unknown,
+                "texts": [described(score) for score in scores],
+                "likeliest": likeliest(scores),
+                "unknown_rate": unknown_rate(tokens, strange, unknown),
+                "notes": notes,
+            }
+        )
+        return
+    for number, score in enumerate(scores, 1):
+        put_score(number if len(scores) > 1 else None, score, unknown)
+    put_comparison(scores)
+    for note in notes:
+        console.warn(note)
+
+
+def described(score: "TextScore") -> dict[str, Any]:
+    """Return a score as JSON."""
+    return {
+        "text": score.text,
+        "tokens": score.tokens,
+        "nats": score.nats,
+        "nats_per_token": score.nats_per_token,
+        "unknown": score.unknown,
+        "per_token": [token._asdict() for token in score.per_token],
+    }
+
+
+def ranked(scores: "Sequence[TextScore]") -> list[int]:
+    """Return the places of the texts, the likeliest first."""
+    return sorted(range(len(scores)), key=lambda place: scores[place].nats)
+
+
+def likeliest(scores: "Sequence[TextScore]") -> dict[str, Any] | None:
+    """Return which text is the likeliest and by how much, as JSON; None of a single text."""
+    if len(scores) < 2:
+        return None
+    first, second, *_ = ranked(scores)
+    by = scores[second].nats - scores[first].nats
+    return {"text": first, "by_nats": by, "factor": math.exp(by) if by < 700 else None}
+
+
+def remarks(scores: "Sequence[TextScore]") -> Iterator[str]:
+    """Yield what is to be known when these texts are compared."""
+    if len({score.tokens for score in scores}) > 1:
+        each = ", ".join(f"{score.tokens:,}" for score in scores)
+        per = ", ".join("none" if score.nats_per_token is None else f"{score.nats_per_token:.3f}" for score in scores)
+        yield f"the texts have {each} symbols, of which each costs something; nats per symbol: {per}"
+    if len({score.unknown for score in scores}) > 1:
+        each = ", ".join(f"{score.unknown:,} of {len(score.per_token):,}" for score in scores)
+        yield f"of the symbols {each} are unknown: which text is likelier depends on what --unknown lets them cost"
+
+
+def unknown_rate(tokens: int, unknown: int, rule: str) -> float | None:
+    """Return the share of the symbols read that are unknown, given those counted; None where nothing was read."""
+    read = tokens + unknown if rule == "exclude" else tokens
+    return unknown / read if read else None
+
+
+def put_score(number: int | None, score: "TextScore", rule: str) -> None:
+    """Print the total of a text, and its symbols above their nats."""
+    said = [f"{score.nats:.2f} nats", f"{score.tokens:,} symbols"]
+    if score.nats_per_token is not None:
+        said.append(f"{score.nats_per_token:.3f} each")
+    if score.unknown:
+        said.append(f"{score.unknown:,} unknown ({rule})")
+    console.put_rule(" · ".join(said if number is None else [str(number), *said]))
+    for symbols, nats in grid(score.per_token):
+        console.put(symbols)
+        console.put(nats)
+
+
+def grid(tokens: "Iterable[Token]") -> Iterator[tuple[str, str]]:
+    """Yield lines of symbols, each with the line of their nats to be put below it."""
+    from rich.cells import cell_len
+
+    room, width = console.columns(), 0
+    above: list[str] = []
+    below: list[str] = []
+    for token in tokens:
+        name = escaped(token.token).replace(" ", "␣")
+        nats = "-" if token.nats is None else f"{token.nats:.2f}"
+        cell = 2 + max(cell_len(name), len(nats))
+        if above and width + cell > room:
+            yield "".join(above).rstrip(), "".join(below).rstrip()
+            above, below, width = [], [], 0
+        above.append(name + " " * (cell - cell_len(name)))
+        below.append(heated(nats, token.nats) + " " * (cell - len(nats)))
+        width += cell
+    if above:
+        yield "".join(above).rstrip(), "".join(below).rstrip()
+
+
+def heated(shown: str, nats: float | None) -> str:
+    """Return a figure in a colour that tells how surprising it is, where there are colours."""
+    if not console.has_colours(sys.stdout):
+        return shown
+    if nats is None or nats < 2:
+        return click.style(shown, dim=True)
+    return click.style(shown, fg="yellow") if nats < 5 else click.style(shown, fg="red", bold=True)
+
+
+def put_comparison(scores: "Sequence[TextScore]") -> None:
+    """Print which of several texts is the likeliest, and by how much."""
+    if len(scores) < 2:
+        return
+    first, *others = ranked(scores)
+    console.put_rule(f"the likeliest is {first + 1}")
+    for other in others:
+        by = scores[other].nats - scores[first].nats
+        console.put(f"{other + 1} costs {by:.3f} nats more: it is {times(by)} less probable")
+
+
+def times(nats: float) -> str:
+    """Return a difference in nats as a factor between probabilities."""
+    if nats < math.log(1e6):
+        return f"{math.exp(nats):,.{2 if nats < math.log(100) else 0}f} times"
+    return f"10^{nats / math.log(10):.1f} times"
+
+
+def escaped(text: str) -> str:
+    """Return a text on one line from which it can be restored; bytes that are not UTF-8 are \\xff."""
+    return text.translate(_ESCAPES)
+
+
+_ESCAPES = (
+    {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
+    | {code: f"\\u{code:04x}" for code in (*range(0x80, 0xA0), 0x2028, 0x2029)}
+    | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}  # as PEP 383 has them
+    | {ord("\\"): "\\\\", ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"}
+)
+
+
+# ---- files
+
+
+def score_file(
+    model: Path,
+    file: Path,
+    *,
+    unit: str | None,
+    fresh: bool,
+    unknown: str,
+    sort: str | None,
+    top: int | None,
+    tsv: bool,
+    as_json: bool,
+    **states: Any,
+) -> None:
+    """Print the units of a file as they come, or the most surprising of them at its end, and what they add up to."""
+    from unroll.lm import api
+
+    unit = unit or "line"
+    total: dict[str, Any] = {"tokens": 0, "nats": 0.0, "unknown": 0}
+    found = api.score_file(model, file, unit=unit, fresh=fresh, unknown=unknown, **states)  # type: ignore[arg-type]
+    out = sys.stdout  # not what the bar puts in its place, which writes to stderr
+    with ExitStack() as stack:
+        # Rows on the terminal show by themselves how far it is.
+        show = stack.enter_context(console.bar()) if sort or not out.isatty() else no_bar
+        units = followed(found, total, file, show)
+        if sort:
+            units = iter(nlargest(top or DEFAULT_TOP, units, key=ORDERS[sort]))
+            stack.close()
+        units = chain([next(units)], units)  # what cannot be read is refused before anything is printed
+        if as_json:
+            head = {"model": str(model), "file": str(file), "unit": unit, "fresh": fresh, "sort": sort}
+            put_members({**head, "unknown": unknown}, units, out)
+        elif tsv:
+            put_tsv(units, out)
+        else:
+            put_rows(units, out)
+    each = total["nats"] / total["tokens"] if total["tokens"] else None
+    rate = unknown_rate(total["tokens"], total["unknown"], unknown)
+    if as_json:
+        put_tail({"tokens": total["tokens"], "nats": total["nats"], "nats_per_token": each, "unknown_rate": rate})
+        return
+    said = [f"{total['nats']:,.1f} nats", f"{total['tokens']:,} symbols", f"{each or 0:.3f} each"]
+    if total["unknown"]:
+        said.append(f"{rate:.2%} unknown ({unknown})")
+    console.note(" · ".join(said))
+
+
+def no_bar(label: str, done: float, total: float, remark: str) -> None:
+    """Draw nothing."""
+
+
+def followed(units: "Iterable[Unit]", total: dict[str, Any], file: Path, show: console.Show) -> "Iterator[Unit]":
+    """Pass units on, add them up, and show how far it is."""
+    from unroll.data.blocks import file_size
+
+    drawn, size = 0.0, file_size(file)
+    for unit in units:
+        for name in total:
+            total[name] += getattr(unit, name)
+        if (now := time.monotonic()) > drawn + REDRAWN:
+            size = max(size, unit.end)  # of gzip, only what is packed is known
+            show("scoring", unit.end, size, f"of {console.size(size)}")
+            drawn = now
+        yield unit
+
+
+def put_rows(units: "Iterable[Unit]", out: TextIO) -> None:
+    """Print units as columns, of which the last is cut to the terminal."""
+    from rich.cells import set_cell_size
+
+    head = "     nats   each       start  text"
+    out.write((click.style(head, dim=True) if console.has_colours(out) else head) + "\n")
+    for unit in units:
+        each = "-" if unit.nats_per_token is None else f"{unit.nats_per_token:.2f}"
+        row = f"{unit.nats:9.2f}  {each:>5}  {unit.start:>10}  "
+        text = escaped(unit.text.removesuffix("\n"))
+        if out.isatty():
+            room = console.columns() - len(row)
+            text = set_cell_size(text[: room + 1], room)
+        out.write(f"{row}{text}".rstrip() + "\n")
+    out.flush()
+
+
+def put_tsv(units: "Iterable[Unit]", out: TextIO) -> None:
+    """Print units as rows for other programs."""
+    out.write("\t".join(COLUMNS) + "\n")
+    for unit in units:
+        each = "" if unit.nats_per_token is None else f"{unit.nats_per_token:.6f}"
+        out.write(f"{unit.start}\t{unit.end}\t{unit.tokens}\t{unit.nats:.6f}\t{each}\t{escaped(unit.text)}\n")
+    out.flush()
+
+
+def put_members(head: dict[str, Any], units: "Iterable[Unit]", out: TextIO) -> None:
+    """Print the beginning of one JSON object and its units, one a line, as they come."""
+    out.write(json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}") + ',\n  "units": [\n')
+    between = ""
+    for unit in units:
+        row = {name: getattr(unit, name) for name in (*COLUMNS, "unknown")}
+        out.write(f"{between}    {json.dumps(row, ensure_ascii=False, allow_nan=False)}")
+        between = ",\n"
+    out.flush()
+
+
+def put_tail(tail: dict[str, Any]) -> None:
+    """Print the end of the object that `put_members` has begun."""
+    console.put("\n  ],\n" + json.dumps(tail, ensure_ascii=False, allow_nan=False, indent=2).removeprefix("{\n"))

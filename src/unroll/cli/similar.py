@@ -1,0 +1,83 @@
+"""`unroll similar`: the lines that are nearest to a text, and the symbols that are nearest to a symbol."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unroll.cli import console
+from unroll.cli.embed import POOL
+from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.lm.vectors import Pool
+
+
+@click.command(
+    "similar",
+    epilog="""\b
+Lines are compared by the cosine of their vectors, all of them; see `unroll embed` for what those are.
+Vectors that were made with another --pool fit no better than those of another model.
+
+\b
+Examples:
+  unroll similar runs/book sentences.txt --query "It was late." --pool mean
+  unroll similar runs/book sentences.txt --vectors sentences.npy --query "It was late." --top 3
+  unroll similar runs/words --symbol king""",
+)
+@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@click.option("--query", metavar="T", help="The text whose nearest lines in FILE are wanted.")
+@click.option("--symbol", metavar="W", help="The symbol whose nearest symbols are wanted, by their embeddings.")
+@click.option("--top", metavar="N", type=int, default=10, show_default=True, help="So many.")
+@POOL
+@click.option(
+    "--vectors", metavar="F.npy", type=click.Path(path_type=Path), help="What embed wrote of FILE: not read again."
+)
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"similar": [...]}.')
+def verb(
+    model: Path,
+    file: Path | None,
+    query: str | None,
+    symbol: str | None,
+    top: int,
+    pool: "Pool",
+    vectors: Path | None,
+    as_json: bool,
+) -> None:
+    """Show which lines of FILE are nearest to a text, or which symbols to a symbol, for the model in DIR."""
+    from unroll.lm.open import open_model
+    from unroll.lm.vectors import similar_lines, similar_symbols
+
+    if (query is None) == (symbol is None) or (query is None) != (file is None) or (symbol is not None and vectors):
+        raise UserError(
+            "it is not clear what is to be compared", allowed="FILE and --query, or --symbol alone",
+            fix='unroll similar DIR FILE --query "some text"; unroll similar DIR --symbol W',
+        )  # fmt: skip
+    opened = open_model(model)
+    notes = []
+    if symbol is not None:
+        found = similar_symbols(opened, symbol, top)
+        asked: dict[str, object] = {"symbol": symbol}
+    else:
+        assert file is not None
+        assert query is not None
+        with console.bar() as show:
+            (found,) = console.follow(similar_lines(opened, file, query, top, pool, vectors), show)
+        if unknown := opened.tokenizer.unknown(query):
+            named = ", ".join(dict.fromkeys(repr(symbol) for _, symbol in unknown))
+            notes.append(f"symbols of the query that the model does not know were read as <unk>: {named}")
+        asked = {"query": query, "file": str(file), "pool": pool}
+    if as_json:
+        similar = [
+            ({"symbol": near.text} if near.line is None else {"line": near.line, "text": near.text})
+            | {"cosine": near.cosine}
+            for near in found
+        ]
+        console.put_json({"model": str(model)} | asked | {"similar": similar, "notes": notes})
+        return
+    console.put_columns(
+        [(f"{near.cosine:.4f}", *([] if near.line is None else [f"{near.line:,}"]), near.text) for near in found]
+    )
+    for note in notes:
+        console.warn(note)

@@ -1,0 +1,126 @@
+"""Models side by side on one text: their figures, and whether they differ by more than chance."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.data.encode import Progress
+from unroll.errors import UserError
+from unroll.lm.evaluate import Evaluation, Protocol, evaluate, nats_of_lines
+from unroll.lm.open import open_model
+
+GROUPS = 1000
+"""Stretches of whole lines that are compared; what lies within one may hang together."""
+FEWEST_GROUPS = 20
+RESAMPLES = 4000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much a text costs one model more than another, in nats, over stretches of whole lines."""
+
+    total: float
+    low: float
+    high: float
+    """A 95 % interval of the total, by bootstrap over the stretches (Efron & Tibshirani 1993, chapter 13)."""
+    p: float
+    """How often chance alone does as much: the stretches' signs flipped at random (Fisher's permutation test)."""
+    stretches: int
+
+
+def compare(
+    models: Sequence[Path], files: Sequence[Path], protocol: Protocol = "stream"
+) -> Iterator[Progress | dict[str, Any]]:
+    """Evaluate models on one text, one after another, yielding progress and last of all the table, as JSON.
+
+    Each pair is compared on the same lines: by the cost of the text, where both give every byte of it back or count the
+    same symbols. Raises UserError.
+    """
+    if protocol == "crops":
+        raise UserError(
+            "a comparison under the protocol crops, which cuts lines",
+            allowed="stream, lines",
+            fix="use `unroll eval --protocol crops` for each",
+        )
+    rows: list[dict[str, Any]] = []
+    found: list[Evaluation] = []
+    for path in models:
+        opened = open_model(path)
+        started = time.perf_counter()
+        for event in evaluate([opened.predictor], opened.tokenizer, files, protocol):
+            if isinstance(event, list):
+                found += event
+            else:
+                yield event._replace(phase=path.name)
+        seconds = time.perf_counter() - started
+        rows.append(
+            {
+                "model": str(path),
+                "arch": opened.description["model"]["arch"],
+                "level": opened.description["level"],
+                "parameters": opened.description["parameters"],
+                "context": context(opened.description["model"]),
+                "tokens_per_second": round(found[-1].tokens / seconds),
+                **found[-1].figures(),
+            }
+        )
+    pairs = [
+        {"models": [rows[i]["model"], rows[j]["model"]], **_compared(found[i], found[j])}
+        for i in range(len(rows))
+        for j in range(i + 1, len(rows))
+    ]
+    yield {"files": [str(file) for file in files], "protocol": protocol, "models": rows, "pairs": pairs}
+
+
+def context(model: dict[str, Any]) -> int | None:
+    """Return how many symbols a model can see, of what model.json says of it; None where there is no limit."""
+    match model["arch"]:
+        case "window":
+            return int(model["window"])
+        case "ngram":
+            return int(model["order"]) - 1
+        case _:
+            return None
+
+
+def _compared(first: Evaluation, second: Evaluation) -> dict[str, Any]:
+    """Return the difference of two models as JSON, in bits per byte or nats per symbol; None, and why, without one."""
+    lossless = all(one.figures()["bits_per_byte"] is not None for one in (first, second))
+    unit, count = ("bits_per_byte", first.bytes) if lossless else ("nats_per_token", first.tokens)
+    nothing = {"unit": unit, "difference": None, "interval": None, "p": None}
+    if not lossless and first.tokenizer.digest != second.tokenizer.digest:
+        return nothing | {"note": "their vocabularies differ, and one does not give every byte back"}
+    a, b = nats_of_lines(first.line_nats), nats_of_lines(second.line_nats)
+    if len(a) != len(b):
+        return nothing | {"note": "they see different lines"}
+    if len(a) < FEWEST_GROUPS:
+        return nothing | {"note": f"too few lines to tell from chance: {len(a)}"}
+    found = difference(a, b)
+    scale = count * (math.log(2) if lossless else 1.0)
+    return {
+        "unit": unit,
+        "difference": found.total / scale,
+        "interval": [found.low / scale, found.high / scale],
+        "p": found.p,
+        "stretches": found.stretches,
+    }
+
+
+def difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
+    """Return how much more the first model pays, of the nats (N,) that each gives the same N lines."""
+    groups = min(GROUPS, len(first))
+    each = np.add.reduceat(first - second, np.arange(groups) * len(first) // groups)
+    random = np.random.Generator(np.random.Philox(0))
+    total = float(each.sum())
+    sums = np.array([each[random.integers(0, groups, groups)].sum() for _ in range(RESAMPLES)])
+    flipped = np.array([(each * random.choice((-1.0, 1.0), groups)).sum() for _ in range(RESAMPLES)])
+    # The observed signs are one of the outcomes: no p is zero (Phipson & Smyth 2010).
+    p = (1 + np.count_nonzero(np.abs(flipped) >= abs(total) * (1 - 1e-12))) / (1 + RESAMPLES)
+    low, high = np.quantile(sums, (0.025, 0.975))
+    return Difference(total, float(low), float(high), float(p), groups)

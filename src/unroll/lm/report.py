@@ -1,0 +1,210 @@
+"""A model's figures on a text, static and, beside them, adapted and mixed, with options fitted on validation text."""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.config import from_mapping, parse_value, unknown_key
+from unroll.data.blocks import read_blocks
+from unroll.data.corpus import load_corpus
+from unroll.data.encode import Progress, block_ids
+from unroll.errors import UserError
+from unroll.lm.directory import data_path
+from unroll.lm.evaluate import Evaluation, Protocol, evaluate
+from unroll.lm.mix import fit_weights
+from unroll.lm.open import Opened, open_model
+from unroll.lm.predict import Predictor
+from unroll.lm.score import Ids, stream
+
+if TYPE_CHECKING:
+    from unroll.lm.adapt import CacheOptions, DynamicOptions
+
+T = TypeVar("T")
+
+Adapt = Literal["dynamic", "cache"]
+
+FIT_TOKENS = 20_000
+"""Of the validation text, which options are fitted on."""
+CHAR_WINDOW, WORD_WINDOW = 16, 4
+"""Symbols between two steps of dynamic evaluation: a word says as much as several characters."""
+
+
+def report(
+    model: Path,
+    files: Sequence[Path],
+    protocol: Protocol = "stream",
+    *,
+    adapt: Adapt | None = None,
+    options: Mapping[str, Any] | None = None,
+    mix: Sequence[Path] = (),
+    valid: Path | None = None,
+) -> Iterator[Progress | dict[str, Any]]:
+    """Evaluate a model on text files, yielding progress and last of all its figures, as JSON.
+
+    `adapt` adds the figures of the model that adapts while it reads, `mix` those of its mixture, adapted if it adapts,
+    with further models of the same vocabulary. What `options` leave open, and the mixture's weights, are fitted on the
+    beginning of the file `valid`, or else of the validation part that lies in the model directory. Raises UserError.
+    """
+    started = time.perf_counter()
+    if adapt and protocol != "stream":
+        raise UserError(
+            f"adaptation under the protocol {protocol}",
+            allowed="the protocol stream, in which there is something to adapt to",
+            fix="leave out --protocol or --adapt",
+        )
+    opened = open_model(model)
+    start_id = opened.tokenizer.start_id
+    others = [_same_vocabulary(opened, open_model(path)) for path in mix]
+    fitting = _fitting_text(opened, valid) if mix or (adapt and not options) else None
+    static: list[Predictor] = [opened.predictor, *(other.predictor for other in others)]
+    weights = None
+    with ExitStack() as stack:
+        first = static[:1]
+        if adapt:
+            used, adapting = yield from _adapted(model, adapt, options, fitting)
+            if mix:
+                assert fitting is not None
+                with adapting() as predictor:
+                    columns = [nats_of(predictor, fitting, start_id)]
+            first = [*first, stack.enter_context(adapting())]
+        elif mix:
+            assert fitting is not None
+            columns = [nats_of(static[0], fitting, start_id)]
+        if mix:
+            assert fitting is not None
+            columns += [nats_of(predictor, fitting, start_id) for predictor in static[1:]]
+            weights = np.concatenate([[0.0] * (len(first) - 1), fit_weights(np.stack(columns))])
+        found: list[Evaluation] = []
+        for event in evaluate([*first, *static[1:]], opened.tokenizer, files, protocol, weights):
+            if isinstance(event, list):
+                found = event
+            else:
+                yield event
+    figures: dict[str, Any] = {"model": str(model), "files": [str(file) for file in files], **found[0].figures()}
+    if fitting is not None and _begins_like(files, opened, fitting):
+        figures["notes"].append("options were fitted on the beginning of this very text: name another with --valid")
+    if adapt:
+        figures["adapted"] = {"method": adapt, "options": asdict(used), **found[1].figures()}
+    if weights is not None:
+        figures["mixed"] = {
+            "models": [f"{model} ({adapt})" if adapt else str(model), *map(str, mix)],
+            "weights": weights[len(first) - 1 :].tolist(),
+            "nats_per_token_each": [one.nats_per_token for one in found[len(first) - 1 : -1]],
+            **found[-1].figures(),
+        }
+    yield figures | {"seconds": round(time.perf_counter() - started, 3)}
+
+
+def adapt_options(adapt: Adapt | None, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return options of adaptation from texts by name. Raises UserError for a name or a value that is none."""
+    if not settings:
+        return {}
+    if not adapt:
+        raise UserError(
+            f"{next(iter(settings))} is set", allowed="options of --adapt", fix="add --adapt, or leave it out"
+        )
+    from unroll.lm import adapt as ways
+
+    hints = get_type_hints(ways.DynamicOptions if adapt == "dynamic" else ways.CacheOptions)
+    for name in settings:
+        if name not in hints:
+            raise unknown_key(name, list(hints), f"the options of {adapt}")
+    return {name: parse_value(text, hints[name], f"{name} in the settings") for name, text in settings.items()}
+
+
+def nats_of(predictor: Predictor, ids: Ids, start_id: int) -> NDArray[np.float64]:
+    """Return the nats (N,) of all ids, read as one row from the start symbol."""
+    return np.concatenate([nats for nats, _ in stream(predictor, ids, start_id)])
+
+
+Adapting = Callable[[], AbstractContextManager[Predictor]]
+
+
+def _adapted(
+    path: Path, adapt: Adapt, options: Mapping[str, Any] | None, fitting: Ids | None
+) -> Generator[Progress, None, tuple["DynamicOptions | CacheOptions", Adapting]]:
+    """Return the options, as given or as fitted, and what gives the adapting predictor, each time from the start."""
+    from unroll.lm import adapt as ways
+    from unroll.lm.torch_predictor import TorchPredictor
+
+    opened = open_model(path)  # of its own: the static figures need weights that stay as they are
+    predictor, start_id = opened.predictor, opened.tokenizer.start_id
+    if not isinstance(predictor, TorchPredictor):
+        raise UserError(f"{path} cannot adapt", allowed="a neural model", fix="leave out --adapt")
+    if adapt == "cache":
+        if options:
+            chosen_cache = from_mapping(ways.CacheOptions, dict(options), "the settings")
+        else:
+            assert fitting is not None
+            chosen_cache = yield from _best(ways.fit_cache(predictor, fitting, start_id), ways.CACHE_TRIALS)
+        return chosen_cache, lambda: nullcontext(ways.CachePredictor(predictor, chosen_cache))
+    window = WORD_WINDOW if opened.tokenizer.level == "word" else CHAR_WINDOW
+    folder = data_path(path)
+    if not folder.exists():
+        raise UserError(
+            f"the training text is not beside {path}",
+            allowed="dynamic evaluation of a model whose text is there: it needs the usual size of each gradient",
+            fix="use --adapt cache",
+        )
+    yield Progress("measuring gradients", 0, 1)
+    sizes = ways.gradient_sizes(predictor.model, load_corpus(folder).train, start_id, window)
+    if options:
+        chosen = from_mapping(ways.DynamicOptions, {"seq_len": window, **options}, "the settings")
+    else:
+        assert fitting is not None
+        tried = ways.fit_dynamic(predictor.model, sizes, fitting, start_id, window)
+        chosen = yield from _best(tried, ways.DYNAMIC_TRIALS)
+    return chosen, lambda: ways.dynamic(predictor.model, sizes, chosen)
+
+
+def _best(tried: Iterator[tuple[T, float]], trials: int) -> Generator[Progress, None, T]:
+    """Return the options with the least nats."""
+    found = []
+    for number, pair in enumerate(tried, 1):
+        found.append(pair)
+        yield Progress("fitting", number, trials)
+    return min(found, key=lambda pair: pair[1])[0]
+
+
+def _same_vocabulary(opened: Opened, other: Opened) -> Opened:
+    if other.tokenizer.digest != opened.tokenizer.digest:
+        raise UserError(
+            f"{other.path} has another vocabulary than {opened.path}",
+            allowed="models of one vocabulary: what is mixed are probabilities of the same symbols",
+            fix="train them on one text, prepared once with `unroll data prepare`",
+        )
+    return other
+
+
+def _fitting_text(opened: Opened, valid: Path | None) -> Ids:
+    """Return the first symbols of the validation text."""
+    if valid is None:
+        folder = data_path(opened.path)
+        if not folder.exists():
+            raise UserError(
+                f"no validation text beside {opened.path}", allowed="text to fit options on", fix="name it with --valid"
+            )
+        return load_corpus(folder).valid[:FIT_TOKENS]
+    return _first_symbols([valid], opened)
+
+
+def _first_symbols(files: Sequence[Path], opened: Opened) -> Ids:
+    found: list[Ids] = []
+    count = 0
+    for block in read_blocks(files, opened.tokenizer.level):
+        found.append(block_ids(block, opened.tokenizer))
+        count += len(found[-1])
+        if count >= FIT_TOKENS:
+            break
+    return np.concatenate(found)[:FIT_TOKENS]
+
+
+def _begins_like(files: Sequence[Path], opened: Opened, fitting: Ids) -> bool:
+    """Tell whether the text to be evaluated begins with the text that options were fitted on."""
+    return np.array_equal(_first_symbols(files, opened)[: len(fitting)], fitting)

@@ -1,0 +1,328 @@
+"""Vectors: a line as the hidden state that has read it, and the nearest of lines and of symbols, by their cosine."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.data.encode import Progress
+from unroll.data.tokenizer import ByteTokenizer, Tokenizer
+from unroll.errors import UserError
+from unroll.files import explained
+from unroll.lm.open import Opened
+from unroll.lm.pairs import line_text, read_lines, unknown_symbols
+from unroll.lm.predict import State, Window
+from unroll.lm.score import LINE_TOKENS, STREAM_WINDOW, Ids
+
+Pool = Literal["last", "mean", "max"]
+"""What stands for a line: the hidden state after its last symbol, or the mean or the maximum over all its symbols."""
+POOLS: tuple[Pool, ...] = get_args(Pool)
+
+LINES_TOGETHER = 2**13
+"""Lines whose vectors are held at a time, however short they are."""
+BLOCK = 2**22
+"""Numbers of a file of vectors that are compared at a time."""
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What has a hidden state: networks, not n-grams."""
+
+    def hidden(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.floating], State]:
+        """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One vector for each line of a file."""
+
+    vectors: NDArray[np.float32]  # (lines, H), in memory or mapped
+    pool: Pool
+    unknown_rate: float
+    empty: int
+    """Lines without symbols: their vector is the state after the start symbol."""
+
+    def figures(self) -> dict[str, Any]:
+        """Return what there is to say as JSON."""
+        notes = []
+        if self.empty:
+            notes.append(f"{self.empty:,} lines are empty: their vector is the state after the start symbol")
+        if self.unknown_rate:
+            notes.append("symbols that the model does not know were read as <unk>")
+        lines, size = self.vectors.shape
+        return {"lines": lines, "size": size, "pool": self.pool, "unknown_rate": self.unknown_rate, "notes": notes}
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A line or a symbol that is near, with the cosine of the angle between the vectors."""
+
+    text: str
+    cosine: float
+    line: int | None = None
+    """Counted from 1; None for a symbol."""
+
+
+def reader_of(opened: Opened) -> Reader:
+    """Return what reads; raises UserError for a model without a hidden state."""
+    if isinstance(opened.predictor, Reader):
+        return opened.predictor
+    raise UserError(
+        f"{opened.path} is a model without a hidden state, so it has no vectors",
+        allowed="a network: lstm, gru, rnn, window",
+        fix="train one with `unroll train`",
+    )
+
+
+def line_vectors(reader: Reader, texts: Iterable[Ids], start_id: int, pool: Pool) -> Iterator[NDArray[np.float32]]:
+    """Yield the vectors (n, H) of every text, each read from a fresh state, some at a time, in order.
+
+    Texts of like length are read side by side; what fills up the shorter ones is part of no vector.
+    """
+    held: list[Ids] = []
+    size = 0
+    for ids in texts:
+        held.append(ids)
+        size += len(ids) + 1
+        if size > 16 * LINE_TOKENS or len(held) == LINES_TOGETHER:
+            yield _of_like_length(reader, held, start_id, pool)
+            held, size = [], 0
+    if held:
+        yield _of_like_length(reader, held, start_id, pool)
+
+
+def _of_like_length(reader: Reader, texts: Sequence[Ids], start_id: int, pool: Pool) -> NDArray[np.float32]:
+    found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(texts)
+    order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+    while order:
+        length = len(texts[order[-1]]) + 1
+        count = max(1, LINE_TOKENS // length)
+        batch, order = order[-count:], order[:-count]
+        symbols = np.full((len(batch), length), start_id, np.int64)
+        for row, number in enumerate(batch):
+            symbols[row, 1 : 1 + len(texts[number])] = texts[number]
+        lengths = np.array([len(texts[number]) for number in batch])
+        for number, vector in zip(batch, _pooled(reader, symbols, lengths, pool), strict=True):
+            found[number] = vector
+    return np.stack(found)
+
+
+def _pooled(reader: Reader, symbols: Window, lengths: NDArray[np.int64], pool: Pool) -> NDArray[np.float32]:
+    """Return the vectors (B, H) of rows that hold the start symbol and then as many symbols as `lengths` says."""
+    state: State | None = None
+    vectors: NDArray[np.floating] = np.zeros(0)
+    for first in range(0, symbols.shape[1], STREAM_WINDOW):
+        y, state = reader.hidden(symbols[:, first : first + STREAM_WINDOW], state)
+        steps = np.arange(first, first + y.shape[1])
+        last = lengths[:, None]
+        # The start symbol is step 0: it counts where nothing else does.
+        counts = (steps <= last) & (steps >= np.minimum(last, 1)) if pool != "last" else steps == last
+        if not first:
+            vectors = np.full((len(y), y.shape[2]), -np.inf if pool == "max" else 0.0)
+        if pool == "max":
+            vectors = np.maximum(vectors, y.max(axis=1, where=counts[..., None], initial=-np.inf))
+        else:
+            vectors += y.sum(axis=1, where=counts[..., None], dtype=np.float64)
+    if pool == "mean":
+        vectors /= np.maximum(lengths, 1)[:, None]
+    return vectors.astype(np.float32)
+
+
+def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Iterator[Progress | Embedded]:
+    """Read a file line by line, yielding progress and last of all its vectors.
+
+    With `out` they are written there as they come, in numpy's format, and memory does not grow with the file. An end
+    of line (LF, CR LF) and a byte order mark are no part of a line. Raises UserError.
+    """
+    _check_pool(pool)
+    reader = reader_of(opened)
+    if out is not None and out.suffix != ".npy":
+        raise UserError(f"{out} does not end in .npy", allowed="a file of numpy's", fix=f"write --out {out}.npy")
+    lines, total = _size(file)
+    counts = _Counts()
+    beside = None if out is None else out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        whole: NDArray[np.float32] | None = None
+        done = 0
+        for some in line_vectors(reader, counts.of(opened.tokenizer, file), opened.tokenizer.start_id, pool):
+            if whole is None:
+                whole = _array(beside, (lines, some.shape[1]))
+            if done + len(some) > lines:
+                raise UserError(f"{file} grew while it was read", fix="begin again when it is complete")
+            whole[done : done + len(some)] = some
+            done += len(some)
+            yield Progress("reading", counts.bytes, total)
+        assert whole is not None
+        if done < lines:
+            raise UserError(f"{file} shrank while it was read", fix="begin again when it is complete")
+        if out is not None and beside is not None:
+            with explained(out):
+                assert isinstance(whole, np.memmap)
+                whole.flush()
+                os.replace(beside, out)
+    finally:
+        if beside is not None:
+            beside.unlink(missing_ok=True)
+    yield Embedded(whole, pool, counts.unknown / max(1, counts.symbols), counts.empty)
+
+
+def _array(file: Path | None, shape: tuple[int, int]) -> NDArray[np.float32]:
+    if file is None:
+        return np.zeros(shape, np.float32)
+    with explained(file):
+        return np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+
+
+@dataclass
+class _Counts:
+    """Encodes lines and counts what it met."""
+
+    bytes: int = 0
+    symbols: int = 0
+    unknown: int = 0
+    empty: int = 0
+
+    def of(self, tokenizer: Tokenizer, file: Path) -> Iterator[Ids]:
+        """Yield the ids of line after line."""
+        for number, line in enumerate(read_lines(file), 1):
+            if isinstance(tokenizer, ByteTokenizer):
+                line_bytes = line.removesuffix(b"\n").removesuffix(b"\r")
+                line_bytes = line_bytes.removeprefix(b"\xef\xbb\xbf") if number == 1 else line_bytes
+                ids: Ids = np.frombuffer(line_bytes, np.uint8)
+            else:
+                ids = tokenizer.encode(line_text(line, file, number))
+                self.unknown += unknown_symbols(tokenizer, ids)
+            self.bytes += len(line)
+            self.symbols += len(ids)
+            self.empty += not len(ids)
+            yield ids
+
+
+def _size(file: Path) -> tuple[int, int]:
+    """Return the lines and the bytes of a file; raises UserError where there are none."""
+    lines = size = 0
+    for line in read_lines(file):
+        lines, size = lines + 1, size + len(line)
+    if not lines:
+        raise UserError(f"{file} is empty", allowed="a text with at least one line", fix="check the path")
+    return lines, size
+
+
+def similar_lines(
+    opened: Opened, file: Path, query: str, top: int = 10, pool: Pool = "last", vectors: Path | None = None
+) -> Iterator[Progress | list[Neighbour]]:
+    """Read a file, or its `vectors` as `embed` wrote them, yielding progress and last of all the `top` nearest lines.
+
+    The nearest first; of equally near ones the earlier. All are compared, none is left out. Raises UserError.
+    """
+    _check_pool(pool)
+    _check_top(top)
+    reader, tokenizer = reader_of(opened), opened.tokenizer
+    (wanted,) = next(line_vectors(reader, [tokenizer.encode(query)], tokenizer.start_id, pool))
+    lines, total = _size(file)
+    counts = _Counts()
+    if vectors is None:
+        blocks = line_vectors(reader, counts.of(tokenizer, file), tokenizer.start_id, pool)
+    else:
+        blocks = _stored(vectors, lines, file, len(wanted))
+    best = _Nearest(top)
+    done = 0
+    for block in blocks:
+        best.add(done, cosines(block, wanted))
+        done += len(block)
+        yield Progress("reading", counts.bytes if vectors is None else total * done // lines, total)
+    chosen = dict.fromkeys(best.numbers.tolist(), "")
+    for number, line in enumerate(read_lines(file)):
+        if number in chosen:
+            text = line.decode("utf-8" if number else "utf-8-sig", errors="replace")
+            chosen[number] = text.removesuffix("\n").removesuffix("\r")
+    yield [
+        Neighbour(chosen[number], float(cosine), number + 1)
+        for number, cosine in zip(best.numbers.tolist(), best.cosines, strict=True)
+    ]
+
+
+def _stored(path: Path, lines: int, file: Path, size: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the vectors of a file some at a time; raises UserError where they are not those of `lines` lines."""
+    try:
+        whole = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"{path} is no file of vectors: {error}", allowed="what `unroll embed` wrote", fix="make it again"
+        ) from None
+    if whole.shape != (lines, size) or whole.dtype.kind != "f":
+        raise UserError(
+            f"{path} holds {whole.dtype} of shape {whole.shape}",
+            allowed=f"a vector of {size:,} numbers for each of the {lines:,} lines of {file}",
+            fix="make it again from this file, with this model",
+        )
+    count = max(1, BLOCK // size)
+    return (whole[first : first + count] for first in range(0, lines, count))
+
+
+def similar_symbols(opened: Opened, symbol: str, top: int = 10) -> list[Neighbour]:
+    """Return the `top` symbols whose embeddings are nearest to that of `symbol`, itself left out, the nearest first.
+
+    A symbol is written as itself or, where it cannot be seen, as tables show it: `\\n`. Raises UserError.
+    """
+    from unroll.lm.torch_predictor import TorchPredictor
+
+    _check_top(top)
+    reader_of(opened)
+    assert isinstance(opened.predictor, TorchPredictor)
+    table = opened.predictor.model.embedding.weight.detach().double().cpu().numpy()
+    tokenizer = opened.tokenizer
+    names = [tokenizer.symbol(id) for id in range(tokenizer.vocab_size)]
+    pieces = list(tokenizer.pieces)
+    written = symbol.encode(errors="surrogatepass")
+    if written in pieces:
+        chosen = pieces.index(written)
+    elif symbol in names:
+        chosen = names.index(symbol)
+    else:
+        raise UserError(
+            f"{symbol!r} is no symbol of {opened.path}",
+            allowed=f"one of its {len(names):,} symbols, of level {tokenizer.level}",
+            fix="for a text of several symbols, use --query and a file of lines",
+        )
+    best = _Nearest(top + 1)
+    best.add(0, cosines(table, table[chosen]))
+    near = [(number, float(cosine)) for number, cosine in zip(best.numbers.tolist(), best.cosines, strict=True)]
+    return [Neighbour(names[number], cosine) for number, cosine in near if number != chosen][:top]
+
+
+def cosines(block: NDArray[np.floating], wanted: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the cosine of each row (n, H) with `wanted` (H,); 0 where one of them is zero."""
+    rows, one = block.astype(np.float64), wanted.astype(np.float64)
+    sizes = np.sqrt(np.einsum("nh,nh->n", rows, rows)) * np.sqrt(one @ one)
+    return np.asarray(np.divide(rows @ one, sizes, out=np.zeros(len(rows)), where=sizes > 0))
+
+
+class _Nearest:
+    """The highest cosines so far; of equal ones the earlier."""
+
+    def __init__(self, top: int) -> None:
+        self.top = top
+        self.numbers = np.zeros(0, np.int64)
+        self.cosines = np.zeros(0)
+
+    def add(self, first: int, cosines: NDArray[np.float64]) -> None:
+        """Take those of the vectors `first`, `first + 1`, … into account."""
+        numbers = np.concatenate([self.numbers, np.arange(first, first + len(cosines))])
+        values = np.concatenate([self.cosines, cosines])
+        order = np.lexsort((numbers, -values))[: self.top]
+        self.numbers, self.cosines = numbers[order], values[order]
+
+
+def _check_pool(pool: str) -> None:
+    if pool not in POOLS:
+        raise UserError(f"pool is {pool!r}", allowed=", ".join(POOLS), fix="choose one of them")
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise UserError(f"top is {top}", allowed="1 or more", fix="ask for one at least")

@@ -1,0 +1,110 @@
+"""`unroll eval` and `unroll compare`, driven for real."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from cli.command import QUICK, text, unroll
+from cli.conftest import Here, Refused, Trained
+
+
+@pytest.fixture(scope="module")
+def other(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of another kind with the same vocabulary."""
+    path = tmp_path_factory.mktemp("other") / "window"
+    done = unroll("train", trained.text, "--arch", "window", "--steps", "40", *QUICK, "--out", path)
+    assert done.code == 0, done.err
+    return path
+
+
+@pytest.fixture
+def test_text(tmp_path: Path) -> Path:
+    file = tmp_path / "test.txt"
+    file.write_text(text(4000, seed=5))
+    return file
+
+
+def test_figures_agree_with_each_other_and_with_training(trained: Trained, here: Here, tmp_path: Path) -> None:
+    whole = trained.text.read_text()
+    file = tmp_path / "valid.txt"
+    file.write_text(whole[18_000:19_000])  # 90/5/5
+    done = here("eval", trained.path, file, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert abs(found["nats_per_token"] - trained.result["valid_nats_per_token"]) < 1e-9
+    assert found["tokens"] == 1000 and found["unknown_rate"] == 0 and found["protocol"] == "stream"
+    assert math.isclose(found["perplexity"], math.exp(found["nats_per_token"]))
+    assert math.isclose(found["bits_per_char"], found["nats_per_token"] / math.log(2))
+    assert found["bits_per_byte"] == found["bits_per_char"]
+
+
+def test_protocols_are_named_and_differ(trained: Trained, here: Here, test_text: Path) -> None:
+    figures = {}
+    for protocol in ("stream", "lines", "crops"):
+        found = json.loads(here("eval", trained.path, test_text, "--protocol", protocol, "--json").out)
+        assert found["protocol"] == protocol
+        figures[protocol] = found["nats_per_token"]
+    assert len(set(figures.values())) == 3
+    plain = here("eval", trained.path, test_text)
+    assert plain.out.startswith("stream") and "bits/char" in plain.out and plain.err == ""
+
+
+def test_adapted_and_mixed_stand_beside_the_static_figure(
+    trained: Trained, other: Path, here: Here, test_text: Path
+) -> None:
+    static = json.loads(here("eval", trained.path, test_text, "--json").out)
+    weights = (trained.path / "weights.safetensors").read_bytes()
+    done = here(
+        "eval", trained.path, test_text, "--adapt", "dynamic", "--set", "learning_rate=0.002", "--mix", other, "--json"
+    )
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["nats_per_token"] == static["nats_per_token"], "the static figure is not touched by adaptation"
+    assert found["adapted"]["options"] == {"learning_rate": 0.002, "decay": 0.002, "seq_len": 16}
+    assert found["adapted"]["nats_per_token"] != static["nats_per_token"]
+    assert found["adapted"]["tokens"] == found["mixed"]["tokens"] == static["tokens"]
+    assert abs(sum(found["mixed"]["weights"]) - 1) < 1e-9
+    assert found["mixed"]["nats_per_token_each"][0] == found["adapted"]["nats_per_token"]
+    assert found["mixed"]["nats_per_token"] <= max(found["mixed"]["nats_per_token_each"])
+    assert (trained.path / "weights.safetensors").read_bytes() == weights
+    shown = here("eval", trained.path, test_text, "--adapt", "cache", "--set", "weight=0.2")
+    assert [line.split()[0] for line in shown.out.splitlines()] == ["stream", "cache", "text"]
+
+
+def test_fitting_on_the_text_that_is_judged_is_said(trained: Trained, other: Path, here: Here, test_text: Path) -> None:
+    found = json.loads(here("eval", trained.path, test_text, "--mix", other, "--valid", test_text, "--json").out)
+    assert any("this very text" in note for note in found["notes"])
+    found = json.loads(here("eval", trained.path, test_text, "--mix", other, "--json").out)
+    assert found["notes"] == []
+
+
+def test_compare(trained: Trained, other: Path, here: Here, test_text: Path) -> None:
+    done = here("compare", trained.path, other, test_text, "--json")
+    assert done.code == 0, done.err
+    table = json.loads(done.out)
+    assert [Path(row["model"]).name for row in table["models"]] == ["book", "window"]
+    assert {"protocol", "tokens", "nats_per_token", "perplexity", "bits_per_char", "bits_per_byte", "unknown_rate",
+            "model", "parameters"} <= set(table["models"][0])  # fmt: skip
+    plain = here("compare", trained.path, other, test_text)
+    head, first, second, verdict = plain.out.splitlines()
+    assert head.split()[:3] == ["model", "arch", "parameters"]
+    assert "no limit" in first and second.split()[-1] == "8"
+    assert " pays " in verdict and "95 %" in verdict
+
+
+def test_refusals(trained: Trained, refused: Refused, test_text: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.txt"
+    empty.write_text("")
+    assert "is empty" in refused("eval", trained.path, empty)
+    assert "cannot read" in refused("eval", trained.path, tmp_path / "none.txt")
+    assert "no model directory" in refused("eval", tmp_path / "none", test_text)
+    assert "did you mean 'decay'" in refused("eval", trained.path, test_text, "--adapt", "dynamic", "--set", "decai=1")
+    assert "add --adapt" in refused("eval", trained.path, test_text, "--set", "decay=1")
+    assert "protocol lines" in refused("eval", trained.path, test_text, "--adapt", "cache", "--protocol", "lines")
+    strange = tmp_path / "strange.txt"
+    strange.write_text("Ω" * 30_000)
+    path = tmp_path / "strange"
+    assert unroll("train", strange, "--steps", "2", *QUICK, "--out", path).code == 0
+    assert "another vocabulary" in refused("eval", trained.path, test_text, "--mix", path)

@@ -1,0 +1,186 @@
+"""Evaluation: every symbol once under each protocol, counts that are those of the text, figures that own up."""
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.hostile import documents
+from lm.tiny import ARCHS, TOKENIZER, model_config, random_ids, random_model
+from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from unroll.errors import UserError
+from unroll.lm import evaluate as module
+from unroll.lm.evaluate import Evaluation, Protocol, evaluate, lines_of, nats_of_lines, regrouped, scored
+from unroll.lm.predict import Nats, State, Window
+from unroll.lm.score import Ids, lines
+from unroll.lm.torch_predictor import TorchPredictor
+from unroll.nn.loss import cross_entropy
+from unroll.nn.model import Model
+
+
+class Priced:
+    """A predictor in which a symbol costs its id plus one, whatever came before."""
+
+    vocab_size = 2**16
+
+    def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
+        return targets.astype(np.float64) + 1, ()
+
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[Nats, State]:
+        raise NotImplementedError
+
+
+def read(model: Model, ids: Ids) -> float:
+    """Return the nats of ids after the start symbol, in one pass."""
+    symbols = torch.tensor([[TOKENIZER.start_id, *ids.tolist()]])
+    with torch.no_grad():
+        return float(cross_entropy(model(symbols[:, :-1])[0], symbols[:, 1:], reduction="sum"))
+
+
+def evaluated(model: Model, file: Path, protocol: Protocol) -> Evaluation:
+    *_, found = evaluate([TorchPredictor(model)], TOKENIZER, [file], protocol)
+    assert isinstance(found, list)
+    return found[0]
+
+
+@pytest.fixture
+def letters(tmp_path: Path) -> Path:
+    file = tmp_path / "letters.txt"
+    rng = np.random.default_rng(0)
+    file.write_text("".join("abcdefghij\n"[k] for k in rng.integers(0, 11, 3000)))
+    return file
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_stream_and_lines_are_what_reading_by_hand_gives(
+    arch: str, letters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "READ_TOGETHER", 700)
+    model, ids = random_model(model_config(arch)), TOKENIZER.encode(letters.read_text())
+    stream = evaluated(model, letters, "stream")
+    assert abs(stream.nats - read(model, ids)) < 1e-7
+    each = [read(model, TOKENIZER.encode(line)) for line in letters.read_text().splitlines(keepends=True)]
+    by_line = evaluated(model, letters, "lines")
+    assert abs(by_line.nats - sum(each)) < 1e-7
+    np.testing.assert_allclose(nats_of_lines(by_line.line_nats), each, atol=1e-8)
+    assert abs(nats_of_lines(stream.line_nats).sum() - stream.nats) < 1e-7
+    assert len(nats_of_lines(stream.line_nats)) == len(each)
+    for found in (stream, by_line):
+        assert (found.tokens, found.chars, found.bytes, found.unknown) == (3000, 3000, 3000, 0)
+
+
+def test_a_sentence_does_not_know_its_neighbours() -> None:
+    """Also where one has a million symbols, one none at all, and the kernel computes in float32."""
+    model = random_model(model_config("lstm"), torch.float32, scale=0.3)
+    texts = [random_ids(n, seed=n) for n in (1, 2, 3, 50, 0, 49, 700, 1, 3000)]
+    together = [nats for group in lines(TorchPredictor(model), texts, TOKENIZER.start_id) for nats in group]
+    for ids, nats in zip(texts, together, strict=True):
+        alone = [n for group in lines(TorchPredictor(model), [ids], TOKENIZER.start_id) for n in group]
+        assert len(nats) == len(ids)
+        assert abs(nats.sum() - alone[0].sum()) <= 1e-6 * max(1.0, alone[0].sum())
+
+
+def test_padding_that_leaks_is_noticed() -> None:
+    """Planted fault: sentences laid against the right edge, so that the filling is read first."""
+    model = random_model(model_config("lstm"))
+    texts = [random_ids(n, seed=n) for n in (5, 9)]
+
+    def leaky(texts: Sequence[Ids]) -> list[float]:
+        width = max(map(len, texts)) + 1
+        symbols = np.full((len(texts), width), TOKENIZER.start_id, np.int64)
+        for row, ids in enumerate(texts):
+            symbols[row, width - len(ids) :] = ids
+        nats, _ = TorchPredictor(model).nats(symbols[:, :-1], symbols[:, 1:])
+        return [float(row[len(row) - len(ids) :].sum()) for row, ids in zip(nats, texts, strict=True)]
+
+    assert abs(leaky(texts)[0] - read(model, texts[0])) > 1e-3
+
+
+@pytest.mark.parametrize("together", [256, 512, 1024, 10_000])
+def test_crops_do_not_depend_on_how_the_text_is_read(
+    letters: Path, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "READ_TOGETHER", together)
+    model, ids = random_model(model_config("gru")), TOKENIZER.encode(letters.read_text())
+    total = 0.0
+    for i in range(0, 2999 // 256 * 256, 256):
+        with torch.no_grad():
+            logits, _ = model(torch.from_numpy(ids[None, i : i + 256]))
+        total += float(cross_entropy(logits, torch.from_numpy(ids[None, i + 1 : i + 257]), reduction="sum"))
+    found = evaluated(model, letters, "crops")
+    assert found.tokens == 2999 // 256 * 256
+    assert abs(found.nats - total) < 1e-7
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=9), max_size=9), st.integers(1, 7))
+def test_regrouping_and_lines_keep_every_symbol(blocks: list[list[int]], size: int) -> None:
+    arrays = [np.array(block, np.uint8) for block in blocks]
+    whole = [symbol for block in blocks for symbol in block]
+    pieces = [piece.tolist() for piece in regrouped(arrays, size)]
+    assert list(chain(*pieces)) == whole
+    assert all(len(piece) == size for piece in pieces[:-1])
+    found = [line.tolist() for line in lines_of(arrays, 0)]
+    assert list(chain(*found)) == whole
+    assert all(line[-1] == 0 and 0 not in line[:-1] for line in found[:-1])
+
+
+TOKENIZERS: dict[str, Tokenizer] = {
+    "char": CharTokenizer.learn("abé漢 \r"),
+    "byte": ByteTokenizer(),
+    "word": WordTokenizer(("a", "the", "é")),
+    "bpe": BpeTokenizer.learn(["the cat the cat é漢 a a b"] * 9, vocab_size=290),
+}
+
+
+@given(documents, st.sampled_from(list(TOKENIZERS)), st.sampled_from(["stream", "lines"]))
+@settings(max_examples=150, deadline=None)
+def test_counts_and_nats_are_those_of_the_text(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], level: str, protocol: Protocol
+) -> None:
+    folder, tokenizer = tmp_path_factory.mktemp("texts"), TOKENIZERS[level]
+    files = [folder / f"{number}.txt" for number in range(len(texts))]
+    for file, text in zip(files, texts, strict=True):
+        file.write_bytes(text.encode())
+    whole = "".join(texts)
+    ids = np.concatenate([tokenizer.encode(text) for text in texts])
+    if not len(ids):
+        with pytest.raises(UserError, match="too little text"):
+            list(evaluate([Priced()], tokenizer, files, protocol))
+        return
+    *_, found = evaluate([Priced()], tokenizer, files, protocol)
+    assert isinstance(found, list)
+    assert found[0].tokens == len(ids)
+    assert found[0].nats == (ids + 1.0).sum()
+    figures = found[0].figures()
+    assert (figures["bits_per_byte"] is None) == (level == "word" or figures["unknown_rate"] > 0)
+    assert bool(figures["notes"]) == (figures["bits_per_byte"] is None)
+    if figures["bits_per_byte"] is not None:
+        assert math.isclose(figures["bits_per_byte"], found[0].nats / math.log(2) / len(whole.encode()))
+        assert math.isclose(figures["bits_per_char"], found[0].nats / math.log(2) / len(whole))
+
+
+def test_a_mixture_is_the_weighted_mean_of_probabilities(letters: Path) -> None:
+    first, second = (TorchPredictor(random_model(model_config(arch))) for arch in ("lstm", "rnn"))
+    weights = np.array([0.3, 0.7])
+    *_, found = evaluate([first, second], TOKENIZER, [letters], "stream", weights)
+    assert isinstance(found, list)
+    ids = TOKENIZER.encode(letters.read_text())
+    ((_, each),) = scored([first, second], [ids], TOKENIZER.start_id, TOKENIZER.start_id, "stream")
+    expected = -np.log(0.3 * np.exp(-each[0]) + 0.7 * np.exp(-each[1])).sum()
+    assert abs(found[2].nats - expected) < 1e-8
+    assert abs(found[0].nats - each[0].sum()) < 1e-8
+
+
+def test_refusals(tmp_path: Path) -> None:
+    file = tmp_path / "short.txt"
+    file.write_text("abc")
+    with pytest.raises(UserError, match="at least one crop"):
+        list(evaluate([Priced()], TOKENIZER, [file], "crops"))
+    with pytest.raises(UserError, match="protocol is 'rows'"):
+        list(evaluate([Priced()], TOKENIZER, [file], "rows"))  # type: ignore[arg-type]

@@ -1,0 +1,310 @@
+"""Vectors of lines: each what a reader of that line alone finds, however it was batched; the nearest, exactly."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lm.test_pairs import CHARS, TOKENIZERS, opened, write
+from lm.tiny import ARCHS
+from unroll.data.tokenizer import ByteTokenizer, Tokenizer
+from unroll.errors import UserError
+from unroll.lm import vectors as vectors_module
+from unroll.lm.open import Opened
+from unroll.lm.predict import State
+from unroll.lm.score import Ids
+from unroll.lm.torch_predictor import TorchPredictor
+from unroll.lm.vectors import (
+    POOLS,
+    Embedded,
+    Neighbour,
+    Pool,
+    Reader,
+    cosines,
+    embed,
+    line_vectors,
+    similar_lines,
+    similar_symbols,
+)
+
+Vectors = Callable[[Reader, Iterable[Ids], int, Pool], Iterator[NDArray[np.float32]]]
+
+LINES = ["a bad cab", "", "fade", "a" * 70, "j", "", "a bad cab faded", "dab", "bad cab a", "a bad cab"]
+
+
+def reader(arch: str = "lstm") -> TorchPredictor:
+    predictor = opened(arch=arch).predictor
+    assert isinstance(predictor, TorchPredictor)
+    return predictor
+
+
+def alone(reader: Reader, ids: Sequence[int], start_id: int, pool: Pool) -> NDArray[np.float64]:
+    """Return the vector of one text, read symbol by symbol."""
+    state: State | None = None
+    steps = []
+    for symbol in [start_id, *ids]:
+        y, state = reader.hidden(np.array([[symbol]]), state)
+        steps.append(y[0, 0].astype(np.float64))
+    counted = np.stack(steps[1:] or steps)
+    return np.asarray({"last": counted[-1], "mean": counted.mean(axis=0), "max": counted.max(axis=0)}[pool])
+
+
+def law_vectors(vectors: Vectors, reader: Reader, pool: Pool) -> None:
+    """The vector of a line is that of the line read alone; of an empty one that of the start symbol."""
+    texts = [CHARS.encode(line) for line in LINES]
+    found = np.concatenate(list(vectors(reader, texts, CHARS.start_id, pool)))
+    assert found.dtype == np.float32
+    for ids, vector in zip(texts, found, strict=True):
+        assert np.allclose(vector, alone(reader, ids.tolist(), CHARS.start_id, pool), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_vector_is_that_of_its_line_alone(arch: str, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    law_vectors(line_vectors, reader(arch), pool)
+    for tokens, window, together in ((1, 1, 99), (80, 7, 3), (200, 1000, 1)):
+        monkeypatch.setattr(vectors_module, "LINES_TOGETHER", together)
+        monkeypatch.setattr(vectors_module, "LINE_TOKENS", tokens)
+        monkeypatch.setattr(vectors_module, "STREAM_WINDOW", window)
+        law_vectors(line_vectors, reader(arch), pool)
+
+
+def padded(reader: Reader, texts: Iterable[Ids], start_id: int, pool: Pool) -> Iterator[NDArray[np.float32]]:
+    """Planted fault: what fills up the shorter lines is pooled with them."""
+    texts = list(texts)
+    symbols = np.full((len(texts), 1 + max(map(len, texts))), start_id, np.int64)
+    for row, ids in enumerate(texts):
+        symbols[row, 1 : 1 + len(ids)] = ids
+    y, _ = reader.hidden(symbols, None)
+    y = y[:, 1:]
+    yield {"last": y[:, -1], "mean": y.mean(axis=1), "max": y.max(axis=1)}[pool].astype(np.float32)
+
+
+def with_start(reader: Reader, texts: Iterable[Ids], start_id: int, pool: Pool) -> Iterator[NDArray[np.float32]]:
+    """Planted fault: the start symbol is pooled with the line; the last symbol is not read."""
+    for ids in texts:
+        y, _ = reader.hidden(np.array([[start_id, *ids[:-1].tolist()]]), None)
+        yield {"last": y[:, -1], "mean": y.mean(axis=1), "max": y.max(axis=1)}[pool].astype(np.float32)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("fault", [padded, with_start])
+def test_the_law_of_vectors_fails_for_faults(fault: Vectors, pool: Pool) -> None:
+    with pytest.raises(AssertionError):
+        law_vectors(fault, reader(), pool)
+
+
+def embedded(model: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Embedded:
+    *_, result = embed(model, file, out, pool)
+    assert isinstance(result, Embedded)
+    return result
+
+
+def lines_of(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
+    model = opened(tokenizer).predictor
+    assert isinstance(model, TorchPredictor)
+    return np.concatenate(list(line_vectors(model, map(tokenizer.encode, texts), tokenizer.start_id, "mean")))
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: tokenizer.level)
+def test_ends_of_lines_and_a_byte_order_mark_are_no_part_of_a_line(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    texts = ["a bad cab", "", "ה\u202eא\u2028e\u0301", "x\ry\x85z", "fade"]
+    file = write(tmp_path / "lines", "\ufeff" + "\r\n".join(texts[:3]) + "\n" + "\n".join(texts[3:]))
+    found = embedded(opened(tokenizer), file, pool="mean")
+    assert np.array_equal(found.vectors, lines_of(tokenizer, texts))
+    assert found.figures()["lines"] == 5
+    assert found.empty == 1
+    assert (found.unknown_rate > 0) == (tokenizer.level in ("char", "word"))
+    assert any("empty" in note for note in found.figures()["notes"])
+
+
+def test_bytes_need_not_be_text(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"\xff\xfe\0a\n\0\n")
+    assert embedded(opened(ByteTokenizer()), file).vectors.shape == (2, 10)
+    with pytest.raises(UserError, match="line 1 is not UTF-8: byte 0xff at byte 0 of the line"):
+        embedded(opened(), file)
+
+
+def test_a_line_of_a_million_characters(tmp_path: Path) -> None:
+    """The whole line is read, a window at a time; of a window model, which does not take half a minute."""
+    text = "a bad cab faded " * 62_500
+    model = opened(arch="window")
+    found = embedded(model, write(tmp_path / "lines", f"fade\n{text}\nb\n"), pool="mean").vectors
+    assert isinstance(model.predictor, TorchPredictor)
+    whole, _ = model.predictor.hidden(np.array([[CHARS.start_id, *CHARS.encode(text).tolist()]]))
+    assert np.allclose(found[1], whole[0, 1:].mean(axis=0), rtol=0, atol=1e-6)
+    assert np.allclose(
+        found[0], alone(model.predictor, CHARS.encode("fade").tolist(), CHARS.start_id, "mean"), atol=1e-6
+    )
+
+
+def test_what_is_written_is_what_is_returned(tmp_path: Path) -> None:
+    file, out = write(tmp_path / "lines", "\n".join(LINES)), tmp_path / "lines.npy"
+    found = embedded(opened(), file, out)
+    assert isinstance(found.vectors, np.memmap)
+    assert np.array_equal(np.load(out), embedded(opened(), file).vectors)
+    assert sorted(os.listdir(tmp_path)) == ["lines", "lines.npy"]
+    out.write_bytes(b"old")
+    embedded(opened(), file, out)
+    assert np.load(out).shape == (10, 10)
+
+
+def test_a_failure_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors_module, "LINE_TOKENS", 1)
+    file, out = tmp_path / "lines", tmp_path / "lines.npy"
+    file.write_bytes(b"a bad cab\n" * 9 + b"\xff\n")
+    with pytest.raises(UserError, match="line 10 is not UTF-8"):
+        embedded(opened(), file, out)
+    assert os.listdir(tmp_path) == ["lines"]
+    write(file, "a\n" * 9)
+    steps = embed(opened(), file, out)
+    next(steps)
+    steps.close()  # type: ignore[attr-defined]
+    assert os.listdir(tmp_path) == ["lines"]
+
+
+@pytest.mark.parametrize(("change", "says"), [("a\n" * 99, "grew"), ("", "shrank")])
+def test_a_file_that_changes_is_refused(
+    change: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "lines", "a\nb\nc\n")
+    size = vectors_module._size
+
+    def then_changed(path: Path) -> tuple[int, int]:
+        found = size(path)
+        write(path, "a\n" + change)
+        return found
+
+    monkeypatch.setattr(vectors_module, "_size", then_changed)
+    with pytest.raises(UserError, match=says):
+        embedded(opened(), file, tmp_path / "out.npy")
+    assert os.listdir(tmp_path) == ["lines"]
+
+
+class Counting:
+    """A model without a hidden state."""
+
+    vocab_size = CHARS.vocab_size
+
+
+COUNTING = Opened(Path("m"), Counting(), CHARS, {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda model, file, folder: list(embed(COUNTING, file)), "without a hidden state"),
+        (lambda model, file, folder: similar_symbols(COUNTING, "a"), "without a hidden state"),
+        (lambda model, file, folder: list(embed(model, file, folder / "out.txt")), "does not end in .npy"),
+        (lambda model, file, folder: list(embed(model, file, pool="sum")), "pool is 'sum'"),  # type: ignore[arg-type]
+        (lambda model, file, folder: list(embed(model, folder / "nowhere")), "cannot read"),
+        (lambda model, file, folder: list(embed(model, write(folder / "empty", ""))), "is empty"),
+        (lambda model, file, folder: list(embed(model, file, folder / "no" / "out.npy")), "No such file"),
+        (lambda model, file, folder: list(similar_lines(model, file, "a", 0)), "top is 0"),
+        (lambda model, file, folder: similar_symbols(model, "ab"), "'ab' is no symbol of model"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked(ask: Callable[[Opened, Path, Path], object], says: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=says):
+        ask(opened(), write(tmp_path / "lines", "a\n"), tmp_path)
+
+
+# The nearest
+
+
+def nearest(file: Path, query: str, top: int = 10, pool: Pool = "last", vectors: Path | None = None) -> list[Neighbour]:
+    *_, found = similar_lines(opened(), file, query, top, pool, vectors)
+    assert isinstance(found, list)
+    return found
+
+
+def law_nearest(ask: Callable[[Path, str, int], list[Neighbour]], folder: Path) -> None:
+    """The lines with the highest cosines, all compared one by one, the nearest first, of equal ones the earlier."""
+    file = write(folder / "lines", "\r\n".join(LINES))
+    texts = [CHARS.encode(line) for line in LINES]
+    vectors = [alone(reader(), ids.tolist(), CHARS.start_id, "mean") for ids in texts]
+    wanted = vectors[6]
+    each = [float(v @ wanted / np.linalg.norm(v) / np.linalg.norm(wanted)) for v in vectors]
+    order = sorted(range(len(each)), key=lambda k: (-round(each[k], 5), k))
+    for top in (1, 4, 10, 99):
+        found = ask(file, LINES[6], top)
+        assert [near.line for near in found] == [k + 1 for k in order[:top]]
+        assert [near.text for near in found] == [LINES[k] for k in order[:top]]
+        assert [near.cosine for near in found] == pytest.approx([each[k] for k in order[:top]], abs=1e-5)
+
+
+def test_the_nearest_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    law_nearest(lambda file, query, top: nearest(file, query, top, "mean"), tmp_path)
+    embedded(opened(), tmp_path / "lines", tmp_path / "lines.npy", "mean")
+    stored = tmp_path / "lines.npy"
+    monkeypatch.setattr(vectors_module, "LINE_TOKENS", 3)
+    monkeypatch.setattr(vectors_module, "BLOCK", 1)
+    law_nearest(lambda file, query, top: nearest(file, query, top, "mean"), tmp_path)
+    law_nearest(lambda file, query, top: nearest(file, query, top, "mean", stored), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda found: found[::-1],  # the farthest first
+        lambda found: [Neighbour(n.text, n.cosine, (n.line or 0) - 1) for n in found],  # counted from 0
+        lambda found: [Neighbour(n.text, 1 - n.cosine, n.line) for n in found],  # distances
+    ],
+)
+def test_the_law_of_the_nearest_fails_for_faults(
+    fault: Callable[[list[Neighbour]], list[Neighbour]], tmp_path: Path
+) -> None:
+    with pytest.raises(AssertionError):
+        law_nearest(lambda file, query, top: fault(nearest(file, query, top, "mean")), tmp_path)
+
+
+def test_vectors_of_something_else_are_refused(tmp_path: Path) -> None:
+    file, stored = write(tmp_path / "lines", "a\nb\n"), tmp_path / "v.npy"
+    for array in (
+        np.zeros((3, 10), np.float32),
+        np.zeros((2, 9), np.float32),
+        np.zeros((2, 10), np.int64),
+        np.zeros(20),
+    ):
+        np.save(stored, array)
+        with pytest.raises(UserError, match="a vector of 10 numbers for each of the 2 lines"):
+            nearest(file, "a", vectors=stored)
+    for content in (b"", b"no numbers", stored.read_bytes()[:40]):
+        stored.write_bytes(content)
+        with pytest.raises(UserError, match="is no file of vectors"):
+            nearest(file, "a", vectors=stored)
+    np.save(stored, np.array([{}, {}]))
+    with pytest.raises(UserError, match="is no file of vectors"):
+        nearest(file, "a", vectors=stored)
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: tokenizer.level)
+def test_the_nearest_symbols(tokenizer: Tokenizer) -> None:
+    model = opened(tokenizer)
+    assert isinstance(model.predictor, TorchPredictor)
+    table = model.predictor.model.embedding.weight.detach().numpy()
+    wanted = int(tokenizer.encode("a")[0])
+    found = similar_symbols(model, "a", 5)
+    each = table @ table[wanted] / np.linalg.norm(table, axis=1) / np.linalg.norm(table[wanted])
+    order = [k for k in np.argsort(-each, kind="stable").tolist() if k != wanted]
+    assert [near.text for near in found] == [tokenizer.symbol(k) for k in order[:5]]
+    assert [near.cosine for near in found] == pytest.approx(each[order[:5]].tolist(), abs=1e-12)
+    assert len(similar_symbols(model, "a", 10**6)) == tokenizer.vocab_size - 1
+    for name in ("\n", tokenizer.symbol(tokenizer.pieces.index(b"\n"))):
+        assert similar_symbols(model, name, 3)
+
+
+@given(
+    st.lists(st.lists(st.integers(-3, 3), min_size=3, max_size=3), min_size=1),
+    st.lists(st.integers(-3, 3), min_size=3, max_size=3),
+)
+def test_cosines_are_of_the_angle(rows: list[list[int]], one: list[int]) -> None:
+    for row, cosine in zip(rows, cosines(np.array(rows, float), np.array(one, float)), strict=True):
+        size = np.linalg.norm(row) * np.linalg.norm(one)
+        assert cosine == pytest.approx(float(np.dot(row, one) / size) if size else 0.0)
