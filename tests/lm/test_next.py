@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from data.hostile import texts
 from lm.test_surprisal import BPE, CHAR, TOKENIZERS, by_hand, neural, plain
 from lm.tiny import ARCHS, model_config, random_model
-from unroll.data.tokenizer import CharTokenizer, Tokenizer
+from unroll.data.tokenizer import BpeTokenizer, CharTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.lm import next as following
 from unroll.lm.next import NextWords, join_rows, next_symbols, next_words
@@ -261,6 +261,20 @@ def test_the_space_before_a_word_is_part_of_its_piece() -> None:
     assert least <= words["cat"] * (1 + 1e-12) < 1.05 * least
     assert math.fsum(words.values()) <= 1 + 1e-12
     assert not any(word.startswith(" ") for word in words)
+
+
+def test_a_piece_that_holds_white_space_ends_its_word_there() -> None:
+    """No text teaches such pieces, but a vocabulary may have them: "a b" is the word "a" and more."""
+    pieces = BPE.tokens[:257]
+    odd = BpeTokenizer((*pieces, "aĠ", "aĠb"), (("a", "Ġ"), ("aĠ", "b")))
+    opened = neural(odd)
+    p = said(opened, [])
+    found = {each.token: each.probability for each in next_words(opened, "", 900, limit=300).likely}
+    letter = odd.pieces.index(b"a")
+    after = said(opened, [letter])
+    ends = [k for k, piece in enumerate(odd.pieces) if piece[:1].isspace() or not piece]
+    assert odd.pieces[-2:] == (b"a ", b"a b")
+    assert found["a"] == pytest.approx(float(p[-1] + p[-2] + p[letter] * after[ends].sum()), abs=1e-12)
 
 
 @given(texts.filter(lambda text: "\0" not in text))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
-from unroll.cli.score import escaped
+from unroll.cli.score import named
 
 if TYPE_CHECKING:
     from unroll.lm.next import Next
@@ -45,7 +45,7 @@ def verb(model: Path, text: str, top: int, whole_words: bool, replace_unknown: b
         about: dict[str, Any] = {"begun": words.begun, "certain": words.certain}
         if words.begun:
             console.note(
-                f"The text ends inside a word: these complete {escaped(words.begun)!r}. "
+                f"The text ends inside a word: these complete '{named(words.begun)}'. "
                 "End it with a space for the word after it."
             )
         if not words.certain:
@@ -69,7 +69,7 @@ def put_bars(found: "Next") -> None:
     """Print what may come next with its probability, and on a terminal a bar as long as that."""
     from rich.cells import cell_len
 
-    names = [escaped(each.token).replace(" ", "␣") or "(white space)" for each in found.likely]
+    names = [named(each.token) or "(white space)" for each in found.likely]
     width = max(map(cell_len, [*names, "(all others)"]))
     room = min(WIDEST, console.columns() - width - 10) if sys.stdout.isatty() else 0
     highest = max(found.likely[0].probability, 1e-300)

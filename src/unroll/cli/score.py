@@ -208,7 +208,7 @@ def grid(tokens: "Iterable[Token]") -> Iterator[tuple[str, str]]:
     above: list[str] = []
     below: list[str] = []
     for token in tokens:
-        name = escaped(token.token).replace(" ", "␣")
+        name = named(token.token)
         nats = "-" if token.nats is None else f"{token.nats:.2f}"
         cell = 2 + max(cell_len(name), len(nats))
         if above and width + cell > room:
@@ -248,16 +248,21 @@ def times(nats: float) -> str:
     return f"10^{nats / math.log(10):.1f} times"
 
 
+def named(token: str) -> str:
+    """Return a symbol or a word as it is shown: on one line, its spaces visible."""
+    return token.translate(_CONTROLS).replace(" ", "␣")
+
+
 def escaped(text: str) -> str:
     """Return a text on one line from which it can be restored; bytes that are not UTF-8 are \\xff."""
-    return text.translate(_ESCAPES)
+    return text.translate(_CONTROLS | {ord("\\"): "\\\\"})
 
 
-_ESCAPES = (
+_CONTROLS = (
     {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
     | {code: f"\\u{code:04x}" for code in (*range(0x80, 0xA0), 0x2028, 0x2029)}
     | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}  # as PEP 383 has them
-    | {ord("\\"): "\\\\", ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"}
+    | {ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"}
 )
 
 
