@@ -57,8 +57,8 @@ def test_the_choice_is_a_function_of_its_arguments(level: str, arch: str) -> Non
 FIXED: dict[str, dict[str, Any]] = {
     "data": {},
     "model": {"arch": "gru", "embedding_size": 17, "hidden_size": 33, "num_layers": 3, "window": 9, "layers_before": 1,
-              "layers_after": 2, "skip": "sum", "tie_weights": True, "forget_bias": 0.5, "dropout": 0.11,
-              "input_dropout": 0.12, "embedding_dropout": 0.13, "weight_drop": 0.14, "variational": True},
+              "layers_after": 2, "skip": "sum", "tie_weights": True, "forget_bias": 0.5, "init": "torch",
+              "dropout": 0.11, "input_dropout": 0.12, "embedding_dropout": 0.13, "weight_drop": 0.14, "variational": True},
     "optim": {"learning_rate": 0.007, "warmup_steps": 3, "schedule": "cosine", "weight_decay": 0.01, "beta1": 0.8,
               "beta2": 0.9, "grad_clip": 0.3, "averaging": 0.9},
     "training": {"steps": 17, "batch_size": 5, "seq_len": 23, "reset_probability": 0.2, "precision": "bfloat16",

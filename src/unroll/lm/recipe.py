@@ -146,7 +146,7 @@ def choose(
     batch_size, seq_len = fit_batch(train_tokens, batch_size, seq_len, fixed_training)
     epochs = steps * batch_size * seq_len / train_tokens
 
-    # Without a forget bias an LSTM learns faster at first (docs/lab-notes.md), and in the end it learns to keep as well.
+    # Without a forget bias an LSTM learns faster at first (docs/lab-notes.md); to keep it learns all the same.
     model: dict[str, Any] = {"vocab_size": vocab_size, "hidden_size": hidden_size, "arch": arch, "forget_bias": 0.0}
     if level in ("word", "bpe"):
         # The output layer is most of a large-vocabulary model: share it with the embedding.
