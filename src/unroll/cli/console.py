@@ -185,8 +185,10 @@ def bar() -> Iterator[Show]:
 
     cells = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[remark]}"))
     screen = Console(stderr=True, width=columns())
+    out = sys.stdout.isatty()  # else rows for a pipe would go to the terminal with the bar
     # Redrawn at each report and by no thread: that would take time from the training.
-    with Progress(*cells, console=screen, auto_refresh=False, transient=True, expand=True) as progress:
+    bars = Progress(*cells, console=screen, auto_refresh=False, transient=True, expand=True, redirect_stdout=out)
+    with bars as progress:
         task = progress.add_task("", total=None, remark="", visible=False)
 
         def show(label: str, done: float, total: float, remark: str) -> None:

@@ -23,8 +23,8 @@ POOL = click.option(
 @click.command(
     "embed",
     epilog="""\b
-Row k of the file is the vector of line k + 1, float32, as numpy.load reads it. Each line is read from
-a fresh state; its end is no part of it. Memory does not grow with the file.
+Row k of the file is the vector of line k + 1, float32, as numpy.load reads it. Each line is
+read from a fresh state; its end is no part of it. Memory does not grow with the file.
 
 \b
 Examples:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 Formats, told apart by their first line:
   BLiMP       JSON lines with sentence_good, sentence_bad, UID, linguistics_term
   agreement   colorless-green's tab: the columns form, class (correct, wrong), prefix, ...
-  any table   good<TAB>bad, or good<TAB>bad<TAB>set; a first line that says good<TAB>bad is a header
+  any table   good<TAB>bad, or good<TAB>bad<TAB>set; a first line good<TAB>bad is a header
 
 \b
 What is compared:
   Sentences are read from a fresh state, and their end counts (newline, <eos>), as in the figures
   published of LSTMs and n-grams on BLiMP; --no-eos leaves it out. A pair is right where the good
   text is strictly likelier; a tie is not. Of an agreement item only the word after the prefix
-  counts, and, unless symbols are words, that white space follows it. Intervals are Wilson's, 95 %.
+  counts, and, unless symbols are words, that white space follows it. Intervals: Wilson, 95 %.
   A pair with a symbol unknown to a model is left out, for all models, and counted.
 
 \b

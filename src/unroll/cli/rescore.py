@@ -19,9 +19,10 @@ Formats, told apart by the first line; higher scores are better:
   JSON lines   {"id" or "utt": ..., "text" or "hyp": ..., "score": ..., ...}
 
 \b
-The new score is the old one + weight * ln P(hypothesis) + bonus * words. Every line comes back with
-all its bytes and two fields more, ln P and the new score (in tables and JSON: lm, rescored); the best
-first in each group, the groups in their order. Unknown symbols are read as <unk>, their rate is told.
+The new score is the old one + weight * ln P(hypothesis) + bonus * words. Every line comes back
+with all its bytes and two fields more, ln P and the new score (in tables and JSON: lm,
+rescored); the best first in each group, the groups in their order. Unknown symbols are read
+as <unk>, their rate is told.
 
 \b
 Examples:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command(
     "similar",
     epilog="""\b
-Lines are compared by the cosine of their vectors, all of them; see `unroll embed` for what those are.
+Lines are compared by the cosine of their vectors, all of them: those that `unroll embed` makes.
 Vectors that were made with another --pool fit no better than those of another model.
 
 \b
