@@ -98,7 +98,7 @@ def default_threads() -> int:
 HIDDEN_SIZES = (64, 96, 128, 192, 256, 384, 512, 640)
 
 PEAK_RATE = {"lstm": 1.6e-2, "gru": 8e-3, "rnn": 3e-3, "window": 4e-3}
-"""At hidden size 512, for batches of 16 x 64."""
+"""Up to hidden size 512, for batches of 16 x 64."""
 
 
 TOKENS_PER_PARAMETER = 4.5
@@ -154,7 +154,7 @@ def choose(
     model["dropout"] = dropout_for(epochs)
     size = fixed_model.get("hidden_size", hidden_size)
     # A trained model is tuned at a quarter of the rate that a random one starts with.
-    rate = PEAK_RATE[arch] * min(1.5, (512 / size) ** 0.8) * (0.25 if tuned else 1)
+    rate = PEAK_RATE[arch] * min(1.0, (512 / size) ** 0.8) * (0.25 if tuned else 1)
     optim: dict[str, Any] = {
         "learning_rate": float(f"{rate:.2g}"),
         "warmup_steps": min(100, max(1, steps // 10)),
