@@ -86,8 +86,8 @@ def load_reading(file: Path, opened: Opened) -> Reading:
             raise _damaged(file, f"{name} is {part.shape} {part.dtype}, not {wanted.shape} {wanted.dtype}")
         if not np.isfinite(part).all():
             raise _damaged(file, f"{name} holds values that are not numbers")
-        # Whole numbers are symbols: -1 stands for none, V for one that begins a text and is never predicted.
-        if part.dtype.kind in "iu" and not ((part >= -1) & (part <= opened.predictor.vocab_size)).all():
+        # Whole numbers are symbols; -1 stands for none.
+        if part.dtype.kind in "iu" and not ((part >= -1) & (part < opened.predictor.vocab_size)).all():
             raise _damaged(file, f"{name} holds symbols that there are not")
     state = tuple(tuple(tensors[f"state/{i}/{j}"] for j in range(len(layer))) for i, layer in enumerate(like))
     return Reading(state, before)
