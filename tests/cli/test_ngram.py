@@ -140,7 +140,7 @@ def test_an_output_that_exists(refused: Refused, here: Here, trained: Trained, t
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "book.txt").write_text(text(20_000) * 100)
+    (tmp_path / "book.txt").write_text(text(20_000) * 250)  # several seconds of counting
     process = subprocess.Popen(
         [*UNROLL, "ngram", "book.txt", "--order", "30", "--out", "model"],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",

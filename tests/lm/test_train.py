@@ -164,7 +164,7 @@ FAULTS: dict[str, Callable[[Run], None]] = {
 }
 
 
-BOUNCING = overrides(optim={"averaging": 0.9, "learning_rate": 0.3}, training={"valid_every": 1})
+BOUNCING = overrides(optim={"averaging": 0.9, "learning_rate": 1.2}, training={"valid_every": 1})
 """A loss that bounces, so that the best weights are seldom the latest."""
 
 
@@ -236,7 +236,7 @@ def test_every_report_is_a_line_of_the_log(corpus: Path, tmp_path: Path) -> None
 
 
 def test_the_kept_weights_are_the_best(corpus: Path, tmp_path: Path) -> None:
-    fixed = overrides(optim={"learning_rate": 0.8}, training={"valid_every": 1})
+    fixed = overrides(optim={"learning_rate": 0.05}, training={"valid_every": 1})
     reports = trained(corpus, tmp_path / "run", fixed)
     valid = {report.step: report.nats for report in reports if report.kind == "valid" and report.step}
     best = min(valid, key=lambda step: (valid[step], step))
