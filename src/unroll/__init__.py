@@ -6,10 +6,8 @@ if TYPE_CHECKING:
     from unroll.errors import UserError
     from unroll.lm.api import (
         compare,
-        comparing,
         embed,
         evaluate,
-        evaluating,
         evolution,
         fetch,
         info,
@@ -34,10 +32,8 @@ __version__ = "0.1.0"
 __all__ = [
     "UserError",
     "compare",
-    "comparing",
     "embed",
     "evaluate",
-    "evaluating",
     "evolution",
     "fetch",
     "info",

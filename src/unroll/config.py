@@ -1,11 +1,12 @@
-"""Flat frozen dataclasses to and from mappings and TOML; an unknown key names the nearest one."""
+"""Flat frozen dataclasses to and from mappings, TOML and settings; an unknown key names the nearest one."""
 
 import dataclasses
 import difflib
+import json
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,3 +115,21 @@ def read_toml(path: Path) -> dict[str, Any]:
 def write_toml(path: Path, tables: Mapping[str, Any]) -> None:
     """Write nested mappings as a TOML file, atomically."""
     write_atomically(path, tomli_w.dumps(tables).encode("utf-8"))
+
+
+Settings = Mapping[str, object] | Sequence[str]
+"""Keys and their values, as a mapping or as `KEY=VALUE`; a key of a recipe may name its table (`model.dropout`)."""
+
+
+def setting_pairs(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield keys and their values as TOML."""
+    if isinstance(settings, Mapping):
+        yield from (
+            (key, json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")) for key, value in settings.items()
+        )
+        return
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"'{setting}' sets nothing", allowed="KEY=VALUE", fix=f"write for example {setting}=1")
+        yield key.strip(), value

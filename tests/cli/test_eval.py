@@ -103,6 +103,12 @@ def test_refusals(trained: Trained, refused: Refused, test_text: Path, tmp_path:
     assert "did you mean 'decay'" in refused("eval", trained.path, test_text, "--adapt", "dynamic", "--set", "decai=1")
     assert "add --adapt" in refused("eval", trained.path, test_text, "--set", "decay=1")
     assert "protocol lines" in refused("eval", trained.path, test_text, "--adapt", "cache", "--protocol", "lines")
+    counted, blank = tmp_path / "counted", tmp_path / "blank.txt"
+    blank.write_text(" ")
+    assert unroll("ngram", test_text, "--order", "2", "--level", "word", "--out", counted).code == 0
+    # Nothing was held back, so there is nothing to fit on; nor are there words in white space.
+    assert "has no validation text" in refused("eval", counted, test_text, "--mix", counted)
+    assert "has no validation text" in refused("eval", counted, test_text, "--mix", counted, "--valid", blank)
     strange = tmp_path / "strange.txt"
     strange.write_text("Ω" * 30_000)
     path = tmp_path / "strange"

@@ -1,11 +1,14 @@
 """`unroll compare`: models side by side on one text."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unroll.cli import console
+
+if TYPE_CHECKING:
+    from unroll.lm.evaluate import Protocol
 
 
 @click.command(
@@ -25,12 +28,12 @@ Examples:
     help="Read it as one text with carried state, or each line from a fresh state.",
 )
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"models": [...], "pairs": [...]}.')
-def verb(models: tuple[Path, ...], file: Path, protocol: str, as_json: bool) -> None:
+def verb(models: tuple[Path, ...], file: Path, protocol: "Protocol", as_json: bool) -> None:
     """Compare the models in the DIRs on the text FILE: size, figures, speed, context, and a paired test."""
-    from unroll.lm import api
+    from unroll.lm.compare import compare
 
     with console.bar() as show:
-        (known,) = console.follow(api.comparing(models, file, protocol=protocol), show)  # type: ignore[arg-type]
+        (known,) = console.follow(compare(models, [file], protocol), show)
     if as_json:
         console.put_json(known)
         return

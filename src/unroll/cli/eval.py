@@ -47,10 +47,10 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Tell how probable the text in the FILEs is to the model in DIR, as one text."""
-    from unroll.lm import api
+    from unroll.lm.report import report
 
     with console.bar() as show:
-        (known,) = console.follow(api.evaluating(model, files, **options), show)
+        (known,) = console.follow(report(model, files, **options), show)
     if as_json:
         console.put_json(known)
         return

@@ -150,8 +150,7 @@ def encode(
                 tokens += len(ids)
                 chars += characters(block)
                 size += block.size
-                if tokenizer.unknown_id is not None:
-                    unknown += int(np.count_nonzero(ids == tokenizer.unknown_id))
+                unknown += tokenizer.count_unknown(ids)
                 yield Progress("encoding", block.read, text.disk_bytes)
         parts[text.names[number]] = Part(tokens, chars, size, unknown, hasher.hexdigest())
     return parts, [start for start in dict.fromkeys(starts.values()) if start < parts[text.names[0]].tokens]

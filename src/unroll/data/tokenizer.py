@@ -74,6 +74,7 @@ class _Vocabulary(ABC):
     """What the levels share: everything that follows from the bytes which each id stands for."""
 
     specials: ClassVar[Mapping[int, str]] = {}
+    unknown_id: ClassVar[int | None]
 
     @cached_property
     @abstractmethod
@@ -98,6 +99,15 @@ class _Vocabulary(ABC):
     def digest(self) -> str:
         """The SHA-256 of `to_json`, in hexadecimal."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def newline_id(self) -> int:
+        """The id that ends a line: newline, at level word `<eos>`."""
+        return self.pieces.index(b"\n")
+
+    def count_unknown(self, ids: NDArray[np.integer]) -> int:
+        """Return how many of the ids are `<unk>`."""
+        return 0 if self.unknown_id is None else int(np.count_nonzero(ids == self.unknown_id))
 
     def symbol(self, id: int) -> str:
         """Return a printable name for tables: a newline is `\\n`, the lone byte 255 `\\xff`."""

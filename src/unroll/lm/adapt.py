@@ -178,10 +178,7 @@ class CachePredictor:
     def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
         """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
         model, cache, after = self.parts(inputs, targets, state)
-        weight = self.options.weight
-        # Before anything is in the cache, the model speaks alone.
-        mixed = -np.log((1 - weight) * np.exp(-model) + weight * cache)
-        return np.where(np.isnan(cache), model, mixed), after
+        return with_cache(model, cache, self.options.weight), after
 
     def parts(self, inputs: Window, targets: Window, state: State | None) -> tuple[Nats, NDArray[np.float64], State]:
         """Return the model's nats (B, T), the cache's probability of each target, NaN while it is empty, the state."""
@@ -223,6 +220,11 @@ class CachePredictor:
         with np.errstate(invalid="ignore"):
             scores = np.exp(scores - scores.max(-1, keepdims=True))
             return np.asarray(scores / scores.sum(-1, keepdims=True))
+
+
+def with_cache(model: Nats, cache: NDArray[np.float64], weight: float) -> Nats:
+    """Return the nats of the mixture; before anything is in the cache (NaN), the model speaks alone."""
+    return np.where(np.isnan(cache), model, -np.log((1 - weight) * np.exp(-model) + weight * cache))
 
 
 # ---- options, fitted on validation text alone
@@ -267,10 +269,7 @@ def fit_cache(predictor: TorchPredictor, ids: Ids, start_id: int) -> Iterator[tu
             with np.errstate(divide="ignore"):
                 weights = fit_weights(np.stack([model[filled], -np.log(cache[filled])]))
             options = replace(options, weight=float(weights[1]))
-            mixed = np.where(
-                filled, -np.log(weights[0] * np.exp(-model) + weights[1] * np.where(filled, cache, 0.0)), model
-            )
-            yield options, float(mixed.mean())
+            yield options, float(with_cache(model, cache, options.weight).mean())
 
 
 def cache_parts(predictor: CachePredictor, ids: Ids, start_id: int) -> tuple[Nats, NDArray[np.float64]]:

@@ -1,16 +1,15 @@
 """The verbs as functions: what the command line calls and a library user imports."""
 
 # Imports stand inside the functions, so that `import unroll` and what only reads files do not load torch.
-import json
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from unroll.config import from_mapping, parse_value, unknown_key
+from unroll.config import Settings, from_mapping, parse_value, setting_pairs, unknown_key
 from unroll.errors import UserError
 from unroll.files import explained, write_atomically
 
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 StrPath = str | os.PathLike[str]
 Files = StrPath | Sequence[StrPath]
-Settings = Mapping[str, object] | Sequence[str]
-"""Keys of the recipe and their values, as a mapping or as `KEY=VALUE`; a key may name its table (`model.dropout`)."""
 
 DEFAULT_MINUTES = 3.0
 PACKED = (".gz",)
@@ -87,7 +84,7 @@ def train(
     if split is not None and valid is not None:
         raise UserError("both a split and a validation file are given", allowed="one of them", fix="leave one out")
     if minutes is not None:
-        if steps is not None or any(key in ("steps", "training.steps") for key, _ in _pairs(settings)):
+        if steps is not None or any(key in ("steps", "training.steps") for key, _ in setting_pairs(settings)):
             raise UserError("both minutes and steps are given", allowed="one budget", fix="leave one out")
         overrides["training"].pop("steps", None)  # of the recipe file
     if base is not None:
@@ -305,7 +302,7 @@ def prepare(
         raise UserError("both a split and a validation file are given", allowed="one of them", fix="leave one out")
     values = {name: value for name, value in (("level", level), ("split", split)) if value is not None}
     hints = get_type_hints(corpus.DataConfig)
-    for key, text in _pairs(settings):
+    for key, text in setting_pairs(settings):
         name = key.removeprefix("data.")
         if name not in hints:
             raise unknown_key(key, list(hints), "the settings")
@@ -356,34 +353,19 @@ def evaluate(
     mix: Sequence[StrPath] = (),
     valid: StrPath | None = None,
 ) -> dict[str, Any]:
-    """Return how probable text files, read as one text, are to a model, as JSON; see `evaluating`. Raises UserError."""
-    *_, figures = evaluating(model, files, protocol, adapt=adapt, settings=settings, mix=mix, valid=valid)
-    assert isinstance(figures, dict)
-    return figures
-
-
-def evaluating(
-    model: StrPath,
-    files: Files,
-    protocol: "Protocol" = "stream",
-    *,
-    adapt: "Adapt | None" = None,
-    settings: Settings = (),
-    mix: Sequence[StrPath] = (),
-    valid: StrPath | None = None,
-) -> "Iterator[Progress | dict[str, Any]]":
-    """Evaluate a model on text files, read as one text, yielding progress and last of all the figures as JSON.
+    """Return how probable text files, read as one text, are to a model, as JSON.
 
     `stream` carries the state over the whole text; `lines` reads each line, `crops` nanoGPT's crops of 256, from fresh
-    states. `adapt` adds the figures of dynamic evaluation or of a cache, `mix` those of the mixture with other models;
-    their options and weights are fitted on the model's validation part, or on the file `valid`, unless `settings` name
-    the options. Raises UserError.
+    states. `adapt` adds the figures of dynamic evaluation or of a cache, `mix` those of the mixture with other models.
+    The mixture's weights, and the options of adaptation unless `settings` name some, are fitted on the model's
+    validation part, or on the file `valid`. Raises UserError.
     """
-    from unroll.lm.report import adapt_options, report
+    from unroll.lm.report import report
 
-    options = adapt_options(adapt, dict(_pairs(settings)))
     others = [Path(path) for path in mix]
-    return report(Path(model), _paths(files), protocol, adapt=adapt, options=options, mix=others, valid=_path(valid))
+    return _last(
+        report(Path(model), _paths(files), protocol, adapt=adapt, settings=settings, mix=others, valid=_path(valid))
+    )
 
 
 def pairs(
@@ -451,31 +433,23 @@ def similar_symbols(model: "StrPath | Loaded | Opened", symbol: str, *, top: int
     return vectors.similar_symbols(_opened(model), symbol, top)
 
 
+def compare(models: Sequence[StrPath], files: Files, *, protocol: "Protocol" = "stream") -> dict[str, Any]:
+    """Return models side by side on one text, as JSON: size, figures, speed, context.
+
+    Each pair is tested on the same lines: the difference, its 95 % interval, and how often chance does as much.
+    Raises UserError.
+    """
+    from unroll.lm.compare import compare
+
+    return _last(compare([Path(model) for model in models], _paths(files), protocol))
+
+
 def _last(reports: "Iterator[Progress | T]") -> "T":
     """Return what comes after the progress."""
     from unroll.data.encode import Progress
 
     (result,) = (report for report in reports if not isinstance(report, Progress))
     return result
-
-
-def compare(models: Sequence[StrPath], files: Files, *, protocol: "Protocol" = "stream") -> dict[str, Any]:
-    """Return models side by side on one text, as JSON; see `comparing`. Raises UserError."""
-    *_, table = comparing(models, files, protocol=protocol)
-    assert isinstance(table, dict)
-    return table
-
-
-def comparing(
-    models: Sequence[StrPath], files: Files, *, protocol: "Protocol" = "stream"
-) -> "Iterator[Progress | dict[str, Any]]":
-    """Evaluate models on one text, yielding progress and last of all their table as JSON.
-
-    Each pair is tested on the same lines: the difference, its 95 % interval, and how often chance does as much.
-    """
-    from unroll.lm.compare import compare as table
-
-    return table([Path(model) for model in models], _paths(files), protocol)
 
 
 def _paths(files: Files | None) -> list[Path]:
@@ -500,20 +474,6 @@ def _path(file: StrPath | None) -> Path | None:
     return None if file is None else Path(file)
 
 
-def _pairs(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield keys and their values as TOML."""
-    if isinstance(settings, Mapping):
-        yield from (
-            (key, json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")) for key, value in settings.items()
-        )
-        return
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise UserError(f"'{setting}' sets nothing", allowed="KEY=VALUE", fix=f"write for example {setting}=1")
-        yield key.strip(), value
-
-
 def _overrides(recipe: StrPath | None, settings: Settings, named: "Overrides") -> "Overrides":
     """Return what is fixed by a recipe file, over it by named arguments that are not None, over both by settings."""
     from unroll.lm.recipe import TABLES, read_overrides, set_override
@@ -521,7 +481,7 @@ def _overrides(recipe: StrPath | None, settings: Settings, named: "Overrides") -
     overrides: Overrides = {name: {} for name in TABLES} if recipe is None else read_overrides(Path(recipe))
     for table, values in named.items():
         overrides[table] |= {key: value for key, value in values.items() if value is not None}
-    for key, value in _pairs(settings):
+    for key, value in setting_pairs(settings):
         set_override(overrides, key, value)
     return overrides
 

@@ -17,7 +17,7 @@ from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.mix import mixed_nats
 from unroll.lm.predict import Nats, Predictor, State
-from unroll.lm.score import Ids, crops_of, lines, stream
+from unroll.lm.score import Ids, crops_of, lines, stream, together
 
 Protocol = Literal["stream", "crops", "lines"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -41,11 +41,6 @@ class Measures:
     def chars(self) -> NDArray[np.int64]:
         """The characters that begin in each id (V,): bytes that do not continue a UTF-8 sequence."""
         return np.array([sum(byte & 0xC0 != 0x80 for byte in piece) for piece in self.tokenizer.pieces], np.int64)
-
-    @cached_property
-    def newline(self) -> int:
-        """The id that ends a line."""
-        return self.tokenizer.pieces.index(b"\n")
 
 
 @dataclass
@@ -72,11 +67,10 @@ class Evaluation:
         self.tokens += len(ids)
         self.nats += float(nats.sum())
         if self.protocol != "crops":
-            self.line_nats.append(_sums_of_lines(ids, nats, measures.newline))
+            self.line_nats.append(_sums_of_lines(ids, nats, measures.tokenizer.newline_id))
         self.chars += int(measures.chars[ids].sum())
         self.bytes += int(measures.bytes[ids].sum())
-        if measures.tokenizer.unknown_id is not None:
-            self.unknown += int(np.count_nonzero(ids == measures.tokenizer.unknown_id))
+        self.unknown += measures.tokenizer.count_unknown(ids)
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON; one that does not apply is None, and `notes` says why."""
@@ -126,7 +120,7 @@ def evaluate(
             place = block.read
             yield block_ids(block, tokenizer)
 
-    for ids, nats in scored(predictors, blocks(), tokenizer.start_id, measures.newline, protocol):
+    for ids, nats in scored(predictors, blocks(), tokenizer.start_id, tokenizer.newline_id, protocol):
         rows = nats if weights is None else [*nats, mixed_nats(np.stack(nats), weights)]
         for one, its in zip(found, rows, strict=True):
             one.add(measures, ids, its)
@@ -184,20 +178,6 @@ def regrouped(blocks: Iterable[Ids], size: int) -> Iterator[Ids]:
             held, count = [whole[full:]], count - full
     if count:
         yield np.concatenate(held)
-
-
-def together(texts: Iterable[Ids], size: int) -> Iterator[list[Ids]]:
-    """Yield the texts in groups of about `size` symbols."""
-    held: list[Ids] = []
-    count = 0
-    for text in texts:
-        held.append(text)
-        count += len(text)
-        if count >= size:
-            yield held
-            held, count = [], 0
-    if held:
-        yield held
 
 
 def lines_of(blocks: Iterable[Ids], newline: int) -> Iterator[Ids]:

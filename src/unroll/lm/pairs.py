@@ -1,10 +1,7 @@
 """Minimal pairs: which of two texts a model finds likelier, how often that is right, and whether models differ."""
 
 import csv
-import gzip
-import json
 import math
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -14,8 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.blocks import GZIP_MAGIC, file_size
 from unroll.data.encode import Progress
+from unroll.data.lines import json_line, line_text, read_lines
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.open import open_model
@@ -192,34 +189,6 @@ class PairsResult:
         return "".join("\t".join(map(_cell, row)) + "\n" for row in rows)
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, plain or gzip, with their ends. Raises UserError where it cannot be read."""
-    file_size(path)  # refuses what is no file
-    try:
-        with open(path, "rb") as file:
-            packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-            file.seek(0)
-            yield from gzip.GzipFile(fileobj=file) if packed else file
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is damaged gzip: {error}", fix="fetch or pack it again") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", fix="check its permissions and the disk") from None
-
-
-def line_text(line: bytes, path: Path, number: int) -> str:
-    """Return a line without its end (LF, CR LF) and, the first, without a byte order mark; UserError if not UTF-8."""
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}, line {number} is not UTF-8: byte 0x{line[error.start]:02x} at byte {error.start} of the line",
-            allowed="UTF-8 text",
-            fix="convert it",
-        ) from None
-    text = text.removesuffix("\n").removesuffix("\r")
-    return text.removeprefix("\ufeff") if number == 1 else text
-
-
 def read_pairs(paths: Sequence[Path], *, scored: bool = False) -> list[Pair]:
     """Return the pairs of the files, each in one of the FORMATS, told by its first line; blank lines count for nothing.
 
@@ -258,16 +227,6 @@ def _pairs_of(path: Path, scored: bool) -> list[Pair]:
 
 def _bad_line(path: Path, number: int, what: str) -> UserError:
     return UserError(f"{path}, line {number} {what}", allowed=FORMATS, fix="mend the line or leave it out")
-
-
-def json_line(text: str) -> dict[str, Any] | None:
-    """Return the object that a line holds; None where it holds none, or one with lone surrogates."""
-    try:
-        item = json.loads(text)
-        json.dumps(item, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        return None
-    return item if isinstance(item, dict) else None
 
 
 def _sentences(path: Path, number: int, text: str) -> Pair:
@@ -403,7 +362,7 @@ def score_pairs(
         before = "" if pair.prefix is None else f"{pair.prefix} "
         end = "\n" if eos and pair.prefix is None else ""
         ids = [tokenizer.encode(f"{before}{side}{end}") for side in (pair.good, pair.bad)]
-        found = sum(unknown_symbols(tokenizer, each) for each in ids)
+        found = sum(tokenizer.count_unknown(each) for each in ids)
         symbols, count = symbols + sum(map(len, ids)), count + found
         if found and len(strange) < SHOWN:
             strange |= dict.fromkeys(
@@ -430,11 +389,6 @@ def score_pairs(
         items = [(pairs[k].prefix or "", word) for k in words for word in (pairs[k].good, pairs[k].bad)]
         nats[words] = word_nats(predictor, tokenizer, items).reshape(-1, 2)
     yield PairNats(name, nats[:, 0], nats[:, 1], count / max(1, symbols), tuple(strange)[:SHOWN])
-
-
-def unknown_symbols(tokenizer: Tokenizer, ids: NDArray[np.int64]) -> int:
-    """Return how many of the symbols are `<unk>`."""
-    return 0 if tokenizer.unknown_id is None else int(np.count_nonzero(ids == tokenizer.unknown_id))
 
 
 def word_nats(predictor: Predictor, tokenizer: Tokenizer, items: Sequence[tuple[str, str]]) -> NDArray[np.float64]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.config import from_mapping, parse_value, unknown_key
+from unroll.config import Settings, from_mapping, parse_value, setting_pairs, unknown_key
 from unroll.data.blocks import read_blocks
-from unroll.data.corpus import load_corpus
+from unroll.data.corpus import Corpus, open_corpus
 from unroll.data.encode import Progress, block_ids
 from unroll.errors import UserError
 from unroll.lm.directory import data_path
@@ -41,17 +41,19 @@ def report(
     protocol: Protocol = "stream",
     *,
     adapt: Adapt | None = None,
-    options: Mapping[str, Any] | None = None,
+    settings: Settings = (),
     mix: Sequence[Path] = (),
     valid: Path | None = None,
 ) -> Iterator[Progress | dict[str, Any]]:
     """Evaluate a model on text files, yielding progress and last of all its figures, as JSON.
 
     `adapt` adds the figures of the model that adapts while it reads, `mix` those of its mixture, adapted if it adapts,
-    with further models of the same vocabulary. What `options` leave open, and the mixture's weights, are fitted on the
-    beginning of the file `valid`, or else of the validation part that lies in the model directory. Raises UserError.
+    with further models of the same vocabulary. The mixture's weights, and the options of adaptation unless `settings`
+    name some, are fitted on the beginning of the file `valid`, or else of the validation part that lies in the model
+    directory. Raises UserError.
     """
     started = time.perf_counter()
+    options = adapt_options(adapt, dict(setting_pairs(settings)))
     if adapt and protocol != "stream":
         raise UserError(
             f"adaptation under the protocol {protocol}",
@@ -127,7 +129,7 @@ Adapting = Callable[[], AbstractContextManager[Predictor]]
 
 
 def _adapted(
-    path: Path, adapt: Adapt, options: Mapping[str, Any] | None, fitting: Ids | None
+    path: Path, adapt: Adapt, options: Mapping[str, Any], fitting: Ids | None
 ) -> Generator[Progress, None, tuple["DynamicOptions | CacheOptions", Adapting]]:
     """Return the options, as given or as fitted, and what gives the adapting predictor, each time from the start."""
     from unroll.lm import adapt as ways
@@ -145,15 +147,14 @@ def _adapted(
             chosen_cache = yield from _best(ways.fit_cache(predictor, fitting, start_id), ways.CACHE_TRIALS)
         return chosen_cache, lambda: nullcontext(ways.CachePredictor(predictor, chosen_cache))
     window = WORD_WINDOW if opened.tokenizer.level == "word" else CHAR_WINDOW
-    folder = data_path(path)
-    if not folder.exists():
+    if (text := _own_text(opened)) is None:
         raise UserError(
             f"the training text is not beside {path}",
             allowed="dynamic evaluation of a model whose text is there: it needs the usual size of each gradient",
             fix="use --adapt cache",
         )
     yield Progress("measuring gradients", 0, 1)
-    sizes = ways.gradient_sizes(predictor.model, load_corpus(folder).train, start_id, window)
+    sizes = ways.gradient_sizes(predictor.model, text.train, start_id, window)
     if options:
         chosen = from_mapping(ways.DynamicOptions, {"seq_len": window, **options}, "the settings")
     else:
@@ -182,16 +183,27 @@ def _same_vocabulary(opened: Opened, other: Opened) -> Opened:
     return other
 
 
+def _own_text(opened: Opened) -> Corpus | None:
+    """Return the text that a model was trained on; None where it is not there, or no longer that of its vocabulary."""
+    folder = data_path(opened.path)
+    corpus = open_corpus(folder) if folder.exists() else None
+    return corpus if corpus and corpus.tokenizer.digest == opened.tokenizer.digest else None
+
+
 def _fitting_text(opened: Opened, valid: Path | None) -> Ids:
-    """Return the first symbols of the validation text."""
-    if valid is None:
-        folder = data_path(opened.path)
-        if not folder.exists():
-            raise UserError(
-                f"no validation text beside {opened.path}", allowed="text to fit options on", fix="name it with --valid"
-            )
-        return load_corpus(folder).valid[:FIT_TOKENS]
-    return _first_symbols([valid], opened)
+    """Return the first symbols of the validation text; raises UserError where there are none."""
+    if valid is not None:
+        ids = _first_symbols([valid], opened)
+    else:
+        text = _own_text(opened)
+        ids = np.zeros(0, np.int64) if text is None else text.valid[:FIT_TOKENS]
+    if not len(ids):
+        raise UserError(
+            f"{valid or opened.path} has no validation text",
+            allowed="text to fit options on",
+            fix="name it with --valid",
+        )
+    return ids
 
 
 def _first_symbols(files: Sequence[Path], opened: Opened) -> Ids:

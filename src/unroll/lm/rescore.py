@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.encode import Progress
+from unroll.data.lines import json_line, line_text, read_lines
 from unroll.errors import UserError
 from unroll.lm.open import Opened
-from unroll.lm.pairs import json_line, line_text, read_lines, unknown_symbols
 from unroll.lm.score import lines
 
 Format = Literal["moses", "tsv", "jsonl"]
@@ -344,7 +344,7 @@ def rescore(
         yield Progress("rescoring", read, sum(map(len, texts)))
     times = list(map(len, numbers.values()))
     symbols = sum(len(ids) * count for ids, count in zip(texts, times, strict=True))
-    strange = sum(unknown_symbols(opened.tokenizer, ids) * count for ids, count in zip(texts, times, strict=True))
+    strange = sum(opened.tokenizer.count_unknown(ids) * count for ids, count in zip(texts, times, strict=True))
     old = np.array([hypothesis.score for hypothesis in nbest.hypotheses])
     words = np.array([len(hypothesis.text.split()) for hypothesis in nbest.hypotheses])
     tuned = None

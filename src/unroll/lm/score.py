@@ -63,16 +63,22 @@ def lines(predictor: Predictor, texts: Iterable[Ids], start_id: int) -> Iterator
     Texts of like length are read side by side. The ends of the shorter ones are filled up, which nothing before them
     can see and which is left out of the answer.
     """
+    for some in together(texts, 16 * LINE_TOKENS):
+        yield _of_like_length(predictor, some, start_id)
+
+
+def together(texts: Iterable[Ids], size: int) -> Iterator[list[Ids]]:
+    """Yield the texts in groups of about `size` symbols, the start symbol of each counted with them."""
     held: list[Ids] = []
-    size = 0
-    for ids in texts:
-        held.append(ids)
-        size += len(ids) + 1
-        if size > 16 * LINE_TOKENS:
-            yield _of_like_length(predictor, held, start_id)
-            held, size = [], 0
+    count = 0
+    for text in texts:
+        held.append(text)
+        count += len(text) + 1
+        if count >= size:
+            yield held
+            held, count = [], 0
     if held:
-        yield _of_like_length(predictor, held, start_id)
+        yield held
 
 
 def _of_like_length(predictor: Predictor, texts: list[Ids], start_id: int) -> list[Nats]:

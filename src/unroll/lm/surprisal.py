@@ -128,11 +128,6 @@ def token_name(tokenizer: Tokenizer, id: int) -> str:
         return tokenizer.symbol(id)
 
 
-def end_id(tokenizer: Tokenizer) -> int:
-    """Return the symbol that ends a line: newline, `<eos>` at level word."""
-    return tokenizer.pieces.index(b"\n")
-
-
 def beginning(opened: Opened) -> Reading:
     """Return the reading of nothing: a fresh state, and the start symbol, which is read first."""
     return Reading(None, opened.tokenizer.start_id)
@@ -204,7 +199,7 @@ def _read_text(opened: Opened, text: str, eos: bool, unknown: UnknownRule, where
     ids, spans = opened.tokenizer.encode_offsets(text)
     data = text.encode()
     if eos:
-        ids = np.append(ids, end_id(opened.tokenizer))
+        ids = np.append(ids, opened.tokenizer.newline_id)
         spans = np.concatenate([spans, [[len(data), len(data)]]])
     symbols = _Symbols(data, ids, spans, 0)
     _refuse_unknown(opened.tokenizer, symbols, unknown, where)

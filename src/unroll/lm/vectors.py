@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.encode import Progress
+from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.files import explained
 from unroll.lm.open import Opened
-from unroll.lm.pairs import line_text, read_lines, unknown_symbols
 from unroll.lm.predict import State, Window
 from unroll.lm.score import LINE_TOKENS, STREAM_WINDOW, Ids
 
@@ -195,7 +195,7 @@ class _Counts:
                 ids: Ids = np.frombuffer(line_bytes, np.uint8)
             else:
                 ids = tokenizer.encode(line_text(line, file, number))
-                self.unknown += unknown_symbols(tokenizer, ids)
+                self.unknown += tokenizer.count_unknown(ids)
             self.bytes += len(line)
             self.symbols += len(ids)
             self.empty += not len(ids)
