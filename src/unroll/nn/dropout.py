@@ -1,5 +1,6 @@
 """The ways of dropping: outputs, the same outputs at every time step, whole symbols, recurrent weights."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,15 +13,15 @@ def drop(x: Tensor, p: float, *, variational: bool, training: bool) -> Tensor:
     if not training or p == 0.0:
         return x
     if not variational:
-        return F.dropout(x, p)
-    return x * F.dropout(x.new_ones(1, *x.shape[1:]), p)
+        return _dropout(x, p)
+    return x * _dropout(x.new_ones(1, *x.shape[1:]), p)
 
 
 def drop_symbols(weight: Tensor, p: float, *, training: bool) -> Tensor:
     """Drop whole rows of an embedding (V, E) for this window (Gal & Ghahramani 2016; Merity et al. 2017)."""
     if not training or p == 0.0:
         return weight
-    return weight * F.dropout(weight.new_ones(weight.shape[0], 1), p)
+    return weight * _dropout(weight.new_ones(weight.shape[0], 1), p)
 
 
 def drop_weights(weight: Tensor, p: float, *, training: bool) -> Tensor:
@@ -28,4 +29,17 @@ def drop_weights(weight: Tensor, p: float, *, training: bool) -> Tensor:
 
     The result is an argument of the layer, so no module is patched and nothing can go stale.
     """
-    return F.dropout(weight, p) if training and p > 0.0 else weight
+    return _dropout(weight, p) if training and p > 0.0 else weight
+
+
+def _dropout(x: Tensor, p: float) -> Tensor:
+    """Return `x` with entries dropped with probability `p`, the rest scaled by 1/(1-p).
+
+    On a CPU torch draws one number an entry; here one number of 64 bits decides four entries, which takes a quarter
+    of the time, at a probability rounded to 1/65536.
+    """
+    if x.device.type != "cpu" or p == 1.0:
+        return F.dropout(x, p)
+    bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    lanes = bits.view(torch.int16)[: x.numel()].view(x.shape)  # uniform over -32768 … 32767
+    return x * (lanes >= round(p * 65536) - 32768).to(x.dtype).mul_(1 / (1 - p))

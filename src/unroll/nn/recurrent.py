@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from unroll.nn import native
 from unroll.nn.cells import GATES, STEPS, CellWeights, Step, state_after
 from unroll.nn.config import Init, Skip
 from unroll.nn.dropout import drop, drop_weights
@@ -26,10 +27,13 @@ def run_stepwise(arch: Arch, x: Tensor, state: LayerState, w: CellWeights) -> tu
 
 
 def run_fused(arch: Arch, x: Tensor, state: LayerState, w: CellWeights, *, training: bool) -> tuple[Tensor, LayerState]:
-    """Run a layer with torch's kernel (oneDNN, cuDNN) over `x` (T, B, I) on the same weights.
+    """Run a layer with a kernel for the whole window over `x` (T, B, I) on the same weights.
 
-    One call per layer without the kernel's own dropout, which is wrong on Apple GPUs in current releases.
+    Our own for an LSTM in bfloat16 on a processor with the instructions for it, otherwise torch's (oneDNN, cuDNN).
+    One call per layer without torch's own dropout, which is wrong on Apple GPUs in current releases.
     """
+    if arch == "lstm" and native.fits(x, w.weight_hh.shape[1]):
+        return native.run_lstm(x, state, w)
     h = tuple(part.unsqueeze(0) for part in state)
     weights = list(w)
     if arch == "lstm":

@@ -1,0 +1,147 @@
+"""The native kernel against the cell's equation, in the precision that its products have."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from unroll.nn import native
+from unroll.nn.cells import CellWeights
+from unroll.nn.recurrent import Recurrent, run_fused, run_stepwise
+from unroll.nn.state import LayerState
+
+pytestmark = pytest.mark.skipif(
+    native.library() is None, reason="no native kernel: it was not built, or the processor lacks AMX"
+)
+
+# (steps, rows, hidden): rows of one tile and of several, whole and not; hidden sizes that leave one, two, three blocks.
+SHAPES = [(24, 16, 64), (21, 5, 96), (25, 17, 32), (22, 33, 160), (21, 48, 224), (23, 1, 128)]
+
+
+def rounded(x: Tensor) -> Tensor:
+    """What a product in bfloat16 sees."""
+    return x.to(torch.bfloat16).to(x.dtype)
+
+
+def setting(steps: int, rows: int, hidden: int) -> tuple[Tensor, LayerState, CellWeights]:
+    torch.manual_seed(hidden + rows)
+    inputs = 24
+    weights = CellWeights(
+        rounded(torch.randn(4 * hidden, inputs)) / 8,
+        rounded(torch.randn(4 * hidden, hidden) / hidden**0.5),
+        torch.randn(4 * hidden) / 8,
+        torch.randn(4 * hidden) / 8,
+    )
+    state = (rounded(torch.randn(rows, hidden) / 2), torch.randn(rows, hidden))
+    return rounded(torch.randn(steps, rows, inputs)), state, weights
+
+
+def results(x: Tensor, state: LayerState, w: CellWeights, *, kernel: bool) -> dict[str, Tensor]:
+    """Outputs, last state and every gradient of a loss that takes all outputs and the last state."""
+    x, h, c = (part.clone().requires_grad_() for part in (x, *state))
+    w = CellWeights(*(part.clone().requires_grad_() for part in w))
+    if kernel:
+        with torch.autocast("cpu", torch.bfloat16):
+            assert native.fits(x, h.shape[1])
+            y, (h_n, c_n) = run_fused("lstm", x, (h, c), w, training=True)
+    else:
+        y, (h_n, c_n), _ = run_stepwise("lstm", x, (h, c), w)
+    torch.manual_seed(1)
+    loss = sum((part.float() * torch.randn(part.shape)).sum() for part in (y, h_n, c_n))
+    assert isinstance(loss, Tensor)
+    torch.autograd.backward(loss)
+    made = {"y": y, "h_n": h_n, "c_n": c_n, "dx": x.grad, "dh": h.grad, "dc": c.grad}
+    named = made | {f"d{name}": part.grad for name, part in zip(CellWeights._fields, w, strict=True)}
+    return {name: part.detach().double() for name, part in named.items() if part is not None}
+
+
+def distance(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, float]:
+    assert ours.keys() == theirs.keys()
+    return {name: ((ours[name] - theirs[name]).norm() / theirs[name].norm()).item() for name in ours}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("steps", "rows", "hidden"), SHAPES)
+def test_kernel_computes_the_cells_equation(steps: int, rows: int, hidden: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    x, state, w = setting(steps, rows, hidden)
+    far = distance(results(x, state, w, kernel=True), results(x, state, w, kernel=False))
+    # bfloat16 keeps 8 bits, 2^-9 = 0.002 of rounding in every product and every stored value.
+    assert max(far.values()) < 0.01, far
+
+
+def test_swapped_gates_would_be_seen() -> None:
+    x, state, w = setting(24, 16, 64)
+    right = results(x, state, w, kernel=False)
+    order = [0, 2, 1, 3]
+    swapped = CellWeights(*(torch.cat([part.chunk(4)[k] for k in order]) for part in w))
+    far = distance(results(x, state, swapped, kernel=True), right)
+    assert min(far[name] for name in ("y", "h_n", "c_n", "dx", "dh", "dc")) > 0.1, far
+
+
+def test_threads_change_no_bit() -> None:
+    x, state, w = setting(24, 33, 160)
+    one = results(x, state, w, kernel=True)
+    torch.set_num_threads(2)
+    two = results(x, state, w, kernel=True)
+    kept = [name for name in one if name in ("y", "h_n", "c_n", "dh", "dc")]  # the others are torch's own products
+    assert all(torch.equal(one[name], two[name]) for name in kept)
+
+
+def test_cut_in_two_is_the_same_bit_for_bit() -> None:
+    x, state, w = setting(24, 17, 96)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        y, last = native.run_lstm(x, state, w)
+        for cut in (1, 7, 23):
+            first, middle = native.run_lstm(x[:cut], state, w)
+            second, end = native.run_lstm(x[cut:], middle, w)
+            assert torch.equal(torch.cat([first, second]), y)
+            assert all(torch.equal(a, b) for a, b in zip(end, last, strict=True))
+
+
+def test_rows_do_not_touch_each_other() -> None:
+    x, state, w = setting(21, 19, 64)
+    order = torch.randperm(19)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        y, last = native.run_lstm(x, state, w)
+        swapped, end = native.run_lstm(x[:, order], tuple(part[order] for part in state), w)
+    assert torch.equal(swapped, y[:, order])
+    assert all(torch.equal(a, b[order]) for a, b in zip(end, last, strict=True))
+
+
+def test_saturated_gates_stay_finite() -> None:
+    x, state, w = setting(24, 16, 64)
+    far = results(x * 1e4, state, w, kernel=True)
+    assert all(torch.isfinite(part).all() for part in far.values())
+
+
+def test_a_stack_uses_it_and_says_the_same_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    stack = Recurrent("lstm", 24, 64, 2, skip="sum")
+    x = torch.randn(21, 5, 24)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        ours, _ = stack(x)
+        monkeypatch.setattr(native, "library", lambda: None)
+        theirs, _ = stack(x)
+    assert not torch.equal(ours, theirs)
+    assert (ours.float() - theirs.float()).norm() < 0.01 * theirs.float().norm()
+
+
+def test_steps_of_uneven_sizes_fall_back() -> None:
+    x = torch.zeros(2, 1, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert [native.fits(x, hidden) for hidden in (32, 40, 64)] == [True, False, True]
+    assert not native.fits(x, 32)  # float32 is asked for
+
+
+def test_memory_is_returned() -> None:
+    x, state, w = setting(64, 16, 128)
+    grown = []
+    for _ in range(3):
+        for _ in range(20):
+            results(x, state, w, kernel=True)
+        status = Path("/proc/self/status").read_text().splitlines()
+        grown.append(int(next(line for line in status if line.startswith("VmRSS")).split()[1]))
+    assert all(later < earlier + 20_000 for earlier, later in pairwise(grown))
