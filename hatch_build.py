@@ -1,4 +1,4 @@
-"""Builds the native kernel when the package is installed; without a compiler the package works all the same."""
+"""Builds the native kernels when the package is installed; without a compiler the package works all the same."""
 
 import platform
 import shutil
@@ -13,7 +13,7 @@ FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-Wall", "-Wno-may
 
 
 class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Compiles lstm.cpp with the system's C++ compiler, on the platforms that it has instructions for."""
+    """Compiles the kernels with the system's C++ compiler, on the platforms that it has instructions for."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the shared library beside its source and put it into the wheel."""
@@ -21,17 +21,19 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
             return
         compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
         folder = Path(self.root) / FOLDER
-        library = folder / "liblstm.so"
+        library = folder / "libkernel.so"
         library.unlink(missing_ok=True)
         if compiler is None:
             self.app.display_warning("no C++ compiler: LSTMs train with torch's kernel, about half as fast in bfloat16")
             return
         built = subprocess.run(
-            [compiler, *FLAGS, str(folder / "lstm.cpp"), "-o", str(library)], capture_output=True, text=True
+            [compiler, *FLAGS, *map(str, sorted((folder / "kernel").glob("*.cpp"))), "-o", str(library)],
+            capture_output=True,
+            text=True,
         )
         if built.returncode:
             library.unlink(missing_ok=True)
-            self.app.display_warning(f"lstm.cpp did not compile, so torch's kernel is used:\n{built.stderr[-2000:]}")
+            self.app.display_warning(f"the kernels did not compile, so torch's kernel is used:\n{built.stderr[-2000:]}")
             return
         build_data["artifacts"].append(str(FOLDER / library.name))
         build_data["pure_python"] = False

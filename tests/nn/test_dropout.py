@@ -32,7 +32,7 @@ def variational(x: Tensor) -> Tensor:
 
 
 def symbols(x: Tensor) -> Tensor:
-    return drop_symbols(x, P, training=True)
+    return drop_symbols(x, torch.arange(len(x)), len(x), P, training=True)
 
 
 def weights(x: Tensor) -> Tensor:
@@ -88,8 +88,11 @@ def test_expectation_catches_its_faults() -> None:
 
 def test_symbols_are_dropped_whole() -> None:
     torch.manual_seed(0)
-    kept = drop_symbols(torch.ones(200, 5), P, training=True) != 0
-    assert (kept == kept[:, :1]).all() and kept.any() and not kept.all()
+    ids = torch.randint(50, (30, 4))
+    kept = drop_symbols(torch.ones(30, 4, 5), ids, 50, P, training=True) != 0
+    assert (kept == kept[..., :1]).all() and kept.any() and not kept.all()
+    for symbol in range(50):  # wherever a symbol stands, it meets the same fate
+        assert len(set(kept[..., 0][ids == symbol].tolist())) <= 1
 
 
 @pytest.mark.parametrize("p", [0.0, P])
@@ -99,7 +102,7 @@ def test_nothing_is_dropped_unless_training(p: float) -> None:
     for dropped in (
         drop(x, p, variational=False, training=training),
         drop(x, p, variational=True, training=training),
-        drop_symbols(x, p, training=training),
+        drop_symbols(x, torch.zeros(4, 3, dtype=torch.long), 1, p, training=training),
         drop_weights(x, p, training=training),
     ):
         assert dropped is x

@@ -1,4 +1,4 @@
-"""The native kernel against the cell's equation, in the precision that its products have."""
+"""The native kernels against the cell's equation and the loss' definition, in the precision that its products have."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unroll.nn import native
 from unroll.nn.cells import CellWeights
+from unroll.nn.loss import cross_entropy
 from unroll.nn.recurrent import Recurrent, run_fused, run_stepwise
 from unroll.nn.state import LayerState
 
@@ -134,6 +135,46 @@ def test_steps_of_uneven_sizes_fall_back() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert [native.fits(x, hidden) for hidden in (32, 40, 64)] == [True, False, True]
     assert not native.fits(x, 32)  # float32 is asked for
+
+
+@pytest.mark.parametrize("symbols", [2, 16, 65, 1000])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_cross_entropy_and_its_gradient(symbols: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(symbols)
+    logits = (4 * torch.randn(3, 25, symbols)).to(torch.bfloat16).requires_grad_()
+    targets = torch.randint(symbols, (3, 25))
+    exact = logits.detach().double().requires_grad_()
+    ours, theirs = cross_entropy(logits, targets), cross_entropy(exact, targets)
+    assert "_CrossEntropy" in type(ours.grad_fn).__name__
+    assert abs(ours.item() - theirs.item()) < 1e-6 * max(1.0, theirs.item())
+    torch.autograd.backward(3 * ours)
+    torch.autograd.backward(3 * theirs)
+    assert logits.grad is not None and exact.grad is not None
+    assert (logits.grad.double() - exact.grad).abs().max() < 2**-7 * exact.grad.abs().max()
+
+
+def test_cross_entropy_of_an_impossible_symbol_is_infinite_and_of_none_not_a_number() -> None:
+    logits = torch.zeros(1, 2, 20, dtype=torch.bfloat16)
+    logits[0, 1, 3] = -torch.inf
+    targets = torch.full((1, 2), 3)
+    assert cross_entropy(logits.requires_grad_(), targets).item() == torch.inf
+    broken = torch.full((1, 2, 20), torch.nan, dtype=torch.bfloat16).requires_grad_()
+    assert cross_entropy(broken, targets).isnan()
+
+
+def test_what_is_not_a_number_stays_visible() -> None:
+    x, state, w = setting(24, 16, 64)
+    x[3, 2, 1] = torch.nan
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        y, _ = native.run_lstm(x, state, w)
+    assert y[3:, 2].isnan().any(dim=1).all() and y[:3].isfinite().all() and y[:, 3:].isfinite().all()
+
+
+def test_a_target_that_is_no_symbol_is_refused() -> None:
+    logits = torch.zeros(1, 2, 20, dtype=torch.bfloat16).requires_grad_()
+    with pytest.raises(IndexError, match="20 symbols"):
+        cross_entropy(logits, torch.tensor([[0, 20]]))
 
 
 def test_memory_is_returned() -> None:

@@ -15,6 +15,7 @@ from unroll.data.batches import Streams
 from unroll.lm.optim import OptimConfig
 from unroll.lm.train import TrainConfig, begin, train_step
 from unroll.nn.model import Model, ModelConfig
+from unroll.nn.native import keep_memory
 
 POLICY_MARK = "UNROLL_WAIT_POLICY"
 """Set in the environment of a process image that was started again with another wait policy."""
@@ -43,6 +44,7 @@ def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.d
     """
     generator_state = torch.get_rng_state()
     torch.set_flush_denormal(True)
+    keep_memory()
     # Threads that spin on a busy machine may take seconds for what one does in milliseconds.
     torch.set_num_threads(1)
     run = begin(Path(), Model(model).to(device), OptimConfig(), replace(training, steps=2**40))

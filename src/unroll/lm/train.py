@@ -31,6 +31,7 @@ from unroll.lm.score import rows_nats, stream_nats
 from unroll.lm.torch_predictor import TorchPredictor
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
+from unroll.nn.native import keep_memory
 from unroll.nn.state import State, detach, flatten, reset_rows, unflatten
 
 SAMPLE_STEPS = (0, 100, 300, 500, 700, 1200, 2000)
@@ -327,6 +328,7 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
     config = run.config
     torch.set_num_threads(config.threads)
     torch.set_flush_denormal(True)
+    keep_memory()
     tokenizer = corpus.tokenizer
     starts = corpus.documents if documents else None
     streams = Streams(corpus.train, config.batch_size, tokenizer.start_id, starts)

@@ -17,11 +17,14 @@ def drop(x: Tensor, p: float, *, variational: bool, training: bool) -> Tensor:
     return x * _dropout(x.new_ones(1, *x.shape[1:]), p)
 
 
-def drop_symbols(weight: Tensor, p: float, *, training: bool) -> Tensor:
-    """Drop whole rows of an embedding (V, E) for this window (Gal & Ghahramani 2016; Merity et al. 2017)."""
+def drop_symbols(x: Tensor, ids: Tensor, symbols: int, p: float, *, training: bool) -> Tensor:
+    """Drop the embeddings `x` (T, B, E) of some symbols wherever they stand in this window, ids (T, B) of `symbols`.
+
+    The same as dropping rows of the embedding (Gal & Ghahramani 2016; Merity et al. 2017) at the price of the window.
+    """
     if not training or p == 0.0:
-        return weight
-    return weight * _dropout(weight.new_ones(weight.shape[0], 1), p)
+        return x
+    return x * _dropout(x.new_ones(symbols), p)[ids].unsqueeze(-1)
 
 
 def drop_weights(weight: Tensor, p: float, *, training: bool) -> Tensor:

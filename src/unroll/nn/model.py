@@ -67,8 +67,8 @@ class Model(nn.Module):
     ) -> tuple[Tensor, State]:
         """Return the outputs of the recurrent layers, time-major (T, B, H), and the state."""
         config = self.config
-        table = drop_symbols(self.embedding.weight, config.embedding_dropout, training=self.training)
-        x = F.embedding(ids.transpose(0, 1), table)  # (T, B, E)
+        x = self.embedding(ids.transpose(0, 1))  # (T, B, E)
+        x = drop_symbols(x, ids.transpose(0, 1), config.vocab_size, config.embedding_dropout, training=self.training)
         x = drop(x, config.input_dropout, variational=config.variational, training=self.training)
         for layer in self.before:
             x = F.gelu(layer(x))

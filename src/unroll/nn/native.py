@@ -1,6 +1,7 @@
-"""The LSTM's recurrence in bfloat16 on our own kernel (lstm.cpp), where the processor and the installation have it."""
+"""Our own kernels for training in bfloat16 (folder kernel), where the processor and the installation have them."""
 
 import ctypes
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,28 +13,51 @@ from torch import Tensor
 from unroll.nn.cells import CellWeights
 from unroll.nn.state import LayerState
 
-LIBRARY = Path(__file__).with_name("liblstm.so")
+LIBRARY = Path(__file__).with_name("libkernel.so")
 ROWS = 16
 """Rows of a tile: buffers that are read by tiles have as many to spare."""
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the kernel, or None where it was not built or the processor lacks its instructions (AMX)."""
+    """Return the kernels, or None where they were not built or the processor lacks the instructions (AMX)."""
     if not LIBRARY.exists():
         return None
     loaded = ctypes.CDLL(str(LIBRARY))
-    if not loaded.unroll_lstm_supported():
+    if not loaded.unroll_supported():
         return None
     sizes, pointers = [ctypes.c_int64] * 3, [ctypes.c_void_p]
     loaded.unroll_lstm_forward.argtypes = [*sizes, *pointers * 6, ctypes.c_int]
     loaded.unroll_lstm_backward.argtypes = [*sizes, *pointers * 8, ctypes.c_int]
-    loaded.unroll_lstm_forward.restype = loaded.unroll_lstm_backward.restype = None
+    loaded.unroll_cross_entropy.argtypes = [*sizes[:2], *pointers * 2, ctypes.c_float, *pointers * 2, ctypes.c_int]
+    for function in (loaded.unroll_lstm_forward, loaded.unroll_lstm_backward, loaded.unroll_cross_entropy):
+        function.restype = None
     return loaded
 
 
+def keep_memory() -> None:
+    """Ask the C library to keep freed memory for the next step.
+
+    A step's large tensors would otherwise go back to the system each time and come back as pages to be zeroed.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if set_option is not None:
+        set_option(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        set_option(-4, 0)  # M_MMAP_MAX
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of -ln P(target) for bfloat16 logits (N, V) on the CPU and targets (N,)."""
+    return _CrossEntropy.apply(logits, targets)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def has(x: Tensor) -> bool:
+    """Tell whether kernels can work on `x` as it is: bfloat16 on a CPU that has them."""
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and library() is not None
+
+
 def fits(x: Tensor, hidden_size: int) -> bool:
-    """Tell whether the kernel can run an LSTM layer over `x`: on the CPU, in bfloat16, of whole tiles."""
+    """Tell whether the kernel can run an LSTM layer over `x`: on the CPU, autocast to bfloat16, whole tiles."""
     return (
         x.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")
@@ -91,3 +115,34 @@ class _Recurrence(torch.autograd.Function):
         dz = dz[: steps * rows]
         d_weight = (dz.t() @ h[: steps * rows]).float()
         return dz.view(steps, rows, wide), dh[:rows], dc[:rows], d_weight
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """The loss with its gradient, which is the cheaper part once the row is at hand; see loss.cpp."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        rows, symbols = logits.shape
+        logits, targets = logits.contiguous(), targets.contiguous()
+        if int(targets.min()) < 0 or int(targets.max()) >= symbols:
+            raise IndexError(f"targets from {int(targets.min())} to {int(targets.max())} for {symbols} symbols")
+        nats, gradient = torch.empty(rows), torch.empty_like(logits)
+        kernel = library()
+        assert kernel is not None and logits.dtype == torch.bfloat16 and targets.dtype == torch.int64
+        kernel.unroll_cross_entropy(
+            rows,
+            symbols,
+            logits.data_ptr(),
+            targets.data_ptr(),
+            1 / rows,
+            nats.data_ptr(),
+            gradient.data_ptr(),
+            torch.get_num_threads(),
+        )
+        ctx.save_for_backward(gradient)
+        return nats.mean()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient if grads[0].item() == 1.0 else gradient * grads[0], None

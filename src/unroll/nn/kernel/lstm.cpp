@@ -7,29 +7,13 @@
 // is one large matrix product over all steps at once, which libraries do well; this file does what they do not.
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
 
-#if defined(__x86_64__) && defined(__linux__)
-#include <cpuid.h>
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#define KERNEL __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))
-#define INLINE KERNEL static inline __attribute__((always_inline))
-
-extern "C" int unroll_lstm_supported() {
-    unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
-    const bool amx = (d >> 24 & 1) && (d >> 22 & 1), avx512 = (b >> 16 & 1) && (b >> 30 & 1) && (b >> 31 & 1) && (b >> 17 & 1);
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return 0;
-    const bool bf16 = a >> 5 & 1;
-    if (!(amx && avx512 && bf16)) return 0;
-    // Linux lends the tile registers on request: ARCH_REQ_XCOMP_PERM for XTILEDATA.
-    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
-}
+#include "simd.h"
+#ifdef UNROLL_X86
 
 namespace {
+
+using namespace simd;
 
 constexpr int64_t TILE = 512;  // bfloat16 of a tile: 16 rows of 32
 
@@ -46,7 +30,7 @@ struct Barrier {
         }
         for (int spins = 0; round.load(std::memory_order_acquire) == now; ++spins) {
             if (spins < 4096) _mm_pause();
-            else { usleep(0); }
+            else usleep(0);  // the other core is busy with something else
         }
     }
 };
@@ -56,37 +40,6 @@ struct alignas(64) TileConfig {
     uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
-
-INLINE __m512 load_bf16(const uint16_t* p) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16));
-}
-INLINE void store_bf16(uint16_t* p, __m512 x) { _mm256_storeu_si256((__m256i*)p, (__m256i)_mm512_cvtneps_pbh(x)); }
-
-INLINE __m512 exp_ps(__m512 x) {
-    x = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(87.f)), _mm512_set1_ps(-87.f));
-    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-    __m512 p = _mm512_set1_ps(1.f / 720);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f / 120));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f / 24));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f / 6));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(.5f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f));
-    return _mm512_scalef_ps(p, n);
-}
-INLINE __m512 reciprocal(__m512 x) {  // rcp14 and one step of Newton's: 2^-27
-    const __m512 r = _mm512_rcp14_ps(x);
-    return _mm512_mul_ps(r, _mm512_fnmadd_ps(x, r, _mm512_set1_ps(2.f)));
-}
-INLINE __m512 sigmoid(__m512 x) {
-    return reciprocal(_mm512_add_ps(_mm512_set1_ps(1.f), exp_ps(_mm512_sub_ps(_mm512_setzero_ps(), x))));
-}
-INLINE __m512 tanh_ps(__m512 x) {  // 1 - 2 / (1 + e^2x)
-    const __m512 e = exp_ps(_mm512_add_ps(x, x));
-    return _mm512_fnmadd_ps(_mm512_set1_ps(2.f), reciprocal(_mm512_add_ps(_mm512_set1_ps(1.f), e)), _mm512_set1_ps(1.f));
-}
 
 // W (4H, H) as tiles for h W^T: [unit block of 16][k block of 32][gate] of 16 pairs of k by 16 units.
 KERNEL void pack_forward(const float* w, int64_t H, uint32_t* out, int64_t from, int64_t to) {
@@ -300,6 +253,4 @@ extern "C" void unroll_lstm_backward(int64_t T, int64_t B, int64_t H, const floa
     for (int thread = 0; thread < threads; ++thread) backward_thread(q, thread);
 }
 
-#else
-extern "C" int unroll_lstm_supported() { return 0; }
 #endif
