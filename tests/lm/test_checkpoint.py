@@ -482,7 +482,7 @@ def test_a_checkpoint_that_lacks_something_is_refused(name: str, how: str, corpu
     assert name in caught.value.what and caught.value.fix
 
 
-@pytest.mark.parametrize("lacking", ["step", "best_nats", "best_step", "seconds", "log_sizes", "losses"])
+@pytest.mark.parametrize("lacking", ["step", "best_nats", "best_step", "seconds", "log_sizes", "cuts", "losses"])
 @pytest.mark.parametrize("value", [None, "x", [], {}], ids=str)
 def test_a_checkpoint_whose_notes_are_damaged_is_refused(
     lacking: str, value: object, corpus: Path, tmp_path: Path

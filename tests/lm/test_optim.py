@@ -42,6 +42,16 @@ def test_the_rate_rises_linearly_then_follows_its_schedule() -> None:
     assert rates(12, constant) == pytest.approx([0.1, 0.2, 0.3] + 9 * [0.4])
 
 
+def test_a_plateau_cuts_the_rate_by_its_factor_and_others_heed_no_plateau() -> None:
+    plateau = OptimConfig(learning_rate=0.4, warmup_steps=4, schedule="plateau", plateau_factor=0.5)
+    assert [learning_rate_at(step, 12, plateau, cuts=2) for step in (0, 3, 4, 11)] == pytest.approx(
+        [0.1, 0.4, 0.1, 0.1]
+    )
+    assert [learning_rate_at(8, 12, plateau, cuts) for cuts in range(3)] == pytest.approx([0.4, 0.2, 0.1])
+    linear = OptimConfig(learning_rate=0.4, warmup_steps=4)
+    assert learning_rate_at(8, 12, linear, cuts=3) == learning_rate_at(8, 12, linear)
+
+
 @given(
     st.integers(1, 400), st.integers(0, 300), st.sampled_from(["linear", "cosine", "constant"]), st.floats(1e-6, 1e3)
 )

@@ -145,6 +145,10 @@ def forget_losses(run: Run) -> None:
     run.losses = (0.0, 0)
 
 
+def forget_cuts(run: Run) -> None:
+    run.cuts = 0
+
+
 def forget_logs(run: Run) -> None:
     run.log_sizes = (0, run.log_sizes[1])
 
@@ -160,12 +164,16 @@ FAULTS: dict[str, Callable[[Run], None]] = {
     "weight": forget_weight,
     "best": forget_best,
     "losses": forget_losses,
+    "cuts": forget_cuts,
     "logs": forget_logs,
 }
 
 
-BOUNCING = overrides(optim={"averaging": 0.9, "learning_rate": 1.2}, training={"valid_every": 1})
-"""A loss that bounces, so that the best weights are seldom the latest."""
+BOUNCING = overrides(
+    optim={"averaging": 0.9, "learning_rate": 1.2, "schedule": "plateau", "plateau_factor": 0.99},
+    training={"valid_every": 1},
+)
+"""A loss that bounces, so that the best weights are seldom the latest and the rate is cut now and then."""
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +252,22 @@ def test_the_kept_weights_are_the_best(corpus: Path, tmp_path: Path) -> None:
     info = checkpoint.load(tmp_path / "run").weights_info
     assert info == {"step": best, "tokens_seen": 30 * best, "valid_nats": valid[best], "averaged": False}
     assert reports[-1].detail["best_step"] == best
+
+
+def test_on_a_plateau_the_rate_is_cut_after_every_validation_without_a_new_best(corpus: Path, tmp_path: Path) -> None:
+    optim = {"learning_rate": 0.3, "schedule": "plateau", "plateau_factor": 0.9}
+    every_step = overrides(optim=optim, training={"valid_every": 1, "log_every": 1})
+    best, cuts = float("inf"), 0
+    for report in trained(corpus, tmp_path / "run", every_step):
+        if report.kind == "train":
+            assert report.learning_rate == pytest.approx(
+                0.3 * min(1.0, report.step / 3) * (0.9**cuts if report.step > 3 else 1)
+            )
+        if report.kind == "valid":
+            assert report.nats is not None
+            cuts += report.nats >= best
+            best = min(best, report.nats)
+    assert 1 < cuts < STEPS
 
 
 def test_a_finished_training_has_nothing_to_resume(corpus: Path, tmp_path: Path) -> None:

@@ -18,8 +18,11 @@ class OptimConfig:
     learning_rate: float = 1e-2
     """The peak."""
     warmup_steps: int = 100
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """From the peak to zero at the last step; `constant` stays, best with averaging."""
+    schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"
+    """From the peak to zero at the last step; `constant` stays, best with averaging; `plateau` stays until a validation
+    brings no new best, and is then cut."""
+    plateau_factor: float = 0.25
+    """What `plateau` multiplies the rate with at every cut."""
     weight_decay: float = 0.05
     """On matrices; biases are left alone."""
     beta1: float = 0.9
@@ -35,6 +38,8 @@ class OptimConfig:
         for name in ("warmup_steps", "weight_decay", "grad_clip"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name} is {getattr(self, name)}", allowed="0 or more")
+        if not 0 < self.plateau_factor < 1:
+            raise UserError(f"plateau_factor is {self.plateau_factor}", allowed="between 0 and 1")
         for name in ("beta1", "beta2", "averaging"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}", allowed="0 up to, not including, 1")
@@ -50,8 +55,11 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
 
 
-def learning_rate_at(step: int, steps: int, config: OptimConfig) -> float:
-    """Return the rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule, ending at zero."""
+def learning_rate_at(step: int, steps: int, config: OptimConfig, cuts: int = 0) -> float:
+    """Return the rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule.
+
+    `cuts` is how many validations have brought no new best, which only `plateau` heeds.
+    """
     warmup = min(config.warmup_steps, steps // 2)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
@@ -60,6 +68,8 @@ def learning_rate_at(step: int, steps: int, config: OptimConfig) -> float:
         return config.learning_rate * (1 - done)
     if config.schedule == "cosine":
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    if config.schedule == "plateau":
+        return config.learning_rate * config.plateau_factor**cuts
     return config.learning_rate
 
 

@@ -130,6 +130,8 @@ class Run:
     best_step: int = 0
     seconds: float = 0.0
     log_sizes: tuple[int, int] = (0, 0)
+    cuts: int = 0
+    """How many validations have brought no new best."""
     losses: tuple[float, int] = (0.0, 0)
     """Sum and number of the losses since they were last reported."""
 
@@ -151,6 +153,7 @@ class Run:
             "best_step": self.best_step,
             "seconds": self.seconds,
             "log_sizes": list(self.log_sizes),
+            "cuts": self.cuts,
             "losses": list(self.losses),
         }
 
@@ -184,6 +187,7 @@ def restore(run: Run) -> None:
         run.step, run.best_step = int(info["step"]), int(info["best_step"])
         run.best_nats, run.seconds = float(info["best_nats"]), float(info["seconds"])
         run.log_sizes = (int(info["log_sizes"][0]), int(info["log_sizes"][1]))
+        run.cuts = int(info["cuts"])
         run.losses = (float(info["losses"][0]), int(info["losses"][1]))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         raise checkpoint.damaged(file) from None
@@ -245,7 +249,7 @@ def train_step(run: Run, streams: Streams) -> tuple[float, float, float]:
     state = detach(run.state)
     if config.reset_probability:
         state = reset_rows(state, torch.rand(config.batch_size, device=run.device) < config.reset_probability)
-    rate = learning_rate_at(run.step, config.steps, run.optim)
+    rate = learning_rate_at(run.step, config.steps, run.optim, run.cuts)
 
     with mixed_precision(config, run.device):
         logits, after = model(inputs, state, resets)
@@ -408,6 +412,8 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
                     if valid < run.best_nats:
                         run.best_nats, run.best_step = valid, run.step
                         save_weights(run, valid)
+                    else:
+                        run.cuts += 1
                     reports.append(report("valid", nats=valid, detail={"protocol": "rows"}))
             if finite and sample_due(run.step, config.steps):
                 reports.append(sampled(recent))
