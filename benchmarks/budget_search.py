@@ -1,15 +1,28 @@
-"""The budget's own choice against the best of a random search at the same budget, on texts it was not tuned on."""
+"""The budget's own choice against the best of a random search at the same budget, on texts it was not tuned on.
+
+All runs are begun; one whose quick validation figure lies far behind the best of the search's other runs at the same
+part of its steps is given up there (successive halving's idea, with thresholds so wide that the best is not lost).
+"""
 
 import argparse
+import json
 import random
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from measure import run_json, show
+from measure import show, unroll_command
+from unroll.lm.checkpoint import read_events
+from unroll.lm.recipe import read_recipe
+
+GIVEN_UP = {0.3: 1.05, 0.6: 1.025}
+"""By part of the steps done: how many times the best figure there a run may be at."""
 
 
 def random_settings(rng: random.Random) -> dict[str, Any]:
@@ -28,6 +41,28 @@ def random_settings(rng: random.Random) -> dict[str, Any]:
     }
 
 
+def watch(
+    process: "subprocess.Popen[str]", out: Path, due: dict[float, float], best: dict[float, float]
+) -> float | None:
+    """Follow a training to its end, or stop it far behind `best`, updated here; returns the part of its steps done."""
+    while process.poll() is None:
+        time.sleep(0.5)
+        metrics, recipe = out / "metrics.jsonl", out / "recipe.toml"
+        if not due or not metrics.exists() or not recipe.exists():
+            continue
+        steps = read_recipe(recipe).training.steps
+        for event in read_events(metrics):
+            part = min(due, default=1.0)
+            if event["kind"] == "valid" and event["step"] >= part * steps and due:
+                factor = due.pop(part)
+                best[part] = min(best[part], event["nats"])
+                if event["nats"] > factor * best[part]:
+                    process.send_signal(signal.SIGINT)
+                    process.wait()
+                    return float(round(event["step"] / steps, 2))
+    return None
+
+
 def main() -> None:
     """Run the budget's choice and the search on every text and print the losses and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -37,6 +72,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, each with one thread if more than one")
     told = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
+    best_at: dict[Path, dict[float, float]] = {}
 
     def one(job: tuple[Path, int, dict[str, Any]]) -> dict[str, Any]:
         text, number, settings = job
@@ -44,14 +80,23 @@ def main() -> None:
         # All of the validation part for all: figures over different stretches could not be compared.
         same = {"final_tokens": 10_000_000} | ({"threads": 1} if told.jobs > 1 else {})
         flags = [part for key, value in (settings | same).items() for part in ("--set", f"{key}={value}")]
-        row = run_json("train", text, "--split", "90/10", "--minutes", str(told.minutes), "--out", out, *flags)
+        start = time.perf_counter()
+        command = unroll_command(
+            "train", text, "--split", "90/10", "--minutes", str(told.minutes), "--out", out, *flags, "--json"
+        )
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            stages = {} if number == 0 else best_at.setdefault(text, dict.fromkeys(GIVEN_UP, float("inf")))
+            given_up = watch(process, out, dict(GIVEN_UP) if number else {}, stages)
+            assert process.stdout is not None
+            printed = process.stdout.read()
+        row = {"settings": settings, "wall_seconds": round(time.perf_counter() - start, 1)}
+        if given_up is None:
+            trained = json.loads(printed)
+            row |= {"steps": trained["steps"], "nats": trained["valid_nats_per_token"]}
+        else:
+            row |= {"given_up_after": given_up}
         shutil.rmtree(out)
-        return {
-            "settings": settings,
-            "steps": row["steps"],
-            "nats": row["valid_nats_per_token"],
-            "wall_seconds": row["wall_seconds"],
-        }
+        return row
 
     rows = []
     for text in told.texts:
@@ -61,14 +106,16 @@ def main() -> None:
         ]
         with ThreadPoolExecutor(told.jobs) as pool:
             chosen, *search = pool.map(one, jobs)
-        best = min(search, key=lambda row: row["nats"])
+        finished = [row for row in search if "nats" in row]
+        best = min(finished, key=lambda row: row["nats"])
         rows.append(
             {
                 "text": text.name,
                 "chosen": chosen,
                 "best_of_search": best,
                 "ratio": round(chosen["nats"] / best["nats"], 4),
-                "search": sorted(row["nats"] for row in search),
+                "search": sorted(row["nats"] for row in finished),
+                "given_up": [row for row in search if "nats" not in row],
             }
         )
         print(f"{text.name}: {chosen['nats']:.4f} against {best['nats']:.4f}", flush=True, file=sys.stderr)
@@ -78,6 +125,7 @@ def main() -> None:
             "minutes": told.minutes,
             "runs": told.runs,
             "jobs": told.jobs,
+            "given_up_beyond": {f"{part:g} of the steps": factor for part, factor in GIVEN_UP.items()},
             "worst_ratio": max(row["ratio"] for row in rows),
             "rows": rows,
         }

@@ -170,6 +170,20 @@ def test_a_packed_file_and_hostile_text(trained: Trained, here: Here, tmp_path: 
     assert "\x1b" not in here(*ask).out
 
 
+def test_standard_input_is_scored_like_a_file(trained: Trained, odd: Path, here: Here) -> None:
+    whole = scored(unroll("score", trained.path, "--file", odd, "--json"))
+    done = subprocess.run(
+        [*UNROLL, "score", str(trained.path), "--file", "-", "--json"],
+        input=odd.read_bytes(),
+        capture_output=True,
+        env=environment(),
+        check=True,
+    )
+    piped = json.loads(done.stdout)
+    assert piped.pop("file") == "-" and whole.pop("file") == str(odd)
+    assert piped == whole
+
+
 def test_rows_go_to_stdout_though_a_bar_is_drawn(trained: Trained, odd: Path, tmp_path: Path) -> None:
     """A terminal on stderr alone: what draws the bar there must not take the rows."""
     for flags in (["--tsv"], ["--sort", "nats"]):

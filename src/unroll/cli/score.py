@@ -2,10 +2,12 @@
 
 import json
 import math
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from heapq import nlargest
 from itertools import chain
 from pathlib import Path
@@ -37,6 +39,7 @@ Examples:
   unroll score runs/book "John is driving a car" "John is driving a cat"
   unroll score runs/book --file new.txt --unit word --tsv > surprisal.tsv
   unroll score runs/book --file app.log --sort nats --top 20     the lines that do not belong
+  journalctl | unroll score runs/book --file - --sort nats
   unroll score runs/book "It was the best" --save-state F
   unroll score runs/book " of times" --state F
 
@@ -62,7 +65,12 @@ piece begins with the space before it and is taken apart. A line has its newline
     show_default=True,
     help="What unknown symbols cost, see below.",
 )
-@click.option("--file", metavar="F", type=PATH, help="Score a file of any size, plain or gzip, with carried state.")
+@click.option(
+    "--file",
+    metavar="F",
+    type=PATH,
+    help="Score a file of any size, plain or gzip, with carried state; - is standard input.",
+)
 @click.option(
     "--unit", type=click.Choice(["token", "word", "char", "line"]), help="What a row of it is.  [default: line]"
 )
@@ -85,7 +93,20 @@ def verb(model: Path, texts: tuple[str, ...], file: Path | None, eos: bool, **op
             model, texts, eos, **{name: options[name] for name in ("unknown", "as_json", "state", "save_state")}
         )
     else:
-        score_file(model, file, **options)
+        with on_disk(file) as path:
+            score_file(model, path, named_as=str(file), **options)
+
+
+@contextmanager
+def on_disk(file: Path) -> Iterator[Path]:
+    """Give the path of the file, for `-` of a temporary one that holds standard input: a file's size is asked first."""
+    if str(file) != "-":
+        yield file
+        return
+    with tempfile.NamedTemporaryFile(prefix="unroll-", suffix=".txt") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        yield Path(copy.name)
 
 
 def check(texts: Sequence[str], file: Path | None, eos: bool, options: dict[str, Any]) -> None:
@@ -273,6 +294,7 @@ def score_file(
     model: Path,
     file: Path,
     *,
+    named_as: str,
     unit: str | None,
     fresh: bool,
     unknown: str,
@@ -298,7 +320,7 @@ def score_file(
             stack.close()
         units = chain([next(units)], units)  # what cannot be read is refused before anything is printed
         if as_json:
-            head = {"model": str(model), "file": str(file), "unit": unit, "fresh": fresh, "sort": sort}
+            head = {"model": str(model), "file": named_as, "unit": unit, "fresh": fresh, "sort": sort}
             put_members({**head, "unknown": unknown}, units, out)
         elif tsv:
             put_tsv(units, out)

@@ -101,7 +101,7 @@ PEAK_RATE = {"lstm": 1.6e-2, "gru": 8e-3, "rnn": 3e-3, "window": 4e-3}
 """Up to hidden size 512, for batches of 16 x 64."""
 
 
-TOKENS_PER_PARAMETER = 4.5
+TOKENS_PER_PARAMETER = 6.0
 """How many symbols a model should read for each of its weights, repeats included, before a larger one pays."""
 
 
