@@ -36,7 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Rate], None]:
             return rate(training.threads, training.precision)
 
         monkeypatch.setattr(calibrate, "tokens_per_second", measured)
-        monkeypatch.setattr(calibrate, "most_threads", lambda: 4)
+        monkeypatch.setattr(calibrate, "threads_up_to", lambda _: 4)
         monkeypatch.setattr(calibrate, "can_bfloat16", lambda arch, device: True)
         monkeypatch.setattr(calibrate, "restart_with_passive_waiting", restart)
 

@@ -18,13 +18,13 @@ from unroll.lm.recipe import (
     Overrides,
     Recipe,
     choose,
-    default_threads,
     dropout_for,
     fit_batch,
     read_overrides,
     read_recipe,
     set_override,
     size_for_tokens,
+    threads_up_to,
     write_recipe,
 )
 from unroll.lm.train import TrainConfig
@@ -61,7 +61,7 @@ FIXED: dict[str, dict[str, Any]] = {
               "dropout": 0.11, "input_dropout": 0.12, "embedding_dropout": 0.13, "weight_drop": 0.14,
               "variational": True},
     "optim": {"learning_rate": 0.007, "warmup_steps": 3, "schedule": "cosine", "weight_decay": 0.01, "beta1": 0.8,
-              "beta2": 0.9, "grad_clip": 0.3, "averaging": 0.9},
+              "beta2": 0.9, "grad_clip": 0.3, "averaging": 0.9, "plateau_factor": 0.6},
     "training": {"steps": 17, "batch_size": 5, "seq_len": 23, "reset_probability": 0.2, "precision": "bfloat16",
                  "threads": 3, "wait_policy": "passive", "seed": 4, "log_every": 2, "valid_every": 3, "valid_rows": 4,
                  "valid_tokens": 5, "final_tokens": 6, "save_every": 7, "sample_length": 8, "sample_prompt": "x",
@@ -243,10 +243,10 @@ def test_the_size_grows_with_the_budget_and_is_the_users_when_fixed() -> None:
 
 def test_threads_obey_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert default_threads() == 3
+    assert threads_up_to(4) == 3
     for told in ("", "0", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", told)
-        assert 1 <= default_threads() <= 4
+        assert 1 <= threads_up_to(4) <= 4
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 3))

@@ -13,6 +13,7 @@ import torch
 
 from unroll.data.batches import Streams
 from unroll.lm.optim import OptimConfig
+from unroll.lm.recipe import threads_up_to
 from unroll.lm.train import TrainConfig, begin, train_step
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.native import keep_memory
@@ -97,7 +98,7 @@ def measure_machine(
         return measured[name]
 
     on_cpu = device.type == "cpu"
-    most = int(fixed.get("threads", most_threads())) if on_cpu else 1
+    most = int(fixed.get("threads", threads_up_to(8))) if on_cpu else 1
     free = on_cpu and most > 1 and "threads" not in fixed and "OMP_NUM_THREADS" not in os.environ
     few = 1 if free else most
     precisions = [fixed["precision"]] if "precision" in fixed else list(_precisions(model.arch, device))
@@ -126,11 +127,3 @@ def _precisions(arch: str, device: torch.device) -> Iterator[Literal["float32", 
     yield "float32"
     if can_bfloat16(arch, device):
         yield "bfloat16"
-
-
-def most_threads() -> int:
-    """Return how many threads may be tried: OMP_NUM_THREADS, or the cores there are, up to eight."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit() and int(told) > 0:
-        return int(told)
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -84,13 +84,13 @@ def set_override(overrides: Overrides, key: str, text: str) -> None:
     overrides[homes[0]][name] = parse_value(text, get_type_hints(TABLES[homes[0]])[name], f"{key} in --set")
 
 
-def default_threads() -> int:
-    """Return how many threads to use when nothing was measured: OMP_NUM_THREADS, or the cores there are, up to four."""
+def threads_up_to(most: int) -> int:
+    """Return how many threads may be used: OMP_NUM_THREADS, or as many as there are cores, up to `most`."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdigit() and int(told) > 0:
         return int(told)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(4, cores)
+    return min(most, cores)
 
 
 # What follows was tuned by measurement; benchmarks/README.md and docs/lab-notes.md say on what and what did not work.
@@ -165,7 +165,7 @@ def choose(
         "steps": steps,
         "batch_size": batch_size,
         "seq_len": seq_len,
-        "threads": default_threads(),
+        "threads": threads_up_to(4),
         "reset_probability": 0.01,
         "valid_every": every,
         "save_every": min(every, 500),
