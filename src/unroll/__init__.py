@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unroll.errors import UserError
+    from unroll.insight.plots import plot
+    from unroll.insight.trace import trace
     from unroll.lm.api import (
         compare,
         embed,
@@ -42,6 +44,7 @@ __all__ = [
     "next_words",
     "ngram",
     "pairs",
+    "plot",
     "prepare",
     "rescore",
     "resume",
@@ -51,6 +54,7 @@ __all__ = [
     "similar",
     "similar_symbols",
     "sources",
+    "trace",
     "train",
 ]
 
@@ -63,7 +67,8 @@ if not TYPE_CHECKING:
 
         if name not in __all__:
             raise AttributeError(f"module 'unroll' has no attribute '{name}'")
-        return getattr(import_module("unroll.errors" if name == "UserError" else "unroll.lm.api"), name)
+        homes = {"UserError": "unroll.errors", "plot": "unroll.insight.plots", "trace": "unroll.insight.trace"}
+        return getattr(import_module(homes.get(name, "unroll.lm.api")), name)
 
 
 def __dir__() -> list[str]:

@@ -20,6 +20,8 @@ VERBS = {
     "embed": "Write the lines of a text as vectors.",
     "similar": "Find the nearest lines, or symbols.",
     "compare": "Put models side by side on a text.",
+    "plot": "Draw what models make of a text.",
+    "trace": "Show every state and gate at every symbol of a text.",
     "data": "Prepare texts, fetch public corpora.",
 }
 

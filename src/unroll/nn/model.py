@@ -77,6 +77,25 @@ class Model(nn.Module):
             return self.recurrent(x, state, resets)  # type: ignore[no-any-return]
         return self.recurrent(x, state, resets, engine)  # type: ignore[no-any-return]
 
+    def trace(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State, list[dict[str, Tensor]]]:
+        """Read ids (B, T) step by step and return logits (B, T, V), the state, and what is inside at every step.
+
+        That is, for every layer, gates and states by the name that the cell gives them, each (T, B, H). Of a window
+        it is the outputs `h` alone. Only in evaluation mode: nothing is dropped.
+        """
+        assert not self.training
+        x = self.embedding(ids.transpose(0, 1))
+        for layer in self.before:
+            x = F.gelu(layer(x))
+        if isinstance(self.recurrent, Window):
+            outputs, after = self.recurrent.trace(x, state)
+            return self.logits(outputs[-1]).transpose(0, 1), after, [{"h": y} for y in outputs]
+        y, after, made = self.recurrent.trace(x, state)
+        inside = [
+            {name: torch.stack([getattr(step, name) for step in steps]) for name in steps[0]._fields} for steps in made
+        ]
+        return self.logits(y).transpose(0, 1), after, inside
+
     def logits(self, y: Tensor) -> Tensor:
         """Return the logits (…, V) of recurrent outputs (…, H)."""
         config = self.config

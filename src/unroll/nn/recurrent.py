@@ -130,13 +130,31 @@ class Recurrent(nn.Module):
                 pieces.append(piece)
             y = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
             after.append(layer_state)
-            if self.skip == "residual" and k > 0:
-                y = y + x
-            total = y if total is None else total + y
+            y, total = self._joined(k, x, y, total)
             last = k == len(self.layers) - 1
             x = y if last else drop(y, self.dropout, variational=self.variational, training=self.training)
         assert total is not None
         return (total if self.skip == "sum" else x), to_float(tuple(after))
+
+    def trace(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State, list[list[Step]]]:
+        """Read `x` (T, B, I) step by step, dropping nothing; also returns every layer's steps with their gates."""
+        state = self.fresh_state(x.shape[1], x) if state is None else state
+        after: list[LayerState] = []
+        made: list[list[Step]] = []
+        total: Tensor | None = None
+        for k, layer in enumerate(self.layers):
+            assert isinstance(layer, RecurrentLayer)
+            y, layer_state, steps = run_stepwise(self.arch, x, state[k], layer.weights(0.0))
+            after.append(layer_state)
+            made.append(steps)
+            x, total = self._joined(k, x, y, total)
+        assert total is not None
+        return (total if self.skip == "sum" else x), tuple(after), made
+
+    def _joined(self, k: int, x: Tensor, y: Tensor, total: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what layer `k` hands on, of its input and its output, and the sum of all outputs so far."""
+        y = y + x if self.skip == "residual" and k > 0 else y
+        return y, y if total is None else total + y
 
     def _run(self, x: Tensor, state: LayerState, w: CellWeights, engine: Engine) -> tuple[Tensor, LayerState]:
         if engine == "fused":

@@ -32,6 +32,11 @@ class Window(nn.Module):
 
     def forward(self, x: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
         """Read `x` (T, B, I) from `state`; a row forgets all inputs before a step where `resets` (T, B) is True."""
+        outputs, after = self.trace(x, state, resets)
+        return outputs[-1], after
+
+    def trace(self, x: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[list[Tensor], State]:
+        """Do what `forward` does and return the outputs (T, B, H) of every layer."""
         n, steps = self.window, len(x)
         ((before,),) = self.fresh_state(x.shape[1], x) if state is None else state
         inputs = torch.cat([before.transpose(0, 1).to(x.dtype), x])  # (n-1+T, B, I)
@@ -43,12 +48,14 @@ class Window(nn.Module):
             visible = count.unfold(0, n, 1) == count[n - 1 :].unsqueeze(-1)  # (T, B, n)
             seen = seen * visible.unsqueeze(-1)
         y = seen.reshape(steps, x.shape[1], n * self.input_size)
+        outputs: list[Tensor] = []
         for k, layer in enumerate(self.layers):
             y = torch.tanh(layer(y))
+            outputs.append(y)
             if k < len(self.layers) - 1:
                 y = drop(y, self.dropout, variational=self.variational, training=self.training)
         rest = inputs[steps:]
         if visible is not None:
             rest = rest * visible[-1, :, 1:].transpose(0, 1).unsqueeze(-1)
         # A copy: a view would hold the whole window in memory for as long as the state is carried.
-        return y, to_float(((rest.transpose(0, 1).clone(memory_format=torch.contiguous_format),),))
+        return outputs, to_float(((rest.transpose(0, 1).clone(memory_format=torch.contiguous_format),),))

@@ -1,0 +1,93 @@
+"""`unroll plot`: pictures of models on a text."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unroll.cli import console
+from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.insight.plots import Plotted
+    from unroll.lm.curves import Kind
+
+PATH = click.Path(path_type=Path)
+OWN = {"length": "position", "smooth": "position", "unit": "surprisal"}
+"""The kind of picture that an option is of."""
+
+
+@click.command(
+    "plot",
+    epilog="""\b
+Kinds:
+  reliability  are the probabilities right? Those of all symbols at all positions, in bins,
+               against how often the symbols came; ECE: the expected calibration error of the
+               most probable one, in 15 bins. The text is read as one, with carried state.
+  position     what is context worth? Bits per symbol by the number of symbols read since a
+               fresh state. Where a window ends it is flat; what remembers more goes on falling.
+  surprisal    what surprises? Bits of every word or symbol of a short text.
+
+\b
+Examples:
+  unroll plot reliability runs/book test.txt --out reliability.png
+  unroll plot position runs/window runs/rnn runs/lstm test.txt --length 512 --out position.svg
+  unroll plot surprisal runs/lstm runs/window sentence.txt --unit token --out surprisal.png
+  unroll plot position runs/book test.txt --json       the numbers alone""",
+)
+@click.argument("kind", metavar="KIND", type=click.Choice(["reliability", "position", "surprisal"]))
+@click.argument("models", metavar="DIR...", nargs=-1, required=True, type=PATH)
+@click.argument("file", metavar="FILE", type=PATH)
+@click.option("--out", metavar="F", type=PATH, help="The picture to write, a .png or .svg.")
+@click.option("--length", metavar="N", type=int, help="position: symbols of a crop.  [default: 256]")
+@click.option("--smooth", is_flag=True, help="position: average over neighbours, in stretches, eight to the octave.")
+@click.option("--unit", type=click.Choice(["token", "word"]), help="surprisal: what a bar is.  [default: word]")
+@click.option("--json", "as_json", is_flag=True, help='Print the numbers as one JSON object: {"models": [...], ...}.')
+def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Draw what the models in the DIRs make of the text FILE: reliability, position or surprisal."""
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    if wrong := next((name for name in given if OWN[name] != kind), None):
+        raise UserError(f"--{wrong} is of {OWN[wrong]}", allowed=f"the kind {OWN[wrong]}", fix=f"leave out --{wrong}")
+    if out is None and not as_json:
+        raise UserError(
+            "nowhere to draw", allowed="--out PICTURE.png or .svg, or --json", fix=f"for example: --out {kind}.png"
+        )
+    from unroll.insight.plots import draw
+
+    with console.bar() as show:
+        (result,) = console.follow(draw(kind, models, file, out, **given), show)
+    if as_json:
+        console.put_json(result.figures())
+        return
+    console.put_columns(rows_of(result))
+    for note in result.notes:
+        console.warn(note)
+
+
+def rows_of(result: "Plotted") -> Iterator[tuple[str, str]]:
+    """Yield what the picture says of each model, and where it is."""
+    from unroll.insight.plots import labels
+    from unroll.lm.curves import PositionLoss, Reliability
+
+    for name, curve in zip(labels(result.curves), result.curves, strict=True):
+        match curve.numbers:
+            case Reliability() as its:
+                yield (
+                    name,
+                    f"ECE {its.ece:.4f}: the most probable symbol is right in {100 * its.accuracy:.1f} % of "
+                    f"{its.positions:,} positions, where {100 * its.confidence:.1f} % are said",
+                )
+            case PositionLoss() as its:
+                first, last = its.nats[0] / math.log(2), its.nats[-1] / math.log(2)
+                end = f"{its.first[-1]:,} to {its.length:,}" if its.first[-1] < its.length else f"{its.length:,}"
+                yield (
+                    name,
+                    f"{its.nats_per_token / math.log(2):.4f} bits per symbol: {first:.2f} after 1, {last:.2f} after "
+                    f"{end}, in {its.crops:,} crops",
+                )
+            case its:
+                bits = its.nats / math.log(2)
+                yield name, f"{bits.sum():,.1f} bits, {bits.mean():.2f} for each {its.unit}"
+    yield "picture", str(result.out)

@@ -1,0 +1,186 @@
+"""`unroll trace`: what is inside a model at every step of a text."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unroll.cli import console
+from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.insight.trace import Ids, Traced
+    from unroll.lm.open import Opened
+
+PATH = click.Path(path_type=Path)
+MOST_COLOURED = 100_000
+"""Symbols that a page or a terminal is given."""
+
+
+@click.command(
+    "trace",
+    epilog="""\b
+Signals, one row for each symbol of the text, one column for each unit:
+  LSTM    i f o   gates, 0 closed to 1 open        g   what would be written, -1 to 1
+          c       memory cell                      h   hidden state, -1 to 1
+  GRU     r z n h     RNN and window   h
+  nats    how surprising each symbol was           logits   what was expected after it
+
+\b
+Examples:
+  unroll trace runs/book "He said “yes” (or no)."
+  unroll trace runs/book "He said “yes”." --unit 0:17 --unit 0:42 --signal c
+  unroll trace runs/book --file book.txt --out trace.npz --layer 0
+  unroll trace runs/book --file page.txt --unit 0:17 --html cell.html""",
+)
+@click.argument("model", metavar="DIR", type=PATH)
+@click.argument("text", metavar="[TEXT]", required=False)
+@click.option("--file", metavar="F", type=PATH, help="Trace this text instead.")
+@click.option("--layer", "layers", metavar="L", multiple=True, type=int, help="Keep this layer; counted from 0.")
+@click.option("--signal", "signals", metavar="NAME", multiple=True, help="Keep this signal.  [default: all]")
+@click.option("--unit", "units", metavar="L:K", multiple=True, help="Colour the text by unit K of layer L.")
+@click.option("--out", metavar="F.npz", type=PATH, help="Write arrays (T, H) named layer0/c and so on.")
+@click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one page.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verb(
+    model: Path,
+    text: str | None,
+    file: Path | None,
+    units: tuple[str, ...],
+    html: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show every state and gate of the network in DIR at every symbol of TEXT."""
+    if (text is None) == (file is None):
+        raise UserError(
+            "nothing to trace" if text is None else "both a text and a file are given",
+            allowed="one TEXT, or --file F",
+            fix='for example: unroll trace DIR "John is driving a car"',
+        )
+    if html and not units:
+        raise UserError("--html colours nothing", allowed="one --unit L:K or more beside it", fix="add --unit 0:0")
+    from unroll.insight.trace import Traced, ids_of_file, trace_ids
+    from unroll.lm.open import open_model
+
+    opened = open_model(model)
+    ids = ids_of_file(opened, file) if file else opened.tokenizer.encode(text or "")
+    places = [place(unit, opened) for unit in units]
+    wanted = {**options, "layers": options["layers"] or None, "signals": options["signals"] or None}
+    with console.bar() as show:
+        for event in trace_ids(opened, ids, **wanted):
+            if isinstance(event, Traced):
+                traced = event
+            else:
+                show("tracing", event.done_bytes, event.total_bytes, f"{event.total_bytes:,} symbols")
+    rows = coloured(opened, ids, places, options["signals"]) if places else []
+    symbols = symbols_of(opened, traced)
+    if html:
+        from unroll.files import write_atomically
+        from unroll.insight.colours import page
+
+        write_atomically(html, page(f"{model.name} on {file.name if file else 'a text'}", symbols, rows).encode())
+    if as_json:
+        console.put_json(
+            {
+                "model": str(model),
+                "tokens": len(traced.ids),
+                "nats": traced.nats,
+                "arrays": list(traced.names),
+                "out": None if options["out"] is None else str(options["out"]),
+                "html": None if html is None else str(html),
+                "layers": [layer.figures() for layer in traced.layers],
+                "symbols": symbols if rows else None,
+                "units": [{"name": name, "values": [float(value) for value in values]} for name, values in rows],
+            }
+        )
+        return
+    for name, values in rows:
+        console.put_rule(name)
+        put_coloured(symbols, values)
+    console.put_columns(rows_of(traced, options["out"]), err=bool(rows))
+
+
+def place(unit: str, opened: "Opened") -> tuple[int, int]:
+    """Return layer and unit of `L:K`; raises UserError for what is not there."""
+    config = opened.description["model"]
+    layers, size = int(config.get("num_layers", 0)), int(config.get("hidden_size", 0))
+    layer, _, number = unit.partition(":")
+    if layer.isdigit() and number.isdigit() and int(layer) < layers and int(number) < size:
+        return int(layer), int(number)
+    raise UserError(
+        f"--unit {unit} is no unit of {opened.path}",
+        allowed=f"L:K with L from 0 to {layers - 1} and K from 0 to {size - 1}",
+        fix="for example: --unit 0:17",
+    )
+
+
+def coloured(
+    opened: "Opened", ids: "Ids", places: list[tuple[int, int]], signals: tuple[str, ...]
+) -> list[tuple[str, Any]]:
+    """Return the name and the values (T,) of what the text is coloured by: the cell, or h where there is none."""
+    import numpy as np
+
+    from unroll.insight.trace import SIGNALS, network_of, parts
+
+    network = network_of(opened)
+    own = SIGNALS[network.config.arch]
+    names = [name for name in signals if name in own] or ["c" if "c" in own else "h"]
+    if len(ids) > MOST_COLOURED:
+        raise UserError(
+            f"the text has {len(ids):,} symbols",
+            allowed=f"{MOST_COLOURED:,} at most to be coloured",
+            fix="colour a piece of it; --out has no limit",
+        )
+    found: dict[str, list[Any]] = {}
+    for part in parts(network, ids, opened.tokenizer.start_id):
+        for layer, unit in places:
+            for name in names:
+                found.setdefault(f"layer{layer}/{name}, unit {unit}", []).append(
+                    part.arrays[f"layer{layer}/{name}"][:, unit]
+                )
+    return [(name, np.concatenate(pieces)) for name, pieces in found.items()]
+
+
+def symbols_of(opened: "Opened", traced: "Traced") -> list[str]:
+    """Return the text of every symbol; bytes that are no character by themselves show as �."""
+    decode = opened.tokenizer.decode
+    words = opened.tokenizer.level == "word"
+    return [decode([int(symbol)]) + (" " if words else "") for symbol in traced.ids]
+
+
+def put_coloured(symbols: list[str], values: Any) -> None:
+    """Print the text by its values: in colours on a terminal, else a symbol and its value a line."""
+    from unroll.insight.colours import in_terminal
+
+    if console.has_colours(sys.stdout):
+        console.put("".join(in_terminal([console.visible(symbol) for symbol in symbols], values)))
+        return
+    for symbol, value in zip(symbols, values, strict=True):
+        console.put(f"{value:9.4f}  {symbol!r}")
+
+
+def rows_of(traced: "Traced", out: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield a line for each layer and gate, and where the arrays are."""
+    import numpy as np
+
+    yield "text", f"{len(traced.ids):,} symbols, {traced.nats / len(traced.ids):.4f} nats each"
+    for layer in traced.layers:
+        for gate in layer.gates:
+            yield (
+                f"layer{layer.layer}/{gate.name}",
+                f"{gate.mean:.2f} on average, below 0.1 in {gate.closed:.1%} and above 0.9 in {gate.open:.1%}",
+            )
+        if layer.time_constants is not None:
+            middle, tenth = np.quantile(layer.time_constants, [0.5, 0.9])
+            longest = ", ".join(
+                f"{layer.layer}:{k} {layer.time_constants[k]:,.1f}" for k in np.argsort(-layer.time_constants)[:5]
+            )
+            yield (
+                f"layer{layer.layer}/c",
+                f"fades to 1/e in {middle:.1f} symbols (median), {tenth:.1f} (a tenth of them); longest: {longest}",
+            )
+    if out is not None:
+        yield "arrays", f"{out}: {', '.join(traced.names)}, ids"

@@ -1,0 +1,348 @@
+"""What is inside a model at every step of a text: states, gates, logits, surprisal; exact, streamed, by name."""
+
+import math
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unroll.data.blocks import read_blocks
+from unroll.data.encode import Progress, block_ids
+from unroll.errors import UserError
+from unroll.files import explained
+from unroll.lm.api import StrPath
+from unroll.lm.open import Opened, open_model
+from unroll.lm.torch_predictor import TorchPredictor
+from unroll.nn.model import Model
+from unroll.nn.state import State, select_rows
+
+Ids = NDArray[np.integer]
+Floats = NDArray[np.floating]
+
+SIGNALS = {"lstm": ("i", "f", "g", "o", "c", "h"), "gru": ("r", "z", "n", "h"), "rnn": ("h",), "window": ("h",)}
+"""What a layer has inside at every step, by the names of DESIGN's cells; of a window its outputs."""
+GATES = {"lstm": ("i", "f", "o"), "gru": ("r", "z"), "rnn": (), "window": ()}
+"""Those that lie between 0 and 1."""
+UNITS = {
+    **dict.fromkeys("ifo", "gate, 0 closed to 1 open"),
+    **dict.fromkeys("rz", "gate, 0 to 1"),
+    **dict.fromkeys("gn", "candidate, -1 to 1"),
+    "c": "memory cell, no bound",
+    "h": "hidden state, -1 to 1",
+    "logits": "log-probability up to a constant",
+    "nats": "surprisal, -ln P",
+}
+CLOSED, OPEN = 0.1, 0.9
+"""A gate below the one or above the other is saturated."""
+ROWS, SPAN = 64, 64
+"""Stretches of a text that are traced side by side, and their length."""
+MOST_LOGITS = 2**30
+"""Bytes of logits that are kept without being asked for."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was inside from symbol `first` of a text on: arrays (T, H) by name, `logits` (T, V) and `nats` (T,)."""
+
+    first: int
+    arrays: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class GateUse:
+    """How a gate was used, as shares of all units and steps."""
+
+    name: str
+    mean: float
+    closed: float
+    """Below 0.1."""
+    open: float
+    """Above 0.9."""
+
+
+@dataclass(frozen=True)
+class LayerUse:
+    """What a layer did over a text."""
+
+    layer: int
+    gates: tuple[GateUse, ...]
+    time_constants: Floats | None
+    """Of an LSTM's units (H,), in symbols: -1 / mean ln f, after which a memory has faded to 1/e; inf if never."""
+    largest: Floats
+    """The largest |h| of each unit (H,)."""
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures as JSON; an endless time constant is None."""
+        constants = self.time_constants
+        return {
+            "layer": self.layer,
+            "gates": [{"name": g.name, "mean": g.mean, "closed": g.closed, "open": g.open} for g in self.gates],
+            "time_constants": None if constants is None else [None if math.isinf(t) else float(t) for t in constants],
+        }
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A text traced: its ids, what was kept of every step, and how gates were used."""
+
+    ids: Ids
+    names: tuple[str, ...]
+    arrays: dict[str, Floats]
+    """By name; empty where they went to a file."""
+    layers: tuple[LayerUse, ...]
+    nats: float
+    """Of the whole text."""
+
+
+def trace(
+    model: StrPath,
+    text: str,
+    *,
+    layers: Sequence[int] | None = None,
+    signals: Sequence[str] | None = None,
+    out: StrPath | None = None,
+) -> Traced:
+    """Trace a text through a model: `layer0/c` (T, H) and so on, `logits` (T, V), `nats` (T,) and `ids` (T,).
+
+    Row t is the network after symbol t of the text; the start symbol is read before it and not recorded. With `out`
+    the arrays go to that .npz file in constant memory, else they are returned. Raises UserError.
+    """
+    opened, target = open_model(Path(model)), None if out is None else Path(out)
+    *_, traced = trace_ids(opened, opened.tokenizer.encode(text), layers=layers, signals=signals, out=target)
+    assert isinstance(traced, Traced)
+    return traced
+
+
+def ids_of_file(opened: Opened, file: Path) -> Ids:
+    """Return the ids of a text file, plain or gzip."""
+    blocks = read_blocks([file], opened.tokenizer.level)
+    return np.concatenate([np.zeros(0, np.uint8), *(block_ids(block, opened.tokenizer) for block in blocks)])
+
+
+def trace_ids(
+    opened: Opened,
+    ids: Ids,
+    *,
+    layers: Sequence[int] | None = None,
+    signals: Sequence[str] | None = None,
+    out: Path | None = None,
+) -> Iterator[Progress | Traced]:
+    """Do what `trace` does with the ids (T,) of a text, yielding progress and last of all the result."""
+    network = network_of(opened)
+    if not len(ids):
+        raise UserError("there is nothing to trace", allowed="a text of at least one symbol", fix="give a text")
+    names = chosen_names(network, layers, signals, len(ids))
+    use = _Use(network)
+    kept: dict[str, list[Floats]] = {name: [] for name in names}
+    nats = 0.0
+    with _Files(out, names, shapes(network, names, len(ids)), ids) as files:
+        for part in parts(network, ids, opened.tokenizer.start_id):
+            use.add(part)
+            nats += float(part.arrays["nats"].sum())
+            for name in names:
+                if out is None:
+                    kept[name].append(part.arrays[name])
+                else:
+                    files.append(name, part.arrays[name])
+            yield Progress("tracing", part.first + len(part.arrays["nats"]), len(ids))
+        files.finish()
+    arrays = {name: np.concatenate(pieces) for name, pieces in kept.items() if pieces}
+    yield Traced(ids, names, arrays, use.layers(), nats)
+
+
+def network_of(opened: Opened) -> Model:
+    """Return the network of an opened model, in evaluation mode; raises UserError where there is none (an n-gram)."""
+    if not isinstance(opened.predictor, TorchPredictor):
+        raise UserError(
+            f"{opened.path} is an n-gram, which has no states and no gates",
+            allowed="windows, RNNs, GRUs and LSTMs",
+            fix="name a model made by `unroll train`",
+        )
+    return opened.predictor.model.eval()
+
+
+def chosen_names(
+    network: Model, layers: Sequence[int] | None, signals: Sequence[str] | None, steps: int
+) -> tuple[str, ...]:
+    """Return the names of the arrays that are wanted; raises UserError for layers and signals that are not there."""
+    config = network.config
+    own = SIGNALS[config.arch]
+    if wrong := [k for k in layers or () if not 0 <= k < config.num_layers]:
+        raise UserError(
+            f"there is no layer {wrong[0]}",
+            allowed="0" if config.num_layers == 1 else f"0 to {config.num_layers - 1}",
+            fix="layers are counted from 0",
+        )
+    if wrong_names := [name for name in signals or () if name not in (*own, "logits", "nats")]:
+        raise UserError(
+            f"{_named(config.arch)} has no signal {wrong_names[0]}",
+            allowed=", ".join((*own, "logits", "nats")),
+            fix="only LSTMs have a cell c and gates i, f, o" if wrong_names[0] in "cifgo" else "choose among them",
+        )
+    wanted = signals or (*own, "nats", *(["logits"] if 4 * steps * config.vocab_size <= MOST_LOGITS else []))
+    inside = [f"layer{k}/{name}" for k in layers or range(config.num_layers) for name in wanted if name in own]
+    return (*inside, *(name for name in ("logits", "nats") if name in wanted))
+
+
+def shapes(network: Model, names: Sequence[str], steps: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array."""
+    wide = {"logits": (network.config.vocab_size,), "nats": ()}
+    return {name: (steps, *wide.get(name, (network.config.hidden_size,))) for name in names}
+
+
+def parts(network: Model, ids: Ids, start_id: int) -> Iterator[Part]:
+    """Yield what is inside at every symbol of `ids` (T,), in order, `ROWS` * `SPAN` symbols at a time.
+
+    The text is read in two turns: quickly, by the fused kernel, for the state before every stretch of `SPAN` symbols;
+    then by the cell's equation, step by step, many stretches side by side.
+    """
+    device = network.embedding.weight.device
+    with torch.inference_mode():
+        begin = torch.tensor([[start_id]], device=device)
+        before, state, _ = network.trace(begin)
+        last = before[0]  # (1, V), from which the next symbol's surprisal is told
+        for first in range(0, len(ids), ROWS * SPAN):
+            piece = torch.from_numpy(ids[first : first + ROWS * SPAN].astype(np.int64)).to(device)
+            # Whole stretches side by side, then the shorter one that is left at the end.
+            whole = len(piece) // SPAN
+            held: list[State] = []
+            for k in range(whole):
+                held.append(state)
+                state = network.hidden(piece[None, k * SPAN : (k + 1) * SPAN], state)[1]
+            made: list[tuple[torch.Tensor, list[dict[str, torch.Tensor]]]] = []
+            if whole:
+                together = tuple(
+                    tuple(torch.cat(rows) for rows in zip(*layer, strict=True)) for layer in zip(*held, strict=True)
+                )
+                logits, after, inside = network.trace(piece[: whole * SPAN].view(whole, SPAN), together)
+                made.append((logits, inside))
+                state = select_rows(after, torch.tensor([whole - 1], device=device))
+            if len(piece) % SPAN:
+                logits, state, inside = network.trace(piece[None, whole * SPAN :], state)
+                made.append((logits, inside))
+            logits = torch.cat([logits.reshape(-1, logits.shape[-1]) for logits, _ in made])  # (T, V)
+            arrays = {
+                f"layer{k}/{name}": torch.cat([_in_order(inside[k][name]) for _, inside in made]).cpu().numpy()
+                for k in range(network.config.num_layers)
+                for name in SIGNALS[network.config.arch]
+            }
+            guesses = torch.log_softmax(torch.cat([last, logits[:-1]]).double(), dim=-1)
+            arrays["nats"] = -guesses.gather(1, piece[:, None])[:, 0].cpu().numpy()
+            arrays["logits"] = logits.cpu().numpy()
+            last = logits[-1:]
+            yield Part(first, arrays)
+
+
+def _in_order(values: torch.Tensor) -> torch.Tensor:
+    """Return what is inside stretches side by side (T, B, H) in the order of the text (B·T, H)."""
+    return values.transpose(0, 1).reshape(-1, values.shape[-1])
+
+
+def _named(arch: str) -> str:
+    return {"lstm": "an LSTM", "gru": "a GRU", "rnn": "an RNN", "window": "a window"}[arch]
+
+
+class _Use:
+    """Sums over the steps of a text of what gates and states do."""
+
+    def __init__(self, network: Model) -> None:
+        config = network.config
+        self.arch, self.steps = config.arch, 0
+        self.sums = {(k, g): np.zeros(3) for k in range(config.num_layers) for g in GATES[config.arch]}
+        self.logs = [np.zeros(config.hidden_size) for _ in range(config.num_layers)]
+        self.largest = [np.zeros(config.hidden_size) for _ in range(config.num_layers)]
+
+    def add(self, part: Part) -> None:
+        """Add the steps of a part."""
+        self.steps += len(part.arrays["nats"])
+        for (k, gate), sums in self.sums.items():
+            values = part.arrays[f"layer{k}/{gate}"]
+            sums += [
+                values.mean(axis=1).sum(),
+                (values < CLOSED).mean(axis=1).sum(),
+                (values > OPEN).mean(axis=1).sum(),
+            ]
+        for k, largest in enumerate(self.largest):
+            np.maximum(largest, np.abs(part.arrays[f"layer{k}/h"]).max(axis=0), out=largest)
+            if self.arch == "lstm":
+                f = part.arrays[f"layer{k}/f"].astype(np.float64)
+                self.logs[k] += np.log(np.maximum(f, np.finfo(np.float64).tiny)).sum(axis=0)
+
+    def layers(self) -> tuple[LayerUse, ...]:
+        """Return what every layer did."""
+        made = []
+        for k, largest in enumerate(self.largest):
+            gates = tuple(GateUse(gate, *(self.sums[k, gate] / self.steps).tolist()) for gate in GATES[self.arch])
+            constants = None
+            if self.arch == "lstm":
+                fading = -self.logs[k] / self.steps
+                constants = np.divide(1.0, fading, out=np.full(len(fading), np.inf), where=fading > 0)
+            made.append(LayerUse(k, gates, constants, largest))
+        return tuple(made)
+
+
+class _Files:
+    """Arrays that grow on the disk, one file each, and then lie in one .npz: as numpy has it, a zip of .npy files."""
+
+    def __init__(self, out: Path | None, names: Sequence[str], sizes: dict[str, tuple[int, ...]], ids: Ids) -> None:
+        self.out, self.sizes, self.ids = out, sizes, ids
+        self.files: dict[str, BinaryIO] = {}
+        self.folder: Path | None = None
+        if out is not None and out.suffix != ".npz":
+            raise UserError(
+                f"{out} is no name of arrays", allowed="a name that ends in .npz", fix=f"--out {out.stem}.npz"
+            )
+
+    def __enter__(self) -> "_Files":
+        if self.out is None:
+            return self
+        with explained(self.out):
+            need = 2 * sum(4 * math.prod(shape) for shape in self.sizes.values())
+            if need > (free := shutil.disk_usage(self.out.parent).free):
+                raise UserError(
+                    f"the trace needs {need / 1e9:.1f} GB while it is written, {free / 1e9:.1f} GB are free in "
+                    f"{self.out.parent}",
+                    allowed="fewer signals or layers, or a shorter text",
+                    fix="for example --signal c --layer 0",
+                )
+            self.folder = Path(tempfile.mkdtemp(prefix=f".{self.out.name}.", dir=self.out.parent))
+            for name, shape in self.sizes.items():
+                path = self.folder / f"{name}.npy"
+                path.parent.mkdir(exist_ok=True)
+                self.files[name] = open(path, "wb")
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(self.files[name], header)
+        return self
+
+    def append(self, name: str, values: Floats) -> None:
+        """Append rows to an array."""
+        assert self.out is not None
+        with explained(self.out):
+            self.files[name].write(np.ascontiguousarray(values, np.float32).tobytes())
+
+    def finish(self) -> None:
+        """Put the arrays into one file; before that there is none."""
+        if self.out is None or self.folder is None:
+            return
+        with explained(self.out):
+            np.save(self.folder / "ids.npy", self.ids)
+            whole = self.folder / "whole.npz"
+            with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+                archive.write(self.folder / "ids.npy", "ids.npy")
+                for name, file in self.files.items():
+                    file.close()
+                    archive.write(self.folder / f"{name}.npy", f"{name}.npy")
+            whole.replace(self.out)
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.files.values():
+            file.close()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)

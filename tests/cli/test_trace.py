@@ -1,0 +1,51 @@
+"""`unroll trace` by the real command."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.command import unroll
+from cli.conftest import Here, Refused, Trained
+
+
+def test_a_text_is_traced_to_a_file(trained: Trained, here: Here, tmp_path: Path) -> None:
+    done = here("trace", trained.path, "the cat", "--out", tmp_path / "t.npz", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    with np.load(tmp_path / "t.npz") as arrays:
+        assert set(found["arrays"]) | {"ids"} == set(arrays)
+        assert arrays["layer0/c"].shape[0] == found["tokens"] == 7
+        assert arrays["nats"].sum() == pytest.approx(found["nats"], rel=1e-5)
+    score = json.loads(here("score", trained.path, "the cat", "--json").out)["texts"][0]
+    assert found["nats"] == pytest.approx(score["nats"], rel=1e-5)
+
+
+def test_a_text_is_coloured_by_a_unit(trained: Trained, tmp_path: Path) -> None:
+    file = tmp_path / "page.txt"
+    file.write_text("the <b> cat\n", encoding="utf-8")
+    page = tmp_path / "cell.html"
+    done = unroll("trace", trained.path, "--file", file, "--unit", "0:1", "--unit", "0:2", "--html", page)
+    assert done.code == 0, done.err
+    rows = [line for line in done.out.splitlines() if not line.startswith("──")]
+    assert len(rows) == 2 * 12 and rows[0].endswith("'t'")
+    written = page.read_text(encoding="utf-8")
+    assert written.count("<pre>") == 2 and "http" not in written and "layer0/c, unit 2" in written
+    assert f'title="{float(rows[0].split()[0]):.4f}"' in written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ([], "nothing to trace"),
+        (["a", "--file", "x"], "both a text and a file"),
+        (["a", "--unit", "0:100000"], "is no unit"),
+        (["a", "--unit", "zero"], "is no unit"),
+        (["a", "--html", "x.html"], "colours nothing"),
+        (["a", "--layer", "7"], "no layer 7"),
+        (["a", "--signal", "r"], "no signal r"),
+    ],
+)
+def test_refusals(arguments: list[str], what: str, trained: Trained, refused: Refused) -> None:
+    assert what in refused("trace", trained.path, *arguments)

@@ -1,0 +1,206 @@
+"""Tracing: the cell's own equations hold in what is recorded, and it is what the fused kernel and the scorer say."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from lm.tiny import (
+    ARCHS,
+    TOKENIZER,
+    begin_training,
+    make_corpus,
+    model_config,
+    overrides,
+    random_ids,
+    random_model,
+    text,
+)
+from unroll.errors import UserError
+from unroll.insight.colours import in_terminal, ink, page, shade, strengths
+from unroll.insight.trace import ROWS, SIGNALS, SPAN, Part, chosen_names, parts, trace
+from unroll.lm.open import open_model
+from unroll.lm.score import stream_nats
+from unroll.lm.torch_predictor import TorchPredictor
+from unroll.nn.model import Model
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def joined(made: Iterator[Part]) -> Arrays:
+    pieces = list(made)
+    assert [part.first for part in pieces] == list(np.cumsum([0, *(len(part.arrays["nats"]) for part in pieces[:-1])]))
+    return {name: np.concatenate([part.arrays[name] for part in pieces]) for name in pieces[0].arrays}
+
+
+def traced(model: Model, count: int) -> tuple[NDArray[np.uint8], Arrays]:
+    ids = random_ids(count)
+    return ids, joined(parts(model, ids, TOKENIZER.start_id))
+
+
+LENGTHS = (1, SPAN - 1, SPAN, 3 * SPAN + 7, ROWS * SPAN + SPAN + 5)
+
+
+@pytest.mark.parametrize("count", LENGTHS)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("skip", ["none", "residual", "sum"])
+def test_it_is_what_the_fused_kernel_says(arch: str, skip: str, count: int) -> None:
+    others: dict[str, Any] = {} if arch == "window" else {"skip": skip}
+    model = random_model(model_config(arch, **others))
+    ids, found = traced(model, count)
+    assert set(found) == {f"layer{k}/{name}" for k in range(2) for name in SIGNALS[arch]} | {"logits", "nats"}
+    with torch.no_grad():
+        read = torch.tensor([[TOKENIZER.start_id, *ids.tolist()]])
+        logits, state = model(read)
+    np.testing.assert_allclose(found["logits"], logits[0, 1:].numpy(), rtol=0, atol=1e-9)
+    if arch != "window":
+        for k, layer in enumerate(state):
+            for name, part in zip(("h", "c"), layer, strict=False):
+                np.testing.assert_allclose(found[f"layer{k}/{name}"][-1], part[0].numpy(), rtol=0, atol=1e-9)
+    assert found["nats"].mean() == pytest.approx(stream_nats(TorchPredictor(model), ids, TOKENIZER.start_id), abs=1e-9)
+
+
+def law_cell(found: Arrays) -> None:
+    """c = f·c₋₁ + i·g and h = o·tanh c at every step of every layer, at the seams between stretches too."""
+    for k in range(2):
+        i, f, g, o, c, h = (found[f"layer{k}/{name}"] for name in "ifgoch")
+        np.testing.assert_allclose(c[1:], f[1:] * c[:-1] + i[1:] * g[1:], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(h, o * np.tanh(c), rtol=0, atol=1e-9)
+
+
+def test_the_cells_law_holds_and_fails_on_its_faults() -> None:
+    _, found = traced(random_model(model_config("lstm")), 2 * SPAN + 9)
+    law_cell(found)
+    faults: list[Arrays] = [
+        found | {"layer1/i": found["layer1/f"], "layer1/f": found["layer1/i"]},  # labels swapped
+        found | {"layer0/g": found["layer0/o"], "layer0/o": found["layer0/g"]},
+        found | {"layer0/c": np.roll(found["layer0/c"], 1, axis=0)},  # a step late
+        found | {"layer0/c": np.concatenate([found["layer0/c"][:SPAN], 0 * found["layer0/c"][SPAN:]])},  # forgotten
+    ]
+    for fault in faults:
+        with pytest.raises(AssertionError):
+            law_cell(fault)
+
+
+def test_a_grus_law() -> None:
+    _, found = traced(random_model(model_config("gru")), 2 * SPAN + 9)
+    for k in range(2):
+        z, n, h = (found[f"layer{k}/{name}"] for name in "znh")
+        np.testing.assert_allclose(h[1:], (1 - z[1:]) * n[1:] + z[1:] * h[:-1], rtol=0, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An LSTM of a few steps."""
+    folder = tmp_path_factory.mktemp("trace")
+    list(begin_training(make_corpus(folder / "corpus", [text(200)]), folder / "model", overrides(), 4))
+    return folder / "model"
+
+
+def test_arrays_go_to_a_file_as_they_are_returned(model: Path, tmp_path: Path) -> None:
+    words = text(40, seed=3)
+    held = trace(model, words)
+    filed = trace(model, words, out=tmp_path / "t.npz")
+    assert filed.arrays == {} and filed.names == held.names
+    with np.load(tmp_path / "t.npz", allow_pickle=False) as arrays:
+        assert set(arrays) == {*held.names, "ids"}
+        assert arrays["ids"].tolist() == held.ids.tolist()
+        for name in held.names:
+            np.testing.assert_array_equal(arrays[name], held.arrays[name].astype(np.float32))
+    assert [file.name for file in tmp_path.iterdir()] == ["t.npz"], "nothing else is left"
+
+
+def test_what_is_wanted_is_what_is_kept(model: Path) -> None:
+    found = trace(model, "the car", layers=[1], signals=["c", "nats"])
+    assert found.names == ("layer1/c", "nats") and set(found.arrays) == {"layer1/c", "nats"}
+    assert found.arrays["layer1/c"].shape == (7, 10) and found.arrays["nats"].shape == (7,)
+    assert found.nats == pytest.approx(found.arrays["nats"].sum())
+
+
+def test_how_gates_are_used_is_counted(model: Path) -> None:
+    found = trace(model, text(300, seed=5))
+    for layer in found.layers:
+        for gate in layer.gates:
+            values = found.arrays[f"layer{layer.layer}/{gate.name}"]
+            assert gate.mean == pytest.approx(values.mean(), rel=1e-5)
+            assert gate.closed == pytest.approx((values < 0.1).mean()) and gate.open == pytest.approx(
+                (values > 0.9).mean()
+            )
+        f = found.arrays[f"layer{layer.layer}/f"].astype(np.float64)
+        assert layer.time_constants is not None
+        np.testing.assert_allclose(layer.time_constants, -1 / np.log(f).mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(layer.largest, np.abs(found.arrays[f"layer{layer.layer}/h"]).max(axis=0))
+
+
+def test_logits_of_a_large_vocabulary_are_kept_only_when_asked_for() -> None:
+    large = Model(model_config("lstm", vocab_size=3000))
+    assert "logits" in chosen_names(large, None, None, 1000)
+    assert "logits" not in chosen_names(large, None, None, 100_000)
+    assert "logits" in chosen_names(large, None, ["logits"], 100_000)
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ({"text": ""}, "nothing to trace"),
+        ({"layers": [2]}, "no layer 2"),
+        ({"signals": ["r"]}, "no signal r"),
+        ({"out": "trace.txt"}, "no name of arrays"),
+        ({"out": "not/there/t.npz"}, "check the path"),
+    ],
+)
+def test_what_cannot_be_traced_is_refused(asked: dict[str, Any], what: str, model: Path, tmp_path: Path) -> None:
+    given = {"text": "the car"} | asked
+    if "out" in given:
+        given["out"] = tmp_path / given["out"]
+    with pytest.raises(UserError) as caught:
+        trace(model, given.pop("text"), **given)
+    assert what in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_without_a_cell_says_so(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", [text(100)])
+    list(begin_training(corpus, tmp_path / "rnn", overrides({"arch": "rnn"}), 2))
+    with pytest.raises(UserError, match="an RNN has no signal c"):
+        trace(tmp_path / "rnn", "the car", signals=["c"])
+    assert trace(tmp_path / "rnn", "the car").layers[0].time_constants is None
+    assert open_model(tmp_path / "rnn").tokenizer.level == "char"
+
+
+# ---- colours
+
+
+def test_values_are_shown_on_a_scale_that_holds_them() -> None:
+    assert strengths(np.array([0.5, -1.0])).tolist() == [0.5, -1.0]
+    assert strengths(np.array([2.0, -4.0])).tolist() == [0.5, -1.0]
+    assert strengths(np.array([])).tolist() == []
+
+
+def test_signs_differ_in_colour_and_the_text_stays_readable() -> None:
+    assert shade(0) == (255, 255, 255) and shade(-1)[2] > shade(-1)[0] and shade(1)[0] > shade(1)[2]
+
+    def light(colour: tuple[int, int, int]) -> float:
+        parts = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    for strength in np.linspace(-1, 1, 41):
+        back = shade(float(strength))
+        bright, dark = sorted((light(back), light(ink(back))), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) > 4.5, "contrast as WCAG 2 asks for"
+
+
+def test_text_in_a_page_cannot_become_markup() -> None:
+    made = page("<script>", ["<b>", "&", "\n"], [("unit <i>", np.array([0.5, -0.5, 0.0]))])
+    assert "<script" not in made and "<b>" not in made and "<i>" not in made
+    assert "&lt;b&gt;" in made and "↵\n" in made and 'title="-0.5000"' in made
+
+
+def test_a_terminal_gets_every_symbol_and_its_colour() -> None:
+    made = list(in_terminal(["a", "\n"], np.array([1.0, 0.0])))
+    assert made[0] == "\x1b[48;2;213;94;0;38;2;0;0;0ma\x1b[0m"
+    assert made[1].endswith("↵\x1b[0m\n")
