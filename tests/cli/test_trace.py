@@ -35,6 +35,16 @@ def test_a_text_is_coloured_by_a_unit(trained: Trained, tmp_path: Path) -> None:
     assert f'title="{float(rows[0].split()[0]):.4f}"' in written
 
 
+def test_a_heat_map_is_drawn_and_is_the_same_each_time(trained: Trained, here: Here, tmp_path: Path) -> None:
+    for name in ("one.png", "two.png", "one.svg"):
+        done = here("trace", trained.path, "the cat sat\n", "--signal", "f", "--plot", tmp_path / name)
+        assert done.code == 0, done.err
+    first, second = (tmp_path / "one.png").read_bytes(), (tmp_path / "two.png").read_bytes()
+    assert first == second and first.startswith(b"\x89PNG")
+    drawn = (tmp_path / "one.svg").read_text(encoding="utf-8")
+    assert "layer0/f" in drawn and "↵" in drawn and "unit" in drawn
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
@@ -44,6 +54,8 @@ def test_a_text_is_coloured_by_a_unit(trained: Trained, tmp_path: Path) -> None:
         (["a", "--unit", "zero"], "is no unit"),
         (["a", "--html", "x.html"], "colours nothing"),
         (["a", "--layer", "7"], "no layer 7"),
+        (["a", "--plot", "x.gif"], "no name of a picture"),
+        (["a" * 401, "--plot", "x.png"], "401 symbols"),
         (["a", "--signal", "r"], "no signal r"),
     ],
 )

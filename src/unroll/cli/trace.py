@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 MOST_COLOURED = 100_000
 """Symbols that a page or a terminal is given."""
+MOST_DRAWN = 400
+"""Symbols that can be told apart in a heat map."""
 
 
 @click.command(
@@ -33,7 +35,8 @@ Examples:
   unroll trace runs/book "He said “yes” (or no)."
   unroll trace runs/book "He said “yes”." --unit 0:17 --unit 0:42 --signal c
   unroll trace runs/book --file book.txt --out trace.npz --layer 0
-  unroll trace runs/book --file page.txt --unit 0:17 --html cell.html""",
+  unroll trace runs/book --file page.txt --unit 0:17 --html cell.html
+  unroll trace runs/book "He said “yes”." --signal f --plot forget.png""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="[TEXT]", required=False)
@@ -43,6 +46,9 @@ Examples:
 @click.option("--unit", "units", metavar="L:K", multiple=True, help="Colour the text by unit K of layer L.")
 @click.option("--out", metavar="F.npz", type=PATH, help="Write arrays (T, H) named layer0/c and so on.")
 @click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one page.")
+@click.option(
+    "--plot", metavar="F", type=PATH, help="Draw a heat map of all units, a .png or .svg (one --layer, --signal)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verb(
     model: Path,
@@ -50,6 +56,7 @@ def verb(
     file: Path | None,
     units: tuple[str, ...],
     html: Path | None,
+    plot: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -62,6 +69,10 @@ def verb(
         )
     if html and not units:
         raise UserError("--html colours nothing", allowed="one --unit L:K or more beside it", fix="add --unit 0:0")
+    if plot:
+        from unroll.insight.plots import check_picture
+
+        check_picture(plot)
     from unroll.insight.trace import Traced, ids_of_file, trace_ids
     from unroll.lm.open import open_model
 
@@ -82,6 +93,8 @@ def verb(
         from unroll.insight.colours import page
 
         write_atomically(html, page(f"{model.name} on {file.name if file else 'a text'}", symbols, rows).encode())
+    if plot:
+        draw_heat_map(opened, traced.ids, symbols, plot, options["layers"], options["signals"])
     if as_json:
         console.put_json(
             {
@@ -91,6 +104,7 @@ def verb(
                 "arrays": list(traced.names),
                 "out": None if options["out"] is None else str(options["out"]),
                 "html": None if html is None else str(html),
+                "plot": None if plot is None else str(plot),
                 "layers": [layer.figures() for layer in traced.layers],
                 "symbols": symbols if rows else None,
                 "units": [{"name": name, "values": [float(value) for value in values]} for name, values in rows],
@@ -142,6 +156,30 @@ def coloured(
                     part.arrays[f"layer{layer}/{name}"][:, unit]
                 )
     return [(name, np.concatenate(pieces)) for name, pieces in found.items()]
+
+
+def draw_heat_map(
+    opened: "Opened", ids: "Ids", symbols: list[str], plot: Path, layers: tuple[int, ...], signals: tuple[str, ...]
+) -> None:
+    """Draw all units of one layer's signal, the first that is asked for: of the cell, or h where there is none."""
+    import numpy as np
+
+    from unroll.files import write_atomically
+    from unroll.insight.plots import heat_map
+    from unroll.insight.trace import SIGNALS, network_of, parts
+
+    if len(ids) > MOST_DRAWN:
+        raise UserError(
+            f"the text has {len(ids):,} symbols",
+            allowed=f"{MOST_DRAWN} at most in a heat map",
+            fix="draw a piece of it",
+        )
+    network = network_of(opened)
+    own = SIGNALS[network.config.arch]
+    signal = next((name for name in signals if name in own), "c" if "c" in own else "h")
+    name = f"layer{layers[0] if layers else 0}/{signal}"
+    values = np.concatenate([part.arrays[name] for part in parts(network, ids, opened.tokenizer.start_id)])
+    write_atomically(plot, heat_map(values, symbols, f"{name} of {opened.path.name}", plot.suffix.lower()))
 
 
 def symbols_of(opened: "Opened", traced: "Traced") -> list[str]:

@@ -160,8 +160,12 @@ def _check(kind: Kind, models: Sequence[Path], out: Path | None, unit: UnitName)
             allowed=f"1 to {len(COLOURS)}, one for each colour that all can tell apart",
             fix="make several pictures",
         )
-    if out is None:
-        return
+    if out is not None:
+        check_picture(out)
+
+
+def check_picture(out: Path) -> None:
+    """Raise UserError for a picture that cannot be written, before anything is computed for it."""
     if out.suffix.lower() not in FORMATS:
         raise UserError(
             f"{out} is no name of a picture",
@@ -216,6 +220,36 @@ def picture(kind: Kind, curves: Sequence[Curve], name: str, ending: str) -> tupl
         paint(figure, curves, shown_name(name))
         figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
     return data.getvalue(), any("Glyph" in str(warning.message) for warning in caught)
+
+
+def heat_map(values: Floats, symbols: Sequence[str], title: str, ending: str) -> bytes:
+    """Return a picture of what units do at every symbol: `values` (T, H), blue below 0 and red above, gates in grey."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    data = BytesIO()
+    with style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure = Figure(figsize=(max(6.0, min(24.0, 2 + 0.13 * len(symbols))), 6.5), layout="constrained")
+        axes = figure.subplots()
+        largest = max(1.0, float(np.abs(values).max(initial=0.0)))
+        signed = float(values.min(initial=0.0)) < 0  # gates are not
+        image = axes.imshow(
+            values.T,
+            aspect="auto",
+            cmap="RdBu_r" if signed else "Greys",
+            vmin=-largest if signed else 0.0,
+            vmax=largest,
+            interpolation="nearest",
+        )
+        axes.set_xticks(range(len(symbols)), [shown(symbol) for symbol in symbols], fontsize=7)
+        axes.tick_params(axis="x", length=0, rotation=90 if max(map(len, symbols)) > 1 else 0)
+        axes.grid(visible=False)
+        axes.set_ylabel("unit")
+        axes.set_title(title)
+        figure.colorbar(image, ax=axes, label="value", pad=0.01)
+        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
+    return data.getvalue()
 
 
 # ---- the three pictures
