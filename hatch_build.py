@@ -24,7 +24,7 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
         library = folder / "libkernel.so"
         library.unlink(missing_ok=True)
         if compiler is None:
-            self.app.display_warning("no C++ compiler: LSTMs train with torch's kernel, about half as fast in bfloat16")
+            self.app.display_warning("no C++ compiler: LSTMs train with torch's kernels, more slowly in bfloat16")
             return
         built = subprocess.run(
             [compiler, *FLAGS, *map(str, sorted((folder / "kernel").glob("*.cpp"))), "-o", str(library)],

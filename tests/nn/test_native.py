@@ -1,5 +1,8 @@
 """The native kernels against the cell's equation and the loss' definition, in the precision that its products have."""
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -89,6 +92,29 @@ def test_threads_change_no_bit() -> None:
     two = results(x, state, w, kernel=True)
     kept = [name for name in one if name in ("y", "h_n", "c_n", "dh", "dc")]  # the others are torch's own products
     assert all(torch.equal(one[name], two[name]) for name in kept)
+
+
+def test_fewer_threads_than_asked_for_do_not_wait_for_the_others() -> None:
+    script = """
+import torch
+from unroll.nn import native
+from unroll.nn.cells import CellWeights
+torch.set_num_threads(2)
+w = CellWeights(torch.ones(128, 8), torch.ones(128, 32), torch.ones(128), torch.ones(128))
+x = torch.ones(30, 3, 8, requires_grad=True)
+with torch.autocast("cpu", torch.bfloat16):
+    y, _ = native.run_lstm(x, (torch.zeros(3, 32), torch.zeros(3, 32)), w)
+y.float().sum().backward()
+print("done")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"OMP_THREAD_LIMIT": "1", "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "done\n", done.stderr
 
 
 def test_cut_in_two_is_the_same_bit_for_bit() -> None:

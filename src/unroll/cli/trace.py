@@ -80,14 +80,20 @@ def verb(
     ids = ids_of_file(opened, file) if file else opened.tokenizer.encode(text or "")
     places = [place(unit, opened) for unit in units]
     wanted = {**options, "layers": options["layers"] or None, "signals": options["signals"] or None}
+    if len(ids) > (most := MOST_DRAWN if plot else MOST_COLOURED) and (plot or units):
+        raise UserError(
+            f"the text has {len(ids):,} symbols",
+            allowed=f"{most:,} at most in a heat map" if plot else f"{most:,} at most to be coloured",
+            fix="take a piece of it; --out has no limit",
+        )
     with console.bar() as show:
-        for event in trace_ids(opened, ids, **wanted):
+        for event in trace_ids(opened, ids, **wanted, keep=False):
             if isinstance(event, Traced):
                 traced = event
             else:
                 show("tracing", event.done_bytes, event.total_bytes, f"{event.total_bytes:,} symbols")
     rows = coloured(opened, ids, places, options["signals"]) if places else []
-    symbols = symbols_of(opened, traced)
+    symbols = symbols_of(opened, traced) if rows or plot else []
     if html:
         from unroll.files import write_atomically
         from unroll.insight.colours import page
@@ -142,12 +148,6 @@ def coloured(
     network = network_of(opened)
     own = SIGNALS[network.config.arch]
     names = [name for name in signals if name in own] or ["c" if "c" in own else "h"]
-    if len(ids) > MOST_COLOURED:
-        raise UserError(
-            f"the text has {len(ids):,} symbols",
-            allowed=f"{MOST_COLOURED:,} at most to be coloured",
-            fix="colour a piece of it; --out has no limit",
-        )
     found: dict[str, list[Any]] = {}
     for part in parts(network, ids, opened.tokenizer.start_id):
         for layer, unit in places:
@@ -168,12 +168,6 @@ def draw_heat_map(
     from unroll.insight.plots import heat_map
     from unroll.insight.trace import SIGNALS, network_of, parts
 
-    if len(ids) > MOST_DRAWN:
-        raise UserError(
-            f"the text has {len(ids):,} symbols",
-            allowed=f"{MOST_DRAWN} at most in a heat map",
-            fix="draw a piece of it",
-        )
     network = network_of(opened)
     own = SIGNALS[network.config.arch]
     signal = next((name for name in signals if name in own), "c" if "c" in own else "h")

@@ -30,15 +30,6 @@ SIGNALS = {"lstm": ("i", "f", "g", "o", "c", "h"), "gru": ("r", "z", "n", "h"), 
 """What a layer has inside at every step, by the names of DESIGN's cells; of a window its outputs."""
 GATES = {"lstm": ("i", "f", "o"), "gru": ("r", "z"), "rnn": (), "window": ()}
 """Those that lie between 0 and 1."""
-UNITS = {
-    **dict.fromkeys("ifo", "gate, 0 closed to 1 open"),
-    **dict.fromkeys("rz", "gate, 0 to 1"),
-    **dict.fromkeys("gn", "candidate, -1 to 1"),
-    "c": "memory cell, no bound",
-    "h": "hidden state, -1 to 1",
-    "logits": "log-probability up to a constant",
-    "nats": "surprisal, -ln P",
-}
 CLOSED, OPEN = 0.1, 0.9
 """A gate below the one or above the other is saturated."""
 ROWS, SPAN = 64, 64
@@ -133,8 +124,12 @@ def trace_ids(
     layers: Sequence[int] | None = None,
     signals: Sequence[str] | None = None,
     out: Path | None = None,
+    keep: bool = True,
 ) -> Iterator[Progress | Traced]:
-    """Do what `trace` does with the ids (T,) of a text, yielding progress and last of all the result."""
+    """Do what `trace` does with the ids (T,) of a text, yielding progress and last of all the result.
+
+    Unless `keep`, arrays that go to no file are not held either, so that memory does not grow with the text.
+    """
     network = network_of(opened)
     if not len(ids):
         raise UserError("there is nothing to trace", allowed="a text of at least one symbol", fix="give a text")
@@ -147,10 +142,10 @@ def trace_ids(
             use.add(part)
             nats += float(part.arrays["nats"].sum())
             for name in names:
-                if out is None:
-                    kept[name].append(part.arrays[name])
-                else:
+                if out is not None:
                     files.append(name, part.arrays[name])
+                elif keep:
+                    kept[name].append(part.arrays[name])
             yield Progress("tracing", part.first + len(part.arrays["nats"]), len(ids))
         files.finish()
     arrays = {name: np.concatenate(pieces) for name, pieces in kept.items() if pieces}

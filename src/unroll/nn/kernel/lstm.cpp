@@ -7,6 +7,7 @@
 // is one large matrix product over all steps at once, which libraries do well; this file does what they do not.
 #include <atomic>
 #include <cstdint>
+#include <omp.h>
 
 #include "simd.h"
 #ifdef UNROLL_X86
@@ -236,9 +237,13 @@ extern "C" void unroll_lstm_forward(int64_t T, int64_t B, int64_t H, const uint1
                                     uint16_t* gates, uint32_t* packed, int threads) {
     Work q{};
     q.T = T; q.B = B; q.H = H; q.z = z; q.w = w; q.h = h; q.c = c; q.gates = gates; q.packed = packed;
-    q.barrier.threads = threads;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int thread = 0; thread < threads; ++thread) forward_thread(q, thread);
+#pragma omp parallel num_threads(threads)
+    {
+        // As many as were really given: they wait for each other at every step.
+#pragma omp single
+        q.barrier.threads = omp_get_num_threads();
+        forward_thread(q, omp_get_thread_num());
+    }
 }
 
 // dy (T, B, H) bfloat16; dz (T, B, 4H, then 16 spare rows) bfloat16; dh, dc (B rounded up to 16, H) float32:
@@ -248,9 +253,13 @@ extern "C" void unroll_lstm_backward(int64_t T, int64_t B, int64_t H, const floa
     Work q{};
     q.T = T; q.B = B; q.H = H; q.w = w; q.c = const_cast<float*>(c); q.gates = const_cast<uint16_t*>(gates);
     q.dy = dy; q.dz = dz; q.dh = dh; q.dc = dc; q.packed = packed;
-    q.barrier.threads = threads;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int thread = 0; thread < threads; ++thread) backward_thread(q, thread);
+#pragma omp parallel num_threads(threads)
+    {
+        // As many as were really given: they wait for each other at every step.
+#pragma omp single
+        q.barrier.threads = omp_get_num_threads();
+        backward_thread(q, omp_get_thread_num());
+    }
 }
 
 #endif
