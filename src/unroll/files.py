@@ -29,7 +29,9 @@ def explained(path: Path) -> Iterator[None]:
                 allowed="a folder you may write to",
                 fix="choose another --out or change its permissions",
             ) from None
-        raise UserError(f"{path}: {error.strerror or error}", fix="check the path") from None
+        raise UserError(
+            f"{path}: {error.strerror or error}", allowed="a path in a folder that is there", fix="check the path"
+        ) from None
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -184,6 +184,12 @@ def test_standard_input_is_scored_like_a_file(trained: Trained, odd: Path, here:
     assert piped == whole
 
 
+def test_an_empty_standard_input_is_named_as_such(trained: Trained) -> None:
+    ask = [*UNROLL, "score", str(trained.path), "--file", "-"]
+    done = subprocess.run(ask, input=b"", capture_output=True, env=environment(), check=False)
+    assert done.returncode == 2 and b"standard input is empty" in done.stderr
+
+
 def test_rows_go_to_stdout_though_a_bar_is_drawn(trained: Trained, odd: Path, tmp_path: Path) -> None:
     """A terminal on stderr alone: what draws the bar there must not take the rows."""
     for flags in (["--tsv"], ["--sort", "nats"]):

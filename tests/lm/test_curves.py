@@ -24,8 +24,8 @@ from unroll.lm.curves import (
     position_loss,
     reliability,
     surprisal,
-    wilson,
 )
+from unroll.lm.intervals import wilson
 from unroll.lm.ngram import NgramConfig, NgramPredictor, Tables
 from unroll.lm.open import Opened
 from unroll.lm.pairs import Count

@@ -106,6 +106,10 @@ def on_disk(file: Path) -> Iterator[Path]:
     with tempfile.NamedTemporaryFile(prefix="unroll-", suffix=".txt") as copy:
         shutil.copyfileobj(sys.stdin.buffer, copy)
         copy.flush()
+        if not copy.tell():
+            raise UserError(
+                "standard input is empty", allowed="a text", fix="for example: cat book.txt | unroll score DIR --file -"
+            )
         yield Path(copy.name)
 
 

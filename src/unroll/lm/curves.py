@@ -19,8 +19,8 @@ from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.compare import context
 from unroll.lm.evaluate import regrouped
+from unroll.lm.intervals import Z95, ratio, wilson
 from unroll.lm.open import Opened
-from unroll.lm.pairs import Z95
 from unroll.lm.predict import Nats, Predictor, State, Window, log_probabilities
 from unroll.lm.score import STREAM_WINDOW, Ids
 from unroll.lm.surprisal import Unit, beginning, score_units
@@ -71,7 +71,7 @@ class Reliability:
     @property
     def observed(self) -> Floats:
         """How often what was predicted came (K,)."""
-        return _ratio(self.hits, self.predictions)
+        return ratio(self.hits, self.predictions)
 
     @property
     def interval(self) -> tuple[Floats, Floats]:
@@ -261,9 +261,7 @@ def reliability(predictor: Predictor, tokenizer: Tokenizer, file: Path) -> Itera
     positions = int(top_predictions.sum())
     if not positions:
         raise _too_short(file, "one symbol")
-    yield Reliability(
-        positions, size, predictions, hits, _ratio(sums, predictions), top_predictions, top_hits, top_sums
-    )
+    yield Reliability(positions, size, predictions, hits, ratio(sums, predictions), top_predictions, top_hits, top_sums)
 
 
 def distributions(predictor: Predictor, blocks: Iterable[Ids], start_id: int) -> Iterator[tuple[Floats, Ids]]:
@@ -303,18 +301,6 @@ def _steps(
 def _side_by_side(states: Sequence[State]) -> State:
     """Return the states of single rows as one of many rows."""
     return tuple(tuple(map(np.concatenate, zip(*layer, strict=True))) for layer in zip(*states, strict=True))
-
-
-def wilson(hits: Counts, total: Counts) -> tuple[Floats, Floats]:
-    """Return the 95 % interval of the share `hits` of `total` (Wilson 1927), nan where there are none."""
-    share, n = _ratio(hits, total), np.maximum(total, 1)
-    middle = share + Z95**2 / (2 * n)
-    half = Z95 * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n.astype(np.float64) ** 2))
-    scale = 1 + Z95**2 / n
-    # Rounding must not leave the share outside.
-    return np.maximum(0.0, np.minimum((middle - half) / scale, share)), np.minimum(
-        1.0, np.maximum((middle + half) / scale, share)
-    )
 
 
 # ---- what is context worth?
@@ -416,11 +402,6 @@ class _Text:
     def progress(self) -> Progress:
         """Return how far it is read."""
         return Progress("reading", self.read, file_size(self.file))
-
-
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """Return part / whole, nan where there is no whole."""
-    return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))
 
 
 def _listed(values: Floats) -> list[float | None]:

@@ -39,7 +39,9 @@ class OptimConfig:
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name} is {getattr(self, name)}", allowed="0 or more")
         if not 0 < self.plateau_factor < 1:
-            raise UserError(f"plateau_factor is {self.plateau_factor}", allowed="between 0 and 1")
+            raise UserError(
+                f"plateau_factor is {self.plateau_factor}", allowed="between 0 and 1", fix="write for example 0.25"
+            )
         for name in ("beta1", "beta2", "averaging"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}", allowed="0 up to, not including, 1")

@@ -15,6 +15,7 @@ from unroll.data.encode import Progress
 from unroll.data.lines import json_line, line_text, read_lines
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
+from unroll.lm.intervals import wilson
 from unroll.lm.open import open_model
 from unroll.lm.predict import Predictor, State, log_probabilities
 from unroll.lm.score import LINE_TOKENS, STREAM_WINDOW, lines
@@ -33,8 +34,6 @@ AGREEMENT = (
 NEEDED = ("pattern", "constr_id", "sent_id", "form", "class", "type", "prefix")
 SHOWN = 5
 """Unknown symbols that are named."""
-Z95 = 1.959963984540054
-"""The 97.5 % point of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,8 @@ class Count:
         """The 95 % interval of the accuracy (Wilson 1927)."""
         if not self.pairs:
             return None
-        n, p = self.pairs, self.correct / self.pairs
-        middle = p + Z95**2 / (2 * n)
-        half = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2))
-        low, high = ((middle + sign * half) / (1 + Z95**2 / n) for sign in (-1, 1))
-        return max(0.0, min(low, p)), min(1.0, max(high, p))  # rounding must not leave p outside
+        low, high = wilson(np.array([self.correct]), np.array([self.pairs]))
+        return float(low[0]), float(high[0])
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON."""

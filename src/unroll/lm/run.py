@@ -120,6 +120,9 @@ def start(
     parent = checkpoint.load(base) if base is not None else None
     if parent is not None:
         overrides = with_shape_of(parent, overrides)
+    # Before the machine is measured, which takes seconds.
+    if valid is None and overrides["data"].get("split") == "100" and not is_prepared(files[0]):
+        raise nothing_held_back()
     machine = None if budget.minutes is None else measured(overrides, where, budget.minutes)
     way: dict[str, Any] = {}
     if machine is not None:
@@ -146,11 +149,7 @@ def start(
                 yield from prepare(files, partial / checkpoint.DATA, data, valid=valid, test=test, tokenizer=known)
                 corpus = load_corpus(partial / checkpoint.DATA)
             if not len(corpus.valid):
-                raise UserError(
-                    "no part of the text is held back for validation",
-                    allowed="a text, or a prepared folder, that is split into training and validation",
-                    fix="give a --split such as 90/10, or a text with --valid",
-                )
+                raise nothing_held_back()
             if parent is not None and corpus.tokenizer.digest != parent.tokenizer.digest:
                 raise UserError(
                     f"the corpus in {files[0]} was prepared with another vocabulary than {base}",
@@ -177,6 +176,15 @@ def start(
         # The corpus was mapped under its former name; the mapping stays valid, as the files only moved.
         yield from first
         yield from train(run, corpus, documents=recipe.data.documents)
+
+
+def nothing_held_back() -> UserError:
+    """Return the error of a text that is all for training."""
+    return UserError(
+        "no part of the text is held back for validation",
+        allowed="a text, or a prepared folder, that is split into training and validation",
+        fix="give a --split such as 90/10, or a text with --valid",
+    )
 
 
 def make_run(path: Path, recipe: Recipe, device: torch.device) -> Run:
