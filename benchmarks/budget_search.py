@@ -70,7 +70,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, each with one thread if more than one")
+    parser.add_argument("--against", type=Path, help="measure the choice alone, against the search of this result")
     told = parser.parse_args()
+    former = json.loads(told.against.read_text()) if told.against else {"minutes": told.minutes, "rows": []}
+    if former["minutes"] != told.minutes:
+        parser.error(f"{told.against} was measured with {former['minutes']} minutes a run")
+    searched = {row["text"]: row for row in former["rows"]}
     folder = Path(tempfile.mkdtemp())
     best_at: dict[Path, dict[float, float]] = {}
 
@@ -98,24 +103,34 @@ def main() -> None:
         shutil.rmtree(out)
         return row
 
-    rows = []
-    for text in told.texts:
+    def search(text: Path) -> tuple[dict[str, Any], dict[str, Any], list[float], list[dict[str, Any]]]:
         rng = random.Random(0)
         jobs: list[tuple[Path, int, dict[str, Any]]] = [(text, 0, {})] + [
             (text, number, random_settings(rng)) for number in range(1, told.runs + 1)
         ]
         with ThreadPoolExecutor(told.jobs) as pool:
-            chosen, *search = pool.map(one, jobs)
-        finished = [row for row in search if "nats" in row]
-        best = min(finished, key=lambda row: row["nats"])
+            chosen, *runs = pool.map(one, jobs)
+        finished = sorted((row for row in runs if "nats" in row), key=lambda row: float(row["nats"]))
+        return chosen, finished[0], [row["nats"] for row in finished], [row for row in runs if "nats" not in row]
+
+    rows = []
+    with ThreadPoolExecutor(told.jobs) as pool:
+        # Texts side by side where there is nothing else to run.
+        alone = list(pool.map(one, [(text, 0, {}) for text in told.texts])) if told.against else []
+    for index, text in enumerate(told.texts):
+        if told.against:
+            row = searched[text.name]
+            chosen, best, losses, given_up = alone[index], row["best_of_search"], row["search"], row["given_up"]
+        else:
+            chosen, best, losses, given_up = search(text)
         rows.append(
             {
                 "text": text.name,
                 "chosen": chosen,
                 "best_of_search": best,
                 "ratio": round(chosen["nats"] / best["nats"], 4),
-                "search": sorted(row["nats"] for row in finished),
-                "given_up": [row for row in search if "nats" not in row],
+                "search": losses,
+                "given_up": given_up,
             }
         )
         print(f"{text.name}: {chosen['nats']:.4f} against {best['nats']:.4f}", flush=True, file=sys.stderr)
@@ -123,8 +138,9 @@ def main() -> None:
         {
             "benchmark": "budget against search",
             "minutes": told.minutes,
-            "runs": told.runs,
+            "runs": former.get("runs", told.runs),
             "jobs": told.jobs,
+            "search_of": None if told.against is None else former["machine"] | {"jobs": former["jobs"]},
             "given_up_beyond": {f"{part:g} of the steps": factor for part, factor in GIVEN_UP.items()},
             "worst_ratio": max(row["ratio"] for row in rows),
             "rows": rows,

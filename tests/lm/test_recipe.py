@@ -23,6 +23,7 @@ from unroll.lm.recipe import (
     read_overrides,
     read_recipe,
     set_override,
+    shapes,
     size_for_tokens,
     threads_up_to,
     write_recipe,
@@ -233,6 +234,27 @@ def test_dropout_grows_with_the_times_a_text_is_read() -> None:
     assert found == sorted(found) and found[0] == found[1] == 0 and found[-1] <= 0.5
     short, long = chosen(train_tokens=10_000), chosen(train_tokens=10**9)
     assert short.model.dropout > long.model.dropout == 0
+
+
+def test_recurrent_weights_are_dropped_where_a_text_is_read_often() -> None:
+    often, seldom = chosen(train_tokens=100_000), chosen(train_tokens=1_000_000)
+    assert often.model.weight_drop > seldom.model.weight_drop == 0
+    assert chosen(nothing() | {"model": {"arch": "window"}}, train_tokens=100_000).model.weight_drop == 0
+    assert chosen(nothing() | {"model": {"weight_drop": 0.0}}, train_tokens=100_000).model.weight_drop == 0
+
+
+@pytest.mark.parametrize("level", ["char", "byte", "word", "bpe"])
+def test_shapes_grow_and_layers_are_joined(level: str) -> None:
+    models = [chosen(hidden_size=size, num_layers=layers).model for size, layers in shapes(level)]
+    counts = [parameter_count(model) for model in models]
+    assert counts == sorted(counts)
+    for model in models:
+        assert model.skip == ("sum" if model.num_layers > 1 else "none")
+    deep = chosen(num_layers=2)
+    assert deep.optim.learning_rate < chosen().optim.learning_rate
+    # A user who fixes the layers gets the rate of so many.
+    assert chosen(nothing() | {"model": {"num_layers": 2}}).optim == deep.optim
+    assert chosen(nothing() | {"model": {"num_layers": 1}}, num_layers=2).optim == chosen().optim
 
 
 def test_the_size_grows_with_the_budget_and_is_the_users_when_fixed() -> None:

@@ -95,7 +95,16 @@ def threads_up_to(most: int) -> int:
 
 # What follows was tuned by measurement; benchmarks/README.md and docs/lab-notes.md say on what and what did not work.
 
-HIDDEN_SIZES = (64, 96, 128, 192, 256, 384, 512, 640)
+HIDDEN_SIZES = (64, 96, 128, 192, 256, 384, 512)
+
+
+def shapes(level: str) -> tuple[tuple[int, int], ...]:
+    """Return the hidden sizes and numbers of layers that a budget is chosen from, from small to large.
+
+    Characters gain more from a second layer than from a wider first one (Karpathy et al. 2015, and measured here).
+    """
+    return (*((size, 1) for size in HIDDEN_SIZES), (384, 2) if level in ("char", "byte") else (640, 1))
+
 
 PEAK_RATE = {"lstm": 1.6e-2, "gru": 8e-3, "rnn": 3e-3, "window": 4e-3}
 """Up to hidden size 512, for batches of 16 x 64."""
@@ -122,13 +131,14 @@ def choose(
     vocab_size: int,
     train_tokens: int,
     hidden_size: int,
+    num_layers: int = 1,
     steps: int,
     final_tokens: int | None,
     tuned: bool,
     overrides: Overrides,
     data: DataConfig,
 ) -> Recipe:
-    """Choose all that the user left open, for a text of `train_tokens` and a run of `steps` steps of `hidden_size`.
+    """Choose all that the user left open, for a text of `train_tokens` and a run of `steps` steps of this shape.
 
     A function of its arguments alone: the same text, flags and seed give the same recipe.
     """
@@ -148,13 +158,18 @@ def choose(
 
     # Without a forget bias an LSTM learns faster at first (docs/lab-notes.md); to keep it learns all the same.
     model: dict[str, Any] = {"vocab_size": vocab_size, "hidden_size": hidden_size, "arch": arch, "forget_bias": 0.0}
+    if fixed_model.get("num_layers", num_layers) > 1:
+        model |= {"num_layers": num_layers, "skip": "sum"}
     if level in ("word", "bpe"):
         # The output layer is most of a large-vocabulary model: share it with the embedding.
         model |= {"tie_weights": vocab_size > 2000, "embedding_size": min(256, hidden_size)}
     model["dropout"] = dropout_for(epochs)
+    if arch != "window" and epochs >= WEIGHT_DROP_FROM:
+        model["weight_drop"] = 0.2
     size = fixed_model.get("hidden_size", hidden_size)
     # A trained model is tuned at a quarter of the rate that a random one starts with.
     rate = PEAK_RATE[arch] * min(1.0, (512 / size) ** 0.8) * (0.25 if tuned else 1)
+    rate *= 0.625 if fixed_model.get("num_layers", num_layers) > 1 else 1
     optim: dict[str, Any] = {
         "learning_rate": float(f"{rate:.2g}"),
         "warmup_steps": min(100, max(1, steps // 10)),
@@ -183,6 +198,10 @@ def choose(
 def round_up(number: int, unit: int) -> int:
     """Round up to a multiple of `unit`, at least one."""
     return max(1, math.ceil(number / unit)) * unit
+
+
+WEIGHT_DROP_FROM = 30.0
+"""How often a text is read before dropping recurrent weights (Merity et al. 2018) gives more than it costs."""
 
 
 def dropout_for(epochs: float) -> float:

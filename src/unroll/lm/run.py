@@ -39,7 +39,6 @@ from unroll.lm.directory import (
     put_back_replaced,
 )
 from unroll.lm.recipe import (
-    HIDDEN_SIZES,
     Overrides,
     Recipe,
     check_overrides,
@@ -48,6 +47,7 @@ from unroll.lm.recipe import (
     read_about,
     read_recipe,
     reads_enough,
+    shapes,
     size_for_tokens,
     weights_per_step,
     write_recipe,
@@ -242,12 +242,13 @@ def resolve(
     fixed = overrides["training"]
     batch_size, seq_len = fit_batch(train_tokens, fixed.get("batch_size", 16), fixed.get("seq_len", 64), fixed)
 
-    def chosen(hidden_size: int, steps: int, final_tokens: int | None = None) -> Recipe:
+    def chosen(shape: tuple[int, int], steps: int, final_tokens: int | None = None) -> Recipe:
         return choose(
             level=corpus.tokenizer.level,
             vocab_size=vocab_size,
             train_tokens=train_tokens,
-            hidden_size=hidden_size,
+            hidden_size=shape[0],
+            num_layers=shape[1],
             steps=steps,
             final_tokens=final_tokens,
             tuned=tuned,
@@ -258,27 +259,28 @@ def resolve(
     if budget.minutes is None or machine is None:
         steps = budget.steps or overrides["training"].get("steps") or 2000
         size = size_for_tokens(steps * batch_size * seq_len, overrides, vocab_size)
-        return chosen(size, steps)
+        return chosen((size, 1), steps)
 
     end = started + 60 * budget.minutes
 
     def steps_left(rate: float, seconds: float = 0.0) -> int:
         return int(((end - time.monotonic()) * (1 - RESERVE) - seconds) * rate / (batch_size * seq_len))
 
-    # The largest size that reads enough, by the rate that its weights let expect; then it is measured, and if it is
+    # The largest shape that reads enough, by the rate that its weights let expect; then it is measured, and if it is
     # slower than that, smaller ones are.
     reference = machine.tokens_per_second * weights_per_step(reference_shape(overrides))
     fixed_size = overrides["model"].get("hidden_size")
-    for size in [fixed_size] if fixed_size else sorted(HIDDEN_SIZES, reverse=True):
-        expected = reference / weights_per_step(chosen(size, 1).model)
-        shape = chosen(size, max(1, steps_left(expected)))
-        smallest = size in (fixed_size, HIDDEN_SIZES[0])
-        if not smallest and not reads_enough(1.1 * expected * (end - time.monotonic()), shape.model):
+    ladder = [(fixed_size, 1)] if fixed_size else shapes(corpus.tokenizer.level)
+    for shape in reversed(ladder):
+        expected = reference / weights_per_step(chosen(shape, 1).model)
+        tried = chosen(shape, max(1, steps_left(expected)))
+        smallest = shape == ladder[0]
+        if not smallest and not reads_enough(1.1 * expected * (end - time.monotonic()), tried.model):
             continue
-        rate = tokens_per_second(shape.model, shape.training, device, min(0.6, 0.6 * budget.minutes))
-        if smallest or reads_enough(rate * (end - time.monotonic()), shape.model):
+        rate = tokens_per_second(tried.model, tried.training, device, min(0.6, 0.6 * budget.minutes))
+        if smallest or reads_enough(rate * (end - time.monotonic()), tried.model):
             break
-    final_tokens, final_seconds = final_evaluation(shape.model, corpus, device, budget.minutes)
+    final_tokens, final_seconds = final_evaluation(tried.model, corpus, device, budget.minutes)
     steps = steps_left(rate, final_seconds)
     if steps < 1:
         raise UserError(
@@ -286,7 +288,7 @@ def resolve(
             allowed="a budget that holds one step",
             fix="give more --minutes, or --steps N",
         )
-    return chosen(size, steps, final_tokens)
+    return chosen(shape, steps, final_tokens)
 
 
 RESERVE = 0.05
