@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unroll.errors import UserError
+    from unroll.insight.gradients import gradients
+    from unroll.insight.memory import memory
     from unroll.insight.plots import plot
     from unroll.insight.trace import trace
     from unroll.lm.api import (
@@ -38,8 +40,10 @@ __all__ = [
     "evaluate",
     "evolution",
     "fetch",
+    "gradients",
     "info",
     "load",
+    "memory",
     "next_symbols",
     "next_words",
     "ngram",
@@ -67,7 +71,13 @@ if not TYPE_CHECKING:
 
         if name not in __all__:
             raise AttributeError(f"module 'unroll' has no attribute '{name}'")
-        homes = {"UserError": "unroll.errors", "plot": "unroll.insight.plots", "trace": "unroll.insight.trace"}
+        homes = {
+            "UserError": "unroll.errors",
+            "gradients": "unroll.insight.gradients",
+            "memory": "unroll.insight.memory",
+            "plot": "unroll.insight.plots",
+            "trace": "unroll.insight.trace",
+        }
         return getattr(import_module(homes.get(name, "unroll.lm.api")), name)
 
 

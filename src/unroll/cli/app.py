@@ -22,6 +22,8 @@ VERBS = {
     "compare": "Put models side by side on a text.",
     "plot": "Draw what models make of a text.",
     "trace": "Show every state and gate at every symbol of a text.",
+    "gradients": "Tell whether gradients vanish or explode.",
+    "memory": "Measure how far back models remember, several in one picture.",
     "data": "Prepare texts, fetch public corpora.",
 }
 

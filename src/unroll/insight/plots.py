@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -293,7 +293,7 @@ def _reliability(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
     lower.set_xlabel("predicted probability (mean of each bin)")
     lower.set_ylabel("predictions")
     lower.yaxis.set_major_formatter(_short)
-    _legend(figure, f"Are the probabilities right?  Every symbol at every position of {name}", entries)
+    legend(figure, f"Are the probabilities right?  Every symbol at every position of {name}", entries)
 
 
 def _decades(axes: "Axes", least: float) -> None:
@@ -304,7 +304,7 @@ def _decades(axes: "Axes", least: float) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(FixedLocator(decades))
         axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(_plain)
+        axis.set_major_formatter(plain)
 
 
 def _position(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
@@ -331,7 +331,7 @@ def _position(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator([2.0**k for k in range(length.bit_length())]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(_plain)
+    axes.xaxis.set_major_formatter(plain)
     axes.set_xlim(0.93, length * 1.07)
     averaged = ", averaged over stretches, eight to the octave" if smoothed else ""
     axes.set_xlabel(f"symbols read since the fresh state{averaged}")
@@ -339,7 +339,7 @@ def _position(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
     each = UNIT_NAMES[levels.pop()] if len(levels) == 1 else "symbol"
     spread = " (95 % interval)" if all(its.crops > 1 for _, its in found) else ""
     axes.set_ylabel(f"bits per {each}{spread}")
-    _legend(figure, f"What is context worth?  Crops of {length:,} symbols of {name}, each from a fresh state", entries)
+    legend(figure, f"What is context worth?  Crops of {length:,} symbols of {name}, each from a fresh state", entries)
 
 
 def _octaves(x: Floats) -> list[int]:
@@ -377,23 +377,43 @@ def _surprisal(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
         axes.grid(visible=False, axis="x")
         axes.tick_params(axis="x", length=0)
         axes.set_ylabel("bits")
-    _legend(figure, f"What surprises?  Bits of each {noun} of {name}", entries)
+    legend(figure, f"What surprises?  Bits of each {noun} of {name}", entries)
 
 
-def _legend(figure: "Figure", title: str, entries: Sequence[Entry]) -> None:
+def legend(figure: "Figure", title: str, entries: Sequence[Entry]) -> None:
     """Put the title and what each line stands for above the picture."""
     handles = [handle for handle, _ in entries]
-    legend = figure.legend(
+    made = figure.legend(
         handles, ["."] * len(entries), title=title, title_fontsize=12, alignment="left", loc="outside upper left"
     )
-    for text, (_, label) in zip(legend.get_texts(), entries, strict=True):
+    for text, (_, label) in zip(made.get_texts(), entries, strict=True):
         text.set_text(label)  # not at once: a label that begins with _ would be left out
 
 
 # ---- what they share
 
 
-def labels(curves: Sequence[Curve]) -> list[str]:
+class Named(Protocol):
+    """What a label tells of a model."""
+
+    @property
+    def model(self) -> str:
+        """Its directory."""
+
+    @property
+    def arch(self) -> str:
+        """What it is."""
+
+    @property
+    def level(self) -> str:
+        """What its symbols are."""
+
+    @property
+    def context(self) -> int | None:
+        """Symbols that it can see; None where there is no limit."""
+
+
+def labels(curves: Sequence[Named]) -> list[str]:
     """Return what to call each model: its name, the whole path where two share it, what it is and its symbols."""
     names = [Path(curve.model).name for curve in curves]
     return [
@@ -402,7 +422,7 @@ def labels(curves: Sequence[Curve]) -> list[str]:
     ]
 
 
-def architecture(curve: Curve) -> str:
+def architecture(curve: Named) -> str:
     """Return what a model is, and how far it sees where that is limited."""
     match curve.arch:
         case "ngram":
@@ -435,7 +455,7 @@ def _of_type(curves: Sequence[Curve], wanted: type[T]) -> list[tuple[Curve, T]]:
     return [(curve, curve.numbers) for curve in curves if isinstance(curve.numbers, wanted)]
 
 
-def _plain(value: float, _place: float | None = None) -> str:
+def plain(value: float, _place: float | None = None) -> str:
     """Return a tick as 0.0001 or 256."""
     return f"{value:.7f}".rstrip("0").rstrip(".") if value < 1 else f"{value:,.0f}"
 

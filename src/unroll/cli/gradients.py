@@ -1,0 +1,126 @@
+"""`unroll gradients`: do gradients vanish or explode?"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unroll.cli import console
+
+if TYPE_CHECKING:
+    from unroll.insight.gradients import GradientReport, Gradients
+
+PATH = click.Path(path_type=Path)
+SHOWN = (1, 3, 10, 30, 100, 300, 1000)
+"""Lags of the table, up to the largest, which is the last."""
+
+
+@click.command(
+    "gradients",
+    epilog="""\b
+Lags: the loss at a symbol, differentiated by the hidden state h and the cell c that a layer handed
+on so many steps before, and by the input vector x read then; exact, in float64, at 128 places of
+the text; geometric means.
+
+\b
+Advice:
+  explodes    at some lag 10 times as large as at lag 1, or 10 times the median while training
+  vanishes    below 1 % of lag 1
+  fades       below a half of lag 1
+  half-life   by a straight line through ln norm against lag, from the largest norm to 1 % of it
+
+\b
+Examples:
+  unroll gradients runs/book
+  unroll gradients runs/rnn runs/lstm --file test.txt --lags 200 --plot gradients.png
+  unroll gradients runs/book --fresh          untrained weights of the same shape beside it
+  unroll gradients runs/book --curve          the norm at every training step that was logged""",
+)
+@click.argument("models", metavar="DIR...", nargs=-1, required=True, type=PATH)
+@click.option("--file", metavar="F", type=PATH, help="Go back through this text.  [default: the validation part]")
+@click.option("--lags", metavar="K", type=int, default=100, show_default=True, help="Look so many steps back.")
+@click.option("--fresh", is_flag=True, help="Measure untrained weights of the same shape, too.")
+@click.option("--curve", is_flag=True, help="Show the norm while training, step by step.")
+@click.option("--plot", metavar="F", type=PATH, help="Draw the norms by lag, a .png or .svg.")
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"models": [...], ...}.')
+def verb(
+    models: tuple[Path, ...], file: Path | None, lags: int, fresh: bool, curve: bool, plot: Path | None, as_json: bool
+) -> None:
+    """Tell whether gradients vanish or explode in the networks in the DIRs, and what to do about it."""
+    from unroll.insight.gradients import GradientReport, measure
+
+    with console.bar() as show:
+        for event in measure(models, file, lags=lags, fresh=fresh, plot=plot, curve=curve):
+            if isinstance(event, GradientReport):
+                report = event
+            else:
+                show(event.phase, event.done_bytes, event.total_bytes, f"of {event.total_bytes:,} places")
+    if as_json:
+        console.put_json(report.figures(curve=curve))
+        return
+    put_report(report, curve=curve)
+
+
+def put_report(report: "GradientReport", *, curve: bool) -> None:
+    """Print what was found of each model: norms by lag, the step, the training, and advice."""
+    lags = [lag for lag in SHOWN if lag < report.lags] + [report.lags]
+    for model in report.models:
+        console.put_rule(f"{model.model}, untrained" if model.fresh else model.model)
+        console.put_columns(table(model, lags))
+        console.put()
+        console.put_columns(rows_of(model))
+        if curve and model.training:
+            console.put()
+            console.put_columns([("step", "norm"), *curve_of(model)])
+    for model in report.models:
+        for note in model.notes:
+            console.warn(f"{model.model}: {note}")
+    for note in report.notes:
+        console.warn(note)
+
+
+def table(model: "Gradients", lags: list[int]) -> Iterator[tuple[str, ...]]:
+    """Yield the norms at some lags, a line for each layer and signal."""
+    from unroll.insight.gradients import halving
+
+    yield ("lag", *map(str, lags), "" if model.arch == "window" else "half-life")
+    for name in model.norms.rows:
+        norms = model.norms.mean(name)
+        half = halving(norms) if name != "x" else None
+        life = "" if name == "x" else "none" if half is None else f"{half:.3g} steps"
+        yield (name, *(f"{norms[lag]:.2g}" for lag in lags), life)
+
+
+def rows_of(model: "Gradients") -> Iterator[tuple[str, str]]:
+    """Yield a line for what a step does, one for the training, and the advice."""
+    if model.step:
+        radius, stretch = model.step.radius, model.step.stretch
+        yield (
+            "one step",
+            f"spectral radius {radius.mean:.3g} ({radius.least:.3g} to {radius.largest:.3g}), largest singular value "
+            f"{stretch.mean:.3g} ({stretch.least:.3g} to {stretch.largest:.3g}), at {model.step.places} places",
+        )
+    if model.growth:
+        rate, half = model.growth
+        interval = f" ({math.exp(rate - half):.3f} to {math.exp(rate + half):.3f})" if math.isfinite(half) else ""
+        yield "long run", f"a gradient is multiplied by {math.exp(rate):.3f}{interval} at every step back"
+    if its := model.training:
+        known = its.figures(curve=False)
+        clip = {None: "", 0.0: ", unclipped"}.get(its.grad_clip, f", clipped at {its.grad_clip:g}")
+        share = f" in {100 * known['clipped']:.0f} % of them" if its.grad_clip else ""
+        yield (
+            "training",
+            f"norm of all gradients {known['median']:.2g} (median of {known['logged_steps']:,} logged steps), at most "
+            f"{known['max']:.2g} at step {known['max_step']:,}{clip}{share}",
+        )
+    for line in model.advice:
+        yield "advice", line
+
+
+def curve_of(model: "Gradients") -> Iterator[tuple[str, str]]:
+    """Yield the norm of all gradients at every step that was logged."""
+    if model.training:
+        for step, norm in zip(model.training.steps, model.training.norms, strict=True):
+            yield str(step), f"{norm:.4g}"

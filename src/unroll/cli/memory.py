@@ -1,0 +1,103 @@
+"""`unroll memory`: how far back models remember."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unroll.cli import console
+
+if TYPE_CHECKING:
+    from unroll.insight.memory import Memory
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    "memory",
+    epilog="""\b
+Three views, at the same thousand symbols of the text:
+  context    the loss after exactly 1, 2, 4, … symbols, and where 99 % of the gain is had.
+             A window is flat from its length on; what remembers more goes on falling.
+  disturbed  the loss when all beyond 1, 2, 4, … symbols is shuffled, or replaced by symbols
+             drawn from the text (Khandelwal et al. 2018): what must stay as it is?
+  gradient   how fast the gradient of the loss fades with the distance of a state, by half-life.
+
+\b
+Examples:
+  unroll memory runs/book
+  unroll memory runs/window runs/rnn runs/lstm --report memory.html
+  unroll memory runs/window runs/lstm --file test.txt --plot memory.png
+  unroll memory runs/book --context unrelated --limit 1024 --targets 2000
+  unroll memory runs/book --json""",
+)
+@click.argument("models", metavar="DIR...", nargs=-1, required=True, type=PATH)
+@click.option("--file", metavar="F", type=PATH, help="The text.  [default: the models' own validation part]")
+@click.option("--limit", metavar="N", type=int, help="The largest context.  [default: 512, or a fourth of the text]")
+@click.option(
+    "--context",
+    type=click.Choice(["fresh", "unrelated"]),
+    default="fresh",
+    show_default=True,
+    help="What comes before it: nothing, or other text.",
+)
+@click.option("--targets", metavar="N", type=int, help="Symbols whose loss is taken.  [default: 1000]")
+@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Of their places.")
+@click.option("--report", metavar="F", type=PATH, help="Write all of it as one page, a .html.")
+@click.option("--plot", metavar="F", type=PATH, help="Draw the loss over the context, a .png or .svg.")
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"models": [...], ...}.')
+def verb(
+    models: tuple[Path, ...],
+    file: Path | None,
+    targets: int | None,
+    report: Path | None,
+    plot: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure how far back the models in the DIRs remember, several in one picture."""
+    if report or plot:
+        from unroll.insight.memory_picture import check_written
+
+        check_written(len(models), report, plot)
+    from unroll.files import write_atomically
+    from unroll.insight.memory import Memory, measure
+    from unroll.insight.memory_reading import TARGETS
+
+    with console.bar() as show:
+        for event in measure(models, file, targets=TARGETS if targets is None else targets, **options):
+            if isinstance(event, Memory):
+                found = event
+            else:
+                show(event.phase, event.done_bytes, event.total_bytes, f"{event.total_bytes:,} symbols")
+    if report or plot:
+        from unroll.insight.memory_picture import main_picture
+        from unroll.insight.memory_report import page
+
+        if report:
+            write_atomically(report, page(found).encode())
+        if plot:
+            write_atomically(plot, main_picture(found, plot.suffix.lower()))
+    if as_json:
+        written = {name: None if out is None else str(out) for name, out in (("report", report), ("plot", plot))}
+        console.put_json(found.figures() | written)
+        return
+    console.put_columns(
+        [*rows_of(found), *((name, str(out)) for name, out in (("report", report), ("plot", plot)) if out)]
+    )
+    for note in found.notes:
+        console.warn(note)
+
+
+def rows_of(found: "Memory") -> Iterator[tuple[str, str]]:
+    """Yield a line for the text, one for each model, and one that puts them in order."""
+    from unroll.insight.memory_report import agreement, told_of
+    from unroll.insight.plots import labels
+
+    plan = found.models[0].plan
+    yield "text", f"{found.text}: {len(plan.targets):,} targets, after 1 to {plan.contexts[-1]:,} symbols"
+    for label, one in zip(labels(found.models), found.models, strict=True):
+        yield label, told_of(one)
+    if order := " ".join(agreement(found)):
+        yield "together", order

@@ -1,0 +1,99 @@
+"""`unroll gradients` by the real command."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.command import text, unroll
+from cli.conftest import Here, Refused, Trained
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("gradients") / "short.txt"
+    file.write_text(text(120), encoding="utf-8")
+    return file
+
+
+def test_as_json(trained: Trained, here: Here) -> None:
+    done = here("gradients", trained.path, "--lags", "12", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["file"], found["lags"], found["plot"]) == (None, 12, None)
+    (model,) = found["models"]
+    assert model["model"] == str(trained.path) and model["arch"] == "lstm" and model["positions"] == 128
+    assert [(one["layer"], one["signal"]) for one in model["signals"]] == [(0, "h"), (0, "c"), (None, "x")]
+    for one in model["signals"]:
+        assert [lag for lag, _ in one["gradient"]] == list(range(13))
+        assert len(one["low"]) == len(one["high"]) == 13 and all(norm > 0 for _, norm in one["gradient"])
+    assert model["half_life"] == [model["signals"][1]["half_life"]]
+    assert 0 < model["spectral_radius"]["least"] <= model["spectral_radius"]["mean"] <= model["singular_value"]["mean"]
+    assert model["training"]["grad_clip"] == 1.0 and model["training"]["curve"] is None
+    assert len(model["advice"]) >= 1
+
+
+def test_as_a_lecturer_shows_it(trained: Trained, short: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "g.svg"
+    done = unroll(
+        "gradients", trained.path, "--file", short, "--lags", "30", "--fresh", "--curve", "--plot", picture
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.err == "", "quiet where that is no terminal"
+    lines = done.out.splitlines()
+    assert lines[0].startswith(f"── {trained.path} ─") and any(f"{trained.path}, untrained" in line for line in lines)
+    assert lines[1].split() == ["lag", "1", "3", "10", "30", "half-life"]
+    assert [line.split()[0] for line in lines[2:5]] == ["layer0/h", "layer0/c", "x"]
+    assert sum(line.startswith("advice") for line in lines) >= 2
+    assert any(line.startswith("one step") and "spectral radius" in line for line in lines)
+    assert any(line.startswith("training") and "clipped at 1" in line for line in lines)
+    curve = [line.split() for line in lines[lines.index("step  norm") + 1 :]][:4]
+    assert [step for step, _ in curve] == ["10", "20", "30", "40"]
+    written = picture.read_text(encoding="utf-8")
+    assert "untrained" in written and "training step" in written and "short.txt" in written
+
+
+def test_several_models_and_what_a_window_says(trained: Trained, short: Path, tmp_path: Path, here: Here) -> None:
+    window = tmp_path / "window"
+    quick = ("--steps", "3", "--set", "hidden_size=16", "--set", "sample_length=5", "--device", "cpu")
+    assert here("train", short, "--arch", "window", "--split", "80/20", "--out", window, *quick).code == 0
+    done = here("gradients", trained.path, window, "--file", short, "--lags", "20", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    last = found["models"][1]
+    assert last["signals"][0]["gradient"][8:] == [[lag, 0.0] for lag in range(8, 21)]
+    assert last["spectral_radius"] is None and "no recurrence" in last["notes"][0]
+    assert last["advice"][0].startswith("sees 8 symbols")
+    assert "different vocabularies" in found["notes"][0]
+    done = here("gradients", window, "--file", short, "--lags", "20")
+    assert "note: " in done.err and "half-life" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--lags", "0"], "the largest lag is 0"),
+        (["--lags", "-3"], "the largest lag is -3"),
+        (["--lags", "120"], "has 120 symbols, too few to look 120 steps back"),
+        (["--file", "nowhere.txt"], "nowhere.txt"),
+        (["--plot", "x.gif"], "no name of a picture"),
+        (["--plot", "not/there.png"], "is not there"),
+        (["--lags", "many"], "many"),
+    ],
+)
+def test_refusals(arguments: list[str], what: str, trained: Trained, short: Path, refused: Refused) -> None:
+    said = refused("gradients", trained.path, "--file", short, *arguments)
+    assert what in said
+
+
+def test_other_refusals(trained: Trained, short: Path, refused: Refused, here: Here, tmp_path: Path) -> None:
+    assert "no model directory" in refused("gradients", tmp_path / "nowhere")
+    assert here("ngram", short, "--order", "2", "--out", tmp_path / "n").code == 0
+    assert "is an n-gram" in refused("gradients", tmp_path / "n", "--file", short, "--lags", "3")
+    assert "\n  fix: " in refused("gradients", trained.path, "--lags", "5000")
+    assert "Missing argument" in refused("gradients")
+
+
+def test_help_has_examples(here: Here) -> None:
+    done = here("gradients", "--help")
+    assert done.code == 0 and "unroll gradients runs/book --fresh" in done.out and "1 % of lag 1" in done.out
