@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unroll.errors import UserError
+    from unroll.insight.attribution import attribute
     from unroll.insight.gradients import gradients
+    from unroll.insight.longrange import longrange
     from unroll.insight.memory import memory
+    from unroll.insight.patching import patch
     from unroll.insight.plots import plot
     from unroll.insight.trace import trace
     from unroll.lm.api import (
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "UserError",
+    "attribute",
     "compare",
     "embed",
     "evaluate",
@@ -43,11 +47,13 @@ __all__ = [
     "gradients",
     "info",
     "load",
+    "longrange",
     "memory",
     "next_symbols",
     "next_words",
     "ngram",
     "pairs",
+    "patch",
     "plot",
     "prepare",
     "rescore",
@@ -73,8 +79,11 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module 'unroll' has no attribute '{name}'")
         homes = {
             "UserError": "unroll.errors",
+            "attribute": "unroll.insight.attribution",
             "gradients": "unroll.insight.gradients",
+            "longrange": "unroll.insight.longrange",
             "memory": "unroll.insight.memory",
+            "patch": "unroll.insight.patching",
             "plot": "unroll.insight.plots",
             "trace": "unroll.insight.trace",
         }

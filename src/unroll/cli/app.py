@@ -23,7 +23,10 @@ VERBS = {
     "plot": "Draw what models make of a text.",
     "trace": "Show every state and gate at every symbol of a text.",
     "gradients": "Tell whether gradients vanish or explode.",
+    "attribute": "Show which symbols of a text made a prediction.",
+    "patch": "Put the state of one text into another: where is it kept?",
     "memory": "Measure how far back models remember, several in one picture.",
+    "longrange": "Train on tasks that need a long memory: accuracy by distance.",
     "data": "Prepare texts, fetch public corpora.",
 }
 

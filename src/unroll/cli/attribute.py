@@ -1,0 +1,137 @@
+"""`unroll attribute`: which earlier symbols made a prediction."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unroll.cli import console
+
+if TYPE_CHECKING:
+    from unroll.insight.attribution import Attribution, Floats, Method
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    "attribute",
+    epilog="""\b
+Methods, each a score in nats for every symbol before the prediction:
+  gradient    gradient × input: how the prediction would change to first order
+  integrated  integrated gradients: the same, averaged over the way from the baseline to the text;
+              the scores sum to F(text) - F(baseline), and what they miss is reported
+  leave-out   leave-one-out: F(text) - F(text without the symbol); the check of the other two
+
+\b
+F is log p(target), or with --against the difference of both. A symbol is left out by making its
+embedding zero: it keeps its place, so that all others stand as far back as before. The baseline is
+the text with all its embeddings zero; the start symbol is kept and has no score.
+
+\b
+Examples:
+  unroll attribute runs/pronouns "Alice reads the book . the letter is for Bob . she"
+  unroll attribute runs/pronouns "Alice reads the book ." --target she --against he
+  unroll attribute runs/book "He said “yes" --target "”" --method leave-out
+  unroll attribute runs/book "It was a dark night" --html night.html --plot night.png""",
+)
+@click.argument("model", metavar="DIR", type=PATH)
+@click.argument("text", metavar="TEXT")
+@click.option("--target", metavar="SYMBOL", help="Predicted after TEXT.  [default: TEXT's own last symbol]")
+@click.option("--against", metavar="SYMBOL", help="Why the target rather than this symbol?")
+@click.option("--at", metavar="N", type=int, help="The prediction after N symbols of TEXT instead.")
+@click.option(
+    "--method",
+    type=click.Choice(["gradient", "integrated", "leave-out"]),
+    default="integrated",
+    show_default=True,
+    help="How symbols are scored.",
+)
+@click.option("--steps", metavar="N", type=int, default=64, show_default=True, help="Of integrated gradients.")
+@click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one page.")
+@click.option("--plot", metavar="F", type=PATH, help="Draw a bar for each symbol, a .png or .svg.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verb(
+    model: Path,
+    text: str,
+    target: str | None,
+    against: str | None,
+    at: int | None,
+    method: "Method",
+    steps: int,
+    html: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Show which symbols of TEXT made the network in DIR predict what comes next."""
+    if plot:
+        from unroll.insight.plots import check_picture
+
+        check_picture(plot)
+    from unroll.files import write_atomically
+    from unroll.insight.attribution import NAMES, Attribution, attributing, formula, picture
+    from unroll.lm.open import open_model
+
+    opened = open_model(model)
+    with console.bar() as show:
+        for event in attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps):
+            if isinstance(event, Attribution):
+                found = event
+            else:
+                show(event.phase, event.done_bytes, event.total_bytes, f"{event.total_bytes:,}")
+    gap = " " if opened.tokenizer.level == "word" else ""
+    symbols = [symbol + gap for symbol in found.symbols]
+    shown = {NAMES[method]: found.scores} | {NAMES["leave-out"]: found.leave_out}
+    if html:
+        from unroll.insight.colours import page
+
+        rows = [(f"{name}: ±1 is {largest(values):.4f} nats", shares(values)) for name, values in shown.items()]
+        write_atomically(html, page(f"{formula(found)} of {model.name}", symbols, rows).encode())
+    if plot:
+        write_atomically(plot, picture(found, f"What made {model.name} expect this?", plot.suffix.lower()))
+    if as_json:
+        written = {"html": None if html is None else str(html), "plot": None if plot is None else str(plot)}
+        console.put_json({"model": str(model), "text": text} | found.figures() | written)
+        return
+    put_scores(found, symbols)
+    console.put_columns(rows_of(found), err=True)
+    for note in found.notes:
+        console.warn(note)
+
+
+def put_scores(found: "Attribution", symbols: list[str]) -> None:
+    """Print the text by its scores: in colours on a terminal, else score, leave-one-out and symbol a line."""
+    from unroll.insight.colours import in_terminal
+
+    if console.has_colours(sys.stdout):
+        console.put("".join(in_terminal([console.visible(symbol) for symbol in symbols], shares(found.scores))))
+        return
+    for symbol, score, out in zip(found.symbols, found.scores, found.leave_out, strict=True):
+        console.put(f"{score:9.4f}  {out:9.4f}  {symbol!r}")
+
+
+def rows_of(found: "Attribution") -> Iterator[tuple[str, str]]:
+    """Yield what was predicted, what the scores sum to, and how far leave-one-out agrees."""
+    from unroll.insight.attribution import NAMES, formula
+
+    yield "prediction", f"{formula(found)} = {found.value:.4f} nats, {found.baseline:.4f} with all embeddings zero"
+    name, total = NAMES[found.method], found.scores.sum()
+    of = f"{name}, orange for it and blue against it, up to {largest(found.scores):.4f} nats"
+    if found.residual is None:
+        yield "scores", f"{of}; sum {total:.4f}"
+    else:
+        difference = found.value - found.baseline
+        yield "scores", f"{of}; sum {total:.4f} of {difference:.4f}, residual {found.residual:.1e}"
+    if found.agreement is not None:
+        yield "check", f"rank agreement with leave-one-out (Spearman): {found.agreement:.2f}"
+
+
+def largest(values: "Floats") -> float:
+    """Return the largest size among the values."""
+    return float(abs(values).max(initial=0.0))
+
+
+def shares(values: "Floats") -> Any:
+    """Return the values as shares of the largest, -1 to 1."""
+    return values / (largest(values) or 1.0)

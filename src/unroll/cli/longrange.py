@@ -1,0 +1,237 @@
+"""`unroll longrange`: what architectures remember over which distance, on tasks made for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unroll.cli import console
+from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.insight.longrange import LongRange, Plan, Result, Trial
+
+INTERRUPTED = 130
+PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    "longrange",
+    epilog="""\b
+Tasks, with their chance of guessing right:
+  pronouns   1/2  she or he, by the person whom the story is about
+  german     1/7  the particle that ends a German sentence, by its verb (sieht sich … an)
+  agreement  1/2  is or are, by the first noun, other nouns in between
+  copying    1/8  letters, again after blanks
+  dyck1      1/2  whether all brackets are closed      dyck2   1/2  which kind a bracket closes
+  parity     1/2  whether there are evenly many ones   adding       the sum of two marked numbers
+
+\b
+Architectures, all with as many weights as an LSTM of 64 units (within 2 %):
+  window, rnn-uniform and rnn-orthogonal (by the start of its recurrent weights), gru, lstm
+
+\b
+Distances count the symbols from what decides an answer to the answer; the window sees 10. Each
+distance has a network of its own, or, with --mixed, one learns all of them, the short ones oftener.
+Answers and all else are balanced at random, and no sequence of the test was trained on.
+
+\b
+Examples:
+  unroll longrange                                       people and pronouns, all architectures
+  unroll longrange --task german --seeds 5 --plot german.png
+  unroll longrange --task adding --arch rnn-uniform --arch lstm --steps 3000 --json
+  unroll longrange --arch lstm --mixed --out runs/pronouns     keeps the networks for other verbs
+  unroll longrange --write-text pronouns.txt --sentences 20000     for unroll train --level word""",
+)
+@click.option("--task", metavar="NAME", default="pronouns", show_default=True, help="The task.")
+@click.option("--arch", "archs", metavar="NAME", multiple=True, help="Train this architecture.  [default: all]")
+@click.option(
+    "--distance",
+    "distances",
+    metavar="N",
+    multiple=True,
+    type=int,
+    help="Test at this distance.  [default: the task's]",
+)
+@click.option("--seeds", metavar="N", type=int, help="Train so many of each, for intervals.  [default: 1]")
+@click.option("--steps", metavar="N", type=int, help="Steps of each training.  [default: 1000]")
+@click.option("--mixed", is_flag=True, help="Train one network on all distances up to the largest.")
+@click.option("--plot", metavar="F", type=PATH, help="Draw accuracy by distance, a .png or .svg.")
+@click.option("--out", metavar="DIR", type=PATH, help="Keep every network in this new folder, as model directories.")
+@click.option("--write-text", "text", metavar="F", type=PATH, help="Only write the task's sequences, one a line.")
+@click.option("--sentences", metavar="N", type=int, help="So many lines, with --write-text.  [default: 10000]")
+@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"task", "results": [...]}.')
+def verb(
+    task: str,
+    archs: tuple[str, ...],
+    distances: tuple[int, ...],
+    mixed: bool,
+    plot: Path | None,
+    out: Path | None,
+    text: Path | None,
+    sentences: int | None,
+    as_json: bool,
+    **numbers: int | None,
+) -> int:
+    """Train networks of equal size on a long-range task, and tell how much they get right by distance."""
+    if plot:
+        from unroll.insight.plots import check_picture
+
+        check_picture(plot)
+    from unroll.insight.longrange import ARCHS, make_plan
+
+    given = {name: value for name, value in numbers.items() if value is not None}
+    plan = make_plan(task, archs=archs or ARCHS, distances=distances or None, mixed=mixed, **given)
+    if text is not None:
+        write_text(plan, text, 10_000 if sentences is None else sentences, as_json=as_json)
+        return 0
+    if sentences is not None:
+        raise UserError("--sentences writes nothing", allowed="beside --write-text F", fix="add --write-text F")
+    result = followed(plan, out, quiet=as_json)
+    if result is None:
+        console.note("Stopped before the first network was trained.")
+        return INTERRUPTED
+    if plot:
+        from unroll.files import write_atomically
+        from unroll.insight.longrange_picture import picture
+
+        write_atomically(plot, picture(result, plot.suffix.lower()))
+    if as_json:
+        paths = {name: None if path is None else str(path) for name, path in (("plot", plot), ("out", out))}
+        console.put_json(result.figures() | paths)
+    else:
+        put_table(result)
+    if not result.finished:
+        console.warn("stopped: this is what was trained until then")
+    return 0 if result.finished else INTERRUPTED
+
+
+def followed(plan: "Plan", out: Path | None, *, quiet: bool) -> "LongRange | None":
+    """Train what is planned, keep the networks in `out`, and return the table: of what there is when interrupted."""
+    from unroll.cli.train import Stop, stop_signals
+    from unroll.insight.longrange import Trial, save, table, trials
+
+    if out is not None:
+        check_out(plan, out)
+    found: list[Trial] = []
+    with stop_signals(Stop(between_steps=True)) as stop, console.bar() as show:
+        for event in trials(plan):
+            if isinstance(event, Trial):
+                found.append(event)
+                if out is not None:
+                    save(event, plan, out)
+                if not quiet:
+                    console.note(told(event))
+            else:
+                share = event.done_bytes / event.total_bytes
+                show(event.phase, event.done_bytes, event.total_bytes, f"{share:.0%}")
+            if stop.wanted:
+                break
+    return table(plan, found) if found else None
+
+
+def check_out(plan: "Plan", out: Path) -> None:
+    """Raise UserError where networks cannot be kept."""
+    from unroll.insight.tasks import Task
+
+    if not isinstance(plan.task, Task):
+        raise UserError(
+            f"networks for {plan.task.name} are no language models",
+            allowed="--out with another task",
+            fix="leave it out",
+        )
+    if out.exists():
+        raise UserError(f"{out} exists", allowed="a new directory", fix="name another with --out")
+
+
+def write_text(plan: "Plan", text: Path, sentences: int, *, as_json: bool) -> None:
+    """Write sequences of the training part, one a line, of distances up to the largest."""
+    from unroll.files import write_atomically
+    from unroll.insight.longrange import stream
+    from unroll.insight.tasks import Task, lines
+
+    if not isinstance(plan.task, Task):
+        raise UserError(f"{plan.task.name} has no text", allowed="another --task", fix="for example: --task pronouns")
+    if sentences < 1:
+        raise UserError(f"--sentences is {sentences}", allowed="1 or more", fix="leave it out for 10,000")
+    most, made = max(plan.distances), list[str]()
+    with console.bar() as show:
+        for line in lines(plan.task, stream(0, most, "train"), sentences, most):
+            made.append(f"{line}\n")
+            if len(made) % 100 == 0:
+                show("writing", len(made), sentences, f"{sentences:,} lines")
+    content = "".join(made).encode()
+    write_atomically(text, content)
+    if as_json:
+        console.put_json({"task": plan.task.name, "text": str(text), "lines": sentences, "distance": most})
+        return
+    console.put(f"{text}: {sentences:,} lines of {plan.task.name}, {console.size(len(content))}")
+
+
+def told(trial: "Trial") -> str:
+    """Return what one network has reached, in a line."""
+    from unroll.insight.longrange import named
+
+    scores = ", ".join(
+        f"{score.right / score.decisions:.1%} at {score.distance}"
+        + ("" if score.error is None else f", error {score.error:.4f}")
+        for score in trial.scores
+    )
+    return f"{named(trial.arch)}, seed {trial.seed}: {scores}"
+
+
+def put_table(result: "LongRange") -> None:
+    """Print a line for each architecture, and below it the intervals."""
+    plan = result.plan
+    weights = [one.parameters for one in result.results]
+    console.put(f"{plan.task.name}: {plan.task.about}")
+    console.put(
+        f"{min(weights):,} to {max(weights):,} weights, {plan.steps:,} steps, "
+        + ("all distances at once" if plan.mixed else "each distance by itself")
+        + f"; right in %, 95 % intervals, chance {100 * plan.task.chance:.1f} %"
+    )
+    console.put()
+    rows = list(rows_of(result))
+    widths = [max(map(len, column)) for column in zip(*(cells for cells, _ in rows), strict=True)]
+    for (first, *others), dim in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        console.put("  ".join(cells).rstrip(), dim=dim)
+
+
+def rows_of(result: "LongRange") -> Iterator[tuple[list[str], bool]]:
+    """Yield the cells of every line, and whether it is dim."""
+    from unroll.insight.longrange import named
+    from unroll.insight.tasks import Task
+
+    plan = result.plan
+    yield ["distance", *(f"{distance:,}" for distance in plan.distances)], False
+    for arch in plan.archs:
+        there = {one.distance: one for one in result.results if one.arch == arch}
+        found = [there.get(distance) for distance in plan.distances]
+        if not there:
+            continue
+        yield [named(arch), *("–" if one is None else f"{100 * one.accuracy:.1f}" for one in found)], False
+        yield ["", *("" if one is None else interval(one) for one in found)], True
+        if not isinstance(plan.task, Task):
+            yield ["  squared error", *("" if one is None else error(one) for one in found)], False
+            yield ["  solved at step", *("" if one is None else solved(one) for one in found)], False
+
+
+def interval(one: "Result") -> str:
+    """Return an interval in percent."""
+    low, high = one.interval
+    return f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def error(one: "Result") -> str:
+    """Return the mean squared error, and its interval over seeds where there are several."""
+    figures = one.figures()
+    between = figures["mean_squared_error_interval"]
+    text = f"{figures['mean_squared_error']:.4f}"
+    return text if between is None else f"{text} ({between[0]:.4f}–{between[1]:.4f})"
+
+
+def solved(one: "Result") -> str:
+    """Return the steps after which each seed had solved it."""
+    return ", ".join("never" if step is None else f"{step:,}" for step in one.solved_at)

@@ -1,0 +1,153 @@
+"""`unroll patch`: where a network keeps what tells two texts apart."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from unroll.cli import console
+from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.insight.patching import Effect, Patched
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    "patch",
+    epilog="""\b
+Both texts are read to a point. There the state of SECOND, or a part of it, is put in the place of
+that of FIRST, and the rest of FIRST is read on. How far does
+  D = log p(target) - log p(against)
+move from that of FIRST (0 %) to that of SECOND (100 %), and does the decision turn?
+
+\b
+The point is where the texts have become the same, or --at N symbols, or --after a WORD of both.
+A unit is its h and c together, unless --signal names one. The smallest set is found greedily:
+units are patched together, the strongest alone first, until the decision turns.
+
+\b
+Examples:
+  unroll patch runs/pronouns "Alice reads the book ." "Bob reads the book ." --target she --against he
+  unroll patch runs/pronouns "Alice reads ." "Bob reads ." --target she --against he --after reads --signal c
+  unroll patch runs/pronouns "Alice reads ." "Bob reads ." --target she --against he --units 0:17,0:42
+  unroll patch runs/pronouns "Alice reads ." "Bob reads ." --target she --against he --plot kept.png""",
+)
+@click.argument("model", metavar="DIR", type=PATH)
+@click.argument("first", metavar="FIRST")
+@click.argument("second", metavar="SECOND")
+@click.option("--target", metavar="SYMBOL", required=True, help="What FIRST should go on with.")
+@click.option("--against", metavar="SYMBOL", required=True, help="What SECOND should go on with.")
+@click.option("--at", metavar="N", type=int, help="Patch after N symbols of both texts.")
+@click.option("--after", metavar="WORD", help="Patch after this word of both texts.")
+@click.option("--units", metavar="L:K,…", help="Patch these units alone: unit K of layer L.")
+@click.option("--layer", "layers", metavar="L", multiple=True, type=int, help="Patch this layer alone.")
+@click.option("--signal", "signals", metavar="c|h", multiple=True, help="Patch this part of the state alone.")
+@click.option("--top", metavar="N", type=click.IntRange(1), default=10, show_default=True, help="So many units.")
+@click.option("--plot", metavar="F", type=PATH, help="Draw D by place and by number of units, a .png or .svg.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verb(
+    model: Path,
+    first: str,
+    second: str,
+    units: str | None,
+    top: int,
+    plot: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Put the state of the text SECOND into the text FIRST and see what the network in DIR then predicts."""
+    if plot:
+        from unroll.insight.plots import check_picture
+
+        check_picture(plot)
+    from unroll.insight.patching import Patched, patching, picture
+    from unroll.lm.open import open_model
+
+    opened = open_model(model)
+    with console.bar() as show:
+        for event in patching(opened, first, second, units=listed(units), **options):
+            if isinstance(event, Patched):
+                found = event
+            else:
+                show(event.phase, event.done_bytes, event.total_bytes, f"{event.total_bytes:,}")
+    if plot:
+        from unroll.files import write_atomically
+
+        title = f"Where does {model.name} keep it?  The state of the second text put into the first"
+        write_atomically(plot, picture(found, title, plot.suffix.lower()))
+    if as_json:
+        texts = {"model": str(model), "first_text": first, "second_text": second}
+        console.put_json(texts | found.figures(top) | {"plot": None if plot is None else str(plot)})
+        return
+    put(found, first, second, top)
+    for note in found.notes:
+        console.warn(note)
+
+
+def listed(units: str | None) -> list[tuple[int, int]]:
+    """Return the layers and units of `L:K,L:K`; raises UserError for what is written otherwise."""
+    made = []
+    for unit in units.split(",") if units is not None else ():
+        layer, _, number = unit.strip().partition(":")
+        if not (layer.isdecimal() and number.isdecimal()):
+            raise UserError(
+                f"--units {unit!r} names no unit", allowed="L:K,L:K,…", fix="for example: --units 0:17,0:42"
+            )
+        made.append((int(layer), int(number)))
+    return made
+
+
+def put(found: "Patched", first: str, second: str, top: int) -> None:
+    """Print D of both texts, by part, by unit, of the smallest set that turns it, and by place."""
+    console.put_rule(f"D = log p({found.target}) − log p({found.against}), in nats")
+    console.put_columns([("first", f"{found.first:8.3f}", first), ("second", f"{found.second:8.3f}", second)])
+    read = f"after {found.symbols[found.at[0] - 1]!r}" if found.at[0] else "at the start"
+    console.put_rule(f"the second's state put into the first {read}, symbol {found.at[0]} of {len(found.symbols)}")
+    head = ("", f"{'D':>8}", f"{'recovery':>9}", "predicts")
+    console.put_columns([head, *(told(found, found.effect(*part)) for part in found.parts.items())])
+    if len(found.units):
+        console.put_rule(f"single units, the strongest {min(top, len(found.units))} of {len(found.units):,}")
+        console.put_columns([head, *(told(found, effect) for effect in islice(found.ranked(), top))])
+        console.put_rule("the smallest set of units that turns the decision")
+        console.put_columns([smallest(found)])
+    console.put_rule("put in after each symbol: recovery by part")
+    names = found.main_parts
+    console.put_columns([("", *(f"{name:>9}" for name in names), "whole state predicts"), *by_place(found, names)])
+
+
+def told(found: "Patched", effect: "Effect") -> tuple[str, ...]:
+    """Return an effect as cells: its name, D, recovery, and the symbol that is more probable now."""
+    return effect.name, f"{effect.value:8.3f}", share(effect.recovery), prediction(found, effect.value)
+
+
+def prediction(found: "Patched", value: float) -> str:
+    """Return the more probable of the two symbols."""
+    return found.target if value > 0 else found.against
+
+
+def smallest(found: "Patched") -> tuple[str, ...]:
+    """Return the smallest set as cells."""
+    size = found.smallest
+    if size is None:
+        return "none", "patched together, the strongest first, they do not turn it"
+    effect = found.effect("", float(found.set_values[size - 1]))
+    names = [unit.name for unit in islice(found.ranked(), min(size, 12))]
+    more = "" if size <= len(names) else f" and {size - len(names)} more"
+    return f"{size:,} of {len(found.units):,}", f"{effect.value:8.3f}", share(effect.recovery), " ".join(names) + more
+
+
+def by_place(found: "Patched", names: list[str]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each place: the symbol before it, the recovery by part, what the whole state makes of it."""
+    for number, place in enumerate(found.positions.tolist()):
+        values = {name: float(found.curves[name][number]) for name in names}
+        shares = (share(found.effect(name, value).recovery) for name, value in values.items())
+        yield repr(found.symbols[place - 1]) if place else "", *shares, prediction(found, values["state"])
+
+
+def share(recovery: float | None) -> str:
+    """Return a recovery as a percentage."""
+    return f"{'–':>9}" if recovery is None else f"{recovery:9.1%}"

@@ -1,0 +1,278 @@
+"""Networks of equal size trained and tested on long-range tasks: accuracy by distance, over seeds, with intervals."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unroll.data.encode import Progress
+from unroll.errors import UserError
+from unroll.files import explained
+from unroll.insight.tasks import (
+    MOST,
+    PARTS,
+    TOLERANCE,
+    Batch,
+    Part,
+    Task,
+    VectorTask,
+    adding,
+    draw,
+    find_task,
+    some_distance,
+)
+from unroll.lm.checkpoint import save_tensors
+from unroll.lm.directory import WEIGHTS, save_description
+from unroll.lm.intervals import wilson
+from unroll.lm.optim import OptimConfig, learning_rate_at, make_optimizer, set_learning_rate
+from unroll.nn.config import Init
+from unroll.nn.loss import cross_entropy
+from unroll.nn.model import Model, ModelConfig, parameter_count
+from unroll.nn.recurrent import Recurrent, RecurrentLayer
+from unroll.nn.window import Window
+
+Interval = tuple[float, float]
+
+EMBEDDING_SIZE = 32
+VALIDATIONS = 20
+"""How often it is looked whether a task is solved."""
+VALID_ROWS, TEST_ROWS, LAYOUT_ROWS = 200, 1000, 50
+"""Sequences of validation and test, and how many of them share a layout."""
+def longrange(
+    task: str = "pronouns",
+    *,
+    archs: Sequence[str] = ARCHS,
+    distances: Sequence[int] | None = None,
+    seeds: int = 1,
+    steps: int = STEPS,
+    mixed: bool = False,
+) -> LongRange:
+    """Train networks of equal size on a long-range task, and return how many decisions they get right by distance.
+
+    The distance is how many symbols before an answer lies what decides it; a network is trained for each, or, with
+    `mixed`, one on all of them. Raises UserError.
+    """
+    plan = make_plan(task, archs=archs, distances=distances, seeds=seeds, steps=steps, mixed=mixed)
+    return table(plan, (event for event in trials(plan) if isinstance(event, Trial)))
+
+
+def make_plan(
+    task: str = "pronouns",
+    *,
+    archs: Sequence[str] = ARCHS,
+    distances: Sequence[int] | None = None,
+    seeds: int = 1,
+    steps: int = STEPS,
+    mixed: bool = False,
+    hidden_size: int = HIDDEN_SIZE,
+) -> Plan:
+    """Return what `longrange` does; raises UserError for what cannot be done."""
+    found = find_task(task)
+    if wrong := [arch for arch in archs if arch not in ARCHS]:
+        raise UserError(
+            f"there is no architecture {wrong[0]!r} here", allowed=", ".join(ARCHS), fix="choose some of them"
+        )
+    for name, value, most in (("steps", steps, 10**9), ("seeds", seeds, MOST_SEEDS)):
+        if not 1 <= value <= most:
+            raise UserError(f"{name} is {value}", allowed=f"1 to {most:,}", fix=f"leave it out, or ask for {name} 1")
+    asked = tuple(sorted(set(distances or found.distances)))
+    for distance in asked:
+        check_distance(found, distance)
+    return Plan(found, tuple(dict.fromkeys(archs)), asked, seeds, steps, mixed, hidden_size)
+
+
+def check_distance(task: Task | VectorTask, distance: int) -> None:
+    """Raise UserError for a distance that the task does not have."""
+    nearest = min(max(distance, task.least), MOST)
+    if task.odd and nearest % 2 == 0:
+        nearest += 1 if nearest < MOST else -1
+    if nearest != distance:
+        raise UserError(
+            f"the distance is {distance}",
+            allowed=f"{'odd numbers from ' if task.odd else ''}{task.least} to {MOST:,} in {task.name}",
+            fix=f"ask for {nearest}",
+        )
+
+
+def trials(plan: Plan) -> Iterator[Progress | Trial]:
+    """Train and test every network of the plan, yielding progress in symbols, and each network when it is done."""
+    # A step on many distances costs about as much as one on a third of the largest.
+    costs = [max(on) / 3 if plan.mixed else max(on) for _, _, on in plan.trainings()]
+    total, done = round(plan.steps * sum(costs)), 0.0
+    for cost, (seed, arch, distances) in zip(costs, plan.trainings(), strict=True):
+        phase = f"{arch}{'' if plan.mixed else f' at {distances[0]}'}, seed {seed}"
+        for event in train(plan, seed, arch, distances):
+            if isinstance(event, Trial):
+                yield event
+            else:
+                yield Progress(phase, round(done + event * cost), total)
+        done += plan.steps * cost
+
+
+# ---- networks of equal size
+
+
+class Summer(nn.Module):
+    """A recurrent layer or a window over vectors, and one number of its last output."""
+
+    def __init__(self, arch: str, hidden_size: int) -> None:
+        super().__init__()
+        self.recurrent: Recurrent | Window
+        if arch == "window":
+            self.recurrent = Window(2, hidden_size, 1, WINDOW, 0.0, False)
+        else:
+            assert arch in ("rnn", "gru", "lstm")
+            self.recurrent = Recurrent(arch, 2, hidden_size, 1, init=INIT[arch])  # type: ignore[arg-type]
+        self.head = nn.Linear(hidden_size, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Read vectors (T, B, 2) and return a number (B,)."""
+        y, _ = self.recurrent(x)
+        return self.head(y[-1])[:, 0]  # type: ignore[no-any-return]
+
+
+def size_of(task: Task | VectorTask, arch: str, hidden_size: int) -> int:
+    """Return the number of weights of a network of that width."""
+    if isinstance(task, Task):
+        return parameter_count(config_of(task, arch, hidden_size))
+    if arch == "window":
+        return (2 * WINDOW + 1) * hidden_size + hidden_size + 1
+    gates = {"gru": 3, "lstm": 4}.get(arch, 1)
+    return gates * hidden_size * (2 + hidden_size + 2) + hidden_size + 1
+
+
+def config_of(task: Task, arch: str, hidden_size: int) -> ModelConfig:
+    """Return the shape of a language model for the task."""
+    return ModelConfig(
+        vocab_size=task.tokenizer.vocab_size,
+        arch=arch.partition("-")[0],  # type: ignore[arg-type]
+        embedding_size=EMBEDDING_SIZE,
+        hidden_size=hidden_size,
+        window=WINDOW,
+        init=INIT[arch.partition("-")[0]],
+    )
+
+
+def width(task: Task | VectorTask, arch: str, hidden_size: int) -> int:
+    """Return how wide a network has as many weights as an LSTM of `hidden_size`, as nearly as can be."""
+    wanted = size_of(task, "lstm", hidden_size)
+    above = bisect_left(range(2, wanted), wanted, key=lambda size: size_of(task, arch, size)) + 2
+    return min((above - 1, above), key=lambda size: abs(size_of(task, arch, size) - wanted))
+
+
+def make_network(plan: Plan, arch: str, seed: int) -> Model | Summer:
+    """Return a network with its first weights."""
+    hidden_size = width(plan.task, arch, plan.hidden_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: Model | Summer
+        if isinstance(plan.task, Task):
+            network = Model(config_of(plan.task, arch, hidden_size))
+        else:
+            network = Summer(arch.partition("-")[0], hidden_size)
+        if arch == "rnn-uniform":
+            assert isinstance(network.recurrent, Recurrent)
+            (layer,) = network.recurrent.layers
+            assert isinstance(layer, RecurrentLayer)
+            nn.init.uniform_(layer.weight_hh, -1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
+    return network
+
+
+# ---- training and testing
+
+
+def train(plan: Plan, seed: int, arch: str, distances: tuple[int, ...]) -> Generator[int | Trial, None, None]:
+    """Train and test one network, yielding the steps done and last of all the trial.
+
+    Every sequence is new and read from a fresh state. Sequences, but not first weights, are the same for all
+    architectures.
+    """
+    task, farthest = plan.task, max(distances)
+    network = make_network(plan, arch, seed)
+    optim = OptimConfig(learning_rate=RATES[arch], warmup_steps=50, schedule="cosine", weight_decay=0.0)
+    optimizer = make_optimizer(network, optim)
+    random = stream(seed, farthest, "train")
+    solved_at = None
+    torch.set_flush_denormal(True)  # gradients that vanish would take ten times as long
+    for step in range(plan.steps):
+        loss = loss_of(network, task, random, some_distance(task, random, farthest) if plan.mixed else farthest)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), optim.grad_clip)
+        set_learning_rate(optimizer, learning_rate_at(step, plan.steps, optim))
+        optimizer.step()
+        if (step + 1) % max(1, plan.steps // VALIDATIONS) == 0 and solved_at is None:
+            found = measure(network, task, seed, farthest, "valid", VALID_ROWS)
+            good = found.error < SOLVED_ERROR if found.error is not None else found.right >= SOLVED * found.decisions
+            solved_at = step + 1 if good else None
+        yield step + 1
+    scores = tuple(measure(network, task, seed, distance, "test", TEST_ROWS) for distance in distances)
+    yield Trial(seed, arch, network, sum(w.numel() for w in network.parameters()), scores, solved_at)
+
+
+def stream(seed: int, distance: int, part: Part) -> np.random.Generator:
+    """Return the random numbers that the sequences of a part are made of."""
+    return np.random.default_rng((seed, distance, PARTS.index(part)))
+
+
+def loss_of(network: nn.Module, task: Task | VectorTask, random: np.random.Generator, distance: int) -> Tensor:
+    """Return the loss of a batch of the task.
+
+    Over symbols it is a language model's, the nats of every symbol, and once more those of the decisions, which would
+    else be one in a hundred. Over vectors it is the mean squared error.
+    """
+    if isinstance(task, VectorTask):
+        x, wanted = adding(random, ROWS, distance)
+        return nn.functional.mse_loss(network(torch.from_numpy(x)), torch.from_numpy(wanted))
+    made = draw(task, random, ROWS, distance)
+    logits, targets = read(network, task, made)
+    nats = cross_entropy(logits, targets, "none")
+    return nats.mean() + nats[:, list(made.places)].mean()
+
+
+def read(network: nn.Module, task: Task, made: Batch) -> tuple[Tensor, Tensor]:
+    """Read sequences after the start symbol; return the logits (B, T, V) before each of their symbols (B, T)."""
+    targets = torch.from_numpy(made.ids)
+    start = torch.full_like(targets[:, :1], task.tokenizer.start_id)
+    logits, _ = network(torch.cat([start, targets[:, :-1]], dim=1))
+    return logits, targets
+
+
+@torch.inference_mode()
+def measure(network: nn.Module, task: Task | VectorTask, seed: int, distance: int, part: Part, rows: int) -> Score:
+    """Return what a network gets right of so many sequences of a part, which training has not seen."""
+    random = stream(seed, distance, part)
+    if isinstance(task, VectorTask):
+        x, wanted = adding(random, rows, distance)
+        off = (network(torch.from_numpy(x)) - torch.from_numpy(wanted)).double()
+        return Score(distance, int((off.abs() <= TOLERANCE).sum()), rows, float((off**2).mean()))
+    candidates = torch.from_numpy(task.ids(task.candidates))
+    right = decisions = 0
+    for _ in range(rows // LAYOUT_ROWS):
+        made = draw(task, random, LAYOUT_ROWS, distance, part)
+        logits, targets = read(network, task, made)
+        places = list(made.places)
+        chosen = candidates[logits[:, places][:, :, candidates].argmax(dim=2)]
+        right += int((chosen == targets[:, places]).sum())
+        decisions += chosen.numel()
+    return Score(distance, right, decisions)
+
+
+def save(trial: Trial, plan: Plan, folder: Path) -> Path:
+    """Write a network over symbols as a model directory in the folder, for the other verbs; returns where."""
+    assert isinstance(trial.network, Model) and isinstance(plan.task, Task)
+    name = trial.arch if plan.mixed else f"{trial.arch}-{trial.scores[0].distance}"
+    path = folder / (name if plan.seeds == 1 else f"{name}-seed{trial.seed}")
+    with explained(path):
+        path.mkdir(parents=True)
+    plan.task.tokenizer.save(path / "tokenizer.json")
+    info = {"step": plan.steps, "tokens_seen": None, "valid_nats": None, "averaged": False}
+    save_tensors(path / WEIGHTS, dict(trial.network.named_parameters()), info)
+    save_description(path, trial.network.config, plan.task.tokenizer)
+    return path

@@ -1,0 +1,134 @@
+"""`unroll longrange` by the real command."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.command import unroll
+from cli.conftest import Here, Refused
+from cli.test_signals import started
+from cli.test_start import loaded
+from unroll.insight import longrange
+
+TINY = ("--steps", "4", "--distance", "5", "--distance", "12")
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test on few sequences, in this process."""
+    monkeypatch.setattr(longrange, "TEST_ROWS", 100)
+    monkeypatch.setattr(longrange, "VALID_ROWS", 50)
+
+
+def test_all_architectures_by_distance(here: Here, tmp_path: Path) -> None:
+    plot = tmp_path / "a.svg"
+    done = here("longrange", *TINY, "--seeds", "2", "--json", "--plot", plot)
+    assert done.code == 0, done.err
+    found: dict[str, Any] = json.loads(done.out)
+    assert (found["task"], found["steps"], found["mixed"], found["finished"]) == ("pronouns", 4, False, True)
+    assert [(row["arch"], row["distance"]) for row in found["results"]] == [
+        (arch, distance) for arch in longrange.ARCHS for distance in (5, 12)
+    ]
+    for row in found["results"]:
+        assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
+        assert (row["seeds"], row["decisions"]) == (2, 200)
+    assert found["plot"] == str(plot) and "RNN, orthogonal" in plot.read_text(encoding="utf-8")
+    again = json.loads(here("longrange", *TINY, "--seeds", "2", "--json", "--arch", "gru").out)
+    assert again["results"] == [row for row in found["results"] if row["arch"] == "gru"], "the seed decides everything"
+
+
+def test_the_table_and_what_is_told_on_the_way(here: Here) -> None:
+    done = here("longrange", *TINY, "--arch", "lstm", "--arch", "window", "--task", "german", "--mixed")
+    assert done.code == 0, done.err
+    first, second, empty, head, *rows = done.out.splitlines()
+    assert first.startswith("german: the particle") and "chance 14.3 %" in second and empty == ""
+    assert "all distances at once" in second
+    assert head.split() == ["distance", "5", "12"]
+    assert [row.split()[0] for row in rows[::2]] == ["LSTM", "window"]
+    assert all("–" in row for row in rows[1::2]) and len(rows) == 4
+    assert [line.split(":")[0] for line in done.err.splitlines()] == ["LSTM, seed 0", "window of 10, seed 0"]
+
+
+def test_sums_are_told_with_their_error(here: Here) -> None:
+    done = here("longrange", "--task", "adding", "--steps", "3", "--distance", "8", "--arch", "rnn-uniform")
+    assert done.code == 0, done.err
+    assert "squared error" in done.out and "solved at step" in done.out and "never" in done.out
+
+
+def test_networks_are_kept_for_the_other_verbs(here: Here, tmp_path: Path) -> None:
+    out = tmp_path / "nets"
+    done = here("longrange", *TINY, "--arch", "lstm", "--mixed", "--out", out, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["out"] == str(out)
+    assert [path.name for path in out.iterdir()] == ["lstm"]
+    text = "Alice reads the book . she laughs ."
+    assert here("trace", out / "lstm", text, "--json").code == 0
+    assert here("info", out / "lstm").code == 0
+    assert here("sample", out / "lstm", "--prompt", "Alice", "--length", "5").code == 0
+    score = json.loads(here("score", out / "lstm", text, "--json").out)["texts"][0]
+    assert score["unknown"] == 0 if "unknown" in score else score["tokens"] == 8
+
+
+def test_a_text_is_written_on_which_models_are_trained(tmp_path: Path) -> None:
+    file = tmp_path / "pronouns.txt"
+    done = unroll("longrange", "--write-text", file, "--sentences", "300", "--distance", "20", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == {"task": "pronouns", "text": str(file), "lines": 300, "distance": 20}
+    written = file.read_text(encoding="utf-8").splitlines()
+    assert len(written) == 300 and all(line.endswith(" .") for line in written)
+    small = [f"--set={key}" for key in ("hidden_size=16", "embedding_size=8", "batch_size=4", "seq_len=20")]
+    done = unroll(
+        "train", file, "--level", "word", "--steps", "5", "--out", tmp_path / "run", *small, "--device", "cpu"
+    )
+    assert done.code == 0, done.err
+
+
+def test_stopped_it_tells_what_there_is(tmp_path: Path) -> None:
+    with started("longrange", "--arch", "rnn-uniform", "--distance", "5", "--distance", "1000", "--steps", "30",
+                 "--plot", "a.png", cwd=tmp_path) as process:  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("RNN, uniform, seed 0: "):
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+    assert "stopped: this is what was trained until then" in err
+    head, row, _ = out.splitlines()[3:]
+    assert head.split() == ["distance", "5", "1,000"] and row.split()[-1] == "–"
+    assert (tmp_path / "a.png").exists()
+
+
+def test_help_loads_nothing_heavy_and_no_plot_no_matplotlib() -> None:
+    assert loaded("-m", "unroll", "longrange", "--help").isdisjoint(("torch", "numpy", "matplotlib"))
+    ask = ("longrange", "--arch", "window", "--steps", "1", "--distance", "5", "--json")
+    assert "matplotlib" not in loaded("-m", "unroll", *ask)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--task", "pronoun"], "did you mean 'pronouns'"),
+        (["--task", "dyck2", "--distance", "4"], "odd numbers from 3"),
+        (["--distance", "2"], "3 to 1,000 in pronouns"),
+        (["--steps", "0"], "steps is 0"),
+        (["--seeds", "0"], "seeds is 0"),
+        (["--arch", "rnn"], "no architecture 'rnn'"),
+        (["--plot", "a.gif"], "no name of a picture"),
+        (["--task", "adding", "--out", "x"], "no language models"),
+        (["--task", "adding", "--write-text", "x"], "adding has no text"),
+        (["--sentences", "5"], "--sentences writes nothing"),
+        (["--write-text", "x", "--sentences", "0"], "--sentences is 0"),
+        (["--out", "."], ". exists"),
+    ],
+)
+def test_refusals(
+    arguments: list[str], what: str, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refused("longrange", *arguments)
+    assert what in said and "allowed: " in said and "fix: " in said
+    assert not list(tmp_path.iterdir())

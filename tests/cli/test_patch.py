@@ -1,0 +1,67 @@
+"""`unroll patch` by the real command."""
+
+import json
+from math import log
+from pathlib import Path
+
+import pytest
+
+from cli.command import unroll
+from cli.conftest import Here, Refused, Trained
+
+ASKED = ("the cat sat o", "the mat sat o", "--target", "n", "--against", "t")
+
+
+def test_the_whole_state_recovers_all(trained: Trained, here: Here) -> None:
+    done = here("patch", trained.path, *ASKED, "--top", "3", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (
+        found["at"] == [5, 5] and found["positions"] == list(range(5, 13)) and found["symbols"] == list("cat sat ")[:8]
+    )
+    parts = {part["name"]: part for part in found["parts"]}
+    assert set(parts) == {"state", "layer0/h", "layer0/c"} == set(found["curves"])
+    assert parts["state"]["recovery"] == pytest.approx(1) and parts["state"]["value"] == pytest.approx(found["second"])
+    assert found["curves"]["state"] == pytest.approx([found["second"]] * 8)
+    strongest = [unit["recovery"] for unit in found["units"]]
+    assert len(strongest) == 3 and strongest == sorted(strongest, reverse=True)
+    likely = json.loads(here("next", trained.path, ASKED[0], "--top", "99", "--json").out)["next"]
+    p = {each["token"]: each["probability"] for each in likely}
+    assert found["first"] == pytest.approx(log(p["n"] / p["t"]), rel=1e-4), "it is what next says"
+
+
+def test_a_part_at_a_place(trained: Trained, here: Here) -> None:
+    done = here("patch", trained.path, *ASKED, "--after", "sat", "--units", "0:1,0:2", "--signal", "c", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["at"] == [11, 11] and found["positions"][0] == 5
+    assert {part["name"] for part in found["parts"]} == {"state", "layer0/h", "layer0/c", "chosen"}
+
+
+def test_tables_and_picture(trained: Trained, tmp_path: Path) -> None:
+    drawn = tmp_path / "kept.png"
+    done = unroll("patch", trained.path, *ASKED, "--at", "5", "--top", "4", "--plot", drawn)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert sum(line.startswith("0:") for line in lines) == 4
+    assert [line.split()[2] for line in lines if line.startswith("state ")] == ["100.0%"]
+    assert "after 'c', symbol 5 of 13" in done.out and drawn.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["the cat", "the cat"], "both texts are the same"),
+        (["the cat", "the car"], "nothing is read after the point"),
+        (["a cat", "the cat", "--at", "1"], "do not align"),
+        (["the cat", "a cat", "--after", "mat"], "stands in the first text 0 times"),
+        (["the cat", "a cat", "--units", "0:99999"], "no unit 0:99999"),
+        (["the cat", "a cat", "--units", "one"], "names no unit"),
+        (["the cat", "a cat", "--layer", "7"], "no layer 7"),
+        (["the cat", "a cat", "--signal", "f"], "has no f"),
+        (["the cat", "a cat", "--plot", "x.gif"], "no name of a picture"),
+        (["the cat", "a cat", "--target", "€"], "'€' (target) is no symbol"),
+    ],
+)
+def test_refusals(arguments: list[str], what: str, trained: Trained, refused: Refused) -> None:
+    assert what in refused("patch", trained.path, "--target", "n", "--against", "t", *arguments)
