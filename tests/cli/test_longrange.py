@@ -12,6 +12,7 @@ from cli.conftest import Here, Refused
 from cli.test_signals import started
 from cli.test_start import loaded
 from unroll.insight import longrange
+from unroll.insight.longrange_table import ARCHS, STEPS, TUNED_RATES
 
 TINY = ("--steps", "4", "--distance", "5", "--distance", "12")
 
@@ -30,7 +31,7 @@ def test_all_architectures_by_distance(here: Here, tmp_path: Path) -> None:
     found: dict[str, Any] = json.loads(done.out)
     assert (found["task"], found["steps"], found["mixed"], found["finished"]) == ("pronouns", 4, False, True)
     assert [(row["arch"], row["distance"]) for row in found["results"]] == [
-        (arch, distance) for arch in longrange.ARCHS for distance in (5, 12)
+        (arch, distance) for arch in ARCHS for distance in (5, 12)
     ]
     for row in found["results"]:
         assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
@@ -56,6 +57,13 @@ def test_sums_are_told_with_their_error(here: Here) -> None:
     done = here("longrange", "--task", "adding", "--steps", "3", "--distance", "8", "--arch", "rnn-uniform")
     assert done.code == 0, done.err
     assert "squared error" in done.out and "solved at step" in done.out and "never" in done.out
+
+
+def test_rates_can_be_chosen(here: Here) -> None:
+    done = here("longrange", "--distance", "5", "--steps", "3", "--arch", "window", "--tuned", "--json")
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)["results"]
+    assert row["learning_rate"] in TUNED_RATES and row["seeds"] == 1
 
 
 def test_networks_are_kept_for_the_other_verbs(here: Here, tmp_path: Path) -> None:
@@ -103,6 +111,7 @@ def test_stopped_it_tells_what_there_is(tmp_path: Path) -> None:
 
 
 def test_help_loads_nothing_heavy_and_no_plot_no_matplotlib() -> None:
+    assert f"[default: {STEPS}]" in unroll("longrange", "--help").out
     assert loaded("-m", "unroll", "longrange", "--help").isdisjoint(("torch", "numpy", "matplotlib"))
     ask = ("longrange", "--arch", "window", "--steps", "1", "--distance", "5", "--json")
     assert "matplotlib" not in loaded("-m", "unroll", *ask)

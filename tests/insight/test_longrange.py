@@ -15,28 +15,36 @@ from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.insight import longrange
 from unroll.insight.longrange import (
+    goodness,
+    loss_of,
+    make_network,
+    make_plan,
+    measure,
+    read,
+    save,
+    size_of,
+    stream,
+    train,
+    trials,
+    width,
+)
+from unroll.insight.longrange_picture import picture, point
+from unroll.insight.longrange_table import (
     ARCHS,
+    ROWS,
+    TUNED_RATES,
+    TUNING_SEED,
     WINDOW,
     LongRange,
     Plan,
     Result,
     Score,
+    Training,
     Trial,
-    loss_of,
-    make_network,
-    make_plan,
-    measure,
     named,
-    read,
-    save,
-    size_of,
-    stream,
     student,
     table,
-    trials,
-    width,
 )
-from unroll.insight.longrange_picture import picture, point
 from unroll.insight.tasks import ALL, Task, VectorTask, adding, draw
 from unroll.insight.trace import trace
 from unroll.lm.intervals import wilson
@@ -157,7 +165,7 @@ def test_the_loss_is_all_nats_and_those_of_decisions_once_more(name: str) -> Non
     task = plan.task
     assert isinstance(task, Task)
     network = random_weights(make_network(plan, "lstm", 0))
-    made = draw(task, np.random.default_rng(5), longrange.ROWS, 12)
+    made = draw(task, np.random.default_rng(5), ROWS, 12)
     every, decided = [], []
     for row in made.ids:
         state = None
@@ -170,7 +178,7 @@ def test_the_loss_is_all_nats_and_those_of_decisions_once_more(name: str) -> Non
             if place in made.places:
                 decided.append(nats)
             before = int(symbol)
-    assert len(decided) == longrange.ROWS * len(made.places)
+    assert len(decided) == ROWS * len(made.places)
     found = loss_of(network, task, np.random.default_rng(5), 12)
     assert found.item() == pytest.approx(np.mean(every) + np.mean(decided), abs=1e-9)
 
@@ -223,7 +231,7 @@ def test_students_interval() -> None:
 def test_the_interval_holds_both() -> None:
     def result(*right: int) -> Result:
         shares = tuple(count / 1000 for count in right)
-        return Result("lstm", 5, 1, shares, sum(right), 1000 * len(right), (), (None,) * len(right))
+        return Result("lstm", 5, 1, 1e-2, shares, sum(right), 1000 * len(right), (), (None,) * len(right))
 
     alone, agreeing, apart = result(970), result(970, 970, 970), result(500, 990, 700)
     low, high = wilson(np.array([970]), np.array([1000]))
@@ -246,12 +254,13 @@ def made_up(plan: Plan) -> list[Trial]:
             arch,
             nn.Identity(),
             1000 + ARCHS.index(arch),
+            1e-2,
             tuple(
                 Score(d, 1000 - d - 10 * seed - 100 * ARCHS.index(arch), 1000, d / 1000 if sums else None) for d in on
             ),
             100 * seed if seed else None,
         )
-        for seed, arch, on in plan.trainings()
+        for seed, arch, on, _ in plan.trainings()
     ]
 
 
@@ -298,20 +307,39 @@ def test_training_reports_how_far_it_is_and_repeats_itself(mixed: bool, monkeypa
         assert all(event.phase.startswith(("rnn-uniform", "lstm")) for event in steps)
         again = table(plan, (event for event in trials(plan) if isinstance(event, Trial)))
         first = table(plan, (event for event in events if isinstance(event, Trial)))
-        assert first == again and first.finished
+        assert first == again and first.finished and {r.learning_rate for r in first.results} == {3e-3, 1e-2}
         assert len(first.results) == 4
+
+
+def test_the_rate_is_chosen_by_validation_on_a_seed_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(longrange, "TEST_ROWS", 100)
+    monkeypatch.setattr(longrange, "VALID_ROWS", 50)
+    for task in ("pronouns", "adding"):
+        plan = make_plan(task, archs=["gru"], distances=[5, 9], seeds=2, steps=4, tuned=True, hidden_size=4)
+        trainings = list(plan.trainings())
+        assert [t.seed for t in trainings] == 2 * [*[TUNING_SEED] * 3, 0] + [1, 1]
+        assert [t.learning_rate for t in trainings[:4]] == [*TUNED_RATES, None]
+        found = [event for event in trials(plan) if isinstance(event, Trial)]
+        assert [(trial.seed, trial.scores[0].distance) for trial in found] == [(0, 5), (0, 9), (1, 5), (1, 9)]
+        assert table(plan, found).finished and not table(plan, found[:-1]).finished
+        for number, first in ((0, 0), (1, 4)):
+            tried = [[*train(plan, training)][-1] for training in trainings[first : first + 3]]
+            assert all(isinstance(trial, Trial) and trial.scores[0].decisions == 50 for trial in tried)
+            best = max(tried, key=goodness)  # type: ignore[arg-type]
+            assert found[number].learning_rate == found[number + 2].learning_rate == best.learning_rate  # type: ignore[union-attr]
+    assert goodness(found[0]) == -(found[0].scores[0].error or 0)
 
 
 def test_validation_says_when_it_is_solved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(longrange, "SOLVED", 0.0)
     plan = make_plan("pronouns", archs=["gru"], distances=[5], steps=40, hidden_size=4)
-    *_, trial = longrange.train(plan, 0, "gru", (5,))
+    *_, trial = train(plan, Training(0, "gru", (5,), 1e-2))
     assert isinstance(trial, Trial) and trial.solved_at == 2
 
 
 def test_a_kept_network_is_a_model_directory(tmp_path: Path) -> None:
     plan = make_plan("german", archs=["lstm"], distances=[5], steps=2, hidden_size=8)
-    *_, trial = longrange.train(plan, 0, "lstm", (5,))
+    *_, trial = train(plan, Training(0, "lstm", (5,), 1e-2))
     assert isinstance(trial, Trial) and isinstance(trial.network, Model)
     path = save(trial, plan, tmp_path / "nets")
     assert path == tmp_path / "nets" / "lstm-5"

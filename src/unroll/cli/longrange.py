@@ -10,7 +10,7 @@ from unroll.cli import console
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
-    from unroll.insight.longrange import LongRange, Plan, Result, Trial
+    from unroll.insight.longrange_table import LongRange, Plan, Result, Trial
 
 INTERRUPTED = 130
 PATH = click.Path(path_type=Path)
@@ -32,9 +32,10 @@ Architectures, all with as many weights as an LSTM of 64 units (within 2 %):
   window, rnn-uniform and rnn-orthogonal (by the start of its recurrent weights), gru, lstm
 
 \b
-Distances count the symbols from what decides an answer to the answer; the window sees 10. Each
-distance has a network of its own, or, with --mixed, one learns all of them, the short ones oftener.
-Answers and all else are balanced at random, and no sequence of the test was trained on.
+Distances count the symbols from what decides an answer to the answer; the window sees 10.
+Each distance has a network of its own; with --mixed there is one for all, which trains on the
+short ones oftener. All but the cue is drawn at random, whatever the answer, and no sequence of
+the test was trained on.
 
 \b
 Examples:
@@ -57,6 +58,7 @@ Examples:
 @click.option("--seeds", metavar="N", type=int, help="Train so many of each, for intervals.  [default: 1]")
 @click.option("--steps", metavar="N", type=int, help="Steps of each training.  [default: 1000]")
 @click.option("--mixed", is_flag=True, help="Train one network on all distances up to the largest.")
+@click.option("--tuned", is_flag=True, help="Choose learning rates by validation: three trainings more of each.")
 @click.option("--plot", metavar="F", type=PATH, help="Draw accuracy by distance, a .png or .svg.")
 @click.option("--out", metavar="DIR", type=PATH, help="Keep every network in this new folder, as model directories.")
 @click.option("--write-text", "text", metavar="F", type=PATH, help="Only write the task's sequences, one a line.")
@@ -67,6 +69,7 @@ def verb(
     archs: tuple[str, ...],
     distances: tuple[int, ...],
     mixed: bool,
+    tuned: bool,
     plot: Path | None,
     out: Path | None,
     text: Path | None,
@@ -79,10 +82,11 @@ def verb(
         from unroll.insight.plots import check_picture
 
         check_picture(plot)
-    from unroll.insight.longrange import ARCHS, make_plan
+    from unroll.insight.longrange import make_plan
+    from unroll.insight.longrange_table import ARCHS
 
     given = {name: value for name, value in numbers.items() if value is not None}
-    plan = make_plan(task, archs=archs or ARCHS, distances=distances or None, mixed=mixed, **given)
+    plan = make_plan(task, archs=archs or ARCHS, distances=distances or None, mixed=mixed, tuned=tuned, **given)
     if text is not None:
         write_text(plan, text, 10_000 if sentences is None else sentences, as_json=as_json)
         return 0
@@ -110,7 +114,8 @@ def verb(
 def followed(plan: "Plan", out: Path | None, *, quiet: bool) -> "LongRange | None":
     """Train what is planned, keep the networks in `out`, and return the table: of what there is when interrupted."""
     from unroll.cli.train import Stop, stop_signals
-    from unroll.insight.longrange import Trial, save, table, trials
+    from unroll.insight.longrange import save, trials
+    from unroll.insight.longrange_table import Trial, table
 
     if out is not None:
         check_out(plan, out)
@@ -171,7 +176,7 @@ def write_text(plan: "Plan", text: Path, sentences: int, *, as_json: bool) -> No
 
 def told(trial: "Trial") -> str:
     """Return what one network has reached, in a line."""
-    from unroll.insight.longrange import named
+    from unroll.insight.longrange_table import named
 
     scores = ", ".join(
         f"{score.right / score.decisions:.1%} at {score.distance}"
@@ -201,7 +206,7 @@ def put_table(result: "LongRange") -> None:
 
 def rows_of(result: "LongRange") -> Iterator[tuple[list[str], bool]]:
     """Yield the cells of every line, and whether it is dim."""
-    from unroll.insight.longrange import named
+    from unroll.insight.longrange_table import named
     from unroll.insight.tasks import Task
 
     plan = result.plan

@@ -1,11 +1,9 @@
-"""Networks of equal size trained and tested on long-range tasks: accuracy by distance, over seeds, with intervals."""
+"""Networks of equal size, trained and tested on long-range tasks, one after another."""
 
 import math
 from bisect import bisect_left
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +12,23 @@ from torch import Tensor, nn
 from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import explained
+from unroll.insight.longrange_table import (
+    ARCHS,
+    HIDDEN_SIZE,
+    MOST_SEEDS,
+    ROWS,
+    SOLVED,
+    SOLVED_ERROR,
+    STEPS,
+    TUNING_SEED,
+    WINDOW,
+    LongRange,
+    Plan,
+    Score,
+    Training,
+    Trial,
+    table,
+)
 from unroll.insight.tasks import (
     MOST,
     PARTS,
@@ -29,7 +44,6 @@ from unroll.insight.tasks import (
 )
 from unroll.lm.checkpoint import save_tensors
 from unroll.lm.directory import WEIGHTS, save_description
-from unroll.lm.intervals import wilson
 from unroll.lm.optim import OptimConfig, learning_rate_at, make_optimizer, set_learning_rate
 from unroll.nn.config import Init
 from unroll.nn.loss import cross_entropy
@@ -37,13 +51,15 @@ from unroll.nn.model import Model, ModelConfig, parameter_count
 from unroll.nn.recurrent import Recurrent, RecurrentLayer
 from unroll.nn.window import Window
 
-Interval = tuple[float, float]
-
+INIT: dict[str, Init] = {"window": "fan_in", "rnn": "torch", "gru": "fan_in", "lstm": "fan_in"}
+"""How input weights start. As large as in the others they saturate a plain RNN, which then fails 10 symbols away."""
 EMBEDDING_SIZE = 32
 VALIDATIONS = 20
 """How often it is looked whether a task is solved."""
 VALID_ROWS, TEST_ROWS, LAYOUT_ROWS = 200, 1000, 50
 """Sequences of validation and test, and how many of them share a layout."""
+
+
 def longrange(
     task: str = "pronouns",
     *,
@@ -52,13 +68,15 @@ def longrange(
     seeds: int = 1,
     steps: int = STEPS,
     mixed: bool = False,
+    tuned: bool = False,
 ) -> LongRange:
     """Train networks of equal size on a long-range task, and return how many decisions they get right by distance.
 
     The distance is how many symbols before an answer lies what decides it; a network is trained for each, or, with
-    `mixed`, one on all of them. Raises UserError.
+    `mixed`, one on all of them. With `tuned`, learning rates are chosen by validation, on a seed that is not counted,
+    for three trainings more of each. Raises UserError.
     """
-    plan = make_plan(task, archs=archs, distances=distances, seeds=seeds, steps=steps, mixed=mixed)
+    plan = make_plan(task, archs=archs, distances=distances, seeds=seeds, steps=steps, mixed=mixed, tuned=tuned)
     return table(plan, (event for event in trials(plan) if isinstance(event, Trial)))
 
 
@@ -70,6 +88,7 @@ def make_plan(
     seeds: int = 1,
     steps: int = STEPS,
     mixed: bool = False,
+    tuned: bool = False,
     hidden_size: int = HIDDEN_SIZE,
 ) -> Plan:
     """Return what `longrange` does; raises UserError for what cannot be done."""
@@ -84,7 +103,7 @@ def make_plan(
     asked = tuple(sorted(set(distances or found.distances)))
     for distance in asked:
         check_distance(found, distance)
-    return Plan(found, tuple(dict.fromkeys(archs)), asked, seeds, steps, mixed, hidden_size)
+    return Plan(found, tuple(dict.fromkeys(archs)), asked, seeds, steps, mixed, tuned, hidden_size)
 
 
 def check_distance(task: Task | VectorTask, distance: int) -> None:
@@ -101,18 +120,31 @@ def check_distance(task: Task | VectorTask, distance: int) -> None:
 
 
 def trials(plan: Plan) -> Iterator[Progress | Trial]:
-    """Train and test every network of the plan, yielding progress in symbols, and each network when it is done."""
+    """Train and test every network of the plan, yielding progress, and each network when it is done."""
+    trainings = list(plan.trainings())
     # A step on many distances costs about as much as one on a third of the largest.
-    costs = [max(on) / 3 if plan.mixed else max(on) for _, _, on in plan.trainings()]
+    costs = [max(training.distances) / (3 if plan.mixed else 1) for training in trainings]
     total, done = round(plan.steps * sum(costs)), 0.0
-    for cost, (seed, arch, distances) in zip(costs, plan.trainings(), strict=True):
-        phase = f"{arch}{'' if plan.mixed else f' at {distances[0]}'}, seed {seed}"
-        for event in train(plan, seed, arch, distances):
-            if isinstance(event, Trial):
-                yield event
-            else:
+    best: dict[tuple[str, tuple[int, ...]], Trial] = {}
+    for cost, training in zip(costs, trainings, strict=True):
+        key, tuning = (training.arch, training.distances), training.seed == TUNING_SEED
+        if training.learning_rate is None:
+            training = training._replace(learning_rate=best[key].learning_rate)
+        at = "" if plan.mixed else f" at {training.distances[0]}"
+        phase = f"{training.arch}{at}, {'choosing its rate' if tuning else f'seed {training.seed}'}"
+        for event in train(plan, training):
+            if not isinstance(event, Trial):
                 yield Progress(phase, round(done + event * cost), total)
+            elif tuning:
+                best[key] = max(best.get(key, event), event, key=goodness)
+            else:
+                yield event
         done += plan.steps * cost
+
+
+def goodness(trial: Trial) -> float:
+    """Return what grows with how good a network is: the decisions that are right or, of sums, minus the error."""
+    return sum(score.right if score.error is None else -score.error for score in trial.scores)
 
 
 # ---- networks of equal size
@@ -187,15 +219,17 @@ def make_network(plan: Plan, arch: str, seed: int) -> Model | Summer:
 # ---- training and testing
 
 
-def train(plan: Plan, seed: int, arch: str, distances: tuple[int, ...]) -> Generator[int | Trial, None, None]:
+def train(plan: Plan, training: Training) -> Generator[int | Trial, None, None]:
     """Train and test one network, yielding the steps done and last of all the trial.
 
-    Every sequence is new and read from a fresh state. Sequences, but not first weights, are the same for all
-    architectures.
+    Every sequence is new and read from a fresh state; all architectures are given the same. A network that is to tell
+    how good its learning rate is gets no test: its scores are of validation.
     """
+    seed, arch, distances, rate = training
+    assert rate is not None
     task, farthest = plan.task, max(distances)
     network = make_network(plan, arch, seed)
-    optim = OptimConfig(learning_rate=RATES[arch], warmup_steps=50, schedule="cosine", weight_decay=0.0)
+    optim = OptimConfig(learning_rate=rate, warmup_steps=50, schedule="cosine", weight_decay=0.0)
     optimizer = make_optimizer(network, optim)
     random = stream(seed, farthest, "train")
     solved_at = None
@@ -212,8 +246,10 @@ def train(plan: Plan, seed: int, arch: str, distances: tuple[int, ...]) -> Gener
             good = found.error < SOLVED_ERROR if found.error is not None else found.right >= SOLVED * found.decisions
             solved_at = step + 1 if good else None
         yield step + 1
-    scores = tuple(measure(network, task, seed, distance, "test", TEST_ROWS) for distance in distances)
-    yield Trial(seed, arch, network, sum(w.numel() for w in network.parameters()), scores, solved_at)
+    part: Part = "valid" if seed == TUNING_SEED else "test"
+    rows = VALID_ROWS if seed == TUNING_SEED else TEST_ROWS
+    scores = tuple(measure(network, task, seed, distance, part, rows) for distance in distances)
+    yield Trial(seed, arch, network, sum(w.numel() for w in network.parameters()), rate, scores, solved_at)
 
 
 def stream(seed: int, distance: int, part: Part) -> np.random.Generator:

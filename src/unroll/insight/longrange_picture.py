@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from unroll.insight.longrange import SOLVED_ERROR, WINDOW, LongRange, Result, named, student
+from unroll.insight.longrange_table import SOLVED_ERROR, WINDOW, LongRange, Result, named, student
 from unroll.insight.plots import COLOURS, DPI, FORMATS, GREY, LEGEND_LINE, MARKERS, STYLE, Entry, legend
 from unroll.insight.tasks import CHANCE_ERROR, VectorTask
 
