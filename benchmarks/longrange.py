@@ -11,7 +11,8 @@ import torch
 from measure import show
 from unroll.data.encode import Progress
 from unroll.files import write_atomically
-from unroll.insight.longrange import ARCHS, STEPS, LongRange, Plan, Trial, make_plan, table, trials
+from unroll.insight.longrange import make_plan, trials
+from unroll.insight.longrange_table import ARCHS, STEPS, LongRange, Plan, Trial, table
 
 
 def main() -> None:
@@ -23,13 +24,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--mixed", action="store_true", help="one network for all distances, not one for each")
+    parser.add_argument(
+        "--tuned", action="store_true", help="choose learning rates by validation, on a seed of its own"
+    )
     parser.add_argument("--pictures", type=Path, help="a folder for a picture of each task")
     told = parser.parse_args()
     torch.set_num_threads(1)
     distances = [int(distance) for distance in told.distances.split(",")] if told.distances else None
     plans = [
         make_plan(task, archs=told.archs.split(","), distances=distances, seeds=told.seeds, steps=told.steps,
-                  mixed=told.mixed)
+                  mixed=told.mixed, tuned=told.tuned)
         for task in told.tasks.split(",")
     ]  # fmt: skip
     tables: list[dict[str, Any]] = []
@@ -68,7 +72,8 @@ def followed(plan: Plan) -> tuple[LongRange, bool]:
             )
             passed = time.perf_counter() - started
             print(
-                f"{plan.task.name} {event.arch} seed {event.seed}: {scores}; solved at {event.solved_at}; "
+                f"{plan.task.name} {event.arch} seed {event.seed} rate {event.learning_rate:g}: {scores}; "
+                f"solved at {event.solved_at}; "
                 f"{passed:.0f} s, {share:.0%}",
                 file=sys.stderr,
                 flush=True,

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unroll.errors import UserError
+    from unroll.insight.ablation import ablate
     from unroll.insight.attribution import attribute
+    from unroll.insight.cells import cells
     from unroll.insight.gradients import gradients
     from unroll.insight.longrange import longrange
     from unroll.insight.memory import memory
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "UserError",
+    "ablate",
     "attribute",
+    "cells",
     "compare",
     "embed",
     "evaluate",
@@ -79,7 +83,9 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module 'unroll' has no attribute '{name}'")
         homes = {
             "UserError": "unroll.errors",
+            "ablate": "unroll.insight.ablation",
             "attribute": "unroll.insight.attribution",
+            "cells": "unroll.insight.cells",
             "gradients": "unroll.insight.gradients",
             "longrange": "unroll.insight.longrange",
             "memory": "unroll.insight.memory",

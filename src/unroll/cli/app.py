@@ -26,6 +26,8 @@ VERBS = {
     "attribute": "Show which symbols of a text made a prediction.",
     "patch": "Put the state of one text into another: where is it kept?",
     "memory": "Measure how far back models remember, several in one picture.",
+    "cells": "Find the cells that track a property of a text.",
+    "ablate": "Hold a cell: what does the network then predict worse?",
     "longrange": "Train on tasks that need a long memory: accuracy by distance.",
     "data": "Prepare texts, fetch public corpora.",
 }

@@ -1,12 +1,14 @@
 """The language model: `model(ids, state) -> (logits, state)`, the one contract of every architecture."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unroll.nn.config import MAX_PARAMETERS, ModelConfig, parameter_count
 from unroll.nn.dropout import drop, drop_symbols
-from unroll.nn.recurrent import Engine, Recurrent
+from unroll.nn.recurrent import Engine, Hold, Recurrent
 from unroll.nn.state import State
 from unroll.nn.window import Window
 
@@ -77,11 +79,14 @@ class Model(nn.Module):
             return self.recurrent(x, state, resets)  # type: ignore[no-any-return]
         return self.recurrent(x, state, resets, engine)  # type: ignore[no-any-return]
 
-    def trace(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State, list[dict[str, Tensor]]]:
+    def trace(
+        self, ids: Tensor, state: State | None = None, holds: Mapping[int, Hold] | None = None
+    ) -> tuple[Tensor, State, list[dict[str, Tensor]]]:
         """Read ids (B, T) step by step and return logits (B, T, V), the state, and what is inside at every step.
 
         That is, for every layer, gates and states by the name that the cell gives them, each (T, B, H). Of a window
-        it is the outputs `h` alone. Only in evaluation mode: nothing is dropped.
+        it is the outputs `h` alone. Only in evaluation mode: nothing is dropped. Recurrent layers that have one of the
+        `holds` are held by it.
         """
         assert not self.training
         x = self.embedding(ids.transpose(0, 1))
@@ -90,7 +95,7 @@ class Model(nn.Module):
         if isinstance(self.recurrent, Window):
             outputs, after = self.recurrent.trace(x, state)
             return self.logits(outputs[-1]).transpose(0, 1), after, [{"h": y} for y in outputs]
-        y, after, made = self.recurrent.trace(x, state)
+        y, after, made = self.recurrent.trace(x, state, holds)
         inside = [
             {name: torch.stack([getattr(step, name) for step in steps]) for name in steps[0]._fields} for steps in made
         ]

@@ -1,6 +1,7 @@
 """Recurrent layers over any sequence of vectors: one set of weights, two engines, stepwise and fused."""
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -14,14 +15,22 @@ from unroll.nn.state import LayerState, State, reset_rows, to_float
 
 Arch = Literal["rnn", "gru", "lstm"]
 Engine = Literal["fused", "stepwise"]
+Hold = Callable[[int, Step], Step]
+"""Returns what step number t is held at."""
 
 
-def run_stepwise(arch: Arch, x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState, list[Step]]:
-    """Run a layer as its cell's equation in a loop over `x` (T, B, I); also returns each step with its gates."""
+def run_stepwise(
+    arch: Arch, x: Tensor, state: LayerState, w: CellWeights, hold: Hold | None = None
+) -> tuple[Tensor, LayerState, list[Step]]:
+    """Run a layer as its cell's equation in a loop over `x` (T, B, I); also returns each step with its gates.
+
+    With `hold`, what it makes of a step is handed on and read by the next step instead.
+    """
     step = STEPS[arch]
     steps: list[Step] = []
-    for x_t in x:
-        steps.append(step(x_t, state, w))
+    for t, x_t in enumerate(x):
+        made = step(x_t, state, w)
+        steps.append(made if hold is None else hold(t, made))
         state = state_after(steps[-1])
     return torch.stack([s.h for s in steps]), state, steps
 
@@ -136,15 +145,20 @@ class Recurrent(nn.Module):
         assert total is not None
         return (total if self.skip == "sum" else x), to_float(tuple(after))
 
-    def trace(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State, list[list[Step]]]:
-        """Read `x` (T, B, I) step by step, dropping nothing; also returns every layer's steps with their gates."""
+    def trace(
+        self, x: Tensor, state: State | None = None, holds: Mapping[int, Hold] | None = None
+    ) -> tuple[Tensor, State, list[list[Step]]]:
+        """Read `x` (T, B, I) step by step, dropping nothing; also returns every layer's steps with their gates.
+
+        Layers that have one of the `holds` are held by it.
+        """
         state = self.fresh_state(x.shape[1], x) if state is None else state
         after: list[LayerState] = []
         made: list[list[Step]] = []
         total: Tensor | None = None
         for k, layer in enumerate(self.layers):
             assert isinstance(layer, RecurrentLayer)
-            y, layer_state, steps = run_stepwise(self.arch, x, state[k], layer.weights(0.0))
+            y, layer_state, steps = run_stepwise(self.arch, x, state[k], layer.weights(0.0), (holds or {}).get(k))
             after.append(layer_state)
             made.append(steps)
             x, total = self._joined(k, x, y, total)
