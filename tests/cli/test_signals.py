@@ -75,7 +75,7 @@ def test_before_the_first_step_nothing_is_left(book: Path, tmp_path: Path) -> No
     with started("train", "--minutes", "3", "--out", "run", cwd=tmp_path) as process:
         wait_for(process, "No FILE")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
         # Interrupted while torch is being loaded, Python ends itself by the signal, which a shell also calls 130.
         assert process.returncode in (130, -signal.SIGINT), err
     assert out == ""

@@ -26,8 +26,8 @@ Methods, each a score in nats for every symbol before the prediction:
 
 \b
 F is log p(target), or with --against the difference of both. A symbol is left out by making its
-embedding zero: it keeps its place, so that all others stand as far back as before. The baseline is
-the text with all its embeddings zero; the start symbol is kept and has no score.
+embedding zero: it keeps its place, so that all others stand as far back as before. The baseline
+is the text with all its embeddings zero; the start symbol is kept and has no score.
 
 \b
 Examples:

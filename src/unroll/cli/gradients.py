@@ -20,9 +20,9 @@ SHOWN = (1, 3, 10, 30, 100, 300, 1000)
 @click.command(
     "gradients",
     epilog="""\b
-Lags: the loss at a symbol, differentiated by the hidden state h and the cell c that a layer handed
-on so many steps before, and by the input vector x read then; exact, in float64, at 128 places of
-the text; geometric means.
+Lags: the loss at a symbol, differentiated by the hidden state h and the cell c that a layer
+handed on so many steps before, and by the input vector x read then; exact, in float64, at 128
+places of the text; geometric means.
 
 \b
 Advice:

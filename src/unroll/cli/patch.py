@@ -31,10 +31,10 @@ units are patched together, the strongest alone first, until the decision turns.
 
 \b
 Examples:
-  unroll patch runs/pronouns "Alice reads the book ." "Bob reads the book ." --target she --against he
-  unroll patch runs/pronouns "Alice reads ." "Bob reads ." --target she --against he --after reads --signal c
-  unroll patch runs/pronouns "Alice reads ." "Bob reads ." --target she --against he --units 0:17,0:42
-  unroll patch runs/pronouns "Alice reads ." "Bob reads ." --target she --against he --plot kept.png""",
+  unroll patch runs/people "Ann ran ." "Bob ran ." --target she --against he
+  unroll patch runs/people "Ann ran ." "Bob ran ." --target she --against he --at 2 --signal c
+  unroll patch runs/people "Ann ran ." "Bob ran ." --target she --against he --units 0:17,0:42
+  unroll patch runs/people "Ann ran ." "Bob ran ." --target she --against he --plot kept.png""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("first", metavar="FIRST")
