@@ -244,7 +244,8 @@ def test_every_report_is_a_line_of_the_log(corpus: Path, tmp_path: Path) -> None
 
 
 def test_the_kept_weights_are_the_best(corpus: Path, tmp_path: Path) -> None:
-    fixed = overrides(model={"weight_drop": 0.0, "skip": "none"}, optim={"learning_rate": 0.05}, training={"valid_every": 1})
+    plain = {"weight_drop": 0.0, "skip": "none"}
+    fixed = overrides(plain, optim={"learning_rate": 0.05}, training={"valid_every": 1})
     reports = trained(corpus, tmp_path / "run", fixed)
     valid = {report.step: report.nats for report in reports if report.kind == "valid" and report.step}
     best = min(valid, key=lambda step: (valid[step], step))
