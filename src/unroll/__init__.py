@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unroll.errors import UserError
+    from unroll.export.onnx import export_onnx
     from unroll.insight.ablation import ablate
     from unroll.insight.attribution import attribute
     from unroll.insight.cells import cells
@@ -47,6 +48,7 @@ __all__ = [
     "embed",
     "evaluate",
     "evolution",
+    "export_onnx",
     "fetch",
     "gradients",
     "info",
@@ -86,6 +88,7 @@ if not TYPE_CHECKING:
             "ablate": "unroll.insight.ablation",
             "attribute": "unroll.insight.attribution",
             "cells": "unroll.insight.cells",
+            "export_onnx": "unroll.export.onnx",
             "gradients": "unroll.insight.gradients",
             "longrange": "unroll.insight.longrange",
             "memory": "unroll.insight.memory",

@@ -29,6 +29,7 @@ VERBS = {
     "cells": "Find the cells that track a property of a text.",
     "ablate": "Hold a cell: what does the network then predict worse?",
     "longrange": "Train on tasks that need a long memory: accuracy by distance.",
+    "export": "Write a model for another runtime (ONNX).",
     "data": "Prepare texts, fetch public corpora.",
 }
 

@@ -1,0 +1,414 @@
+"""The ONNX export: the laws run through ONNX Runtime, what it is held against, and that faults in it are caught."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import unroll
+from laws.cases import CASES, ROWS, STEPS, VOCAB, Case, config, start_state
+from laws.laws import (
+    Outcome,
+    Subject,
+    law_causal,
+    law_engines,
+    law_limit,
+    law_memory,
+    law_probabilities,
+    law_rows,
+    law_split,
+)
+from lm.tiny import text
+from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, WordTokenizer
+from unroll.errors import UserError
+from unroll.export import onnx as export
+from unroll.export.onnx import Exported, Session, as_layers, export_onnx, state_shapes
+from unroll.files import write_atomically
+from unroll.lm import checkpoint
+from unroll.lm.directory import save_description
+from unroll.nn.model import Model, ModelConfig
+from unroll.nn.state import State
+
+TOKENIZER = CharTokenizer.learn("abcde")
+FLOATS = [
+    replace(case, dtype=torch.float32)
+    for case in CASES
+    if case.engine == "fused" and case.dtype == torch.float64 and case.name not in ("window-of-40",)
+] + [
+    Case("window-of-1", config("window", 2, window=1), dtype=torch.float32),
+    Case("window-of-20", config("window", 1, window=20), dtype=torch.float32),
+    Case(
+        "lstm-2-tied-even",
+        config("lstm", 2, tie_weights=True, embedding_size=8, skip="sum", layers_after=2),
+        dtype=torch.float32,
+    ),
+]
+"""All cells, depths and ways of joining, in the precision in which they are exported."""
+
+
+def save_model(path: Path, model: Model, tokenizer: Any = TOKENIZER) -> Path:
+    """Write what a model directory needs to be used."""
+    path.mkdir(parents=True)
+    tokenizer.save(path / "tokenizer.json")
+    save_description(path, model.config, tokenizer)
+    checkpoint.save_tensors(path / checkpoint.WEIGHTS, dict(model.named_parameters()), {"step": 7})
+    return path
+
+
+def session_of(path: Path) -> Session:
+    return Session(export_onnx(path).path.read_bytes())
+
+
+def subject_of(session: Session, model: Model, ids: Tensor) -> Subject:
+    """Return an exported network as what the laws are tried on; it knows no resets."""
+    shape = model.config
+
+    def run(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
+        assert resets is None
+        names = session.fresh_state(len(ids))
+        if state is not None:
+            parts = [part.numpy() for layer in state for part in layer]
+            names = dict(zip(names, parts, strict=True))
+        logits, after = session.run(ids.numpy(), names)
+        layers = as_layers(after, shape)
+        return torch.from_numpy(logits), tuple(tuple(torch.from_numpy(part) for part in layer) for layer in layers)
+
+    return Subject(run, ids, start_state(model), VOCAB, 1e-5)
+
+
+@pytest.fixture(scope="module", params=FLOATS, ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def subject(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    model = case.model()
+    path = save_model(tmp_path_factory.mktemp("model") / "model", model)
+    return subject_of(session_of(path), model, case.ids())
+
+
+# ---- the laws
+
+
+@pytest.mark.parametrize("law", [law_split, law_rows, law_causal, law_probabilities])
+def test_the_laws_hold_in_onnx_runtime(law: Callable[[Subject], None], subject: Subject) -> None:
+    law(subject)
+
+
+def test_it_remembers_nothing_but_the_state(case: Case, subject: Subject) -> None:
+    if case.config.arch != "window" or case.config.window > 1:  # a window of one symbol has no state
+        law_memory(subject)
+
+
+@pytest.mark.parametrize("window", [2, 5, 20])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_a_window_ends_where_it_ends(window: int, num_layers: int, tmp_path: Path) -> None:
+    case = Case("", config("window", num_layers, window=window), dtype=torch.float32)
+    path = save_model(tmp_path / "model", case.model())
+    law_limit(subject_of(session_of(path), case.model(), case.ids()), window)
+
+
+def test_it_is_another_engine_of_the_same_network(case: Case, subject: Subject) -> None:
+    model = case.model()
+    assert STEPS > 20 and len(subject.ids) == ROWS
+    for state in (subject.state, model.fresh_state(ROWS)):
+        with torch.inference_mode():
+            ours = Outcome(*model.forward(subject.ids, state), {})
+        law_engines(Outcome(*subject.run(subject.ids, state), {}), ours, subject.tolerance)
+
+
+def test_the_cases_cover_what_they_say() -> None:
+    shapes = [case.config for case in FLOATS]
+    assert {shape.arch for shape in shapes} == {"lstm", "gru", "rnn", "window"}
+    assert {(shape.arch, shape.skip) for shape in shapes} >= {
+        (arch, skip) for arch in ("lstm", "gru", "rnn") for skip in ("none", "residual", "sum")
+    }
+    assert any(s.tie_weights and s.embedding_size != s.hidden_size for s in shapes)
+    assert any(s.tie_weights and s.embedding_size == s.hidden_size for s in shapes)
+    assert any(s.layers_before and s.layers_after for s in shapes)
+
+
+# ---- faults that the check before writing must see
+
+SHAPES: dict[str, ModelConfig] = {
+    "lstm": config("lstm", 2, skip="residual", layers_before=1, layers_after=1, tie_weights=True),
+    "gru": config("gru", 2, skip="sum"),
+    "rnn": config("rnn", 2),
+    "window": config("window", 2),
+}
+
+
+def gates(arch: str, *order: int) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setitem(export.ORDER, arch, order)
+
+
+def changed(name: str, change: Callable[[Any], Any]) -> Callable[[pytest.MonkeyPatch], None]:
+    """Return a fault: weights whose name ends so are written changed."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        read = export.read_weights
+        patch.setattr(
+            export,
+            "read_weights",
+            lambda path: {key: change(w) if key.endswith(name) else w for key, w in read(path).items()},
+        )
+
+    return plant
+
+
+def without(operator: str) -> Callable[[pytest.MonkeyPatch], None]:
+    """Return a fault: an operation hands on its first input as it is."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        add = export.Graph.add
+
+        def faulty(graph: Any, called: str, *inputs: str, **options: Any) -> Any:
+            if called != operator:
+                return add(graph, called, *inputs, **options)
+            return add(graph, "Identity", inputs[0], name=options.get("name", ""))
+
+        patch.setattr(export.Graph, "add", faulty)
+
+    return plant
+
+
+def option(wrong: dict[str, Any]) -> Callable[[pytest.MonkeyPatch], None]:
+    """Return a fault: a recurrent operation with another option."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        add = export.Graph.add
+
+        def faulty(graph: Any, called: str, *inputs: str, **options: Any) -> Any:
+            return add(graph, called, *inputs, **(options | (wrong if called in ("GRU", "LSTM", "RNN") else {})))
+
+        patch.setattr(export.Graph, "add", faulty)
+
+    return plant
+
+
+def stale_state(patch: pytest.MonkeyPatch) -> None:
+    """The state before comes back as the state after."""
+    add = export.Graph.add
+
+    def faulty(graph: Any, called: str, *inputs: str, **options: Any) -> Any:
+        name = options.get("name", "")
+        return add(graph, "Identity", name.removesuffix("_after"), name=name) if name.endswith("_after") else add(
+            graph, called, *inputs, **options
+        )  # fmt: skip
+
+    patch.setattr(export.Graph, "add", faulty)
+
+
+FAULTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
+    "lstm in our order": ("lstm", gates("lstm", 0, 1, 2, 3)),
+    "lstm o and f swapped": ("lstm", gates("lstm", 0, 1, 3, 2)),
+    "lstm i and f swapped": ("lstm", gates("lstm", 1, 3, 0, 2)),
+    "gru in our order": ("gru", gates("gru", 0, 1, 2)),
+    "gru reset before the product": ("gru", option({"linear_before_reset": 0})),
+    "lstm another activation": ("lstm", option({"activations": ["Sigmoid", "Sigmoid", "Tanh"]})),
+    "rnn relu": ("rnn", option({"activations": ["Relu"]})),
+    "recurrent bias lost": ("lstm", changed("bias_hh", lambda w: 0 * w)),
+    "one weight a little off": ("rnn", changed("layers.1.weight_hh", lambda w: w + np.float32(0.01) * (w == w.max()))),
+    "output bias lost": ("gru", changed("head.bias", lambda w: 0 * w)),
+    "window reversed": ("window", changed("layers.0.weight", lambda w: w[:, ::-1].copy())),
+    "gelu without erf": ("lstm", without("Erf")),
+    "window stale": ("window", stale_state),
+    "lstm stale": ("lstm", stale_state),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_caught_and_nothing_is_written(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arch, plant = FAULTS[fault]
+    path = save_model(tmp_path / "model", Case("", SHAPES[arch], dtype=torch.float32).model())
+    out = tmp_path / "out" / "model.onnx"
+    with monkeypatch.context() as patch:
+        plant(patch)
+        with pytest.raises(UserError, match="differs from ours"):
+            export_onnx(path, out)
+    assert not out.parent.exists()
+    assert sorted(file.name for file in tmp_path.rglob("*onnx*")) == []
+    export_onnx(path, out)
+    assert sorted(file.name for file in out.parent.iterdir()) == ["model.onnx", "tokenizer.json"]
+
+
+def test_a_fault_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
+    before = export_onnx(path).path.read_bytes()
+    gates("lstm", 0, 1, 2, 3)(monkeypatch)
+    with pytest.raises(UserError, match="differs from ours"):
+        export_onnx(path)
+    assert (path / "onnx" / "model.onnx").read_bytes() == before
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_model(tmp_path / "model", Case("", SHAPES["gru"], dtype=torch.float32).model())
+
+    def full(file: Path, data: bytes) -> None:
+        if file.suffix == ".onnx":
+            raise UserError("no space left")
+        write_atomically(file, data)
+
+    monkeypatch.setattr(export, "write_atomically", full)
+    with pytest.raises(UserError, match="no space"):
+        export_onnx(path, tmp_path / "model.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+# ---- what is written
+
+
+def test_it_says_what_it_is(tmp_path: Path) -> None:
+    import onnx
+
+    path = save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
+    made = export_onnx(path)
+    assert made.path == path / "onnx" / "model.onnx" and made.bytes == made.path.stat().st_size
+    assert made.inputs == ("ids", "layer0_h", "layer0_c", "layer1_h", "layer1_c")
+    assert made.outputs == ("logits", *(f"{name}_after" for name in made.inputs[1:]))
+    assert 0 < made.difference < 1e-5
+    loaded = onnx.load(made.path)
+    about = {entry.key: entry.value for entry in loaded.metadata_props}
+    assert about["tokenizer"] == "tokenizer.json" and about["level"] == "char"
+    assert about["tokenizer_digest"] == TOKENIZER.digest
+    assert (about["start_id"], about["unknown_id"]) == (str(TOKENIZER.start_id), "0")
+    assert json.loads(about["model"])["arch"] == "lstm"
+    assert made.tokenizer.read_bytes() == (path / "tokenizer.json").read_bytes()
+    values = [*loaded.graph.input, *loaded.graph.output]
+    shapes = {value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
+    assert tuple(shapes) == (*made.inputs, *made.outputs)
+    assert shapes["ids"] == ["batch", "length"] and shapes["logits"] == ["batch", "length", VOCAB]
+    assert shapes["layer1_c"] == shapes["layer1_c_after"] == ["batch", 8]
+    assert all(re.fullmatch(r"[A-Za-z_]\w*", name) for node in loaded.graph.node for name in (node.name, *node.output))
+
+
+def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
+    model = Case("", SHAPES["gru"], dtype=torch.float32).model()
+    files = [export_onnx(save_model(tmp_path / name, model)).path for name in ("one", "other")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "start", "unknown"),
+    [(ByteTokenizer(), "10", ""), (WordTokenizer(("a", "b", "c", "d", "e")), "1", "0")],
+    ids=["byte", "word"],
+)
+def test_every_level_has_its_start(tokenizer: Any, start: str, unknown: str, tmp_path: Path) -> None:
+    import onnx
+
+    model = Case("", replace(SHAPES["rnn"], vocab_size=tokenizer.vocab_size), dtype=torch.float32).model()
+    loaded = onnx.load(export_onnx(save_model(tmp_path / "model", model, tokenizer)).path)
+    about = {entry.key: entry.value for entry in loaded.metadata_props}
+    assert (about["start_id"], about["unknown_id"], about["level"]) == (start, unknown, tokenizer.level)
+
+
+def test_the_parts_of_a_state_become_layers() -> None:
+    for shape in SHAPES.values():
+        names = [name for name, _ in state_shapes(shape)]
+        layers = as_layers({name: np.full((), k, np.float32) for k, name in enumerate(names)}, shape)
+        assert [float(part) for layer in layers for part in layer] == list(range(len(names)))
+        assert [len(layer) for layer in layers] == [len(layer) for layer in Model(shape).fresh_state(1)]
+
+
+# ---- refusals
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
+    for out in (path / checkpoint.WEIGHTS, tmp_path / "model", tmp_path / "folder.onnx"):
+        (tmp_path / "folder.onnx").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match="no name for an ONNX file"):
+            export_onnx(path, out)
+    other = tmp_path / "other" / "tokenizer.json"
+    other.parent.mkdir()
+    CharTokenizer.learn("xyz").save(other)
+    kept = other.read_bytes()
+    with pytest.raises(UserError, match="another vocabulary"):
+        export_onnx(path, other.with_name("model.onnx"))
+    assert other.read_bytes() == kept and [file.name for file in other.parent.iterdir()] == ["tokenizer.json"]
+    with pytest.raises(UserError, match="no model directory"):
+        export_onnx(tmp_path / "nowhere")
+    monkeypatch.setattr(export, "MOST_BYTES", 1000)
+    with pytest.raises(UserError, match="more than one ONNX file holds"):
+        export_onnx(path)
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    path = save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
+    whole = (path / checkpoint.WEIGHTS).read_bytes()
+    (path / checkpoint.WEIGHTS).write_bytes(whole[:-8])
+    with pytest.raises(UserError):
+        export_onnx(path)
+    assert not (path / "onnx").exists()
+
+
+def test_an_ngram_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(text(40))
+    for _ in unroll.ngram(tmp_path / "text.txt", order=3, out=tmp_path / "counted"):
+        pass
+    with pytest.raises(UserError, match="is an n-gram") as caught:
+        export_onnx(tmp_path / "counted")
+    assert caught.value.allowed and caught.value.fix
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_a_missing_package_is_named(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=f"needs the package {package},") as caught:
+        export_onnx(tmp_path)
+    assert "unroll-lm[export]" in caught.value.fix
+
+
+# ---- the command and the page about it
+
+
+def command(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)], cwd=cwd, capture_output=True, encoding="utf-8", timeout=120
+    )
+
+
+def test_the_command(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
+    done = command("unroll", "export", "model", "--to", "onnx", "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    made = json.loads(done.stdout)
+    assert made["path"] == "model/onnx/model.onnx" and made["tokenizer"] == "model/onnx/tokenizer.json"
+    assert made["inputs"][0] == "ids" and made["outputs"][0] == "logits" and made["difference"] < 1e-5
+    done = command("unroll", "export", "model", "--to", "onnx", "--out", "web/a.onnx", cwd=tmp_path)
+    assert done.returncode == 0 and "web/a.onnx" in done.stdout and "layer1_c_after" in done.stdout
+    done = command("unroll", "export", "model", "--to", "onnx", "--out", "model/model.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "") and "Traceback" not in done.stderr
+    assert isinstance(unroll.export_onnx(tmp_path / "model"), Exported)
+
+
+def test_the_program_of_the_page_writes_like_the_model(tmp_path: Path) -> None:
+    """It draws the most probable symbol each time, so its text is what `unroll sample --temperature 0` writes."""
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    (tmp_path / "book.txt").write_text(text(170).replace("she ", "It "))
+    made = command("unroll", "train", "book.txt", "--steps", "60", "--set", "hidden_size=32", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert command("unroll", "export", "runs/book", "--to", "onnx", cwd=tmp_path).returncode == 0
+    (tmp_path / "write.py").write_text(program)
+    # As in a place that has neither unroll nor torch.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['unroll'] = sys.modules['torch'] = None\n")
+    alone = subprocess.run(
+        [sys.executable, "write.py"], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True,
+        encoding="utf-8", timeout=120,
+    )  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    ours = "".join(
+        drawn.text for drawn in unroll.sample(tmp_path / "runs" / "book", prompt="It is ", length=200, temperature=0)
+    )
+    assert alone.stdout == "It is " + ours + "\n"
