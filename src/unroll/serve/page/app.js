@@ -1,0 +1,184 @@
+// The studio: its frame around the screens. What a screen is stands at the head of frame/screens.js.
+import { Component, html, render, useCallback, useEffect, useRef, useState } from "./vendor/preact.js";
+import { api as ask, takeToken } from "./frame/fetch.js";
+import { clock, fixed, number, short } from "./frame/format.js";
+import { Help } from "./frame/help.js";
+import { useKeys } from "./frame/keys.js";
+import { announce } from "./frame/live.js";
+import { Failure, Waiting } from "./frame/parts.js";
+import { SCREENS, modelOf, screenOf } from "./frame/screens.js";
+import { chosenTheme, nextTheme } from "./frame/theme.js";
+import { useView } from "./frame/view.js";
+
+takeToken();
+
+const RETRY = [1, 2, 4, 8, 15, 30];
+
+// Asks for /api/info: often while something trains, never while the page is hidden; again and again when the server is gone.
+function useInfo() {
+  const [state, setState] = useState({ info: null, error: null, tries: 0 });
+  const timer = useRef(0);
+  const tries = useRef(0);
+  const refresh = useCallback(async () => {
+    clearTimeout(timer.current);
+    let wait = 15;
+    try {
+      const info = await ask("info");
+      tries.current = 0;
+      wait = info.trainings.some(({ state: now }) => now === "running" || now === "starting") ? 2 : 15;
+      setState({ info, error: null });
+    } catch (error) {
+      wait = RETRY[Math.min(tries.current, RETRY.length - 1)];
+      tries.current += 1;
+      setState((before) => ({ ...before, error }));
+      if (error.status === 401 || error.status === 403) return;
+    }
+    timer.current = setTimeout(() => document.hidden || refresh(), 1000 * wait);
+  }, []);
+  useEffect(() => {
+    refresh();
+    const seen = () => document.hidden || refresh();
+    document.addEventListener("visibilitychange", seen);
+    return () => document.removeEventListener("visibilitychange", seen);
+  }, []);
+  return { ...state, refresh };
+}
+
+function App() {
+  const { info, error, refresh } = useInfo();
+  const [view, go] = useView();
+  const [help, setHelp] = useState(false);
+  const [, setTheme] = useState(chosenTheme());
+  const screen = screenOf(view.screen);
+
+  // Where nothing is chosen: the newest model, and the screen on which one sees it first.
+  useEffect(() => {
+    if (!info) return;
+    const changes = {};
+    if (!screen) changes.screen = "train";
+    if (!modelOf(view, info) && info.models.length) changes.model = info.models[0].name;
+    if (Object.keys(changes).length) go(changes, { quiet: true });
+  }, [info, view.screen, view.model]);
+
+  const turn = () => {
+    const now = nextTheme();
+    setTheme(now);
+    announce(`theme: ${now}`);
+  };
+  useKeys(
+    {
+      ...Object.fromEntries(SCREENS.map(({ key, name }) => [key, () => go({ screen: name })])),
+      d: turn,
+      "?": () => setHelp(true),
+      "/": () => document.querySelector("[data-text]")?.focus(),
+    },
+    { d: "light, dark, or as the system has it", "?": "this help", "/": "to the text", Esc: "leave the text, or close" },
+  );
+  useEffect(() => {
+    document.title = screen ? `${screen.title} · unroll studio` : "unroll studio";
+  }, [screen]);
+
+  if (!info) return html`<div class="opening">${error ? html`<${Locked} error=${error} retry=${refresh} />` : "unroll"}</div>`;
+  return html`
+    <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the screen</a>
+    <header class="top">
+      <a class="mark" href="#/train" onClick=${(event) => { event.preventDefault(); go({ screen: "train" }); }}><${Mark} /> unroll <span>studio</span></a>
+      <${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, pos: -1, unit: 0, layer: 0 })} />
+      <${Growing} info=${info} go=${go} />
+      <span class="grow"></span>
+      <button type="button" class="icon" title="Theme: ${chosenTheme()} (d)" aria-label="Theme: ${chosenTheme()}" onClick=${turn}>${{ auto: "◐", light: "○", dark: "●" }[chosenTheme()]}</button>
+      <button type="button" class="icon" title="Keys (?)" aria-label="Help" onClick=${() => setHelp(true)}>?</button>
+    </header>
+    <nav class="rail" aria-label="Screens">${groups().map(([group, some]) => html`<div key=${group}><h3>${group}</h3><ul>
+      ${some.map(({ name, key, title }) => html`<li key=${name}><a href=${`#/${name}`} aria-current=${name === view.screen ? "page" : undefined} title=${`${title} (${key})`}
+        onClick=${(event) => { if (event.metaKey || event.ctrlKey || event.shiftKey) return; event.preventDefault(); go({ screen: name }); }}><kbd>${key}</kbd>${title}</a></li>`)}
+    </ul></div>`)}</nav>
+    <main id="main" tabindex="-1">
+      ${error && html`<${Gone} error=${error} retry=${refresh} />`}
+      ${screen && html`<div class="title"><h1>${screen.title}</h1><p>${screen.lede}</p></div>
+        <${Guard} key=${screen.name}><${Shown} screen=${screen} view=${view} go=${go} api=${ask} info=${info} refresh=${refresh} /><//>`}
+    </main>
+    <footer class="status"><${Status} model=${modelOf(view, info)} info=${info} error=${error} /></footer>
+    ${help && html`<${Help} close=${() => setHelp(false)} />`}`;
+}
+
+function groups() {
+  const found = new Map();
+  for (const screen of [...SCREENS].sort((a, b) => (Number(a.key) || 10) - (Number(b.key) || 10))) {
+    found.set(screen.group, [...(found.get(screen.group) ?? []), screen]);
+  }
+  return [...found];
+}
+
+// A screen, loaded when it is first shown.
+function Shown({ screen, ...props }) {
+  const [loaded, setLoaded] = useState(null);
+  const [error, setError] = useState(null);
+  useEffect(() => {
+    let current = true;
+    screen.load().then((found) => current && setLoaded(() => found), (problem) => current && setError(problem));
+    return () => (current = false);
+  }, [screen]);
+  if (error) return html`<${Failure} error=${error} />`;
+  return loaded ? html`<${loaded} ...${props} />` : html`<${Waiting}>Opening…<//>`;
+}
+
+// A screen that fails leaves the frame standing.
+class Guard extends Component {
+  componentDidCatch(error) {
+    console.error(error);
+    this.setState({ error });
+  }
+  render({ children }, { error }) {
+    return error ? html`<${Failure} error=${error} retry=${() => this.setState({ error: null })} />` : children;
+  }
+}
+
+export function Pick({ label, value, models, onChange, none }) {
+  return html`<label class="pick"><span>${label}</span><select value=${value} onChange=${(event) => onChange(event.target.value)}>
+    ${none && html`<option value="">${none}</option>`}
+    ${models.map(({ name, brief }) => html`<option value=${name} key=${name} title=${brief} selected=${name === value}>${name}</option>`)}
+  </select></label>`;
+}
+
+// What trains now, wherever one looks.
+function Growing({ info, go }) {
+  const run = info.trainings.find(({ state }) => state === "running" || state === "starting");
+  if (!run) return null;
+  const share = run.steps ? run.step / run.steps : 0;
+  return html`<a class="growing" href="#/train" title="Training" onClick=${(event) => { event.preventDefault(); go({ screen: "train", run: run.name }); }}>
+    <span class="pulse" aria-hidden="true"></span><span>${run.name}</span>
+    <progress value=${share} max="1" aria-label="Progress of the training"></progress>
+    <span class="number">${run.steps ? `${number(run.step)} / ${number(run.steps)}` : "starting"}</span>
+    ${run.left !== null && html`<span class="number late">${clock(run.left)} left</span>`}
+  </a>`;
+}
+
+function Status({ model, info, error }) {
+  if (!model) return html`<span>${info.models.length} models</span>`;
+  return html`
+    <span><b>${model.name}</b></span>
+    <span>${model.kind}</span>
+    <span>${short(model.parameters)} weights</span>
+    <span>${plural(model)}</span>
+    ${model.bits !== null && html`<span>${fixed(model.bits, 3)} ${model.bits_unit}</span>`}
+    <span class="grow"></span>
+    <span class=${error ? "bad" : ""}>${error ? "no answer from the server" : `unroll ${info.version}`}</span>`;
+}
+const plural = (model) => `${number(model.vocab_size)} ${{ char: "characters", byte: "bytes", word: "words", bpe: "pieces" }[model.level] ?? "symbols"}`;
+
+function Gone({ error, retry }) {
+  return html`<div class="gone" role="alert"><p><strong>${error.message}.</strong> ${error.fix && `${error.fix} `}What you see is what came before; trying again by itself.</p>
+    <button type="button" class="small" onClick=${retry}>Try now</button></div>`;
+}
+
+function Locked({ error, retry }) {
+  if (error.status !== 401) return html`<${Failure} error=${error} retry=${retry} />`;
+  return html`<div class="locked"><h1>This page needs its key</h1>
+    <p>Open the address that <code>unroll studio</code> printed in the terminal: it ends in <code>#token=…</code>, anew at each launch.</p></div>`;
+}
+
+export const Mark = () => html`<svg viewBox="0 0 34 16" width="34" height="16" aria-hidden="true">
+  <path d="M8 8h6M20 8h6" class="flow" /><circle cx="5" cy="8" r="3.2" /><circle cx="17" cy="8" r="3.2" /><circle cx="29" cy="8" r="3.2" /></svg>`;
+
+render(html`<${App} />`, document.getElementById("app"));

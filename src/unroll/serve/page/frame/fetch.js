@@ -1,0 +1,89 @@
+// Talking to the server: JSON, lines that arrive one by one, and arrays in binary. The token is per launch.
+const KEPT = "unroll.token";
+
+// The address that the terminal prints ends in #token=...; it is kept for this tab and taken out of the address bar.
+export function takeToken() {
+  const found = /(?:^#|[#&?/])token=([A-Za-z0-9_-]+)/.exec(location.hash);
+  if (found) {
+    sessionStorage.setItem(KEPT, found[1]);
+    history.replaceState(null, "", location.hash.replace(/[&?]?token=[A-Za-z0-9_-]+/, "") || "#/");
+  }
+}
+
+export class ApiError extends Error {
+  constructor(status, { message = "the server gave no reason", allowed = "", fix = "", code = "" } = {}) {
+    super(message);
+    Object.assign(this, { status, allowed, fix, code });
+  }
+}
+
+async function send(path, body, { signal, method } = {}) {
+  const token = sessionStorage.getItem(KEPT);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const options = { headers, signal, method: method ?? (body === undefined ? "GET" : "POST"), cache: "no-store" };
+  if (body !== undefined) {
+    headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let answer;
+  try {
+    answer = await fetch(path.startsWith("/") ? path : `/api/${path}`, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, { message: "the server does not answer", fix: "is `unroll studio` still running?" });
+  }
+  if (answer.ok) return answer;
+  let said = {};
+  try {
+    said = (await answer.json()).error ?? {};
+  } catch {
+    // An answer that is no JSON has no reason to read.
+  }
+  throw new ApiError(answer.status, said);
+}
+
+// GET /api/PATH, or POST with a body: api("read", {model, text}). Throws ApiError {message, allowed, fix, status},
+// and AbortError where options.signal is aborted.
+export async function api(path, body, options) {
+  return (await send(path, body, options)).json();
+}
+
+// As api, for an answer that is text.
+api.text = async (path, body, options) => (await send(path, body, options)).text();
+
+// As api, for an answer of JSON lines: calls onLine(object) for each as it arrives.
+api.lines = async (path, body, onLine, options) => {
+  const reader = (await send(path, body, options)).body.getReader();
+  const decoder = new TextDecoder();
+  let held = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    held += decoder.decode(value ?? new Uint8Array(), { stream: !done });
+    const lines = held.split("\n");
+    held = lines.pop();
+    for (const line of lines) if (line) onLine(JSON.parse(line));
+    if (done) return;
+  }
+};
+
+const ARRAYS = { u1: Uint8Array, i4: Int32Array, f4: Float32Array, f8: Float64Array };
+
+// As api, for a binary frame: u32 length of the header (little endian), JSON header {arrays: [{name, dtype, shape}],
+// ...}, zeros up to a multiple of 8, then each array, each padded to a multiple of 8. Returns the header with the
+// arrays by name: {..., arrays: {name: {data: TypedArray, shape: [..]}}}.
+api.frame = async (path, body, options) => readFrame(await (await send(path, body, options)).arrayBuffer());
+
+export function readFrame(buffer) {
+  const size = new DataView(buffer).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)));
+  let place = padded(4 + size);
+  const arrays = {};
+  for (const { name, dtype, shape } of header.arrays) {
+    const count = shape.reduce((product, n) => product * n, 1);
+    arrays[name] = { data: new ARRAYS[dtype](buffer, place, count), shape };
+    place = padded(place + arrays[name].data.byteLength);
+  }
+  return { ...header, arrays };
+}
+
+const padded = (n) => Math.ceil(n / 8) * 8;

@@ -1,0 +1,104 @@
+// The small parts that all screens are made of.
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { announce } from "./live.js";
+
+// A framed part of a screen, with a title and what stands beside it.
+export function Panel({ title, aside, children, class: kind = "", label }) {
+  return html`<section class=${`panel ${kind}`} aria-label=${label ?? (typeof title === "string" ? title : undefined)}>
+    ${title && html`<header><h2>${title}</h2>${aside && html`<div class="aside">${aside}</div>`}</header>`}
+    ${children}
+  </section>`;
+}
+
+// One of a few: options are [value, text, reason why it cannot be chosen].
+export function Choice({ label, value, options, onChange, hidden = true }) {
+  return html`<fieldset class="choice">
+    <legend class=${hidden ? "unseen" : ""}>${label}</legend>
+    ${options.map(([option, text, why]) => html`<label title=${why} class=${why ? "off" : ""} key=${option}>
+      <input type="radio" name=${label} value=${option} checked=${option === value} disabled=${Boolean(why)}
+        onChange=${() => onChange(option)} /><span>${text}</span></label>`)}
+  </fieldset>`;
+}
+
+export function Slider({ label, value, min, max, step, text, onInput, hint }) {
+  return html`<label class="slider" title=${hint}>
+    <span>${label}</span><output>${text ?? value}</output>
+    <input type="range" min=${min} max=${max} step=${step} value=${value} aria-valuetext=${text}
+      onInput=${(event) => onInput(Number(event.target.value))} />
+  </label>`;
+}
+
+export function Field({ label, children, hint, class: kind = "" }) {
+  return html`<label class=${`field ${kind}`}><span>${label}</span>${children}${hint && html`<small>${hint}</small>`}</label>`;
+}
+
+// An error as the server explains it: what is wrong, what is allowed, how to mend it.
+export function Failure({ error, retry }) {
+  useEffect(() => announce(error.message), [error]);
+  return html`<div class="failure" role="alert">
+    <p><strong>${error.message}</strong></p>
+    ${error.allowed && html`<p>Allowed: ${error.allowed}.</p>`}
+    ${error.fix && html`<p>${error.fix}.</p>`}
+    ${retry && html`<button type="button" onClick=${retry}>Try again</button>`}
+  </div>`;
+}
+
+export const Waiting = ({ children }) => html`<p class="waiting"><span class="pulse" aria-hidden="true"></span>${children}</p>`;
+
+export function Copy({ text, label = "Copy" }) {
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    setDone(true);
+    announce("copied");
+    setTimeout(() => setDone(false), 1500);
+  };
+  return html`<button type="button" class="small" onClick=${copy}>${done ? "Copied" : label}</button>`;
+}
+
+// Figures with names under them.
+export const Figures = ({ of }) => html`<dl class="figures">
+  ${of.filter(Boolean).map(([name, value, unit, title]) => html`<div key=${name} title=${title}><dt>${name}</dt><dd>${value}${unit && html`<small> ${unit}</small>`}</dd></div>`)}
+</dl>`;
+
+// Rows a page at a time: columns are [title, row => content, "number" for the right].
+export function Table({ columns, rows, page = 25, caption }) {
+  const [first, setFirst] = useState(0);
+  const start = Math.min(first, Math.max(0, rows.length - 1) - (Math.max(0, rows.length - 1) % page));
+  return html`<div class="table">
+    <table>
+      ${caption && html`<caption class="unseen">${caption}</caption>`}
+      <thead><tr>${columns.map(([title, , kind]) => html`<th scope="col" class=${kind}>${title}</th>`)}</tr></thead>
+      <tbody>${rows.slice(start, start + page).map((row, k) => html`<tr key=${start + k}>${columns.map(([, cell, kind]) => html`<td class=${kind}>${cell(row, start + k)}</td>`)}</tr>`)}</tbody>
+    </table>
+    ${rows.length > page && html`<div class="pages">
+      <button type="button" class="small" disabled=${start === 0} onClick=${() => setFirst(start - page)}>Earlier</button>
+      <span>${start + 1}–${Math.min(rows.length, start + page)} of ${rows.length}</span>
+      <button type="button" class="small" disabled=${start + page >= rows.length} onClick=${() => setFirst(start + page)}>Later</button>
+    </div>`}
+  </div>`;
+}
+
+// Asks the server anew when `key` changes, dropping what was asked before: {data, error, busy}; the last data stays
+// until new data is there. `wait` milliseconds pass first, so that fast changes are one question.
+export function useAsked(key, ask, wait = 0) {
+  const [answer, setAnswer] = useState({ data: null, error: null, busy: false });
+  const latest = useRef(ask);
+  latest.current = ask;
+  useEffect(() => {
+    if (key === null) return setAnswer({ data: null, error: null, busy: false });
+    const stop = new AbortController();
+    const timer = setTimeout(() => {
+      setAnswer((before) => ({ ...before, busy: true }));
+      latest.current(stop.signal).then(
+        (data) => stop.signal.aborted || setAnswer({ data, error: null, busy: false }),
+        (error) => stop.signal.aborted || setAnswer((before) => ({ ...before, error, busy: false })),
+      );
+    }, wait);
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  }, [key]);
+  return answer;
+}

@@ -1,0 +1,81 @@
+// The state of the page: one flat object in the URL's hash, so that every view is a link and a reload brings it back.
+//
+//   #/type?model=book&text=The%20quick&pos=3   ->   {screen: "type", model: "book", text: "The quick", pos: 3, ...}
+//
+// The linked cursor is the same on all screens: model, text (or textid: a long text that the server holds), pos (the
+// symbol), layer, unit, signal. A screen may keep keys of its own; they are strings.
+import { useEffect, useState } from "../vendor/preact.js";
+
+export const START = {
+  screen: "", model: "", against: "", text: "", textid: "", pos: -1, layer: 0, unit: 0, signal: "",
+};
+const WHOLE = ["pos", "layer", "unit"];
+
+export function parse(hash) {
+  const [path, query = ""] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+  const view = { ...START, screen: /^[a-z]*$/.test(path) ? path : "" };
+  for (const [name, value] of new URLSearchParams(query)) {
+    if (name === "screen" || name === "token") continue;
+    if (!WHOLE.includes(name)) view[name] = value;
+    else if (/^-?\d{1,9}$/.test(value)) view[name] = Number(value);
+  }
+  return view;
+}
+
+export function format(view) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(view)) {
+    if (name !== "screen" && value !== null && value !== undefined && value !== "" && value !== START[name]) {
+      query.set(name, String(value));
+    }
+  }
+  const said = query.toString();
+  return `#/${view.screen}${said ? `?${said}` : ""}`;
+}
+
+// Returns [view, go]. go(changes) merges; null or "" removes a key. A new screen, model or text is a step of the
+// browser's history; a move of the cursor, or go(changes, {quiet: true}), is not.
+export function useView() {
+  const [view, setView] = useState(parse(location.hash));
+  useEffect(() => {
+    const listener = () => setView(parse(location.hash));
+    addEventListener("hashchange", listener);
+    addEventListener("popstate", listener);
+    return () => {
+      removeEventListener("hashchange", listener);
+      removeEventListener("popstate", listener);
+    };
+  }, []);
+  const go = (changes, { quiet = false } = {}) => {
+    const before = parse(location.hash);
+    const after = format({ ...before, ...changes });
+    if (after === format(before)) return;
+    const step = !quiet && ["screen", "model", "against"].some((name) => name in changes && changes[name] !== before[name]);
+    history[step ? "pushState" : "replaceState"](null, "", after);
+    setView(parse(after));
+  };
+  return [view, go];
+}
+
+const LONGEST_IN_URL = 1500;
+
+// The text of the linked cursor, wherever it is kept: returns [text, setText]; text is null while it is fetched.
+// setText(text, changes) also goes to `changes`, for example {pos: 0}.
+export function useText(view, go, api) {
+  const [fetched, setFetched] = useState({});
+  useEffect(() => {
+    if (view.textid && !(view.textid in fetched)) {
+      api(`texts/${view.textid}`).then(
+        (answer) => setFetched((known) => ({ ...known, [view.textid]: answer.text })),
+        () => go({ textid: "" }, { quiet: true }),
+      );
+    }
+  }, [view.textid]);
+  const setText = async (text, changes = {}) => {
+    if (text.length <= LONGEST_IN_URL) return go({ ...changes, text, textid: "" });
+    const { id } = await api("texts", { text });
+    setFetched((known) => ({ ...known, [id]: text }));
+    go({ ...changes, text: "", textid: id });
+  };
+  return [view.textid ? (fetched[view.textid] ?? null) : view.text, setText];
+}
