@@ -1,0 +1,81 @@
+"""The application: the routes of the API and, where the studio is wanted, those of its page, behind one guard."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount
+from starlette.types import Scope
+
+from unroll.errors import UserError
+from unroll.serve import api
+from unroll.serve.batcher import Batchers
+from unroll.serve.context import Context
+from unroll.serve.errors import ApiError, error_response, not_found, of_user_error
+from unroll.serve.guard import Guard
+from unroll.serve.metrics import Metrics
+from unroll.serve.models import Models
+from unroll.serve.settings import Settings
+
+PAGE = Path(__file__).parent / "page"
+
+
+def create_app(models: Models, settings: Settings, *, studio: bool = False) -> Starlette:
+    """Return the application that serves these models; `app.state.context` is what its routes share."""
+    metrics = Metrics()
+    context = Context(models, settings, Batchers(settings, metrics), ThreadPoolExecutor(1, "analysis"), metrics)
+    routes: list[BaseRoute] = [*api.routes(context)]
+    public: list[str] = []
+    if studio:
+        from starlette.staticfiles import StaticFiles
+
+        from unroll.serve import studio as page
+
+        routes.append(Mount("/api", routes=page.routes(context)))
+        routes.append(Mount("/", StaticFiles(directory=PAGE, html=True)))
+        public = ["/", *(f"/{file.relative_to(PAGE).as_posix()}" for file in PAGE.rglob("*") if file.is_file())]
+    named = {route.path for route in routes if hasattr(route, "path")}
+
+    def seen(scope: Scope, status: int) -> None:
+        route = scope["path"] if scope["path"] in named else "other"
+        metrics.requests.labels(route, str(status)).inc()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        context.batchers.close()
+        context.worker.shutdown(wait=False, cancel_futures=True)
+
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, settings=settings, public=public, seen=seen)],
+        exception_handlers={ApiError: _api_error, HTTPException: _http_error, UserError: _user_error},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # a redirect would be the one answer that is no JSON
+    app.state.context = context
+    return app
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error_response(error)
+
+
+async def _user_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, UserError)
+    return error_response(of_user_error(error))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return error_response(not_found(ascii(request.url.path)[1:-1][:200]))
+    code = "method_not_allowed" if error.status_code == 405 else "invalid_value"
+    return error_response(ApiError(error.status_code, code, error.detail, headers=dict(error.headers or {})))

@@ -1,0 +1,21 @@
+"""What the routes share."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from unroll.serve.batcher import Batchers
+from unroll.serve.metrics import Metrics
+from unroll.serve.models import Models
+from unroll.serve.settings import Settings
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the routes share, for as long as the server runs."""
+
+    models: Models
+    settings: Settings
+    batchers: Batchers
+    worker: ThreadPoolExecutor
+    """One thread for analyses, so that they wait for each other and never for the event loop."""
+    metrics: Metrics

@@ -1,0 +1,209 @@
+"""Who may ask at all: a wrapper of the whole application, so that no route can be forgotten.
+
+The order is: Host, Origin, Sec-Fetch-Site, Content-Type, the size that is declared, the key, the body. DNS rebinding is
+stopped by the list of hosts alone: such a page has an Origin that equals its Host, and sends no Sec-Fetch-Site.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+from collections.abc import Callable, Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unroll.serve.errors import ApiError, dump, internal
+from unroll.serve.settings import Settings
+
+log = logging.getLogger("unroll.serve")
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS = [
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+OPEN_PATH = "/healthz"
+"""The one path that needs no key wherever the server listens."""
+MAX_AUTHORIZATION = 4096
+
+Headers = list[tuple[bytes, bytes]]
+Seen = Callable[[Scope, int], None]
+"""Is told of every answer: its request and status."""
+
+
+class Guard:
+    """Refuses what must not reach the application, reads the bodies of the rest, and puts its headers on all answers.
+
+    It adds to the scope: `body` (bytes), `owner` (a digest of the key that was sent, or ""), `request_id`.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, public: Iterable[str] = (), seen: Seen | None = None) -> None:
+        """Guard `app`; the paths `public` are the page's own files, which hold nothing secret."""
+        self.app = app
+        self.settings = settings
+        self._public = frozenset(public)
+        self._seen = seen or (lambda scope, status: None)
+        self._hosts = frozenset(host.encode() for host in settings.hosts)
+        self._origins = frozenset(origin.encode() for origin in settings.origins)
+        self._foreign = frozenset(origin.lower().rstrip("/").encode() for origin in settings.allow_origins)
+        self._keys = [key.encode() for key in settings.api_keys]
+        self._page = [settings.page_token.encode()] if settings.page_token else []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        scope["request_id"] = f"req_{secrets.token_hex(12)}"
+        extra = [*SECURITY_HEADERS, (b"x-request-id", scope["request_id"].encode())]
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *extra]
+                self._seen(scope, status)
+            await send(message)
+
+        try:
+            origin = self._check_source(scope)
+            if origin in self._foreign:
+                extra += [
+                    (b"access-control-allow-origin", origin),
+                    (b"access-control-expose-headers", b"x-request-id, x-ignored-params, retry-after"),
+                    (b"vary", b"origin"),
+                ]
+                if scope["method"] == "OPTIONS":
+                    await answer(_preflight())
+                    await answer({"type": "http.response.body"})
+                    return
+            self._check_body_kind(scope)
+            scope["owner"] = self._check_key(scope)
+            scope["body"] = await self._read(scope, receive)
+            await self.app(scope, receive, answer)
+        except ApiError as error:
+            await self._refuse(answer, error, started=status > 0)
+        except Exception:
+            log.exception("%s %s", scope["method"], ascii(scope["path"])[:200])
+            await self._refuse(answer, internal(), started=status > 0)
+
+    @staticmethod
+    async def _refuse(answer: Send, error: ApiError, *, started: bool) -> None:
+        if started:
+            raise error  # the connection is then cut off, which every client takes for what it is
+        body = dump(error.body())
+        headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        if error.status in (408, 413):
+            headers.append((b"connection", b"close"))  # the rest of the body is not read
+        await answer({"type": "http.response.start", "status": error.status, "headers": headers})
+        await answer({"type": "http.response.body", "body": body})
+
+    def _check_source(self, scope: Scope) -> bytes:
+        """Return the Origin, if any; raises ApiError for a request that comes from a page elsewhere."""
+        hosts = _values(scope, b"host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            raise ApiError(403, "host_not_allowed", "this server is not known by that name; --allow-host NAME adds one")
+        origins = _values(scope, b"origin")
+        if len(origins) > 1 or (origins and origins[0].lower() not in self._origins):
+            raise ApiError(403, "origin_not_allowed", "pages from there may not ask; --allow-origin URL lets them")
+        origin = origins[0].lower() if origins else b""
+        sites = _values(scope, b"sec-fetch-site")
+        if any(site not in (b"same-origin", b"none") for site in sites) and origin not in self._foreign:
+            to_page = scope["method"] == "GET" and scope["path"] == "/"
+            if not (to_page and _values(scope, b"sec-fetch-mode") == [b"navigate"]
+                    and _values(scope, b"sec-fetch-dest") == [b"document"]):  # fmt: skip
+                raise ApiError(403, "cross_site", "pages from elsewhere may not ask")
+        return origin
+
+    def _check_body_kind(self, scope: Scope) -> None:
+        """Raise ApiError for a body that is no plain JSON, or says that it is too large."""
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            kinds = _values(scope, b"content-type")
+            if len(kinds) != 1 or kinds[0].partition(b";")[0].strip().lower() != b"application/json":
+                raise ApiError(415, "unsupported_media_type", "send the header Content-Type: application/json")
+        encodings = _values(scope, b"content-encoding")
+        if encodings and encodings != [b"identity"]:
+            raise ApiError(415, "unsupported_media_type", "bodies are taken without Content-Encoding")
+        for value in _values(scope, b"content-length"):
+            if not value.isdigit() or len(value) > 18:
+                raise ApiError(400, "invalid_value", "Content-Length is no size")
+            if int(value) > self._limit(scope):
+                raise self._too_large(scope)
+
+    def _check_key(self, scope: Scope) -> str:
+        """Return a digest of the key that was sent, "" where none was needed; raises ApiError without a right one."""
+        path = scope["path"]
+        if path == OPEN_PATH:
+            return ""
+        if path == "/api" or path.startswith("/api/"):
+            right = [*self._page, *self._keys]
+            needed = True
+        else:
+            right = [*self._keys, *self._page]
+            needed = bool(self._keys) and not (self.settings.loopback and path in self._public)
+        sent = _values(scope, b"authorization")
+        scheme, _, key = sent[0].partition(b" ") if len(sent) == 1 else (b"", b"", b"")
+        key = key.strip() if scheme.lower() == b"bearer" and len(key) <= MAX_AUTHORIZATION else b""
+        matches = [hmac.compare_digest(key, each) for each in right]  # all, so that the time tells nothing
+        if any(matches) or not needed:  # where none is asked for, it still tells clients apart
+            return hashlib.sha256(key).hexdigest() if key else ""
+        raise ApiError(
+            401,
+            "invalid_api_key",
+            "send a right key in the header Authorization: Bearer KEY",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    def _limit(self, scope: Scope) -> int:
+        return self.settings.max_upload if scope["path"] == "/api/uploads" else self.settings.max_body
+
+    def _too_large(self, scope: Scope) -> ApiError:
+        return ApiError(413, "request_too_large", f"the body is larger than {self._limit(scope):,} bytes")
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        """Return the whole body; raises ApiError where it is too large or comes too slowly."""
+        announced = _values(scope, b"content-length") or _values(scope, b"transfer-encoding")
+        if scope["method"] in ("GET", "HEAD") and not announced:
+            return b""
+        limit, body = self._limit(scope), bytearray()
+        try:
+            async with asyncio.timeout(self.settings.read_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ApiError(400, "invalid_value", "the connection was closed before the body ended")
+                    body += message.get("body", b"")
+                    if len(body) > limit:
+                        raise self._too_large(scope)
+                    if not message.get("more_body", False):
+                        return bytes(body)
+        except TimeoutError:
+            raise ApiError(408, "request_timeout", "the body came too slowly") from None
+
+
+def _values(scope: Scope, name: bytes) -> list[bytes]:
+    return [value for known, value in scope["headers"] if known == name]
+
+
+def _preflight() -> Message:
+    return {
+        "type": "http.response.start",
+        "status": 204,
+        "headers": [
+            (b"access-control-allow-methods", b"GET, POST"),
+            (b"access-control-allow-headers", b"authorization, content-type"),
+            (b"access-control-max-age", b"600"),
+        ],
+    }

@@ -1,0 +1,107 @@
+"""What a server is told when it starts: where it listens, who may ask, and how much."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from unroll.errors import UserError
+
+PREFIX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server behaves. Sizes are bytes, times seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """As it is bound: never 0."""
+    api_keys: tuple[str, ...] = ()
+    page_token: str | None = None
+    """What the page sends; made anew at each start, and needed for all under /api."""
+    allow_hosts: tuple[str, ...] = ()
+    """Further names under which the server may be addressed, as `name` or `name:port`."""
+    allow_origins: tuple[str, ...] = ()
+    """Further origins whose pages may ask, as `https://name`."""
+
+    slots: int = 1024
+    """Streams that one model writes at a time."""
+    queue: int = 1024
+    """Streams that wait for a slot of a model."""
+    connections: int = 1024
+
+    max_body: int = 2**20
+    max_upload: int = 64 * 2**20
+    """Of a body sent to /api/uploads."""
+    max_prompts: int = 16
+    max_prompt_tokens: int = 100_000
+    max_tokens: int = 4096
+    max_choices: int = 64
+    """Choices times prompts of a request."""
+    max_echoed: int = 20_000
+    """Symbols of a prompt whose probabilities are sent."""
+
+    read_seconds: float = 10.0
+    """For the head of a request, and again for its body."""
+    write_seconds: float = 30.0
+    """A client that takes nothing for so long is cut off."""
+    generation_seconds: float = 300.0
+    drain_seconds: float = 5.0
+    """What runs has so long to end when the server stops."""
+    ping_seconds: float = 15.0
+
+    prefix_bytes: int = PREFIX_BYTES
+    """Of states after prompts, which are kept for the next time, for each model."""
+    state_bytes: int = PREFIX_BYTES
+    """Of states that requests have been given handles to."""
+
+    def __post_init__(self) -> None:
+        if not is_loopback(self.host) and not self.api_keys:
+            raise UserError(
+                f"{self.host} can be reached from other machines, and there is no key",
+                allowed="a loopback address such as 127.0.0.1, or an address with a key",
+                fix="name a key with --api-key or in UNROLL_API_KEY, or leave out --host",
+            )
+        for name in ("slots", "queue", "connections", "max_tokens"):
+            if (value := getattr(self, name)) < (0 if name == "queue" else 1):
+                raise UserError(f"{name} is {value}", allowed="1 or more", fix="choose a larger number")
+        for key in (*self.api_keys, *([self.page_token] if self.page_token is not None else [])):
+            if not key or not key.isascii() or not key.isprintable() or key != key.strip() or " " in key:
+                raise UserError(
+                    "the key cannot be sent", allowed="printable ASCII without spaces", fix="choose another"
+                )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The values of the header Host that are answered, in lower case."""
+        names = ["127.0.0.1", "localhost", "[::1]"]
+        if self.host not in ("0.0.0.0", "::"):
+            names.append(f"[{self.host}]" if ":" in self.host else self.host.lower())
+        known = {f"{name}:{self.port}" for name in names}
+        for name in (name.lower() for name in self.allow_hosts):
+            known |= {name} if _has_port(name) else {name, f"{name}:{self.port}"}
+        return frozenset(known | (set(names) if self.port == 80 else set()))
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The values of the header Origin that are answered."""
+        own = {f"{scheme}://{host}" for host in self.hosts for scheme in ("http", "https")}
+        return frozenset(own | {origin.lower().rstrip("/") for origin in self.allow_origins})
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is this machine's own."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _has_port(name: str) -> bool:
+    return name.rpartition("]")[2].partition(":")[1] == ":"
