@@ -1,7 +1,9 @@
 """A cell that was planted by hand is found and proven; holding is what it says; labels of another text find nothing."""
 
 import json
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -12,12 +14,16 @@ from cli.command import unroll
 from insight.planted import COUNTER, bracketed, planted, save
 from unroll.errors import UserError
 from unroll.insight.ablation import ablate
-from unroll.insight.cells import Tracking, cells
+from unroll.insight.cells import Tracking, cells, judge, reading
 from unroll.insight.hold import Cell, Held, holding, holds_of
+from unroll.insight.properties import label, read_text
+from unroll.lm.open import open_model
 from unroll.nn.cells import STEPS, LSTMStep, state_after
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.recurrent import RecurrentLayer
 from unroll.nn.state import LayerState
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,25 @@ def test_labels_that_are_not_of_this_text_find_nothing(there: Path, tmp_path: Pa
     (tmp_path / "other.tsv").write_text("depth\n" + "\n".join(map(str, values)) + "\n")
     tracking = cells(there / "model", there / "text.txt", property=str(tmp_path / "other.tsv"), top=3)
     assert all(finding["verdict"] == "none" for finding in tracking.figures()["findings"])
+
+
+def test_a_text_that_was_read_once_answers_for_all_properties(there: Path, found: Tracking) -> None:
+    """One reading and many labels tell what as many searches would: here the last of three that share it."""
+    opened = open_model(there / "model")
+    text = read_text(opened, there / "text.txt")
+    read = returned(reading(opened, text))
+    answers = [returned(judge(read, label(text, name), top=3)) for name in ("re:\\(", "re:\\)", "depth")]
+    assert answers[2].figures() == found.figures()
+    assert answers[0].figures()["findings"] != found.figures()["findings"]
+
+
+def returned(events: Generator[Any, None, T]) -> T:
+    while True:
+        try:
+            next(events)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
 
 
 def random_lstm() -> tuple[Model, Tensor, tuple[tuple[Tensor, Tensor], ...]]:

@@ -1,7 +1,8 @@
 """Which cell tracks this: every unit against a property of the text, with what a finding must pass before it counts."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from unroll.insight import probe
 from unroll.insight.ablation import Ablation, held_beside
 from unroll.insight.hold import SPAN, Cell, Recorded, Stretches, record, stretches
 from unroll.insight.properties import Ids, Labels, Text, label, marks, read_text
-from unroll.insight.search import Searched, interval, resampled, score, search, spectra
+from unroll.insight.search import Searched, Spectra, interval, resampled, score, search, spectra
 from unroll.insight.trace import network_of
 from unroll.lm.api import StrPath
 from unroll.lm.open import Opened, open_model
@@ -194,29 +195,94 @@ def cells(model: StrPath, file: StrPath | None = None, *, property: str = "quote
     return found
 
 
+@dataclass(frozen=True)
+class Read:
+    """A text as a network has read it: what its units did, and those of an untrained one; for any number of labels."""
+
+    opened: Opened
+    network: Model
+    text: Text
+    """What was read."""
+    places: Ids
+    """The symbols (n,) after which units are compared."""
+    starts: tuple[int, ...]
+    """The stretches of the second half, in which cells can be held; none of a window, which keeps nothing."""
+    span: int
+    """Their length."""
+    trained: Recorded
+    bare: Recorded
+    notes: tuple[str, ...]
+
+    @cached_property
+    def recent(self) -> Ids:
+        """The last 8 characters after each symbol (N, 8)."""
+        return probe.recent(self.text)
+
+    @cached_property
+    def _spectra(self) -> dict[bool, tuple[Spectra, Spectra]]:
+        return {}
+
+    def search(self, values: Floats, *, binary: bool) -> tuple[Searched, float]:
+        """Measure all units against labels (n,); also return the best score in the untrained network."""
+        if binary not in self._spectra:
+            self._spectra[binary] = tuple(spectra(one.values, binary=binary) for one in (self.trained, self.bare))
+        found, untrained = (search(its, values) for its in self._spectra[binary])
+        return found, float(untrained.held.max())
+
+    def stretches(self, changes: Mask) -> tuple[list[int], Stretches]:
+        """Return where the stretches begin in which a property changes (N,) most often, and they themselves."""
+        often = [-int(changes[start : start + self.span].sum()) for start in self.starts]
+        chosen = np.sort(np.argsort(often, kind="stable")[:STRETCHES])
+        starts = [self.starts[k] for k in chosen]
+        states = select_rows(self.trained.states, torch.from_numpy(chosen))
+        return starts, stretches(self.text.ids, self.opened.tokenizer.start_id, starts, self.span, states)
+
+
 def track(opened: Opened, text: Text, labels: Labels, *, top: int = 10) -> Iterator[Progress | Tracking]:
     """Do what `cells` does with the labels of a text, yielding progress and last of all the result."""
-    network, tokenizer, notes = network_of(opened), opened.tokenizer, list[str]()
     if top < 1:
         raise UserError(f"--top is {top}", allowed="1 or more", fix="for example --top 10")
+    places = sampled(min(MOST, len(text.ids)), network_of(opened))
+    check(labels, labels.values[places], text.name)  # before it takes time
+    read = yield from reading(opened, text)
+    yield (yield from judge(read, labels, top=top))
+
+
+def reading(opened: Opened, text: Text) -> Generator[Progress, None, Read]:
+    """Read a text with a network and with an untrained one; yields progress and returns what units did."""
+    network, start_id, notes = network_of(opened), opened.tokenizer.start_id, list[str]()
     if len(text.ids) > MOST:
         notes.append(f"of {len(text.ids):,} symbols the first {MOST:,} are read")
-    ids, labels = text.ids[:MOST], replace(labels, values=labels.values[:MOST])
+        content = text.content[: int(text.ends[MOST - 1]) + 1]
+        text = replace(text, content=content, ids=text.ids[:MOST], ends=text.ends[:MOST])
+    ids = text.ids
     places = sampled(len(ids), network)
+    starts, span = list[int](), 0
+    if network.config.arch != "window":
+        first = int(places[len(places) // 2])
+        span = max(16, min(SPAN, (len(ids) - first) // STRETCHES))
+        starts = list(range(first, len(ids) - span + 1, span))
+    trained = yield from record(network, ids, start_id, places, starts)
+    bare = yield from record(untrained(network), ids, start_id, places, phase="reading, untrained")
+    return Read(opened, network, text, places, tuple(starts), span, trained, bare, tuple(notes))
+
+
+def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) -> Generator[Progress, None, Tracking]:
+    """Tell which units track a property of a text that was read; yields progress and returns the result.
+
+    Without `probing` no linear probe of all units is made, which takes the longest. Raises UserError.
+    """
+    network, tokenizer, trained, notes = read.network, read.opened.tokenizer, read.trained, list(read.notes)
+    ids, places = read.text.ids, read.places
+    labels = replace(labels, values=labels.values[: len(ids)])
     half, binary, values = len(places) // 2, labels.binary, labels.values[places]
-    check(labels, values, text.name)
-    recurrent = network.config.arch != "window"
-    starts, span = held_out(labels.changes, int(places[half])) if recurrent else ([], 0)
-    trained = yield from record(network, ids, tokenizer.start_id, places, starts)
-    read = stretches(ids, tokenizer.start_id, starts, span, trained.states) if recurrent else None
-    bare = yield from record(untrained(network), ids, tokenizer.start_id, places, phase="reading, untrained")
+    check(labels, values, read.text.name)
     yield Progress("searching", 0, 1)
-    found = search(spectra(trained.values, binary=binary), values)
-    best_untrained = float(search(spectra(bare.values, binary=binary), values).held.max())
+    found, best_untrained = read.search(values, binary=binary)
     recent: Recent | None = None
     if probe.installed():
         yield Progress("asking the last 8 characters", 0, 1)
-        told = probe.told_by_recent(probe.recent(text)[: len(ids)], labels, int(places[half]), places[half:])
+        told = probe.told_by_recent(read.recent, labels, int(places[half]), places[half:])
         recent = told_of(told, values[half:], binary=binary)
     else:
         notes.append(
@@ -227,22 +293,23 @@ def track(opened: Opened, text: Text, labels: Labels, *, top: int = 10) -> Itera
         for column in best_columns(found.held, trained, top)
     ]
     its_marks = marks(labels, ids, network.config.vocab_size)
+    starts, pieces = read.stretches(labels.changes) if read.starts else ([], None)
     if tracking := [one.cell for one in findings if one.verdict == "tracks"]:
-        if read is None:
+        if pieces is None:
             notes.append("a window's units are not held: there is nothing that they keep")
         elif its_marks is None:
             notes.append("no symbols stand for the changes of this property: no cell was held, so that none is causal")
         else:
             idle = idle_units(found, trained)
-            ablations = yield from held_beside(network, read, tracking, trained, idle, its_marks.kinds)
+            ablations = yield from held_beside(network, pieces, tracking, trained, idle, its_marks.kinds)
             findings = [replace(one, ablation=ablations.get(one.cell)) for one in findings]
     linear: Probe | None = None
-    if probe.installed():
+    if probing and probe.installed():
         yield Progress("probing", 0, 1)
-        linear = probed(trained, bare, labels, values)
-    yield Tracking(
-        model=str(opened.path),
-        file=text.name,
+        linear = probed(trained, read.bare, labels, values)
+    return Tracking(
+        model=str(read.opened.path),
+        file=read.text.name,
         labels=labels,
         symbols=len(ids),
         searched=trained.values.shape[1],
@@ -250,7 +317,7 @@ def track(opened: Opened, text: Text, labels: Labels, *, top: int = 10) -> Itera
         marks=None if its_marks is None else tuple(tokenizer.symbol(int(k)) for k in its_marks.symbols),
         findings=tuple(findings),
         probe=linear,
-        sample=sample_of(network, tokenizer, labels, findings[0].cell, starts, read) if read else None,
+        sample=sample_of(network, tokenizer, labels, findings[0].cell, starts, pieces) if pieces else None,
         notes=tuple(notes),
     )
 
@@ -278,17 +345,6 @@ def check(labels: Labels, values: Floats, name: str) -> None:
                 allowed="a property that holds at some symbols of each half and not at others",
                 fix="name another property, or another text with --file",
             )
-
-
-def held_out(changes: Mask, first: int) -> tuple[list[int], int]:
-    """Return where cells are held: the starts of stretches of the second half, from `first` on, and their length.
-
-    The property changes there (N,) most often, so that it matters what is known of it.
-    """
-    span = max(16, min(SPAN, (len(changes) - first) // STRETCHES))
-    starts = np.arange(first, len(changes) - span + 1, span)
-    often = [int(changes[start : start + span].sum()) for start in starts]
-    return sorted(starts[np.argsort(np.negative(often), kind="stable")][:STRETCHES].tolist()), span
 
 
 def untrained(network: Model) -> Model:
