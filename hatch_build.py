@@ -3,38 +3,65 @@
 import platform
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("src/unroll/nn")
-FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-Wall", "-Wno-maybe-uninitialized"]
+FLAGS = ["-O3", "-std=c++17", "-fPIC", "-Wall"]
+TRAINING = [*FLAGS, "-fopenmp", "-Wno-maybe-uninitialized"]
+ENGINE = [*FLAGS, "-ffp-contract=off", "-Wno-psabi"]
+AVX512 = ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
+"""Which of them a processor has is asked when a model is loaded."""
+INSTRUCTION_SETS = {
+    "x86_64": [[], ["-mavx2", "-mfma"], AVX512, [*AVX512, "-mavx512vnni"]],
+    "aarch64": [[]],
+    "arm64": [[]],
+}
 
 
 class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Compiles the kernels with the system's C++ compiler, on the platforms that it has instructions for."""
+    """Compiles the kernels with the system's C++ compiler, on the platforms that they are made for."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build the shared library beside its source and put it into the wheel."""
-        if self.target_name != "wheel" or (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        """Build the shared libraries beside their sources and put them into the wheel."""
+        system, machine = platform.system(), platform.machine()
+        if self.target_name != "wheel" or system not in ("Linux", "Darwin") or machine not in INSTRUCTION_SETS:
             return
         compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-        folder = Path(self.root) / FOLDER
-        library = folder / "libkernel.so"
-        library.unlink(missing_ok=True)
-        if compiler is None:
-            self.app.display_warning("no C++ compiler: LSTMs train with torch's kernels, more slowly in bfloat16")
-            return
-        built = subprocess.run(
-            [compiler, *FLAGS, *map(str, sorted((folder / "kernel").glob("*.cpp"))), "-o", str(library)],
-            capture_output=True,
-            text=True,
-        )
-        if built.returncode:
+        source = Path(self.root) / "src" / "unroll"
+        training, engine = source / "nn" / "libkernel.so", source / "engine" / "libengine.so"
+        for library in training, engine:
             library.unlink(missing_ok=True)
-            self.app.display_warning(f"the kernels did not compile, so torch's kernel is used:\n{built.stderr[-2000:]}")
+        if compiler is None:
+            self.app.display_warning("no C++ compiler: models run by numpy and train with torch's kernels, slower")
             return
-        build_data["artifacts"].append(str(FOLDER / library.name))
-        build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+        try:
+            build_engine(compiler, source / "engine" / "kernel", engine, machine)
+            if (system, machine) == ("Linux", "x86_64"):
+                files = map(str, sorted((source / "nn" / "kernel").glob("*.cpp")))
+                _run([compiler, *TRAINING, "-shared", *files, "-o", str(training)])
+        except subprocess.CalledProcessError as error:
+            self.app.display_warning(f"kernels did not compile, so numpy and torch do without:\n{error.stderr[-2000:]}")
+        for library in training, engine:
+            if library.exists():
+                build_data["artifacts"].append(str(library.relative_to(self.root)))
+                build_data["pure_python"] = False
+                build_data["infer_tag"] = True
+
+
+def build_engine(compiler: str, folder: Path, library: Path, machine: str, extra: tuple[str, ...] = ()) -> None:
+    """Compile the engine: its steps once for each instruction set, the rest for any processor."""
+    with tempfile.TemporaryDirectory() as made:
+        objects = []
+        for number, flags in enumerate(INSTRUCTION_SETS[machine]):
+            objects.append(f"{made}/engine{number}.o")
+            _run([compiler, *ENGINE, *extra, *flags, "-c", str(folder / "engine.cpp"), "-o", objects[-1]])
+        objects.append(f"{made}/interface.o")
+        _run([compiler, *ENGINE, *extra, "-c", str(folder / "interface.cpp"), "-o", objects[-1]])
+        _run([compiler, *extra, "-shared", "-pthread", *objects, "-o", str(library)])
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True)

@@ -335,6 +335,35 @@ def test_tensorboard_that_is_not_installed(
 def test_torch_that_is_not_installed(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = unroll("sample", trained.path, PYTHONPATH=path)
+    done = unroll("gradients", trained.path, PYTHONPATH=path)
     assert (done.code, done.out) == (2, "")
     assert done.err == 'unroll: this needs PyTorch\n  fix: pip install "unroll-lm[train]"\n'
+    adapting = unroll("eval", trained.path, trained.text, "--adapt", "dynamic", PYTHONPATH=path)
+    assert (adapting.code, adapting.err) == (2, done.err)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["sample", "--length", "20"],
+        ["sample", "--length", "20", "--precision", "int8"],
+        ["score", "the"],
+        ["score", "--file", "TEXT", "--unit", "word"],
+        ["next", "the"],
+        ["next", "the", "--whole-words"],
+        ["eval", "TEXT"],
+        ["eval", "TEXT", "--adapt", "cache", "--set", "size=10"],
+        ["embed", "TEXT"],
+        ["similar", "--symbol", "e"],
+        ["info"],
+        ["evolution"],
+    ],
+    ids=" ".join,
+)
+def test_what_does_not_train_needs_no_torch(verb: list[str], trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    told = [str(trained.text) if word == "TEXT" else word for word in verb[1:]]
+    done = unroll(verb[0], trained.path, *told, PYTHONPATH=path)
+    assert done.code == 0, done.err
+    assert done.out

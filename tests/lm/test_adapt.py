@@ -11,15 +11,13 @@ from hypothesis import strategies as st
 from lm.tiny import ARCHS, TOKENIZER, model_config, random_ids, random_model
 from unroll.errors import UserError
 from unroll.lm.adapt import (
-    CacheOptions,
-    CachePredictor,
     DynamicOptions,
     DynamicPredictor,
     dynamic,
-    fit_cache,
     fit_dynamic,
     gradient_sizes,
 )
+from unroll.lm.cache import CacheOptions, CachePredictor, fit_cache
 from unroll.lm.mix import fit_weights, mixed_nats
 from unroll.lm.predict import Nats, Predictor, State, log_probabilities, select_rows
 from unroll.lm.score import Ids, stream

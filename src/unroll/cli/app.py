@@ -30,6 +30,8 @@ VERBS = {
     "ablate": "Hold a cell: what does the network then predict worse?",
     "longrange": "Train on tasks that need a long memory: accuracy by distance.",
     "export": "Write a model for another runtime (ONNX).",
+    "quantize": "Measure what eight-bit weights cost a model.",
+    "serve": "Serve models over HTTP, behind a standard API.",
     "data": "Prepare texts, fetch public corpora.",
 }
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PRECISION
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
+    from unroll.engine.network import Precision
     from unroll.lm.vectors import Pool
 
 POOL = click.option(
@@ -37,8 +39,9 @@ Examples:
     "--out", metavar="F.npy", type=click.Path(path_type=Path), help="FILE's name and .npy, here, unless said."
 )
 @POOL
+@PRECISION
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"out", "lines", "size", ...}.')
-def verb(model: Path, file: Path, out: Path | None, pool: "Pool", as_json: bool) -> None:
+def verb(model: Path, file: Path, out: Path | None, pool: "Pool", precision: "Precision", as_json: bool) -> None:
     """Write the lines of FILE as vectors: the hidden state of the last layer sums up what it has read."""
     from unroll.lm.open import open_model
     from unroll.lm.vectors import embed
@@ -46,7 +49,7 @@ def verb(model: Path, file: Path, out: Path | None, pool: "Pool", as_json: bool)
     if out is None and (out := Path(f"{file.name}.npy")).exists():
         raise UserError(f"{out} exists", allowed="a new file", fix=f"to replace it, say --out {out}")
     with console.bar() as show:
-        (result,) = console.follow(embed(open_model(model), file, out, pool), show)
+        (result,) = console.follow(embed(open_model(model, precision=precision), file, out, pool), show)
     known = {"model": str(model), "out": str(out)} | result.figures()
     if as_json:
         console.put_json(known)

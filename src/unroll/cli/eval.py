@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PRECISION
 
 
 @click.command(
@@ -44,6 +45,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Fit options and weights on this text instead of the model's validation part.",
 )
+@PRECISION
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Tell how probable the text in the FILEs is to the model in DIR, as one text."""

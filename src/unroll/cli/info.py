@@ -51,6 +51,8 @@ def rows_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if (nats := known["test_nats_per_token"]) is not None:
         chars = 1.0 if known["level"] == "char" else None
         yield "test", f"{nats:.4f} nats per symbol, {console.quality(nats, chars)}"
+    if (cost := known["int8_cost_nats"]) is not None:
+        yield "int8", f"costs {cost:+.5f} nats per symbol of the validation part"
     yield "made with", ", ".join(f"{name} {version}" for name, version in known["made_with"].items())
     for note in known["notes"]:
         yield "note", note

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PRECISION
 from unroll.cli.score import named
 
 if TYPE_CHECKING:
+    from unroll.engine.network import Precision
     from unroll.lm.next import Next
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -34,13 +36,24 @@ space for the word after it. More white space in place of a word is listed too."
 @click.option("--top", metavar="N", type=int, default=10, show_default=True, help="So many, the most probable first.")
 @click.option("--whole-words", is_flag=True, help="Search for words, not symbols; say what the search left out.")
 @click.option("--replace-unknown", is_flag=True, help="Read symbols of TEXT that the model does not know as <unk>.")
+@PRECISION
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"next": [...], "rest": P}.')
-def verb(model: Path, text: str, top: int, whole_words: bool, replace_unknown: bool, as_json: bool) -> None:
+def verb(
+    model: Path,
+    text: str,
+    top: int,
+    whole_words: bool,
+    replace_unknown: bool,
+    precision: "Precision",
+    as_json: bool,
+) -> None:
     """Tell what the model in DIR expects after TEXT, and how probable it is."""
     from unroll.lm import api
+    from unroll.lm.open import open_model
 
+    opened = open_model(model, precision=precision)
     if whole_words:
-        words = api.next_words(model, text, top, replace_unknown=replace_unknown)
+        words = api.next_words(opened, text, top, replace_unknown=replace_unknown)
         found: Next = words
         about: dict[str, Any] = {"begun": words.begun, "certain": words.certain}
         if words.begun:
@@ -51,7 +64,7 @@ def verb(model: Path, text: str, top: int, whole_words: bool, replace_unknown: b
         if not words.certain:
             console.warn("the search stopped at its limit: words that it left out may be as probable as the last ones")
     else:
-        found = api.next_symbols(model, text, top, replace_unknown=replace_unknown)
+        found = api.next_symbols(opened, text, top, replace_unknown=replace_unknown)
         about = {}
     if as_json:
         likely = [

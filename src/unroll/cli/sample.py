@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PRECISION
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
+    from unroll.engine.network import Precision
     from unroll.lm.open import Opened
     from unroll.lm.sample import Drawn
 
@@ -44,6 +46,7 @@ Examples:
 )
 @click.option("--stop", metavar="T", default="", help="End before this text.")
 @click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="The same seed, the same text.")
+@PRECISION
 @click.option(
     "--replace-unknown", is_flag=True, help="Read symbols of the prompt that the model does not know as <unk>."
 )
@@ -55,6 +58,7 @@ def verb(
     prompt_file: Path | None,
     count: int,
     seed: int,
+    precision: "Precision",
     copied: bool,
     as_json: bool,
     **options: Any,
@@ -66,7 +70,7 @@ def verb(
     if count < 1:
         raise UserError(f"count is {count}", allowed="1 or more", fix="ask for one text at least")
     prompt = whole_prompt(prompt, prompt_file)
-    opened = open_model(model)
+    opened = open_model(model, precision=precision)
     samples = []
     for stream in range(count):
         symbols = api.sample(opened, prompt, seed=seed, stream=stream, **options)
@@ -87,7 +91,9 @@ def verb(
                 put_copied(sample["copied"])
         samples.append(sample)
     if as_json:
-        console.put_json({"model": str(model), "prompt": prompt, "seed": seed, **options, "samples": samples})
+        console.put_json(
+            {"model": str(model), "prompt": prompt, "seed": seed, "precision": precision, **options, "samples": samples}
+        )
 
 
 def whole_prompt(prompt: str | None, file: Path | None) -> str:

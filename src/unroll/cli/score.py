@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PRECISION
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
+    from unroll.engine.network import Precision
     from unroll.lm.surprisal import TextScore, Token, Unit
 
 PATH = click.Path(path_type=Path)
@@ -84,14 +86,14 @@ piece begins with the space before it and is taken apart. A line has its newline
 @click.option("--tsv", is_flag=True, help=r"Print rows as TSV; in the text \n, \t, \\ stand for what they are.")
 @click.option("--state", metavar="F", type=PATH, help="Go on from a saved state, not from the start symbol.")
 @click.option("--save-state", metavar="F", type=PATH, help="Save the state after the one TEXT or the file.")
+@PRECISION
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"texts": [...]}, of a file "units".')
 def verb(model: Path, texts: tuple[str, ...], file: Path | None, eos: bool, **options: Any) -> None:
     """Tell how probable each TEXT is to the model in DIR, or a file, in nats: -ln P."""
     check(texts, file, eos, options)
     if file is None:
-        score_texts(
-            model, texts, eos, **{name: options[name] for name in ("unknown", "as_json", "state", "save_state")}
-        )
+        wanted = ("unknown", "precision", "as_json", "state", "save_state")
+        score_texts(model, texts, eos, **{name: options[name] for name in wanted})
     else:
         with on_disk(file) as path:
             score_file(model, path, named_as=str(file), **options)
@@ -142,11 +144,22 @@ def check(texts: Sequence[str], file: Path | None, eos: bool, options: dict[str,
 # ---- texts
 
 
-def score_texts(model: Path, texts: Sequence[str], eos: bool, *, unknown: str, as_json: bool, **states: Any) -> None:
+def score_texts(
+    model: Path,
+    texts: Sequence[str],
+    eos: bool,
+    *,
+    unknown: str,
+    precision: "Precision",
+    as_json: bool,
+    **states: Any,
+) -> None:
     """Print the scores of texts, and which is the likeliest."""
     from unroll.lm import api
+    from unroll.lm.open import open_model
 
-    scores = api.score(model, texts, eos=eos, unknown=unknown, **states)  # type: ignore[arg-type]
+    opened = open_model(model, precision=precision)
+    scores = api.score(opened, texts, eos=eos, unknown=unknown, **states)  # type: ignore[arg-type]
     notes = list(remarks(scores))
     if as_json:
         tokens, strange = (sum(getattr(score, name) for score in scores) for name in ("tokens", "unknown"))
@@ -305,15 +318,18 @@ def score_file(
     sort: str | None,
     top: int | None,
     tsv: bool,
+    precision: "Precision",
     as_json: bool,
     **states: Any,
 ) -> None:
     """Print the units of a file as they come, or the most surprising of them at its end, and what they add up to."""
     from unroll.lm import api
+    from unroll.lm.open import open_model
 
+    opened = open_model(model, precision=precision)
     unit = unit or "line"
     total: dict[str, Any] = {"tokens": 0, "nats": 0.0, "unknown": 0}
-    found = api.score_file(model, file, unit=unit, fresh=fresh, unknown=unknown, **states)  # type: ignore[arg-type]
+    found = api.score_file(opened, file, unit=unit, fresh=fresh, unknown=unknown, **states)  # type: ignore[arg-type]
     out = sys.stdout  # not what the bar puts in its place, which writes to stderr
     with ExitStack() as stack:
         # Rows on the terminal show by themselves how far it is.

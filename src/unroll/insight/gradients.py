@@ -272,7 +272,8 @@ def measure(
         vocabularies.add(opened.tokenizer.digest)
         ids = ids_of_file(opened, file) if file else validation_part(opened)
         for weights in (network, untrained(network, path)) if fresh else (network,):
-            for event in gradients_of(opened, weights, ids, lags, name=str(file or f"the validation part of {path}")):
+            name, drawn_anew = str(file or f"the validation part of {path}"), weights is not network
+            for event in gradients_of(opened, weights, ids, lags, name=name, fresh=drawn_anew):
                 if isinstance(event, Gradients):
                     found.append(event)
                 else:
@@ -291,9 +292,12 @@ def measure(
 
 
 def gradients_of(
-    opened: Opened, network: Model, ids: Ids, lags: int = LAGS, *, name: str = "the text"
+    opened: Opened, network: Model, ids: Ids, lags: int = LAGS, *, name: str = "the text", fresh: bool = False
 ) -> Iterator[Progress | Gradients]:
-    """Measure one network, that of an opened model or another of its shape, on the ids (N,) of a text called `name`."""
+    """Measure one network, that of an opened model or another of its shape, on the ids (N,) of a text called `name`.
+
+    `fresh` says that its weights are not those of the model: they were drawn anew.
+    """
     rows, run_in = stretches(ids, opened.tokenizer.start_id, lags, POSITIONS, name)
     there = torch.from_numpy(rows).to(network.embedding.weight.device)
     pieces: list[LagNorms] = []
@@ -318,7 +322,6 @@ def gradients_of(
         grown = long_run(network, there[:, :-1])
         if grown is None:
             notes.append("nothing of a gradient is left after so many steps: it has no rate of growth")
-    fresh = network is not network_of(opened)
     training = None if fresh else training_norms(opened.path)
     if training is None and not fresh:
         notes.append("the model directory has no log of its training")

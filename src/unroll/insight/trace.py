@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from unroll.data.blocks import read_blocks
 from unroll.data.encode import Progress, block_ids
+from unroll.engine.network import Network
 from unroll.errors import UserError
 from unroll.files import explained
 from unroll.lm.api import StrPath
+from unroll.lm.checkpoint import load
 from unroll.lm.open import Opened, open_model
 from unroll.lm.torch_predictor import TorchPredictor
 from unroll.nn.model import Model
@@ -154,6 +156,8 @@ def trace_ids(
 
 def network_of(opened: Opened) -> Model:
     """Return the network of an opened model, in evaluation mode; raises UserError where there is none (an n-gram)."""
+    if isinstance(opened.predictor, Network):  # the engine keeps no gates and has no gradients
+        return load(opened.path).model
     if not isinstance(opened.predictor, TorchPredictor):
         raise UserError(
             f"{opened.path} is an n-gram, which has no states and no gates",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from unroll.data.encode import Progress
     from unroll.data.sources import Source
+    from unroll.engine.network import Precision
     from unroll.lm.checkpoint import Loaded
     from unroll.lm.evaluate import Protocol
     from unroll.lm.next import Next, NextWords
@@ -180,6 +181,7 @@ def sample(
     The same seed and stream give the same text; the streams of one seed are independent. The defaults are those of the
     samples taken while training. Raises UserError.
     """
+    from unroll.engine.network import Network
     from unroll.lm.sample import SampleOptions, encode_prompt, generate, stepper
 
     if length < 1:
@@ -187,7 +189,26 @@ def sample(
     options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     opened = _opened(model)
     ids = encode_prompt(opened.tokenizer, prompt, replace_unknown=replace_unknown)
-    return generate(stepper(opened.predictor), opened.tokenizer, ids, length, options, stream=stream, stop=stop)
+    network = opened.predictor if isinstance(opened.predictor, Network) else None
+    step = stepper(opened.predictor)
+    return generate(step, opened.tokenizer, ids, length, options, network=network, stream=stream, stop=stop)
+
+
+def open_model(path: StrPath, precision: "Precision" = "float32") -> "Opened":
+    """Open a model directory for any number of calls; needs no torch, runs no code from it. Raises UserError."""
+    from unroll.lm.open import open_model
+
+    return open_model(Path(path), precision=precision)
+
+
+def quantize(path: StrPath) -> dict[str, Any]:
+    """Measure what eight-bit weights cost a model on its validation part, and keep it beside the model.
+
+    Returns `tokens` and, per symbol, `float32_nats`, `int8_nats` and their difference `cost_nats`. Raises UserError.
+    """
+    from unroll.lm.quantize import quantize
+
+    return _last(quantize(Path(path)))
 
 
 def score(
@@ -352,6 +373,7 @@ def evaluate(
     settings: Settings = (),
     mix: Sequence[StrPath] = (),
     valid: StrPath | None = None,
+    precision: "Precision" = "float32",
 ) -> dict[str, Any]:
     """Return how probable text files, read as one text, are to a model, as JSON.
 
@@ -364,8 +386,9 @@ def evaluate(
 
     others = [Path(path) for path in mix]
     return _last(
-        report(Path(model), _paths(files), protocol, adapt=adapt, settings=settings, mix=others, valid=_path(valid))
-    )
+        report(Path(model), _paths(files), protocol, adapt=adapt, settings=settings, mix=others, valid=_path(valid),
+               precision=precision)
+    )  # fmt: skip
 
 
 def pairs(

@@ -21,6 +21,7 @@ from unroll.lm.directory import (
     read_events,
     read_weights_info,
 )
+from unroll.lm.quantize import read_cost
 
 TABLES = ("about", "data", "model", "optim", "training")
 ABOUT: dict[str, Any] = dict.fromkeys(("corpus_digest", "fine_tuned_from", "valid_file", "test_file"), str | None)
@@ -73,6 +74,7 @@ def describe(path: Path) -> dict[str, Any]:
         "valid_bits_per_byte": _bits(nats, per_byte),
         "test_nats_per_token": result.get("test_nats_per_token"),
         "valid_perplexity": math.exp(nats) if nats is not None and nats < 700 else None,
+        "int8_cost_nats": None if (cost := read_cost(path)) is None else cost["cost_nats"],
         "protocol": result.get("protocol"),
         "valid_tokens": result.get("valid_tokens"),
         "valid_part_tokens": result.get("valid_part_tokens"),

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from unroll.data.tokenizer import Tokenizer
-from unroll.lm.directory import read_config, read_description, read_tokenizer
+from unroll.engine.network import Precision, load_network
+from unroll.lm.directory import WEIGHTS, read_config, read_description, read_tokenizer, read_weights_info
 from unroll.lm.ngram import NgramConfig
 from unroll.lm.predict import Predictor
 
@@ -21,8 +22,12 @@ class Opened:
     """What model.json says."""
 
 
-def open_model(path: Path, device: str = "cpu") -> Opened:
-    """Open a model directory; runs no code from it. Raises UserError when it is foreign or damaged."""
+def open_model(path: Path, device: str = "cpu", precision: Precision = "float32") -> Opened:
+    """Open a model directory: on a CPU with the engine, which needs no torch, elsewhere with torch.
+
+    `precision` is that of the engine's weights. Runs no code from the directory. Raises UserError when it is foreign or
+    damaged.
+    """
     description = read_description(path)
     config = read_config(description, str(path / "model.json"))
     if isinstance(config, NgramConfig):
@@ -30,6 +35,10 @@ def open_model(path: Path, device: str = "cpu") -> Opened:
 
         tokenizer = read_tokenizer(path, description)
         return Opened(path, load_ngram(path, config), tokenizer, description)
+    if device == "cpu":
+        tokenizer = read_tokenizer(path, description)
+        read_weights_info(path)
+        return Opened(path, load_network(path / WEIGHTS, config, precision=precision), tokenizer, description)
     from unroll.lm.checkpoint import load
     from unroll.lm.torch_predictor import TorchPredictor
 

@@ -33,6 +33,19 @@ class Predictor(Protocol):
         """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
 
 
+class HiddenPredictor(Predictor, Protocol):
+    """A network: what is inside it can be had, and predicted from later."""
+
+    def hidden(self, inputs: Window, state: State | None = None) -> tuple[NDArray[Any], State]:
+        """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
+
+    def nats_after(self, y: NDArray[Any], targets: Window) -> Nats:
+        """Return -ln P(target) (B, T), in nats, after the outputs (B, T, H) that `hidden` gave."""
+
+    def logits_after(self, y: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
+
+
 def select_rows(state: State, rows: Sequence[int] | NDArray[np.integer]) -> State:
     """Return the state of the chosen rows, in order; one row may be chosen several times."""
     return tuple(tuple(part[np.asarray(rows)] for part in layer) for layer in state)

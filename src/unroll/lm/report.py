@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,18 @@ from unroll.config import Settings, from_mapping, parse_value, setting_pairs, un
 from unroll.data.blocks import read_blocks
 from unroll.data.corpus import Corpus, open_corpus
 from unroll.data.encode import Progress, block_ids
+from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.lm.directory import data_path
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate
 from unroll.lm.mix import fit_weights
 from unroll.lm.open import Opened, open_model
-from unroll.lm.predict import Predictor
+from unroll.lm.predict import HiddenPredictor, Predictor
 from unroll.lm.score import Ids, stream
 
 if TYPE_CHECKING:
-    from unroll.lm.adapt import CacheOptions, DynamicOptions
+    from unroll.lm.adapt import DynamicOptions
+    from unroll.lm.cache import CacheOptions
 
 T = TypeVar("T")
 
@@ -44,13 +46,14 @@ def report(
     settings: Settings = (),
     mix: Sequence[Path] = (),
     valid: Path | None = None,
+    precision: Precision = "float32",
 ) -> Iterator[Progress | dict[str, Any]]:
     """Evaluate a model on text files, yielding progress and last of all its figures, as JSON.
 
     `adapt` adds the figures of the model that adapts while it reads, `mix` those of its mixture, adapted if it adapts,
     with further models of the same vocabulary. The mixture's weights, and the options of adaptation unless `settings`
     name some, are fitted on the beginning of the file `valid`, or else of the validation part that lies in the model
-    directory. Raises UserError.
+    directory. `precision` is that of the model's weights; those of dynamic evaluation are float32. Raises UserError.
     """
     started = time.perf_counter()
     options = adapt_options(adapt, dict(setting_pairs(settings)))
@@ -60,7 +63,7 @@ def report(
             allowed="the protocol stream, in which there is something to adapt to",
             fix="leave out --protocol or --adapt",
         )
-    opened = open_model(model)
+    opened = open_model(model, precision=precision)
     start_id = opened.tokenizer.start_id
     others = [_same_vocabulary(opened, open_model(path)) for path in mix]
     fitting = _fitting_text(opened, valid) if mix or (adapt and not options) else None
@@ -88,7 +91,12 @@ def report(
                 found = event
             else:
                 yield event
-    figures: dict[str, Any] = {"model": str(model), "files": [str(file) for file in files], **found[0].figures()}
+    figures: dict[str, Any] = {
+        "model": str(model),
+        "precision": precision,
+        "files": [str(file) for file in files],
+        **found[0].figures(),
+    }
     if fitting is not None and _begins_like(files, opened, fitting):
         figures["notes"].append("options were fitted on the beginning of this very text: name another with --valid")
     if adapt:
@@ -111,13 +119,21 @@ def adapt_options(adapt: Adapt | None, settings: Mapping[str, str]) -> dict[str,
         raise UserError(
             f"{next(iter(settings))} is set", allowed="options of --adapt", fix="add --adapt, or leave it out"
         )
-    from unroll.lm import adapt as ways
-
-    hints = get_type_hints(ways.DynamicOptions if adapt == "dynamic" else ways.CacheOptions)
+    hints = get_type_hints(_options_of(adapt))
     for name in settings:
         if name not in hints:
             raise unknown_key(name, list(hints), f"the options of {adapt}")
     return {name: parse_value(text, hints[name], f"{name} in the settings") for name, text in settings.items()}
+
+
+def _options_of(adapt: Adapt) -> type:
+    if adapt == "cache":
+        from unroll.lm.cache import CacheOptions
+
+        return CacheOptions
+    from unroll.lm.adapt import DynamicOptions
+
+    return DynamicOptions
 
 
 def nats_of(predictor: Predictor, ids: Ids, start_id: int) -> NDArray[np.float64]:
@@ -132,20 +148,24 @@ def _adapted(
     path: Path, adapt: Adapt, options: Mapping[str, Any], fitting: Ids | None
 ) -> Generator[Progress, None, tuple["DynamicOptions | CacheOptions", Adapting]]:
     """Return the options, as given or as fitted, and what gives the adapting predictor, each time from the start."""
-    from unroll.lm import adapt as ways
-    from unroll.lm.torch_predictor import TorchPredictor
-
-    opened = open_model(path)  # of its own: the static figures need weights that stay as they are
+    opened = open_model(path)
     predictor, start_id = opened.predictor, opened.tokenizer.start_id
-    if not isinstance(predictor, TorchPredictor):
+    if opened.description["model"].get("arch") == "ngram":
         raise UserError(f"{path} cannot adapt", allowed="a neural model", fix="leave out --adapt")
     if adapt == "cache":
+        from unroll.lm import cache
+
+        network = cast(HiddenPredictor, predictor)
         if options:
-            chosen_cache = from_mapping(ways.CacheOptions, dict(options), "the settings")
+            chosen_cache = from_mapping(cache.CacheOptions, dict(options), "the settings")
         else:
             assert fitting is not None
-            chosen_cache = yield from _best(ways.fit_cache(predictor, fitting, start_id), ways.CACHE_TRIALS)
-        return chosen_cache, lambda: nullcontext(ways.CachePredictor(predictor, chosen_cache))
+            chosen_cache = yield from _best(cache.fit_cache(network, fitting, start_id), cache.TRIALS)
+        return chosen_cache, lambda: nullcontext(cache.CachePredictor(network, chosen_cache))
+    from unroll.lm import adapt as ways
+    from unroll.lm.checkpoint import load
+
+    model = load(path).model  # of its own: the static figures need weights that stay as they are
     window = WORD_WINDOW if opened.tokenizer.level == "word" else CHAR_WINDOW
     if (text := _own_text(opened)) is None:
         raise UserError(
@@ -154,14 +174,14 @@ def _adapted(
             fix="use --adapt cache",
         )
     yield Progress("measuring gradients", 0, 1)
-    sizes = ways.gradient_sizes(predictor.model, text.train, start_id, window)
+    sizes = ways.gradient_sizes(model, text.train, start_id, window)
     if options:
         chosen = from_mapping(ways.DynamicOptions, {"seq_len": window, **options}, "the settings")
     else:
         assert fitting is not None
-        tried = ways.fit_dynamic(predictor.model, sizes, fitting, start_id, window)
-        chosen = yield from _best(tried, ways.DYNAMIC_TRIALS)
-    return chosen, lambda: ways.dynamic(predictor.model, sizes, chosen)
+        tried = ways.fit_dynamic(model, sizes, fitting, start_id, window)
+        chosen = yield from _best(tried, ways.TRIALS)
+    return chosen, lambda: ways.dynamic(model, sizes, chosen)
 
 
 def _best(tried: Iterator[tuple[T, float]], trials: int) -> Generator[Progress, None, T]:

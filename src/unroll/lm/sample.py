@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.tokenizer import Tokenizer
+from unroll.engine.draw import draw, nats_of_rows
+from unroll.engine.draw import probabilities as distribution
+from unroll.engine.network import Drawing, Network
 from unroll.errors import UserError
 from unroll.lm.predict import Predictor, State
 
@@ -14,6 +17,8 @@ Stepper = Callable[[Sequence[int], State | None], tuple[NDArray[np.float64], Sta
 """Reads ids from a state; returns the logits (V,) of what comes next, and the state."""
 
 
+BLOCK = 64
+"""Symbols that the engine draws before it hands them on, at most."""
 PROMPT_WINDOW = 1024
 """Symbols of a prompt read at a time, so that memory does not grow with it."""
 
@@ -68,40 +73,12 @@ def uniforms(seed: int, stream: int, start: int = 0, block: int = 256) -> Iterat
 
 def probabilities(logits: NDArray[np.float64], options: SampleOptions, never: int | None) -> NDArray[np.float64]:
     """Return the distribution (V,) that is sampled from: logits without `never`, sharpened and filtered."""
-    logits = logits.astype(np.float64)
-    if never is not None:
-        logits[never] = -np.inf
-    if options.temperature == 0:
-        certain = np.zeros(len(logits))
-        certain[np.argmax(logits)] = 1.0
-        return certain
-    p = np.exp((logits - logits.max()) / max(options.temperature, 1e-100))  # below it the quotient may overflow
-    p /= p.sum()
-    order = np.argsort(-p, kind="stable")
-    keep = np.ones(len(p), dtype=bool)
-    if options.top_k:
-        keep[order[options.top_k :]] = False
-    if options.top_p < 1:
-        before = np.cumsum(p[order]) - p[order]
-        keep[order[before >= options.top_p]] = False
-    if options.min_p:
-        keep &= p >= options.min_p * p.max()
-    p = np.where(keep, p, 0.0)
-    return np.asarray(p / p.sum())
-
-
-def draw(p: NDArray[np.float64], uniform: float) -> int:
-    """Return the symbol at `uniform` by the inverse of the cumulative distribution in id order."""
-    cumulative = np.cumsum(p)
-    chosen = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
-    # Rounding may leave the last sum a hair below the number drawn: then it is the last symbol that can be drawn.
-    return chosen if chosen < len(p) else int(np.flatnonzero(p)[-1])
+    return distribution(logits, options.temperature, options.top_k, options.top_p, options.min_p, never)
 
 
 def nats_of(logits: NDArray[np.float64], chosen: int) -> float:
     """Return -ln softmax(logits)[chosen], in nats."""
-    top = logits.max()
-    return float(top + np.log(np.exp(logits - top).sum()) - logits[chosen])
+    return float(nats_of_rows(logits[None], np.array([chosen]))[0])
 
 
 def stepper(predictor: Predictor) -> Stepper:
@@ -123,29 +100,70 @@ def generate(
     length: int,
     options: SampleOptions,
     *,
+    network: Network | None = None,
     stream: int = 0,
     stop: str = "",
 ) -> Iterator[Drawn]:
     """Yield up to `length` symbols after the prompt's ids, each as soon as it is drawn.
 
     The start symbol is read first. Streams of one seed are independent. With `stop`, text that could begin it is held
-    back until it is known not to, and sampling ends before it.
+    back until it is known not to, and sampling ends before it. A `network` of the engine draws and reads by itself, in
+    blocks that grow from one symbol; otherwise each goes through `step`. The symbols are the same.
     """
     logits, state = step([tokenizer.start_id, *prompt], None)
+    never = tokenizer.unknown_id
+    if network is None:
+        symbols = _stepped(step, logits, state, options, never, stream)
+    else:
+        symbols = _in_blocks(network, logits, state, options, never, stream, length)
     decoder = tokenizer.stream_decoder()
     for symbol in prompt:
         decoder.push(symbol)
     held = ""
-    for position, uniform in zip(range(length), uniforms(options.seed, stream), strict=False):
-        chosen = draw(probabilities(logits, options, tokenizer.unknown_id), uniform)
+    for position, (chosen, nats) in zip(range(length), symbols, strict=False):
         last = position == length - 1
         held += decoder.push(chosen) + (decoder.flush() if last else "")
         shown = _shown(held, stop, last=last)
-        yield Drawn(chosen, held[:shown], nats_of(logits, chosen))
+        yield Drawn(chosen, held[:shown], nats)
         held = held[shown:]
         if last or (stop and held.startswith(stop)):
             return
+
+
+def _stepped(
+    step: Stepper,
+    logits: NDArray[np.float64],
+    state: State | None,
+    options: SampleOptions,
+    never: int | None,
+    stream: int,
+) -> Iterator[tuple[int, float]]:
+    """Yield symbols and their nats, each read before the next is drawn."""
+    for uniform in uniforms(options.seed, stream):
+        chosen = draw(probabilities(logits, options, never), uniform)
+        yield chosen, nats_of(logits, chosen)
         logits, state = step([chosen], state)
+
+
+def _in_blocks(
+    network: Network,
+    logits: NDArray[np.float64],
+    state: State,
+    options: SampleOptions,
+    never: int | None,
+    stream: int,
+    length: int,
+) -> Iterator[tuple[int, float]]:
+    """Yield symbols and their nats; the network draws and reads several before any is handed on."""
+    drawing = Drawing(options.temperature, options.top_k, options.top_p, options.min_p, never)
+    numbers, now, size, left = uniforms(options.seed, stream), logits[None], 1, length
+    while left:
+        size = min(size, left)
+        block = np.array([[next(numbers) for _ in range(size)]])
+        ids, nats, now, state = network.generate(now, state, drawing, block)
+        yield from zip(ids[0].tolist(), nats[0].tolist(), strict=True)
+        left -= size
+        size = min(2 * size, BLOCK)
 
 
 def _shown(text: str, stop: str, *, last: bool) -> int:

@@ -31,6 +31,11 @@ class TorchPredictor:
         return self.model.config.vocab_size
 
     @property
+    def embedding(self) -> Hidden:
+        """The vectors of the symbols, (V, E)."""
+        return np.asarray(self.model.embedding.weight.detach().cpu().numpy())
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.embedding.weight.device

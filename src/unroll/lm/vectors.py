@@ -32,6 +32,10 @@ BLOCK = 2**22
 class Reader(Protocol):
     """What has a hidden state: networks, not n-grams."""
 
+    @property
+    def embedding(self) -> NDArray[np.floating]:
+        """The vectors of the symbols, (V, E)."""
+
     def hidden(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.floating], State]:
         """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
 
@@ -269,12 +273,8 @@ def similar_symbols(opened: Opened, symbol: str, top: int = 10) -> list[Neighbou
 
     A symbol is written as itself or, where it cannot be seen, as tables show it: `\\n`. Raises UserError.
     """
-    from unroll.lm.torch_predictor import TorchPredictor
-
     _check_top(top)
-    reader_of(opened)
-    assert isinstance(opened.predictor, TorchPredictor)
-    table = opened.predictor.model.embedding.weight.detach().double().cpu().numpy()
+    table = reader_of(opened).embedding.astype(np.float64)
     tokenizer = opened.tokenizer
     names = [tokenizer.symbol(id) for id in range(tokenizer.vocab_size)]
     pieces = list(tokenizer.pieces)

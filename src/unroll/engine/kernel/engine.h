@@ -1,0 +1,64 @@
+// What the parts of the engine share: the shape of a network, a piece of work, and the functions of one instruction set.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+enum Arch : int64_t { RNN = 0, GRU = 1, LSTM = 2, WINDOW = 3 };
+enum Skip : int64_t { NONE = 0, RESIDUAL = 1, SUM = 2 };
+
+struct Shape {
+    int64_t arch, vocab, embedding, hidden, layers, window, after, skip;
+    int64_t head;    // inputs of the output layer: hidden, or embedding behind a projection
+    int64_t table;   // 1: the first weights are (V, G·H), what the first layer makes of each symbol, its biases included
+    int64_t int8;    // 1: products in eight bits
+};
+
+// The weights in a row, float32, as torch lays them out: table (V, G·H) or embedding (V, E); for each layer input
+// weights (null with a table), recurrent weights, two biases (a window's layers: weights, bias); for each layer after: weights,
+// bias; the projection or null; output weights, bias.
+typedef const float* const* Weights;
+
+enum Kind : int64_t { READ = 0, HEAD = 1, GENERATE = 2 };
+
+// Threads wait for each other here: they spin for a moment, then leave the core to whoever needs it.
+struct Barrier {
+    int threads, arrived, phase;
+};
+void wait(Barrier& barrier);
+
+struct Job {
+    int64_t kind, rows, steps;
+    const int64_t* ids;      // READ: (B, T)
+    float* const* state;     // (B, H) for every layer's h, or h and c; a window's (B, n-1, E). In and out
+    float* y;                // READ: (B, T, H), out, or null. HEAD: (B, H), in
+    float* logits;           // HEAD: (B, V), out, or null. GENERATE: (B, V), in and out
+    const int64_t* targets;  // HEAD: (B,) or null
+    double* nats;            // HEAD: (B,); GENERATE: (B, T); out
+    const double *temperature, *top_p, *min_p, *uniforms;  // GENERATE: (B,) and (B, T)
+    const int64_t* top_k;
+    int64_t never;           // a symbol that is not drawn, or -1
+    int64_t* drawn;          // GENERATE: (B, T), out
+    Barrier barrier;
+    void* shared;            // what a team works on together
+    int failed;              // set where memory is out
+};
+
+// Draws a symbol as unroll.lm.sample does it (its reference); `work` holds V doubles and V int64.
+int64_t draw(const float* logits, int64_t vocab, double temperature, int64_t top_k, double top_p, double min_p, int64_t never,
+             double uniform, double* nats, double* work);
+
+struct Kernels {
+    const char* name;
+    int (*supported)();
+    void* (*make)(const Shape&, Weights);  // null where memory is out
+    void (*free)(void*);
+    void (*work)(const void*, Job&, int thread, int threads);  // one thread's share
+    int64_t (*shared_bytes)(const void*, const Job&);
+};
+
+extern "C" {
+extern const Kernels unroll_plain;
+#if defined(__x86_64__)
+extern const Kernels unroll_avx2, unroll_avx512, unroll_vnni;
+#endif
+}

@@ -1,0 +1,227 @@
+"""A network in use without torch: it reads, scores and generates, by the kernels or, where there are none, by numpy."""
+
+import os
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.engine import native, plain
+from unroll.engine.draw import Drawing, draw_rows, nats_of_rows
+from unroll.engine.plain import Array, State, Weights
+from unroll.engine.weights import read_weights
+from unroll.nn.config import ModelConfig
+
+__all__ = ["Drawing", "Network", "Precision", "load_network"]
+
+Precision = Literal["float32", "int8"]
+Ids = NDArray[np.int64]
+Nats = NDArray[np.float64]
+
+MAX_LOGITS = 2**23
+"""Held at a time by the numpy way."""
+
+
+class Network:
+    """A model's weights and what can be done with them; a predictor. It stores no state, and threads may share it."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        *,
+        precision: Precision = "float32",
+        threads: int | None = None,
+        kernel: bool | str = True,
+    ) -> None:
+        """Use `weights`, by name; `kernel` False keeps to numpy (in their type), a name takes that instruction set.
+
+        `threads` is how many may work; by default as many as there are cores, where a trial says that it pays.
+        """
+        self.config, self.precision = config, precision
+        self.embedding: Array = weights["embedding.weight"]
+        self._pace = Pace(threads)
+        self._kernel: native.Kernel | None = None
+        if kernel and native.library() is not None:
+            instructions = kernel if isinstance(kernel, str) else None
+            self._kernel = native.Kernel(config, weights, int8=precision == "int8", instructions=instructions)
+            self._weights: Weights = {}
+            return
+        self._weights = rounded(weights) if precision == "int8" else weights
+        self._inputs = plain.embeddings(config, self._weights)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number V of symbols."""
+        return self.config.vocab_size
+
+    @property
+    def native(self) -> bool:
+        """Whether the kernels do the work."""
+        return self._kernel is not None
+
+    def fresh_state(self, rows: int) -> State:
+        """Return the state of rows that have read nothing."""
+        return plain.fresh_state(self.config, rows, np.float32 if self._kernel else self._dtype)
+
+    def nats(self, inputs: Ids, targets: Ids, state: State | None = None) -> tuple[Nats, State]:
+        """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
+        y, after = self._read(inputs, state)
+        return self.nats_after(y, targets), after
+
+    def logits(self, inputs: Ids, state: State | None = None) -> tuple[NDArray[np.float64], State]:
+        """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
+        y, after = self._read(inputs, state)
+        return self.logits_after(y[:, -1:])[:, 0], after
+
+    def hidden(self, inputs: Ids, state: State | None = None) -> tuple[Array, State]:
+        """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
+        return self._read(inputs, state)
+
+    def nats_after(self, y: Array, targets: Ids) -> Nats:
+        """Return -ln P(target) (B, T), in nats, after the outputs (B, T, H) that `hidden` gave."""
+        flat, wanted = y.reshape(-1, y.shape[-1]), np.asarray(targets).reshape(-1)
+        if self._kernel is not None:
+            _, nats = self._kernel.head(flat, wanted, self._pace.most)
+            assert nats is not None
+            return nats.reshape(targets.shape)
+        size = max(1, MAX_LOGITS // self.vocab_size)
+        pieces = [
+            nats_of_rows(plain.logits(self.config, self._weights, flat[k : k + size]), wanted[k : k + size])
+            for k in range(0, len(flat), size)
+        ]
+        return np.concatenate([np.zeros(0), *pieces]).reshape(targets.shape)
+
+    def logits_after(self, y: Array) -> NDArray[np.float64]:
+        """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
+        if self._kernel is None:
+            return plain.logits(self.config, self._weights, y).astype(np.float64)
+        logits, _ = self._kernel.head(y.reshape(-1, y.shape[-1]), None, self._pace.most)
+        assert logits is not None
+        return logits.reshape(*y.shape[:-1], -1).astype(np.float64)
+
+    def generate(
+        self, logits: Array, state: State, drawing: Drawing, uniforms: NDArray[np.float64]
+    ) -> tuple[Ids, Nats, NDArray[np.float64], State]:
+        """Draw a symbol of each row from `logits` (B, V), read it, and so on, as often as there are `uniforms` (B, N).
+
+        Returns the ids (B, N), the nats of each under the model itself (B, N), the logits after the last and the
+        state. A row's result does not depend on the others.
+        """
+        if self._kernel is None:
+            ids, nats = np.empty(uniforms.shape, np.int64), np.empty(uniforms.shape)
+            for n in range(uniforms.shape[1]):
+                ids[:, n] = draw_rows(logits, drawing, uniforms[:, n])
+                nats[:, n] = nats_of_rows(logits, ids[:, n])
+                logits, state = self.logits(ids[:, n : n + 1], state)
+            return ids, nats, np.asarray(logits, np.float64), state
+        after, kernel = _copied(state), self._kernel
+        now = np.array(logits, np.float32)
+        with self._pace.of(len(now), uniforms.shape[1]) as threads:
+            ids, nats = kernel.generate(now, _flat(after), drawing, uniforms, threads)
+        return ids, nats, now.astype(np.float64), after
+
+    def _read(self, inputs: Ids, state: State | None) -> tuple[Array, State]:
+        state = self.fresh_state(len(inputs)) if state is None else state
+        if self._kernel is None:
+            x = self._inputs[np.asarray(inputs).T]
+            state = tuple(tuple(part.astype(self._dtype, copy=False) for part in layer) for layer in state)
+            y, after = plain.run(self.config, self._weights, x, state)
+            return y.swapaxes(0, 1), after
+        after = _copied(state)
+        with self._pace.of(*inputs.shape) as threads:
+            y = self._kernel.read(inputs, _flat(after), threads, outputs=True)
+        assert y is not None
+        return y, after
+
+    @cached_property
+    def _dtype(self) -> Any:
+        return self._weights["embedding.weight"].dtype
+
+
+@dataclass
+class _Block:
+    pace: "Pace"
+    rows: int
+    steps: int
+    threads: int = 1
+    started: float = 0.0
+
+    def __enter__(self) -> int:
+        self.threads = self.pace.choose(self.rows)
+        self.started = time.perf_counter()
+        return self.threads
+
+    def __exit__(self, *exception: object) -> None:
+        self.pace.note(self.rows, self.threads, (time.perf_counter() - self.started) / max(1, self.steps))
+
+
+class Pace:
+    """How many threads a block of steps gets: one, or as many as may work, whichever was faster lately.
+
+    Threads that share the steps of few rows wait for each other at every layer: beside other busy processes that is
+    slower than one. Both ways are tried, and tried again now and then. The result is the same, bit for bit.
+    """
+
+    AGAIN = 64
+    """Blocks until the other way is tried again."""
+
+    def __init__(self, threads: int | None) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        self.most = threads or (int(told) if told.isdigit() and int(told) > 0 else min(cores, 16))
+        self._seconds: dict[tuple[int, int], float] = {}
+        self._count = 0
+
+    def of(self, rows: int, steps: int) -> _Block:
+        """Return the context of a block, which hands out its number of threads."""
+        return _Block(self, rows, steps)
+
+    def choose(self, rows: int) -> int:
+        """Return how many threads a block of so many rows gets."""
+        if rows >= 2 * self.most or self.most == 1:
+            return self.most
+        self._count += 1
+        alone, shared = self._seconds.get((rows, 1)), self._seconds.get((rows, self.most))
+        if alone is None or shared is None:
+            return 1 if alone is None else self.most
+        better, other = (1, self.most) if alone <= shared else (self.most, 1)
+        return other if self._count % self.AGAIN == 0 else better
+
+    def note(self, rows: int, threads: int, seconds: float) -> None:
+        """Take down how long a step took."""
+        if len(self._seconds) > 64:
+            self._seconds.clear()
+        self._seconds[rows, threads] = seconds
+
+
+def rounded(weights: Weights) -> Weights:
+    """Return weights as eight bits hold them, each row with its own scale: what the numpy way has of int8."""
+    return {
+        name: w
+        if w.ndim < 2 or name.startswith(("embedding", "before"))
+        else np.asarray(np.rint(w / _scale(w)) * _scale(w), w.dtype)
+        for name, w in weights.items()
+    }
+
+
+def _scale(w: Array) -> Array:
+    top = np.abs(w).max(axis=1, keepdims=True) / 127
+    return np.where(top > 0, top, 1).astype(w.dtype)
+
+
+def load_network(file: Path, config: ModelConfig, *, precision: Precision = "float32") -> Network:
+    """Load the weights of a model. Raises UserError for a file that is missing, damaged or not of this model."""
+    return Network(config, read_weights(file, config), precision=precision)
+
+
+def _copied(state: State) -> State:
+    return tuple(tuple(np.array(part, np.float32, order="C") for part in layer) for layer in state)
+
+
+def _flat(state: State) -> list[NDArray[np.float32]]:
+    return [part for layer in state for part in layer]

@@ -1,0 +1,91 @@
+"""The weights of a network as numpy arrays: read from their file, checked against the configuration first."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.errors import UserError
+from unroll.nn.config import ModelConfig, parameter_count
+
+Array = NDArray[np.float32]
+Weights = dict[str, Array]
+"""By the names of the torch model's parameters."""
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+MAX_HEADER_BYTES = 16 * 2**20
+
+
+def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every weight of a model, as `unroll.nn.model.Model` has them."""
+    vocab, emb, hidden = config.vocab_size, config.embedding_size, config.hidden_size
+    named: dict[str, tuple[int, ...]] = {"embedding.weight": (vocab, emb)}
+    for k in range(config.layers_before):
+        named |= {f"before.{k}.weight": (emb, emb), f"before.{k}.bias": (emb,)}
+    for k in range(config.num_layers):
+        layer = f"recurrent.layers.{k}"
+        if config.arch == "window":
+            inputs = hidden if k else config.window * emb
+            named |= {f"{layer}.weight": (hidden, inputs), f"{layer}.bias": (hidden,)}
+            continue
+        rows = GATES[config.arch] * hidden
+        named |= {
+            f"{layer}.weight_ih": (rows, hidden if k else emb),
+            f"{layer}.weight_hh": (rows, hidden),
+            f"{layer}.bias_ih": (rows,),
+            f"{layer}.bias_hh": (rows,),
+        }
+    for k in range(config.layers_after):
+        named |= {f"after.{k}.weight": (hidden, hidden), f"after.{k}.bias": (hidden,)}
+    if config.tie_weights:
+        if hidden != emb:
+            named["projection.weight"] = (emb, hidden)
+        return named | {"bias": (vocab,)}
+    return named | {"head.weight": (vocab, hidden), "head.bias": (vocab,)}
+
+
+def read_weights(file: Path, config: ModelConfig) -> Weights:
+    """Read the weights of a model from its safetensors file.
+
+    Raises UserError where the file is missing, damaged or not of this model. The header is checked first: nothing is
+    allocated for what does not fit the configuration.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    restore = "restore the directory from one source, or train again"
+    try:
+        with open(file, "rb") as opened:
+            size = opened.seek(0, 2)
+            opened.seek(0)
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > min(MAX_HEADER_BYTES, size):
+                raise ValueError("its header is longer than it may be")
+            header = json.loads(opened.read(length))
+        wanted = shapes(config) if size >= 4 * parameter_count(config) else {}
+        if not wanted:
+            raise UserError(
+                f"{file} is smaller than the model that model.json describes",
+                allowed=f"{parameter_count(config):,} weights",
+                fix=restore,
+            )
+        for name, shape in wanted.items():
+            entry = header.get(name)
+            found = "missing" if entry is None else f"{tuple(entry['shape'])} {entry['dtype']}"
+            if found != f"{shape} F32":
+                raise UserError(f"{file}: {name} is {found}", allowed=f"{shape} F32", fix=restore)
+        with safe_open(file, framework="numpy") as tensors:
+            weights: Weights = {name: tensors.get_tensor(name) for name in wanted}
+    except FileNotFoundError:
+        raise UserError(f"no {file.name} in {file.parent}", fix="is this a model directory?") from None
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}", fix="check its permissions") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
+        raise UserError(
+            f"{file} is damaged: {error}", allowed="a safetensors file written by unroll", fix=restore
+        ) from None
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{file}: {name} holds values that are not numbers", fix="restore it, or train again")
+    return weights
