@@ -1,9 +1,11 @@
 """The application: the routes of the API and, where the studio is wanted, those of its page, behind one guard."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,22 +24,38 @@ from unroll.serve.guard import Guard
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Models
 from unroll.serve.settings import Settings
+from unroll.serve.states import States
+
+if TYPE_CHECKING:
+    from unroll.serve.studio import Folders, Studio
 
 PAGE = Path(__file__).parent / "page"
 
 
-def create_app(models: Models, settings: Settings, *, studio: bool = False) -> Starlette:
-    """Return the application that serves these models; `app.state.context` is what its routes share."""
+def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" = False) -> Starlette:
+    """Return the application that serves these models; `app.state.context` is what its routes share.
+
+    With `studio` it shows the page too, over these folders.
+    """
     metrics = Metrics()
-    context = Context(models, settings, Batchers(settings, metrics), ThreadPoolExecutor(1, "analysis"), metrics)
+    context = Context(
+        models,
+        settings,
+        Batchers(settings, metrics),
+        States(settings.state_bytes),
+        ThreadPoolExecutor(1, "analysis"),
+        metrics,
+    )
     routes: list[BaseRoute] = [*api.routes(context)]
     public: list[str] = []
+    room: Studio | None = None
     if studio:
         from starlette.staticfiles import StaticFiles
 
         from unroll.serve import studio as page
 
-        routes.append(Mount("/api", routes=page.routes(context)))
+        room = page.make_studio(context, page.Folders() if studio is True else studio)
+        routes.append(Mount("/api", routes=page.routes(room)))
         routes.append(Mount("/", StaticFiles(directory=PAGE, html=True)))
         public = ["/", *(f"/{file.relative_to(PAGE).as_posix()}" for file in PAGE.rglob("*") if file.is_file())]
     named = {route.path for route in routes if hasattr(route, "path")}
@@ -49,6 +67,8 @@ def create_app(models: Models, settings: Settings, *, studio: bool = False) -> S
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
+        if room is not None:
+            await asyncio.to_thread(room.close)
         context.batchers.close()
         context.worker.shutdown(wait=False, cancel_futures=True)
 
@@ -59,7 +79,7 @@ def create_app(models: Models, settings: Settings, *, studio: bool = False) -> S
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a redirect would be the one answer that is no JSON
-    app.state.context = context
+    app.state.context, app.state.studio = context, room
     return app
 
 

@@ -6,7 +6,7 @@ import { Help } from "./frame/help.js";
 import { useKeys } from "./frame/keys.js";
 import { announce } from "./frame/live.js";
 import { Failure, Waiting } from "./frame/parts.js";
-import { SCREENS, modelOf, screenOf } from "./frame/screens.js";
+import { GROUPS, SCREENS, modelOf, screenOf } from "./frame/screens.js";
 import { chosenTheme, nextTheme } from "./frame/theme.js";
 import { useView } from "./frame/view.js";
 
@@ -102,13 +102,7 @@ function App() {
     ${help && html`<${Help} close=${() => setHelp(false)} />`}`;
 }
 
-function groups() {
-  const found = new Map();
-  for (const screen of [...SCREENS].sort((a, b) => (Number(a.key) || 10) - (Number(b.key) || 10))) {
-    found.set(screen.group, [...(found.get(screen.group) ?? []), screen]);
-  }
-  return [...found];
-}
+const groups = () => GROUPS.map((group) => [group, SCREENS.filter((screen) => screen.group === group)]).filter(([, some]) => some.length);
 
 // A screen, loaded when it is first shown.
 function Shown({ screen, ...props }) {

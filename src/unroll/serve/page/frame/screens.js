@@ -14,8 +14,16 @@ import { lazy } from "./lazy.js";
 
 // A line of the table:
 //   { name: "type", key: "2", group: "Read", title: "Type", lede: "Write, and see ...", load: lazy("type") },
-// Groups, in this order: Watch, Read, Look inside, Write, Use, Learn.
-export const SCREENS = [];
+export const GROUPS = ["Watch", "Read", "Look inside", "Write", "Use", "Learn"];
+export const SCREENS = [
+  { name: "train", key: "1", group: "Watch", title: "Train", lede: "A model learning, as it happens.", load: lazy("train") },
+  { name: "type", key: "2", group: "Read", title: "Type", lede: "Write, and see what the model expects next.", load: lazy("type") },
+  { name: "compare", key: "7", group: "Read", title: "Compare", lede: "Two models on one text, symbol by symbol.", load: lazy("compare") },
+  { name: "sample", key: "8", group: "Write", title: "Sample", lede: "Let it write; branch off anywhere; hold a unit.", load: lazy("sample") },
+  { name: "serve", key: "9", group: "Use", title: "Serve", lede: "The same models behind a standard HTTP API.", load: lazy("serve") },
+  { name: "cells", key: "3", group: "Look inside", title: "Cells", lede: "What single units do, over a text and in numbers.", load: lazy("cells") },
+  { name: "unrolled", key: "0", group: "Learn", title: "Unrolled", lede: "A network step by step, and its gradients on their way back.", load: lazy("unrolled") },
+];
 
 export const screenOf = (name) => SCREENS.find((screen) => screen.name === name);
 export const modelOf = (view, info) => info.models.find(({ name }) => name === view.model);

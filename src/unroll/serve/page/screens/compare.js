@@ -1,0 +1,121 @@
+// Compare: two models on one text. What each symbol costs one and not the other, what it comes to, where it is most.
+import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
+import { Chart } from "../frame/chart.js";
+import { paint } from "../frame/colour.js";
+import { bits, fixed, number, shown, signed } from "../frame/format.js";
+import { useKeys } from "../frame/keys.js";
+import { Failure, Field, Figures, Panel, Table, Waiting, useAsked } from "../frame/parts.js";
+import { Passage } from "../frame/passage.js";
+import { probe } from "../frame/probe.js";
+import { modelOf } from "../frame/screens.js";
+import { useText } from "../frame/view.js";
+
+const FULL = 4; // bits of difference at which a colour is full
+
+export default function Compare({ view, go, api, info }) {
+  const model = modelOf(view, info);
+  const others = info.models.filter(({ name }) => name !== view.model);
+  const against = info.models.find(({ name }) => name === view.against);
+  const [text, setText] = useText(view, go, api);
+  const [writing, setWriting] = useState(null);
+
+  useEffect(() => {
+    if (!model) return;
+    if (!against && others.length) go({ against: others[0].name }, { quiet: true });
+    if (text === "" && !view.textid) api("passage", { model: model.name, length: 700 }).then((found) => setText(found.text, { pos: -1 }), () => {});
+  }, [model?.name, view.against]);
+
+  const key = model && against && text ? JSON.stringify([model.name, model.version, against.name, against.version, text]) : null;
+  const { data, error, busy } = useAsked(key, (signal) => api("compare", { a: model.name, b: against.name, text }, { signal }), 120);
+  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
+  if (!others.length) {
+    return html`<${Panel} title="One model is not enough"><p>Comparing takes two. Train another one, with another size or another network; or, on the screen Train, press “Keep this one” to put aside the model as it is now, and compare it with what becomes of it.</p>
+      <p class="row"><button type="button" class="main" onClick=${() => go({ screen: "train" })}>To the trainings</button></p><//>`;
+  }
+  const edit = () => setWriting(text);
+  const done = () => {
+    setText(writing, { pos: -1 });
+    setWriting(null);
+  };
+  return html`<div class="grid">
+    <${Panel} class="w8" title="The text" aside=${writing === null ? html`<${Scale} a=${model.name} b=${against?.name} /><button type="button" class="small" onClick=${edit}>Edit</button>` : html`<button type="button" class="small" onClick=${done}>Done</button>`}>
+      ${writing !== null ? html`<textarea data-text rows="12" value=${writing} spellcheck="false" aria-label="Text that both models read" onInput=${(event) => setWriting(event.target.value)}></textarea>`
+        : data ? html`<${Coloured} data=${data} view=${view} go=${go} names=${[model.name, against?.name]} />` : html`<${Waiting}>Both are reading…<//>`}
+      ${error && html`<${Failure} error=${error} />`}
+    <//>
+    <${Panel} class="w4 stack" title="Between" aside=${busy && html`<span class="pulse"></span>`}>
+      <div class="row versus"><${Field} label="A"><select value=${model.name} onChange=${(event) => go({ model: event.target.value, against: event.target.value === view.against ? view.model : view.against })}>${info.models.map(({ name }) => html`<option key=${name} value=${name} selected=${name === model.name}>${name}</option>`)}</select><//>
+        <button type="button" class="icon" title="Exchange (x)" aria-label="Exchange A and B" onClick=${() => go({ model: view.against, against: view.model })}>⇄</button>
+        <${Field} label="B"><select value=${view.against} onChange=${(event) => go({ against: event.target.value })}>${others.map(({ name }) => html`<option key=${name} value=${name} selected=${name === view.against}>${name}</option>`)}</select><//></div>
+      ${data && against && html`<${Verdict} data=${data} a=${model} b=${against} />`}
+    <//>
+    ${data && html`<${Found} data=${data} view=${view} go=${go} a=${model} b=${against} />`}
+    <${Keys} go=${go} view=${view} />
+  </div>`;
+}
+
+function Keys({ go, view }) {
+  useKeys({ x: () => go({ model: view.against, against: view.model }) }, { x: "exchange A and B" });
+  return null;
+}
+
+const Scale = ({ a, b }) => html`<span class="scale"><span>${a} expected it more</span><i class="ramp both"></i><span>${b} did</span></span>`;
+
+// Bits of each piece that A pays more than B.
+const differences = (data) => data.nats[0].map((nats, k) => bits(nats - data.nats[1][k]));
+
+function Coloured({ data, view, go, names }) {
+  const more = useMemo(() => differences(data), [data]);
+  const colour = useMemo(() => (element, k, theme) => {
+    paint(element, "diverging", more[k] / FULL, theme);
+    element.title = `${shown(data.pieces[k])}: ${names[0]} ${fixed(bits(data.nats[0][k]))}, ${names[1]} ${fixed(bits(data.nats[1][k]))} bits`;
+  }, [data]);
+  return html`<${Pieces} data=${data} colour=${colour} view=${view} go=${go} say=${(k) => `${shown(data.pieces[k])}: ${names[0]} ${fixed(bits(data.nats[0][k]))} bits, ${names[1]} ${fixed(bits(data.nats[1][k]))}`} />`;
+}
+
+const Pieces = ({ data, colour, view, go, say }) => html`<${Passage} label="The text, coloured by which model expected each symbol more" symbols=${data.pieces} paint=${colour} painted=${data} pos=${view.pos} onPick=${(pos) => go({ pos })} say=${say} />
+  ${view.pos >= 0 && view.pos < data.pieces.length && html`<p class="readout"><span class="sym">${shown(data.pieces[view.pos])}</span> ${say(view.pos).split(": ").slice(1).join(": ")}</p>`}`;
+
+function Verdict({ data, a, b }) {
+  const total = data.nats.map((some) => some.reduce((sum, v) => sum + v, 0));
+  const more = differences(data);
+  const mean = more.reduce((sum, v) => sum + v, 0) / more.length;
+  const spread = Math.sqrt(more.reduce((sum, v) => sum + (v - mean) ** 2, 0) / Math.max(1, more.length - 1) / more.length);
+  const better = mean > 0 ? b : a;
+  const chars = data.chars;
+  probe("compare", { a: a.name, b: b.name, total, pieces: data.pieces, nats: data.nats });
+  return html`<${Figures} of=${[
+      [a.name, fixed(bits(total[0]) / chars, 3), "bits/char"],
+      [b.name, fixed(bits(total[1]) / chars, 3), "bits/char"],
+    ]} />
+    <p>${Math.abs(bits(total[0] - total[1])) < 0.05 ? "No difference." : html`<b>${better.name}</b> needs <b>${fixed(Math.abs(bits(total[0] - total[1])), 1)} bits</b> less for these ${number(chars)} characters.`}</p>
+    <p class="note">${signed(mean, 3)} ± ${fixed(1.96 * spread, 3)} bits a piece (95 %, symbols taken as independent, which they are not quite: use a long text, or <code>unroll compare</code>).
+      ${data.pieces.length < data.symbols[0] || data.pieces.length < data.symbols[1] ? ` The vocabularies differ: pieces go from one common boundary to the next.` : ""}</p>
+    ${data.unknown.some((some) => some.length) && html`<p class="note">Read as unknown: ${data.unknown.flat().map(shown).join(" ")}</p>`}`;
+}
+
+function Found({ data, view, go, a, b }) {
+  const more = useMemo(() => differences(data), [data]);
+  const sums = useMemo(() => {
+    let sum = 0;
+    return more.map((v) => (sum += v));
+  }, [more]);
+  const order = useMemo(() => more.map((_, k) => k).sort((x, y) => more[x] - more[y]), [more]);
+  const where = (k) => {
+    const around = (from, to) => data.pieces.slice(Math.max(0, from), to).map((piece) => (piece === " " ? " " : shown(piece))).join("");
+    return html`<button type="button" class="quiet where" onClick=${() => go({ pos: k })}><span class="sym"><i>${around(k - 14, k)}</i><b>${shown(data.pieces[k])}</b><i>${around(k + 1, k + 7)}</i></span></button>`;
+  };
+  const columns = [
+    ["symbol, where it stands", where],
+    [a.name, (k) => fixed(bits(data.nats[0][k]), 1), "number"],
+    [b?.name, (k) => fixed(bits(data.nats[1][k]), 1), "number"],
+    ["bits", (k) => signed(Math.abs(more[k]), 1), "number"],
+  ];
+  const series = useMemo(() => [{ label: `bits that ${a.name} has paid more`, values: sums, colour: "--blue" }], [sums]);
+  const x = useMemo(() => sums.map((_, k) => k + 1), [sums]);
+  return html`
+    <${Panel} class="w4" title=${`Where ${a.name} knows better`}><${Table} columns=${columns} rows=${order.filter((k) => more[k] < 0).slice(0, 8)} caption="Symbols that A expected more than B" /><//>
+    <${Panel} class="w4" title=${`Where ${b?.name} knows better`}><${Table} columns=${columns} rows=${order.filter((k) => more[k] > 0).reverse().slice(0, 8)} caption="Symbols that B expected more than A" /><//>
+    <${Panel} class="w4" title="Summed along the text"><${Chart} x=${x} series=${series} lines=${[{ label: "", value: 0 }]} height=${206} xLabel="symbol" yLabel="bits" yText=${(v) => signed(v, 1)} onPick=${(k) => go({ pos: k })}
+      summary=${`The difference adds up to ${signed(sums.at(-1) ?? 0, 1)} bits: ${(sums.at(-1) ?? 0) > 0 ? b?.name : a.name} is better on this text`} /><//>`;
+}

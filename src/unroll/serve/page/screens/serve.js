@@ -1,0 +1,164 @@
+// Serve: the same models over the standard HTTP API. What to paste, what it answers, and what the server does now.
+import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { Chart } from "../frame/chart.js";
+import { fixed, number, short } from "../frame/format.js";
+import { Choice, Copy, Failure, Figures, Panel, Waiting } from "../frame/parts.js";
+import { probe } from "../frame/probe.js";
+import { modelOf } from "../frame/screens.js";
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+function snippets(model, prompt, key) {
+  const base = `${location.origin}/v1`;
+  const body = { model, prompt, max_tokens: 80, temperature: 0.8 };
+  const auth = key ? ` -H "Authorization: Bearer $UNROLL_API_KEY"` : "";
+  return {
+    python: `from openai import OpenAI
+
+client = OpenAI(base_url=${JSON.stringify(base)}, api_key=${key ? 'os.environ["UNROLL_API_KEY"]' : '"none"'})
+answer = client.completions.create(
+    model=${JSON.stringify(model)},
+    prompt=${JSON.stringify(prompt)},
+    max_tokens=80,
+    temperature=0.8,
+)
+print(answer.choices[0].text)`.replace(/^/, key ? "import os\n\n" : ""),
+    curl: `curl ${base}/completions${auth} \\
+  -H 'Content-Type: application/json' \\
+  -d ${quoted(JSON.stringify(body))}`,
+    stream: `curl -N ${base}/completions${auth} \\
+  -H 'Content-Type: application/json' \\
+  -d ${quoted(JSON.stringify({ ...body, stream: true }))}`,
+    score: `from openai import OpenAI
+
+client = OpenAI(base_url=${JSON.stringify(base)}, api_key=${key ? 'os.environ["UNROLL_API_KEY"]' : '"none"'})
+answer = client.completions.create(
+    model=${JSON.stringify(model)},
+    prompt=${JSON.stringify(prompt)},
+    max_tokens=0, echo=True, logprobs=5,
+)
+print(answer.choices[0].logprobs.token_logprobs)`.replace(/^/, key ? "import os\n\n" : ""),
+  };
+}
+
+const KINDS = [["python", "Python"], ["curl", "curl"], ["stream", "streamed"], ["score", "score a text"]];
+
+export default function Serve({ view, go, api, info }) {
+  const model = modelOf(view, info);
+  const kind = KINDS.some(([name]) => name === view.snippet) ? view.snippet : "python";
+  const prompt = (view.text || "The ").slice(-60);
+  const [tried, setTried] = useState(null);
+  const [busy, setBusy] = useState(false);
+  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
+  const code = snippets(model.name, prompt, info.needs_key)[kind];
+  const attempt = async () => {
+    setBusy(true);
+    const began = performance.now();
+    try {
+      const answer = await api("/v1/completions", { model: model.name, prompt, max_tokens: 80, temperature: 0.8, seed: 0, ...(kind === "score" ? { echo: true, max_tokens: 0, logprobs: 5 } : {}) });
+      setTried({ answer, ms: performance.now() - began });
+    } catch (error) {
+      setTried({ error });
+    } finally {
+      setBusy(false);
+    }
+  };
+  return html`<div class="grid">
+    <${Panel} class="w7 stack" title="Paste this" aside=${html`<${Choice} label="For" value=${kind} options=${KINDS} onChange=${(snippet) => go({ snippet: snippet === "python" ? null : snippet }, { quiet: true })} />`}>
+      <div class="code"><pre tabindex="0" aria-label="The snippet">${code}</pre><${Copy} text=${code} /></div>
+      <div class="row"><button type="button" class="main" disabled=${busy} onClick=${attempt}>${busy ? "Asking…" : "Try it here"}</button>${tried?.ms && html`<span class="muted">answered in ${number(tried.ms)} ms</span>`}</div>
+      ${tried?.error && html`<${Failure} error=${tried.error} />`}
+      ${tried?.answer && html`<div class="code"><pre tabindex="0" aria-label="The answer">${JSON.stringify(tried.answer, null, 1).slice(0, 4000)}</pre></div>`}
+    <//>
+    <${Panel} class="w5 stack" title="The address">
+      <dl class="facts">
+        <div><dt>Base</dt><dd><code>${location.origin}/v1</code> <${Copy} text=${`${location.origin}/v1`} /></dd></div>
+        <div><dt>Key</dt><dd>${info.needs_key ? "the one given with --api-key, as a bearer" : "none is needed on this machine; clients may send any"}</dd></div>
+        <div><dt>Models</dt><dd>${info.models.map(({ name }) => html`<code key=${name}>${name}</code> `)}</dd></div>
+        <div><dt>Without the page</dt><dd><code>unroll serve ${info.folder}/${model.name}</code> <${Copy} text=${`unroll serve ${info.folder}/${model.name}`} /></dd></div>
+      </dl>
+      <p class="note">Completions, streaming, several choices, stop strings, log-probabilities of the prompt too, embeddings, states to go on from, tokenizing. A model that still trains answers with its best weights so far.</p>
+    <//>
+    <${Gauges} api=${api} />
+  </div>`;
+}
+
+// Prometheus' text format as {name: [{labels, value}]}.
+export function parseMetrics(text) {
+  const found = {};
+  for (const line of text.split("\n")) {
+    const match = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/.exec(line);
+    if (!match || line.startsWith("#")) continue;
+    const labels = Object.fromEntries([...(match[2] ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, name, value]) => [name, value]));
+    (found[match[1]] ??= []).push({ labels, value: Number(match[3]) });
+  }
+  return found;
+}
+
+const total = (metrics, name) => (metrics[name] ?? []).reduce((sum, { value }) => sum + value, 0);
+
+// The value below which a share of a histogram's observations lie, by its buckets.
+export function quantile(metrics, name, share) {
+  const buckets = (metrics[`${name}_bucket`] ?? []).map(({ labels, value }) => [Number(labels.le.replace("+Inf", "Infinity")), value]).sort((a, b) => a[0] - b[0]);
+  const all = buckets.at(-1)?.[1] ?? 0;
+  return all ? buckets.find(([, count]) => count >= share * all)[0] : null;
+}
+
+function Gauges({ api }) {
+  const [history, setHistory] = useState([]);
+  const [error, setError] = useState(null);
+  const timer = useRef(0);
+  useEffect(() => {
+    let stopped = false;
+    const ask = async () => {
+      clearTimeout(timer.current);
+      if (document.hidden) return;
+      try {
+        const metrics = parseMetrics(await api.text("/metrics"));
+        if (stopped) return;
+        setHistory((before) => [...before, { at: performance.now() / 1000, metrics }].slice(-90));
+        setError(null);
+      } catch (problem) {
+        if (stopped) return;
+        setError(problem);
+      }
+      timer.current = setTimeout(ask, 1000);
+    };
+    ask();
+    const seen = () => document.hidden || ask();
+    document.addEventListener("visibilitychange", seen);
+    return () => {
+      stopped = true;
+      clearTimeout(timer.current);
+      document.removeEventListener("visibilitychange", seen);
+    };
+  }, []);
+  const rates = useMemo(() => history.slice(1).map((now, k) => {
+    const before = history[k];
+    return (total(now.metrics, "unroll_generated_tokens_total") - total(before.metrics, "unroll_generated_tokens_total")) / (now.at - before.at);
+  }), [history]);
+  const x = useMemo(() => history.slice(1).map(({ at }) => at - history.at(-1).at), [history]);
+  const running = useMemo(() => history.slice(1).map(({ metrics }) => total(metrics, "unroll_requests_running")), [history]);
+  const now = history.at(-1)?.metrics;
+  const slots = Object.fromEntries((now?.unroll_slots ?? []).map(({ labels, value }) => [labels.state, value]));
+  const first = now && quantile(now, "unroll_time_to_first_token_seconds", 0.5);
+  const answers = (now?.unroll_requests_total ?? []).filter(({ labels }) => labels.route.startsWith("/v1"));
+  const series = useMemo(() => [{ label: "symbols written a second", values: rates, colour: "--blue" }], [rates]);
+  useEffect(() => {
+    if (now) probe("serve", { generated: total(now, "unroll_generated_tokens_total"), running: total(now, "unroll_requests_running") });
+  }, [now]);
+  return html`<${Panel} title="The server now" aside=${html`<span>asked every second; all of it at <code>/metrics</code></span>`}>
+    ${error && html`<${Failure} error=${error} />`}
+    ${now && html`<${Figures} of=${[
+      ["being written", number(running.at(-1) ?? 0), "streams"],
+      ["waiting", number(total(now, "unroll_requests_waiting"))],
+      slots.active !== undefined && ["slots in use", `${number(slots.active ?? 0)}${slots.free !== undefined ? ` of ${number(slots.active + slots.free + (slots.parked ?? 0))}` : ""}`],
+      ["symbols/s", short(rates.at(-1) ?? 0)],
+      ["written in all", short(total(now, "unroll_generated_tokens_total")), "symbols"],
+      first !== null && ["first symbol, median", `≤ ${first < 1 ? `${number(1000 * first)} ms` : `${fixed(first, 1)} s`}`],
+      ["answers", number(answers.reduce((sum, { value }) => sum + value, 0))],
+      ["refused", number(total(now, "unroll_rejected_total"))],
+    ]} />
+    <${Chart} x=${x} series=${series} height=${150} xLabel="seconds ago" yLabel="symbols/s" yText=${(v) => number(v)} xText=${(v) => fixed(-v, 0)} summary=${`Symbols written a second over the last ${number(-(x[0] ?? 0))} seconds: ${number(rates.at(-1) ?? 0)} now`} />`}
+  <//>`;
+}

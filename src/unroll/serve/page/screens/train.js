@@ -1,0 +1,316 @@
+// Train: a model learning. Its loss against what little predictors reach, its samples side by side, and how it stands.
+import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { Chart } from "../frame/chart.js";
+import { bits, clock, control, fixed, number, percent, plural, short } from "../frame/format.js";
+import { useKeys } from "../frame/keys.js";
+import { announce } from "../frame/live.js";
+import { Choice, Copy, Failure, Field, Figures, Panel, Waiting } from "../frame/parts.js";
+import { probe } from "../frame/probe.js";
+import { calm } from "../frame/theme.js";
+
+const ACTIVE = ["starting", "running", "stopping"];
+
+export default function Train({ view, go, api, info, refresh }) {
+  const names = [...new Set([...info.trainings.map(({ name }) => name), ...info.models.map(({ name }) => name)])];
+  const active = info.trainings.find(({ state }) => ACTIVE.includes(state));
+  const run = names.includes(view.run) ? view.run : (active?.name ?? names[0] ?? "");
+  const making = view.new === "1" || !run;
+  return html`
+    <div class="tabs" role="group" aria-label="Trainings">
+      ${names.slice(0, 12).map((name) => {
+        const state = info.trainings.find((one) => one.name === name)?.state;
+        return html`<button type="button" key=${name} aria-pressed=${!making && name === run} onClick=${() => go({ run: name, new: null, step: null, other: null, model: info.models.some((one) => one.name === name) ? name : view.model })}>
+          ${ACTIVE.includes(state) && html`<span class="pulse" aria-hidden="true"></span>`}${name}${state === "paused" ? html`<small> paused</small>` : ""}</button>`;
+      })}
+      <button type="button" class="plus" aria-pressed=${making} onClick=${() => go({ new: "1" })}>+ New training</button>
+    </div>
+    ${making
+      ? html`<${Start} api=${api} info=${info} started=${(name) => { refresh(); go({ run: name, new: null, step: null, other: null }); }} />`
+      : html`<${Watch} key=${run} run=${run} view=${view} go=${go} api=${api} refresh=${refresh} />`}`;
+}
+
+// Asks what is new, every 0.7 s while it trains; what came before is kept.
+function useWatched(api, run) {
+  const [state, setState] = useState({ data: null, error: null });
+  const again = useRef(null);
+  useEffect(() => {
+    let stopped = false;
+    let timer = 0;
+    const known = { turn: 0, seen: 0, events: [], samples: [] };
+    const ask = async () => {
+      clearTimeout(timer);
+      let wait = 700;
+      try {
+        const found = await api(`runs/${encodeURIComponent(run)}?turn=${known.turn}&events=${known.seen}&samples=${known.samples.length}`);
+        if (stopped) return;
+        if (found.fresh) Object.assign(known, { events: [], samples: [] });
+        if (found.events.length || found.fresh) known.events = [...known.events, ...found.events];
+        if (found.samples.length || found.fresh) known.samples = [...known.samples, ...found.samples];
+        Object.assign(known, { turn: found.turn, seen: found.seen });
+        // Once the text was looked at, its words are known: then all is asked for anew.
+        if (found.text?.level && known.samples.some(({ known: words }) => !words)) known.turn = 0;
+        setState({ data: { ...found, events: known.events, samples: known.samples }, error: null });
+        wait = ACTIVE.includes(found.state) || !found.text ? 700 : 5000;
+      } catch (error) {
+        if (stopped) return;
+        setState((before) => ({ ...before, error }));
+        wait = 3000;
+      }
+      timer = setTimeout(() => document.hidden || ask(), wait);
+    };
+    again.current = ask;
+    ask();
+    const seen = () => document.hidden || ask();
+    document.addEventListener("visibilitychange", seen);
+    return () => {
+      stopped = true;
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", seen);
+    };
+  }, [run]);
+  return { ...state, again: () => again.current?.() };
+}
+
+// Nats a symbol as bits a character, or a word where that is what is counted.
+function scaleOf(text) {
+  const per = text?.chars_per_token;
+  return { of: (nats) => bits(nats) / (per || 1), unit: per ? "bits per character" : text?.level === "word" ? "bits per word" : "bits per symbol", brief: per ? "bits/char" : text?.level === "word" ? "bits/word" : "bits/symbol" };
+}
+
+function Watch({ run, view, go, api, refresh }) {
+  const { data, error, again } = useWatched(api, run);
+  const [failed, setFailed] = useState(null);
+  const scale = scaleOf(data?.text);
+  const act = async (action) => {
+    try {
+      setFailed(null);
+      const { name } = await api(`runs/${encodeURIComponent(run)}/${action}`, {});
+      announce(name ? `kept as ${name}` : { pause: "stopping after this step", resume: "going on" }[action]);
+      refresh();
+      again();
+    } catch (problem) {
+      setFailed(problem);
+    }
+  };
+  useEffect(() => {
+    if (data) probe("train", { run, state: data.state, step: data.step, samples: data.samples.map(({ step, text }) => ({ step, text })), baselines: data.text?.baselines ?? null, events: data.events.length });
+  }, [data]);
+  if (!data) return error ? html`<${Failure} error=${error} />` : html`<${Waiting}>Opening ${run}…<//>`;
+  const losses = data.events.filter(({ kind }) => kind === "train" || kind === "valid");
+  return html`<div class="grid">
+    <${Panel} class="w9" title="What it costs to predict" aside=${html`<${What} view=${view} go=${go} />`}>
+      ${losses.length > 0 ? html`<${Curve} data=${data} scale=${scale} view=${view} go=${go} />` : html`<div class="begin"><${Waiting}>${begun(data)}<//></div>`}
+    <//>
+    <${Now} class="w3" data=${data} scale=${scale} act=${act} failed=${failed ?? error} go=${go} run=${run} />
+    <${Samples} data=${data} scale=${scale} view=${view} go=${go} />
+  </div>`;
+}
+
+const begun = (data) =>
+  ({ starting: "Reading the text, choosing a size…", failed: "It did not begin.", running: "The first steps…" })[data.state] ?? "There is no record of its training here.";
+
+const KINDS = [["nats", "loss"], ["grad_norm", "gradient"], ["learning_rate", "rate"], ["tokens_per_second", "speed"]];
+
+const What = ({ view, go }) => html`<${Choice} label="What is drawn" value=${view.what || "nats"} options=${KINDS} onChange=${(what) => go({ what: what === "nats" ? null : what }, { quiet: true })} />
+  <label class="switch"><input type="checkbox" checked=${view.log === "1"} onChange=${() => go({ log: view.log === "1" ? null : "1" }, { quiet: true })} /> log steps</label>`;
+
+function Curve({ data, scale, view, go }) {
+  const what = view.what || "nats";
+  const log = view.log === "1";
+  const drawing = useMemo(() => {
+    const rows = new Map();
+    for (const event of data.events) {
+      if ((event.kind !== "train" && event.kind !== "valid") || (log && event.step < 1)) continue;
+      const row = rows.get(event.step) ?? { train: null, valid: null };
+      const value = event[what];
+      if (value !== undefined) row[event.kind] = what === "nats" ? scale.of(value) : value;
+      rows.set(event.step, row);
+    }
+    const steps = [...rows.keys()].sort((a, b) => a - b);
+    const train = steps.map((step) => rows.get(step).train);
+    const valid = steps.map((step) => rows.get(step).valid);
+    return { steps, train, valid };
+  }, [data.events, what, log, scale.unit]);
+  const last = (values) => values.findLast((v) => v !== null);
+  const lines = useMemo(() => (what === "nats" ? (data.text?.baselines ?? []).map(({ label, nats }) => ({ label: `${label} ${fixed(scale.of(nats))}`, value: scale.of(nats) })) : []), [data.text, what]);
+  const series = useMemo(() => [
+    { label: "training", values: drawing.train, colour: "--blue", width: 1.4 },
+    ...(what === "nats" ? [{ label: "validation", values: drawing.valid, colour: "--orange", width: 1.6, points: true }] : []),
+  ], [drawing]);
+  const first = drawing.train.find((v) => v !== null) ?? drawing.valid.find((v) => v !== null);
+  const end = last(drawing.valid) ?? last(drawing.train);
+  const name = KINDS.find(([kind]) => kind === what)[1];
+  const unit = { nats: scale.unit, grad_norm: "norm of the gradient", learning_rate: "learning rate", tokens_per_second: "symbols per second" }[what];
+  const marks = useMemo(() => (what === "nats" ? data.samples.map(({ step }) => step).filter((step) => !log || step > 0) : []), [data.samples.length, log, what]);
+  const pick = (k) => {
+    const near = data.samples.reduce((best, { step }) => (Math.abs(step - drawing.steps[k]) < Math.abs(best - drawing.steps[k]) ? step : best), data.samples[0]?.step ?? 0);
+    go({ step: String(near) }, { quiet: true });
+  };
+  return html`<${Chart} x=${drawing.steps} series=${series} lines=${lines} marks=${marks} height=${292} xLabel="step" yLabel=${unit} xLog=${log}
+    yLog=${what === "grad_norm"} onPick=${pick} yText=${(v) => (what === "learning_rate" ? v.toPrecision(2) : what === "tokens_per_second" ? number(v) : fixed(v, 3))}
+    summary=${`${name}: ${what === "nats" && first !== undefined ? `falls from ${fixed(first)} to ${fixed(end)} ${unit} over ${number(data.step)} steps` : `over ${number(data.step)} steps`}${lines.length ? `; for comparison ${lines.map(({ label }) => label).join(", ")}` : ""}`} />`;
+}
+
+const STATES = { starting: "starting", running: "learning", stopping: "saving, then it pauses", paused: "paused", finished: "finished", failed: "it failed", elsewhere: "running elsewhere" };
+
+function Now({ data, scale, act, failed, go, run, class: kind }) {
+  const valid = data.events.findLast(({ kind: one }) => one === "valid");
+  const end = data.events.findLast(({ kind: one }) => one === "end");
+  const train = data.events.findLast(({ kind: one }) => one === "train");
+  const now = end?.nats ?? valid?.nats ?? train?.nats;
+  const share = data.steps ? Math.min(1, data.step / data.steps) : 0;
+  const beaten = now === undefined ? [] : (data.text?.baselines ?? []).filter(({ nats }) => nats > now);
+  const warnings = data.events.filter(({ kind: one }) => one === "warn");
+  return html`<${Panel} class=${`${kind} now`} title=${html`<span class=${`state ${data.state}`}>${ACTIVE.includes(data.state) && html`<span class="pulse" aria-hidden="true"></span>`}${STATES[data.state]}</span>`}>
+    ${now !== undefined && html`<p class="big">${fixed(scale.of(now), 3)} <small>${scale.brief}${end || valid ? ", validation" : ""}</small></p>`}
+    ${beaten.length > 0 && html`<p class="note">better than ${beaten.map(({ label }) => label).join(", ")}</p>`}
+    <div class="meter"><progress max="1" value=${share} aria-label="Steps done"></progress>
+      <p><b>${number(data.step)}</b>${data.steps ? ` of ${number(data.steps)} steps` : " steps"}</p></div>
+    <${Figures} of=${[
+      ACTIVE.includes(data.state) && ["left", clock(data.left ?? NaN)],
+      ["so far", clock(data.seconds)],
+      data.rate && ["symbols/s", short(data.rate)],
+      data.steps_rate && ["steps/s", data.steps_rate.toPrecision(3)],
+    ]} />
+    <div class="row">
+      ${data.state === "running" && html`<button type="button" class="main" onClick=${() => act("pause")}>Pause</button>`}
+      ${data.state === "stopping" && html`<button type="button" onClick=${() => act("pause")}>Stop at once</button>`}
+      ${(data.state === "paused" || (data.state === "failed" && data.step > 0)) && html`<button type="button" class="main" onClick=${() => act("resume")}>Go on</button>`}
+      ${data.step > 0 && html`<button type="button" onClick=${() => act("keep")} title="Copy the model as it is now into a directory of its own">Keep this one</button>`}
+    </div>
+    ${data.text?.level && html`<p class="note">${plural(data.text.train_tokens, { char: "character", byte: "byte", word: "word", bpe: "piece" }[data.text.level])} of ${data.text.sources.join(", ")}; ${number(data.text.vocab_size)} symbols; validated on ${number(data.text.valid_tokens)} others.</p>`}
+    ${warnings.map(({ text }) => html`<div class="failure"><p>${text}</p></div>`)}
+    ${failed && html`<${Failure} error=${failed} />`}
+    ${data.said && html`<details open><summary>What the process said</summary><pre class="said">${data.said}</pre></details>`}
+    ${data.state === "elsewhere" && html`<p class="note">Started outside this page: it is watched, and pauses where it was started.</p>`}
+    ${(data.state === "paused" || data.state === "finished") && html`<p class="note command"><code>unroll ${data.state === "paused" ? "train --resume" : "sample"} ${data.folder}</code> <${Copy} text=${`unroll ${data.state === "paused" ? "train --resume" : "sample"} ${data.folder}`} /></p>`}
+  <//>`;
+}
+
+// The samples of a run side by side: the same prompt, seed and temperature, so that only the model changes.
+function Samples({ data, scale, view, go }) {
+  const { samples } = data;
+  const strip = useRef(null);
+  const [playing, setPlaying] = useState(false);
+  const steps = samples.map(({ step }) => step);
+  const chosen = view.step === undefined ? -1 : steps.indexOf(Number(view.step));
+  const at = chosen >= 0 ? chosen : samples.length - 1;
+  const seen = useRef(samples.length);
+  if (chosen < 0) seen.current = samples.length;
+  const newer = chosen >= 0 ? samples.length - seen.current : 0;
+  const show = (k) => {
+    if (k < 0 || k >= samples.length) return;
+    go({ step: String(steps[k]) }, { quiet: true });
+    announce(`step ${number(steps[k])}: ${samples[k].text.slice(0, 120)}`);
+  };
+  useEffect(() => {
+    if (!playing) return;
+    if (at >= samples.length - 1) return setPlaying(false);
+    const timer = setTimeout(() => show(at + 1), 1000);
+    return () => clearTimeout(timer);
+  }, [playing, at]);
+  useEffect(() => {
+    const card = strip.current?.querySelector("[aria-current]");
+    card?.scrollIntoView({ block: "nearest", inline: "nearest", behavior: calm() ? "auto" : "smooth" });
+  }, [at, samples.length]);
+  const play = () => {
+    if (!playing && at >= samples.length - 1) show(0);
+    setPlaying(!playing);
+  };
+  useKeys(
+    { ArrowLeft: () => show(at - 1), ArrowRight: () => show(at + 1), " ": play, ".": () => go({ step: null }, { quiet: true }) },
+    { "← →": "the sample before, the next", Space: "play the samples", ".": "the latest sample" },
+  );
+  if (!samples.length) return html`<${Panel} title="What it writes">${ACTIVE.includes(data.state) ? html`<${Waiting}>The first sample comes before the first step.<//>` : html`<p class="note">No samples were taken.</p>`}<//>`;
+  const one = samples[at];
+  return html`<${Panel} class="samples" title="What it writes" aside=${html`
+      <span>the same prompt, seed and temperature (${one.temperature}) each time; words of the training text stand out</span>
+      ${newer > 0 && html`<button type="button" class="small" onClick=${() => go({ step: null }, { quiet: true })}>${newer} newer</button>`}
+      <button type="button" class="small" onClick=${play} disabled=${samples.length < 2}>${playing ? "Hold" : "Play"}</button>`}>
+    <ol class="strip" ref=${strip}>
+      ${samples.map((sample, k) => html`<li key=${sample.step} aria-current=${k === at ? "true" : undefined}>
+        <button type="button" class="head" onClick=${() => show(k)}><b>${number(sample.step)}</b><span>${fixed(scale.of(sample.nats))} ${scale.brief}</span>${sample.known?.share !== null && sample.known && html`<span>${percent(sample.known.share)} % words</span>`}</button>
+        <div class="written" data-step=${sample.step} tabindex="0" role="group" aria-label=${`What it wrote at step ${sample.step}`}><${Written} sample=${sample} /></div>
+      </li>`)}
+    </ol>
+  <//>`;
+}
+
+// A sample with the words of the training text in ink and the rest in grey.
+function Written({ sample }) {
+  const letters = Array.from(sample.prompt + sample.text).map((c) => (c === "\n" || c === "\t" ? c : (control(c) ?? c)));
+  const shift = Array.from(sample.prompt).length;
+  if (!sample.known) return html`<span>${letters.join("")}</span>`;
+  const parts = [];
+  let place = shift;
+  for (const [start, end] of sample.known.spans) {
+    parts.push(letters.slice(place, shift + start).join(""), html`<mark>${letters.slice(shift + start, shift + end).join("")}</mark>`);
+    place = shift + end;
+  }
+  return html`<span class="told"><b>${sample.prompt}</b>${parts}${letters.slice(place).join("")}</span>`;
+}
+
+const BUDGETS = [["0.5", "30 s"], ["1", "1 min"], ["3", "3 min"], ["10", "10 min"], ["30", "30 min"]];
+
+// A new training: a text, a budget, and what little needs to be chosen.
+function Start({ api, info, started }) {
+  const [source, setSource] = useState("paste");
+  const [text, setText] = useState("");
+  const [file, setFile] = useState(null);
+  const [there, setThere] = useState(null);
+  const [named, setNamed] = useState("");
+  const [name, setName] = useState("");
+  const [minutes, setMinutes] = useState("3");
+  const [arch, setArch] = useState("lstm");
+  const [level, setLevel] = useState("char");
+  const [size, setSize] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState(null);
+  useEffect(() => {
+    if (info.texts) api("files").then((found) => setThere(found.files), () => setThere([]));
+  }, []);
+  const begin = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    setError(null);
+    try {
+      const plan = { arch, level, minutes: Number(minutes), name: name.trim() };
+      if (size) plan.hidden_size = Number(size);
+      if (source === "paste") Object.assign(plan, { source: "upload", upload: (await api("uploads", { name: "pasted", text })).id });
+      if (source === "upload") Object.assign(plan, { source: "upload", upload: (await api("uploads", { name: file.name, text: await file.text() })).id });
+      if (source === "file") Object.assign(plan, { source: "file", file: named || there[0].name });
+      if (source === "demo") plan.source = "demo";
+      const { name: made } = await api("train", plan);
+      announce(`training ${made}`);
+      started(made);
+    } catch (problem) {
+      setError(problem);
+    } finally {
+      setBusy(false);
+    }
+  };
+  const ready = { paste: text.trim().length > 0, upload: file && file.size <= info.limits.upload, file: there?.length > 0, demo: true }[source];
+  if (!info.can_train) return html`<${Panel} title="A new training"><p>Training needs PyTorch, which is not installed: <code>pip install 'unroll-lm[train]'</code>. Models that are there can be read and sampled without.</p><//>`;
+  return html`<form onSubmit=${begin} class="grid">
+    <${Panel} class="w8" title="A text to learn from" aside=${html`<${Choice} label="Where the text comes from" value=${source} onChange=${setSource}
+      options=${[["paste", "Paste"], ["upload", "A file"], ["file", "The folder", info.texts ? undefined : "start the studio with --texts DIR"], ["demo", "Python's library"]]} />`}>
+      ${source === "paste" && html`<textarea rows="12" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="A novel, letters, code, recipes, names: the more the better, from some ten thousand characters on." aria-label="The text"></textarea>
+        <p class="note">${number(Array.from(text).length)} characters. The text stays on this machine; it is learnt from, never run.</p>`}
+      ${source === "upload" && html`<label class="drop"><input type="file" accept="text/*,.txt,.md,.tex,.py,.c,.csv,.json,.jsonl,.html,.xml" onChange=${(event) => setFile(event.target.files[0] ?? null)} />
+        <span>${file ? html`<b>${file.name}</b> ${short(file.size)}B` : "Choose a text file of UTF-8"}</span></label>
+        ${file && file.size > info.limits.upload && html`<p class="bad">At most ${short(info.limits.upload)}B here; larger ones with unroll train FILE.</p>`}`}
+      ${source === "file" && html`<${Field} label=${`Texts in ${info.texts}`}>${there === null ? html`<${Waiting}>Looking…<//>` : there.length ? html`<select value=${named} onChange=${(event) => setNamed(event.target.value)}>${there.map((one) => html`<option value=${one.name}>${one.name} (${short(one.bytes)}B)</option>`)}</select>` : html`<p class="note">There are none.</p>`}<//>`}
+      ${source === "demo" && html`<p class="note">The source of Python's standard library as it is installed here, four megabytes of code that everyone has.</p>`}
+    <//>
+    <${Panel} class="w4 stack" title="How">
+      <div><p class="label">Time</p><${Choice} label="Time" value=${minutes} options=${BUDGETS} onChange=${setMinutes} /></div>
+      <div><p class="label">Network</p><${Choice} label="Network" value=${arch} options=${[["lstm", "LSTM"], ["gru", "GRU"], ["rnn", "RNN"], ["window", "window"]]} onChange=${setArch} /></div>
+      <div><p class="label">A symbol is</p><${Choice} label="A symbol is" value=${level} options=${[["char", "a character"], ["byte", "a byte"], ["word", "a word"]]} onChange=${setLevel} /></div>
+      <div class="row"><${Field} label="Units"><input type="number" min="8" max="4096" value=${size} placeholder="chosen" onInput=${(event) => setSize(event.target.value)} /><//>
+      <${Field} label="Name"><input type="text" value=${name} maxlength="56" pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*" placeholder="from the text" onInput=${(event) => setName(event.target.value)} /><//></div>
+      <p class="note">The size follows from the text and the time. It learns in a process of its own; closing the page changes nothing.</p>
+      ${error && html`<${Failure} error=${error} />`}
+      <button type="submit" class="main" disabled=${!ready || busy}>${busy ? "Starting…" : "Start"}</button>
+    <//>
+  </form>`;
+}

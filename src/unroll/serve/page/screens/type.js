@@ -1,0 +1,193 @@
+// Type: what the model expects next, at every keystroke; what it expected in place of each symbol; what surprised it.
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { Bars, Sampler } from "../frame/bars.js";
+import { css, entry, ink, table } from "../frame/colour.js";
+import { bits, fixed, number, shown } from "../frame/format.js";
+import { useKeys } from "../frame/keys.js";
+import { Failure, Figures, Panel, Waiting, useAsked } from "../frame/parts.js";
+import { probe } from "../frame/probe.js";
+import { PLAIN, drawn, optionsOf, reweigh } from "../frame/reweigh.js";
+import { modelOf } from "../frame/screens.js";
+import { useTheme } from "../frame/theme.js";
+import { useText } from "../frame/view.js";
+
+const FULL = 8; // bits at which the underline is at its thickest
+const points = (text, end) => Array.from(end === undefined ? text : text.slice(0, end)).length;
+
+export default function Type({ view, go, api, info }) {
+  const model = modelOf(view, info);
+  const [text, setText] = useText(view, go, api);
+  const [draft, setDraft] = useState(null); // what stands in the box, ahead of the address
+  const content = draft ?? text;
+  const [caret, setCaret] = useState(null); // in code points; null is the end
+  const options = optionsOf(view);
+  const saved = useRef(0);
+
+  // A first visit begins with the beginning of the text that the model was validated on.
+  useEffect(() => {
+    if (model && text === "" && !view.textid && draft === null) {
+      api("passage", { model: model.name, length: 180 }).then(
+        (found) => setText(found.text, { pos: -1 }),
+        () => {},
+      );
+    }
+  }, [model?.name]);
+  useEffect(() => setDraft(null), [text]);
+
+  const change = (now, at) => {
+    setDraft(now);
+    setCaret(at);
+    clearTimeout(saved.current);
+    saved.current = setTimeout(() => setText(now, { pos: at === null || at >= points(now) ? -1 : at - 1 }), 500);
+  };
+
+  const at = caret ?? (view.pos >= 0 ? view.pos + 1 : null);
+  const reading = useReading(api, model, content, at);
+  const { data, error } = reading;
+  const insert = (symbol) => {
+    const all = Array.from(content);
+    const place = at ?? all.length;
+    change([...all.slice(0, place), symbol, ...all.slice(place)].join(""), place + Array.from(symbol).length);
+  };
+  const draw = () => {
+    const next = data.next;
+    insert(next.symbols[drawn(reweigh(next, options), Math.random())]);
+  };
+  useKeys({ s: () => data && draw() }, { s: "draw the next symbol" });
+
+  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
+  const cost = data?.nats.reduce((sum, v) => sum + v, 0);
+  const actual = data && data.place < data.count ? data.symbols[data.place] : null;
+  if (data) probe("type", { model: model.name, version: data.version, text: content, place: data.place, symbols: data.symbols, nats: data.nats, guesses: data.guesses, next: data.next, weighed: reweigh(data.next, options) });
+  return html`<div class="grid">
+    <${Panel} class="w8" title="Your text" aside=${html`<${Legend} />`}>
+      ${content === null ? html`<${Waiting}>Fetching the text…<//>` : html`<${Editor} text=${content} data=${data} caret=${at} onChange=${change} onAccept=${() => data && insert(data.next.symbols[0])} />`}
+      ${error && html`<${Failure} error=${error} />`}
+      ${data?.unknown.length > 0 && html`<p class="note">Never seen in training, read as unknown: ${data.unknown.map((symbol) => html`<span class="sym">${shown(symbol)} </span>`)}</p>`}
+      ${data && html`<div class="row spread"><${Figures} of=${[
+        ["symbols", number(data.count)],
+        data.count > 0 && ["bits per symbol", fixed(bits(cost) / data.count), "", "The mean surprisal of this text under the model"],
+        data.count > 0 && ["perplexity", fixed(Math.exp(cost / data.count), 1)],
+        data.count > 0 && ["in all", fixed(bits(cost), 0), "bits"],
+      ]} /><button type="button" onClick=${() => go({ screen: "sample" })}>Let it go on writing</button></div>`}
+    <//>
+    <${Panel} class="w4 next" title=${html`Next, after <span class="sym">${data ? tail(data) : ""}</span>`}>
+      ${data ? html`
+        <${Bars} next=${data.next} options=${options} actual=${actual} onPick=${insert} />
+        <${Figures} of=${[["entropy", fixed(bits(data.next.entropy)), "bits"], actual !== null && ["what follows", html`<span class="sym">${shown(actual)}</span>`, `rank ${rank(data.next, actual)}`]]} />
+        <div class="row"><button type="button" class="main" onClick=${draw}>Draw one</button><button type="button" onClick=${() => insert(data.next.symbols[0])}>Take the likeliest</button></div>
+        <${Sampler} options=${options} go=${go} />
+        ${JSON.stringify(options) !== JSON.stringify(PLAIN) && html`<button type="button" class="quiet" onClick=${() => go({ t: null, k: null, p: null, m: null }, { quiet: true })}>As the model has it</button>`}
+      ` : html`<${Waiting}>Reading…<//>`}
+    <//>
+    <${Panel} title="What it expected in place of each symbol" aside="darker is likelier; the ring marks what was written">
+      ${data && html`<${Guesses} data=${data} onPick=${(k) => { setCaret(offsetAt(data, k)); go({ pos: k - 1 }); }} />`}
+    <//>
+  </div>`;
+}
+
+const tail = (data) => shownText(data.symbols.slice(Math.max(0, data.place - 16), data.place).join(""));
+const shownText = (text) => Array.from(text).map((c) => (c === " " ? " " : shown(c))).join("") || "the start";
+const rank = (next, symbol) => { const k = next.symbols.indexOf(symbol); return k < 0 ? "–" : k + 1; };
+const offsetAt = (data, k) => data.symbols.slice(0, k).reduce((sum, symbol) => sum + points(symbol), 0);
+
+// Reads the text as it is typed. What the text before and this one begin with is not asked for again.
+function useReading(api, model, content, at) {
+  const known = useRef({ key: "", symbols: [], nats: [], guesses: [] });
+  const key = model ? `${model.name} ${model.version}` : "";
+  const asked = useAsked(model && content !== null ? JSON.stringify([key, content, at]) : null, async (signal) => {
+    const before = known.current;
+    let since = 0;
+    if (before.key === key && model.level === "char") {
+      const now = Array.from(content);
+      while (since < now.length && since < before.symbols.length && now[since] === before.symbols[since]) since += 1;
+    }
+    const answer = await api("read", { model: model.name, text: content, since, at }, { signal });
+    const joined = (name) => [...before[name].slice(0, answer.since), ...answer[name]];
+    if (answer.since > before.symbols.length) return before;
+    const merged = { ...answer, key, symbols: joined("symbols"), nats: joined("nats"), guesses: joined("guesses") };
+    known.current = merged;
+    return merged;
+  }, 30);
+  return asked;
+}
+
+// The text, in a box that grows, over a sheet that underlines what surprised.
+function Editor({ text, data, caret, onChange, onAccept }) {
+  const box = useRef(null);
+  const sheet = useRef(null);
+  const theme = useTheme();
+  const placed = useRef(false);
+  useLayoutEffect(() => {
+    box.current.style.height = "auto";
+    box.current.style.height = `${box.current.scrollHeight}px`;
+  }, [text]);
+  // A symbol that was put in moves the caret with it.
+  useLayoutEffect(() => {
+    if (caret === null || (placed.current && document.activeElement === box.current)) return;
+    const place = Array.from(text).slice(0, caret).join("").length;
+    box.current.setSelectionRange(place, place);
+    placed.current = true;
+  }, [caret, text]);
+  useLayoutEffect(() => {
+    const fragment = document.createDocumentFragment();
+    let said = "";
+    for (const [k, symbol] of (data?.symbols ?? []).entries()) {
+      // Only as far as the sheet still agrees with what is typed.
+      if (!text.startsWith(symbol, said.length)) break;
+      said += symbol;
+      const element = document.createElement("span");
+      element.textContent = symbol;
+      const surprise = bits(data.nats[k]);
+      const depth = Math.min(1, surprise / FULL);
+      element.style.boxShadow = `inset 0 -${(1 + 5 * depth).toFixed(1)}px 0 ${css(table("orange", theme)[entry("orange", depth)])}`;
+      element.title = `${shown(symbol)}: ${fixed(surprise)} bits`;
+      fragment.append(element);
+    }
+    fragment.append(text.slice(said.length), "\u200b");
+    sheet.current.replaceChildren(fragment);
+  }, [data, text, theme]);
+  const told = (event) => onChange(event.target.value, points(event.target.value, event.target.selectionStart));
+  const onKey = (event) => {
+    if (event.key === "Tab" && !event.shiftKey && text && event.target.selectionStart === text.length && event.altKey) {
+      event.preventDefault();
+      onAccept();
+    }
+  };
+  return html`<div class="editor">
+    <div class="sheet" ref=${sheet} aria-hidden="true"></div>
+    <textarea ref=${box} data-text value=${text} spellcheck="false" autocapitalize="off" autocomplete="off" rows="3" aria-label="Text that the model reads"
+      onInput=${told} onKeyDown=${onKey}
+      onSelect=${(event) => document.activeElement === event.target && points(text, event.target.selectionStart) !== caret && onChange(text, points(text, event.target.selectionStart))}></textarea>
+  </div>`;
+}
+
+const Legend = () => html`<span class="scale"><span>expected</span><i class="ramp orange"></i><span>surprising, ${FULL} bits and more</span></span>`;
+
+// The last symbols before the cursor, each over the five likeliest in its place.
+function Guesses({ data, onPick }) {
+  const box = useRef(null);
+  const [columns, setColumns] = useState(40);
+  const theme = useTheme();
+  useLayoutEffect(() => {
+    const measure = () => setColumns(Math.max(8, Math.floor(box.current.clientWidth / 24)));
+    const resized = new ResizeObserver(measure);
+    resized.observe(box.current);
+    measure();
+    return () => resized.disconnect();
+  }, []);
+  const end = Math.min(data.count, Math.max(columns, data.place + 4));
+  const some = useMemo(() => Array.from({ length: Math.min(columns, end) }, (_, k) => end - Math.min(columns, end) + k), [columns, end]);
+  const blues = table("blue", theme);
+  return html`<div class="guesses" ref=${box}>
+    ${!some.length && html`<p class="note">Write something.</p>`}
+    ${some.map((k) => html`<button type="button" class=${`guess ${k === data.place ? "here" : ""}`} key=${k} onClick=${() => onPick(k)}
+      aria-label=${`${shown(data.symbols[k])}, ${fixed(bits(data.nats[k]))} bits; expected ${data.guesses[k]?.map(([symbol]) => shown(symbol)).join(", ")}`}>
+      <b class="sym">${shown(data.symbols[k])}</b>
+      ${data.guesses[k]?.map(([symbol, p]) => {
+        const colour = blues[entry("blue", Math.sqrt(p))];
+        return html`<span class=${`sym ${symbol === data.symbols[k] ? "hit" : ""}`} title=${`${shown(symbol)}: ${(100 * p).toFixed(1)} %`} style=${{ backgroundColor: css(colour), color: ink(colour) }}>${shown(symbol)}</span>`;
+      })}
+    </button>`)}
+  </div>`;
+}
