@@ -21,8 +21,8 @@ from unroll.lm.open import open_model
 T = TypeVar("T")
 
 AUROC = 0.95
-SHOWN = 3
-"""Findings that are told of each network."""
+TOLD = 5
+"""Findings of each network."""
 
 
 def main() -> None:
@@ -43,6 +43,9 @@ def main() -> None:
             run_json("train", told.text, "--split", told.split, "--recipe", told.recipe, "--seed", str(seed),
                      "--out", path)  # fmt: skip
         known = run_json("info", path)
+        if not known["finished"]:
+            run_json("train", "--resume", path)
+            known = run_json("info", path)
         its = {"seed": seed, **{name: known[name] for name in ("steps", "tokens_seen", "train_seconds")}}
         its |= {name: known[name] for name in ("valid_nats_per_token", "test_nats_per_token")}
         for found in tracked(path, told.properties.split(",")):
@@ -75,7 +78,8 @@ def tracked(path: Path, properties: list[str]) -> list[Tracking]:
     assert corpus.test is not None
     text = as_read("the test part", opened.tokenizer.decode(np.asarray(corpus.test)), opened.tokenizer)
     read = last(reading(opened, text))
-    return [replace(last(judge(read, label(text, name))), model=path.name) for name in properties]
+    found = [last(judge(read, label(text, name), top=TOLD, probing=False)) for name in properties]
+    return [replace(one, model=path.name) for one in found]
 
 
 def last(events: Generator[Any, None, T]) -> T:
@@ -101,8 +105,7 @@ def about(found: Tracking) -> dict[str, Any]:
         "mean_label": its["mean_label"],
         "last_8_characters": its["last_8_characters"],
         "searched": its["searched"],
-        "best": its["findings"][:SHOWN],
-        "probe": its["probe"],
+        "best": its["findings"],
     }
 
 

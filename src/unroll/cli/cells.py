@@ -30,9 +30,11 @@ Properties:
 
 \b
 Units are compared by AUROC, or by correlation where the property is a number. The sign
-of each is taken from the first half of the text, its score from the second. Verdicts:
-  leans   the score is above what the best of all units reaches in 99 % of all shifts of the
-          labels round the text (p <= 0.01): text repeats itself, so chance reaches far
+of each is taken from the first half of the text, its score from the second; it counts by
+the weaker half. Verdicts:
+  leans   in both halves its score is above what the best of all units reaches in both, in
+          99 % of all shifts of the labels round the text (p <= 0.01): text repeats itself,
+          so chance reaches far
   tracks  leans, and scores above every unit of an untrained network and above what the last
           8 characters tell (the 95 % interval of the gain lies above 0)
   causal  tracks, and held at its mean it costs the network, in telling the property's marks
@@ -127,8 +129,8 @@ def sentence(found: "Tracking", one: "Finding") -> Iterator[str]:
     metric = "AUROC" if found.labels.binary else "correlation"
     yield f"{way} {found.labels.what}: {metric} {one.score:.3f} in the half of the text that it was not chosen on."
     recent = "" if found.recent is None else f", the last 8 characters {found.recent:.3f}"
-    yield f"The best of {found.searched:,} signals reaches {one.null:.3f} by chance, an untrained network"
-    yield f"{one.untrained:.3f}{recent}."
+    yield f"In both halves it reaches {one.weaker:.3f}, the best of {found.searched:,} signals {one.null:.3f} by"
+    yield f"chance, an untrained network {one.untrained:.3f}{recent}."
     if (held := one.ablation) is not None:
         which = " ".join(found.marks[:6]) + (" …" if len(found.marks) > 6 else "") if found.marks else ""
         low, high = (1000 * bound for bound in held.interval)
@@ -146,7 +148,7 @@ def why(one: "Finding") -> str:
     held = one.ablation
     if one.p_value > ALPHA:
         return f", for chance does as well (p = {one.p_value:.2f})"
-    if one.score <= one.untrained:
+    if one.weaker <= one.untrained:
         return ", no more, for an untrained network has a unit as good"
     if one.gain_interval is None:
         return ", no more, for its gain over the last 8 characters is not known"

@@ -37,10 +37,10 @@ STRETCHES = 32
 """Of the second half, in which cells are held."""
 ALPHA = 0.01
 VERDICTS: dict[Verdict, str] = {
-    "leans": "its score on the second half of the text is above what the best of all units reaches in 99 % of all "
-    "circular shifts of the labels (p <= 0.01)",
-    "tracks": "leans, and scores above every unit of an untrained network, and above what the last 8 characters tell: "
-    "the 95 % interval of the gain lies above 0",
+    "leans": "its score in both halves of the text is above what the best of all units reaches in both halves in 99 % "
+    "of all circular shifts of the labels (p <= 0.01)",
+    "tracks": "leans, and scores above every unit of an untrained network, and in the second half above what the last "
+    "8 characters tell: the 95 % interval of the gain lies above 0",
     "causal": "tracks, and held at its mean it makes the network predict the property's marks worse: by 10 times as "
     "much as matched cells do, by more than any of them, with a 95 % interval above 0; and beside theirs it harms the "
     "marks at least twice as much as all else",
@@ -63,9 +63,9 @@ class Finding:
     """95 % of the score."""
     p_value: float
     null: float
-    """What must be passed: the 99th percentile of the best of all units over all shifts."""
+    """What must be passed in both halves: the 99th percentile of the best of all units over all shifts."""
     untrained: float
-    """The best score in an untrained network."""
+    """What the best unit of an untrained network reaches in both halves."""
     gain: float | None
     """Over what the last 8 characters tell; None without scikit-learn."""
     gain_interval: tuple[float, float] | None
@@ -73,11 +73,16 @@ class Finding:
     """None where the cell does not track the property, or no symbols mark it."""
 
     @property
+    def weaker(self) -> float:
+        """What it reaches in both halves."""
+        return min(self.fit_score, self.score)
+
+    @property
     def verdict(self) -> Verdict:
         """What the finding is worth, by the thresholds of VERDICTS."""
         if self.p_value > ALPHA:
             return "none"
-        if self.score <= self.untrained or self.gain_interval is None or self.gain_interval[0] <= 0:
+        if self.weaker <= self.untrained or self.gain_interval is None or self.gain_interval[0] <= 0:
             return "leans"
         return "causal" if self.ablation and self.ablation.causal else "tracks"
 
@@ -223,11 +228,11 @@ class Read:
         return {}
 
     def search(self, values: Floats, *, binary: bool) -> tuple[Searched, float]:
-        """Measure all units against labels (n,); also return the best score in the untrained network."""
+        """Measure all units against labels (n,); also return the best of an untrained network in both halves."""
         if binary not in self._spectra:
             self._spectra[binary] = tuple(spectra(one.values, binary=binary) for one in (self.trained, self.bare))
         found, untrained = (search(its, values) for its in self._spectra[binary])
-        return found, float(untrained.held.max())
+        return found, float(untrained.weaker.max())
 
     def stretches(self, changes: Mask) -> tuple[list[int], Stretches]:
         """Return where the stretches begin in which a property changes (N,) most often, and they themselves."""
@@ -290,7 +295,7 @@ def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) ->
         )
     findings = [
         finding(trained, found, column, values, best_untrained, recent, binary=binary)
-        for column in best_columns(found.held, trained, top)
+        for column in best_columns(found.weaker, trained, top)
     ]
     its_marks = marks(labels, ids, network.config.vocab_size)
     starts, pieces = read.stretches(labels.changes) if read.starts else ([], None)
@@ -354,10 +359,10 @@ def untrained(network: Model) -> Model:
         return Model(network.config).eval()
 
 
-def best_columns(held: Floats, recorded: Recorded, top: int) -> list[int]:
+def best_columns(scores: Floats, recorded: Recorded, top: int) -> list[int]:
     """Return the column of each of the best units, by the better of its signals, the best first."""
     chosen: dict[tuple[int, int], int] = {}
-    for column in np.argsort(-held, kind="stable").tolist():
+    for column in np.argsort(-scores, kind="stable").tolist():
         cell = recorded.cell(column)
         chosen.setdefault((cell.layer, cell.unit), column)
         if len(chosen) == top:
@@ -401,7 +406,7 @@ def finding(
         score=reached,
         fit_score=chance + abs(float(found.fit[column])),
         interval=interval(scores),
-        p_value=found.p_value(float(found.held[column])),
+        p_value=found.p_value(float(found.weaker[column])),
         null=chance + found.quantile(ALPHA),
         untrained=chance + best_untrained,
         gain=None if recent is None else reached - recent.score,

@@ -93,10 +93,15 @@ class Searched:
     held: Floats
     """In the second half (K,), above 0 where the sign is that of the first."""
     null: Floats
-    """What the same search finds with shifted labels: the largest of `held`, for each shift (S,)."""
+    """What the same search finds with shifted labels: the largest of `weaker`, for each shift (S,)."""
+
+    @property
+    def weaker(self) -> Floats:
+        """The less of what is found in the two halves (K,): what tracks a property does so in both."""
+        return np.minimum(np.abs(self.fit), self.held)
 
     def p_value(self, found: float) -> float:
-        """Return the share of all shifts, the one by 0 among them, whose best unit is as good."""
+        """Return the share of all shifts, the one by 0 among them, whose best unit is as good in its weaker half."""
         return float(1 + np.count_nonzero(self.null >= found)) / (1 + len(self.null))
 
     def quantile(self, alpha: float) -> float:
@@ -107,9 +112,10 @@ class Searched:
 def search(transformed: Spectra, labels: Floats) -> Searched:
     """Measure all units against labels (n,) and against the labels shifted in their halves, all shifts at once.
 
-    Every unit gets its sign in the first half and its score in the second. Labels shift in a circle, both halves' by
-    as much, by at least a tenth of a half; what shifts is as autocorrelated as the labels are (Politis & Romano 1994).
-    Of each shift counts the best unit: to find something among K units is no news where K are tried.
+    Every unit gets its sign in the first half and its score in the second, and counts by the weaker of the two.
+    Labels shift in a circle, both halves' by as much, by at least a tenth of a half; what shifts is as autocorrelated
+    as the labels are (Politis & Romano 1994). Of each shift counts the best unit: to find something among K units is
+    no news where K are tried.
     """
     length = transformed.length
     turned = [
@@ -127,7 +133,8 @@ def search(transformed: Spectra, labels: Floats) -> Searched:
         )
         signed = np.sign(one) * other
         fit[some], held[some] = one[:, 0], signed[:, 0]
-        np.maximum(null, signed[:, least : length - least + 1].max(axis=0), out=null)
+        weaker = np.minimum(np.abs(one), signed)[:, least : length - least + 1]
+        np.maximum(null, weaker.max(axis=0), out=null)
     return Searched(fit, held, null)
 
 
