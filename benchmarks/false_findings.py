@@ -1,6 +1,6 @@
-"""How often a cell seems to track what it cannot track: of 100 properties each, in an untrained network, with labels
+"""How often a cell seems to track what it cannot: in an untrained network, and with labels that are not the text's.
 
-that were shifted, labels of another piece of the text, and labels of random runs.
+Of those there are three kinds, 100 each: the text's own, shifted; those of another piece of text; random runs.
 """
 
 import argparse
@@ -42,7 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="a model directory that was trained with a test part")
     parser.add_argument("--count", type=int, default=100, help="properties")
-    parser.add_argument("--symbols", type=int, default=2**16)
+    parser.add_argument("--symbols", type=int, default=2**15)
+    parser.add_argument("--top", type=int, default=3, help="units of which a finding may be")
     parser.add_argument("--seed", type=int, default=1, help="of the labels and of the untrained network")
     told = parser.parse_args()
     random = np.random.default_rng(told.seed)
@@ -63,13 +64,14 @@ def main() -> None:
         "trained network, labels of random runs": (trained, [runs(len(text.ids), random) for _ in own]),
         "trained network, the text's own labels": (trained, own),
     }
-    rows = [counted(name, *case) for name, case in cases.items()]
+    rows = [counted(name, *case, told.top) for name, case in cases.items()]
     known = run_json("info", told.model)
     show(
         {
             "benchmark": "false findings",
             "model": {name: known[name] for name in ("arch", "layers", "hidden_size", "parameters", "steps")},
             "symbols": told.symbols,
+            "units told": told.top,
             "properties": [one.name for one in own],
             "stated": STATED,
             "thresholds": dict(VERDICTS),
@@ -119,11 +121,11 @@ def runs(count: int, random: np.random.Generator) -> Labels:
     return Labels(f"runs of {means[1]:.0f} in {means.sum():.0f}", "a random run", values)
 
 
-def counted(name: str, read: Read, asked: list[Labels]) -> dict[str, Any]:
+def counted(name: str, read: Read, asked: list[Labels], top: int) -> dict[str, Any]:
     """Return for how many of the properties a cell is found, by verdict."""
     found: list[Tracking] = []
     for number, labels in enumerate(asked, 1):
-        found.append(last(judge(read, labels, probing=False)))
+        found.append(last(judge(read, labels, top=top, probing=False)))
         print(f"{name}: {number} of {len(asked)}, {best(found[-1])}", file=sys.stderr, flush=True)
     total = len(found)
     verdicts = [best(one) for one in found]

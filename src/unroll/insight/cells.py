@@ -275,7 +275,8 @@ def reading(opened: Opened, text: Text) -> Generator[Progress, None, Read]:
 def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) -> Generator[Progress, None, Tracking]:
     """Tell which units track a property of a text that was read; yields progress and returns the result.
 
-    Without `probing` no linear probe of all units is made, which takes the longest. Raises UserError.
+    Without `probing` there is no probe of all units, and the last 8 characters are asked only where a unit leans: for
+    those who ask for many properties. Raises UserError.
     """
     network, tokenizer, trained, notes = read.network, read.opened.tokenizer, read.trained, list(read.notes)
     ids, places = read.text.ids, read.places
@@ -285,14 +286,14 @@ def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) ->
     yield Progress("searching", 0, 1)
     found, best_untrained = read.search(values, binary=binary)
     recent: Recent | None = None
-    if probe.installed():
-        yield Progress("asking the last 8 characters", 0, 1)
-        told = probe.told_by_recent(read.recent, labels, int(places[half]), places[half:])
-        recent = told_of(told, values[half:], binary=binary)
-    else:
+    if not probe.installed():
         notes.append(
             'gain and probe need scikit-learn, pip install "unroll-lm[insight]": without a gain cells only lean'
         )
+    elif probing or found.p_value(float(found.weaker.max())) <= ALPHA:
+        yield Progress("asking the last 8 characters", 0, 1)
+        told = probe.told_by_recent(read.recent, labels, int(places[half]), places[half:])
+        recent = told_of(told, values[half:], binary=binary)
     findings = [
         finding(trained, found, column, values, best_untrained, recent, binary=binary)
         for column in best_columns(found.weaker, trained, top)
