@@ -114,7 +114,7 @@ def shifted(labels: Labels, random: np.random.Generator) -> Labels:
 
 def runs(count: int, random: np.random.Generator) -> Labels:
     """Return labels (count,) of runs of 1 and of 0, whose lengths are geometric about means drawn from RUNS."""
-    means = np.exp(random.uniform(*np.log(RUNS), 2))
+    means = np.exp(random.uniform(np.log(RUNS[0]), np.log(RUNS[1]), 2))
     lengths = random.geometric(1 / means, (count, 2)).ravel()
     lengths = lengths[: np.searchsorted(np.cumsum(lengths), count) + 1]
     values: NDArray[np.float64] = np.repeat(np.arange(len(lengths)) % 2, lengths)[:count].astype(np.float64)

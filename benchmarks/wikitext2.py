@@ -25,7 +25,8 @@ def row(path: Path, valid: Path, test: Path, *, cached: bool) -> dict[str, Any]:
     """Return what a model is, how it was trained and what it reaches; a cache's options are fitted on `valid`."""
     known = run_json("info", path)
     on_valid = run_json("eval", path, valid)
-    on_test = run_json("eval", path, test, *(["--adapt", "cache", "--valid", valid] if cached else []))
+    adapting: list[str | Path] = ["--adapt", "cache", "--valid", valid] if cached else []
+    on_test = run_json("eval", path, test, *adapting)
     found = {
         "model": path.name,
         **{name: known[name] for name in ("arch", "layers", "hidden_size", "parameters", "steps", "tokens_seen")},

@@ -230,7 +230,10 @@ class Read:
     def search(self, values: Floats, *, binary: bool) -> tuple[Searched, float]:
         """Measure all units against labels (n,); also return the best of an untrained network in both halves."""
         if binary not in self._spectra:
-            self._spectra[binary] = tuple(spectra(one.values, binary=binary) for one in (self.trained, self.bare))
+            self._spectra[binary] = (
+                spectra(self.trained.values, binary=binary),
+                spectra(self.bare.values, binary=binary),
+            )
         found, untrained = (search(its, values) for its in self._spectra[binary])
         return found, float(untrained.weaker.max())
 
