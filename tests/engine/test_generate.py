@@ -1,0 +1,173 @@
+"""Generation inside the kernels is the reference's, symbol for symbol, whatever the rows beside it and the threads."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.networks import SETS, config, weights_of
+from laws.cases import randomised
+from unroll.engine.draw import Drawing, draw_rows, probabilities
+from unroll.engine.network import Network, Precision
+from unroll.lm.sample import SampleOptions, generate, stepper, uniforms
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
+
+pytestmark = pytest.mark.skipif(not SETS, reason="no kernels: there was no compiler when unroll was installed")
+
+VOCAB, ROWS, STEPS = 41, 9, 120
+OPTIONS = Drawing(
+    temperature=np.array([1, 0.8, 0.5, 0, 1.3, 1, 1, 1e-3, 0.7]),
+    top_k=np.array([0, 5, 0, 0, 0, 10, 0, 3, 1]),
+    top_p=np.array([1, 1, 0.9, 1, 1, 0.8, 1, 0.5, 1]),
+    min_p=np.array([0, 0, 0, 0, 0.1, 0, 0.05, 0, 0]),
+    never=3,
+)
+
+
+def model(arch: str) -> Model:
+    sizes = {"vocab_size": VOCAB, "embedding_size": 12, "hidden_size": 37}
+    made = randomised(Model(config(arch, 2, layers_after=1, **sizes))).float()
+    for name, weight in made.named_parameters():
+        if "weight_hh" in name:
+            weight.data.mul_(0.4)  # so that no network is chaotic, in which any rounding grows
+    return made
+
+
+def alone(drawing: Drawing, row: int) -> Drawing:
+    parts = (drawing.temperature, drawing.top_k, drawing.top_p, drawing.min_p)
+    return Drawing(*(np.asarray(part)[row : row + 1] for part in parts), never=drawing.never)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("instructions", SETS)
+@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
+def test_the_kernel_draws_what_the_reference_draws(arch: str, instructions: str) -> None:
+    made, random = model(arch), np.random.default_rng(0)
+    prompt, numbers = random.integers(0, VOCAB, (ROWS, 3)), random.random((ROWS, STEPS))
+    reference = Network(made.config, weights_of(made), kernel=False)
+    kernel = Network(made.config, weights_of(made), kernel=instructions)
+    ids, nats, logits, state = reference.generate(*reference.logits(prompt), OPTIONS, numbers)
+    ours, our_nats, our_logits, our_state = kernel.generate(*kernel.logits(prompt), OPTIONS, numbers)
+    assert (ours == ids).all()
+    assert 3 not in ours
+    np.testing.assert_allclose(our_nats, nats, atol=1e-5)
+    np.testing.assert_allclose(our_logits, logits, atol=1e-4)
+    for layer, expected in zip(our_state, state, strict=True):
+        for part, other in zip(layer, expected, strict=True):
+            np.testing.assert_allclose(part, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("instructions", SETS)
+@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
+def test_a_row_does_not_depend_on_the_others_nor_on_threads(arch: str, instructions: str, precision: Precision) -> None:
+    made, random = model(arch), np.random.default_rng(1)
+    prompt, numbers = random.integers(0, VOCAB, (ROWS, 3)), random.random((ROWS, 40))
+    for threads in (1, 2, 3):
+        kernel = Network(made.config, weights_of(made), kernel=instructions, precision=precision, threads=threads)
+        together = kernel.generate(*kernel.logits(prompt), OPTIONS, numbers)
+        if threads == 1:
+            first = together
+        for ours, expected in zip(together[:3], first[:3], strict=True):
+            assert (np.asarray(ours) == np.asarray(expected)).all()
+        for row in (0, 4, 8):
+            only = slice(row, row + 1)
+            found = kernel.generate(*kernel.logits(prompt[only]), alone(OPTIONS, row), numbers[only])
+            for ours, expected in zip(found[:3], together[:3], strict=True):
+                assert (np.asarray(ours)[0] == np.asarray(expected)[row]).all()
+            for layer, expected_layer in zip(found[3], together[3], strict=True):
+                for part, expected_part in zip(layer, expected_layer, strict=True):
+                    assert (part[0] == expected_part[row]).all()
+
+
+def test_eight_bit_sums_are_the_same_on_every_processor() -> None:
+    made, random = model("lstm"), np.random.default_rng(2)
+    ids = random.integers(0, VOCAB, (3, 25))
+    found = [Network(made.config, weights_of(made), kernel=name, precision="int8").logits(ids)[0] for name in SETS]
+    for logits in found[1:]:
+        np.testing.assert_allclose(logits, found[0], atol=1e-3)  # only exponentials differ in their last place
+
+
+@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
+def test_int8_is_near_float32_and_not_the_same(arch: str) -> None:
+    made, random = model(arch), np.random.default_rng(3)
+    ids = random.integers(0, VOCAB, (8, 60))
+    targets = random.integers(0, VOCAB, ids.shape)
+    exact, _ = Network(made.config, weights_of(made)).nats(ids, targets)
+    rounded, _ = Network(made.config, weights_of(made), precision="int8").nats(ids, targets)
+    assert 0 < np.abs(rounded - exact).mean() < 0.1
+    assert abs((rounded - exact).mean()) < 0.03
+
+
+def test_blocks_give_the_text_that_steps_give(tmp_path: Path) -> None:
+    from unroll.data.tokenizer import CharTokenizer
+
+    tokenizer = CharTokenizer.learn("".join(map(chr, range(97, 97 + 24))) + " \n")
+    shape = config("lstm", 2, vocab_size=tokenizer.vocab_size, hidden_size=33)
+    made = randomised(Model(shape)).float()
+    network = Network(shape, weights_of(made))
+    options = SampleOptions(temperature=0.9, top_p=0.95, seed=7)
+    for stop in ("", "e", "ab"):
+        stepped = list(generate(stepper(network), tokenizer, [4, 5], 300, options, stream=2, stop=stop))
+        blocks = list(generate(stepper(network), tokenizer, [4, 5], 300, options, stream=2, stop=stop, network=network))
+        assert [one.text for one in blocks] == [one.text for one in stepped]
+        assert [one.id for one in blocks] == [one.id for one in stepped]
+        assert [one.nats for one in blocks] == pytest.approx([one.nats for one in stepped], abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 60),
+    st.floats(0, 3),
+    st.integers(0, 70),
+    st.floats(0.01, 1),
+    st.floats(0, 1),
+    st.integers(0, 2**32),
+)
+def test_any_option_draws_what_the_reference_draws(
+    vocab: int, temperature: float, top_k: int, top_p: float, min_p: float, seed: int
+) -> None:
+    vocab += 1
+    shape = ModelConfig(vocab_size=vocab, embedding_size=3, hidden_size=5, arch="rnn")
+    random = np.random.default_rng(seed)
+    weights = {name: random.normal(size=shape_).astype(np.float32) for name, shape_ in _shapes(shape).items()}
+    network = Network(shape, weights)
+    logits = (random.normal(size=(2, vocab)) * random.choice([0.0, 1.0, 30.0])).astype(np.float32)
+    drawing = Drawing(temperature, top_k, top_p, min_p, never=0)
+    numbers = random.random((2, 1))
+    ids, _, _, _ = network.generate(logits, network.fresh_state(2), drawing, numbers)
+    assert (ids[:, 0] == draw_rows(logits, drawing, numbers[:, 0])).all()
+    assert probabilities(logits[0], temperature, top_k, top_p, min_p, 0)[ids[0, 0]] > 0
+
+
+def _shapes(shape: ModelConfig) -> dict[str, tuple[int, ...]]:
+    from unroll.engine.weights import shapes
+
+    return shapes(shape)
+
+
+def test_the_frequencies_are_the_models() -> None:
+    made = model("gru")
+    network = Network(made.config, weights_of(made))
+    logits, state = network.logits(np.array([[5, 6]]))
+    rows = 4000
+    many = tuple(tuple(np.repeat(part, rows, axis=0) for part in layer) for layer in state)
+    numbers = np.array([[next(uniforms(11, stream))] for stream in range(rows)])
+    ids, _, _, _ = network.generate(np.repeat(logits, rows, axis=0), many, Drawing(), numbers)
+    p = probabilities(logits[0], 1.0, 0, 1.0, 0.0, None)
+    counts = np.bincount(ids[:, 0], minlength=VOCAB)
+    likely = p * rows > 5
+    chi2 = ((counts - p * rows)[likely] ** 2 / (p * rows)[likely]).sum()
+    assert chi2 < likely.sum() + 5 * np.sqrt(2 * likely.sum())
+
+
+def test_ids_that_are_none_are_refused() -> None:
+    made = model("lstm")
+    network = Network(made.config, weights_of(made))
+    for wrong in (-1, VOCAB):
+        with pytest.raises(IndexError, match=f"for {VOCAB} symbols"):
+            network.logits(np.array([[1, wrong]]))
+        with pytest.raises(IndexError, match=f"for {VOCAB} symbols"):
+            network.nats(np.array([[1, 2]]), np.array([[1, wrong]]))
