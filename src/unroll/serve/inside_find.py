@@ -1,7 +1,6 @@
 """Which units track a property that is chosen or painted: the labels to look at first, then the search."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from unroll.data.encode import Progress
 from unroll.errors import UserError
-from unroll.insight.cells import LEAST, MOST, Finding, Tracking, track
+from unroll.insight.cells import LEAST, MOST, Finding, Read, check, judge, reading, sampled
 from unroll.insight.properties import PROPERTIES, Labels, Text, as_read, label
 from unroll.insight.trace import network_of
 from unroll.lm.open import Opened
@@ -99,17 +98,23 @@ def preview(opened: Opened, text: Text, labels: Labels, id: str) -> bytes:
     return frame(described, labels=values[:SHOWN].astype(np.float32))
 
 
-def find(opened: Opened, text: Text, labels: Labels, top: int = 10) -> Iterator[Progress | dict[str, Any]]:
-    """Search the units of a network, yielding progress and last of all the findings as JSON, each with a stretch."""
-    for event in track(opened, text, labels, top=top):
-        if isinstance(event, Tracking):
-            yield event.figures() | {
-                "what": labels.what,
-                "binary": event.labels.binary,
-                "stretch": drawn(opened, text, replace(labels, values=labels.values[:MOST]), event.findings),
-            }
-        else:
-            yield event
+def find(
+    opened: Opened, text: Text, labels: Labels, top: int, kept: dict[object, Read], key: object
+) -> Iterator[Progress | dict[str, Any]]:
+    """Search the units of a network, yielding progress and last of all the findings as JSON, each with a stretch.
+
+    What units did over a text is `kept` under its key, for the next property; of one text at a time, as it is large.
+    """
+    if key not in kept:
+        check(labels, labels.values[sampled(len(text.ids), network_of(opened))], text.name)  # before it takes time
+        kept.clear()
+        kept[key] = yield from reading(opened, text)
+    found = yield from judge(kept[key], labels, top=top)
+    yield found.figures() | {
+        "what": labels.what,
+        "binary": found.labels.binary,
+        "stretch": drawn(opened, text, found.labels, found.findings),
+    }
 
 
 def drawn(opened: Opened, text: Text, labels: Labels, findings: Sequence[Finding]) -> dict[str, Any]:

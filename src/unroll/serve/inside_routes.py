@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,9 +14,11 @@ from starlette.routing import Route
 from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.insight.cells import MOST as MOST_SEARCHED
+from unroll.insight.cells import Read
 from unroll.insight.properties import PROPERTIES, Labels, Text
-from unroll.insight.trace import GATES, SIGNALS
+from unroll.insight.trace import GATES, SIGNALS, network_of
 from unroll.lm.open import Opened
+from unroll.lm.torch_predictor import TorchPredictor
 from unroll.serve import inside_find, inside_memory, inside_similar, inside_trace, inside_unrolled
 from unroll.serve.context import Context
 from unroll.serve.errors import invalid, json_response
@@ -47,14 +49,21 @@ class Inside:
     context: Context
     texts: Texts = field(default_factory=Texts)
     jobs: Jobs = field(default_factory=Jobs)
+    searched: dict[object, Read] = field(default_factory=dict)
+    opened: OrderedDict[str, Opened] = field(default_factory=OrderedDict)
     traces: OrderedDict[tuple[str, str], inside_trace.Seen] = field(default_factory=OrderedDict)
     vectors: OrderedDict[object, tuple[list[inside_similar.Sentence], inside_similar.Vectors, list[str]]] = field(
         default_factory=OrderedDict
     )
 
     async def model(self, name: str) -> Served:
-        """Return a model as its directory has it now."""
-        return await self.context.models.current(name)
+        """Return a model as its directory has it now, with torch: the engine that serves has no gates or gradients."""
+        served = await self.context.models.current(name)
+        if served.version not in self.opened:
+            self.opened[served.version] = await self.apart(lambda: in_torch(served.opened))
+            while len(self.opened) > MOST_MODELS:
+                self.opened.popitem(last=False)
+        return replace(served, opened=self.opened[served.version])
 
     async def models(self, names: object) -> list[Served]:
         """Return several models by name, each once."""
@@ -101,7 +110,7 @@ class Inside:
                 raise UserError(
                     f"the text has {len(known)} sentences", allowed="2 or more", fix="give a text of several lines"
                 )
-            self.vectors[key] = (known, inside_similar.vectors(served.opened, [one.text for one in known], pool), notes)
+            self.vectors[key] = (known, inside_similar.vectors(served.opened, [one.read for one in known], pool), notes)
         self.vectors.move_to_end(key)
         while len(self.vectors) > MOST_VECTORS:
             self.vectors.popitem(last=False)
@@ -179,7 +188,8 @@ async def heat(inside: Inside, request: Request) -> Response:
     """Send a picture of all units of a layer over a text."""
     served, name = await known(inside, request)
     layer, signal = asked(request, "layer"), request.query_params.get("signal", "h")
-    return binary(await inside.apart(lambda: inside_trace.heat(inside.seen(served, name), layer, signal)))
+    own = request.query_params.get("own") == "1"
+    return binary(await inside.apart(lambda: inside_trace.heat(inside.seen(served, name), layer, signal, own=own)))
 
 
 async def unit(inside: Inside, request: Request) -> Response:
@@ -238,8 +248,11 @@ async def find(inside: Inside, request: Request) -> Response:
     if not 1 <= top <= MOST_TOP:
         raise invalid(f"top is 1 to {MOST_TOP}", "top")
     text, its, name = await inside.apart(lambda: labelled(inside, served.opened, body))
-    key = ("find", served.version, name, its.name, its.values.tobytes(), top)
-    return begun(inside.jobs.submit(key, lambda: inside_find.find(served.opened, text, its, top)))
+    which = (served.version, name, len(text.ids))
+    key = ("find", which, its.name, its.values.tobytes(), top)
+    return begun(
+        inside.jobs.submit(key, lambda: inside_find.find(served.opened, text, its, top, inside.searched, which))
+    )
 
 
 # ---- Memory
@@ -344,6 +357,13 @@ async def job_cancel(inside: Inside, request: Request) -> Response:
 
 
 # ---- requests
+
+
+def in_torch(opened: Opened) -> Opened:
+    """Return an opened network with torch's predictor, as `insight` takes it; an n-gram as it is."""
+    if opened.description["model"]["arch"] == "ngram":
+        return opened
+    return replace(opened, predictor=TorchPredictor(network_of(opened)))
 
 
 def posted(request: Request) -> dict[str, Any]:

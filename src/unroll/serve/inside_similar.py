@@ -1,6 +1,7 @@
 """The sentences of a text nearest to a query by the state that has read them, and what cheaper means would find."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,12 @@ Vectors = NDArray[np.float32]
 
 MOST = 5_000
 """Sentences that are compared."""
-LONGEST = 1_000
+LEAST, LONGEST = 2, 1_000
 """Characters of one."""
+WRAPPED = 40
+"""Characters of a line that is full."""
+ENDINGS = ".!?…:;\"'”’)-"
+"""With which a line may end that does not go on."""
 MOST_SYMBOLS = 2**18
 """Of a model's own text that are read for it."""
 PLOTTED = 500
@@ -31,27 +36,56 @@ ENDS = re.compile(r"(?<=[.!?…])[\"'”’)]*\s+")
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence, with the line that it begins in, counted from 1."""
+    """A sentence, as it is shown and as the text has it, with the line that it begins in, counted from 1."""
 
     text: str
+    read: str
     line: int
 
 
 def sentences(content: str) -> tuple[list[Sentence], list[str]]:
-    """Return the sentences of a text, each within one line, every one but once, and notes on what was left out."""
+    """Return the sentences of a text, every one but once, and notes on what was left out.
+
+    A line goes on in the next where that begins with a small letter, or where it is long and ends within a sentence.
+    """
     found: dict[str, Sentence] = {}
     cut = False
-    for number, line in enumerate(content.split("\n"), 1):
-        for part in ENDS.split(line):
-            text = SURROGATES.sub("\ufffd", part.strip())
-            if len(text) < 2 or text in found:
+    for number, paragraph in paragraphs(content):
+        for start, part in parts(paragraph):
+            read = SURROGATES.sub("\ufffd", part)
+            text = " ".join(read.split())
+            if len(text) < LEAST or text in found:
                 continue
             if len(found) == MOST:
                 return [*found.values()], [f"of the text, the first {MOST:,} different sentences are compared"]
-            cut = cut or len(text) > LONGEST
-            found[text[:LONGEST]] = Sentence(text[:LONGEST], number)
+            cut = cut or len(read) > LONGEST
+            found[text] = Sentence(text[:LONGEST], read[:LONGEST], number + paragraph.count("\n", 0, start))
     notes = [f"of sentences longer than {LONGEST:,} characters, that much is read"] if cut else []
     return [*found.values()], notes
+
+
+def paragraphs(content: str) -> Iterator[tuple[int, str]]:
+    """Yield lines that belong together, with the number of the first, counted from 1."""
+    held, first = list[str](), 1
+    for number, line in enumerate(content.split("\n"), 1):
+        joined = held and line and (line[0].islower() or (len(held[-1]) > WRAPPED and held[-1][-1] not in ENDINGS))
+        if held and not joined:
+            yield first, "\n".join(held)
+            held = []
+        if line.strip():
+            first = first if held else number
+            held.append(line.rstrip())
+    if held:
+        yield first, "\n".join(held)
+
+
+def parts(paragraph: str) -> Iterator[tuple[int, str]]:
+    """Yield the sentences of a paragraph and where they begin."""
+    start = 0
+    for match in ENDS.finditer(paragraph):
+        yield start, paragraph[start : match.start() + len(match.group().rstrip())]
+        start = match.end()
+    yield start, paragraph[start:]
 
 
 def vectors(opened: Opened, texts: list[str], pool: Pool) -> Vectors:
@@ -87,7 +121,7 @@ def nearest(
     same = np.array([ended(one.text) == ending for one in known])
     own = grams(query)
     shared = np.array([jaccard(own, grams(one.text)) for one in known])
-    there = np.flatnonzero(~same if other_ending else np.array([one.text != query.strip() for one in known]))
+    there = np.flatnonzero(~same if other_ending else np.array([one.text != query for one in known]))
     order = there[np.argsort(-near[there], kind="stable")][:top]
     by_surface = there[np.argsort(-shared[there], kind="stable")][:top]
     rows = [

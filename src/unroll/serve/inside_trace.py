@@ -61,16 +61,31 @@ class Seen:
         return self.traced.arrays[f"layer{layer}/{signal}"]
 
     @cached_property
+    def reaches(self) -> Floats:
+        """The values (layers, H) at which the colours of c end, unit by unit: see `common_end`; of others 1."""
+        config = self.network.config
+        if self.arch != "lstm":
+            return np.ones((config.num_layers, config.hidden_size))
+        return np.array(
+            [
+                [common_end(most) for most in np.percentile(np.abs(self.values(layer, "c")), COMMON, axis=0)]
+                for layer in range(config.num_layers)
+            ]
+        )
+
+    @cached_property
     def reach(self) -> float:
-        """The |c| at which the colours of cells end: 1, or the next of 2, 3, 4, 6, 8, 12 … that 99.5 % do not pass."""
+        """The value at which they end for all units together."""
         if self.arch != "lstm":
             return 1.0
-        most = max(
-            float(np.percentile(np.abs(self.traced.arrays[f"layer{k}/c"]), COMMON))
-            for k in range(self.network.config.num_layers)
-        )
-        steps = [scale * 2**k for k in range(40) for scale in (1.0, 1.5)]
-        return next((step for step in steps if step >= most and step != 1.5), 2.0**40)
+        layers = range(self.network.config.num_layers)
+        return max(common_end(float(np.percentile(np.abs(self.values(layer, "c")), COMMON))) for layer in layers)
+
+
+def common_end(most: float) -> float:
+    """Return 1, or the next of 2, 3, 4, 6, 8, 12 and so on that is not below `most`."""
+    steps = (scale * 2**k for k in range(40) for scale in (1.0, 1.5))
+    return next((step for step in steps if step >= most and step != 1.5), 2.0**40)
 
 
 def look(opened: Opened, text: Text) -> Seen:
@@ -115,7 +130,7 @@ def domain(seen: Seen, signal: str) -> tuple[float, float]:
     return (-seen.reach, seen.reach) if signal == "c" else (-1.0, 1.0)
 
 
-def levels(values: Floats, low: float, high: float) -> NDArray[np.uint8]:
+def levels(values: Floats, low: float, high: float | Floats) -> NDArray[np.uint8]:
     """Return the number of each value's colour, as the page's own tables have it: 127 and 128 are both 0.
 
     Of gates, which have no sign, 0 to 255.
@@ -127,19 +142,23 @@ def levels(values: Floats, low: float, high: float) -> NDArray[np.uint8]:
     return np.where(share < 0, np.floor((share + 1) * 127 + 0.5), 128 + np.floor(share * 127 + 0.5)).astype(np.uint8)
 
 
-def heat(seen: Seen, layer: int, signal: str) -> bytes:
-    """Return a picture of a signal as a frame of bytes (H, T), with what units can be sorted by."""
+def heat(seen: Seen, layer: int, signal: str, *, own: bool = False) -> bytes:
+    """Return a picture of a signal as a frame of bytes (H, T), with what units can be sorted by.
+
+    With `own` each unit's c is coloured up to its own reach, else up to that of all.
+    """
     values = seen.values(layer, signal)
     low, high = domain(seen, signal)
-    outside = int(((values < low) | (values > high)).sum())
+    ends = seen.reaches[layer] if signal == "c" and own else np.full(values.shape[1], high)
     described = {
         "scale": [low, high],
+        "ends": [float(end) for end in ends],
         "layer": layer,
         "signal": signal,
-        "outside": outside,
+        "outside": int((np.abs(values) > ends).sum()),
         "variance": [float(value) for value in values.var(axis=0, dtype=np.float64)],
     }
-    return frame(described, levels=np.ascontiguousarray(levels(values, low, high).T))
+    return frame(described, levels=np.ascontiguousarray(levels(values, low, ends).T))
 
 
 def unit(seen: Seen, layer: int, number: int) -> bytes:
@@ -163,6 +182,7 @@ def unit(seen: Seen, layer: int, number: int) -> bytes:
         "before": before,
         "layer": layer,
         "unit": number,
+        "reach": float(seen.reaches[layer][number]),
         "time_constant": None if lasting is None or not np.isfinite(lasting) else lasting,
     }
     return frame(described, values=np.stack(rows).astype(np.float32))

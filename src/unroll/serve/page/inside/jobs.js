@@ -1,0 +1,61 @@
+// An analysis that runs on the server: begun, followed, cancelled. Esc cancels.
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { ApiError } from "../frame/fetch.js";
+import { clock, percent } from "../frame/format.js";
+import { useKeys } from "../frame/keys.js";
+import { announce } from "../frame/live.js";
+
+const EVERY = 300;
+
+// Returns {job, error, begin(path, body), cancel()}; job is what the server says of it, null before the first.
+export function useJob(api, said = "analysis") {
+  const [job, setJob] = useState(null);
+  const [error, setError] = useState(null);
+  const current = useRef(0);
+  const timer = useRef(0);
+  const latest = useRef(null);
+  latest.current = job;
+
+  const follow = async (turn, ask) => {
+    try {
+      const found = await ask();
+      if (turn !== current.current) return;
+      setJob(found);
+      if (found.state === "waiting" || found.state === "running") {
+        timer.current = setTimeout(() => follow(turn, () => api(`inside/jobs/${found.id}`)), EVERY);
+      } else if (found.state === "failed") {
+        setError(new ApiError(400, found.error));
+      } else {
+        announce(`${said} ${found.state === "done" ? "finished" : "cancelled"}`);
+      }
+    } catch (problem) {
+      if (turn === current.current) setError(problem);
+    }
+  };
+  const begin = (path, body) => {
+    clearTimeout(timer.current);
+    current.current += 1;
+    setError(null);
+    setJob({ state: "waiting", phase: "waiting", done: 0, total: 1, seconds: 0 });
+    follow(current.current, () => api(path, body));
+  };
+  const cancel = () => latest.current?.id && running(latest.current) && api(`inside/jobs/${latest.current.id}/cancel`, {}).catch(setError);
+  useEffect(() => () => {
+    current.current += 1;
+    clearTimeout(timer.current);
+  }, []);
+  useKeys({ Escape: () => (running(latest.current) ? cancel() : false) }, { Esc: `cancel the ${said}` });
+  return { job, error, begin, cancel };
+}
+
+export const running = (job) => job !== null && (job.state === "waiting" || job.state === "running");
+
+export function Running({ job, cancel }) {
+  const share = job.total > 1 ? Math.min(1, job.done / job.total) : null;
+  return html`<div class="running">
+    <progress max="1" value=${share} aria-label="Progress"></progress>
+    <span>${job.state === "waiting" ? "waiting for its turn" : job.phase}${share === null ? "" : ` ${percent(share)} %`}</span>
+    <span class="muted number">${clock(job.seconds)}</span>
+    <button type="button" class="small" onClick=${cancel}>Cancel</button>
+  </div>`;
+}

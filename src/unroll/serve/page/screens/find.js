@@ -1,0 +1,210 @@
+// Find: which units track a property that is chosen or painted; the labels are seen before anything is searched.
+import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { css, entry, ink, table } from "../frame/colour.js";
+import { fixed, number, percent, plural, shown as named } from "../frame/format.js";
+import { useKeys } from "../frame/keys.js";
+import { announce } from "../frame/live.js";
+import { Choice, Failure, Field, Panel, Waiting, useAsked } from "../frame/parts.js";
+import { Passage } from "../frame/passage.js";
+import { probe } from "../frame/probe.js";
+import { useText } from "../frame/view.js";
+import { Running, running, useJob } from "../inside/jobs.js";
+import { Spark } from "../inside/spark.js";
+
+const SIZES = [[20000, "20,000 symbols"], [60000, "60,000"], [131072, "131,072"]];
+const VERDICTS = {
+  causal: "tracks, and is used", tracks: "tracks", leans: "leans", none: "no evidence",
+};
+const EXAMPLES = [["re:\\b[A-Z][a-z]+", "names"], ["re:\\d+", "numbers"], ["re:\\b(?:he|him|his)\\b", "he"], ["re:[.!?]\\s", "sentence ends"]];
+
+export default function Find({ view, go, api }) {
+  const [text] = useText(view, go, api);
+  const known = useAsked("properties", (signal) => api("inside/properties", undefined, { signal }));
+  const property = view.prop || "quotes";
+  const size = SIZES.some(([count]) => String(count) === view.size) ? Number(view.size) : SIZES[0][0];
+  const own = !(view.on === "text" && text);
+  const source = own ? { part: { first: 0, length: size } } : { text };
+  const [painting, setPainting] = useState(null); // labels by hand, once one has begun: Float32Array
+  const key = view.model && text !== null ? JSON.stringify([view.model, source, property]) : null;
+  const seen = useAsked(key, (signal) => api.frame("inside/labels", { model: view.model, property, ...source }, { signal }), 250);
+  const search = useJob(api, "search");
+  const data = seen.data;
+  const labels = painting ?? data?.arrays.labels.data;
+  useEffect(() => setPainting(null), [key]);
+
+  const run = () => {
+    const labelled = painting ? { labels: runsOf(painting), id: data.id } : { property, ...source };
+    search.begin("inside/find", { model: view.model, top: 10, ...labelled });
+  };
+  const result = search.job?.state === "done" ? search.job.result : null;
+  useEffect(() => {
+    probe("find", { property, labels: labels ? Array.from(labels) : null, painted: painting !== null, state: search.job?.state ?? null, findings: result?.findings ?? null });
+  });
+  useKeys({ r: () => (canRun ? run() : false) }, { r: "search" });
+  const why = painting ? paintedWhy(painting) : data?.why_not;
+  const canRun = Boolean(data) && !why && !running(search.job) && !seen.busy;
+
+  return html`<div class="grid">
+    <${Panel} title="What might a unit track?">
+      <div class="row">
+        <${Field} label="Property"><select value=${property.startsWith("re:") ? "re:" : property} onChange=${(event) => go({ prop: event.target.value === "re:" ? EXAMPLES[0][0] : event.target.value })}>
+          ${(known.data ?? []).map(({ name, what }) => html`<option key=${name} value=${name} selected=${name === property}>${name}: ${what}</option>`)}
+          <option value="re:" selected=${property.startsWith("re:")}>a regular expression</option></select><//>
+        ${property.startsWith("re:") && html`<${Pattern} value=${property.slice(3)} onChange=${(pattern) => go({ prop: `re:${pattern}` })} />`}
+        <${Field} label="On"><select value=${own ? String(size) : "text"} onChange=${(event) => go(event.target.value === "text" ? { on: "text" } : { on: "", size: event.target.value })}>
+          ${SIZES.map(([count, said]) => html`<option key=${count} value=${count} selected=${own && count === size}>the model’s validation part, ${said}</option>`)}
+          <option value="text" disabled=${!text} selected=${!own}>the text of the other screens${text ? "" : " (there is none)"}</option></select><//>
+        <span class="grow"></span>
+        <button type="button" class="main" disabled=${!canRun} title="r" onClick=${run}>Search all units</button>
+      </div>
+      ${property.startsWith("re:") && html`<p class="note">Labels are 1 inside what matches. For example: ${EXAMPLES.map(([one, said], k) => html`${k ? ", " : ""}<button type="button" class="quiet" key=${one} onClick=${() => go({ prop: one })}>${said}</button>`)}.</p>`}
+      ${known.error && html`<${Failure} error=${known.error} />`}
+    <//>
+
+    <${Panel} title="The labels, before anything is searched" label="The labels" aside=${data && html`<${Counts} data=${data} labels=${labels} painted=${painting !== null} />`}>
+      ${seen.error && html`<${Failure} error=${seen.error} />`}
+      ${data ? html`<${Painted} data=${data} labels=${labels} painting=${painting} setPainting=${setPainting} view=${view} go=${go} />` : !seen.error && html`<${Waiting}>Labelling a text…<//>`}
+      ${why && html`<p class="failure" role="status">${why}.</p>`}
+    <//>
+
+    ${(search.job || search.error) && html`<${Panel} title="Units, by their score on text that was held out" label="What was found" aside=${result && html`${plural(result.searched, "signal")} of units searched on ${plural(result.symbols, "symbol")} in ${fixed(search.job.seconds, 1)} s`}>
+      ${search.error && html`<${Failure} error=${search.error} retry=${run} />`}
+      ${running(search.job) && html`<${Running} job=${search.job} cancel=${search.cancel} />`}
+      ${search.job?.state === "cancelled" && html`<p class="note">Cancelled. <button type="button" class="small" onClick=${run}>Search again</button></p>`}
+      ${result && html`<${Found} result=${result} go=${go} property=${painting ? "" : property} />`}
+    <//>`}
+  </div>`;
+}
+
+function Pattern({ value, onChange }) {
+  const box = useRef(null);
+  return html`<form class="row" onSubmit=${(event) => { event.preventDefault(); onChange(box.current.value); }}>
+    <${Field} label="Pattern (Python's re)" class="pattern"><input type="text" ref=${box} value=${value} maxlength="500" spellcheck=${false} onChange=${(event) => onChange(event.target.value)} /><//></form>`;
+}
+
+function Counts({ data, labels, painted }) {
+  if (!painted && !data.binary) return html`${data.what}: mean ${fixed(data.mean)}, at most ${number(data.largest)}, over ${plural(data.total, "symbol")}`;
+  if (painted) {
+    const runs = runsOf(labels);
+    return html`painted by hand: ${percent(share(labels))} % of ${plural(labels.length, "symbol")}, ${plural(runs.length, "run")}`;
+  }
+  return html`${data.what}: ${percent(data.share)} % of ${plural(data.total, "symbol")}, ${plural(data.runs, "run")}${data.runs > 0 && html`, the shortest ${number(data.shortest)}, the longest ${number(data.longest)}`}`;
+}
+
+const share = (labels) => labels.reduce((sum, label) => sum + (label > 0), 0) / labels.length;
+
+// [from, to, label] of each stretch of equal labels that are not 0.
+export function runsOf(labels) {
+  const runs = [];
+  for (let k = 0; k < labels.length; k += 1) {
+    const last = runs.at(-1);
+    if (labels[k] === 0) continue;
+    if (last && last[1] === k && last[2] === labels[k]) last[1] = k + 1;
+    else runs.push([k, k + 1, labels[k]]);
+  }
+  return runs;
+}
+
+const LEAST = 1000;
+function paintedWhy(labels) {
+  if (labels.length < LEAST) return `${plural(labels.length, "symbol")} can be painted here; a search needs ${number(LEAST)}`;
+  const half = Math.floor(labels.length / 2);
+  for (const [part, said] of [[labels.subarray(0, half), "first"], [labels.subarray(half), "second"]]) {
+    if (part.every((label) => label === part[0])) return `the ${said} half of what is shown has but one label; paint some of it: units are chosen on one half and measured on the other`;
+  }
+  return "";
+}
+
+// The labels painted on the text; with a brush in hand they can be painted anew.
+function Painted({ data, labels, painting, setPainting, view, go }) {
+  const [brush, setBrush] = useState(-1); // -1: none in hand
+  const from = useRef(-1);
+  const pos = view.pos >= 0 ? Math.min(view.pos, data.symbols.length - 1) : 0;
+  const largest = useMemo(() => labels.reduce((a, b) => Math.max(a, b), 1), [labels]);
+  const put = (first, last, label) => {
+    const next = Float32Array.from(painting ?? data.arrays.labels.data);
+    next.fill(label, first, last + 1);
+    setPainting(next);
+    announce(`${last - first + 1} ${last > first ? "symbols" : "symbol"} labelled ${label}`);
+  };
+  const under = (event) => (event.target.dataset?.k === undefined ? -1 : Number(event.target.dataset.k));
+  const up = (event) => {
+    const to = under(event);
+    if (brush >= 0 && from.current >= 0 && to >= 0) put(Math.min(from.current, to), Math.max(from.current, to), brush);
+    from.current = -1;
+    getSelection()?.removeAllRanges();
+  };
+  const onKey = (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.shiftKey && step) {
+      const next = Math.min(data.symbols.length - 1, Math.max(0, pos + step));
+      put(Math.min(pos, next), Math.max(pos, next), brush === 0 ? 0 : 1);
+      if (brush < 0) setBrush(1);
+      go({ pos: next });
+    } else if (event.key === " ") {
+      put(pos, pos, labels[pos] > 0 ? 0 : 1);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  const paint = (element, k, theme) => {
+    const v = labels[k] / largest;
+    const colour = table("blue", theme)[entry("blue", 0.4 * v)];
+    element.style.backgroundColor = v ? css(colour) : "";
+    element.style.color = v ? ink(colour) : "";
+  };
+  return html`<div class="stack">
+    <div class="row tight"><${Choice} label="Brush" value=${brush} options=${[[-1, "look"], [1, "paint"], [0, "erase"]]} onChange=${setBrush} />
+      ${painting && html`<button type="button" class="small" onClick=${() => setPainting(null)}>Back to ${data.property}</button><button type="button" class="small" onClick=${() => setPainting(new Float32Array(data.symbols.length))}>Erase all</button>`}
+      <span class="note">${brush < 0 ? "Most wrong findings are wrong labels: look first. Paint where the rule is wrong, or something of your own." : "Drag over the text. With the keyboard: Shift and the arrow keys paint, Space turns one symbol."}</span></div>
+    <div class=${`ranged-text ${brush >= 0 ? "brush" : ""}`} onPointerDown=${(event) => (from.current = under(event))} onPointerUp=${up} onKeyDownCapture=${onKey}>
+      <${Passage} symbols=${data.symbols} paint=${paint} painted=${labels} pos=${pos} onPick=${(k) => brush < 0 && go({ pos: k })} say=${(k) => `${named(data.symbols[k])}, label ${Number(labels[k].toFixed(2))}`} label=${`the first ${plural(data.symbols.length, "symbol")} with their labels`} /></div>
+    ${data.total > data.symbols.length && html`<p class="note">${painting ? `Only these ${number(data.symbols.length)} symbols are searched, as they are painted.` : `The first ${number(data.symbols.length)} of ${number(data.total)} symbols are shown; all are searched.`}</p>`}
+  </div>`;
+}
+
+function Found({ result, go, property }) {
+  const [first] = result.findings;
+  const binary = result.findings[0]?.metric === "auroc";
+  const [low, high] = binary ? [0.5, 1] : [0, 1];
+  const at = (score) => `${100 * Math.min(1, Math.max(0, (score - low) / (high - low)))}%`;
+  const open = (one) => go({ screen: "cells", layer: one.layer, unit: one.unit, signal: one.signal, prop: property, pos: -1 });
+  return html`<div class="stack">
+    <p class="verdict">${sentence(first, result)}</p>
+    <div class="table"><table class="found"><caption class="unseen">Units ranked by held-out ${binary ? "AUROC" : "correlation"}</caption>
+      <thead><tr><th scope="col">unit</th><th scope="col">${binary ? "AUROC" : "correlation"}, held out</th><th scope="col" class="number">95 %</th><th scope="col" class="number">first half</th><th scope="col" class="number">p</th><th scope="col" class="number">beyond the last 8<br />characters</th><th scope="col">held at its mean</th><th scope="col">verdict</th><th scope="col">over a stretch</th></tr></thead>
+      <tbody>${result.findings.map((one, k) => html`<tr key=${k}>
+        <td><button type="button" class="small" onClick=${() => open(one)} aria-label=${`Unit ${one.layer}:${one.unit} ${one.signal} in Cells`}>${one.layer}:${one.unit} ${one.signal}</button></td>
+        <td><span class="score"><b>${fixed(one.score, 3)}</b><i class="gauge" title=${`what the best of all units reaches by chance in 99 %: ${fixed(one.null, 3)}; an untrained network: ${fixed(one.untrained, 3)}`}><i class="fill" style=${{ width: at(one.score) }}></i><i class="whisker" style=${{ left: at(one.interval[0]), width: `calc(${at(one.interval[1])} - ${at(one.interval[0])})` }}></i><i class="null" style=${{ left: at(one.null) }}></i></i></span></td>
+        <td class="number nowrap">${fixed(one.interval[0], 3)}–${fixed(one.interval[1], 3)}</td>
+        <td class="number">${fixed(one.fit_score, 3)}</td>
+        <td class="number nowrap">${one.p_value < 0.001 ? "< 0.001" : fixed(one.p_value, 3)}</td>
+        <td class="number">${one.gain === null ? "–" : html`${one.gain > 0 ? "+" : ""}${fixed(one.gain, 3)}`}</td>
+        <td>${heldText(one)}</td>
+        <td><span class=${`said-${one.verdict}`}>${VERDICTS[one.verdict]}</span></td>
+        <td>${result.stretch && html`<${Spark} values=${result.stretch.values[k]} labels=${result.stretch.labels} />`}</td></tr>`)}</tbody></table></div>
+    <p class="note">The line | is what the best of all units reaches by chance: labels shifted round the text, 99th percentile${first ? ` (${fixed(first.null, 3)}); an untrained network reaches ${fixed(first.untrained, 3)}` : ""}${result.last_8_characters === null ? "" : `, the last 8 characters alone ${fixed(result.last_8_characters, 3)}`}. Units and their direction were chosen on the first half, scores are of the second; a unit counts by the weaker of the two.</p>
+    ${result.probe && html`<p class="note">All units together, by a linear probe: <b>${fixed(result.probe.score, 3)}</b> (untrained ${fixed(result.probe.untrained, 3)})${result.probe.small.map(({ cells, score }) => html`; the best ${cells.length === 1 ? "one" : cells.length} ${fixed(score, 3)}`)}.</p>`}
+    ${result.stretch && html`<details><summary>The stretch that is drawn: symbols ${number(result.stretch.first)} to ${number(result.stretch.first + result.stretch.labels.length)}</summary><p class="passage">${result.stretch.symbols.join("")}</p></details>`}
+    ${result.notes.map((note) => html`<p class="note" key=${note}>${note}</p>`)}
+    <details><summary>What the verdicts mean</summary><dl class="meanings">${Object.entries(result.thresholds).map(([name, what]) => html`<div key=${name}><dt>${VERDICTS[name]}</dt><dd>${what}</dd></div>`)}</dl></details>
+  </div>`;
+}
+
+function heldText({ ablation, ablation_ratio: ratio, verdict }) {
+  if (!ablation) return html`<span class="muted">${verdict === "tracks" ? "not tried" : "–"}</span>`;
+  const times = ratio > 0 ? `, ${ratio >= 10 ? number(ratio) : fixed(ratio, 1)} ×` : "";
+  return html`<span class="nowrap" title="added to telling the property's marks, per symbol, and how many times as much as by holding units that move as much">${ablation.cost > 0 ? "+" : ""}${short(ablation.cost / Math.LN2)} bits${times}</span>`;
+}
+const short = (v) => String(Number(v.toPrecision(2))).replace("-", "−");
+
+function sentence(one, result) {
+  if (!one) return "No unit was found.";
+  const name = `Unit ${one.layer}:${one.unit} (${one.signal})`;
+  const metric = one.metric === "auroc" ? "AUROC" : "correlation";
+  if (one.verdict === "none") return `No unit goes with “${result.what}” by more than chance: the best, ${name.toLowerCase()}, has ${metric} ${fixed(one.score, 3)} on held-out text.`;
+  const used = one.verdict === "causal" ? `; held at its mean, the cost of telling ${result.marks?.length ? `its marks (${result.marks.slice(0, 4).map(named).join(" ")})` : "its marks"} rises by ${short(one.ablation.cost / Math.LN2)} bits per symbol, ${number(one.ablation_ratio)} times as much as when like units are held` : "";
+  return `${name} ${one.verdict === "leans" ? "leans to" : "tracks"} “${result.what}”: ${metric} ${fixed(one.score, 3)} on held-out text${used}.`;
+}
