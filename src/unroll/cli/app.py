@@ -32,6 +32,7 @@ VERBS = {
     "export": "Write a model for another runtime (ONNX).",
     "quantize": "Measure what eight-bit weights cost a model.",
     "serve": "Serve models over HTTP, behind a standard API.",
+    "studio": "Watch models learn, type to them, look inside: a page.",
     "data": "Prepare texts, fetch public corpora.",
 }
 

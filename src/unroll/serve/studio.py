@@ -28,7 +28,7 @@ from unroll.lm.predict import log_probabilities
 from unroll.serve import studio_asked as asked
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, dump, invalid, json_response
-from unroll.serve.inside_texts import Texts, passage
+from unroll.serve.inside_texts import Passage, Texts, passage
 from unroll.serve.models import Served
 from unroll.serve.studio_read import Prefixes, as_typed, compared, expectations, next_of, read_text
 from unroll.serve.studio_sample import MOST_COLUMNS, MOST_LENGTH, Pin, pinned_step, shown, written
@@ -73,6 +73,8 @@ class Studio:
     refused: dict[str, float] = field(default_factory=dict)
     looking: set[str] = field(default_factory=set)
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    stopped: list[str] = field(default_factory=list)
+    """The trainings that ran when it was closed."""
 
     def kept(self, served: Served) -> Prefixes:
         """Return the states after texts that were read with these very weights."""
@@ -86,11 +88,10 @@ class Studio:
         """Return a model as its directory has it now."""
         return await self.context.models.current(name)
 
-    def close(self) -> list[str]:
-        """Let trainings save and stop, and remove what was sent; returns the names of the trainings."""
-        stopped = self.trainings.stop_all()
+    def close(self) -> None:
+        """Let trainings save and stop, and remove what was sent."""
+        self.stopped = self.trainings.stop_all()
         shutil.rmtree(self.scratch, ignore_errors=True)
-        return stopped
 
 
 def make_studio(context: Context, folders: Folders) -> Studio:
@@ -234,9 +235,17 @@ async def own_passage(studio: Studio, request: Request) -> Response:
     """Return a piece of the text that a model was validated on."""
     wanted = asked.body(request)
     served = await studio.model(asked.text(wanted, "model"))
-    first, length = asked.whole(wanted, "first", 0, 0, 2**40), asked.whole(wanted, "length", 400, 1, 5000)
-    found = await asyncio.to_thread(passage, served.opened, first, length)
-    return json_response({"text": found.content, "source": found.source, "first": found.first, "total": found.total})
+    length = asked.whole(wanted, "length", 400, 1, 5000)
+
+    def found() -> Passage:
+        begin = passage(served.opened, 0, 1)
+        # Not the beginning, which is often a title; the line that is begun is left out.
+        return passage(served.opened, begin.total * 3 // 8, 2 * length)
+
+    some = await asyncio.to_thread(found)
+    lines = some.content.split("\n", 1)
+    content = (lines[1] if len(lines) > 1 and len(lines[1]) >= length // 2 else some.content)[:length]
+    return json_response({"text": content.rstrip() or content, "source": some.source})
 
 
 async def read_along(studio: Studio, request: Request) -> Response:

@@ -145,7 +145,7 @@ class Trainings:
         process.popen.send_signal(signal.SIGINT)
 
     def stop_all(self, seconds: float = 10.0) -> list[str]:
-        """Let all trainings save and stop, and return their names; kills none."""
+        """Let all trainings save and stop, and return the names of those that can go on; kills none."""
         running = {name: process for name, process in self._processes.items() if process.code is None}
         for process in running.values():
             process.popen.send_signal(signal.SIGINT)
@@ -155,7 +155,7 @@ class Trainings:
                 process.popen.wait(max(0.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 continue
-        return list(running)
+        return [name for name in running if (self.runs / name / "model.json").is_file()]
 
     def state(self, name: str) -> State:
         """Return what a training does."""

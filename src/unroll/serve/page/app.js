@@ -175,4 +175,6 @@ function Locked({ error, retry }) {
 export const Mark = () => html`<svg viewBox="0 0 34 16" width="34" height="16" aria-hidden="true">
   <path d="M8 8h6M20 8h6" class="flow" /><circle cx="5" cy="8" r="3.2" /><circle cx="17" cy="8" r="3.2" /><circle cx="29" cy="8" r="3.2" /></svg>`;
 
-render(html`<${App} />`, document.getElementById("app"));
+const root = document.getElementById("app");
+root.replaceChildren();
+render(html`<${App} />`, root);

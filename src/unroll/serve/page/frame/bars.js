@@ -10,12 +10,15 @@ export function Bars({ next, options, count = 12, onPick, actual, label = "What 
   const rows = own.map((p, k) => ({ p, q: weighed[k], k })).sort((a, b) => b.q - a.q || b.p - a.p).slice(0, count);
   const rest = Math.max(0, 1 - rows.reduce((sum, { q }) => sum + q, 0));
   const more = next.nats.length - rows.length;
+  const full = [0.25, 0.5, 1].find((end) => rows.every(({ p, q }) => Math.max(p, q) <= end));
+  const width = (v) => ({ width: `${(100 * v) / full}%` });
   return html`<ol class="bars" aria-label=${label}>
+    <li class="axis" aria-hidden="true"><span></span><span><i>0</i><i>${100 * full} %</i></span><span>%</span></li>
     ${rows.map(({ p, q, k }) => html`<li key=${next.ids[k]} class=${`${q === 0 ? "out" : ""} ${next.symbols[k] === actual ? "actual" : ""}`}>
       <button type="button" disabled=${!onPick} onClick=${() => onPick?.(next.symbols[k], next.ids[k])}
         aria-label=${`${shown(next.symbols[k])}, ${percent(q)} percent${p !== q ? `, ${percent(p)} before the sampler` : ""}`}>
         <span class="sym">${shown(next.symbols[k])}</span>
-        <span class="track"><i class="own" style=${{ width: `${100 * p}%` }}></i><i class="now" style=${{ width: `${100 * q}%` }}></i></span>
+        <span class="likely"><i class="own" style=${width(p)}></i><i class="now" style=${width(q)}></i></span>
         <span class="number">${percent(q)}</span>
       </button></li>`)}
     ${more > 0 && html`<li class="rest"><span class="sym">…</span><span>${more} more${next.rest > 0 ? " and the rest" : ""}</span><span class="number">${percent(rest)}</span></li>`}

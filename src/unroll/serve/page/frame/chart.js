@@ -9,8 +9,8 @@ const plain = (v) => (v === null || v === undefined ? "–" : Math.abs(v) >= 100
 
 // x: numbers that rise; series: [{label, values (null where there is none), colour: "--blue", width, dash, points}];
 // lines: [{label, value}] across the chart; marks: [x] along the bottom; summary: one sentence for those who cannot
-// see it; xText, yText: how a value is said; onPick(index): a click, or Enter at the cursor.
-export function Chart({ x, series, lines = [], marks = [], height = 260, xLabel, yLabel, xLog, yLog, yRange, summary, xText = plain, yText = plain, onPick }) {
+// see it; xText, yText: how a value is said; yTick: how it is written at the axis; onPick(index): a click, or Enter at the cursor.
+export function Chart({ x, series, lines = [], marks = [], height = 260, xLabel, yLabel, xLog, yLog, xRange, yRange, summary, xText = plain, yText = plain, yTick = plain, onPick }) {
   const shown = useTheme();
   const box = useRef(null);
   const plot = useRef(null);
@@ -19,7 +19,7 @@ export function Chart({ x, series, lines = [], marks = [], height = 260, xLabel,
   const now = useRef({});
   now.current = { lines, marks, onPick, length: x.length };
   const data = useMemo(() => [x, ...series.map(({ values }) => values)], [x, series]);
-  const kind = JSON.stringify([series.map(({ values, ...look }) => look), height, xLabel, yLabel, xLog, yLog, yRange, shown]);
+  const kind = JSON.stringify([series.map(({ values, ...look }) => look), height, xLabel, yLabel, xLog, yLog, xRange, yRange, shown]);
 
   useEffect(() => {
     const muted = variable("--muted");
@@ -28,19 +28,19 @@ export function Chart({ x, series, lines = [], marks = [], height = 260, xLabel,
     const options = {
       width: box.current.clientWidth, height,
       legend: { show: false },
-      padding: [12, 8, 0, 0],
+      padding: [14, 20, 0, 0],
       cursor: { points: { size: 7 }, drag: { x: true, y: false }, y: false },
-      scales: { x: { time: false, distr: xLog ? 3 : 1 }, y: { distr: yLog ? 3 : 1, ...(yRange ? { range: () => yRange } : { range: ranged(now, yLog) }) } },
+      scales: { x: { time: false, distr: xLog ? 3 : 1, ...(xRange ? { range: () => xRange } : {}) }, y: { distr: yLog ? 3 : 1, ...(yRange ? { range: () => yRange } : { range: ranged(now, yLog) }) } },
       axes: [
         { ...axis, label: xLabel, labelSize: 16, size: 28, grid: { show: false }, values: (_, ticks) => ticks.map((v) => (v === null ? "" : plain(v))) },
-        { ...axis, label: yLabel, labelSize: 16, size: 42, values: (_, ticks) => ticks.map((v) => (v === null ? "" : plain(v))) },
+        { ...axis, label: yLabel, labelSize: 16, size: 42, values: (_, ticks) => ticks.map((v) => (v === null ? "" : yTick(v))) },
       ],
       series: [{}, ...series.map(({ label, colour = "--blue", width = 1.6, dash, points = false }) => ({
         label, stroke: variable(colour), width, dash, spanGaps: true,
         points: { show: Boolean(points), size: 6, fill: variable(points === "hollow" ? "--surface" : colour) },
       }))],
       hooks: {
-        draw: [(u) => drawLines(u, now.current)],
+        drawAxes: [(u) => drawLines(u, now.current)],
         setCursor: [(u) => setAt(u.cursor.idx ?? null)],
         ready: [(u) => u.over.addEventListener("click", () => now.current.onPick && u.cursor.idx !== null && now.current.onPick(u.cursor.idx))],
       },
@@ -96,6 +96,7 @@ const ranged = (now, log) => (u, low, high) => {
   if (!all.length) return log ? [0.1, 1] : [0, 1];
   const [least, most] = [Math.min(...all), Math.max(...all)];
   if (log) return [least / 1.2, most * 1.2];
+  if (most === 0 && least === 0) return [0, 1];
   const air = (most - least || 1) * 0.06;
   return [least >= 0 ? Math.max(0, least - air) : least - air, most + air];
 };
@@ -119,9 +120,14 @@ function drawLines(u, { lines, marks }) {
     // Names that would lie on each other move up.
     const place = Math.min(y - 4 * scale, above - 13 * scale);
     above = place;
-    ctx.fillStyle = variable("--muted");
+    if (!label) continue;
     ctx.textAlign = "right";
-    ctx.fillText(label, bbox.left + bbox.width - 4 * scale, place);
+    ctx.textBaseline = "alphabetic";
+    const right = bbox.left + bbox.width - 4 * scale;
+    ctx.fillStyle = variable("--surface");
+    ctx.fillRect(right - ctx.measureText(label).width - 3 * scale, place - 10 * scale, ctx.measureText(label).width + 6 * scale, 13 * scale);
+    ctx.fillStyle = variable("--muted");
+    ctx.fillText(label, right, place);
   }
   ctx.setLineDash([]);
   ctx.fillStyle = variable("--muted");

@@ -7,7 +7,8 @@ export function Help({ close }) {
   const dialog = useRef(null);
   const [on, setOn] = useState(keysAreOn());
   useEffect(() => dialog.current.showModal(), []);
-  const rows = [...SCREENS.map(({ key, title }) => [key, title]), ...listed()];
+  const order = (key) => Number(key) || 10;
+  const rows = [...[...SCREENS].sort((a, b) => order(a.key) - order(b.key)).map(({ key, title }) => [key, title]), ...listed()];
   return html`<dialog ref=${dialog} class="help" aria-labelledby="help-title" onClose=${close} onClick=${(event) => event.target === dialog.current && dialog.current.close()}>
     <h2 id="help-title">Keys</h2>
     <dl class="keys">${rows.map(([key, does]) => html`<div key=${key}><dt>${key.split(" ").map((one) => html`<kbd>${one}</kbd>`)}</dt><dd>${does}</dd></div>`)}</dl>

@@ -15,7 +15,7 @@ const FULL = 4; // bits of difference at which a colour is full
 export default function Compare({ view, go, api, info }) {
   const model = modelOf(view, info);
   const others = info.models.filter(({ name }) => name !== view.model);
-  const against = info.models.find(({ name }) => name === view.against);
+  const against = others.find(({ name }) => name === view.against);
   const [text, setText] = useText(view, go, api);
   const [writing, setWriting] = useState(null);
 
@@ -38,18 +38,23 @@ export default function Compare({ view, go, api, info }) {
     setWriting(null);
   };
   return html`<div class="grid">
-    <${Panel} class="w8" title="The text" aside=${writing === null ? html`<${Scale} a=${model.name} b=${against?.name} /><button type="button" class="small" onClick=${edit}>Edit</button>` : html`<button type="button" class="small" onClick=${done}>Done</button>`}>
-      ${writing !== null ? html`<textarea data-text rows="12" value=${writing} spellcheck="false" aria-label="Text that both models read" onInput=${(event) => setWriting(event.target.value)}></textarea>`
-        : data ? html`<${Coloured} data=${data} view=${view} go=${go} names=${[model.name, against?.name]} />` : html`<${Waiting}>Both are reading…<//>`}
-      ${error && html`<${Failure} error=${error} />`}
-    <//>
-    <${Panel} class="w4 stack" title="Between" aside=${busy && html`<span class="pulse"></span>`}>
-      <div class="row versus"><${Field} label="A"><select value=${model.name} onChange=${(event) => go({ model: event.target.value, against: event.target.value === view.against ? view.model : view.against })}>${info.models.map(({ name }) => html`<option key=${name} value=${name} selected=${name === model.name}>${name}</option>`)}</select><//>
-        <button type="button" class="icon" title="Exchange (x)" aria-label="Exchange A and B" onClick=${() => go({ model: view.against, against: view.model })}>⇄</button>
-        <${Field} label="B"><select value=${view.against} onChange=${(event) => go({ against: event.target.value })}>${others.map(({ name }) => html`<option key=${name} value=${name} selected=${name === view.against}>${name}</option>`)}</select><//></div>
-      ${data && against && html`<${Verdict} data=${data} a=${model} b=${against} />`}
-    <//>
-    ${data && html`<${Found} data=${data} view=${view} go=${go} a=${model} b=${against} />`}
+    <div class="w8 stack">
+      <${Panel} title="The text" aside=${writing === null ? html`<${Scale} a=${model.name} b=${against?.name} /><button type="button" class="small" onClick=${edit}>Edit</button>` : html`<button type="button" class="small" onClick=${done}>Done</button>`}>
+        ${writing !== null ? html`<textarea data-text rows="12" value=${writing} spellcheck="false" aria-label="Text that both models read" onInput=${(event) => setWriting(event.target.value)}></textarea>`
+          : data ? html`<${Coloured} data=${data} view=${view} go=${go} names=${[model.name, against?.name]} />` : html`<${Waiting}>Both are reading…<//>`}
+        ${error && html`<${Failure} error=${error} />`}
+      <//>
+      ${data && html`<${Found} data=${data} go=${go} a=${model} b=${against} />`}
+    </div>
+    <div class="w4 stack">
+      <${Panel} class="stack" title="Between" aside=${busy && html`<span class="pulse"></span>`}>
+        <div class="row versus"><${Field} label="A"><select value=${model.name} onChange=${(event) => go({ model: event.target.value, against: event.target.value === view.against ? view.model : view.against })}>${info.models.map(({ name }) => html`<option key=${name} value=${name} selected=${name === model.name}>${name}</option>`)}</select><//>
+          <button type="button" class="icon" title="Exchange (x)" aria-label="Exchange A and B" onClick=${() => go({ model: view.against, against: view.model })}>⇄</button>
+          <${Field} label="B"><select value=${view.against} onChange=${(event) => go({ against: event.target.value })}>${others.map(({ name }) => html`<option key=${name} value=${name} selected=${name === view.against}>${name}</option>`)}</select><//></div>
+        ${data && against && html`<${Verdict} data=${data} a=${model} b=${against} />`}
+      <//>
+      ${data && html`<${Summed} data=${data} go=${go} a=${model} b=${against} />`}
+    </div>
     <${Keys} go=${go} view=${view} />
   </div>`;
 }
@@ -94,28 +99,33 @@ function Verdict({ data, a, b }) {
     ${data.unknown.some((some) => some.length) && html`<p class="note">Read as unknown: ${data.unknown.flat().map(shown).join(" ")}</p>`}`;
 }
 
-function Found({ data, view, go, a, b }) {
+function Found({ data, go, a, b }) {
   const more = useMemo(() => differences(data), [data]);
-  const sums = useMemo(() => {
-    let sum = 0;
-    return more.map((v) => (sum += v));
-  }, [more]);
   const order = useMemo(() => more.map((_, k) => k).sort((x, y) => more[x] - more[y]), [more]);
   const where = (k) => {
     const around = (from, to) => data.pieces.slice(Math.max(0, from), to).map((piece) => (piece === " " ? " " : shown(piece))).join("");
-    return html`<button type="button" class="quiet where" onClick=${() => go({ pos: k })}><span class="sym"><i>${around(k - 14, k)}</i><b>${shown(data.pieces[k])}</b><i>${around(k + 1, k + 7)}</i></span></button>`;
+    return html`<button type="button" class="quiet where" onClick=${() => go({ pos: k })}><span class="sym"><i>${around(k - 14, k)}</i><b>${shown(data.pieces[k])}</b><i>${around(k + 1, k + 8)}</i></span></button>`;
   };
   const columns = [
-    ["symbol, where it stands", where],
+    ["where it stands", where],
     [a.name, (k) => fixed(bits(data.nats[0][k]), 1), "number"],
     [b?.name, (k) => fixed(bits(data.nats[1][k]), 1), "number"],
-    ["bits", (k) => signed(Math.abs(more[k]), 1), "number"],
+    ["gain", (k) => signed(Math.abs(more[k]), 1), "number"],
   ];
+  return html`<div class="grid">
+    <${Panel} class="w6" title=${`Where ${a.name} knows better`} aside="bits"><${Table} columns=${columns} rows=${order.filter((k) => more[k] < 0).slice(0, 8)} caption="Symbols that A expected more than B" /><//>
+    <${Panel} class="w6" title=${`Where ${b?.name} knows better`} aside="bits"><${Table} columns=${columns} rows=${order.filter((k) => more[k] > 0).reverse().slice(0, 8)} caption="Symbols that B expected more than A" /><//>
+  </div>`;
+}
+
+function Summed({ data, go, a, b }) {
+  const sums = useMemo(() => {
+    let sum = 0;
+    return differences(data).map((v) => (sum += v));
+  }, [data]);
   const series = useMemo(() => [{ label: `bits that ${a.name} has paid more`, values: sums, colour: "--blue" }], [sums]);
   const x = useMemo(() => sums.map((_, k) => k + 1), [sums]);
-  return html`
-    <${Panel} class="w4" title=${`Where ${a.name} knows better`}><${Table} columns=${columns} rows=${order.filter((k) => more[k] < 0).slice(0, 8)} caption="Symbols that A expected more than B" /><//>
-    <${Panel} class="w4" title=${`Where ${b?.name} knows better`}><${Table} columns=${columns} rows=${order.filter((k) => more[k] > 0).reverse().slice(0, 8)} caption="Symbols that B expected more than A" /><//>
-    <${Panel} class="w4" title="Summed along the text"><${Chart} x=${x} series=${series} lines=${[{ label: "", value: 0 }]} height=${206} xLabel="symbol" yLabel="bits" yText=${(v) => signed(v, 1)} onPick=${(k) => go({ pos: k })}
-      summary=${`The difference adds up to ${signed(sums.at(-1) ?? 0, 1)} bits: ${(sums.at(-1) ?? 0) > 0 ? b?.name : a.name} is better on this text`} /><//>`;
+  const lines = useMemo(() => [{ label: "", value: 0 }], []);
+  return html`<${Panel} title="Summed along the text"><${Chart} x=${x} series=${series} lines=${lines} height=${230} xLabel="symbol" yLabel="bits" yText=${(v) => signed(v, 1)} onPick=${(k) => go({ pos: k })}
+    summary=${`The difference adds up to ${signed(sums.at(-1) ?? 0, 1)} bits: ${(sums.at(-1) ?? 0) > 0 ? b?.name : a.name} is better on this text`} /><//>`;
 }

@@ -12,7 +12,7 @@ import { optionsOf } from "../frame/reweigh.js";
 import { modelOf } from "../frame/screens.js";
 import { useText } from "../frame/view.js";
 
-const FULL = 8;
+const FULL = 12; // bits at which a colour would be full: a strong one, so the scale is kept calm
 const MOST = 8;
 
 // Units held, as they stand in the address: "0.c.17:1.5,1.h.3:-1".
@@ -96,6 +96,15 @@ export default function Sample({ view, go, api, info }) {
   useEffect(() => {
     if (model && prompt !== null) write();
   }, [model?.name, prompt === null]);
+  // Another unit, another value: the same seed again, a moment later.
+  const held = view.pins ?? "";
+  const heldBefore = useRef(held);
+  useEffect(() => {
+    if (heldBefore.current === held || !model) return;
+    heldBefore.current = held;
+    const timer = setTimeout(() => write(), 250);
+    return () => clearTimeout(timer);
+  }, [held]);
   useKeys(
     { s: () => write(), n: () => { go({ seed: String(seed + 1) }, { quiet: true }); write(seed + 1); }, Escape: quit },
     { s: "write", n: "write with the next seed", Esc: "stop" },
@@ -145,7 +154,7 @@ function Column({ column, n, place, busy, onPick, close }) {
       element.style.color = "var(--muted)";
       return;
     }
-    paint(element, "orange", bits(column.nats[k]) / FULL * 0.8, theme);
+    paint(element, "orange", bits(column.nats[k]) / FULL, theme);
   }, [column]);
   return html`<article class="column" aria-label=${`Text ${n + 1}`}>
     <header><b>${n + 1}</b><span>${column.title}</span><span class="grow"></span>${written > 0 && html`<span>${fixed(bits(cost) / written)} bits/symbol</span>`}${close && html`<button type="button" class="quiet" aria-label=${`Close text ${n + 1}`} onClick=${close}>×</button>`}</header>

@@ -116,7 +116,7 @@ function Gauges({ api }) {
       try {
         const metrics = parseMetrics(await api.text("/metrics"));
         if (stopped) return;
-        setHistory((before) => [...before, { at: performance.now() / 1000, metrics }].slice(-90));
+        setHistory((before) => [...before, { at: performance.now() / 1000, metrics }].slice(-62));
         setError(null);
       } catch (problem) {
         if (stopped) return;
@@ -152,13 +152,13 @@ function Gauges({ api }) {
     ${now && html`<${Figures} of=${[
       ["being written", number(running.at(-1) ?? 0), "streams"],
       ["waiting", number(total(now, "unroll_requests_waiting"))],
-      slots.active !== undefined && ["slots in use", `${number(slots.active ?? 0)}${slots.free !== undefined ? ` of ${number(slots.active + slots.free + (slots.parked ?? 0))}` : ""}`],
+      slots.active + (slots.free ?? 0) > 0 && ["slots in use", `${number(slots.active ?? 0)}${slots.free !== undefined ? ` of ${number(slots.active + slots.free + (slots.parked ?? 0))}` : ""}`],
       ["symbols/s", short(rates.at(-1) ?? 0)],
       ["written in all", short(total(now, "unroll_generated_tokens_total")), "symbols"],
       first !== null && ["first symbol, median", `≤ ${first < 1 ? `${number(1000 * first)} ms` : `${fixed(first, 1)} s`}`],
       ["answers", number(answers.reduce((sum, { value }) => sum + value, 0))],
       ["refused", number(total(now, "unroll_rejected_total"))],
     ]} />
-    <${Chart} x=${x} series=${series} height=${150} xLabel="seconds ago" yLabel="symbols/s" yText=${(v) => number(v)} xText=${(v) => fixed(-v, 0)} summary=${`Symbols written a second over the last ${number(-(x[0] ?? 0))} seconds: ${number(rates.at(-1) ?? 0)} now`} />`}
+    <${Chart} x=${x} series=${series} height=${150} xRange=${[-60, 0]} xLabel="seconds ago" yLabel="symbols/s" yText=${(v) => number(v)} xText=${(v) => fixed(-v, 0)} summary=${`Symbols written a second over the last ${number(-(x[0] ?? 0))} seconds: ${number(rates.at(-1) ?? 0)} now`} />`}
   <//>`;
 }

@@ -48,9 +48,10 @@ function useWatched(api, run) {
         if (found.samples.length || found.fresh) known.samples = [...known.samples, ...found.samples];
         Object.assign(known, { turn: found.turn, seen: found.seen });
         // Once the text was looked at, its words are known: then all is asked for anew.
-        if (found.text?.level && known.samples.some(({ known: words }) => !words)) known.turn = 0;
+        const wordless = found.text?.level && known.samples.some(({ known: words }) => !words);
+        if (wordless) known.turn = 0;
         setState({ data: { ...found, events: known.events, samples: known.samples }, error: null });
-        wait = ACTIVE.includes(found.state) || !found.text ? 700 : 5000;
+        wait = wordless ? 50 : ACTIVE.includes(found.state) || !found.text ? 700 : 5000;
       } catch (error) {
         if (stopped) return;
         setState((before) => ({ ...before, error }));
@@ -210,8 +211,12 @@ function Samples({ data, scale, view, go }) {
     return () => clearTimeout(timer);
   }, [playing, at]);
   useEffect(() => {
-    const card = strip.current?.querySelector("[aria-current]");
-    card?.scrollIntoView({ block: "nearest", inline: "nearest", behavior: calm() ? "auto" : "smooth" });
+    // Only the strip moves, never the page.
+    const [box, card] = [strip.current, strip.current?.querySelector("[aria-current]")];
+    if (!card) return;
+    const [left, right] = [card.offsetLeft - box.offsetLeft - 14, card.offsetLeft - box.offsetLeft + card.offsetWidth + 14];
+    const to = left < box.scrollLeft ? left : right > box.scrollLeft + box.clientWidth ? right - box.clientWidth : null;
+    if (to !== null) box.scrollTo({ left: to, behavior: calm() ? "auto" : "smooth" });
   }, [at, samples.length]);
   const play = () => {
     if (!playing && at >= samples.length - 1) show(0);

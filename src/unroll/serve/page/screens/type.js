@@ -26,7 +26,7 @@ export default function Type({ view, go, api, info }) {
   // A first visit begins with the beginning of the text that the model was validated on.
   useEffect(() => {
     if (model && text === "" && !view.textid && draft === null) {
-      api("passage", { model: model.name, length: 180 }).then(
+      api("passage", { model: model.name, length: 240 }).then(
         (found) => setText(found.text, { pos: -1 }),
         () => {},
       );
@@ -59,8 +59,8 @@ export default function Type({ view, go, api, info }) {
   const cost = data?.nats.reduce((sum, v) => sum + v, 0);
   const actual = data && data.place < data.count ? data.symbols[data.place] : null;
   if (data) probe("type", { model: model.name, version: data.version, text: content, place: data.place, symbols: data.symbols, nats: data.nats, guesses: data.guesses, next: data.next, weighed: reweigh(data.next, options) });
-  return html`<div class="grid">
-    <${Panel} class="w8" title="Your text" aside=${html`<${Legend} />`}>
+  return html`<div class="grid"><div class="w8 stack">
+    <${Panel} title="Your text" aside=${html`<${Legend} />`}>
       ${content === null ? html`<${Waiting}>Fetching the text…<//>` : html`<${Editor} text=${content} data=${data} caret=${at} onChange=${change} onAccept=${() => data && insert(data.next.symbols[0])} />`}
       ${error && html`<${Failure} error=${error} />`}
       ${data?.unknown.length > 0 && html`<p class="note">Never seen in training, read as unknown: ${data.unknown.map((symbol) => html`<span class="sym">${shown(symbol)} </span>`)}</p>`}
@@ -71,6 +71,10 @@ export default function Type({ view, go, api, info }) {
         data.count > 0 && ["in all", fixed(bits(cost), 0), "bits"],
       ]} /><button type="button" onClick=${() => go({ screen: "sample" })}>Let it go on writing</button></div>`}
     <//>
+    <${Panel} title="What it expected in place of each symbol" aside="darker is likelier; the ring marks what was written">
+      ${data && html`<${Guesses} data=${data} onPick=${(k) => { setCaret(offsetAt(data, k)); go({ pos: k - 1 }); }} />`}
+    <//>
+    </div>
     <${Panel} class="w4 next" title=${html`Next, after <span class="sym">${data ? tail(data) : ""}</span>`}>
       ${data ? html`
         <${Bars} next=${data.next} options=${options} actual=${actual} onPick=${insert} />
@@ -80,14 +84,11 @@ export default function Type({ view, go, api, info }) {
         ${JSON.stringify(options) !== JSON.stringify(PLAIN) && html`<button type="button" class="quiet" onClick=${() => go({ t: null, k: null, p: null, m: null }, { quiet: true })}>As the model has it</button>`}
       ` : html`<${Waiting}>Reading…<//>`}
     <//>
-    <${Panel} title="What it expected in place of each symbol" aside="darker is likelier; the ring marks what was written">
-      ${data && html`<${Guesses} data=${data} onPick=${(k) => { setCaret(offsetAt(data, k)); go({ pos: k - 1 }); }} />`}
-    <//>
   </div>`;
 }
 
 const tail = (data) => shownText(data.symbols.slice(Math.max(0, data.place - 16), data.place).join(""));
-const shownText = (text) => Array.from(text).map((c) => (c === " " ? " " : shown(c))).join("") || "the start";
+const shownText = (text) => Array.from(text).map((c) => (c === " " ? " " : shown(c))).join("").replace(/ {3,}/g, " ⋯ ").trimStart() || "the start";
 const rank = (next, symbol) => { const k = next.symbols.indexOf(symbol); return k < 0 ? "–" : k + 1; };
 const offsetAt = (data, k) => data.symbols.slice(0, k).reduce((sum, symbol) => sum + points(symbol), 0);
 

@@ -1,0 +1,149 @@
+"""The studio in a real browser: the command as a process, Chromium, and pages on which nothing may go wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cli.command import QUICK, UNROLL, environment, text, unroll
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), "")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Running:
+    """A studio that runs."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    page: str
+    """With the token of this launch."""
+    runs: Path
+    texts: Path
+
+    @property
+    def token(self) -> str:
+        """What the page sends."""
+        return self.page.partition("token=")[2]
+
+
+def start_studio(*arguments: str | Path, runs: Path, texts: Path) -> Running:
+    """Start the command and wait until it answers."""
+    command = [*UNROLL, "studio", *map(str, arguments), "--runs", str(runs), "--texts", str(texts), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--no-open", "--json"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    said = ""
+    while not said.endswith("}\n"):
+        line = process.stdout.readline()
+        if not line:
+            pytest.fail(f"the studio did not start: {process.communicate()[1]}")
+        said += line
+    ready = json.loads(said)
+    return Running(process, ready["url"], ready["page"], runs, texts)
+
+
+def stop_studio(running: Running) -> None:
+    """Stop the command as Ctrl-C does."""
+    if running.process.poll() is None:
+        os.kill(running.process.pid, signal.SIGINT)
+    try:
+        running.process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        running.process.kill()
+        running.process.communicate()
+        raise
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two small models on one text, by the command."""
+    folder = tmp_path_factory.mktemp("studio")
+    (folder / "book.txt").write_text(text(20_000), encoding="utf-8")
+    for name, arch, steps in (("small", "rnn", "20"), ("book", "lstm", "120")):
+        arguments = ("--arch", arch, "--steps", steps, "--out", folder / "runs" / name, "--set", "valid_every=20")
+        done = unroll("train", folder / "book.txt", *arguments, *QUICK)
+        assert done.code == 0, done.err
+    return folder / "runs"
+
+
+@pytest.fixture(scope="session")
+def studio(runs: Path) -> Iterator[Running]:
+    """A studio over these models."""
+    running = start_studio(runs=runs, texts=runs.parent)
+    yield running
+    stop_studio(running)
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """A browser; tests that need one are skipped where there is none."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium here: `make browser` installs it")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here: `make browser` installs it")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+Visit = Callable[..., "Page"]
+
+
+@pytest.fixture
+def visit(browser: "Browser", studio: Running) -> Iterator[Visit]:
+    """Open the page at a place: `visit("#/type?model=book")`, with what a browser context takes.
+
+    At the end nothing may have been asked of another machine, and no error or warning may stand in the console.
+    """
+    contexts, wrong = [], []
+
+    def go(place: str = "#/", running: Running = studio, *, width: int = 1280, **context: Any) -> "Page":
+        made = browser.new_context(viewport={"width": width, "height": 860}, **context)
+        contexts.append(made)
+        page = made.new_page()
+
+        def asked(route: Any) -> None:
+            if route.request.url.startswith((running.url, "data:", "blob:")):
+                route.continue_()
+            else:
+                wrong.append(f"asked for {route.request.url}")
+                route.abort()
+
+        made.route("**/*", asked)
+        page.on("console", lambda said: said.type in ("error", "warning") and wrong.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.goto(running.page)
+        page.wait_for_selector("main h1")
+        page.evaluate("place => { location.hash = place; }", place)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def probed(page: "Page", screen: str, ready: str = "true", timeout: float = 20_000) -> Any:
+    """Return what a screen shows, once an expression about it, `it`, holds."""
+    page.wait_for_function(
+        f"() => {{ const it = window.__studio?.{screen}; return it !== undefined && ({ready}); }}", timeout=timeout
+    )
+    return page.evaluate(f"window.__studio.{screen}")
