@@ -1,43 +1,103 @@
 """The routes of the API."""
 
-import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 import unroll
+from unroll.serve.completions import Completion, complete
 from unroll.serve.context import Context
-from unroll.serve.errors import json_response
+from unroll.serve.embeddings import embed
+from unroll.serve.errors import ApiError, json_response
 from unroll.serve.models import Served
+from unroll.serve.openapi import describe
+from unroll.serve.tokens import detokenize, tokenize, tokenizer_info
 
-START = int(time.time())
+Endpoint = Callable[[Request, Context], Awaitable[Response | Completion]]
+
+
+async def health(request: Request, context: Context) -> Response:
+    """Tell that the process runs."""
+    return json_response({"status": "ok"})
+
+
+async def ready(request: Request, context: Context) -> Response:
+    """Tell whether requests are answered; raises ApiError while the server stops or has no model."""
+    if context.batchers.closing:
+        raise ApiError(503, "shutting_down", "the server is stopping", headers={"Retry-After": "5"})
+    if not context.models.names():
+        raise ApiError(503, "model_loading", "there is no model yet", headers={"Retry-After": "1"})
+    return json_response({"status": "ok"})
+
+
+async def version(request: Request, context: Context) -> Response:
+    """Return the version."""
+    return json_response({"version": unroll.__version__})
+
+
+async def list_models(request: Request, context: Context) -> Response:
+    """Return the models."""
+    models = [_model(context.models.latest(name)) for name in context.models.names()]
+    return json_response({"object": "list", "data": models})
+
+
+async def one_model(request: Request, context: Context) -> Response:
+    """Return one model; raises ApiError where it is gone."""
+    return json_response(_model(await context.models.current(request.path_params["name"])))
+
+
+async def chat(request: Request, context: Context) -> Response:
+    """Say that these models do not chat."""
+    raise ApiError(
+        400, "unsupported_endpoint", "this is a language model that continues texts, not one that chats; "
+        "use /v1/completions",
+    )  # fmt: skip
+
+
+async def metrics(request: Request, context: Context) -> Response:
+    """Return the metrics in Prometheus's text format."""
+    text = context.metrics.text(context.batchers.loads(), context.settings.slots)
+    return Response(text, media_type="text/plain; version=0.0.4")
+
+
+ROUTES: dict[str, tuple[str, Endpoint]] = {
+    "/v1/completions": ("POST", complete),
+    "/v1/chat/completions": ("POST", chat),
+    "/v1/embeddings": ("POST", embed),
+    "/v1/models": ("GET", list_models),
+    "/v1/models/{name}": ("GET", one_model),
+    "/tokenize": ("POST", tokenize),
+    "/detokenize": ("POST", detokenize),
+    "/tokenizer_info": ("GET", tokenizer_info),
+    "/healthz": ("GET", health),
+    "/readyz": ("GET", ready),
+    "/health": ("GET", ready),
+    "/metrics": ("GET", metrics),
+    "/version": ("GET", version),
+}
 
 
 def routes(context: Context) -> list[Route]:
     """Return the routes of the API."""
+    description = describe({path: method for path, (method, _) in ROUTES.items()} | {"/openapi.json": "GET"})
 
-    async def health(request: Request) -> Response:
-        return json_response({"status": "ok"})
-
-    async def version(request: Request) -> Response:
-        return json_response({"version": unroll.__version__})
-
-    async def models(request: Request) -> Response:
-        return json_response({
-            "object": "list",
-            "data": [_model(context.models.latest(name)) for name in context.models.names()],
-        })  # fmt: skip
-
-    async def model(request: Request) -> Response:
-        return json_response(_model(await context.models.current(request.path_params["name"])))
+    async def openapi(request: Request, context: Context) -> Response:
+        return json_response(description)
 
     return [
-        Route("/healthz", health, methods=["GET"]),
-        Route("/version", version, methods=["GET"]),
-        Route("/v1/models", models, methods=["GET"]),
-        Route("/v1/models/{name}", model, methods=["GET"]),
+        Route(path, _bound(endpoint, context), methods=[method])
+        for path, (method, endpoint) in {**ROUTES, "/openapi.json": ("GET", openapi)}.items()
     ]
+
+
+def _bound(endpoint: Endpoint, context: Context) -> Callable[[Request], Awaitable[Any]]:
+    async def answer(request: Request) -> Any:
+        return await endpoint(request, context)
+
+    return answer
 
 
 def _model(served: Served) -> dict[str, object]:

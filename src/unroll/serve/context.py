@@ -7,6 +7,7 @@ from unroll.serve.batcher import Batchers
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Models
 from unroll.serve.settings import Settings
+from unroll.serve.states import States
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Context:
     models: Models
     settings: Settings
     batchers: Batchers
+    states: States
     worker: ThreadPoolExecutor
     """One thread for analyses, so that they wait for each other and never for the event loop."""
     metrics: Metrics

@@ -1,5 +1,7 @@
 """Counters and gauges for Prometheus, in a registry of their own; labels come from closed sets only."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -39,6 +41,12 @@ class Metrics:
         self.cut = Counter("unroll_slow_readers_cut", "Clients that took nothing and were cut off", registry=registry)
         self.model = Gauge("unroll_model_info", "The models", ["model", "sha"], registry=registry)
 
-    def text(self) -> bytes:
-        """Return everything in Prometheus's text format."""
+    def text(self, loads: Mapping[str, tuple[int, int, int]], slots: int) -> bytes:
+        """Return everything in Prometheus's text format; `loads` are those of the batchers, with `slots` for each."""
+        active, parked, waiting = (sum(load[k] for load in loads.values()) for k in range(3))
+        self.running.set(active)
+        self.waiting.set(waiting)
+        counts = {"active": active, "parked": parked, "free": slots * len(loads) - active - parked}
+        for state, count in counts.items():
+            self.slots.labels(state).set(count)
         return generate_latest(self.registry)

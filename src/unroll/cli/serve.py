@@ -1,0 +1,96 @@
+"""`unroll serve`: models behind a standard HTTP API."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unroll.cli import console
+from unroll.errors import UserError
+
+KEY = "UNROLL_API_KEY"
+
+
+@click.command(
+    "serve",
+    epilog="""\b
+Examples:
+  unroll serve runs/book
+  unroll serve runs/book runs/genesis --port 8080
+  UNROLL_API_KEY=... unroll serve runs/book --host 0.0.0.0 --allow-host models.example
+\b
+Any client of OpenAI's completions API can then ask:
+  curl http://127.0.0.1:8000/v1/completions -H 'Content-Type: application/json' \\
+    -d '{"model": "book", "prompt": "It was", "max_tokens": 100}'""",
+)
+@click.argument("models", metavar="DIR...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--host", metavar="H", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", metavar="N", type=int, default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--api-key",
+    "keys",
+    metavar="K",
+    multiple=True,
+    help=f"A key that requests must send; may be given several times. Better: the variable {KEY}.",
+)
+@click.option("--allow-host", "allow_hosts", metavar="NAME", multiple=True, help="Another name of this server.")
+@click.option("--allow-origin", "allow_origins", metavar="URL", multiple=True, help="A site whose pages may ask.")
+@click.option("--slots", metavar="N", type=int, default=1024, show_default=True, help="Streams written at a time.")
+@click.option("--queue", metavar="N", type=int, default=1024, show_default=True, help="Streams that may wait.")
+@click.option("--connections", metavar="N", type=int, default=1024, show_default=True, help="Connections at a time.")
+@click.option("--max-tokens", metavar="N", type=int, default=4096, show_default=True, help="Symbols of a text at most.")
+@click.option("--device", metavar="D", default="cpu", show_default=True, help="cpu, or cuda for a GPU with PyTorch.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the address when it is ready.")
+def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], device: str, as_json: bool,
+         **limits: Any) -> None:  # fmt: skip
+    """Serve the models in DIR... over HTTP: completions that stream, embeddings, probabilities of texts.
+
+    A model that is being trained is served with its best weights so far. Ctrl-C lets what is being written end.
+    """
+    needs()
+    from unroll.serve.app import create_app
+    from unroll.serve.models import Models
+    from unroll.serve.run import bind, serve
+    from unroll.serve.settings import Settings
+
+    if not 0 <= port < 2**16:
+        raise UserError(f"the port is {port}", allowed="0 to 65535", fix="choose another with --port")
+    if not keys and os.environ.get(KEY):
+        keys = (os.environ[KEY],)
+    Settings(host=host, api_keys=keys, **limits)  # refuses before anything is loaded
+    served = Models(models, device)
+    with bind(host, port) as listener:
+        port = listener.getsockname()[1]
+        settings = Settings(host=host, port=port, api_keys=keys, **limits)
+        url = address(host, port)
+
+        def ready() -> None:
+            if as_json:
+                console.put_json({"url": url, "host": host, "port": port, "models": served.names(), "key": bool(keys)})
+            else:
+                console.put(f"Serving {', '.join(served.names())} at {url}/v1  (Ctrl-C stops)")
+
+        told = serve(create_app(served, settings), settings, listener, ready)
+    if told == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+def address(host: str, port: int) -> str:
+    """Return the URL of a server on this machine."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{name}:{port}"
+
+
+def needs() -> None:
+    """Raise UserError where what serving needs is not installed."""
+    try:
+        import prometheus_client
+        import starlette
+        import uvicorn
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"serving needs {error.name}", allowed="an install with it", fix='pip install "unroll-lm[serve]"'
+        ) from None
+    del prometheus_client, starlette, uvicorn

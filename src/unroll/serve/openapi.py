@@ -1,0 +1,137 @@
+"""The description of the API, made of the tables that requests are checked by and of the routes that there are."""
+
+from typing import Any
+
+import unroll
+from unroll.serve.fields import COMPLETION, DETOKENIZE, EMBEDDING, TOKENIZE, Table
+
+BODIES: dict[str, Table] = {
+    "/v1/completions": COMPLETION,
+    "/v1/embeddings": EMBEDDING,
+    "/tokenize": TOKENIZE,
+    "/detokenize": DETOKENIZE,
+}
+
+_OBJECT = {"type": "object"}
+_STRING = {"type": "string"}
+_INTEGER = {"type": "integer"}
+
+
+def _answer(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+_MODEL = _answer(id=_STRING, object=_STRING, created=_INTEGER, owned_by=_STRING)
+_USAGE = _answer(prompt_tokens=_INTEGER, completion_tokens=_INTEGER, total_tokens=_INTEGER)
+_LOGPROBS = _answer(
+    tokens=_list(_STRING),
+    token_logprobs=_list({"type": ["number", "null"]}),
+    top_logprobs=_list({"type": ["object", "null"], "additionalProperties": {"type": "number"}}),
+    text_offset=_list(_INTEGER),
+)
+_CHOICE = {
+    "type": "object",
+    "required": ["index", "text", "logprobs", "finish_reason"],
+    "properties": {
+        "index": _INTEGER,
+        "text": _STRING,
+        "logprobs": {"anyOf": [_LOGPROBS, {"type": "null"}]},
+        "finish_reason": {"type": ["string", "null"], "enum": ["stop", "length", None]},
+        "state": {"type": "string", "description": "Where return_state asks for it: a handle for state_from."},
+    },
+}
+_ERROR = _answer(error=_answer(
+    message=_STRING, type=_STRING, param={"type": ["string", "null"]}, code={"type": ["string", "null"]}
+))  # fmt: skip
+
+ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "/v1/completions": (
+        "Go on from a prompt. With `stream`, server-sent events: data lines with the same object, in which each "
+        "choice holds what is new, then `[DONE]`.",
+        _answer(id=_STRING, object=_STRING, created=_INTEGER, model=_STRING, system_fingerprint=_STRING,
+                choices=_list(_CHOICE), usage=_USAGE),
+    ),
+    "/v1/chat/completions": ("Not supported: these models continue texts.", _ERROR),
+    "/v1/models": ("The models.", _answer(object=_STRING, data=_list(_MODEL))),
+    "/v1/models/{name}": ("One model.", _MODEL),
+    "/v1/embeddings": (
+        "Texts as vectors: the last hidden state after each.",
+        _answer(
+            object=_STRING, model=_STRING, usage=_answer(prompt_tokens=_INTEGER, total_tokens=_INTEGER),
+            data=_list(_answer(object=_STRING, index=_INTEGER,
+                               embedding={"anyOf": [_list({"type": "number"}), _STRING]})),
+        ),
+    ),
+    "/tokenize": (
+        "A text as symbols, by number.", _answer(count=_INTEGER, max_model_len=_INTEGER, tokens=_list(_INTEGER))
+    ),
+    "/detokenize": ("Symbols as a text.", _answer(prompt=_STRING)),
+    "/tokenizer_info": (
+        "What there is to know of a vocabulary.",
+        _answer(model=_STRING, level=_STRING, vocab_size=_INTEGER, bos_token=_STRING, bos_token_id=_INTEGER,
+                eos_token={"type": ["string", "null"]}),
+    ),
+    "/healthz": ("Whether the process runs; needs no key.", _answer(status=_STRING)),
+    "/readyz": ("Whether it answers requests.", _answer(status=_STRING)),
+    "/health": ("The same as /readyz.", _answer(status=_STRING)),
+    "/version": ("The version.", _answer(version=_STRING)),
+    "/openapi.json": ("This description.", _OBJECT),
+    "/metrics": ("Counters and gauges in Prometheus's text format.", _STRING),
+}  # fmt: skip
+
+
+def describe(methods: dict[str, str]) -> dict[str, Any]:
+    """Return the description of routes: paths with their method."""
+    paths: dict[str, Any] = {}
+    for path, method in methods.items():
+        about, schema = ANSWERS[path]
+        media = "text/plain" if path == "/metrics" else "application/json"
+        status = "400" if path == "/v1/chat/completions" else "200"
+        operation: dict[str, Any] = {
+            "summary": about,
+            "responses": {
+                status: {"description": about, "content": {media: {"schema": schema}}},
+                "default": {"description": "An error.", "content": {"application/json": {"schema": _ERROR}}},
+            },
+        }
+        if path == "/healthz":
+            operation["security"] = []
+        if path == "/v1/models/{name}":
+            operation["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": _STRING}]
+        if path == "/tokenizer_info":
+            operation["parameters"] = [{"name": "model", "in": "query", "required": False, "schema": _STRING}]
+        if path in BODIES:
+            operation["requestBody"] = {
+                "required": True,
+                "content": {"application/json": {"schema": of_table(BODIES[path])}},
+            }
+        paths[path] = {method.lower(): operation}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "unroll",
+            "version": unroll.__version__,
+            "description": "Recurrent language models behind the API that the field's standard client speaks.",
+        },
+        "paths": paths,
+        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"key": []}, {}],
+    }
+
+
+def of_table(table: Table) -> dict[str, Any]:
+    """Return the schema of a request."""
+    properties = {}
+    for name, field in table.items():
+        schema = dict(field.schema)
+        if not field.required and schema != {"type": "null"}:
+            schema = {"anyOf": [*schema.get("anyOf", [schema]), {"type": "null"}]}
+        properties[name] = {**schema, "description": field.about}
+        if field.default is not None:
+            properties[name]["default"] = field.default
+    required = [name for name, field in table.items() if field.required]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": True}

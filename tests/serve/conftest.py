@@ -1,0 +1,36 @@
+"""One server of tiny models for all tests that do not change it."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from serve.live import TOKENIZERS, Live, make_model, serving
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Model directories of the four levels."""
+    folder = tmp_path_factory.mktemp("served")
+    return {level: make_model(folder / level, tokenizer) for level, tokenizer in TOKENIZERS.items()}
+
+
+@pytest.fixture(scope="session")
+def live(folders: dict[str, Path]) -> Iterator[Live]:
+    """A server of them."""
+    with serving(*folders.values()) as served:
+        yield served
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """What waits until something is so, and fails where it never is."""
+
+    def wait(so: Callable[[], bool], seconds: float = 5.0) -> None:
+        end = time.monotonic() + seconds
+        while not so():
+            assert time.monotonic() < end, "it never came to be so"
+            time.sleep(0.005)
+
+    return wait

@@ -1,0 +1,114 @@
+"""Tiny models with random weights, and a server of them in a thread of the test."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from openai import OpenAI
+
+from lm import tiny
+from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from unroll.lm.checkpoint import WEIGHTS, save_tensors
+from unroll.lm.directory import save_description
+from unroll.serve.app import create_app
+from unroll.serve.context import Context
+from unroll.serve.models import Models
+from unroll.serve.run import Server, bind, make_server
+from unroll.serve.settings import Settings
+
+TEXT = "the cat sat on the mat. the dog sat on the log. a cat and a dog, who was it?\n"
+CHARS = CharTokenizer.learn(TEXT + "\x00\x0b\x0c\r\x85\u2028\u2029é€😀")
+TOKENIZERS: dict[str, Tokenizer] = {
+    "char": CHARS,
+    "byte": ByteTokenizer(),
+    "word": WordTokenizer.learn({word: 9 for word in TEXT.split()}),
+    "bpe": BpeTokenizer.learn([TEXT * 20 + "é€😀 é€"], vocab_size=290),
+}
+
+
+def make_model(folder: Path, tokenizer: Tokenizer = CHARS, *, seed: int = 0, arch: str = "lstm", **others: Any) -> Path:
+    """Write a model directory of random weights."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = tiny.model_config(arch, tokenizer.vocab_size, **others)
+    model = tiny.random_model(config, torch.float32)
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=random))
+    save_tensors(folder / WEIGHTS, dict(model.named_parameters()), {"step": 7, "tokens_seen": 70, "valid_nats": 1.0})
+    tokenizer.save(folder / "tokenizer.json")
+    save_description(folder, config, tokenizer)
+    return folder
+
+
+@dataclass
+class Live:
+    """A server that runs."""
+
+    url: str
+    settings: Settings
+    context: Context
+    server: Server
+    thread: threading.Thread
+    clients: dict[str, OpenAI] = field(default_factory=dict)
+
+    def openai(self, key: str = "any", **others: Any) -> OpenAI:
+        """Return the official client, which is closed with the server."""
+        asked = f"{key} {others}"
+        if asked not in self.clients:
+            told = {"max_retries": 0, "timeout": 30, **others}
+            self.clients[asked] = OpenAI(base_url=f"{self.url}/v1", api_key=key, **told)
+        return self.clients[asked]
+
+    def http(self, **others: Any) -> httpx.Client:
+        """Return a plain client."""
+        return httpx.Client(base_url=self.url, **{"timeout": 30, **others})
+
+    def post(self, path: str, value: Any, **others: Any) -> httpx.Response:
+        """Post JSON."""
+        with self.http() as client:
+            return client.post(path, json=value, **others)
+
+
+@contextmanager
+def serving(*models: Path, **settings: Any) -> Iterator[Live]:
+    """Serve model directories in a thread."""
+    listener = bind("127.0.0.1", 0)
+    told = Settings(port=listener.getsockname()[1], **settings)
+    app = create_app(Models(models), told)
+    server = make_server(app, told)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+    thread.start()
+    while not server.started:
+        threading.Event().wait(0.005)
+        assert thread.is_alive()
+    live = Live(f"http://127.0.0.1:{told.port}", told, app.state.context, server, thread)
+    try:
+        yield live
+    finally:
+        for client in live.clients.values():
+            client.close()
+        server.should_exit = server.force_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def raw(live: Live, data: bytes, seconds: float = 5) -> bytes:
+    """Send bytes as they are, and return what comes until the end."""
+    with socket.create_connection(("127.0.0.1", live.settings.port), timeout=seconds) as connection:
+        connection.sendall(data)
+        found = b""
+        try:
+            while more := connection.recv(65536):
+                found += more
+        except (TimeoutError, ConnectionResetError):
+            pass
+        return found
