@@ -37,8 +37,10 @@ def model(arch: str) -> Model:
 
 
 def alone(drawing: Drawing, row: int) -> Drawing:
-    parts = (drawing.temperature, drawing.top_k, drawing.top_p, drawing.min_p)
-    return Drawing(*(np.asarray(part)[row : row + 1] for part in parts), never=drawing.never)  # type: ignore[arg-type]
+    temperature, top_k, top_p, min_p = (
+        np.asarray(part)[row : row + 1] for part in (drawing.temperature, drawing.top_k, drawing.top_p, drawing.min_p)
+    )
+    return Drawing(temperature, top_k, top_p, min_p, drawing.never)
 
 
 @pytest.mark.parametrize("instructions", SETS)

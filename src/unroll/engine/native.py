@@ -67,7 +67,8 @@ def library() -> ctypes.CDLL | None:
 
 def instruction_sets() -> list[str]:
     """Return the names of the instruction sets that this machine runs, best first."""
-    kernels, names = library(), []
+    kernels = library()
+    names: list[str] = []
     while kernels is not None and (name := kernels.unroll_engine_name(len(names))):
         names.append(name.decode())
     return names

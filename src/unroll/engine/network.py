@@ -134,9 +134,9 @@ class Network:
             return y.swapaxes(0, 1), after
         after = _copied(state)
         with self._pace.of(*inputs.shape) as threads:
-            y = self._kernel.read(inputs, _flat(after), threads, outputs=True)
-        assert y is not None
-        return y, after
+            outputs = self._kernel.read(inputs, _flat(after), threads, outputs=True)
+        assert outputs is not None
+        return outputs, after
 
     @cached_property
     def _dtype(self) -> Any:

@@ -23,7 +23,7 @@ def sigmoid(x: Array) -> Array:
 
 def gelu(x: Array) -> Array:
     """Return x Φ(x), exact (Hendrycks & Gimpel 2016)."""
-    return np.asarray(0.5 * x * (1 + _erf(x / math.sqrt(2)).astype(x.dtype)))
+    return np.asarray(0.5 * x * (1 + np.asarray(_erf(x / math.sqrt(2)), x.dtype)))
 
 
 def fresh_state(config: ModelConfig, rows: int, dtype: Any = np.float32) -> State:

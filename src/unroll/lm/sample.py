@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.tokenizer import Tokenizer
-from unroll.engine.draw import draw, nats_of_rows
+from unroll.engine.draw import draw as draw
+from unroll.engine.draw import nats_of_rows
 from unroll.engine.draw import probabilities as distribution
 from unroll.engine.network import Drawing, Network
 from unroll.errors import UserError
