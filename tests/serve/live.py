@@ -72,6 +72,11 @@ class Live:
         """Return a plain client."""
         return httpx.Client(base_url=self.url, **{"timeout": 30, **others})
 
+    def get(self, path: str, **others: Any) -> httpx.Response:
+        """Get a path."""
+        with self.http() as client:
+            return client.get(path, **others)
+
     def post(self, path: str, value: Any, **others: Any) -> httpx.Response:
         """Post JSON."""
         with self.http() as client:
@@ -112,3 +117,8 @@ def raw(live: Live, data: bytes, seconds: float = 5) -> bytes:
         except (TimeoutError, ConnectionResetError):
             pass
         return found
+
+
+def resident() -> int:
+    """Return the memory of this process in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

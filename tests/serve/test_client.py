@@ -334,12 +334,11 @@ def test_unknown_symbols_are_replaced_on_request_only(live: Live) -> None:
 
 def test_the_client_tries_again_where_that_helps(tmp_path: Path) -> None:
     seen: list[str] = []
-    transport = httpx.HTTPTransport()
 
-    class Counting(httpx.BaseTransport):
+    class Counting(httpx.HTTPTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             seen.append(request.url.path)
-            return transport.handle_request(request)
+            return super().handle_request(request)
 
     with serving(make_model(tmp_path / "char"), slots=1, queue=0) as live, httpx.Client(transport=Counting()) as http:
         client = live.openai(max_retries=2, http_client=http)

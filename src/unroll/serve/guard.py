@@ -93,20 +93,20 @@ class Guard:
             scope["body"] = await self._read(scope, receive)
             await self.app(scope, receive, answer)
         except ApiError as error:
-            await self._refuse(answer, error, started=status > 0)
+            await self._refuse(scope, answer, error, started=status > 0)
         except Exception:
             log.exception("%s %s", scope["method"], ascii(scope["path"])[:200])
-            await self._refuse(answer, internal(), started=status > 0)
+            await self._refuse(scope, answer, internal(), started=status > 0)
 
     @staticmethod
-    async def _refuse(answer: Send, error: ApiError, *, started: bool) -> None:
+    async def _refuse(scope: Scope, answer: Send, error: ApiError, *, started: bool) -> None:
         if started:
             raise error  # the connection is then cut off, which every client takes for what it is
         body = dump(error.body())
         headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
         headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        if error.status in (408, 413):
-            headers.append((b"connection", b"close"))  # the rest of the body is not read
+        if "body" not in scope and _has_body(scope):
+            headers.append((b"connection", b"close"))  # what was not read of it is not waited for
         await answer({"type": "http.response.start", "status": error.status, "headers": headers})
         await answer({"type": "http.response.body", "body": body})
 
@@ -174,8 +174,7 @@ class Guard:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """Return the whole body; raises ApiError where it is too large or comes too slowly."""
-        announced = _values(scope, b"content-length") or _values(scope, b"transfer-encoding")
-        if scope["method"] in ("GET", "HEAD") and not announced:
+        if not _has_body(scope):
             return b""
         limit, body = self._limit(scope), bytearray()
         try:
@@ -195,6 +194,10 @@ class Guard:
 
 def _values(scope: Scope, name: bytes) -> list[bytes]:
     return [value for known, value in scope["headers"] if known == name]
+
+
+def _has_body(scope: Scope) -> bool:
+    return bool(_values(scope, b"content-length") or _values(scope, b"transfer-encoding"))
 
 
 def _preflight() -> Message:

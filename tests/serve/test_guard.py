@@ -1,0 +1,336 @@
+"""Who may ask: the server's rules on raw requests, as an attacker would send them."""
+
+import asyncio
+import json
+import random
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.live import Live, make_model, raw, resident, serving
+from unroll.errors import UserError
+from unroll.serve.api import ROUTES
+from unroll.serve.guard import CONTENT_SECURITY_POLICY
+from unroll.serve.settings import Settings, is_loopback
+
+KEY, OTHER = "a-key", "another-key"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("guarded") / "char")
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Iterator[Live]:
+    with serving(folder, read_seconds=1.0) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def keyed(folder: Path) -> Iterator[Live]:
+    with serving(folder, api_keys=(KEY, OTHER)) as live:
+        yield live
+
+
+def ask(live: Live, *headers: str, host: str | None = "127.0.0.1:PORT", path: str = "/v1/models") -> tuple[int, str]:
+    """Send a GET with headers as they are; return the status, and the code of the error if it is one."""
+    lines = [f"GET {path} HTTP/1.1", *([] if host is None else [f"Host: {host}"]), *headers, "Connection: close"]
+    data = "\r\n".join([*lines, "", ""]).replace("PORT", str(live.settings.port))
+    return parsed(raw(live, data.encode("latin-1")))
+
+
+def parsed(answer: bytes) -> tuple[int, str]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = int(head.split()[1])
+    assert b"content-security-policy: " + CONTENT_SECURITY_POLICY.encode() in head.lower()
+    error = json.loads(body).get("error") if b"application/json" in head else None
+    if status >= 400:
+        assert error is not None and error.keys() == {"message", "type", "param", "code"}
+    return status, error["code"] if error else ""
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:PORT", 200),
+        ("localhost:PORT", 200),
+        ("LOCALHOST:PORT", 200),
+        ("[::1]:PORT", 200),
+        (None, 400),
+        ("", 403),
+        (":PORT", 403),
+        ("localhost:1", 403),
+        ("localhost", 403),
+        ("localhost.:PORT", 403),
+        ("0.0.0.0:PORT", 403),
+        ("a@127.0.0.1:PORT", 403),
+        ("evil.example:PORT", 403),
+        ("127.0.0.1:PORT, evil.example", 403),
+        ("127.0.0.1:PORT\r\nHost: evil.example", 400),
+    ],
+)
+def test_only_our_own_names_are_answered(served: Live, host: str | None, status: int) -> None:
+    assert ask(served, host=host)[0] == status
+
+
+def test_a_rebound_name_is_refused_though_its_origin_equals_its_host(served: Live) -> None:
+    evil = "evil.example:PORT"
+    assert ask(served, f"Origin: http://{evil}", host=evil) == (403, "host_not_allowed")
+
+
+def test_old_http_without_a_host_is_refused(served: Live) -> None:
+    assert parsed(raw(served, b"GET /v1/models HTTP/1.0\r\n\r\n")) == (403, "host_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (["Origin: http://127.0.0.1:PORT"], 200),
+        (["Origin: http://localhost:PORT"], 200),
+        (["Origin: null"], 403),
+        (["Origin: http://localhost:1"], 403),
+        (["Origin: http://evil.example"], 403),
+        (["Origin: http://127.0.0.1:PORT", "Origin: http://evil.example"], 403),
+        (["Sec-Fetch-Site: same-origin"], 200),
+        (["Sec-Fetch-Site: none"], 200),
+        (["Sec-Fetch-Site: same-site"], 403),
+        (["Sec-Fetch-Site: cross-site"], 403),
+        (["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"], 403),
+        (["Upgrade: websocket", "Sec-Fetch-Site: cross-site"], 403),
+    ],
+)
+def test_pages_from_elsewhere_are_refused(served: Live, headers: list[str], status: int) -> None:
+    assert ask(served, *headers)[0] == status
+
+
+def test_a_link_from_elsewhere_leads_to_the_page(served: Live) -> None:
+    headers = ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
+    assert ask(served, *headers, path="/") == (404, "not_found")  # this server has no page; it was let through
+    assert ask(served, *headers[:2], path="/") == (403, "cross_site")
+
+
+def test_an_origin_may_be_allowed_and_no_other_is_reflected(folder: Path) -> None:
+    with serving(folder, allow_origins=("https://friend.example",)) as live, live.http() as client:
+        friend = {"origin": "https://friend.example", "sec-fetch-site": "cross-site"}
+        answer = client.get("/v1/models", headers=friend)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "https://friend.example"
+        assert "access-control-allow-credentials" not in answer.headers
+        preflight = client.options("/v1/completions", headers=friend | {"access-control-request-method": "POST"})
+        assert preflight.status_code == 204
+        assert preflight.headers["access-control-allow-headers"] == "authorization, content-type"
+        assert client.get("/v1/models", headers=friend | {"origin": "https://friend.example.evil"}).status_code == 403
+        assert "access-control-allow-origin" not in client.get("/v1/models").headers
+
+
+def test_names_may_be_allowed(folder: Path) -> None:
+    with serving(folder, allow_hosts=("Models.example", "other.example:99")) as live:
+        assert ask(live, host="models.example")[0] == 200
+        assert ask(live, host="models.example:PORT")[0] == 200
+        assert ask(live, host="other.example:99")[0] == 200
+        assert ask(live, host="other.example:PORT")[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("application/json", 200),
+        ("application/json; charset=utf-8", 200),
+        ("Application/JSON", 200),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("text/plain; application/json", 415),
+        ("", 415),
+    ],
+)
+def test_bodies_are_json_by_name(served: Live, kind: str, status: int) -> None:
+    """A page elsewhere can send text/plain without asking first."""
+    body = {"model": "char", "max_tokens": 1}
+    answer = served.post("/v1/completions", body, headers={"content-type": kind})
+    assert answer.status_code == status
+
+
+def every_route(live: Live) -> list[tuple[str, str]]:
+    from starlette.routing import Route
+
+    app = live.server.config.app
+    found = [(route.path, method) for route in app.routes if isinstance(route, Route) for method in route.methods or ()]  # type: ignore[union-attr]
+    assert {path for path, _ in found} == {*ROUTES, "/openapi.json"}
+    return found
+
+
+def test_with_a_key_every_route_but_health_needs_it(keyed: Live) -> None:
+    wrong = [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": KEY},
+        {"authorization": f"Basic {KEY}"},
+        {"authorization": "Bearer"},
+        {"authorization": f"Bearer {KEY}x"},
+        {"authorization": b"Bearer \xff\xfe"},
+        {"authorization": "Bearer " + "a" * 10_000},
+        {"x-api-key": KEY},
+    ]
+    with keyed.http() as client:
+        for path, method in [*every_route(keyed), ("/", "GET"), ("/nothing", "GET"), ("//v1/models", "GET")]:
+            for headers in wrong if path in ("/v1/models", "/metrics") else wrong[:2]:
+                told: Any = {"content-type": "application/json"} | headers
+                answer = client.request(method, path, headers=told, params={"api_key": KEY})
+                assert answer.status_code == (200 if path == "/healthz" else 401), (path, headers)
+            if path != "/healthz" and method != "HEAD":
+                assert answer.json()["error"]["code"] == "invalid_api_key"
+                assert answer.headers["www-authenticate"] == "Bearer"
+        for key in (KEY, OTHER):
+            for scheme in ("Bearer", "bearer", "BEARER"):
+                assert client.get("/v1/models", headers={"authorization": f"{scheme} {key}"}).status_code == 200
+    assert ask(keyed, f"Authorization: Bearer {KEY}", f"Authorization: Bearer {OTHER}")[0] == 401
+    assert raw(keyed, b"GET / HTTP/1.1\r\nAuthorization: Bearer " + b"a" * 10**6 + b"\r\n\r\n")[9:12] == b"400"
+
+
+def test_without_a_key_only_this_machine_is_served() -> None:
+    for host in ("0.0.0.0", "::", "192.168.1.5", "example.org", ""):
+        assert not is_loopback(host)
+        with pytest.raises(UserError, match="no key"):
+            Settings(host=host)
+        Settings(host=host, api_keys=("k",))
+    for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
+        assert Settings(host=host).loopback
+    for key in ("", " a", "a b", "é", "a\n"):
+        with pytest.raises(UserError, match="key cannot be sent"):
+            Settings(api_keys=(key,))
+
+
+def test_sizes_are_checked_before_bodies_are_read(served: Live) -> None:
+    head = f"POST /tokenize HTTP/1.1\r\nHost: 127.0.0.1:{served.settings.port}\r\nContent-Type: application/json\r\n"
+    assert parsed(raw(served, f"{head}Content-Length: 100000000\r\n\r\n".encode())) == (413, "request_too_large")
+    assert raw(served, f"{head}Content-Length: -1\r\n\r\n".encode())[9:12] == b"400"
+    assert raw(served, f"{head}Content-Length: 1x\r\n\r\n".encode())[9:12] == b"400"
+    assert raw(served, f"{head}Content-Length: 99999999999999999999999\r\n\r\n".encode())[9:12] in (b"400", b"413")
+    gzip = f"{head}Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\na".encode()
+    assert parsed(raw(served, gzip)) == (415, "unsupported_media_type")
+
+
+def test_a_body_without_a_size_is_cut_off(served: Live) -> None:
+    head = f"POST /tokenize HTTP/1.1\r\nHost: 127.0.0.1:{served.settings.port}\r\nContent-Type: application/json\r\n"
+    chunk = b"%x\r\n" % 65536 + b" " * 65536 + b"\r\n"
+    before = resident()
+    answer = raw(served, head.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 48)
+    assert answer == b"" or parsed(answer) == (413, "request_too_large")  # or the connection was reset meanwhile
+    assert resident() - before < 20e6
+    with served.http() as client:
+        answer_ = client.post(
+            "/tokenize", content=iter([b" " * 65536] * 48), headers={"content-type": "application/json"}
+        )
+        assert answer_.status_code == 413 and answer_.json()["error"]["code"] == "request_too_large"
+
+
+def test_what_comes_too_slowly_is_cut_off(served: Live) -> None:
+    started = time.monotonic()
+    head = f"POST /tokenize HTTP/1.1\r\nHost: 127.0.0.1:{served.settings.port}\r\nContent-Type: application/json\r\n"
+    body = raw(served, head.encode() + b"Content-Length: 100\r\n\r\n{", seconds=5)
+    assert parsed(body) == (408, "request_timeout")
+    assert parsed(raw(served, b"GET /heal", seconds=5)) == (408, "request_timeout")
+    assert parsed(raw(served, b"", seconds=5)) == (408, "request_timeout")
+    assert 2.5 < time.monotonic() - started < 6
+
+
+def test_idle_connections_keep_nobody_out(served: Live) -> None:
+    idle = [socket.create_connection(("127.0.0.1", served.settings.port)) for _ in range(300)]
+    try:
+        for connection in idle[::2]:
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\n")
+        with served.openai().completions.create(
+            model="char", prompt="a", max_tokens=3000, stream=True, seed=1
+        ) as events:
+            assert sum(len(chunk.choices[0].text) for chunk in events) == 3000
+        time.sleep(1.2)
+        for connection in idle:
+            connection.settimeout(2)
+            assert b" 408 " in connection.recv(4096)
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_more_connections_than_allowed_are_refused(folder: Path) -> None:
+    with serving(folder, connections=5) as live:
+        idle = [socket.create_connection(("127.0.0.1", live.settings.port)) for _ in range(5)]
+        try:
+            time.sleep(0.1)
+            answer = raw(live, b"")
+            assert parsed(answer) == (503, "too_many_connections")
+        finally:
+            for connection in idle:
+                connection.close()
+        time.sleep(0.1)
+        assert live.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/../../etc/passwd", "/%2e%2e%2fetc/passwd", "/..%5c..%5cetc", "/a%00b", "//etc/passwd", "/v1/models/../../etc",
+     "/v1/models/..%2f..%2fetc", "/v1/models/%00"],
+)  # fmt: skip
+def test_paths_lead_nowhere(served: Live, path: str) -> None:
+    assert ask(served, path=path)[0] == 404
+
+
+def test_ten_thousand_paths_lead_nowhere(served: Live) -> None:
+    """Through the guard and the router without a socket, which is quicker."""
+    draw = random.Random(0)
+    pieces = ["..", ".", "etc", "passwd", "%2e%2e", "\\", "/", "\x00", "\u202e", "v1", "models", "\n", "é", "x" * 300]
+
+    async def all_of_them() -> None:
+        for _ in range(10_000):
+            path = "/" + "/".join(draw.choice(pieces) for _ in range(draw.randint(1, 5)))
+            status, body = await asked(served, path)
+            assert status == (200 if path == "/v1/models" else 404)
+            assert "error" in json.loads(body) or path == "/v1/models"
+
+    asyncio.run(all_of_them())
+
+
+async def asked(live: Live, path: str) -> tuple[int, bytes]:
+    """Ask the application for a path as it is."""
+    host = f"127.0.0.1:{live.settings.port}".encode()
+    scope = {
+        "type": "http", "method": "GET", "path": path, "raw_path": b"", "query_string": b"", "root_path": "",
+        "headers": [(b"host", host)], "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 80),
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await live.server.config.app(scope, receive, send)  # type: ignore[operator, arg-type]
+    return sent[0]["status"], b"".join(message["body"] for message in sent[1:])
+
+
+def test_methods_and_errors_are_told_as_json(served: Live) -> None:
+    with served.http() as client:
+        answer = client.delete("/v1/models", headers={"content-type": "application/json"})
+        assert answer.status_code == 405 and "GET" in answer.headers["allow"]
+        assert answer.json()["error"]["code"] == "method_not_allowed"
+        answer = client.get("/<script>%1b[31m")
+        assert answer.status_code == 404 and "\x1b" not in answer.text
+    assert parsed(raw(served, b"this is no HTTP\r\n\r\n")) == (400, "invalid_request")
+
+
+def test_what_fails_inside_tells_nothing_of_it(served: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise RuntimeError("secret inside")
+
+    monkeypatch.setattr(served.context.models, "latest", fail)
+    answer = served.get("/v1/models")
+    assert answer.status_code == 500 and "secret" not in answer.text and answer.headers["x-should-retry"] == "false"
+    assert answer.json()["error"]["type"] == "server_error"
+    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
