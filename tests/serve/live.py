@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,18 @@ class Live:
         """Return a plain client."""
         return httpx.Client(base_url=self.url, **{"timeout": 30, **others})
 
+    @cached_property
+    def plain(self) -> httpx.Client:
+        """One plain client, which is closed with the server."""
+        return self.http()
+
     def get(self, path: str, **others: Any) -> httpx.Response:
         """Get a path."""
-        with self.http() as client:
-            return client.get(path, **others)
+        return self.plain.get(path, **others)
 
     def post(self, path: str, value: Any, **others: Any) -> httpx.Response:
         """Post JSON."""
-        with self.http() as client:
-            return client.post(path, json=value, **others)
+        return self.plain.post(path, json=value, **others)
 
 
 @contextmanager
@@ -101,6 +105,7 @@ def serving(*models: Path, **settings: Any) -> Iterator[Live]:
     finally:
         for client in live.clients.values():
             client.close()
+        live.plain.close()
         server.should_exit = server.force_exit = True
         thread.join(20)
         assert not thread.is_alive()

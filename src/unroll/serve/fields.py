@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from unroll.serve.errors import ApiError, invalid
 
@@ -241,7 +242,7 @@ def ignored_header(names: list[str]) -> dict[str, str]:
     """Return the header that tells which fields were not understood."""
     if not names:
         return {}
-    return {"x-ignored-params": ", ".join(ascii(name)[1:-1][:40].replace(",", " ") for name in names[:MAX_NAMES])}
+    return {"x-ignored-params": ", ".join(quote(name[:40], safe="") for name in names[:MAX_NAMES])}
 
 
 def ids_fault(ids: list[int], vocab_size: int, param: str) -> ApiError | None:

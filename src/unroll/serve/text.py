@@ -37,7 +37,7 @@ class Writing:
         if self._stops and (taken := self._stop(before)) is not None:
             return taken
         since, self.free = self.free, len(self.pieces)
-        if self._symbols is not None and ids and self._symbols[ids[-1]][-1:] >= b"\x80":
+        if self._symbols is not None and ids and not b"\0" <= self._symbols[ids[-1]][-1:] < b"\x80":
             self.free -= 1
         if self._stops:
             self._hold(since)
