@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <sys/mman.h>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -103,7 +104,16 @@ struct Packed {
     int32_t* sums = nullptr;   // 128 times the sum of a unit's weights, where inputs are unsigned
 };
 
-void* allocate(int64_t bytes) { return aligned_alloc(64, up(bytes ? bytes : 1, 64)); }
+// Large arrays in large pages, where the system has them: a step reads all weights, and looking up small pages takes its time.
+void* allocate(int64_t bytes) {
+    constexpr int64_t PAGE = 2 << 20;
+    if (bytes < PAGE) return aligned_alloc(64, up(bytes ? bytes : 1, 64));
+    void* memory = aligned_alloc(PAGE, up(bytes, PAGE));
+#if defined(MADV_HUGEPAGE)
+    if (memory) madvise(memory, up(bytes, PAGE), MADV_HUGEPAGE);
+#endif
+    return memory;
+}
 
 // Where unit u of gate g stands among the rows of the weights: with gates, a panel has LANES units of each; without, 4 · LANES.
 struct Layout {
