@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow check clean
+.PHONY: setup demo test test-slow browser check clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,11 @@ test: check
 
 test-slow: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+# What the tests of the page need besides: a browser from the system's packages, Debian's or Ubuntu's. They are skipped without.
+browser: setup
+	command -v chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'playwright>=1.45'
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli.command import QUICK, UNROLL, environment, text, unroll
+from cli.command import UNROLL, environment, text
+from unroll.lm import api
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -73,13 +74,14 @@ def stop_studio(running: Running) -> None:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two small models on one text, by the command."""
+    """A folder of two small models on one text."""
     folder = tmp_path_factory.mktemp("studio")
     (folder / "book.txt").write_text(text(20_000), encoding="utf-8")
-    for name, arch, steps in (("small", "rnn", "20"), ("book", "lstm", "120")):
-        arguments = ("--arch", arch, "--steps", steps, "--out", folder / "runs" / name, "--set", "valid_every=20")
-        done = unroll("train", folder / "book.txt", *arguments, *QUICK)
-        assert done.code == 0, done.err
+    for name, arch, steps in (("small", "rnn", 20), ("book", "lstm", 120)):
+        settings = ("hidden_size=32", "embedding_size=16", "sample_length=40", "valid_every=20")
+        out = folder / "runs" / name
+        for _ in api.train(folder / "book.txt", out=out, steps=steps, arch=arch, settings=settings, device="cpu"):
+            pass
     return folder / "runs"
 
 
@@ -141,7 +143,7 @@ def visit(browser: "Browser", studio: Running) -> Iterator[Visit]:
     assert wrong == []
 
 
-def probed(page: "Page", screen: str, ready: str = "true", timeout: float = 20_000) -> Any:
+def probed(page: "Page", screen: str, ready: str = "true", timeout: float = 60_000) -> Any:
     """Return what a screen shows, once an expression about it, `it`, holds."""
     page.wait_for_function(
         f"() => {{ const it = window.__studio?.{screen}; return it !== undefined && ({ready}); }}", timeout=timeout

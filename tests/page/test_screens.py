@@ -80,6 +80,7 @@ def test_samples_are_walked_with_the_arrow_keys(visit: Visit) -> None:
 
 def typed(page: "Page", text: str) -> Any:
     box = page.get_by_label("Text that the model reads")
+    probed(page, "type", "it.symbols.length > 0")
     box.fill("")
     probed(page, "type", 'it.text === ""')
     box.press_sequentially(text)
@@ -98,7 +99,8 @@ def test_bars_are_the_models_probabilities(visit: Visit, book: Opened) -> None:
     assert rows.first.locator(".number").text_content() == f"{100 * likeliest:.1f}"
     # What each symbol cost, read at once and not key by key.
     ids = book.tokenizer.encode(text)
-    assert sum(shown["nats"]) == pytest.approx(stream_nats(book.predictor, ids, book.tokenizer.start_id), rel=1e-6)
+    expected_nats = stream_nats(book.predictor, ids, book.tokenizer.start_id)
+    assert np.mean(shown["nats"]) == pytest.approx(expected_nats, rel=1e-5)
     for k, guesses in enumerate(shown["guesses"]):
         before = {likely.token: likely.probability for likely in next_symbols(book, text[:k], top=5).likely}
         assert dict(guesses) == pytest.approx(before, abs=1e-4)
@@ -123,7 +125,7 @@ def test_sliders_reweigh_as_the_sampler_does(visit: Visit, book: Opened) -> None
 def test_the_address_brings_everything_back(visit: Visit) -> None:
     page = visit("#/type?model=small")
     typed(page, "saw nothing new.")
-    page.wait_for_function("location.hash.includes('saw')")
+    page.wait_for_function("() => location.hash.includes('saw')")
     page.get_by_label("Temperature").first.fill("0.5")
     page.reload()
     shown = probed(page, "type", "it.symbols.length === 16")
@@ -142,7 +144,7 @@ def test_a_long_text_is_kept_by_the_server(visit: Visit) -> None:
     text = "the cat sat on a mat. " * 100
     page.get_by_label("Text that the model reads").fill(text)
     probed(page, "type", f"it.symbols.length === {len(text)}")
-    page.wait_for_function("location.hash.includes('textid=')")
+    page.wait_for_function("() => location.hash.includes('textid=')")
     page.reload()
     assert probed(page, "type", f"it.symbols.length === {len(text)}")["text"] == text
 
@@ -166,7 +168,9 @@ def test_compare_adds_up_to_both_models_scores(visit: Visit, runs: Path, book: O
     assert "".join(shown["pieces"]) == text
     for opened, total in zip((book, open_model(runs / "small")), shown["total"], strict=True):
         ids = opened.tokenizer.encode(text)
-        assert total == pytest.approx(stream_nats(opened.predictor, ids, opened.tokenizer.start_id), rel=1e-6)
+        assert total == pytest.approx(
+            len(ids) * stream_nats(opened.predictor, ids, opened.tokenizer.start_id), rel=1e-5
+        )
     better = "book" if shown["total"][0] < shown["total"][1] else "small"
     assert page.locator(".panel", has_text="Between").locator("p b").first.text_content() == better
     spans = page.locator(".passage span")
@@ -181,7 +185,9 @@ def test_compare_adds_up_to_both_models_scores(visit: Visit, runs: Path, book: O
 
 def test_samples_are_those_of_the_library(visit: Visit, book: Opened) -> None:
     page = visit("#/sample?model=book&text=the%20&seed=5&length=60&columns=2&t=0.8")
-    shown = probed(page, "sample", "it.busy === 0 && it.columns.every(({ids}) => ids.length === 60)")
+    shown = probed(
+        page, "sample", "it.busy === 0 && it.columns.length === 2 && it.columns.every(({ids}) => ids.length === 60)"
+    )
     prompt = book.tokenizer.encode("the ").tolist()
     for stream, column in enumerate(shown["columns"]):
         options = SampleOptions(temperature=0.8, seed=5)
@@ -233,13 +239,14 @@ def test_everything_goes_by_keyboard_alone(visit: Visit) -> None:
     # The chart is one stop of Tab, with a cursor of its own that is told and a table that can be opened.
     page.locator(".chart .plot").focus()
     page.keyboard.press("End")
-    page.wait_for_function("document.getElementById('live').textContent.startsWith('step 120')")
+    page.wait_for_function("() => document.getElementById('live').textContent.startsWith('step 120')")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     assert page.locator(".chart table tbody tr").count() > 1
     # Writing: keys are letters there, and Escape leaves.
     page.keyboard.press("2")
     page.wait_for_selector("[data-text]")
+    probed(page, "type", "it.symbols.length > 0")
     page.keyboard.press("/")
     page.keyboard.press("ControlOrMeta+A")
     page.keyboard.type("a 7 d")

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 
 import unroll
 from unroll.errors import UserError
 from unroll.lm.directory import read_weights_info
 from unroll.lm.predict import log_probabilities
+from unroll.serve import inside
 from unroll.serve import studio_asked as asked
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, dump, invalid, json_response
@@ -43,6 +44,8 @@ MOST_UPLOADS = 2**28
 """Bytes of texts that were sent to be trained on."""
 MOST_MODELS = 48
 """Of the folder that are opened, the newest."""
+OPENING = 0.4
+"""Seconds of one request in which models are opened; the rest comes with the next."""
 FIRST = "first"
 MOST_PINS = 16
 """Units held at a time."""
@@ -101,7 +104,7 @@ def make_studio(context: Context, folders: Folders) -> Studio:
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """Return the routes, with those that look inside networks where torch is installed."""
+    """Return the routes, with those that look inside networks."""
     own: list[tuple[str, Callable[[Studio, Request], Awaitable[Response]], str]] = [
         ("/info", info, "GET"),
         ("/texts", keep_text, "POST"),
@@ -117,12 +120,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
         ("/runs/{name}", watch, "GET"),
         ("/runs/{name}/{action}", act, "POST"),
     ]
-    found: list[BaseRoute] = [Route(path, partial(handler, studio), methods=[method]) for path, handler, method in own]
-    if find_spec("torch") is not None:
-        from unroll.serve import inside_routes
-
-        found.append(Mount("/inside", routes=inside_routes.routes(studio.context)))
-    return found
+    found = [Route(path, partial(handler, studio), methods=[method]) for path, handler, method in own]
+    return [*found, *inside.routes(studio.context)]
 
 
 # ---- Models
@@ -130,7 +129,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 async def info(studio: Studio, request: Request) -> Response:
     """Tell what there is: models, trainings, limits."""
-    await find_models(studio)
+    more = await find_models(studio)
     begin_first(studio)
     models = []
     for name in reversed(studio.context.models.names()):
@@ -144,6 +143,7 @@ async def info(studio: Studio, request: Request) -> Response:
     return json_response({
         "version": unroll.__version__,
         "models": sorted(models, key=lambda model: newest.get(model["name"], len(newest))),
+        "more": more,
         "trainings": studio.trainings.brief(),
         "can_train": find_spec("torch") is not None,
         "folder": str(studio.folders.runs),
@@ -153,18 +153,25 @@ async def info(studio: Studio, request: Request) -> Response:
     })  # fmt: skip
 
 
-async def find_models(studio: Studio) -> None:
-    """Open what has appeared in the folder of models; what cannot be opened is tried again later."""
-    models, now = studio.context.models, asyncio.get_running_loop().time()
+async def find_models(studio: Studio) -> bool:
+    """Open what has appeared in the folder of models, for a moment; returns whether there are more.
+
+    What cannot be opened is tried again later.
+    """
+    clock = asyncio.get_running_loop().time
+    models, now = studio.context.models, clock()
     known = {models.path(name).resolve() for name in models.names()}
     for name in studio.trainings.names()[:MOST_MODELS]:
         path = studio.trainings.runs / name
         if path.resolve() in known or not (path / "model.json").is_file() or studio.refused.get(name, 0) > now:
             continue
+        if clock() - now > OPENING:
+            return True
         try:
             await asyncio.to_thread(models.add, path)
         except (UserError, OSError):
             studio.refused[name] = now + 5
+    return False
 
 
 def begin_first(studio: Studio) -> None:
@@ -245,7 +252,7 @@ async def own_passage(studio: Studio, request: Request) -> Response:
     some = await asyncio.to_thread(found)
     lines = some.content.split("\n", 1)
     content = (lines[1] if len(lines) > 1 and len(lines[1]) >= length // 2 else some.content)[:length]
-    return json_response({"text": content.rstrip() or content, "source": some.source})
+    return json_response({"text": content.strip("\n").rstrip() or content, "source": some.source})
 
 
 async def read_along(studio: Studio, request: Request) -> Response:

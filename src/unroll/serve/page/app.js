@@ -25,7 +25,7 @@ function useInfo() {
     try {
       const info = await ask("info");
       tries.current = 0;
-      wait = info.trainings.some(({ state: now }) => now === "running" || now === "starting") ? 2 : 15;
+      wait = info.more ? 0.1 : info.trainings.some(({ state: now }) => now === "running" || now === "starting") ? 2 : 15;
       setState({ info, error: null });
     } catch (error) {
       wait = RETRY[Math.min(tries.current, RETRY.length - 1)];

@@ -20,12 +20,16 @@ export function Choice({ label, value, options, onChange, hidden = true }) {
   </fieldset>`;
 }
 
+let sliders = 0;
+
 export function Slider({ label, value, min, max, step, text, onInput, hint }) {
-  return html`<label class="slider" title=${hint}>
-    <span>${label}</span><output>${text ?? value}</output>
-    <input type="range" min=${min} max=${max} step=${step} value=${value} aria-valuetext=${text}
+  const id = useRef(null);
+  id.current ??= `slider-${(sliders += 1)}`;
+  return html`<div class="slider" title=${hint}>
+    <label for=${id.current}>${label}</label><output for=${id.current}>${text ?? value}</output>
+    <input id=${id.current} type="range" min=${min} max=${max} step=${step} value=${value} aria-valuetext=${text}
       onInput=${(event) => onInput(Number(event.target.value))} />
-  </label>`;
+  </div>`;
 }
 
 export function Field({ label, children, hint, class: kind = "" }) {

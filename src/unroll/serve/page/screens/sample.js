@@ -5,7 +5,7 @@ import { paint } from "../frame/colour.js";
 import { bits, fixed, number, plural, shown } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
 import { announce } from "../frame/live.js";
-import { Choice, Failure, Field, Panel, Waiting, useAsked } from "../frame/parts.js";
+import { Choice, Failure, Field, Panel, Slider, Waiting, useAsked } from "../frame/parts.js";
 import { Passage } from "../frame/passage.js";
 import { probe } from "../frame/probe.js";
 import { optionsOf } from "../frame/reweigh.js";
@@ -186,8 +186,8 @@ function Pins({ model, pins, view, set }) {
   return html`<${Panel} class="stack" title="Hold a unit">
     <p class="note">While it writes, a unit stays at a value, at every step. If it stands for something, the text shows it.</p>
     ${pins.map((pin, k) => html`<div class="pin" key=${`${pin.layer}${pin.signal}${pin.unit}`}>
-      <label class="slider"><span>layer ${pin.layer + 1}, ${pin.signal} of unit ${pin.unit}</span><output>${fixed(pin.value, 1)}</output>
-        <input type="range" min=${pin.signal === "c" ? -5 : -1} max=${pin.signal === "c" ? 5 : 1} step="0.1" value=${pin.value} aria-label=${`Value of unit ${pin.unit}`} onInput=${(event) => set(pins.map((one, j) => (j === k ? { ...one, value: Number(event.target.value) } : one)))} /></label>
+      <${Slider} label=${`layer ${pin.layer + 1}, ${pin.signal} of unit ${pin.unit}`} value=${pin.value} text=${fixed(pin.value, 1)} min=${pin.signal === "c" ? -5 : -1} max=${pin.signal === "c" ? 5 : 1} step="0.1"
+        onInput=${(value) => set(pins.map((one, j) => (j === k ? { ...one, value } : one)))} />
       <button type="button" class="quiet" aria-label="Let it go" onClick=${() => set(pins.filter((_, j) => j !== k))}>×</button></div>`)}
     <div class="row hold">
       ${model.layers > 1 && html`<${Field} label="Layer"><input type="number" min="1" max=${model.layers} value=${layer + 1} onChange=${(event) => setLayer(Number(event.target.value) - 1)} /><//>`}

@@ -46,7 +46,11 @@ const KINDS = [["python", "Python"], ["curl", "curl"], ["stream", "streamed"], [
 export default function Serve({ view, go, api, info }) {
   const model = modelOf(view, info);
   const kind = KINDS.some(([name]) => name === view.snippet) ? view.snippet : "python";
-  const prompt = (view.text || "The ").slice(-60);
+  const [own, setOwn] = useState(""); // a few words that the model knows
+  useEffect(() => {
+    if (model) api("passage", { model: model.name, length: 40 }).then((found) => setOwn(/\S+ \S+ /.exec(found.text)?.[0] ?? ""), () => {});
+  }, [model?.name]);
+  const prompt = view.text.slice(-60) || own;
   const [tried, setTried] = useState(null);
   const [busy, setBusy] = useState(false);
   if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;

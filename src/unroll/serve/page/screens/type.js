@@ -9,7 +9,7 @@ import { probe } from "../frame/probe.js";
 import { PLAIN, drawn, optionsOf, reweigh } from "../frame/reweigh.js";
 import { modelOf } from "../frame/screens.js";
 import { useTheme } from "../frame/theme.js";
-import { useText } from "../frame/view.js";
+import { parse, useText } from "../frame/view.js";
 
 const FULL = 8; // bits at which the underline is at its thickest
 const points = (text, end) => Array.from(end === undefined ? text : text.slice(0, end)).length;
@@ -20,14 +20,16 @@ export default function Type({ view, go, api, info }) {
   const [draft, setDraft] = useState(null); // what stands in the box, ahead of the address
   const content = draft ?? text;
   const [caret, setCaret] = useState(null); // in code points; null is the end
+  const [place, setPlace] = useState(view.pos >= 0 ? { at: view.pos + 1 } : null); // where the caret is put
   const options = optionsOf(view);
   const saved = useRef(0);
+  const touched = useRef(false);
 
   // A first visit begins with the beginning of the text that the model was validated on.
   useEffect(() => {
     if (model && text === "" && !view.textid && draft === null) {
       api("passage", { model: model.name, length: 240 }).then(
-        (found) => setText(found.text, { pos: -1 }),
+        (found) => touched.current || setText(found.text, { pos: -1 }),
         () => {},
       );
     }
@@ -35,10 +37,15 @@ export default function Type({ view, go, api, info }) {
   useEffect(() => setDraft(null), [text]);
 
   const change = (now, at) => {
+    touched.current = true;
     setDraft(now);
     setCaret(at);
     clearTimeout(saved.current);
-    saved.current = setTimeout(() => setText(now, { pos: at === null || at >= points(now) ? -1 : at - 1 }), 500);
+    saved.current = setTimeout(() => {
+      // Not where the address has another text by now.
+      const { text: there, textid } = parse(location.hash);
+      if (there === view.text && textid === view.textid) setText(now, { pos: at === null || at >= points(now) ? -1 : at - 1 });
+    }, 500);
   };
 
   const at = caret ?? (view.pos >= 0 ? view.pos + 1 : null);
@@ -46,8 +53,10 @@ export default function Type({ view, go, api, info }) {
   const { data, error } = reading;
   const insert = (symbol) => {
     const all = Array.from(content);
-    const place = at ?? all.length;
-    change([...all.slice(0, place), symbol, ...all.slice(place)].join(""), place + Array.from(symbol).length);
+    const from = at ?? all.length;
+    const to = from + Array.from(symbol).length;
+    change([...all.slice(0, from), symbol, ...all.slice(from)].join(""), to);
+    setPlace({ at: to });
   };
   const draw = () => {
     const next = data.next;
@@ -61,7 +70,7 @@ export default function Type({ view, go, api, info }) {
   if (data) probe("type", { model: model.name, version: data.version, text: content, place: data.place, symbols: data.symbols, nats: data.nats, guesses: data.guesses, next: data.next, weighed: reweigh(data.next, options) });
   return html`<div class="grid"><div class="w8 stack">
     <${Panel} title="Your text" aside=${html`<${Legend} />`}>
-      ${content === null ? html`<${Waiting}>Fetching the text…<//>` : html`<${Editor} text=${content} data=${data} caret=${at} onChange=${change} onAccept=${() => data && insert(data.next.symbols[0])} />`}
+      ${content === null ? html`<${Waiting}>Fetching the text…<//>` : html`<${Editor} text=${content} data=${data} caret=${at} place=${place} onChange=${change} onAccept=${() => data && insert(data.next.symbols[0])} />`}
       ${error && html`<${Failure} error=${error} />`}
       ${data?.unknown.length > 0 && html`<p class="note">Never seen in training, read as unknown: ${data.unknown.map((symbol) => html`<span class="sym">${shown(symbol)} </span>`)}</p>`}
       ${data && html`<div class="row spread"><${Figures} of=${[
@@ -72,7 +81,7 @@ export default function Type({ view, go, api, info }) {
       ]} /><button type="button" onClick=${() => go({ screen: "sample" })}>Let it go on writing</button></div>`}
     <//>
     <${Panel} title="What it expected in place of each symbol" aside="darker is likelier; the ring marks what was written">
-      ${data && html`<${Guesses} data=${data} onPick=${(k) => { setCaret(offsetAt(data, k)); go({ pos: k - 1 }); }} />`}
+      ${data && html`<${Guesses} data=${data} onPick=${(k) => { setCaret(offsetAt(data, k)); setPlace({ at: offsetAt(data, k) }); go({ pos: k - 1 }); }} />`}
     <//>
     </div>
     <${Panel} class="w4 next" title=${html`Next, after <span class="sym">${data ? tail(data) : ""}</span>`}>
@@ -114,22 +123,20 @@ function useReading(api, model, content, at) {
 }
 
 // The text, in a box that grows, over a sheet that underlines what surprised.
-function Editor({ text, data, caret, onChange, onAccept }) {
+function Editor({ text, data, caret, place, onChange, onAccept }) {
   const box = useRef(null);
   const sheet = useRef(null);
   const theme = useTheme();
-  const placed = useRef(false);
   useLayoutEffect(() => {
     box.current.style.height = "auto";
     box.current.style.height = `${box.current.scrollHeight}px`;
   }, [text]);
-  // A symbol that was put in moves the caret with it.
+  // A symbol that was put in moves the caret with it; what a person selects is left alone.
   useLayoutEffect(() => {
-    if (caret === null || (placed.current && document.activeElement === box.current)) return;
-    const place = Array.from(text).slice(0, caret).join("").length;
-    box.current.setSelectionRange(place, place);
-    placed.current = true;
-  }, [caret, text]);
+    if (!place) return;
+    const units = Array.from(text).slice(0, place.at).join("").length;
+    box.current.setSelectionRange(units, units);
+  }, [place]);
   useLayoutEffect(() => {
     const fragment = document.createDocumentFragment();
     let said = "";
@@ -149,6 +156,9 @@ function Editor({ text, data, caret, onChange, onAccept }) {
     sheet.current.replaceChildren(fragment);
   }, [data, text, theme]);
   const told = (event) => onChange(event.target.value, points(event.target.value, event.target.selectionStart));
+  const moved = (event) => {
+    if (document.activeElement === event.target && points(event.target.value, event.target.selectionStart) !== caret) told(event);
+  };
   const onKey = (event) => {
     if (event.key === "Tab" && !event.shiftKey && text && event.target.selectionStart === text.length && event.altKey) {
       event.preventDefault();
@@ -159,7 +169,7 @@ function Editor({ text, data, caret, onChange, onAccept }) {
     <div class="sheet" ref=${sheet} aria-hidden="true"></div>
     <textarea ref=${box} data-text value=${text} spellcheck="false" autocapitalize="off" autocomplete="off" rows="3" aria-label="Text that the model reads"
       onInput=${told} onKeyDown=${onKey}
-      onSelect=${(event) => document.activeElement === event.target && points(text, event.target.selectionStart) !== caret && onChange(text, points(text, event.target.selectionStart))}></textarea>
+      onSelect=${moved}></textarea>
   </div>`;
 }
 
