@@ -2,6 +2,7 @@
 import { html, useLayoutEffect, useRef } from "../vendor/preact.js";
 import { table } from "../frame/colour.js";
 import { useTheme } from "../frame/theme.js";
+import { timed } from "./timing.js";
 
 // Paints levels (units, count) row by row in the order of units.
 export function paintHeat(canvas, levels, count, order, map, theme) {
@@ -25,7 +26,10 @@ export function Heat({ levels, count, order, map, pos, row, range, onPick, onDra
   const shown = useTheme();
   const canvas = useRef(null);
   const from = useRef(null);
-  useLayoutEffect(() => paintHeat(canvas.current, levels, count, order, map, shown), [levels, count, order, map, shown]);
+  useLayoutEffect(() => {
+    timed("heat");
+    paintHeat(canvas.current, levels, count, order, map, shown);
+  }, [levels, count, order, map, shown]);
 
   const place = (event) => {
     const box = canvas.current.getBoundingClientRect();

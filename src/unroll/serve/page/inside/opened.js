@@ -1,7 +1,7 @@
 // A text traced through a model, as the screens that look inside share it, and the choice of which text that is.
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { number, plural } from "../frame/format.js";
-import { Failure, useAsked } from "../frame/parts.js";
+import { Failure, Field, useAsked } from "../frame/parts.js";
 import { useText } from "../frame/view.js";
 
 const WINDOW = 2000;
@@ -52,6 +52,38 @@ export function TextChoice({ opened, text, setText, view, go }) {
       <div class="row tight"><button type="button" class="main" onClick=${use}>Read it</button><button type="button" onClick=${() => setOpen(false)}>Leave it</button></div>
     </div>`}
     ${opened?.notes.map((note) => html`<p class="note" key=${note}>${note}</p>`)}
+  </div>`;
+}
+
+// On what a screen measures: symbols of the model's own text, or the text of the linked cursor, which can be pasted.
+// sizes: [symbols, how that is said]; view.on is "text" or "own", view.size one of the sizes. Unless it is said, a
+// text that is long enough to measure on is taken.
+const MEASURABLE = 1000;
+export function sourceOf(view, text, sizes) {
+  const size = sizes.find(([count]) => String(count) === view.size)?.[0] ?? sizes[0][0];
+  const given = text && (view.on === "text" || (view.on !== "own" && text.length >= MEASURABLE));
+  return given ? { text } : { part: { first: 0, length: size } };
+}
+
+export function SourceChoice({ view, go, text, setText, sizes }) {
+  const [open, setOpen] = useState(false);
+  const box = useRef(null);
+  const source = sourceOf(view, text, sizes);
+  useEffect(() => {
+    if (open) box.current?.focus();
+  }, [open]);
+  const use = () => {
+    if (!box.current.value) return;
+    setOpen(false);
+    setText(box.current.value, { on: "text", pos: -1, at: "" });
+  };
+  return html`<div class="source">
+    <div class="row"><${Field} label="On"><select value=${source.part ? String(source.part.length) : "text"} onChange=${(event) => go(event.target.value === "text" ? { on: "text" } : { on: "own", size: event.target.value })}>
+      ${sizes.map(([count, said]) => html`<option key=${count} value=${count} selected=${source.part?.length === count}>the model’s validation part${said ? `, ${said}` : ""}</option>`)}
+      <option value="text" disabled=${!text} selected=${!source.part}>${text ? `your text, ${plural(text.length, "character")}` : "a text of your own: paste one"}</option></select><//>
+      <button type="button" aria-expanded=${open} onClick=${() => setOpen(!open)}>Paste a text</button></div>
+    ${open && html`<div class="stack"><label class="field"><span>Text</span><textarea rows="5" data-text ref=${box} maxlength="400000" spellcheck=${false}>${text ?? ""}</textarea></label>
+      <div class="row tight"><button type="button" class="main" onClick=${use}>Read it</button><button type="button" onClick=${() => setOpen(false)}>Leave it</button></div></div>`}
   </div>`;
 }
 

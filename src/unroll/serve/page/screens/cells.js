@@ -13,6 +13,7 @@ import { Gates } from "../inside/gates.js";
 import { Heat, Legend } from "../inside/heat.js";
 import { TextChoice, frameOf, notYet, useOpened } from "../inside/opened.js";
 import { Sums } from "../inside/sums.js";
+import { timed } from "../inside/timing.js";
 
 const SAID = { c: "cell", h: "output", i: "input gate", f: "forget gate", o: "output gate", g: "candidate", r: "reset gate", z: "update gate", n: "candidate" };
 const SORTS = [["index", "by number"], ["variance", "by how much they move"], ["like", "like this unit"], ["range", "by the range"], ["labels", "by the property"]];
@@ -227,6 +228,7 @@ function sorted(sort, all, unit, range, labels, count) {
 }
 
 function paintSymbol(element, k, theme, { values, scheme, marks, labels }, agreement, range, anchor) {
+  if (k === 0) timed("recolour");
   if (values && k < values.length) {
     const v = values[k];
     const colour = scheme.colour(v, theme);

@@ -9,6 +9,7 @@ import { Passage } from "../frame/passage.js";
 import { probe } from "../frame/probe.js";
 import { useText } from "../frame/view.js";
 import { Running, running, useJob } from "../inside/jobs.js";
+import { SourceChoice, sourceOf } from "../inside/opened.js";
 import { Spark } from "../inside/spark.js";
 
 const SIZES = [[20000, "20,000 symbols"], [60000, "60,000"], [131072, "131,072"]];
@@ -18,12 +19,10 @@ const VERDICTS = {
 const EXAMPLES = [["re:\\b[A-Z][a-z]+", "names"], ["re:\\d+", "numbers"], ["re:\\b(?:he|him|his)\\b", "he"], ["re:[.!?]\\s", "sentence ends"]];
 
 export default function Find({ view, go, api }) {
-  const [text] = useText(view, go, api);
+  const [text, setText] = useText(view, go, api);
   const known = useAsked("properties", (signal) => api("inside/properties", undefined, { signal }));
   const property = view.prop || "quotes";
-  const size = SIZES.some(([count]) => String(count) === view.size) ? Number(view.size) : SIZES[0][0];
-  const own = !(view.on === "text" && text);
-  const source = own ? { part: { first: 0, length: size } } : { text };
+  const source = sourceOf(view, text, SIZES);
   const [painting, setPainting] = useState(null); // labels by hand, once one has begun: Float32Array
   const key = view.model && text !== null ? JSON.stringify([view.model, source, property]) : null;
   const seen = useAsked(key, (signal) => api.frame("inside/labels", { model: view.model, property, ...source }, { signal }), 250);
@@ -51,9 +50,7 @@ export default function Find({ view, go, api }) {
           ${(known.data ?? []).map(({ name, what }) => html`<option key=${name} value=${name} selected=${name === property}>${name}: ${what}</option>`)}
           <option value="re:" selected=${property.startsWith("re:")}>a regular expression</option></select><//>
         ${property.startsWith("re:") && html`<${Pattern} value=${property.slice(3)} onChange=${(pattern) => go({ prop: `re:${pattern}` })} />`}
-        <${Field} label="On"><select value=${own ? String(size) : "text"} onChange=${(event) => go(event.target.value === "text" ? { on: "text" } : { on: "", size: event.target.value })}>
-          ${SIZES.map(([count, said]) => html`<option key=${count} value=${count} selected=${own && count === size}>the model’s validation part, ${said}</option>`)}
-          <option value="text" disabled=${!text} selected=${!own}>the text of the other screens${text ? "" : " (there is none)"}</option></select><//>
+        <${SourceChoice} view=${view} go=${go} text=${text} setText=${setText} sizes=${SIZES} />
         <span class="grow"></span>
         <button type="button" class="main" disabled=${!canRun} title="r" onClick=${run}>Search all units</button>
       </div>
@@ -160,7 +157,7 @@ function Painted({ data, labels, painting, setPainting, view, go }) {
       ${painting && html`<button type="button" class="small" onClick=${() => setPainting(null)}>Back to ${data.property}</button><button type="button" class="small" onClick=${() => setPainting(new Float32Array(data.symbols.length))}>Erase all</button>`}
       <span class="note">${brush < 0 ? "Most wrong findings are wrong labels: look first. Paint where the rule is wrong, or something of your own." : "Drag over the text. With the keyboard: Shift and the arrow keys paint, Space turns one symbol."}</span></div>
     <div class=${`ranged-text ${brush >= 0 ? "brush" : ""}`} onPointerDown=${(event) => (from.current = under(event))} onPointerUp=${up} onKeyDownCapture=${onKey}>
-      <${Passage} symbols=${data.symbols} paint=${paint} painted=${labels} pos=${pos} onPick=${(k) => brush < 0 && go({ pos: k })} say=${(k) => `${named(data.symbols[k])}, label ${Number(labels[k].toFixed(2))}`} label=${`the first ${plural(data.symbols.length, "symbol")} with their labels`} /></div>
+      <${Passage} symbols=${data.symbols} paint=${paint} painted=${labels} pos=${pos} onPick=${(k) => go({ pos: k })} say=${(k) => `${named(data.symbols[k])}, label ${Number(labels[k].toFixed(2))}`} label=${`the first ${plural(data.symbols.length, "symbol")} with their labels`} /></div>
     ${data.total > data.symbols.length && html`<p class="note">${painting ? `Only these ${number(data.symbols.length)} symbols are searched, as they are painted.` : `The first ${number(data.symbols.length)} of ${number(data.total)} symbols are shown; all are searched.`}</p>`}
   </div>`;
 }

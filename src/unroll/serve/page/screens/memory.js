@@ -7,29 +7,35 @@ import { cursorKeys, useKeys } from "../frame/keys.js";
 import { Choice, Failure, Panel, Waiting, useAsked } from "../frame/parts.js";
 import { Passage } from "../frame/passage.js";
 import { probe } from "../frame/probe.js";
+import { useText } from "../frame/view.js";
 import { LEAST, size, tenTo, value } from "../inside/figures.js";
 import { Legend } from "../inside/heat.js";
 import { Running, running, useJob } from "../inside/jobs.js";
-import { ModelChoice, OWN, TextChoice, coloursOf, notYet, sideBySide, useOpened } from "../inside/opened.js";
+import { ModelChoice, OWN, SourceChoice, TextChoice, coloursOf, notYet, sideBySide, sourceOf, useOpened } from "../inside/opened.js";
 
 export default function Memory({ view, go, api, info }) {
   const names = sideBySide(view, info, 3);
   const job = useJob(api, "measurement");
   const [full, setFull] = useState(false);
-  const key = JSON.stringify([names, full]);
+  const [text, setText] = useText(view, go, api);
+  const sizes = [[full ? 100000 : 10000, ""]];
+  const body = { models: names, full, ...sourceOf(view, text, sizes) };
+  const begin = () => job.begin("inside/memory", body);
+  const key = text === null ? null : JSON.stringify(body);
   useEffect(() => {
-    if (names.length) job.begin("inside/memory", { models: names, full, part: { first: 0, length: full ? 100000 : 10000 } });
+    if (names.length && key) begin();
   }, [key]);
   const result = job.job?.state === "done" ? job.job.result : null;
   return html`<div class="grid">
     <div class="panel bar row">
       <${ModelChoice} names=${names} info=${info} onChange=${(next) => go({ with: next.join(",") }, { quiet: true })} />
       <span class="grow"></span>
+      <${SourceChoice} view=${view} go=${go} text=${text} setText=${setText} sizes=${sizes} />
       <${Choice} label="How exactly" value=${full} options=${[[false, "quick"], [true, "full"]]} onChange=${setFull} />
     </div>
-    ${job.error && html`<div><${Failure} error=${job.error} retry=${() => job.begin("inside/memory", { models: names, full, part: { first: 0, length: full ? 100000 : 10000 } })} /></div>`}
+    ${job.error && html`<div><${Failure} error=${job.error} retry=${begin} /></div>`}
     ${running(job.job) && html`<div class="panel"><${Running} job=${job.job} cancel=${job.cancel} /></div>`}
-    ${job.job?.state === "cancelled" && html`<p class="note">Cancelled; choose quick or full to begin again.</p>`}
+    ${job.job?.state === "cancelled" && html`<p class="note">Cancelled. <button type="button" class="small" onClick=${begin}>Measure again</button></p>`}
     ${result && html`<${Measured} result=${result} names=${names} info=${info} />`}
     <${Depends} names=${names} view=${view} go=${go} api=${api} info=${info} />
   </div>`;

@@ -2,19 +2,22 @@
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { fixed, number, percent, plural } from "../frame/format.js";
 import { announce } from "../frame/live.js";
-import { Choice, Failure, Field, Panel, Waiting, useAsked } from "../frame/parts.js";
+import { Choice, Failure, Panel, Waiting, useAsked } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
 import { useText } from "../frame/view.js";
+import { SourceChoice, sourceOf } from "../inside/opened.js";
+
+const SIZES = [[200000, ""]];
 
 export default function Similar({ view, go, api }) {
-  const [text] = useText(view, go, api);
-  const own = !(view.on === "text" && text);
-  const first = useAsked(view.query || !view.model ? null : view.model, (signal) => api("inside/open", { model: view.model, part: { first: 0, length: 1500 } }, { signal }).then(({ symbols }) => aSentence(symbols.join(""))));
-  const query = view.query || first.data || "";
+  const [text, setText] = useText(view, go, api);
+  const source = sourceOf(view, text, SIZES);
+  const first = useAsked(view.query || !view.model || text === null || source.text ? null : view.model, (signal) => api("inside/open", { model: view.model, part: { first: 0, length: 1500 } }, { signal }).then(({ symbols }) => aSentence(symbols.join(""))));
+  const query = view.query || (source.text ? aSentence(source.text.slice(0, 3000)) : first.data) || "";
   const pool = view.pool === "mean" ? "mean" : "last";
   const standardise = view.raw !== "1";
   const other = view.other === "1";
-  const body = { model: view.model, query, pool, standardise, other_ending: other, top: 12, ...(own ? { part: { first: 0, length: 200000 } } : { text }) };
+  const body = { model: view.model, query, pool, standardise, other_ending: other, top: 12, ...source };
   const asked = useAsked(query && view.model && text !== null ? JSON.stringify(body) : null, (signal) => api("inside/similar", body, { signal }), 350);
   const box = useRef(null);
   const data = asked.data;
@@ -31,11 +34,11 @@ export default function Similar({ view, go, api }) {
       <form class="stack" onSubmit=${ask}>
         <label class="field"><span class="unseen">Sentence</span><input type="text" class="sentence" data-text ref=${box} value=${query} maxlength="1000" spellcheck=${false} onChange=${(event) => go({ query: event.target.value.trim() })} /></label>
         <div class="row"><button class="main">Find its neighbours</button>
-          <${Field} label="Among the sentences of"><select value=${own ? "" : "text"} onChange=${(event) => go({ on: event.target.value })}><option value="" selected=${own}>the model’s validation part</option><option value="text" disabled=${!text} selected=${!own}>the text of the other screens</option></select><//>
           <span class="labelled">a sentence is <${Choice} label="Vector" value=${pool} options=${[["last", "its final h"], ["mean", "the mean of h"]]} onChange=${(next) => go({ pool: next })} /></span>
           <label class="switch"><input type="checkbox" checked=${standardise} onChange=${() => go({ raw: standardise ? "1" : "" })} />standardise units</label>
           <label class="switch"><input type="checkbox" checked=${other} onChange=${() => go({ other: other ? "" : "1" })} />leave out the same ending</label></div>
       </form>
+      <${SourceChoice} view=${view} go=${go} text=${text} setText=${setText} sizes=${SIZES} />
     <//>
     ${(asked.error || first.error) && html`<div><${Failure} error=${asked.error || first.error} /></div>`}
     ${data ? html`<${Found} data=${data} query=${query} busy=${asked.busy} go=${go} />` : !asked.error && !first.error && html`<${Waiting}>Reading the sentences…<//>`}

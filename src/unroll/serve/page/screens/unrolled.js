@@ -6,6 +6,7 @@ import { announce } from "../frame/live.js";
 import { Choice, Failure, Panel, Table, Waiting, useAsked } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
 import { calm } from "../frame/theme.js";
+import { useText } from "../frame/view.js";
 import { size } from "../inside/figures.js";
 import { ModelChoice, OWN, coloursOf, sideBySide } from "../inside/opened.js";
 import { River, listed, reachText, stepText } from "../inside/river.js";
@@ -27,9 +28,11 @@ export default function Unrolled({ view, go, api, info }) {
   const model = info.models.find(({ name }) => name === view.model);
   const names = sideBySide(view, info, 2, ({ arch }) => arch !== "ngram");
   const given = view.line ?? "";
-  const own = useAsked(given || !view.model ? null : view.model, (signal) =>
+  const [text] = useText(view, go, api);
+  // A sentence that was typed here, else the text of the other screens or its beginning, else of the model's own.
+  const own = useAsked(given || text || text === null || !view.model ? null : view.model, (signal) =>
     api("inside/open", { model: view.model, part: { first: 0, length: 200 } }, { signal }).then(({ symbols, level }) => opening(symbols, level)));
-  const line = given || (view.text && view.text.length <= LONGEST ? view.text : own.data) || "";
+  const line = given || (text ? (text.length <= LONGEST ? text : opening(model?.level === "word" ? text.slice(0, 2000).split(/(?<=\s)/) : [...text.slice(0, 400)], model?.level)) : own.data) || "";
   const asked = useAsked(line && names.length ? JSON.stringify([names, line]) : null, (signal) => api("inside/unrolled", { models: names, text: line }, { signal }), 250);
   const typed = (event) => go({ line: event.target.value, pos: -1 }, { quiet: true });
   return html`<div class="stack unrolled">
