@@ -1,17 +1,19 @@
 """`unroll train`: starts, resumes or fine-tunes a training, and stops it between two steps."""
 
+import os
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.core import ParameterSource
 
 from unroll.cli import console, process
 from unroll.errors import UserError
+from unroll.lm import torchrun
 
 if TYPE_CHECKING:
     from unroll.data.encode import Progress
@@ -66,6 +68,8 @@ def verb(
 
     With no FILE it learns the source code of Python's standard library. Ctrl-C saves, and --resume goes on.
     """
+    if torchrun.follows():
+        follow(device)
     if resume is not None:
         refuse_beside_resume(ctx)
         from unroll.lm.directory import check_trained, put_back_replaced
@@ -79,6 +83,8 @@ def verb(
     if tensorboard:
         board.require_tensorboard()
     if resume is not None and api.info(resume)["finished"]:
+        if torchrun.several():  # the others wait to be told
+            list(api.resume(resume, device=device))
         console.note(f"{resume} is finished: there is nothing to go on with.")
         watch.put_result(resume, as_json=as_json)
         return 0
@@ -102,7 +108,21 @@ def verb(
         watch.put_stopped(folder, as_json=as_json)
         return INTERRUPTED
     watch.put_result(folder, as_json=as_json)
-    return 0 if last == "end" else DIVERGED
+    return DIVERGED if last and last != "end" else 0  # torchrun may find at a restart that all is done
+
+
+def follow(device: str) -> NoReturn:
+    """Train along in silence; when to stop is for the first process to say, which hears the same signals."""
+    from unroll.lm.follow import follow
+
+    def heed_no_signals() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+    follow(device, heed_no_signals)
+    # At once: there is nothing left to do, and threads of the library's that end only now can abort Python's own end,
+    # which torchrun would take for a failure.
+    os._exit(0)
 
 
 class Stop:
@@ -115,10 +135,14 @@ class Stop:
     def __call__(self, signal_number: int, frame: FrameType | None) -> None:
         """Take note of the signal and say so, or raise KeyboardInterrupt."""
         again, self.wanted = self.wanted, True
-        if again or not self.between_steps:
+        # To several processes the terminal and torchrun may both pass on one Ctrl-C: the second is not heeded then, and
+        # torchrun ends what does not end by itself.
+        several = torchrun.several()
+        if (again and not several) or not self.between_steps:
             # Where Python can only ignore it, as in places of torch's import, what is noted above still stops the run.
             raise KeyboardInterrupt
-        console.interject("Stopping after this step; press again to stop at once.")
+        if not again:
+            console.interject("Stopping after this step" + ("." if several else "; press again to stop at once."))
 
 
 @contextmanager

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from unroll.data.batches import Streams
+from unroll.lm import ranks
 from unroll.lm.optim import OptimConfig
 from unroll.lm.recipe import threads_up_to
-from unroll.lm.train import TrainConfig, begin, train_step
+from unroll.lm.train import TrainConfig, begin, share_out, train_step
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.native import keep_memory
 
@@ -55,6 +56,7 @@ def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.d
     )
     streams = Streams(ids, training.batch_size, 0, None)
     torch.set_num_threads(training.threads)
+    share_out(run)  # All processes take part in what is measured, and the first one's clock decides.
 
     def rate(stretch: float) -> float:
         start, steps = time.perf_counter(), 0
@@ -120,6 +122,8 @@ def restart_with_passive_waiting() -> None:
     arguments = sys.orig_argv
     if os.environ.get(COMMAND_MARK) != str(os.getpid()):
         return  # Used as a library: the host process is not ours to restart.
+    if ranks.size() > 1:
+        return  # The others would lose the one that leads them.
     os.execve(sys.executable, [sys.executable, *arguments[1:]], environment)
 
 

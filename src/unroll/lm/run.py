@@ -27,7 +27,7 @@ from unroll.data.corpus import (
 from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import explained, write_atomically
-from unroll.lm import checkpoint
+from unroll.lm import checkpoint, ranks, torchrun
 from unroll.lm.calibrate import Machine, measure_machine, tokens_per_second
 from unroll.lm.directory import (
     DATA_PATH,
@@ -38,6 +38,7 @@ from unroll.lm.directory import (
     publish,
     put_back_replaced,
 )
+from unroll.lm.follow import follow
 from unroll.lm.recipe import (
     Overrides,
     Recipe,
@@ -109,27 +110,35 @@ def start(
     """
     started = time.monotonic() if started is None else started
     torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
-    where = choose_device(device)
-    check_overrides(overrides)
-    put_back_replaced(out)
-    inputs = [path for path in (*files, valid, test) if path is not None]
-    check_free(out, inputs, force=force, fix=f"go on with `unroll train --resume {out}`, ")
-    for path in inputs:
-        if not is_prepared(path):
-            file_size(path)
-    parent = checkpoint.load(base) if base is not None else None
-    if parent is not None:
-        overrides = with_shape_of(parent, overrides)
-    # Before the machine is measured, which takes seconds.
-    if valid is None and overrides["data"].get("split") == "100" and not is_prepared(files[0]):
-        raise nothing_held_back()
-    machine = None if budget.minutes is None else measured(overrides, where, budget.minutes)
-    way: dict[str, Any] = {}
-    if machine is not None:
-        way = {"threads": machine.threads, "precision": machine.precision, "wait_policy": machine.wait_policy}
-
-    partial = out.with_name(f".{out.name}.partial")
+    if torchrun.follows():
+        follow(device)
+        return
     with ExitStack() as stack:
+        stack.enter_context(ranks.joined(device))
+        where = choose_device(device)
+        check_overrides(overrides)
+        ranks.check_shares(overrides["training"].get("batch_size", TrainConfig().batch_size))
+        put_back_replaced(out)
+        if torchrun.made_before(out):
+            yield from resume(out, device=device)
+            return
+        inputs = [path for path in (*files, valid, test) if path is not None]
+        check_free(out, inputs, force=force, fix=f"go on with `unroll train --resume {out}`, ")
+        for path in inputs:
+            if not is_prepared(path):
+                file_size(path)
+        parent = checkpoint.load(base) if base is not None else None
+        if parent is not None:
+            overrides = with_shape_of(parent, overrides)
+        # Before the machine is measured, which takes seconds.
+        if valid is None and overrides["data"].get("split") == "100" and not is_prepared(files[0]):
+            raise nothing_held_back()
+        machine = None if budget.minutes is None else measured(overrides, where, budget.minutes)
+        way: dict[str, Any] = {}
+        if machine is not None:
+            way = {"threads": machine.threads, "precision": machine.precision, "wait_policy": machine.wait_policy}
+
+        partial = out.with_name(f".{out.name}.partial")
         with explained(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             partial.mkdir(exist_ok=True)
@@ -189,6 +198,7 @@ def nothing_held_back() -> UserError:
 
 def make_run(path: Path, recipe: Recipe, device: torch.device) -> Run:
     """Return a run at step 0; its first weights depend on the recipe alone, so it is made with the recipe's threads."""
+    ranks.check_shares(recipe.training.batch_size)
     torch.set_num_threads(recipe.training.threads)
     torch.manual_seed(recipe.training.seed)
     return begin(path, Model(recipe.model).to(device), recipe.optim, recipe.training)
@@ -327,6 +337,7 @@ def write_start(
         "corpus_digest": corpus.info.digest,
         "corpus_tokens": len(corpus.train),
     }
+    about |= {"processes": ranks.size()} if ranks.size() > 1 else {}
     named = {"fine_tuned_from": base, "valid_file": valid, "test_file": test}
     about |= {name: path.name for name, path in named.items() if path is not None}
     write_recipe(path / "recipe.toml", recipe, about)
@@ -334,6 +345,7 @@ def write_start(
     checkpoint.save_description(path, recipe.model, tokenizer)
     save_weights(run, None)
     save(run)
+    torchrun.mark(path)
 
 
 def first_reports(
@@ -373,23 +385,27 @@ def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
 
     It goes on on the recorded device, unless another is named.
     """
-    put_back_replaced(path)
-    check_trained(path)
-    description = checkpoint.read_description(path)
-    if description.get("result"):
-        return
     torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
-    recipe = read_recipe(path / "recipe.toml")
-    about = read_about(path / "recipe.toml")
-    with checkpoint.locked(path):
-        corpus = open_corpus(data_path(path))
-        if corpus.info.digest != about.get("corpus_digest"):
-            raise UserError(
-                f"the text in {data_path(path)} is not the one that {path} was trained on",
-                allowed="the corpus as it was prepared",
-                fix="restore it, or train again",
-            )
-        recorded = str(about.get("device", "auto"))
-        run = make_run(path, recipe, choose_device(recorded if device == "auto" else device))
-        restore(run)
-        yield from train(run, corpus, documents=recipe.data.documents)
+    if torchrun.follows():
+        follow(device)
+        return
+    with ranks.joined(device):
+        put_back_replaced(path)
+        check_trained(path)
+        description = checkpoint.read_description(path)
+        if description.get("result"):
+            return
+        recipe = read_recipe(path / "recipe.toml")
+        about = read_about(path / "recipe.toml")
+        with checkpoint.locked(path):
+            corpus = open_corpus(data_path(path))
+            if corpus.info.digest != about.get("corpus_digest"):
+                raise UserError(
+                    f"the text in {data_path(path)} is not the one that {path} was trained on",
+                    allowed="the corpus as it was prepared",
+                    fix="restore it, or train again",
+                )
+            recorded = str(about.get("device", "auto"))
+            run = make_run(path, recipe, choose_device(recorded if device == "auto" else device))
+            restore(run)
+            yield from train(run, corpus, documents=recipe.data.documents)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unroll.data.batches import Streams
+from unroll.config import to_mapping
+from unroll.data.batches import Batch, Streams
 from unroll.data.corpus import Corpus
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
-from unroll.lm import checkpoint
+from unroll.lm import checkpoint, ranks
 from unroll.lm.optim import (
     OptimConfig,
     learning_rate_at,
@@ -125,6 +126,9 @@ class Run:
     optimizer: torch.optim.AdamW
     average: list[Tensor]
     state: State
+    """Of the streams that this process reads."""
+    shared: bool = False
+    """Whether several processes have their share of the streams; else this one reads them all."""
     step: int = 0
     best_nats: float = float("inf")
     best_step: int = 0
@@ -207,7 +211,27 @@ def restore(run: Run) -> None:
 
 def save(run: Run) -> None:
     """Write the run's checkpoint: one file, so that a kill leaves the old one or the new one."""
-    checkpoint.save_tensors(run.path / checkpoint.STATE, run.tensors(), run.info())
+    whole = replace(run, state=ranks.whole_state(run.state)) if run.shared else run
+    checkpoint.save_tensors(run.path / checkpoint.STATE, whole.tensors(), run.info())
+
+
+def share_out(run: Run) -> None:
+    """Let all processes take part in a run from here on: they get its weights, and each its share of the streams."""
+    if ranks.size() == 1:
+        return
+    ranks.check_shares(run.config.batch_size)
+    configs = {"model": run.model.config, "optim": run.optim, "training": run.config}
+    told = {name: to_mapping(config) for name, config in configs.items()}
+    ranks.give_run(told | {"device": run.device.type, "moved": bool(run.optimizer.state)}, shared_tensors(run))
+    rows = ranks.own_rows(run.config.batch_size)
+    run.state = ranks.share_state(run.state, run.model.fresh_state(rows.stop - rows.start))
+    run.shared = True
+
+
+def shared_tensors(run: Run) -> list[Tensor]:
+    """Return what is equal in all processes: the weights, their average, the optimizer's tensors."""
+    moved = optimizer_tensors(run.model, run.optimizer)
+    return [*run.model.parameters(), *run.average, *(moved[name] for name in sorted(moved))]
 
 
 def kept_weights(run: Run) -> dict[str, Tensor]:
@@ -230,25 +254,40 @@ def mixed_precision(config: TrainConfig, device: torch.device) -> AbstractContex
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Seed torch for one step, so that its random numbers depend on the seed and the step alone."""
-    torch.manual_seed((seed * 0x9E3779B97F4A7C15 + step + 1) % 2**63)
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed torch for one step, so that its random numbers depend on the seed, the step and the process alone."""
+    torch.manual_seed((seed * 0x9E3779B97F4A7C15 + step + 1 + rank * 0xD1342543DE82EF95) % 2**63)
 
 
 def train_step(run: Run, streams: Streams) -> tuple[float, float, float]:
-    """Take one step; returns its loss in nats, the norm of its gradients and its learning rate.
+    """Take one step, all processes together; returns its loss in nats, the norm of its gradients and its learning rate.
 
     A loss or norm that is not finite changes no weight.
     """
+    config = run.config
+    batch = streams.batch(run.step * config.seq_len, config.seq_len)
+    if run.shared:
+        ranks.give(ranks.Order.STEP, run.step, run.cuts)
+        batch = ranks.share_batch(batch, config.batch_size // ranks.size(), config.seq_len)
+    return step_on(run, batch)
+
+
+def step_on(run: Run, batch: Batch) -> tuple[float, float, float]:
+    """Take this process' part in a step: its share of the batch, then what all have found together."""
     config, model, optimizer = run.config, run.model, run.optimizer
     seed_step(config.seed, run.step)
-    batch = streams.batch(run.step * config.seq_len, config.seq_len)
     inputs = torch.from_numpy(batch.inputs).to(run.device, non_blocking=True)
     targets = torch.from_numpy(batch.targets).to(run.device, non_blocking=True)
     resets = None if batch.resets is None else torch.from_numpy(batch.resets).to(run.device)
     state = detach(run.state)
     if config.reset_probability:
-        state = reset_rows(state, torch.rand(config.batch_size, device=run.device) < config.reset_probability)
+        # Drawn for all streams, so that a stream is reset at the same steps whoever reads it.
+        resets_now = torch.rand(config.batch_size, device=run.device) < config.reset_probability
+        state = reset_rows(state, resets_now[ranks.own_rows(config.batch_size)])
+    if ranks.rank():
+        # What is dropped is drawn by each process for its own streams (of recurrent weights and symbols: for itself),
+        # and so from other numbers than one process alone would draw.
+        seed_step(config.seed, run.step, ranks.rank())
     rate = learning_rate_at(run.step, config.steps, run.optim, run.cuts)
 
     with mixed_precision(config, run.device):
@@ -256,6 +295,8 @@ def train_step(run: Run, streams: Streams) -> tuple[float, float, float]:
     loss = cross_entropy(logits, targets)
     optimizer.zero_grad()
     torch.autograd.backward(loss)
+    if ranks.size() > 1:
+        loss = ranks.mean([w.grad for w in model.parameters() if w.grad is not None], loss)
     norm = nn.utils.clip_grad_norm_(model.parameters(), run.optim.grad_clip or float("inf"))
     nats, grad_norm = loss.item(), norm.item()
     if not (abs(nats) < float("inf") and grad_norm < float("inf")):
@@ -340,6 +381,7 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
     samples = checkpoint.EventLog(run.path / checkpoint.SAMPLES, run.log_sizes[1])
     before, clock, finite = run.seconds, time.perf_counter(), True
     run.model.train()
+    share_out(run)
 
     def report(kind: Any, **values: Any) -> Report:
         made = Report(kind, run.step, run.tokens_seen, round(before + time.perf_counter() - clock, 3), **values)
