@@ -1,6 +1,6 @@
 """The studio's page in a real browser: first paint, from a keystroke to its bars, recolouring a text, a heat map.
 
-`python benchmarks/page.py MODEL` starts `unroll studio MODEL` and drives Chromium; figures are milliseconds.
+`python benchmarks/page_speed.py MODEL` starts `unroll studio MODEL` and drives Chromium; figures are milliseconds.
 """
 
 import argparse
