@@ -27,7 +27,7 @@ def live(folders: dict[str, Path]) -> Iterator[Live]:
 def eventually() -> Callable[..., None]:
     """What waits until something is so, and fails where it never is."""
 
-    def wait(so: Callable[[], bool], seconds: float = 5.0) -> None:
+    def wait(so: Callable[[], bool], seconds: float = 30.0) -> None:
         end = time.monotonic() + seconds
         while not so():
             assert time.monotonic() < end, "it never came to be so"

@@ -123,7 +123,7 @@ def mangled(draw: random.Random, text: bytes) -> bytes:
     return bytes(data)
 
 
-def test_ten_thousand_mangled_requests(live: Live) -> None:
+def test_mangled_requests_by_the_thousand(live: Live) -> None:
     """No answer is an error of the server's, and all have the one shape."""
     draw = random.Random(5)
     right = json.dumps({
@@ -132,13 +132,13 @@ def test_ten_thousand_mangled_requests(live: Live) -> None:
     }).encode()  # fmt: skip
     served = {200: 0, 400: 0, 404: 0}
     with live.http(headers={"content-type": "application/json"}) as client:
-        for number in range(2500):
+        for number in range(1500):
             body = mangled(draw, right) if number % 10 else right
             answer = client.post(draw.choice(list(BODIES)) if number % 3 else "/v1/completions", content=body)
             served[answer.status_code] += 1
             if answer.status_code != 200:
                 assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
-    assert served[200] > 50 and served[400] > 1000
+    assert served[200] > 50 and served[400] > 500
 
 
 STRANGE: st.SearchStrategy[Any] = VALUES | st.sampled_from([10**30, -1, 1e308, "", [], {}, [[]], [[1]], ["a", 1], True])

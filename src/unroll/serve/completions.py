@@ -330,7 +330,7 @@ class _Choice:
     @property
     def mean_log_probability(self) -> float:
         """Of its symbols."""
-        return -self.row.nats / max(1, len(self.row.ids))
+        return -math.fsum(self.row.nats) / max(1, len(self.row.ids))
 
     def take(self, part: Part) -> None:
         """Take what was handed over."""

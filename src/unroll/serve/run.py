@@ -20,8 +20,8 @@ from unroll.serve.settings import Settings
 
 MAX_HEAD = 2**14
 """Bytes of the head of a request."""
-SEND_BUFFER = 2**16
-"""Of the kernel, for each connection: with megabytes, a client that reads nothing would be noticed late."""
+SEND_BUFFER = 2**14
+"""Of the kernel, and again of ours, for each connection: with megabytes, who reads nothing is noticed late."""
 SWITCH_SECONDS = 0.001
 """How long the engine may keep the interpreter from the event loop."""
 
@@ -36,6 +36,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; refuse where there are too many."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(SEND_BUFFER)
         kernel = transport.get_extra_info("socket")
         if kernel is not None:
             kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

@@ -141,8 +141,8 @@ class Row:
         self.stream = stream
         self.options = options
         self.ids: list[int] = []
-        self.nats = 0.0
-        """Of what was written, under the model itself."""
+        self.nats: list[float] = []
+        """Of each symbol, under the model itself."""
         self.points: list[Point] | None = None if options.top is None else []
         self.taken = 0
         """Symbols that the client has; only the event loop writes it."""
@@ -183,7 +183,7 @@ class Row:
         del ids[self.left :]
         taken = self.writing.push(ids)
         self.ids += ids[:taken]
-        self.nats += sum(nats[:taken])
+        self.nats += nats[:taken]
         if self.points is not None:
             if points is None:
                 self.points += (Point(-n, [], []) for n in nats[:taken])

@@ -1,0 +1,152 @@
+"""Models whose directories change while they are served: trained on, replaced, damaged, deleted."""
+
+import asyncio
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.live import CHARS, TOKENIZERS, Live, make_model, serving
+from unroll.errors import UserError
+from unroll.serve.errors import ApiError
+from unroll.serve.models import Models
+
+
+def text_of(live: Live, name: str = "char") -> str:
+    answer = live.post("/v1/completions", {"model": name, "prompt": "the", "max_tokens": 30, "seed": 1})
+    assert answer.status_code == 200, answer.text
+    text: str = answer.json()["choices"][0]["text"]
+    return text
+
+
+def test_names_are_those_of_the_directories(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a/book", "b/book", "c/a name <b>", "d/" + "long" * 30)]
+    models = Models(make_model(folder) for folder in folders)
+    assert models.names() == ["book", "book-2", "a-name--b-", ("long" * 30)[:56]]
+    assert models.add(folders[1]) == "book-2" and models.path("book-2") == folders[1]
+    models.remove("book")
+    with pytest.raises(ApiError, match="no model 'book'"):
+        models.latest("book")
+    with pytest.raises(UserError, match="no model directory"):
+        models.add(tmp_path / "nothing")
+
+
+def test_new_weights_are_served_and_running_streams_keep_the_old(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "char")
+    with serving(folder, max_tokens=10**6) as live:
+        old = text_of(live)
+        fingerprint = live.post("/v1/completions", {"model": "char", "prompt": "a"}).json()["system_fingerprint"]
+        asked: dict[str, Any] = {"model": "char", "prompt": "the", "max_tokens": 4000, "seed": 1}
+        long = live.openai().completions.create(**asked).choices[0].text
+        with live.openai().completions.create(stream=True, **asked) as events:
+            text = next(iter(events)).choices[0].text
+            make_model(folder, seed=9)
+            new = text_of(live)
+            text += "".join(chunk.choices[0].text for chunk in events)
+        assert text == long and long.startswith(old)
+        assert new != old and text_of(live) == new
+        again = live.post("/v1/completions", {"model": "char", "prompt": "a"}).json()["system_fingerprint"]
+        assert again != fingerprint
+        make_model(folder)
+        assert text_of(live) == old
+
+
+def test_a_training_beside_it_never_breaks_an_answer(tmp_path: Path) -> None:
+    """Weights are replaced again and again while requests come from several sides."""
+    folder = make_model(tmp_path / "char")
+    wanted = set()
+    for seed in range(3):
+        make_model(folder, seed=seed)
+        with serving(folder) as live:
+            wanted.add(text_of(live))
+    done = threading.Event()
+    with serving(folder) as live:
+        seen: list[str] = []
+        threads = [threading.Thread(target=lambda: [seen.append(text_of(live)) for _ in range(30)]) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        writes = 0
+        while any(thread.is_alive() for thread in threads):
+            weights = make_model(tmp_path / "new", seed=writes % 3) / "weights.safetensors"
+            weights.replace(folder / "weights.safetensors")
+            writes += 1
+            done.wait(0.02)
+        for thread in threads:
+            thread.join()
+        assert len(seen) == 90 and set(seen) <= wanted and len(set(seen)) > 1 and writes > 3
+
+
+def test_a_model_that_is_deleted_is_said_to_be_gone(tmp_path: Path) -> None:
+    kept, folder = make_model(tmp_path / "word", TOKENIZERS["word"]), make_model(tmp_path / "char")
+    with serving(kept, folder, max_tokens=10**6) as live:
+        text = text_of(live)
+        with live.openai().completions.create(
+            model="char", prompt="the", max_tokens=3000, stream=True, seed=1
+        ) as events:
+            before = next(iter(events)).choices[0].text
+            shutil.rmtree(folder)
+            for path, body in (("/v1/completions", {"prompt": "a"}), ("/v1/embeddings", {"input": "a"})):
+                answer = live.post(path, {"model": "char", **body})
+                assert answer.status_code == 404 and answer.json()["error"]["code"] == "model_gone"
+                assert "are gone" in answer.json()["error"]["message"]
+            rest = sum(len(chunk.choices[0].text) for chunk in events)
+            assert len(before) + rest == 3000  # what runs is not disturbed
+        assert live.get("/v1/models/char").status_code == 404
+        assert text_of(live, "word")
+        assert [model["id"] for model in live.get("/v1/models").json()["data"]] == ["word", "char"]
+        make_model(folder)
+        assert text_of(live) == text
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "another shape", "not finite"])
+def test_damaged_weights_are_told_and_nothing_of_the_path(tmp_path: Path, damage: str) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = make_model(tmp_path / "char")
+    file = folder / "weights.safetensors"
+    right = file.read_bytes()
+    with serving(folder) as live:
+        text = text_of(live)
+        if damage == "truncated":
+            file.write_bytes(right[: len(right) // 2])
+        elif damage == "garbage":
+            file.write_bytes(b"\x80\x04\x95" + right)
+        else:
+            tensors = load_file(file)
+            name = next(name for name in tensors if "weight_hh" in name)
+            tensors[name] = tensors[name][:-1] if damage == "another shape" else tensors[name] * torch.inf
+            save_file(tensors, file)
+        for _ in range(2):
+            answer = live.post("/v1/completions", {"model": "char", "prompt": "a"})
+            assert answer.status_code == 503 and answer.json()["error"]["code"] == "model_unavailable"
+            assert str(tmp_path) not in answer.text and answer.headers["retry-after"] == "1"
+        file.write_bytes(right)
+        assert text_of(live) == text
+
+
+def test_who_asks_at_once_waits_for_one_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "char")
+    models = Models([folder])
+    make_model(folder, seed=2)
+    import unroll.serve.models as module
+
+    opened: list[Path] = []
+    real = module.open_model
+
+    def counting(path: Path, device: str) -> Any:
+        opened.append(path)
+        return real(path, device)
+
+    monkeypatch.setattr(module, "open_model", counting)
+
+    async def main() -> None:
+        served = await asyncio.gather(*(models.current("char") for _ in range(20)))
+        assert len({each.version for each in served}) == 1
+        assert (await models.current("char")) is served[0]
+
+    asyncio.run(main())
+    assert len(opened) == 1
+    assert models.latest("char").printable[CHARS.start_id] == "\n"

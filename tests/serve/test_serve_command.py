@@ -1,0 +1,160 @@
+"""The command itself, in a process of its own: ready, refusing, stopping, and without torch."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+import pytest
+
+from serve.live import make_model
+from unroll.cli.app import app
+from unroll.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("commanded") / "char")
+
+
+COMMAND = [sys.executable, "-m", "unroll", "serve"]
+
+
+@contextmanager
+def running(*arguments: str | Path, **environment: str) -> Iterator[tuple[dict[str, Any], "subprocess.Popen[str]"]]:
+    """Run the command until it is ready; give what it printed."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments), "--port", "0", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        told = ""
+        while not told.endswith("}\n"):
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            told += line
+        yield json.loads(told), process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def refusal(*arguments: str | Path) -> str:
+    with pytest.raises((UserError, click.UsageError)) as error:
+        app.main(["serve", *map(str, arguments)], standalone_mode=False)
+    return str(error.value)
+
+
+def test_it_says_where_it_is_and_answers(folder: Path) -> None:
+    with running(folder) as (told, process):
+        assert told["url"] == f"http://127.0.0.1:{told['port']}" and told["models"] == ["char"] and not told["key"]
+        answer = httpx.post(told["url"] + "/v1/completions", json={"model": "char", "prompt": "the"}, timeout=30)
+        assert len(answer.json()["choices"][0]["text"]) == 16
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr is not None and process.stderr.read().strip() == "Interrupted."
+
+
+def test_a_term_signal_ends_it_in_order(folder: Path) -> None:
+    with running(folder, "--max-tokens", "1000000") as (told, process):
+        asked = {"model": "char", "prompt": "the", "max_tokens": 5000, "stream": True}
+        with httpx.stream("POST", told["url"] + "/v1/completions", json=asked, timeout=30) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            rest = [line for line in lines if line]
+            assert rest[-1] == "data: [DONE]" and '"finish_reason":"length"' in rest[-2]
+        assert process.wait(20) == 0
+
+
+def test_a_server_of_cpu_models_never_loads_torch(folder: Path) -> None:
+    """Whatever is asked of it: a planted torch that must not be found proves it."""
+    program = f"""
+import sys, threading, json, urllib.request
+class Barred:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise AssertionError("torch is loaded")
+sys.meta_path.insert(0, Barred())
+from pathlib import Path
+from unroll.serve.app import create_app
+from unroll.serve.models import Models
+from unroll.serve.run import bind, make_server
+from unroll.serve.settings import Settings
+import asyncio
+listener = bind("127.0.0.1", 0)
+settings = Settings(port=listener.getsockname()[1])
+server = make_server(create_app(Models([Path({str(folder)!r})]), settings), settings)
+thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
+thread.start()
+while not server.started: pass
+def ask(path, **body):
+    data = json.dumps(body).encode() if body else None
+    address = f"http://127.0.0.1:{{settings.port}}" + path
+    request = urllib.request.Request(address, data, {{"Content-Type": "application/json"}})
+    return urllib.request.urlopen(request).read()
+ask("/v1/completions", model="char", prompt="the", n=3, logprobs=2, echo=True, return_state=True, stop="x")
+ask("/v1/completions", model="char", prompt="the", stream=True, presence_penalty=1)
+ask("/v1/embeddings", model="char", input=["the"])
+ask("/tokenize", prompt="the")
+for path in ("/tokenizer_info", "/metrics", "/openapi.json", "/readyz", "/v1/models"): ask(path)
+server.should_exit = True
+thread.join()
+assert "torch" not in sys.modules
+print("served")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "served\n", done.stderr
+
+
+def test_mistakes_are_told(folder: Path, tmp_path: Path) -> None:
+    done = subprocess.run([*COMMAND, str(folder), "--host", "0.0.0.0"], capture_output=True, text=True)
+    assert done.returncode == 2 and not done.stdout
+    assert "there is no key" in done.stderr and "--api-key" in done.stderr and "Traceback" not in done.stderr
+    assert "no model directory" in refusal(tmp_path / "nothing")
+    assert "the port is 70000" in refusal(folder, "--port", "70000")
+    assert "slots is 0" in refusal(folder, "--slots", "0")
+    assert "key cannot be sent" in refusal(folder, "--api-key", "a b")
+    assert "Missing argument" in refusal()
+    assert "there is no address" in refusal(folder, "--host", "no.such.name.invalid", "--api-key", "k")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert f"cannot listen at 127.0.0.1:{port}" in (told := refusal(folder, "--port", port)) and "--port 0" in told
+
+
+def test_keys_come_from_the_environment_too(folder: Path) -> None:
+    with running(folder, "--host", "0.0.0.0", UNROLL_API_KEY="secret") as (told, _):
+        assert told["key"] and told["url"].startswith("http://127.0.0.1:")
+        assert httpx.get(told["url"] + "/v1/models").status_code == 401
+        right = httpx.get(told["url"] + "/v1/models", headers={"authorization": "Bearer secret"})
+        assert right.status_code == 200
+        assert httpx.get(told["url"] + "/healthz").status_code == 200
+
+
+def test_a_model_is_no_pickle(tmp_path: Path) -> None:
+    """A pickle under the name of weights is refused, and what it would do is not done."""
+    import pickle
+
+    canary = tmp_path / "canary"
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return (canary.touch, ())
+
+    folder = make_model(tmp_path / "char")
+    (folder / "weights.safetensors").write_bytes(pickle.dumps(Bomb()))
+    assert "damaged" in refusal(folder)
+    assert not canary.exists()
