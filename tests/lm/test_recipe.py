@@ -73,13 +73,20 @@ FIXED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("table", ["model", "optim", "training"])
 def test_what_the_user_fixed_wins(table: str) -> None:
     known = {field.name for field in fields(TABLES[table])}
-    assert set(FIXED[table]) >= known - {"vocab_size"}, "every key is tried"
+    assert set(FIXED[table]) >= known - {"vocab_size", "adaptive_softmax"}, "every key is tried"
     recipe = chosen(FIXED, final_tokens=99)
     for key, value in FIXED[table].items():
         assert getattr(getattr(recipe, table), key) == value
     for key, value in FIXED[table].items():
         alone = chosen(nothing() | {table: {key: value}}, tuned=True)
         assert getattr(getattr(alone, table), key) == value
+
+
+def test_an_adaptive_softmax_wins_and_is_not_tied() -> None:
+    asked: dict[str, Any] = {"level": "word", "vocab_size": 5000}
+    model = chosen(nothing() | {"model": {"adaptive_softmax": "500,2000"}}, **asked).model
+    assert (model.adaptive_softmax, model.tie_weights) == ("500,2000", False)
+    assert chosen(**asked).model.tie_weights
 
 
 def test_the_vocabulary_is_the_texts() -> None:

@@ -14,6 +14,7 @@ from unroll.engine import native, plain
 from unroll.engine.draw import Drawing, draw_rows, nats_of_rows
 from unroll.engine.plain import Array, State, Weights
 from unroll.engine.weights import read_weights
+from unroll.errors import UserError
 from unroll.nn.config import ModelConfig
 
 __all__ = ["Drawing", "Network", "Precision", "load_network"]
@@ -216,6 +217,12 @@ def _scale(w: Array) -> Array:
 
 def load_network(file: Path, config: ModelConfig, *, precision: Precision = "float32") -> Network:
     """Load the weights of a model. Raises UserError for a file that is missing, damaged or not of this model."""
+    if config.cutoffs:
+        raise UserError(
+            "the engine without torch has no adaptive softmax",
+            allowed="models with an ordinary output layer",
+            fix="use torch, which reads it",
+        )
     return Network(config, read_weights(file, config), precision=precision)
 
 

@@ -197,6 +197,8 @@ def build(config: ModelConfig, weights: Mapping[str, NDArray[np.float32]], about
             y = graph.add("MatMul", y, graph.constant("projection", weights["projection.weight"].T))
         y = graph.add("MatMul", y, graph.add("Transpose", "embedding", perm=[1, 0]))
         y = graph.add("Add", y, graph.constant("bias", weights["bias"]))
+    elif config.cutoffs:
+        y = adaptive(graph, y, config, weights)
     else:
         y = linear(graph, y, weights, "head")
     graph.add("Transpose", y, name="logits", perm=[1, 0, 2])
@@ -227,6 +229,26 @@ def linear(graph: Graph, x: str, weights: Mapping[str, NDArray[np.float32]], nam
     flat = name.replace(".", "_")
     x = graph.add("MatMul", x, graph.constant(f"{flat}_weight", weight.T))
     return str(graph.add("Add", x, graph.constant(f"{flat}_bias", bias)))
+
+
+def adaptive(graph: Graph, y: str, config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> str:
+    """Add ln P of all symbols by an adaptive softmax: that of the frequent ones, and of each cluster times its own."""
+
+    def product(x: str, name: str) -> str:
+        return str(graph.add("MatMul", x, graph.constant(name.replace(".", "_"), weights[name].T)))
+
+    def part(x: str, start: int, end: int) -> str:
+        bounds = (graph.constant(f"at{place}", np.array([place], np.int64)) for place in (start, end))
+        return str(graph.add("Slice", x, *bounds, graph.axes(2)))
+
+    first = config.cutoffs[0]
+    head = graph.add("LogSoftmax", product(y, "adaptive.head.weight"), axis=-1)
+    parts = [part(head, 0, first)]
+    for k in range(len(config.cutoffs)):
+        narrow = product(product(y, f"adaptive.tail.{k}.0.weight"), f"adaptive.tail.{k}.1.weight")
+        within = graph.add("LogSoftmax", narrow, axis=-1)
+        parts.append(graph.add("Add", within, part(head, first + k, first + k + 1)))
+    return str(graph.add("Concat", *parts, axis=-1))
 
 
 def gelu(graph: Graph, x: str) -> str:

@@ -25,6 +25,8 @@ class Opened:
 def open_model(path: Path, device: str = "cpu", precision: Precision = "float32") -> Opened:
     """Open a model directory: on a CPU with the engine, which needs no torch, elsewhere with torch.
 
+    Torch also reads what the engine has no kernel for: an adaptive softmax.
+
     `precision` is that of the engine's weights. Runs no code from the directory. Raises UserError when it is foreign or
     damaged.
     """
@@ -35,7 +37,7 @@ def open_model(path: Path, device: str = "cpu", precision: Precision = "float32"
 
         tokenizer = read_tokenizer(path, description)
         return Opened(path, load_ngram(path, config), tokenizer, description)
-    if device == "cpu":
+    if device == "cpu" and (not config.cutoffs or precision != "float32"):
         tokenizer = read_tokenizer(path, description)
         read_weights_info(path)
         return Opened(path, load_network(path / WEIGHTS, config, precision=precision), tokenizer, description)

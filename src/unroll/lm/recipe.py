@@ -151,6 +151,7 @@ def choose(
             allowed=f"{vocab_size}, the symbols of this text",
             fix="leave it out",
         )
+    check_cutoffs(fixed_model.get("adaptive_softmax", ""), vocab_size, level)
     batch_size = fixed_training.get("batch_size", 16)
     seq_len = fixed_training.get("seq_len", 64)
     batch_size, seq_len = fit_batch(train_tokens, batch_size, seq_len, fixed_training)
@@ -162,7 +163,8 @@ def choose(
         model |= {"num_layers": num_layers, "skip": "sum"}
     if level in ("word", "bpe"):
         # The output layer is most of a large-vocabulary model: share it with the embedding.
-        model |= {"tie_weights": vocab_size > 2000, "embedding_size": min(256, hidden_size)}
+        tied = vocab_size > 2000 and not fixed_model.get("adaptive_softmax")
+        model |= {"tie_weights": tied, "embedding_size": min(256, hidden_size)}
     model["dropout"] = dropout_for(epochs)
     if arch != "window" and epochs >= WEIGHT_DROP_FROM:
         model["weight_drop"] = 0.2
@@ -193,6 +195,22 @@ def choose(
         optim=from_mapping(OptimConfig, optim | fixed_optim, "the recipe's [optim]"),
         training=from_mapping(TrainConfig, training | fixed_training, "the recipe's [training]"),
     )
+
+
+def check_cutoffs(cutoffs: str, vocab_size: int, level: str) -> None:
+    """Raise UserError for an adaptive softmax that does not fit the vocabulary."""
+    if cutoffs and level in ("char", "byte"):
+        raise UserError(
+            f"adaptive_softmax with level {level}, whose symbols are not in the order of their frequency",
+            allowed="words, or pieces",
+            fix="leave it out",
+        )
+    if cutoffs and int(cutoffs.split(",")[-1]) >= vocab_size:
+        raise UserError(
+            f"adaptive_softmax is '{cutoffs}', and the vocabulary has {vocab_size:,} symbols",
+            allowed=f"cut-offs below {vocab_size:,}",
+            fix="leave out what lies beyond",
+        )
 
 
 def round_up(number: int, unit: int) -> int:

@@ -291,8 +291,13 @@ def step_on(run: Run, batch: Batch) -> tuple[float, float, float]:
     rate = learning_rate_at(run.step, config.steps, run.optim, run.cuts)
 
     with mixed_precision(config, run.device):
-        logits, after = model(inputs, state, resets)
-    loss = cross_entropy(logits, targets)
+        if model.config.cutoffs:
+            y, after = model.hidden(inputs, state, resets)
+            loss = model.adaptive_loss(y, targets)
+        else:
+            logits, after = model(inputs, state, resets)
+    if not model.config.cutoffs:
+        loss = cross_entropy(logits, targets)
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     if ranks.size() > 1:

@@ -1,6 +1,8 @@
 """The shape of a model: its configuration, and how many weights that makes. Without torch, for those who only read."""
 
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from unroll.errors import UserError
@@ -28,6 +30,9 @@ class ModelConfig:
     """Feed-forward layers between the recurrent layers and the output, of `hidden_size`."""
     skip: Skip = "none"
     tie_weights: bool = False
+    adaptive_softmax: str = ""
+    """Cut-offs of an adaptive softmax (Grave et al. 2017) for large vocabularies whose ids fall in frequency, such as
+    "2000,10000": the rarer symbols behind each share one output of the head and are told apart by smaller layers."""
     forget_bias: float = 1.0
     init: Init = "fan_in"
     """How a recurrent layer's input weights start: uniform in ±√(3/I), so that I inputs of unit variance give gates
@@ -68,11 +73,47 @@ class ModelConfig:
             raise UserError(f"skip is {self.skip!r}", allowed="none, residual, sum", fix="choose one of them")
         if self.init not in ("fan_in", "torch"):
             raise UserError(f"init is {self.init!r}", allowed="fan_in, torch", fix="choose one of them")
+        self._check_cutoffs()
         if (count := parameter_count(self)) > MAX_PARAMETERS:
             raise UserError(
                 f"a model of {count:,} parameters",
                 allowed=f"at most {MAX_PARAMETERS:,}",
                 fix="make hidden_size, num_layers or the vocabulary smaller",
+            )
+
+    @property
+    def cutoffs(self) -> tuple[int, ...]:
+        """The cut-offs of the adaptive softmax that lie within the vocabulary; without one it is an ordinary one."""
+        cuts = (int(cut) for cut in self.adaptive_softmax.split(",") if cut)
+        return tuple(cut for cut in cuts if cut < self.vocab_size)
+
+    def _check_cutoffs(self) -> None:
+        if not self.adaptive_softmax:
+            return
+        if not re.fullmatch(r"[1-9][0-9]{0,9}(,[1-9][0-9]{0,9})*", self.adaptive_softmax):
+            raise UserError(
+                f"adaptive_softmax is {self.adaptive_softmax[:40]!r}",
+                allowed="numbers with commas between them",
+                fix="write for example 2000,10000, or leave it out",
+            )
+        cuts = [int(cut) for cut in self.adaptive_softmax.split(",")]
+        if any(one >= other for one, other in pairwise(cuts)):
+            raise UserError(
+                f"adaptive_softmax is {self.adaptive_softmax[:40]!r}",
+                allowed="numbers that rise",
+                fix="write for example 2000,10000",
+            )
+        if len(cuts) > 10 or self.hidden_size < 4 ** len(cuts):
+            raise UserError(
+                f"{len(cuts)} cut-offs for a hidden_size of {self.hidden_size}",
+                allowed="layers of a quarter, a sixteenth … of hidden_size that have one unit at least",
+                fix="leave out a cut-off, or make hidden_size larger",
+            )
+        if self.tie_weights:
+            raise UserError(
+                "tie_weights and adaptive_softmax exclude each other: there is no one output layer to be tied",
+                allowed="one of them",
+                fix="leave one out",
             )
 
 
@@ -89,4 +130,9 @@ def parameter_count(config: ModelConfig) -> int:
     count += first + (config.num_layers - 1) * further
     if config.tie_weights:
         return count + (hidden * emb if hidden != emb else 0) + vocab
+    if cuts := config.cutoffs:
+        sizes = [end - start for start, end in pairwise((*cuts, vocab))]
+        narrow = [hidden >> 2 * (k + 1) for k in range(len(cuts))]  # a quarter, a sixteenth …
+        tails = sum(small * (hidden + size) for small, size in zip(narrow, sizes, strict=True))
+        return count + hidden * (cuts[0] + len(cuts)) + tails
     return count + (hidden + 1) * vocab

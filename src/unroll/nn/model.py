@@ -46,6 +46,8 @@ class Model(nn.Module):
             self.projection = nn.Linear(hidden, emb, bias=False) if hidden != emb else nn.Identity()
             self.bias = nn.Parameter(torch.zeros(config.vocab_size))
             nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        elif config.cutoffs:
+            self.adaptive = nn.AdaptiveLogSoftmaxWithLoss(hidden, config.vocab_size, list(config.cutoffs))
         else:
             self.head = nn.Linear(hidden, config.vocab_size)
             nn.init.zeros_(self.head.bias)
@@ -102,11 +104,30 @@ class Model(nn.Module):
         return self.logits(y).transpose(0, 1), after, inside
 
     def logits(self, y: Tensor) -> Tensor:
-        """Return the logits (…, V) of recurrent outputs (…, H)."""
+        """Return the logits (…, V) of recurrent outputs (…, H); of an adaptive softmax they are ln P of all symbols."""
+        y = self._before_output(y)
+        if self.config.tie_weights:
+            return F.linear(self.projection(y), self.embedding.weight, self.bias)
+        if self.config.cutoffs:
+            with torch.autocast(y.device.type, enabled=False):  # else ln P would be rounded to bfloat16
+                flat = self.adaptive.log_prob(y.reshape(-1, y.shape[-1]).to(self.embedding.weight.dtype))
+            return flat.view(*y.shape[:-1], -1)
+        return self.head(y)  # type: ignore[no-any-return]
+
+    def adaptive_loss(self, y: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean of -ln P(target) after recurrent outputs (T, B, H), for targets (B, T), in nats.
+
+        The same as the cross-entropy of `logits`, which are never computed: only the clusters that targets lie in.
+        """
+        y = self._before_output(y)
+        flat, wanted = y.reshape(-1, y.shape[-1]).to(self.embedding.weight.dtype), targets.transpose(0, 1).reshape(-1)
+        with torch.autocast(y.device.type, enabled=False):  # for torch's module does not know it
+            loss: Tensor = self.adaptive(flat, wanted).loss
+        return loss
+
+    def _before_output(self, y: Tensor) -> Tensor:
         config = self.config
         y = drop(y, config.dropout, variational=config.variational, training=self.training)
         for layer in self.after:
             y = drop(F.gelu(layer(y)), config.dropout, variational=config.variational, training=self.training)
-        if config.tie_weights:
-            return F.linear(self.projection(y), self.embedding.weight, self.bias)
-        return self.head(y)  # type: ignore[no-any-return]
+        return y
