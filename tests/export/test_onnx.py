@@ -378,6 +378,13 @@ def command(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[s
     )
 
 
+def test_it_needs_no_torch(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", Case("", SHAPES["gru"], dtype=torch.float32).model())
+    program = "import sys; sys.modules['torch'] = None; import unroll; print(unroll.export_onnx('model').path)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "model/onnx/model.onnx\n"), done.stderr
+
+
 def test_the_command(tmp_path: Path) -> None:
     save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
     done = command("unroll", "export", "model", "--to", "onnx", "--json", cwd=tmp_path)
