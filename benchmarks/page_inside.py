@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from measure import show, unroll_command
-from page import FLAGS, summed
+from page_speed import FLAGS, summed
 from unroll.data.tokenizer import CharTokenizer
 from unroll.lm.checkpoint import save_tensors
 from unroll.lm.directory import WEIGHTS, save_description

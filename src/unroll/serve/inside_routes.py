@@ -15,6 +15,7 @@ from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.insight.cells import MOST as MOST_SEARCHED
 from unroll.insight.cells import Read
+from unroll.insight.memory_reading import MOST as MOST_MEASURED
 from unroll.insight.properties import PROPERTIES, Labels, Text
 from unroll.insight.trace import GATES, SIGNALS, network_of
 from unroll.lm.open import Opened
@@ -263,7 +264,7 @@ async def memory(inside: Inside, request: Request) -> Response:
     body = posted(request)
     served = await inside.models(body.get("models"))
     full = of_kind(body.get("full", False), "full", bool)
-    most = inside_memory.MOST if full else inside_memory.QUICK_SYMBOLS
+    most = MOST_MEASURED if full else inside_memory.QUICK_SYMBOLS
     name, found = await inside.apart(lambda: inside.source(served[0].opened, body, most))
 
     def work() -> Iterator[Progress | dict[str, Any]]:

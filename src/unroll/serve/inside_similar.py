@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,12 +88,12 @@ def parts(paragraph: str) -> Iterator[tuple[int, str]]:
     yield start, paragraph[start:]
 
 
-def vectors(opened: Opened, texts: list[str], pool: Pool) -> Vectors:
-    """Return the vector (n, H) of each text, read from a fresh state."""
+def vectors(opened: Opened, texts: list[str], pool: str) -> Vectors:
+    """Return the vector (n, H) of each text, read from a fresh state; raises UserError for a pool that there is not."""
     if pool not in POOLS:
         raise UserError(f"pool is {pool!r}", allowed=", ".join(POOLS), fix="choose one of them")
     encode, start = opened.tokenizer.encode, opened.tokenizer.start_id
-    return np.concatenate([*line_vectors(reader_of(opened), map(encode, texts), start, pool)])
+    return np.concatenate([*line_vectors(reader_of(opened), map(encode, texts), start, cast(Pool, pool))])
 
 
 def nearest(

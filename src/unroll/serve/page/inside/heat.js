@@ -60,9 +60,9 @@ export function Heat({ levels, count, order, map, pos, row, range, onPick, onDra
   const share = (k, size) => `${(100 * k) / size}%`;
   return html`<div class="heat" tabindex="0" role="img" aria-label=${summary} onKeyDown=${onKey} onPointerDown=${down} onPointerUp=${up} style=${{ height: `${height}px` }}>
     <canvas ref=${canvas}></canvas>
-    ${range && html`<i class="span" style=${{ left: share(range[0], count), width: share(range[1] - range[0] + 1, count) }}></i>`}
-    ${pos >= 0 && pos < count && html`<i class="column" style=${{ left: share(pos + 0.5, count) }}></i>`}
-    ${row >= 0 && row < order.length && html`<i class="line" style=${{ top: share(row + 0.5, order.length) }}></i>`}
+    ${range && html`<i class="ranged" style=${{ left: share(range[0], count), width: share(range[1] - range[0] + 1, count) }}></i>`}
+    ${pos >= 0 && pos < count && html`<i class="at-symbol" style=${{ left: share(pos + 0.5, count) }}></i>`}
+    ${row >= 0 && row < order.length && html`<i class="at-unit" style=${{ top: share(row + 0.5, order.length) }}></i>`}
   </div>`;
 }
 

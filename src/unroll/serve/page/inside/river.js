@@ -66,7 +66,7 @@ export function River({ made, t, kind, most, log, upto, onPick, summary, most_na
     <g class="rows"><text x="0" y=${LOSS - 4}>loss, bits</text><text x="0" y=${GUESS + 22}>guess</text>${signals.map((name, k) => html`<text key=${name} x="0" y=${STATE + 4 + (signals.length > 1 ? 26 * k - 13 : 0)}>${{ c: "cell c", h: window ? "h" : "state h" }[name]}</text>`)}
       <text x="0" y=${FIGURES}>${window ? "" : "‖∂loss‖"}</text><text x="0" y=${INPUT + 5}>input</text></g>
     ${!window && html`<${Stream} row=${row} x=${x} width=${width} t=${t} />`}
-    ${window && html`<g class="seen">${made.flow.x[t].map((v, k) => (t - k < window ? html`<path key=${k} d=${`M${x(k)} ${INPUT - 15} L${x(t)} ${STATE + 14}`} style=${{ strokeWidth: String(Math.max(1, width(v) / 3)) }} />` : null))}</g>`}
+    ${window && html`<g class="seen">${made.flow.x[t].map((v, k) => (t - k < window ? html`<path key=${k} d=${`M${x(k)} ${INPUT - 15} L${x(t)} ${STATE + 14}`} style=${{ strokeWidth: String(Math.max(1, width(v) / 8)) }} />` : null))}</g>`}
     <path class="stream" d=${falling(x(t), width(row[t]))} />
     ${made.symbols.map((symbol, k) => {
       const later = k > upto;

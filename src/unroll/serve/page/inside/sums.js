@@ -58,10 +58,10 @@ function GruSums({ now, before }) {
 function RnnSums({ now }) {
   const { from_input: came, from_state: kept, h } = now;
   return html`<svg viewBox="0 0 400 150" class="sums" aria-hidden="true">
-    <${Line} d="M102 40 H150 L176 66" strong=${came / 3} /><${Line} d="M102 116 H150 L176 90" strong=${kept / 3} /><${Line} d="M196 78 H226" strong=${(came + kept) / 3} /><${Line} d="M280 78 H310" strong=${h} />
-    <${Chip} x=${66} y=${40} v=${came} name="from the symbol, W x + b" reach=${3} wide=${70} /><${Chip} x=${66} y=${116} v=${kept} name="from the state, Wₕ h₋₁ + bₕ" reach=${3} wide=${70} />
-    <${Op} x=${186} y=${78} sign="+" /><g class="op"><rect x="228" y="66" width="50" height="24" rx="12" /><text x="253" y="82.5" class="mid">tanh</text></g>
-    <${Chip} x=${342} y=${78} v=${h} name="h" />
+    <${Line} d="M120 40 H160 L186 66" strong=${came / 3} /><${Line} d="M120 116 H160 L186 90" strong=${kept / 3} /><${Line} d="M206 78 H236" strong=${(came + kept) / 3} /><${Line} d="M290 78 H320" strong=${h} />
+    <${Chip} x=${84} y=${40} v=${came} name="from the symbol, W x + b" reach=${3} wide=${70} /><${Chip} x=${84} y=${116} v=${kept} name="from the state, Wₕ h₋₁ + bₕ" reach=${3} wide=${70} />
+    <${Op} x=${196} y=${78} sign="+" /><g class="op"><rect x="238" y="66" width="50" height="24" rx="12" /><text x="263" y="82.5" class="mid">tanh</text></g>
+    <${Chip} x=${352} y=${78} v=${h} name="h" />
   </svg>`;
 }
 

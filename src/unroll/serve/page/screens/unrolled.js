@@ -12,7 +12,7 @@ import { ModelChoice, OWN, coloursOf, sideBySide } from "../inside/opened.js";
 import { River, listed, reachText, stepText } from "../inside/river.js";
 
 const LONGEST = 64;
-const SHORT = { char: 18, byte: 18, bpe: 14, word: 10 };
+const SHORT = { char: 16, byte: 16, bpe: 14, word: 10 };
 const BEAT = 420;
 
 // A piece from the beginning of a line, as long as can be seen at once, that ends where a word does.
