@@ -114,7 +114,8 @@ def visit(browser: "Browser", studio: Running) -> Iterator[Visit]:
 
     At the end nothing may have been asked of another machine, and no error or warning may stand in the console.
     """
-    contexts, wrong = [], []
+    contexts: list[Any] = []
+    wrong: list[str] = []
 
     def go(place: str = "#/", running: Running = studio, *, width: int = 1280, **context: Any) -> "Page":
         made = browser.new_context(viewport={"width": width, "height": 860}, **context)
@@ -129,9 +130,18 @@ def visit(browser: "Browser", studio: Running) -> Iterator[Visit]:
                 route.abort()
 
         made.route("**/*", asked)
-        page.on("console", lambda said: said.type in ("error", "warning") and wrong.append(f"{said.type}: {said.text}"))
+
+        def said(message: Any) -> None:
+            if message.type in ("error", "warning"):
+                wrong.append(f"{message.type}: {message.text}")
+
+        def asked_aloud(dialog: Any) -> None:
+            wrong.append(f"dialog: {dialog.message}")
+            dialog.dismiss()
+
+        page.on("console", said)
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", asked_aloud)
         page.goto(running.page)
         page.wait_for_selector("main h1")
         page.evaluate("place => { location.hash = place; }", place)

@@ -97,7 +97,7 @@ def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
     from unroll.lm import api
 
     (tmp_path / "book.txt").write_text(text(5000))
-    api.ngram(tmp_path / "book.txt", order=3, out=tmp_path / "tri")
+    list(api.ngram(tmp_path / "book.txt", order=3, out=tmp_path / "tri"))
     opened = open_model(tmp_path / "tri")
     shown = as_typed(opened, "the cat", 0, Prefixes())
     step = stepper(opened.predictor)
@@ -110,7 +110,7 @@ def test_models_of_other_vocabularies_meet_where_both_begin_a_symbol(tmp_path: P
     from unroll.lm import api
 
     (tmp_path / "book.txt").write_text(text(5000))
-    api.ngram(tmp_path / "book.txt", order=2, level="byte", out=tmp_path / "bytes")
+    list(api.ngram(tmp_path / "book.txt", order=2, level="byte", out=tmp_path / "bytes"))
     other = open_model(tmp_path / "bytes")
     content = "the cät sat“ on"
     found = compared(book, other, content, (Prefixes(), Prefixes()))
@@ -343,11 +343,11 @@ def test_samples_arrive_line_by_line(ask: Ask) -> None:
 def test_the_page_starts_a_training_and_watches_it(visit: Visit, studio: Running) -> None:
     page = visit("#/train?new=1")
     page.get_by_label("The text").fill(text(12_000))
-    page.get_by_text("30 s").click()
+    page.get_by_label("10 min").check()
     page.get_by_label("Name").fill("pasted")
     page.get_by_label("Units").fill("16")
     page.get_by_role("button", name="Start").click()
-    probed(page, "train", 'it.run === "pasted" && it.state === "running" && it.step > 0', timeout=120_000)
+    probed(page, "train", 'it.run === "pasted" && it.state === "running" && it.step > 0', timeout=300_000)
     page.wait_for_selector(".growing")
     page.get_by_role("button", name="Pause").click()
     probed(page, "train", 'it.state === "paused"', timeout=120_000)

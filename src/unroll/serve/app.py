@@ -66,6 +66,8 @@ def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" =
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        if room is not None:
+            room.begin()
         yield
         if room is not None:
             await asyncio.to_thread(room.close)

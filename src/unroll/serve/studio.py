@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -75,6 +75,7 @@ class Studio:
     briefs: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     refused: dict[str, float] = field(default_factory=dict)
     looking: set[str] = field(default_factory=set)
+    finding: asyncio.Lock = field(default_factory=asyncio.Lock)
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
     stopped: list[str] = field(default_factory=list)
     """The trainings that ran when it was closed."""
@@ -89,7 +90,25 @@ class Studio:
 
     async def model(self, name: str) -> Served:
         """Return a model as its directory has it now."""
+        if name not in self.context.models.names():
+            await find_models(self)  # one that has just appeared
         return await self.context.models.current(name)
+
+    def begin(self) -> None:
+        """Open what is in the folder, a little at a time, and train a first model where there is none."""
+
+        async def opening() -> None:
+            while await find_models(self):
+                await asyncio.sleep(0.05)
+            begin_first(self)
+
+        self.later(opening())
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside everything else."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def close(self) -> None:
         """Let trainings save and stop, and remove what was sent."""
@@ -159,18 +178,19 @@ async def find_models(studio: Studio) -> bool:
     What cannot be opened is tried again later.
     """
     clock = asyncio.get_running_loop().time
-    models, now = studio.context.models, clock()
-    known = {models.path(name).resolve() for name in models.names()}
-    for name in studio.trainings.names()[:MOST_MODELS]:
-        path = studio.trainings.runs / name
-        if path.resolve() in known or not (path / "model.json").is_file() or studio.refused.get(name, 0) > now:
-            continue
-        if clock() - now > OPENING:
-            return True
-        try:
-            await asyncio.to_thread(models.add, path)
-        except (UserError, OSError):
-            studio.refused[name] = now + 5
+    async with studio.finding:  # else two would open the same
+        models, now = studio.context.models, clock()
+        known = {models.path(name).resolve() for name in models.names()}
+        for name in studio.trainings.names()[:MOST_MODELS]:
+            path = studio.trainings.runs / name
+            if path.resolve() in known or not (path / "model.json").is_file() or studio.refused.get(name, 0) > now:
+                continue
+            if clock() - now > OPENING:
+                return True
+            try:
+                await asyncio.to_thread(models.add, path)
+            except (UserError, OSError):
+                studio.refused[name] = now + 5
     return False
 
 
@@ -435,9 +455,7 @@ async def watch(studio: Studio, request: Request) -> Response:
     answer = studio.trainings.watch(name, *seen)
     if not studio.trainings.knows_text(name) and name not in studio.looking and answer["state"] != "starting":
         studio.looking.add(name)
-        task = asyncio.create_task(look(studio, name))
-        studio.tasks.add(task)
-        task.add_done_callback(studio.tasks.discard)
+        studio.later(look(studio, name))
     return json_response(answer)
 
 

@@ -206,7 +206,8 @@ def compared(one: Opened, other: Opened, content: str, prefixes: tuple[Prefixes,
         raise UserError("the text is empty", allowed="at least one character", fix="type or paste a text")
     data = content.encode()
     read_by = [costs(opened, content, kept) for opened, kept in zip((one, other), prefixes, strict=True)]
-    starts = np.unique(np.append(np.intersect1d(*(begins for begins, _, _ in read_by)), 0))
+    (ours, _, _), (theirs, _, _) = read_by
+    starts = np.union1d(np.intersect1d(ours, theirs), [0])
     sums = []
     for begins, nats, _ in read_by:
         total = np.zeros(len(starts))

@@ -83,7 +83,7 @@ function App() {
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the screen</a>
     <header class="top">
       <a class="mark" href="#/train" onClick=${(event) => { event.preventDefault(); go({ screen: "train" }); }}><${Mark} /> unroll <span>studio</span></a>
-      <${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, pos: -1, unit: 0, layer: 0 })} />
+      ${info.models.length > 0 && html`<${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, pos: -1, unit: 0, layer: 0 })} />`}
       <${Growing} info=${info} go=${go} />
       <span class="grow"></span>
       <button type="button" class="icon" title="Theme: ${chosenTheme()} (d)" aria-label="Theme: ${chosenTheme()}" onClick=${turn}>${{ auto: "◐", light: "○", dark: "●" }[chosenTheme()]}</button>
@@ -149,7 +149,7 @@ function Growing({ info, go }) {
 }
 
 function Status({ model, info, error }) {
-  if (!model) return html`<span>${info.models.length} models</span>`;
+  if (!model) return html`<span>no model yet</span>`;
   return html`
     <span><b>${model.name}</b></span>
     <span>${model.kind}</span>

@@ -100,7 +100,8 @@ function Watch({ run, view, go, api, refresh }) {
   const losses = data.events.filter(({ kind }) => kind === "train" || kind === "valid");
   return html`<div class="grid">
     <${Panel} class="w9" title="What it costs to predict" aside=${html`<${What} view=${view} go=${go} />`}>
-      ${losses.length > 0 ? html`<${Curve} data=${data} scale=${scale} view=${view} go=${go} />` : html`<div class="begin"><${Waiting}>${begun(data)}<//></div>`}
+      ${losses.length > 0 ? html`<${Curve} data=${data} scale=${scale} view=${view} go=${go} />` : html`<div class="begin"><div><${Waiting}>${begun(data)}<//>
+        ${data.state === "starting" && html`<p class="note">In a moment its loss falls here, against what predictors reach that know less. It can be read and sampled from before its first step, when all it writes is noise.</p>`}</div></div>`}
     <//>
     <${Now} class="w3" data=${data} scale=${scale} act=${act} failed=${failed ?? error} go=${go} run=${run} />
     <${Samples} data=${data} scale=${scale} view=${view} go=${go} />
@@ -188,6 +189,8 @@ function Now({ data, scale, act, failed, go, run, class: kind }) {
   <//>`;
 }
 
+const DUE = [0, 100, 300, 500, 700, 1200, 2000]; // as lm/train.py takes them
+
 // The samples of a run side by side: the same prompt, seed and temperature, so that only the model changes.
 function Samples({ data, scale, view, go }) {
   const { samples } = data;
@@ -226,10 +229,10 @@ function Samples({ data, scale, view, go }) {
     { ArrowLeft: () => show(at - 1), ArrowRight: () => show(at + 1), " ": play, ".": () => go({ step: null }, { quiet: true }) },
     { "← →": "the sample before, the next", Space: "play the samples", ".": "the latest sample" },
   );
-  if (!samples.length) return html`<${Panel} title="What it writes">${ACTIVE.includes(data.state) ? html`<${Waiting}>The first sample comes before the first step.<//>` : html`<p class="note">No samples were taken.</p>`}<//>`;
-  const one = samples[at];
+  const due = ACTIVE.includes(data.state) ? DUE.filter((step) => step > (steps.at(-1) ?? -1) && step <= (data.steps ?? Infinity)) : [];
+  if (!samples.length && !due.length) return html`<${Panel} title="What it writes"><p class="note">No samples were taken.</p><//>`;
   return html`<${Panel} class="samples" title="What it writes" aside=${html`
-      <span>the same prompt, seed and temperature (${one.temperature}) each time; words of the training text stand out</span>
+      <span>the same prompt, seed and temperature${samples.length ? ` (${samples[at].temperature})` : ""} each time; words of the training text stand out</span>
       ${newer > 0 && html`<button type="button" class="small" onClick=${() => go({ step: null }, { quiet: true })}>${newer} newer</button>`}
       <button type="button" class="small" onClick=${play} disabled=${samples.length < 2}>${playing ? "Hold" : "Play"}</button>`}>
     <ol class="strip" ref=${strip}>
@@ -237,6 +240,7 @@ function Samples({ data, scale, view, go }) {
         <button type="button" class="head" onClick=${() => show(k)}><b>${number(sample.step)}</b><span>${fixed(scale.of(sample.nats))} ${scale.brief}</span>${sample.known?.share !== null && sample.known && html`<span>${percent(sample.known.share)} % words</span>`}</button>
         <div class="written" data-step=${sample.step} tabindex="0" role="group" aria-label=${`What it wrote at step ${sample.step}`}><${Written} sample=${sample} /></div>
       </li>`)}
+      ${due.map((step) => html`<li key=${step} class="due"><p class="head"><b>${number(step)}</b><span>to come</span></p><div class="written"></div></li>`)}
     </ol>
   <//>`;
 }
