@@ -319,8 +319,9 @@ def test_an_abrupt_death_is_no_silence(folder: Path) -> None:
         live.openai().completions.create(model="char", prompt="a", max_tokens=ENDLESS, stream=True) as events,
     ):
         next(iter(events))
-        (connection,) = [each for each in live.server.server_state.connections if each.cycle is not None]
-        connection.loop.call_soon_threadsafe(connection.transport.abort)
+        connections: Any = live.server.server_state.connections
+        (transport,) = [each for each in connections if each.cycle is not None]
+        transport.loop.call_soon_threadsafe(transport.transport.abort)
         with pytest.raises(Exception, match=r"peer|reset|closed|disconnected|Connection"):
             for _ in events:
                 pass
@@ -368,7 +369,7 @@ def test_a_failure_in_the_model_ends_what_runs_and_nothing_else(folder: Path) ->
 
     with serving(folder, prefix_bytes=0) as live:
         batcher = batcher_of(live)
-        batcher._predictor = Fails(batcher._predictor)  # type: ignore[assignment]
+        batcher._predictor = Fails(batcher._predictor)
         client = live.openai()
         text = client.completions.create(model="char", prompt="a", seed=1).choices[0].text
         with pytest.raises(openai.InternalServerError):
@@ -385,5 +386,6 @@ def test_counts_are_told(live: Live) -> None:
     assert told['unroll_slots{state="free"}'] == "64.0" and told["unroll_requests_running"] == "0.0"
     assert told['unroll_requests_total{code="200",route="/v1/completions"}'] == "1.0"
     assert float(told["unroll_time_to_first_token_seconds_count"]) == 2
+    assert float(told["unroll_event_loop_delay_seconds_count"]) >= 1
     assert live.get("/a<b").status_code == 404
     assert 'route="other"' in live.get("/metrics").text and "a<b" not in live.get("/metrics").text

@@ -68,8 +68,11 @@ def test_a_stream_is_what_the_whole_answer_is(live: Live, level: str) -> None:
         "stop": ["mat", "e d"],
     }  # fmt: skip
     whole = live.openai().completions.create(**asked)
-    texts, tokens, offsets, tops, ends = ([] for _ in range(4)), {}, {}, {}, {}  # type: ignore[var-annotated]
     texts = dict.fromkeys(range(4), "")
+    tokens: dict[int, list[Any]] = {}
+    offsets: dict[int, list[Any]] = {}
+    tops: dict[int, list[Any]] = {}
+    ends: dict[int, Any] = {}
     with live.openai().completions.create(stream=True, stream_options={"include_usage": True}, **asked) as events:
         chunks = list(events)
     for chunk in chunks[:-1]:
@@ -387,7 +390,7 @@ def test_64_streams_at_once_are_each_what_they_are_alone(live: Live) -> None:
 
     async def one(client: AsyncOpenAI, number: int) -> str:
         if number % 3 == 0:
-            return (await client.completions.create(**asked[number])).choices[0].text
+            return str((await client.completions.create(**asked[number])).choices[0].text)
         text = ""
         async with await client.completions.create(stream=True, **asked[number]) as events:
             async for chunk in events:

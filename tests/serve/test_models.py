@@ -64,7 +64,7 @@ def test_a_training_beside_it_never_breaks_an_answer(tmp_path: Path) -> None:
     done = threading.Event()
     with serving(folder) as live:
         seen: list[str] = []
-        threads = [threading.Thread(target=lambda: [seen.append(text_of(live)) for _ in range(30)]) for _ in range(3)]
+        threads = [threading.Thread(target=lambda: seen.extend(text_of(live) for _ in range(30))) for _ in range(3)]
         for thread in threads:
             thread.start()
         writes = 0
@@ -134,7 +134,7 @@ def test_who_asks_at_once_waits_for_one_opening(tmp_path: Path, monkeypatch: pyt
     import unroll.serve.models as module
 
     opened: list[Path] = []
-    real = module.open_model
+    real = module.open_model  # type: ignore[attr-defined]
 
     def counting(path: Path, device: str) -> Any:
         opened.append(path)

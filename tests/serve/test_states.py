@@ -46,7 +46,7 @@ def test_a_prompt_may_be_read_in_parts(live: Live) -> None:
     whole = first(ask(live, prompt="the cat sat on the mat.", **asked))["text"]
     handle = None
     for part in ("the cat", " sat on", " the"):
-        begun = {} if handle is None else {"state_from": handle}
+        begun: dict[str, Any] = {} if handle is None else {"state_from": handle}
         only = {"max_tokens": 0, "return_state": True}
         handle = first(ask(live, prompt=part, **(asked | only | begun)))["state"]
     assert first(ask(live, prompt=" mat.", state_from=handle, **asked))["text"] == whole

@@ -197,7 +197,7 @@ def test_answers_have_the_fields_that_are_described(live: Live) -> None:
 
     def check(value: Any, schema: Any, where: str) -> None:
         if "anyOf" in schema:
-            kinds = {"array": list, "object": dict, "string": str, "null": type(None)}
+            kinds: dict[str, type] = {"array": list, "object": dict, "string": str, "null": type(None)}
             schema = next(each for each in schema["anyOf"] if isinstance(value, kinds[each["type"]]))
         for name in schema.get("required", ()):
             assert name in value, f"{where}.{name}"

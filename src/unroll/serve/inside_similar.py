@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unroll.errors import UserError
 from unroll.lm.open import Opened
-from unroll.lm.vectors import POOLS, Pool, cosines, line_vectors, reader_of
+from unroll.lm.vectors import POOLS, cosines, line_vectors, reader_of
 from unroll.serve.inside_texts import SURROGATES
 
 Vectors = NDArray[np.float32]
@@ -93,7 +93,7 @@ def vectors(opened: Opened, texts: list[str], pool: str) -> Vectors:
     if pool not in POOLS:
         raise UserError(f"pool is {pool!r}", allowed=", ".join(POOLS), fix="choose one of them")
     encode, start = opened.tokenizer.encode, opened.tokenizer.start_id
-    return np.concatenate([*line_vectors(reader_of(opened), map(encode, texts), start, cast(Pool, pool))])
+    return np.concatenate([*line_vectors(reader_of(opened), map(encode, texts), start, pool)])
 
 
 def nearest(

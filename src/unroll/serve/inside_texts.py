@@ -96,7 +96,7 @@ def passage(opened: Opened, first: int = 0, length: int = PASSAGE) -> Passage:
         return Passage(decoded(tokenizer, ids), "the validation part", min(first, total - 1), total)
     for event in reversed(read_events(opened.path / SAMPLES, SAMPLE)):
         if event["text"]:
-            ids = tokenizer.encode(SURROGATES.sub("\ufffd", event["text"]))
+            ids = np.asarray(tokenizer.encode(SURROGATES.sub("\ufffd", event["text"])))
             ids = ids[ids != tokenizer.unknown_id] if tokenizer.unknown_id is not None else ids
             if len(ids):
                 some = ids[min(first, len(ids) - 1) :][:length]

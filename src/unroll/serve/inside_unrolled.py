@@ -101,7 +101,7 @@ def unroll_text(opened: Opened, text: Text) -> Unrolled:
     )
     moves = last["h"][:, 0].std(dim=0, correction=0)
     units = moves.argsort(descending=True, stable=True)[:UNITS].sort().values
-    states = {name: last[name][:, 0, units].numpy() for name in ("h", "c") if name in last}
+    states: dict[str, Floats] = {name: last[name][:, 0, units].numpy() for name in ("h", "c") if name in last}
     return Unrolled(
         config.arch,
         tuple(surfaces(opened.tokenizer, text)),
@@ -169,8 +169,8 @@ def _sizes(
     found: dict[str, Floats] = {}
     for kind in dict.fromkeys(kinds):
         sizes = np.zeros((count, count))
-        for j, gradients in enumerate(rounds[:count]):
-            some = torch.cat([part for part, its in zip(gradients, kinds, strict=True) if its == kind], dim=1)
+        for j, parts in enumerate(rounds[:count]):
+            some = torch.cat([part for part, its in zip(parts, kinds, strict=True) if its == kind], dim=1)
             rows = np.arange(count - len(some), count)
             keep = rows >= j  # of loss j - 1 this is by the fresh state, which no step handed on
             sizes[rows[keep], rows[keep] - j] = some.norm(dim=1).numpy()[keep]

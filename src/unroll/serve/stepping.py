@@ -60,4 +60,4 @@ def draw_all(logits: Floats, drawing: Drawing, uniforms: Floats) -> NDArray[np.i
     drawn = (cumulative <= (uniforms * cumulative[:, -1])[:, None]).sum(axis=1)
     last = size - 1 - np.argmax(kept[:, ::-1] > 0, axis=1)  # where rounding leaves the last sum a hair too small
     drawn = np.where(drawn < size, drawn, last)
-    return np.where(temperature == 0, np.argmax(logits, axis=1), drawn)
+    return np.asarray(np.where(temperature == 0, np.argmax(logits, axis=1), drawn))
