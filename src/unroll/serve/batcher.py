@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.lm.predict import State, log_probabilities, select_rows
-from unroll.serve.cohort import Cohort, Prefixes, joined
+from unroll.serve.cohort import ROOM, Cohort, Prefixes, joined
 from unroll.serve.errors import ApiError, internal
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Served
@@ -35,9 +35,8 @@ READ_TOGETHER = 2048
 """Symbols of several prompts that are read at a time."""
 
 FLUSH_SECONDS = 0.025
-FLUSH_SECONDS_PER_ROW = 0.0005
+FLUSH_SECONDS_PER_ROW = 0.001
 """The more streams, the rarer each is sent: or else sending takes the time of writing."""
-FLUSH_SYMBOLS = 128
 UNSENT_SYMBOLS = 512
 """A stream with more that its client has not taken is parked."""
 
@@ -272,15 +271,18 @@ class Batcher:
         cohort = self._plain
         if not cohort.rows:
             return
-        steps = min(self._steps(len(cohort.rows)), max(row.left for row in cohort.rows))
-        for row in cohort.rows:
-            if row.options.keep_state:
-                steps = min(steps, row.left)  # its state is wanted just there
-        numbers = np.stack([row.uniforms(steps) for row in cohort.rows])
+        left = cohort.ends - cohort.fill
+        steps = min(self._steps(len(cohort.rows)), ROOM - cohort.fill, int(left.max()))
+        kept = [number for number, row in enumerate(cohort.rows) if row.options.keep_state]
+        if kept:
+            steps = min(steps, int(left[kept].min()))  # their states are wanted just there
         started = time.perf_counter()
-        ids, nats, cohort.logits, cohort.state = self._generate(cohort.logits, cohort.state, cohort.drawing, numbers)
+        ids, nats, cohort.logits, cohort.state = self._generate(
+            cohort.logits, cohort.state, cohort.drawing, cohort.numbers[:, cohort.fill : cohort.fill + steps]
+        )
         self._note(len(cohort.rows), (time.perf_counter() - started) / steps)
-        self._take(cohort, ids.tolist(), nats.tolist(), None)
+        cohort.hold(ids, nats)
+        self._look(cohort, None)
 
     def _step_carefully(self) -> None:
         """Write symbols of the rows whose distribution is needed at each, one at a time."""
@@ -295,18 +297,17 @@ class Batcher:
                 for number, row in enumerate(cohort.rows):
                     if row.options.adjusted:
                         logits[number] = row.adjust(logits[number])
-            numbers = np.stack([row.uniforms(1) for row in cohort.rows])
+            numbers = cohort.numbers[:, cohort.fill : cohort.fill + 1]
             started = time.perf_counter()
             ids, _, cohort.logits, cohort.state = self._generate(logits, cohort.state, cohort.drawing, numbers)
             self._metrics.step.observe(time.perf_counter() - started)
             self._metrics.batch.observe(len(cohort.rows))
-            points = points_of(said, ids[:, 0], max(row.options.top or 0 for row in cohort.rows))
-            nats = [[-point.log_probability] for point in points]
-            told = [
+            told = points_of(said, ids[:, 0], max(row.options.top or 0 for row in cohort.rows))
+            cohort.hold(ids, np.array([[-point.log_probability] for point in told]))
+            self._look(cohort, [
                 [Point(point.log_probability, point.top_ids[: row.options.top], point.top[: row.options.top])]
-                for point, row in zip(points, cohort.rows, strict=True)
-            ]
-            self._take(cohort, ids.tolist(), nats, told)
+                for point, row in zip(told, cohort.rows, strict=True)
+            ])  # fmt: skip
             if time.perf_counter() > end:
                 return
 
@@ -320,40 +321,52 @@ class Batcher:
         self._metrics.step.observe(seconds)
         self._metrics.batch.observe(rows)
 
-    def _take(
-        self, cohort: Cohort, ids: list[list[int]], nats: list[list[float]], points: list[list[Point]] | None
-    ) -> None:
-        """Give rows what was drawn for them; hand over, end and park those whose time it is."""
+    def _look(self, cohort: Cohort, points: list[list[Point]] | None) -> None:
+        """Give rows what was drawn, where it is time: hand over, end and park them."""
         now = time.monotonic()
+        full = cohort.fill == ROOM
+        if points is not None or full:
+            numbers = list(range(len(cohort.rows)))
+        else:
+            wanted = (cohort.ends <= cohort.fill) | (cohort.due <= now)
+            if not wanted.any():
+                return
+            numbers = np.flatnonzero(wanted).tolist()
         interval = max(FLUSH_SECONDS, FLUSH_SECONDS_PER_ROW * len(cohort.rows))
-        staying, written = [], 0
-        for number, row in enumerate(cohort.rows):
+        leaving, written = [], 0
+        for number in numbers:
+            row = cohort.rows[number]
             before = len(row.ids)
-            finish = row.take(ids[number], nats[number], points and points[number])
+            finish = row.take(*cohort.held(number), None if points is None else points[number])
             written += len(row.ids) - before
             if row.first is None:
                 row.first = now
                 self._metrics.first.observe(now - row.born)
             if finish is not None:
                 self._finish(row, finish, self._state_of(cohort, number, finish))
+                leaving.append(number)
                 continue
             if now - row.born > self._settings.generation_seconds:
                 self._end(row, ApiError(503, "generation_timeout", "it took longer than a stream may"))
+                leaving.append(number)
                 continue
-            if row.options.streaming:
-                assert row.writing is not None
-                ready = row.writing.free - row.handed
-                if ready >= FLUSH_SYMBOLS or (ready and now - row.flushed >= interval):
-                    row.flushed = now
-                    self._outbox.append(row.part())
-                    if row.handed - row.taken > UNSENT_SYMBOLS:
-                        row.parked_since = now
-                        self._parked[row] = cohort.at(number)
-                        continue
-            staying.append(number)
+            assert row.writing is not None
+            if row.options.streaming and row.flush_at <= now and row.writing.free > row.handed:
+                row.flush_at = now + interval
+                self._outbox.append(row.part())
+                if row.handed - row.taken > UNSENT_SYMBOLS:
+                    row.parked_since = now
+                    self._parked[row] = cohort.at(number)
+                    leaving.append(number)
+                    continue
+            # A stop must be seen as soon as it is written; what is not sent is looked at now and then.
+            cohort.due[number] = 0.0 if row.options.stops else row.flush_at if row.options.streaming else now + 0.25
         self._metrics.generated_tokens.inc(written)
-        if len(staying) < len(cohort.rows):
-            cohort.keep(staying, self._never)
+        if leaving:
+            gone = set(leaving)
+            cohort.keep([number for number in range(len(cohort.rows)) if number not in gone], self._never)
+        if full and cohort.rows:
+            cohort.clear()
 
     def _state_of(self, cohort: Cohort, number: int, finish: str) -> Start | None:
         """Return the state after the text of a row that has ended, where it is wanted."""

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 STEP_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+DELAYS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -39,6 +40,12 @@ class Metrics:
         self.prefix_misses = Counter("unroll_prefix_cache_misses", "Prompts not read before", registry=registry)
         self.disconnects = Counter("unroll_disconnects", "Clients that left before the end", registry=registry)
         self.cut = Counter("unroll_slow_readers_cut", "Clients that took nothing and were cut off", registry=registry)
+        self.delay = Histogram(
+            "unroll_event_loop_delay_seconds",
+            "How late the event loop is, looked at twenty times a second",
+            buckets=DELAYS,
+            registry=registry,
+        )
         self.model = Gauge("unroll_model_info", "The models", ["model", "sha"], registry=registry)
 
     def text(self, loads: Mapping[str, tuple[int, int, int]], slots: int) -> bytes:

@@ -16,12 +16,14 @@ from unroll.serve.batcher import shutting_down
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, dump
 from unroll.serve.guard import SECURITY_HEADERS
+from unroll.serve.metrics import Metrics
 from unroll.serve.settings import Settings
 
 MAX_HEAD = 2**14
 """Bytes of the head of a request."""
 SEND_BUFFER = 2**14
 """Of the kernel, and again of ours, for each connection: with megabytes, who reads nothing is noticed late."""
+WATCH_SECONDS = 0.05
 SWITCH_SECONDS = 0.001
 """How long the engine may keep the interpreter from the event loop."""
 
@@ -143,6 +145,14 @@ class Server(uvicorn.Server):
         self.signal = number
         self.should_exit = True
 
+    async def main_loop(self) -> None:
+        """Run until it is to stop, and watch how late the event loop is."""
+        watch = asyncio.create_task(_watch_delay(self.context.metrics))
+        try:
+            await super().main_loop()
+        finally:
+            watch.cancel()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take nothing more, let streams end, and tell those that do not why they end."""
         batchers = self.context.batchers
@@ -152,6 +162,14 @@ class Server(uvicorn.Server):
         )
         await super().shutdown(sockets)
         cut.cancel()
+
+
+async def _watch_delay(metrics: Metrics) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        wanted = loop.time() + WATCH_SECONDS
+        await asyncio.sleep(WATCH_SECONDS)
+        metrics.delay.observe(max(0.0, loop.time() - wanted))
 
 
 def bind(host: str, port: int) -> socket.socket:

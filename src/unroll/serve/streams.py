@@ -16,8 +16,6 @@ from unroll.serve.errors import ApiError
 from unroll.serve.stepping import Floats
 from unroll.serve.text import BEFORE, Writing
 
-FIRST_NUMBERS = 64
-"""Random numbers that are drawn in advance for a stream, doubled each time."""
 CHUNK = 512
 """Symbols of a prompt that are read at a time; a boundary that depends on nothing else."""
 
@@ -152,15 +150,14 @@ class Row:
         self.parked_since: float | None = None
         self.born = time.monotonic()
         self.first: float | None = None
-        self.flushed = 0.0
+        self.flush_at = 0.0
+        """When it is next handed over."""
         self.writing: Writing | None = None
         self.begin: Start | None = None
         """Where it began, kept only where it may have to be read again."""
         self.prompt: NDArray[np.int64] = np.zeros(0, np.int64)
         self.before: tuple[int, ...] = ()
         """The symbols that stand before it."""
-        self._numbers: Floats = np.zeros(0)
-        self._from = 0
         self._penalties: _Penalties | None = None
 
     @property
@@ -168,14 +165,9 @@ class Row:
         """How many symbols may still come."""
         return self.options.length - len(self.ids)
 
-    def uniforms(self, count: int) -> Floats:
+    def numbers(self, count: int) -> Floats:
         """Return the numbers (count,) that its next symbols are drawn at."""
-        at = len(self.ids) - self._from
-        if at + count > len(self._numbers):
-            size = max(2 * len(self._numbers), FIRST_NUMBERS, count)
-            several = uniforms(self.options.seed, self.stream, len(self.ids), size)
-            self._numbers, self._from, at = np.fromiter(several, np.float64, size), len(self.ids), 0
-        return self._numbers[at : at + count]
+        return np.fromiter(uniforms(self.options.seed, self.stream, len(self.ids), max(1, count)), np.float64, count)
 
     def take(self, ids: list[int], nats: list[float], points: list[Point] | None) -> str | None:
         """Take symbols that were drawn; return why it ends, if it does."""
