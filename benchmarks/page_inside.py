@@ -55,7 +55,7 @@ def measured(page: Any, symbols: int, keys: list[str], name: str, turns: int) ->
     number = page.evaluate(asked, text)
     page.evaluate("place => { location.hash = place; }", f"#/cells?model=random&textid={number}&unit=0")
     ready = f"() => window.__studio?.cells?.values.length === {symbols} && window.__studio.cells.order.length"
-    page.wait_for_function(ready, timeout=120_000)
+    page.wait_for_function(ready, timeout=600_000)
     page.wait_for_timeout(1000)
     page.evaluate("() => { window.__studio.timings = {}; }")
     from_key = [page.evaluate(FROM_KEY, [keys[turn % len(keys)], name]) for turn in range(turns)]
@@ -85,7 +85,7 @@ def main() -> None:
         try:
             page = browser.new_page()
             page.goto(json.loads(said)["page"])
-            page.wait_for_selector("main h1", timeout=120_000)
+            page.wait_for_selector("main h1", timeout=600_000)
             rows = {
                 "recolour": measured(page, 5000, ["]", "["], "recolour", told.turns),
                 "heat_map": measured(page, 2000, ["h", "c", "f", "g"], "heat", told.turns),
@@ -93,7 +93,7 @@ def main() -> None:
         finally:
             browser.close()
             server.send_signal(signal.SIGINT)
-            server.communicate(timeout=60)
+            server.communicate(timeout=600)
     show({"benchmark": "page_inside", "units": told.units, "turns": told.turns, "milliseconds": rows})
 
 
