@@ -1,6 +1,7 @@
 """Tiny models with random weights, and a server of them in a thread of the test."""
 
 import asyncio
+import inspect
 import socket
 import threading
 from collections.abc import Iterator
@@ -50,6 +51,60 @@ def make_model(folder: Path, tokenizer: Tokenizer = CHARS, *, seed: int = 0, arc
     return folder
 
 
+def taking_all(client: Any) -> Any:
+    """Return a client that takes every field of the API; the oldest ones know some of them only as `extra_body`."""
+    create = client.completions.create
+    known = inspect.signature(create).parameters
+    if "seed" in known and "stream_options" in known:
+        return client
+
+    def with_all(*, extra_body: dict[str, Any] | None = None, **fields: Any) -> Any:
+        others = {name: fields.pop(name) for name in set(fields) - set(known)}
+        answer = create(extra_body=others | (extra_body or {}), **fields)
+        return _Entered(answer) if fields.get("stream") else answer
+
+    client.completions.create = with_all
+    return client
+
+
+class _Entered:
+    """A stream of a client so old that it cannot be entered."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __await__(self) -> Any:
+        self.stream = yield from self.stream.__await__()
+        return self
+
+    def __iter__(self) -> Any:
+        return iter(self.stream)
+
+    def __aiter__(self) -> Any:
+        return self.stream.__aiter__()
+
+    def __enter__(self) -> "_Entered":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stream.response.close()
+
+    async def __aenter__(self) -> "_Entered":
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.stream.response.aclose()
+
+
+def told(error: Any) -> dict[str, Any]:
+    """Return what an error of the client says; all but the oldest know its parts by name."""
+    found: dict[str, Any] = error.response.json()["error"]
+    if hasattr(error, "body"):
+        assert (error.code, error.param, error.type) == (found["code"], found["param"], found["type"])
+        assert found["message"] in error.message
+    return found
+
+
 @dataclass
 class Live:
     """A server that runs."""
@@ -66,7 +121,7 @@ class Live:
         asked = f"{key} {others}"
         if asked not in self.clients:
             told = {"max_retries": 0, "timeout": 30, **others}
-            self.clients[asked] = OpenAI(base_url=f"{self.url}/v1", api_key=key, **told)
+            self.clients[asked] = taking_all(OpenAI(base_url=f"{self.url}/v1", api_key=key, **told))
         return self.clients[asked]
 
     def http(self, **others: Any) -> httpx.Client:
