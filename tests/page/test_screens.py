@@ -125,7 +125,7 @@ def test_sliders_reweigh_as_the_sampler_does(visit: Visit, book: Opened) -> None
 def test_the_address_brings_everything_back(visit: Visit) -> None:
     page = visit("#/type?model=small")
     typed(page, "saw nothing new.")
-    page.wait_for_function("() => location.hash.includes('saw')")
+    page.wait_for_function("() => location.hash.includes('saw+nothing+new.')")
     page.get_by_label("Temperature").first.fill("0.5")
     page.reload()
     shown = probed(page, "type", "it.symbols.length === 16")

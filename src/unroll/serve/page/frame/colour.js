@@ -67,9 +67,12 @@ export function luminance([r, g, b]) {
 // Black or white, whichever reads better on a colour: at least 4.58 to 1 on any.
 export const ink = (colour) => (luminance(colour) > 0.179 ? "#000" : "#fff");
 
+const looks = {};
+
 // Colours a symbol: background and ink of a value.
 export function paint(element, map, value, shown = theme()) {
-  const colour = table(map, shown)[entry(map, value)];
-  element.style.backgroundColor = css(colour);
-  element.style.color = ink(colour);
+  const look = (looks[`${map} ${shown}`] ??= table(map, shown).map((colour) => [css(colour), ink(colour)]));
+  const [ground, letters] = look[entry(map, value)];
+  element.style.backgroundColor = ground;
+  element.style.color = letters;
 }

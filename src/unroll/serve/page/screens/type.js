@@ -34,7 +34,10 @@ export default function Type({ view, go, api, info }) {
       );
     }
   }, [model?.name]);
-  useEffect(() => setDraft(null), [text]);
+  // The address has caught up, or has another text; but not over what is being typed.
+  useEffect(() => {
+    if (!saved.current) setDraft(null);
+  }, [text]);
 
   const change = (now, at) => {
     touched.current = true;
@@ -42,9 +45,11 @@ export default function Type({ view, go, api, info }) {
     setCaret(at);
     clearTimeout(saved.current);
     saved.current = setTimeout(() => {
+      saved.current = 0;
       // Not where the address has another text by now.
       const { text: there, textid } = parse(location.hash);
       if (there === view.text && textid === view.textid) setText(now, { pos: at === null || at >= points(now) ? -1 : at - 1 });
+      else setDraft(null);
     }, 500);
   };
 
