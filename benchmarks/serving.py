@@ -329,7 +329,7 @@ def main() -> None:
             if "delay" in parts:
                 result["event_loop_delay"] = delay_while_training(served.port, folder, told.train_seconds)
         if "memory" in parts:
-            with serving(model) as served:
+            with serving(model, "--cache", "2") as served:  # full soon, as a larger one is in the end
                 result["memory"] = memory(served, told.requests)
     finally:
         shutil.rmtree(folder)

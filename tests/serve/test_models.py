@@ -136,9 +136,9 @@ def test_who_asks_at_once_waits_for_one_opening(tmp_path: Path, monkeypatch: pyt
     opened: list[Path] = []
     real = module.open_model  # type: ignore[attr-defined]
 
-    def counting(path: Path, device: str) -> Any:
+    def counting(path: Path, *others: Any) -> Any:
         opened.append(path)
-        return real(path, device)
+        return real(path, *others)
 
     monkeypatch.setattr(module, "open_model", counting)
 
@@ -150,3 +150,10 @@ def test_who_asks_at_once_waits_for_one_opening(tmp_path: Path, monkeypatch: pyt
     asyncio.run(main())
     assert len(opened) == 1
     assert models.latest("char").printable[CHARS.start_id] == "\n"
+
+
+def test_eight_bits_are_served_under_another_fingerprint(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "char")
+    exact, rough = Models([folder]).latest("char"), Models([folder], "cpu", "int8").latest("char")
+    assert exact.version == rough.version and exact.fingerprint != rough.fingerprint
+    assert rough.fingerprint.endswith("int8")

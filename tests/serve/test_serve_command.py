@@ -124,6 +124,7 @@ def test_mistakes_are_told(folder: Path, tmp_path: Path) -> None:
     assert "there is no key" in done.stderr and "--api-key" in done.stderr and "Traceback" not in done.stderr
     assert "no model directory" in refusal(tmp_path / "nothing")
     assert "the port is 70000" in refusal(folder, "--port", "70000")
+    assert "cache is -1" in refusal(folder, "--cache", "-1")
     assert "slots is 0" in refusal(folder, "--slots", "0")
     assert "key cannot be sent" in refusal(folder, "--api-key", "a b")
     assert "models" in refusal().lower()

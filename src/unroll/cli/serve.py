@@ -3,12 +3,16 @@
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PRECISION
 from unroll.errors import UserError
+
+if TYPE_CHECKING:
+    from unroll.engine.network import Precision
 
 KEY = "UNROLL_API_KEY"
 
@@ -41,10 +45,14 @@ Any client of OpenAI's completions API can then ask:
 @click.option("--queue", metavar="N", type=int, default=1024, show_default=True, help="Streams that may wait.")
 @click.option("--connections", metavar="N", type=int, default=1024, show_default=True, help="Connections at a time.")
 @click.option("--max-tokens", metavar="N", type=int, default=4096, show_default=True, help="Symbols of a text at most.")
+@click.option(
+    "--cache", metavar="MB", type=int, default=64, show_default=True, help="For states of prompts, and for handles."
+)
+@PRECISION
 @click.option("--device", metavar="D", default="cpu", show_default=True, help="cpu, or cuda for a GPU with PyTorch.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the address when it is ready.")
 def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], device: str, as_json: bool,
-         **limits: Any) -> None:  # fmt: skip
+         cache: int, precision: "Precision", **limits: Any) -> None:  # fmt: skip
     """Serve the models in DIR... over HTTP: completions that stream, embeddings, probabilities of texts.
 
     A model that is being trained is served with its best weights so far. Ctrl-C lets what is being written end.
@@ -59,8 +67,11 @@ def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], 
         raise UserError(f"the port is {port}", allowed="0 to 65535", fix="choose another with --port")
     if not keys and os.environ.get(KEY):
         keys = (os.environ[KEY],)
+    if not 0 <= cache < 2**20:
+        raise UserError(f"cache is {cache}", allowed="0 (off) or more megabytes", fix="choose another number")
+    limits |= {"prefix_bytes": cache * 2**20, "state_bytes": cache * 2**20}
     Settings(host=host, api_keys=keys, **limits)  # refuses before anything is loaded
-    served = Models(models, device)
+    served = Models(models, device, precision)
     with bind(host, port) as listener:
         port = listener.getsockname()[1]
         settings = Settings(host=host, port=port, api_keys=keys, **limits)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from unroll.data.tokenizer import Tokenizer
+from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.lm.directory import WEIGHTS
 from unroll.lm.open import Opened, open_model
@@ -70,9 +71,10 @@ class _Entry:
 class Models:
     """Models by name. Used from one event loop; opening is done in a thread."""
 
-    def __init__(self, paths: Iterable[Path] = (), device: str = "cpu") -> None:
+    def __init__(self, paths: Iterable[Path] = (), device: str = "cpu", precision: Precision = "float32") -> None:
         """Open model directories; raises UserError where one cannot be opened."""
         self.device = device
+        self.precision: Precision = precision
         self._entries: dict[str, _Entry] = {}
         for path in paths:
             self.add(path)
@@ -87,7 +89,7 @@ class Models:
             if entry.path.resolve() == path.resolve():
                 return known
         name = _free_name(name or path.resolve().name, self._entries)
-        self._entries[name] = _Entry(path, _open(name, path, self.device))
+        self._entries[name] = _Entry(path, _open(name, path, self.device, self.precision))
         return name
 
     def remove(self, name: str) -> None:
@@ -114,7 +116,7 @@ class Models:
         if stamp is None:
             raise ApiError(404, "model_gone", f"the files of the model {name!r} are gone", param="model")
         if entry.opening is None:
-            entry.opening = asyncio.create_task(asyncio.to_thread(_open, name, entry.path, self.device))
+            entry.opening = asyncio.create_task(asyncio.to_thread(_open, name, entry.path, self.device, self.precision))
         opening = entry.opening
         try:
             entry.served = await asyncio.shield(opening)
@@ -141,11 +143,11 @@ class Models:
         return self._entries[name]
 
 
-def _open(name: str, path: Path, device: str) -> Served:
+def _open(name: str, path: Path, device: str, precision: Precision) -> Served:
     """Open a directory; once more where its files are replaced meanwhile, so that digest and weights fit together."""
     for _ in range(3):
         stamp = _stamp(path)
-        opened = open_model(path, device)
+        opened = open_model(path, device, precision)
         version = weights_digest(path)
         if stamp is not None and stamp == _stamp(path):
             return Served(name, opened, version, stamp, stamp[-1][1] // 10**9)
