@@ -8,7 +8,7 @@ from unroll.serve.errors import ApiError
 from unroll.serve.models import Served
 from unroll.serve.streams import Start
 
-REMEMBERED = 100_000
+REMEMBERED = 10_000
 """Handles that expired, and of which that is still told."""
 
 
