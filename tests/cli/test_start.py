@@ -88,7 +88,8 @@ def test_examples_are_commands_that_exist() -> None:
             words = re.split(r"  |\|", line)[0].split()
             typed = " ".join(words[:2]) if words[0] == "data" else words[0]
             options = {word for word in words if word.startswith("--")}
-            assert options <= {option for param in commands()[typed].params for option in param.opts}, line
+            known = {option for param in commands()[typed].params for option in (*param.opts, *param.secondary_opts)}
+            assert options <= known, line
 
 
 def test_alone_it_shows_its_help(here: Here) -> None:

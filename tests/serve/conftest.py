@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sklearn.ensemble  # noqa: F401 - in a thread of the server, pytest's own import hook fails on it
 
 from serve.live import TOKENIZERS, Live, make_model, serving
 

@@ -4,12 +4,13 @@ import asyncio
 import inspect
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from openai import OpenAI
@@ -23,6 +24,8 @@ from unroll.serve.context import Context
 from unroll.serve.models import Models
 from unroll.serve.run import Server, bind, make_server
 from unroll.serve.settings import Settings
+
+T = TypeVar("T")
 
 TEXT = "the cat sat on the mat. the dog sat on the log. a cat and a dog, who was it?\n"
 CHARS = CharTokenizer.learn(TEXT + "\x00\x0b\x0c\r\x85\u2028\u2029é€😀")
@@ -103,6 +106,12 @@ def told(error: Any) -> dict[str, Any]:
         assert (error.code, error.param, error.type) == (found["code"], found["param"], found["type"])
         assert found["message"] in error.message
     return found
+
+
+def run_apart(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread of its own: beside a browser's tests this one has an event loop that runs already."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, main).result()
 
 
 @dataclass

@@ -14,7 +14,7 @@ import numpy as np
 import openai
 import pytest
 
-from serve.live import CHARS, Live, make_model, resident, serving
+from serve.live import CHARS, Live, make_model, resident, run_apart, serving
 from unroll.lm import api
 from unroll.lm.ngram_directory import make
 from unroll.lm.open import open_model
@@ -121,7 +121,7 @@ def test_streams_that_come_and_go_change_nothing(folder: Path) -> None:
         batcher.close()
         assert await asyncio.to_thread(batcher.join, 5) and sum(batcher.load) == 0
 
-    asyncio.run(main())
+    run_apart(main())
 
 
 def test_an_ngram_and_a_gpu_model_are_batched_too(tmp_path: Path) -> None:

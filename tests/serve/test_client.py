@@ -15,7 +15,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from serve.live import CHARS, TOKENIZERS, Live, make_model, serving, taking_all, told
+from serve.live import CHARS, TOKENIZERS, Live, make_model, run_apart, serving, taking_all, told
 from unroll.lm import api
 from unroll.lm.open import open_model
 from unroll.lm.score import stream_nats
@@ -405,7 +405,7 @@ def test_64_streams_at_once_are_each_what_they_are_alone(live: Live) -> None:
             taking_all(client)
             return await asyncio.gather(*(one(client, number) for number in range(64)))
 
-    assert asyncio.run(all_at_once()) == [choice.text for choice in alone]
+    assert run_apart(all_at_once()) == [choice.text for choice in alone]
 
 
 def test_timeouts_are_noticed_and_free_the_slot(tmp_path: Path, eventually: Callable[..., None]) -> None:

@@ -1,6 +1,5 @@
 """Who may ask: the server's rules on raw requests, as an attacker would send them."""
 
-import asyncio
 import json
 import random
 import socket
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serve.live import Live, make_model, raw, resident, serving
+from serve.live import Live, make_model, raw, resident, run_apart, serving
 from unroll.errors import UserError
 from unroll.serve.api import ROUTES
 from unroll.serve.guard import CONTENT_SECURITY_POLICY
@@ -293,7 +292,7 @@ def test_ten_thousand_paths_lead_nowhere(served: Live) -> None:
             assert status == (200 if path == "/v1/models" else 404)
             assert "error" in json.loads(body) or path == "/v1/models"
 
-    asyncio.run(all_of_them())
+    run_apart(all_of_them())
 
 
 async def asked(live: Live, path: str) -> tuple[int, bytes]:

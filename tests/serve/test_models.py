@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serve.live import CHARS, TOKENIZERS, Live, make_model, serving
+from serve.live import CHARS, TOKENIZERS, Live, make_model, run_apart, serving
 from unroll.errors import UserError
 from unroll.serve.errors import ApiError
 from unroll.serve.models import Models
@@ -147,7 +147,7 @@ def test_who_asks_at_once_waits_for_one_opening(tmp_path: Path, monkeypatch: pyt
         assert len({each.version for each in served}) == 1
         assert (await models.current("char")) is served[0]
 
-    asyncio.run(main())
+    run_apart(main())
     assert len(opened) == 1
     assert models.latest("char").printable[CHARS.start_id] == "\n"
 
