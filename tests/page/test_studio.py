@@ -250,7 +250,7 @@ def test_a_training_that_is_killed_says_so_and_goes_on(trainings: Trainings, tmp
     trainings.resume("killed")
     until(lambda: trainings.state("killed") == "running" and trainings.watch("killed", 0, 0, 0)["step"] >= 25)
     assert trainings.stop_all(30) == ["killed"]
-    assert trainings.state("killed") == "stopping" or trainings.state("killed") == "paused"
+    assert until(lambda: trainings.state("killed") in ("stopping", "paused"))
 
 
 def test_a_text_that_cannot_be_learnt_says_why(trainings: Trainings, tmp_path: Path) -> None:
