@@ -60,7 +60,7 @@ int64_t draw(const float* logits, int64_t vocab, double temperature, int64_t top
     double total = 0;
     for (int64_t k = 0; k < vocab; ++k) total += p[k] = exp_of(logits[k] - top);
     const double log_total = std::log(total);
-    int64_t best = never == 0 ? 1 : 0;
+    int64_t best = never == 0 && vocab > 1 ? 1 : 0;
     for (int64_t k = best + 1; k < vocab; ++k)
         if (k != never && logits[k] > logits[best]) best = k;
     int64_t chosen = best;
