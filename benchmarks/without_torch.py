@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from measure import run_json, show, unroll_command
-from unroll.engine.network import Drawing, Network
+from unroll.engine.network import Drawing, Network, Precision
 from unroll.engine.weights import read_weights
 from unroll.lm.checkpoint import load
 from unroll.lm.directory import WEIGHTS
@@ -39,10 +39,10 @@ def model(folder: Path, hidden: int) -> Path:
     return out
 
 
-def opened(path: Path, threads: int | None = None) -> Network:
+def opened(path: Path, threads: int | None = None, precision: Precision = "float32") -> Network:
     """Return the engine's network of a model directory."""
     config = load(path).model.config
-    return Network(config, read_weights(path / WEIGHTS, config), threads=threads)
+    return Network(config, read_weights(path / WEIGHTS, config), threads=threads, precision=precision)
 
 
 def seconds_of(work: Callable[[], object]) -> float:
@@ -122,6 +122,7 @@ def scoring(path: Path, characters: int, rounds: int) -> dict[str, Any]:
     loaded, random = load(path), np.random.default_rng(0)
     ids = random.integers(0, loaded.model.config.vocab_size, characters)
     network, torch_way = opened(path), TorchPredictor(loaded.model)
+    small = opened(path, precision="int8")
     short = ids[: max(2000, characters // 20)]
 
     def read(predictor: Any, text: Any) -> float:
@@ -141,14 +142,16 @@ def scoring(path: Path, characters: int, rounds: int) -> dict[str, Any]:
         for _ in range(4):
             network.nats(block, targets)
 
-    found: dict[str, list[float]] = {"engine": [], "torch": [], "batched": [], "forward": []}
+    found: dict[str, list[float]] = {"engine": [], "int8": [], "torch": [], "batched": [], "forward": []}
     read(network, short)
+    read(small, short)
     for _ in range(rounds):
         for threads in (1, torch.get_num_threads()):  # torch's better one counts
             torch.set_num_threads(threads)
             found["torch"].append(read(torch_way, short))
         torch.set_num_threads(network._pace.most)
         found["engine"].append(read(network, short))
+        found["int8"].append(read(small, short))
         found["batched"].append(4 * block.size / seconds_of(batched))
         found["forward"].append(4 * block.size / seconds_of(forward))
     whole = seconds_of(lambda: [None for _ in stream(network, ids, 0)])
@@ -161,6 +164,8 @@ def scoring(path: Path, characters: int, rounds: int) -> dict[str, Any]:
         "characters_per_second": round(middle["engine"]),
         "torch_characters_per_second": round(middle["torch"]),
         "to_torch": round(middle["engine"] / middle["torch"], 2),
+        "int8_characters_per_second": round(middle["int8"]),
+        "int8_to_torch": round(middle["int8"] / middle["torch"], 2),
         "batched": {"rows": rows, "length": length, "characters_per_second": round(middle["batched"])},
         "torch_training_forward": round(middle["forward"]),
         "batched_to_forward": round(middle["batched"] / middle["forward"], 2),

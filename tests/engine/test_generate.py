@@ -1,5 +1,6 @@
 """Generation inside the kernels is the reference's, symbol for symbol, whatever the rows beside it and the threads."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,28 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads(arch: str, instructi
             for layer, expected_layer in zip(found[3], together[3], strict=True):
                 for part, expected_part in zip(layer, expected_layer, strict=True):
                     assert (part[0] == expected_part[row]).all()
+
+
+@pytest.mark.parametrize("kernel", [False, *SETS])
+def test_what_is_halted_can_be_gone_on_with(kernel: bool | str) -> None:
+    made, random = model("lstm"), np.random.default_rng(4)
+    prompt, numbers, drawing = random.integers(0, VOCAB, (1, 3)), random.random((1, 4000)), alone(OPTIONS, 0)
+    for threads in (1, 2, 3):
+        network = Network(made.config, weights_of(made), kernel=kernel, threads=threads)
+        begun = network.logits(prompt)
+        whole = network.generate(*begun, drawing, numbers)
+        halt = np.ones(1, np.int32)
+        at_once = network.generate(*begun, drawing, numbers, halt)
+        assert at_once[0].shape == at_once[1].shape == (1, 1)
+        halt[0] = 0
+        threading.Timer(0.002, halt.fill, [1]).start()  # somewhere on the way
+        first = network.generate(*begun, drawing, numbers, halt)
+        count = first[0].shape[1]
+        rest = network.generate(first[2], first[3], drawing, numbers[:, count:])
+        assert 0 < count <= 4000
+        for k in (0, 1):
+            assert (np.hstack([first[k], rest[k]]) == whole[k]).all()
+        assert (rest[2] == whole[2]).all()
 
 
 def test_eight_bit_sums_are_the_same_on_every_processor() -> None:

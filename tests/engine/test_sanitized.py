@@ -35,8 +35,9 @@ sys.exit(pytest.main([*sys.argv[2:], "-q", "-x", "-p", "no:cacheprovider"]))
 def test_kernels_read_and_write_where_they_may(tmp_path: Path) -> None:
     library, sanitizers = tmp_path / "libengine.so", ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     flags = ["g++", "-O1", "-g", "-std=c++17", "-fPIC", "-ffp-contract=off", "-w", *sanitizers]
-    objects = [str(tmp_path / "interface.o")]
-    subprocess.run([*flags, "-c", str(KERNELS / "interface.cpp"), "-o", objects[0]], check=True)
+    objects = [str(tmp_path / "interface.o"), str(tmp_path / "team.o")]
+    for file in objects:
+        subprocess.run([*flags, "-c", str(KERNELS / Path(file).with_suffix(".cpp").name), "-o", file], check=True)
     # The dispatcher names all sets of an x86-64 processor; on others there is the plain one.
     for name in FLAGS if "avx2" in SETS or "avx512" in SETS else ["plain"]:
         objects.append(str(tmp_path / f"{name}.o"))

@@ -234,7 +234,7 @@ def test_a_slow_reader_is_parked_then_cut_and_nobody_else_waits(live: Live, even
 
 def test_a_parked_stream_goes_on_where_it_was(live: Live, eventually: Eventually) -> None:
     batcher = batcher_of(live)
-    length = 20_000
+    length = 200_000
     wanted = live.openai().completions.create(model="char", prompt="a", max_tokens=length, seed=8).choices[0].text
     connection = open_stream(live, prompt="a", max_tokens=length, seed=8)
     eventually(lambda: batcher.load[1] == 1)

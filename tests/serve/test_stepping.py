@@ -6,6 +6,9 @@ from unroll.engine.draw import Drawing, draw_rows
 from unroll.lm.ngram import NgramPredictor
 from unroll.serve.stepping import draw_all, generate_with
 
+NEVER = np.zeros(1, np.int32)
+"""Nobody halts it."""
+
 
 def test_rows_at_once_draw_what_each_draws_alone() -> None:
     random = np.random.default_rng(0)
@@ -39,12 +42,14 @@ def test_a_predictor_without_a_way_of_its_own_is_stepped() -> None:
     generate = generate_with(Counts())  # type: ignore[arg-type]
     numbers = np.random.default_rng(2).random((5, 9))
     logits = np.random.default_rng(3).normal(size=(5, 7))
-    ids, nats, after, _ = generate(logits, ((np.zeros((5, 1)),),), Drawing(), numbers)
+    ids, nats, after, _ = generate(logits, ((np.zeros((5, 1)),),), Drawing(), numbers, NEVER)
     for row in range(5):
-        alone = generate(logits[[row]], ((np.zeros((1, 1)),),), Drawing(), numbers[[row]])
+        alone = generate(logits[[row]], ((np.zeros((1, 1)),),), Drawing(), numbers[[row]], NEVER)
         assert alone[0].tolist() == ids[[row]].tolist() and alone[1].tolist() == nats[[row]].tolist()
     before = np.concatenate([logits[:, None], Counts.table[ids[:, :-1]]], axis=1)
     said = before - np.log(np.exp(before).sum(axis=-1, keepdims=True))
     np.testing.assert_allclose(nats, -np.take_along_axis(said, ids[..., None], axis=2)[..., 0], rtol=1e-12)
     assert after.tolist() == Counts.table[ids[:, -1]].tolist()
+    first = generate(logits, ((np.zeros((5, 1)),),), Drawing(), numbers, np.ones(1, np.int32))
+    assert first[0].tolist() == ids[:, :1].tolist() and first[2].tolist() == Counts.table[ids[:, 0]].tolist()
     assert not hasattr(NgramPredictor, "generate")

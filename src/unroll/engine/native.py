@@ -36,6 +36,8 @@ class _Job(ctypes.Structure):
         *((name, _POINTER) for name in ("temperature", "top_p", "min_p", "uniforms", "top_k")),
         ("never", _INT),
         ("drawn", _POINTER),
+        ("halt", _POINTER),
+        ("done", _INT),
         ("barrier", ctypes.c_int * 3),
         ("shared", _POINTER),
         ("failed", ctypes.c_int),
@@ -167,13 +169,18 @@ class Kernel:
         drawing: Any,
         uniforms: NDArray[np.float64],
         threads: int,
+        halt: NDArray[np.int32] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Draw and read as often as there are `uniforms` (B, N); changes `logits` and `state` in place."""
+        """Draw and read as often as there are `uniforms` (B, N); changes `logits` and `state` in place.
+
+        `halt` (1,): another thread that sets it to 1 ends it sooner, after the step at hand. It is heeded where one
+        thread or a team steps all rows together, so always with a single row.
+        """
         uniforms = np.ascontiguousarray(uniforms, np.float64)
         rows, steps = uniforms.shape
         drawn, nats = np.empty((rows, steps), np.int64), np.empty((rows, steps))
         given = [
-            np.ascontiguousarray(np.broadcast_to(values, rows), kind)
+            _of_rows(values, rows, kind)
             for values, kind in (
                 (drawing.temperature, np.float64),
                 (drawing.top_p, np.float64),
@@ -185,8 +192,10 @@ class Kernel:
         job.temperature, job.top_p, job.min_p, job.top_k = map(_address, given)
         job.uniforms, job.drawn = _address(uniforms), _address(drawn)
         job.never = -1 if drawing.never is None else drawing.never
+        if halt is not None:
+            job.halt = _address(halt)
         self._work(job, threads, state)
-        return drawn, nats
+        return drawn[:, : job.done], nats[:, : job.done]
 
     def _checked(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return ids as the kernel reads them; raises IndexError for one that is no symbol's."""
@@ -202,6 +211,13 @@ class Kernel:
             raise MemoryError("the states of so many rows")
 
 
+def _of_rows(values: Any, rows: int, kind: type[np.generic]) -> NDArray[Any]:
+    """Return one value for each row; what is so already is not copied."""
+    if isinstance(values, np.ndarray):
+        return np.ascontiguousarray(np.broadcast_to(values, rows), kind)
+    return np.full(rows, values, kind)
+
+
 def _address(array: NDArray[Any]) -> int:
     assert array.flags.c_contiguous
-    return int(array.ctypes.data)
+    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]  # in half the time of array.ctypes

@@ -106,24 +106,33 @@ class Network:
         return logits.reshape(*y.shape[:-1], -1).astype(np.float64)
 
     def generate(
-        self, logits: Array, state: State, drawing: Drawing, uniforms: NDArray[np.float64]
+        self,
+        logits: Array,
+        state: State,
+        drawing: Drawing,
+        uniforms: NDArray[np.float64],
+        halt: NDArray[np.int32] | None = None,
     ) -> tuple[Ids, Nats, NDArray[np.float64], State]:
         """Draw a symbol of each row from `logits` (B, V), read it, and so on, as often as there are `uniforms` (B, N).
 
         Returns the ids (B, N), the nats of each under the model itself (B, N), the logits after the last and the
-        state. A row's result does not depend on the others.
+        state. A row's result does not depend on the others. Where another thread sets `halt` (1,) to 1 a single row
+        ends sooner, with fewer ids, but at least one; more rows may.
         """
         if self._kernel is None:
             ids, nats = np.empty(uniforms.shape, np.int64), np.empty(uniforms.shape)
             for n in range(uniforms.shape[1]):
+                if n and halt is not None and halt[0]:
+                    return ids[:, :n], nats[:, :n], np.asarray(logits, np.float64), state
                 ids[:, n] = draw_rows(logits, drawing, uniforms[:, n])
                 nats[:, n] = nats_of_rows(logits, ids[:, n])
                 logits, state = self.logits(ids[:, n : n + 1], state)
             return ids, nats, np.asarray(logits, np.float64), state
         after, kernel = _copied(state), self._kernel
         now = np.array(logits, np.float32)
-        with self._pace.of(len(now), uniforms.shape[1]) as threads:
-            ids, nats = kernel.generate(now, _flat(after), drawing, uniforms, threads)
+        with self._pace.of(*uniforms.shape) as block:
+            ids, nats = kernel.generate(now, _flat(after), drawing, uniforms, block.threads, halt)
+            block.steps = ids.shape[1]
         return ids, nats, now.astype(np.float64), after
 
     def _read(self, inputs: Ids, state: State | None) -> tuple[Array, State]:
@@ -134,8 +143,8 @@ class Network:
             y, after = plain.run(self.config, self._weights, x, state)
             return y.swapaxes(0, 1), after
         after = _copied(state)
-        with self._pace.of(*inputs.shape) as threads:
-            outputs = self._kernel.read(inputs, _flat(after), threads, outputs=True)
+        with self._pace.of(*inputs.shape) as block:
+            outputs = self._kernel.read(inputs, _flat(after), block.threads, outputs=True)
         assert outputs is not None
         return outputs, after
 
@@ -152,10 +161,10 @@ class _Block:
     threads: int = 1
     started: float = 0.0
 
-    def __enter__(self) -> int:
+    def __enter__(self) -> "_Block":
         self.threads = self.pace.choose(self.rows)
         self.started = time.perf_counter()
-        return self.threads
+        return self
 
     def __exit__(self, *exception: object) -> None:
         self.pace.note(self.rows, self.threads, (time.perf_counter() - self.started) / max(1, self.steps))
@@ -170,6 +179,8 @@ class Pace:
 
     AGAIN = 64
     """Blocks until the other way is tried again."""
+    SLOWLY = 8
+    """Blocks that a way which has become slower takes to be known as such."""
 
     def __init__(self, threads: int | None) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -179,7 +190,7 @@ class Pace:
         self._count = 0
 
     def of(self, rows: int, steps: int) -> _Block:
-        """Return the context of a block, which hands out its number of threads."""
+        """Return the context of a block, which knows its number of threads; it is told of steps that were not taken."""
         return _Block(self, rows, steps)
 
     def choose(self, rows: int) -> int:
@@ -194,10 +205,11 @@ class Pace:
         return other if self._count % self.AGAIN == 0 else better
 
     def note(self, rows: int, threads: int, seconds: float) -> None:
-        """Take down how long a step took."""
+        """Take down how long a step took: the best lately, for a single slow one says nothing about the way."""
         if len(self._seconds) > 64:
             self._seconds.clear()
-        self._seconds[rows, threads] = seconds
+        before = self._seconds.get((rows, threads), seconds)
+        self._seconds[rows, threads] = min(seconds, before + (seconds - before) / self.SLOWLY)
 
 
 def rounded(weights: Weights) -> Weights:

@@ -1,6 +1,7 @@
 """Continuous batching: one thread for each model; streams join and leave at every quantum.
 
-A quantum is at most 16 steps, or 5 ms. A prompt is read in pieces of 512 symbols between two of them, many prompts of
+A quantum is at most 16 steps, or 5 ms; a stream that is alone gets the 5 ms whole, for whoever comes ends them at the
+next step. A prompt is read in pieces of 512 symbols between two of them, many prompts of
 the same length at once. What a stream draws depends on its seed, its number and its position alone, and the pieces in
 which a prompt is read on nothing but its length: so nothing that a stream writes depends on who else is there.
 """
@@ -68,6 +69,8 @@ class Batcher:
         self._prefixes = Prefixes(settings.prefix_bytes)
         self._outbox: list[Part] = []
         self._ended = 0
+        self._halt = np.zeros(1, np.int32)
+        """1 ends what is written at the next step: there is something to look at. Set and cleared under the lock."""
         self._pace = (1, QUANTUM_SECONDS)
         """Rows and seconds of the last step."""
         self._thread = threading.Thread(target=self._run, name=f"engine {served.name}", daemon=True)
@@ -87,12 +90,14 @@ class Batcher:
                 )
             self._count += rows
             self._incoming.extend(prompts)
+            self._halt[0] = 1
             self._lock.notify()
 
     def wake(self) -> None:
         """Look again at once: a row was cancelled, or a parked one has been taken."""
         with self._lock:
             self._woken = True
+            self._halt[0] = 1
             self._lock.notify()
 
     def close(self) -> None:
@@ -106,6 +111,7 @@ class Batcher:
         with self._lock:
             self._error = error
             self._woken = True
+            self._halt[0] = 1
             self._lock.notify()
 
     def join(self, seconds: float) -> bool:
@@ -130,6 +136,7 @@ class Batcher:
                     self._lock.wait(0.5 if self._parked else None)
                     if self._parked:
                         break
+                self._halt[0] = 0
                 woken, self._woken = self._woken, False
                 error, self._error = self._error, None
                 arriving = self._arriving()
@@ -272,15 +279,16 @@ class Batcher:
         if not cohort.rows:
             return
         left = cohort.ends - cohort.fill
-        steps = min(self._steps(len(cohort.rows)), ROOM - cohort.fill, int(left.max()))
+        alone = len(cohort.rows) == 1 and not cohort.rows[0].options.stops  # a stop is looked for now and then
+        steps = min(self._steps(len(cohort.rows), ROOM if alone else MOST_STEPS), ROOM - cohort.fill, int(left.max()))
         kept = [number for number, row in enumerate(cohort.rows) if row.options.keep_state]
         if kept:
             steps = min(steps, int(left[kept].min()))  # their states are wanted just there
         started = time.perf_counter()
         ids, nats, cohort.logits, cohort.state = self._generate(
-            cohort.logits, cohort.state, cohort.drawing, cohort.numbers[:, cohort.fill : cohort.fill + steps]
+            cohort.logits, cohort.state, cohort.drawing, cohort.numbers[:, cohort.fill : cohort.fill + steps], self._halt
         )
-        self._note(len(cohort.rows), (time.perf_counter() - started) / steps)
+        self._note(len(cohort.rows), (time.perf_counter() - started) / ids.shape[1])
         cohort.hold(ids, nats)
         self._look(cohort, None)
 
@@ -299,7 +307,9 @@ class Batcher:
                         logits[number] = row.adjust(logits[number])
             numbers = cohort.numbers[:, cohort.fill : cohort.fill + 1]
             started = time.perf_counter()
-            ids, _, cohort.logits, cohort.state = self._generate(logits, cohort.state, cohort.drawing, numbers)
+            ids, _, cohort.logits, cohort.state = self._generate(
+                logits, cohort.state, cohort.drawing, numbers, self._halt
+            )
             self._metrics.step.observe(time.perf_counter() - started)
             self._metrics.batch.observe(len(cohort.rows))
             told = points_of(said, ids[:, 0], max(row.options.top or 0 for row in cohort.rows))
@@ -311,10 +321,10 @@ class Batcher:
             if time.perf_counter() > end:
                 return
 
-    def _steps(self, rows: int) -> int:
+    def _steps(self, rows: int, most: int) -> int:
         """Return how many steps fit into a quantum, of what the last one took."""
         before, seconds = self._pace
-        return max(1, min(MOST_STEPS, int(QUANTUM_SECONDS / (seconds * max(1.0, rows / before)))))
+        return max(1, min(most, int(QUANTUM_SECONDS / (seconds * max(1.0, rows / before)))))
 
     def _note(self, rows: int, seconds: float) -> None:
         self._pace = (rows, seconds)

@@ -9,7 +9,8 @@ from unroll.engine.draw import Drawing, nats_of_rows
 from unroll.lm.predict import Nats, Predictor, State, Window
 
 Floats = NDArray[np.float64]
-Generate = Callable[[Floats, State, Drawing, Floats], tuple[Window, Nats, Floats, State]]
+Halt = NDArray[np.int32]
+Generate = Callable[[Floats, State, Drawing, Floats, Halt], tuple[Window, Nats, Floats, State]]
 """What `Network.generate` is."""
 
 
@@ -21,10 +22,12 @@ def generate_with(predictor: Predictor) -> Generate:
 
 def _one_by_one(predictor: Predictor) -> Generate:
     def generate(
-        logits: Floats, state: State, drawing: Drawing, uniforms: Floats
+        logits: Floats, state: State, drawing: Drawing, uniforms: Floats, halt: Halt
     ) -> tuple[Window, Nats, Floats, State]:
         ids, nats = np.empty(uniforms.shape, np.int64), np.empty(uniforms.shape)
         for n in range(uniforms.shape[1]):
+            if n and halt[0]:
+                return ids[:, :n], nats[:, :n], logits, state
             ids[:, n] = draw_all(logits, drawing, uniforms[:, n])
             nats[:, n] = nats_of_rows(logits, ids[:, n])
             logits, state = predictor.logits(ids[:, n : n + 1], state)

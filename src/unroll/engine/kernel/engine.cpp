@@ -721,14 +721,18 @@ void generate_rows(Walk& walk, int64_t first, int64_t* chosen, double* work) {
     walk.take(first);
     walk.meet();
     for (int64_t t = 0; t < job.steps; ++t) {
-        if (!walk.me)
-            for (int64_t r = 0; r < walk.rows; ++r) {
+        if (!walk.me) {
+            // Only with rows that nobody else walks; the others of a team read it after the meeting.
+            if (t && job.halt && walk.rows == job.rows && __atomic_load_n(job.halt, __ATOMIC_ACQUIRE)) job.done = t;
+            for (int64_t r = 0; t < job.done && r < walk.rows; ++r) {
                 const int64_t row = first + r;
                 chosen[r] = draw(job.logits + row * s.vocab, s.vocab, job.temperature[row], job.top_k[row], job.top_p[row], job.min_p[row],
                                  job.never, job.uniforms[row * job.steps + t], job.nats + row * job.steps + t, work);
                 job.drawn[row * job.steps + t] = chosen[r];
             }
+        }
         walk.meet();
+        if (t == job.done) break;
         int64_t stride;
         const float* y = walk.step(chosen, 1, stride);
         walk.to_head(y, stride, walk.next_line());

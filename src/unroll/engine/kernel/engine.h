@@ -38,6 +38,8 @@ struct Job {
     const int64_t* top_k;
     int64_t never;           // a symbol that is not drawn, or -1
     int64_t* drawn;          // GENERATE: (B, T), out
+    const int* halt;         // GENERATE: anything but 0 ends it after the step at hand, where all rows are stepped together; or null
+    int64_t done;            // GENERATE: the steps that were taken, out
     Barrier barrier;
     void* shared;            // what a team works on together
     int failed;              // set where memory is out

@@ -1,17 +1,12 @@
-// The plain C interface that Python calls: chooses the instruction set, starts threads, draws symbols. For any processor.
+// The plain C interface that Python calls: chooses the instruction set, splits the work, draws symbols. For any processor.
 #include "engine.h"
+#include "team.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <new>
-#include <thread>
-#include <vector>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-#include <sched.h>
 
 void wait(Barrier& barrier) {
     const int phase = __atomic_load_n(&barrier.phase, __ATOMIC_ACQUIRE);
@@ -20,12 +15,7 @@ void wait(Barrier& barrier) {
         __atomic_store_n(&barrier.phase, phase + 1, __ATOMIC_RELEASE);
         return;
     }
-    for (int spins = 0; __atomic_load_n(&barrier.phase, __ATOMIC_ACQUIRE) == phase; ++spins) {
-#if defined(__x86_64__)
-        _mm_pause();
-#endif
-        if (spins > 2000) sched_yield();
-    }
+    for (int turns = 0; __atomic_load_n(&barrier.phase, __ATOMIC_ACQUIRE) == phase; ++turns) pause_for(turns);
 }
 
 // e^x in double: 2^n e^r with a Taylor polynomial of degree 13 on |r| <= ln 2 / 2, exact to about one unit in the last place.
@@ -122,6 +112,24 @@ struct Engine {
     void* net;
 };
 
+// A call: rows are split over threads, or, where they are fewer, each step is.
+struct Call {
+    const Engine& engine;
+    Job& job;
+};
+static bool prepare(void* argument, int threads) {
+    const Call& call = *(Call*)argument;
+    Job& job = call.job;
+    job.barrier = Barrier{threads, 0, 0};
+    if (job.rows >= threads) return true;
+    job.shared = aligned_alloc(64, (call.engine.kernels->shared_bytes(call.engine.net, job) + 127) / 64 * 64);
+    return job.shared;
+}
+static void work(void* argument, int thread, int threads) {
+    const Call& call = *(Call*)argument;
+    call.engine.kernels->work(call.engine.net, call.job, thread, threads);
+}
+
 extern "C" {
 
 // The instruction sets that this machine can run, best first, by number; null after the last.
@@ -149,30 +157,15 @@ void unroll_engine_free(void* engine) {
     delete (Engine*)engine;
 }
 
-// Zero, or 1 where memory or threads are out. Rows are split over threads, or, where they are fewer, each step is.
+// Zero, or 1 where memory is out. `threads` is how many may work, which changes no result.
 int unroll_engine_work(const void* engine, Job* job, int threads) {
-    const Engine& e = *(const Engine*)engine;
     if (job->rows < 1) return 0;
-    if (threads < 1) threads = 1;
-    if (job->kind == HEAD && job->rows < threads) threads = 1;
-    job->barrier = Barrier{threads, 0, 0};
     job->shared = nullptr;
     job->failed = 0;
-    if (job->rows < threads && !(job->shared = aligned_alloc(64, (e.kernels->shared_bytes(e.net, *job) + 127) / 64 * 64))) return 1;
-    if (threads == 1) {
-        e.kernels->work(e.net, *job, 0, 1);
-    } else {
-        try {
-            std::vector<std::thread> others;
-            others.reserve(threads - 1);
-            for (int t = 1; t < threads; ++t) others.emplace_back([&e, job, t, threads] { e.kernels->work(e.net, *job, t, threads); });
-            e.kernels->work(e.net, *job, 0, threads);
-            for (std::thread& other : others) other.join();
-        } catch (...) {
-            std::abort();  // a thread could not be started while others already wait for it
-        }
-    }
+    job->done = job->steps;
+    Call call{*(const Engine*)engine, *job};
+    const bool begun = with_team(job->kind == HEAD && job->rows < threads ? 1 : threads, prepare, work, &call);
     free(job->shared);
-    return job->failed;
+    return !begun || job->failed;
 }
 }
