@@ -113,7 +113,7 @@ int main() {
                 with_team(1 + (turn + number) % 5, prepare, work, &sum);
                 long total = 0;
                 for (int t = 0; t < 8; ++t) total += sum.parts[t];
-                if (total != sum.threads * (sum.threads + 1) / 2) { std::puts("a thread's share is missing"); std::exit(1); }
+                if (total != sum.threads * (sum.threads + 1) / 2) std::puts("a share is missing"), std::exit(1);
                 helped += sum.threads > 1;
                 if (turn % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));  // helpers fall asleep
             }

@@ -132,7 +132,7 @@ class Network:
         now = np.array(logits, np.float32)
         with self._pace.of(*uniforms.shape) as block:
             ids, nats = kernel.generate(now, _flat(after), drawing, uniforms, block.threads, halt)
-            block.steps = ids.shape[1]
+            block.steps = ids.size // max(1, len(ids))
         return ids, nats, now.astype(np.float64), after
 
     def _read(self, inputs: Ids, state: State | None) -> tuple[Array, State]:

@@ -285,8 +285,9 @@ class Batcher:
         if kept:
             steps = min(steps, int(left[kept].min()))  # their states are wanted just there
         started = time.perf_counter()
+        numbers = cohort.numbers[:, cohort.fill : cohort.fill + steps]
         ids, nats, cohort.logits, cohort.state = self._generate(
-            cohort.logits, cohort.state, cohort.drawing, cohort.numbers[:, cohort.fill : cohort.fill + steps], self._halt
+            cohort.logits, cohort.state, cohort.drawing, numbers, self._halt
         )
         self._note(len(cohort.rows), (time.perf_counter() - started) / ids.shape[1])
         cohort.hold(ids, nats)
