@@ -87,16 +87,20 @@ def properties(text: Text, used: Text, count: int) -> Iterator[Labels]:
     """
     words = collections.Counter(re.findall(r"[^\W\d_]{2,}", used.content)).most_common()
     asked = [*PROPERTIES, *(rf"re:\b{word}\b([\s\S]{{1,{AFTER}}})" for word, _ in words)]
-    half = len(used.ids) // 2
     for name in asked:
         labels = label(text, name)
         values = labels.values[: len(used.ids)]
-        if len(values) == 2 * half and all(part.min() < part.max() for part in (values[:half], values[half:])):
+        if len(values) == len(used.ids) and varies(values):
             yield replace(labels, values=values)
             count -= 1
         if not count:
             return
     raise UserError("the text has too few words", allowed="as many as --count", fix="give more --symbols")
+
+
+def varies(values: NDArray[np.floating]) -> bool:
+    """Return whether labels vary in both halves of a text."""
+    return all(part.min() < part.max() for part in np.split(values, [len(values) // 2]))
 
 
 def fresh(opened: Opened, seed: int) -> Opened:
@@ -107,9 +111,12 @@ def fresh(opened: Opened, seed: int) -> Opened:
 
 
 def shifted(labels: Labels, random: np.random.Generator) -> Labels:
-    """Return labels that are shifted in a circle by a tenth of the text or more."""
+    """Return labels that are shifted in a circle by a tenth of the text or more, and vary in both halves."""
     count = len(labels.values)
-    return replace(labels, values=np.roll(labels.values, random.integers(count // 10, count - count // 10)))
+    while True:
+        values = np.roll(labels.values, random.integers(count // 10, count - count // 10))
+        if varies(values):
+            return replace(labels, values=values)
 
 
 def runs(count: int, random: np.random.Generator) -> Labels:

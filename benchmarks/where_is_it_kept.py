@@ -80,7 +80,7 @@ def main() -> None:
             path = Path(folder) / "model"
             training = train(told, Path(folder) / "pronouns.txt", path)
         opened = open_model(path)
-    network = in_double(opened)
+        network = in_double(opened)
     choice = Choice(network, *(int(opened.tokenizer.encode(word)[0]) for word in TASK.candidates))
     accuracy = {
         distance: share(np.concatenate([right(choice, opened, some) for some in pairs(opened, random, 400, distance)]))

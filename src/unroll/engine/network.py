@@ -1,6 +1,7 @@
 """A network in use without torch: it reads, scores and generates, by the kernels or, where there are none, by numpy."""
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,11 +129,15 @@ class Network:
                 nats[:, n] = nats_of_rows(logits, ids[:, n])
                 logits, state = self.logits(ids[:, n : n + 1], state)
             return ids, nats, np.asarray(logits, np.float64), state
-        after, kernel = _copied(state), self._kernel
-        now = np.array(logits, np.float32)
-        with self._pace.of(*uniforms.shape) as block:
-            ids, nats = kernel.generate(now, _flat(after), drawing, uniforms, block.threads, halt)
-            block.steps = ids.size // max(1, len(ids))
+        after, now = _copied(state), np.array(logits, np.float32)
+        (rows, left), pieces = uniforms.shape, list[tuple[Ids, Nats]]()
+        while not pieces or (left and (halt is None or not halt[0])):
+            with self._pace.of(rows, left) as block:
+                numbers = uniforms[:, uniforms.shape[1] - left :][:, : block.steps]
+                pieces.append(self._kernel.generate(now, _flat(after), drawing, numbers, block.threads, halt))
+                block.steps = pieces[-1][0].shape[1]
+            left -= block.steps
+        ids, nats = (np.concatenate(part, axis=1) if len(pieces) > 1 else part[0] for part in zip(*pieces, strict=True))
         return ids, nats, now.astype(np.float64), after
 
     def _read(self, inputs: Ids, state: State | None) -> tuple[Array, State]:
@@ -142,11 +147,15 @@ class Network:
             state = tuple(tuple(part.astype(self._dtype, copy=False) for part in layer) for layer in state)
             y, after = plain.run(self.config, self._weights, x, state)
             return y.swapaxes(0, 1), after
-        after = _copied(state)
-        with self._pace.of(*inputs.shape) as block:
-            outputs = self._kernel.read(inputs, _flat(after), block.threads, outputs=True)
-        assert outputs is not None
-        return outputs, after
+        after, done, pieces = _copied(state), 0, list[Array]()
+        while not pieces or done < inputs.shape[1]:
+            with self._pace.of(len(inputs), inputs.shape[1] - done) as block:
+                some = inputs[:, done : done + block.steps]
+                outputs = self._kernel.read(some, _flat(after), block.threads, outputs=True)
+            assert outputs is not None
+            pieces.append(outputs)
+            done += block.steps
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1), after
 
     @cached_property
     def _dtype(self) -> Any:
@@ -162,7 +171,8 @@ class _Block:
     started: float = 0.0
 
     def __enter__(self) -> "_Block":
-        self.threads = self.pace.choose(self.rows)
+        self.threads, most = self.pace.choose(self.rows)
+        self.steps = min(self.steps, most)
         self.started = time.perf_counter()
         return self
 
@@ -179,6 +189,8 @@ class Pace:
 
     AGAIN = 64
     """Blocks until the other way is tried again."""
+    FEW, SECONDS = 8, 0.001
+    """A trial has so many steps, or as many as the better way takes in so many seconds."""
     SLOWLY = 8
     """Blocks that a way which has become slower takes to be known as such."""
 
@@ -190,19 +202,24 @@ class Pace:
         self._count = 0
 
     def of(self, rows: int, steps: int) -> _Block:
-        """Return the context of a block, which knows its number of threads; it is told of steps that were not taken."""
+        """Return the context of a block of up to so many steps.
+
+        It knows how many they are, and its threads. It is told of steps that were not taken.
+        """
         return _Block(self, rows, steps)
 
-    def choose(self, rows: int) -> int:
-        """Return how many threads a block of so many rows gets."""
+    def choose(self, rows: int) -> tuple[int, int]:
+        """Return how many threads a block of so many rows gets, and the most steps that it may have."""
         if rows >= 2 * self.most or self.most == 1:
-            return self.most
+            return self.most, sys.maxsize
         self._count += 1
         alone, shared = self._seconds.get((rows, 1)), self._seconds.get((rows, self.most))
         if alone is None or shared is None:
-            return 1 if alone is None else self.most
+            return 1 if alone is None else self.most, self.FEW
         better, other = (1, self.most) if alone <= shared else (self.most, 1)
-        return other if self._count % self.AGAIN == 0 else better
+        if self._count % self.AGAIN:
+            return better, sys.maxsize
+        return other, max(self.FEW, round(self.SECONDS / min(alone, shared)))
 
     def note(self, rows: int, threads: int, seconds: float) -> None:
         """Take down how long a step took: the best lately, for a single slow one says nothing about the way."""

@@ -159,10 +159,10 @@ void unroll_engine_free(void* engine) {
 
 // Zero, or 1 where memory is out. `threads` is how many may work, which changes no result.
 int unroll_engine_work(const void* engine, Job* job, int threads) {
+    job->done = job->steps;
     if (job->rows < 1) return 0;
     job->shared = nullptr;
     job->failed = 0;
-    job->done = job->steps;
     Call call{*(const Engine*)engine, *job};
     const bool begun = with_team(job->kind == HEAD && job->rows < threads ? 1 : threads, prepare, work, &call);
     free(job->shared);
