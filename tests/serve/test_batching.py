@@ -378,7 +378,8 @@ def test_a_failure_in_the_model_ends_what_runs_and_nothing_else(folder: Path) ->
         assert sum(batcher.load) == 0
 
 
-def test_counts_are_told(live: Live) -> None:
+def test_counts_are_told(live: Live, eventually: Eventually) -> None:
+    eventually(lambda: "unroll_event_loop_delay_seconds_count 0.0" not in live.get("/metrics").text)
     live.openai().completions.create(model="char", prompt="the cat", max_tokens=33, n=2)
     text = live.get("/metrics").text
     told = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
