@@ -49,7 +49,8 @@ def open_stream(live: Live, **fields: Any) -> socket.socket:
     """Ask for a stream on a connection of its own, with a small buffer, and read nothing of it."""
     body = json.dumps({"model": "char", "stream": True, "max_tokens": ENDLESS, **fields}).encode()
     connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    # Not smaller: with a window below the size of a segment the kernel sends the rest after timers of half a minute.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**15)
     connection.settimeout(30)
     connection.connect(("127.0.0.1", live.settings.port))
     head = (
