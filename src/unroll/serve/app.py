@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from unroll.errors import UserError
@@ -50,13 +51,11 @@ def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" =
     public: list[str] = []
     room: Studio | None = None
     if studio:
-        from starlette.staticfiles import StaticFiles
-
         from unroll.serve import studio as page
 
         room = page.make_studio(context, page.Folders() if studio is True else studio)
         routes.append(Mount("/api", routes=page.routes(room)))
-        routes.append(Mount("/", StaticFiles(directory=PAGE, html=True)))
+        routes.append(Mount("/", PageFiles(directory=PAGE, html=True)))
         public = ["/", *(f"/{file.relative_to(PAGE).as_posix()}" for file in PAGE.rglob("*") if file.is_file())]
     named = {route.path for route in routes if hasattr(route, "path")}
 
@@ -83,6 +82,16 @@ def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" =
     app.router.redirect_slashes = False  # a redirect would be the one answer that is no JSON
     app.state.context, app.state.studio = context, room
     return app
+
+
+class PageFiles(StaticFiles):
+    """The files of the page; a browser asks each time whether they have changed, so it never mixes two versions."""
+
+    def file_response(self, *args: Any, **others: Any) -> Response:
+        """Return a file, or that it is as before."""
+        answer = super().file_response(*args, **others)
+        answer.headers["cache-control"] = "no-cache"
+        return answer
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
