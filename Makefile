@@ -32,10 +32,11 @@ test: check
 test-slow: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-# What the tests of the page need besides: a browser from the system's packages, Debian's or Ubuntu's. They are skipped without.
+# What the tests of the page need besides: a browser from the system's packages, Debian's or Ubuntu's, and axe-core, which
+# finds what is hard to use (MPL-2.0; for the tests only). They are skipped without.
 browser: setup
 	command -v chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'playwright>=1.45'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'axe-playwright-python>=0.1.8' 'playwright>=1.45'
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 from openai import OpenAI
@@ -24,6 +24,9 @@ from unroll.serve.context import Context
 from unroll.serve.models import Models
 from unroll.serve.run import Server, bind, make_server
 from unroll.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from unroll.serve.studio import Folders
 
 T = TypeVar("T")
 
@@ -152,11 +155,11 @@ class Live:
 
 
 @contextmanager
-def serving(*models: Path, **settings: Any) -> Iterator[Live]:
-    """Serve model directories in a thread."""
+def serving(*models: Path, studio: "bool | Folders" = False, **settings: Any) -> Iterator[Live]:
+    """Serve model directories in a thread, with the studio where it is wanted."""
     listener = bind("127.0.0.1", 0)
     told = Settings(port=listener.getsockname()[1], **settings)
-    app = create_app(Models(models), told)
+    app = create_app(Models(models), told, studio=studio)
     server = make_server(app, told)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()
