@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard src/unroll/*/
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,insight,serve,export]' \
-		'hypothesis>=6.100' 'httpx>=0.27' 'mypy>=1.11' 'openai>=1.40' 'playwright>=1.45' 'pytest>=8.2' 'pytest-xdist>=3.6' 'ruff>=0.6'
+		'axe-playwright-python>=0.1.8' 'hypothesis>=6.100' 'httpx>=0.27' 'mypy>=1.11' 'openai>=1.40' 'playwright>=1.45' 'pytest>=8.2' 'pytest-xdist>=3.6' 'ruff>=0.6'
 	touch $(STAMP)
 
 demo: setup
@@ -32,11 +32,10 @@ test: check
 test-slow: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-# What the tests of the page need besides: a browser from the system's packages, Debian's or Ubuntu's, and axe-core, which
-# finds what is hard to use (MPL-2.0; for the tests only). They are skipped without.
+# What the tests of the page need besides: a browser from the system's packages, Debian's or Ubuntu's. They are skipped without.
 browser: setup
 	command -v chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'axe-playwright-python>=0.1.8' 'playwright>=1.45'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'playwright>=1.45'
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -29,7 +29,7 @@ PLACES = {
 @pytest.fixture(scope="session")
 def axe() -> Path:
     """The script of axe-core; what needs it is skipped where it is not installed."""
-    why = "no axe-core here: `make browser` installs it"
+    why = "no axe-core here: `make setup` installs it"
     package = pytest.importorskip("axe_playwright_python", reason=why)
     return Path(package.__file__).parent / "axe.min.js"
 

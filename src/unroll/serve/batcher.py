@@ -279,7 +279,8 @@ class Batcher:
         if not cohort.rows:
             return
         left = cohort.ends - cohort.fill
-        alone = len(cohort.rows) == 1 and not cohort.rows[0].options.stops  # a stop is looked for now and then
+        # Nobody waits for the end of the block; and a stop, which must be looked for, is not in it.
+        alone = len(cohort.rows) == 1 and not (cohort.rows[0].options.stops or self._reading or self._careful.rows)
         steps = min(self._steps(len(cohort.rows), ROOM if alone else MOST_STEPS), ROOM - cohort.fill, int(left.max()))
         kept = [number for number, row in enumerate(cohort.rows) if row.options.keep_state]
         if kept:
