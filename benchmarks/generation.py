@@ -47,7 +47,7 @@ def weights_of(config: ModelConfig) -> dict[str, Any]:
 def engine(config: ModelConfig, weights: dict[str, Any], precision: Precision, threads: int) -> Steps:
     """The engine's own loop, drawing included."""
     network = Network(config, weights, precision=precision, threads=threads)
-    network._pace.choose = lambda rows: (threads, sys.maxsize)  # type: ignore[method-assign]  # nothing is tried
+    network._pace.choose = lambda *_: (threads, sys.maxsize)  # type: ignore[method-assign]  # nothing is tried
     held: list[Any] = list(network.logits(np.zeros((1, 1), np.int64)))
     random = np.random.default_rng(1)
 

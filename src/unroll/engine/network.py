@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -132,7 +132,7 @@ class Network:
         after, now = _copied(state), np.array(logits, np.float32)
         (rows, left), pieces = uniforms.shape, list[tuple[Ids, Nats]]()
         while not pieces or (left and (halt is None or not halt[0])):
-            with self._pace.of(rows, left) as block:
+            with self._pace.of("generate", rows, left) as block:
                 numbers = uniforms[:, uniforms.shape[1] - left :][:, : block.steps]
                 pieces.append(self._kernel.generate(now, _flat(after), drawing, numbers, block.threads, halt))
                 block.steps = pieces[-1][0].shape[1]
@@ -149,7 +149,7 @@ class Network:
             return y.swapaxes(0, 1), after
         after, done, pieces = _copied(state), 0, list[Array]()
         while not pieces or done < inputs.shape[1]:
-            with self._pace.of(len(inputs), inputs.shape[1] - done) as block:
+            with self._pace.of("read", len(inputs), inputs.shape[1] - done) as block:
                 some = inputs[:, done : done + block.steps]
                 outputs = self._kernel.read(some, _flat(after), block.threads, outputs=True)
             assert outputs is not None
@@ -165,19 +165,37 @@ class Network:
 @dataclass
 class _Block:
     pace: "Pace"
+    kind: str
     rows: int
     steps: int
     threads: int = 1
     started: float = 0.0
 
     def __enter__(self) -> "_Block":
-        self.threads, most = self.pace.choose(self.rows)
+        self.threads, most = self.pace.choose(self.kind, self.rows)
         self.steps = min(self.steps, most)
         self.started = time.perf_counter()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.pace.note(self.rows, self.threads, (time.perf_counter() - self.started) / max(1, self.steps))
+    def __exit__(self, failure: object, *_: object) -> None:
+        if failure is None and self.steps:
+            self.pace.note(self.kind, self.rows, self.threads, (time.perf_counter() - self.started) / self.steps)
+
+
+@dataclass
+class _Known:
+    """What is known of blocks of one kind and so many rows."""
+
+    seconds: dict[int, float] = field(default_factory=dict)
+    """That a step takes lately, by the number of threads."""
+    gap: int = 0
+    """Blocks between the last trial of the other number and the next."""
+    left: int = 0
+    """Blocks until then."""
+
+    @property
+    def better(self) -> int:
+        return min(self.seconds, key=self.seconds.__getitem__)
 
 
 class Pace:
@@ -187,8 +205,8 @@ class Pace:
     slower than one. Both ways are tried, and tried again now and then. The result is the same, bit for bit.
     """
 
-    AGAIN = 64
-    """Blocks until the other way is tried again."""
+    SOONEST, LATEST = 8, 1024
+    """Blocks until the other way is tried again: twice as many each time that it was slower."""
     FEW, SECONDS = 8, 0.001
     """A trial has so many steps, or as many as the better way takes in so many seconds."""
     SLOWLY = 8
@@ -198,35 +216,46 @@ class Pace:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         told = os.environ.get("OMP_NUM_THREADS", "")
         self.most = threads or (int(told) if told.isdigit() and int(told) > 0 else min(cores, 16))
-        self._seconds: dict[tuple[int, int], float] = {}
-        self._count = 0
+        self._known: dict[tuple[str, int], _Known] = {}
 
-    def of(self, rows: int, steps: int) -> _Block:
-        """Return the context of a block of up to so many steps.
+    def of(self, kind: str, rows: int, steps: int) -> _Block:
+        """Return the context of a block of up to so many steps; `kind` is what they do.
 
         It knows how many they are, and its threads. It is told of steps that were not taken.
         """
-        return _Block(self, rows, steps)
+        return _Block(self, kind, rows, steps)
 
-    def choose(self, rows: int) -> tuple[int, int]:
+    def choose(self, kind: str, rows: int) -> tuple[int, int]:
         """Return how many threads a block of so many rows gets, and the most steps that it may have."""
-        if rows >= 2 * self.most or self.most == 1:
+        if self._certain(rows):
             return self.most, sys.maxsize
-        self._count += 1
-        alone, shared = self._seconds.get((rows, 1)), self._seconds.get((rows, self.most))
-        if alone is None or shared is None:
-            return 1 if alone is None else self.most, self.FEW
-        better, other = (1, self.most) if alone <= shared else (self.most, 1)
-        if self._count % self.AGAIN:
-            return better, sys.maxsize
-        return other, max(self.FEW, round(self.SECONDS / min(alone, shared)))
+        known = self._known.get((kind, rows), _Known())
+        for threads in (1, self.most):
+            if threads not in known.seconds:
+                return threads, self.FEW
+        if known.left:
+            known.left -= 1
+            return known.better, sys.maxsize
+        other = self.most if known.better == 1 else 1
+        return other, max(self.FEW, round(self.SECONDS / known.seconds[known.better]))
 
-    def note(self, rows: int, threads: int, seconds: float) -> None:
+    def note(self, kind: str, rows: int, threads: int, seconds: float) -> None:
         """Take down how long a step took: the best lately, for a single slow one says nothing about the way."""
-        if len(self._seconds) > 64:
-            self._seconds.clear()
-        before = self._seconds.get((rows, threads), seconds)
-        self._seconds[rows, threads] = min(seconds, before + (seconds - before) / self.SLOWLY)
+        if self._certain(rows):
+            return
+        if len(self._known) > 32:
+            self._known.clear()
+        known = self._known.setdefault((kind, rows), _Known())
+        trial = len(known.seconds) < 2 or threads != known.better
+        before = known.seconds.get(threads, seconds)
+        known.seconds[threads] = min(seconds, before + (seconds - before) / self.SLOWLY)
+        if trial:
+            lost = len(known.seconds) == 2 and threads != known.better
+            known.left = known.gap = min(max(self.SOONEST, 2 * known.gap), self.LATEST) if lost else self.SOONEST
+
+    def _certain(self, rows: int) -> bool:
+        """Tell whether each thread has rows of its own, or there is but one."""
+        return rows >= 2 * self.most or self.most == 1
 
 
 def rounded(weights: Weights) -> Weights:

@@ -24,7 +24,7 @@ from unroll.serve.errors import ApiError, internal
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Served
 from unroll.serve.settings import Settings
-from unroll.serve.stepping import Floats, generate_with
+from unroll.serve.stepping import UNHALTED, Floats, generate_with
 from unroll.serve.streams import CHUNK, Part, Point, Prompt, Row, Start, points_of
 from unroll.serve.text import BEFORE, Writing
 
@@ -70,7 +70,7 @@ class Batcher:
         self._outbox: list[Part] = []
         self._ended = 0
         self._halt = np.zeros(1, np.int32)
-        """1 ends what is written at the next step: there is something to look at. Set and cleared under the lock."""
+        """1 ends what a lone stream writes at the next step: there is something to look at. It changes under the lock."""
         self._pace = (1, QUANTUM_SECONDS)
         """Rows and seconds of the last step."""
         self._thread = threading.Thread(target=self._run, name=f"engine {served.name}", daemon=True)
@@ -279,8 +279,9 @@ class Batcher:
         if not cohort.rows:
             return
         left = cohort.ends - cohort.fill
-        # Nobody waits for the end of the block; and a stop, which must be looked for, is not in it.
-        alone = len(cohort.rows) == 1 and not (cohort.rows[0].options.stops or self._reading or self._careful.rows)
+        # Nobody waits for the end of the block, or for the first symbol; and no stop has to be looked for.
+        first, others = cohort.rows[0], self._reading or self._careful.rows
+        alone = len(cohort.rows) == 1 and first.first is not None and not (first.options.stops or others)
         steps = min(self._steps(len(cohort.rows), ROOM if alone else MOST_STEPS), ROOM - cohort.fill, int(left.max()))
         kept = [number for number, row in enumerate(cohort.rows) if row.options.keep_state]
         if kept:
@@ -288,7 +289,7 @@ class Batcher:
         started = time.perf_counter()
         numbers = cohort.numbers[:, cohort.fill : cohort.fill + steps]
         ids, nats, cohort.logits, cohort.state = self._generate(
-            cohort.logits, cohort.state, cohort.drawing, numbers, self._halt
+            cohort.logits, cohort.state, cohort.drawing, numbers, self._halt if alone else UNHALTED
         )
         self._note(len(cohort.rows), (time.perf_counter() - started) / ids.shape[1])
         cohort.hold(ids, nats)
@@ -310,7 +311,7 @@ class Batcher:
             numbers = cohort.numbers[:, cohort.fill : cohort.fill + 1]
             started = time.perf_counter()
             ids, _, cohort.logits, cohort.state = self._generate(
-                logits, cohort.state, cohort.drawing, numbers, self._halt
+                logits, cohort.state, cohort.drawing, numbers, UNHALTED
             )
             self._metrics.step.observe(time.perf_counter() - started)
             self._metrics.batch.observe(len(cohort.rows))

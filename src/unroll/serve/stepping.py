@@ -10,6 +10,8 @@ from unroll.lm.predict import Nats, Predictor, State, Window
 
 Floats = NDArray[np.float64]
 Halt = NDArray[np.int32]
+UNHALTED: Halt = np.zeros(1, np.int32)
+"""For what nobody ends before its time."""
 Generate = Callable[[Floats, State, Drawing, Floats, Halt], tuple[Window, Nats, Floats, State]]
 """What `Network.generate` is."""
 

@@ -15,6 +15,8 @@
 void pause_for(int turns) {
 #if defined(__x86_64__)
     _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");  // `yield` takes no time there
 #endif
     if (turns > 2000) sched_yield();
 }
