@@ -7,52 +7,81 @@ import numpy as np
 import pytest
 
 from engine.networks import SETS, weights_of
+from unroll.engine import network as module
 from unroll.engine.network import Network, Pace
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 
+Kind = tuple[str, int]
+
+
+class Clock:
+    """A clock that a test sets, in the place of the module `time`."""
+
+    now = 1.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
 
 def run(
-    pace: Pace, kinds: list[tuple[str, int]], blocks: int, seconds: dict[int, float], first: float = 1.0
-) -> Counter[object]:
-    """Ask for blocks of the kinds in turn, each as fast as `seconds` says of its threads; count what they got."""
-    got: Counter[object] = Counter()
+    pace: Pace, clock: Clock, kinds: list[Kind], blocks: int, size: int, seconds: dict[int, float], first: float = 1.0
+) -> dict[Kind, Counter[int]]:
+    """Run blocks of the kinds in turn; of each, count the steps by their number of threads.
+
+    A step takes what `seconds` says of its threads, and `first` times as long in the first block of several.
+    """
+    got: dict[Kind, Counter[int]] = {kind: Counter() for kind in kinds}
     for number in range(blocks):
-        kind, rows = kinds[number % len(kinds)]
-        threads, _ = pace.choose(kind, rows)
-        slow = first if threads > 1 and not got[kind, rows, threads] else 1.0
-        got[kind, rows, threads] += 1
-        pace.note(kind, rows, threads, slow * seconds[threads])
+        kind, left = kinds[number % len(kinds)], size
+        while left:
+            threads, most = pace.choose(*kind)
+            steps = min(left, most)
+            slow = first if threads > 1 and not got[kind][threads] else 1.0
+            clock.now += steps * slow * seconds[threads]
+            got[kind][threads] += steps
+            pace.note(*kind, threads, slow * seconds[threads])
+            left -= steps
     return got
 
 
+@pytest.mark.parametrize("size", [1, 16, 5000])
 @pytest.mark.parametrize("period", [1, 2, 3, 8])
-def test_the_faster_way_is_found_though_the_first_trial_was_slow(period: int) -> None:
+def test_the_faster_way_is_found_though_the_first_trial_was_slow(period: int, size: int, clock: Clock) -> None:
     kinds = [("generate" if k % 2 else "read", 1 + k // 2) for k in range(period)]
-    got = run(Pace(8), kinds, 400 * period, {1: 2e-5, 8: 1e-5}, first=5.0)
-    for kind, rows in kinds:
-        assert got[kind, rows, 8] > 370
+    blocks = 200_000 // size * period
+    for counts in run(Pace(8), clock, kinds, blocks, size, {1: 2e-5, 8: 1e-5}, first=5.0).values():
+        assert counts[8] > 0.9 * counts.total()
 
 
-def test_what_loses_is_tried_less_and_less_and_what_changes_is_noticed() -> None:
+def test_what_loses_is_tried_less_and_less_and_what_changes_is_noticed(clock: Clock) -> None:
+    pace, kind = Pace(2), ("read", 1)
+    counts = run(pace, clock, [kind], 40_000, 25, {1: 1e-5, 2: 3e-5})[kind]
+    assert counts[2] < 0.005 * counts.total()
+    counts = run(pace, clock, [kind], 40_000, 25, {1: 9e-5, 2: 3e-5})[kind]  # what was chosen has become slow: at once
+    assert counts[1] < 0.01 * counts.total()
+    begun = clock.now
+    counts = run(pace, clock, [kind], 40_000, 25, {1: 1e-5, 2: 3e-5})[kind]  # the other has become fast: at a trial
+    assert counts[2] * 3e-5 < Pace.LATEST + 0.5 < clock.now - begun
+
+
+def test_a_slow_block_says_nothing_and_a_trial_is_short(clock: Clock) -> None:
     pace = Pace(2)
-    got = run(pace, [("read", 1)], 3000, {1: 1e-5, 2: 3e-5})
-    assert got["read", 1, 2] < 12
-    got = run(pace, [("read", 1)], 3000, {1: 9e-5, 2: 3e-5})  # what was chosen has become slow: at once
-    assert got["read", 1, 1] < 30
-    got = run(pace, [("read", 1)], 4000, {1: 1e-5, 2: 3e-5})  # the other has become fast: at the next trial
-    assert got["read", 1, 2] < 1100
-
-
-def test_a_slow_block_says_nothing_and_a_trial_is_short() -> None:
-    pace = Pace(2)
-    run(pace, [("read", 1)], 50, {1: 4e-5, 2: 1e-5})
-    better = [pace.choose("read", 1) for _ in range(3)]
-    assert (2, sys.maxsize) in better
+    run(pace, clock, [("read", 1)], 50, 100, {1: 4e-5, 2: 1e-5})
     pace.note("read", 1, 2, 2.5e-5)
-    assert {threads for threads, _ in (pace.choose("read", 1) for _ in range(5))} == {2}
-    trials = [most for threads, most in (pace.choose("read", 1) for _ in range(200)) if threads == 1]
-    assert trials and all(80 <= most <= 120 for most in trials)
+    clock.now += 100
+    threads, most = pace.choose("read", 1)
+    assert threads == 1 and 64 <= most <= 104
+    pace.note("read", 1, 1, 4e-5)
+    threads, most = pace.choose("read", 1)
+    assert threads == 2 and most > 1000
     assert pace.choose("read", 4) == (2, sys.maxsize)  # each thread has rows of its own
 
 

@@ -188,10 +188,10 @@ class _Known:
 
     seconds: dict[int, float] = field(default_factory=dict)
     """That a step takes lately, by the number of threads."""
-    gap: int = 0
-    """Blocks between the last trial of the other number and the next."""
-    left: int = 0
-    """Blocks until then."""
+    gap: float = 0.0
+    """Seconds between the last trial of the other number and the next."""
+    due: float = 0.0
+    """When that is, on the clock time.perf_counter."""
 
     @property
     def better(self) -> int:
@@ -205,8 +205,8 @@ class Pace:
     slower than one. Both ways are tried, and tried again now and then. The result is the same, bit for bit.
     """
 
-    SOONEST, LATEST = 8, 1024
-    """Blocks until the other way is tried again: twice as many each time that it was slower."""
+    SOONEST, LATEST = 0.05, 5.0
+    """Seconds until the other way is tried again: twice as long each time that it was slower."""
     FEW, SECONDS = 8, 0.001
     """A trial has so many steps, or as many as the better way takes in so many seconds."""
     SLOWLY = 8
@@ -233,11 +233,10 @@ class Pace:
         for threads in (1, self.most):
             if threads not in known.seconds:
                 return threads, self.FEW
-        if known.left:
-            known.left -= 1
-            return known.better, sys.maxsize
-        other = self.most if known.better == 1 else 1
-        return other, max(self.FEW, round(self.SECONDS / known.seconds[known.better]))
+        left, seconds = known.due - time.perf_counter(), known.seconds[known.better]
+        if left > 0:
+            return known.better, max(self.FEW, round(left / seconds))
+        return self.most if known.better == 1 else 1, max(self.FEW, round(self.SECONDS / seconds))
 
     def note(self, kind: str, rows: int, threads: int, seconds: float) -> None:
         """Take down how long a step took: the best lately, for a single slow one says nothing about the way."""
@@ -251,7 +250,8 @@ class Pace:
         known.seconds[threads] = min(seconds, before + (seconds - before) / self.SLOWLY)
         if trial:
             lost = len(known.seconds) == 2 and threads != known.better
-            known.left = known.gap = min(max(self.SOONEST, 2 * known.gap), self.LATEST) if lost else self.SOONEST
+            known.gap = min(max(self.SOONEST, 2 * known.gap), self.LATEST) if lost else self.SOONEST
+            known.due = time.perf_counter() + known.gap
 
     def _certain(self, rows: int) -> bool:
         """Tell whether each thread has rows of its own, or there is but one."""

@@ -70,7 +70,7 @@ class Batcher:
         self._outbox: list[Part] = []
         self._ended = 0
         self._halt = np.zeros(1, np.int32)
-        """1 ends what a lone stream writes at the next step: there is something to look at. It changes under the lock."""
+        """1 ends what a lone stream writes at the next step: there is something to look at. Under the lock."""
         self._pace = (1, QUANTUM_SECONDS)
         """Rows and seconds of the last step."""
         self._thread = threading.Thread(target=self._run, name=f"engine {served.name}", daemon=True)
