@@ -364,6 +364,6 @@ def test_what_does_not_train_needs_no_torch(verb: list[str], trained: Trained, t
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     told = [str(trained.text) if word == "TEXT" else word for word in verb[1:]]
-    done = unroll(verb[0], trained.path, *told, PYTHONPATH=path)
+    done = unroll(verb[0], trained.path, *told, cwd=tmp_path, PYTHONPATH=path)  # `embed` writes beside its caller
     assert done.code == 0, done.err
     assert done.out
