@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from engine.networks import SETS, config, weights_of
 from laws.cases import randomised
+from unroll.engine import native
 from unroll.engine.draw import Drawing, draw_rows, probabilities
 from unroll.engine.network import Network, Precision
 from unroll.lm.sample import SampleOptions, generate, stepper, uniforms
-from unroll.nn.config import ModelConfig
+from unroll.nn.config import ModelConfig, Skip
 from unroll.nn.model import Model
 
 pytestmark = pytest.mark.skipif(not SETS, reason="no kernels: there was no compiler when unroll was installed")
@@ -28,9 +29,9 @@ OPTIONS = Drawing(
 )
 
 
-def model(arch: str) -> Model:
+def model(arch: str, layers: int = 2, skip: Skip = "none") -> Model:
     sizes = {"vocab_size": VOCAB, "embedding_size": 12, "hidden_size": 37}
-    made = randomised(Model(config(arch, 2, layers_after=1, **sizes))).float()
+    made = randomised(Model(config(arch, layers, skip=skip, layers_after=1, **sizes))).float()
     for name, weight in made.named_parameters():
         if "weight_hh" in name:
             weight.data.mul_(0.4)  # so that no network is chaotic, in which any rounding grows
@@ -64,9 +65,30 @@ def test_the_kernel_draws_what_the_reference_draws(arch: str, instructions: str)
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("instructions", SETS)
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
-def test_a_row_does_not_depend_on_the_others_nor_on_threads(arch: str, instructions: str, precision: Precision) -> None:
-    made, random = model(arch), np.random.default_rng(1)
+@pytest.mark.parametrize(
+    ("arch", "layers", "skip", "table"),
+    [
+        ("lstm", 2, "none", True),
+        ("gru", 2, "none", True),
+        ("rnn", 2, "none", True),
+        ("window", 2, "none", True),
+        ("lstm", 1, "none", True),
+        ("lstm", 2, "residual", False),
+        ("gru", 3, "sum", False),
+    ],
+)
+def test_a_row_does_not_depend_on_the_others_nor_on_threads(
+    arch: str,
+    layers: int,
+    skip: Skip,
+    table: bool,
+    instructions: str,
+    precision: Precision,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not table:
+        monkeypatch.setattr(native, "TABLE_BYTES", 0)
+    made, random = model(arch, layers, skip), np.random.default_rng(1)
     prompt, numbers = random.integers(0, VOCAB, (ROWS, 3)), random.random((ROWS, 40))
     for threads in (1, 2, 3):
         kernel = Network(made.config, weights_of(made), kernel=instructions, precision=precision, threads=threads)

@@ -414,30 +414,101 @@ struct Place {
 // Panels that a few rows go through side by side, as far as the registers reach.
 constexpr int abreast(int rows) { return rows == 1 || (rows == 2 && MAX_ROWS > 3) ? 2 : 1; }
 
+// A unit's sums, of what comes in (from its bias on) and of the state (from zero on), are added at the end: so either may be
+// worked out first, and the result is the same.
 template <class Cell, int R, int NP>
 INLINE void cell_tile(const Layer& layer, int64_t panel, const Place* place) {
-    vf acc[NP][R][4];
+    vf acc[NP][R][4], kept[NP][R][4];
     Row x[R], h[R];
     UNROLLED for (int r = 0; r < R; ++r) {
         x[r] = place[r].x, h[r] = place[r].h;
         UNROLLED for (int n = 0; n < NP; ++n)
-            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = load(place[r].start + ((panel + n) * 4 + j) * LANES);
+            UNROLLED for (int j = 0; j < 4; ++j) kept[n][r][j] = load(place[r].start + ((panel + n) * 4 + j) * LANES);
     }
-    if (x[0].x) product<typename Cell::Input, R, NP>(acc, layer.input, panel, x);
+    if (x[0].x) product<typename Cell::Input, R, NP>(kept, layer.input, panel, x);
+    UNROLLED for (int n = 0; n < NP; ++n)
+        UNROLLED for (int r = 0; r < R; ++r)
+            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = vf{};
     product<typename Cell::State, R, NP>(acc, layer.state, panel, h);
     UNROLLED for (int n = 0; n < NP; ++n)
         UNROLLED for (int r = 0; r < R; ++r) {
             const int64_t at = (panel + n) * Cell::vectors * LANES;
+            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = kept[n][r][j] + acc[n][r][j];
             Cell::finish(acc[n][r], h[r].x + at, place[r].c ? place[r].c + at : nullptr, place[r].out + at);
         }
 }
 
+// Panels from the first on or from the last, `tile` of so many side by side where there are as many.
+template <int NP, class F, class G>
+INLINE void by_panels(int64_t from, int64_t to, bool back, F&& tile, G&& single) {
+    const int64_t whole = (to - from) / NP, rest = from + whole * NP;
+    if (back)
+        for (int64_t panel = to - 1; panel >= rest; --panel) single(panel);
+    for (int64_t n = 0; n < whole; ++n) tile(from + (back ? whole - 1 - n : n) * NP);
+    if (!back)
+        for (int64_t panel = rest; panel < to; ++panel) single(panel);
+}
+
 template <class Cell, int R>
-void cell_panels(const Layer& layer, int64_t from, int64_t to, const Place* place) {
+void cell_panels(const Layer& layer, int64_t from, int64_t to, bool back, const Place* place) {
     constexpr int NP = abreast(R);
-    int64_t panel = from;
-    for (; panel + NP <= to; panel += NP) cell_tile<Cell, R, NP>(layer, panel, place);
-    for (; panel < to; ++panel) cell_tile<Cell, R, 1>(layer, panel, place);
+    by_panels<NP>(from, to, back, [&](int64_t panel) { cell_tile<Cell, R, NP>(layer, panel, place); },
+                  [&](int64_t panel) { cell_tile<Cell, R, 1>(layer, panel, place); });
+}
+
+// One row's sums in a layer: what is read, where they start (null: at zero) and where they go, (panels, 4, LANES).
+struct Sum {
+    Row x;
+    const float* start;
+    float* out;
+};
+
+template <class Map, int R, int NP>
+INLINE void sum_tile(const Packed& w, int64_t panel, const Sum* sum) {
+    vf acc[NP][R][4];
+    Row x[R];
+    UNROLLED for (int r = 0; r < R; ++r) {
+        x[r] = sum[r].x;
+        UNROLLED for (int n = 0; n < NP; ++n)
+            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = sum[r].start ? load(sum[r].start + ((panel + n) * 4 + j) * LANES) : vf{};
+    }
+    product<Map, R, NP>(acc, w, panel, x);
+    UNROLLED for (int n = 0; n < NP; ++n)
+        UNROLLED for (int r = 0; r < R; ++r)
+            UNROLLED for (int j = 0; j < 4; ++j) store(sum[r].out + ((panel + n) * 4 + j) * LANES, acc[n][r][j]);
+}
+
+template <class Map, int R>
+void sum_panels(const Packed& w, int64_t from, int64_t to, bool back, const Sum* sum) {
+    constexpr int NP = abreast(R);
+    by_panels<NP>(from, to, back, [&](int64_t panel) { sum_tile<Map, R, NP>(w, panel, sum); },
+                  [&](int64_t panel) { sum_tile<Map, R, 1>(w, panel, sum); });
+}
+
+// Sums of up to MAX_ROWS rows for some panels, from the first on or from the last.
+template <class Map>
+void sums(const Packed& w, int64_t rows, int64_t from, int64_t to, bool back, const Sum* sum) {
+    switch (rows) {
+        case 1: return sum_panels<Map, 1>(w, from, to, back, sum);
+        case 2: return sum_panels<Map, 2>(w, from, to, back, sum);
+        case 3: return sum_panels<Map, 3>(w, from, to, back, sum);
+#if MAX_ROWS > 3
+        case 4: return sum_panels<Map, 4>(w, from, to, back, sum);
+        case 5: return sum_panels<Map, 5>(w, from, to, back, sum);
+        case 6: return sum_panels<Map, 6>(w, from, to, back, sum);
+#endif
+    }
+}
+
+// A row's new state from its sums of what comes in and of the state.
+template <class Cell>
+void finish(int64_t from, int64_t to, const float* x, const float* of_state, const float* h, float* c, float* out) {
+    for (int64_t panel = from; panel < to; ++panel) {
+        vf a[4];
+        UNROLLED for (int j = 0; j < 4; ++j) a[j] = load(x + (panel * 4 + j) * LANES) + load(of_state + (panel * 4 + j) * LANES);
+        const int64_t at = panel * Cell::vectors * LANES;
+        Cell::finish(a, h + at, c ? c + at : nullptr, out + at);
+    }
 }
 
 enum Act { AS_IS, TANH, GELU };
@@ -464,30 +535,31 @@ INLINE void linear_tile(const Layer& layer, int64_t panel, const Row* x, float* 
 template <int R>
 void linear_panels(const Layer& layer, int64_t from, int64_t to, const Row* x, float* const* out, int64_t first, int64_t columns, Act act) {
     constexpr int NP = abreast(R);
-    int64_t panel = from;
-    for (; panel + NP <= to; panel += NP) linear_tile<R, NP>(layer, panel, x, out, first, columns, act);
-    for (; panel < to; ++panel) linear_tile<R, 1>(layer, panel, x, out, first, columns, act);
+    by_panels<NP>(from, to, false, [&](int64_t panel) { linear_tile<R, NP>(layer, panel, x, out, first, columns, act); },
+                  [&](int64_t panel) { linear_tile<R, 1>(layer, panel, x, out, first, columns, act); });
 }
 
 // By panels first: a panel's weights stay in the cache while the rows pass.
 template <class F>
-INLINE void by_tiles(int64_t rows, int64_t from, int64_t to, F&& tile) {
+INLINE void by_tiles(int64_t rows, int64_t from, int64_t to, bool back, F&& tile) {
     const int64_t wide = rows > 2 ? 1 : to - from;
-    for (int64_t panel = from; panel < to; panel += wide)
-        for (int64_t row = 0; row < rows; row += MAX_ROWS) tile(row, rows - row < MAX_ROWS ? rows - row : MAX_ROWS, panel, panel + wide < to ? panel + wide : to);
+    for (int64_t n = 0; n < to - from; n += wide) {
+        const int64_t panel = back && wide == 1 ? to - 1 - n : from + n;
+        for (int64_t row = 0; row < rows; row += MAX_ROWS) tile(row, rows - row < MAX_ROWS ? rows - row : MAX_ROWS, panel, panel + wide);
+    }
 }
 
 template <class Cell>
-void cells(const Layer& layer, int64_t rows, int64_t from, int64_t to, const Place* place) {
-    by_tiles(rows, from, to, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
+void cells(const Layer& layer, int64_t rows, int64_t from, int64_t to, bool back, const Place* place) {
+    by_tiles(rows, from, to, back, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
         switch (count) {
-            case 1: cell_panels<Cell, 1>(layer, p, q, place + row); break;
-            case 2: cell_panels<Cell, 2>(layer, p, q, place + row); break;
-            case 3: cell_panels<Cell, 3>(layer, p, q, place + row); break;
+            case 1: cell_panels<Cell, 1>(layer, p, q, back, place + row); break;
+            case 2: cell_panels<Cell, 2>(layer, p, q, back, place + row); break;
+            case 3: cell_panels<Cell, 3>(layer, p, q, back, place + row); break;
 #if MAX_ROWS > 3
-            case 4: cell_panels<Cell, 4>(layer, p, q, place + row); break;
-            case 5: cell_panels<Cell, 5>(layer, p, q, place + row); break;
-            case 6: cell_panels<Cell, 6>(layer, p, q, place + row); break;
+            case 4: cell_panels<Cell, 4>(layer, p, q, back, place + row); break;
+            case 5: cell_panels<Cell, 5>(layer, p, q, back, place + row); break;
+            case 6: cell_panels<Cell, 6>(layer, p, q, back, place + row); break;
 #endif
         }
     });
@@ -495,7 +567,7 @@ void cells(const Layer& layer, int64_t rows, int64_t from, int64_t to, const Pla
 
 // Columns from `first` on land at out[r][0].
 void linear(const Layer& layer, int64_t rows, int64_t from, int64_t to, const Row* x, float* const* out, int64_t first, int64_t columns, Act act) {
-    by_tiles(rows, from, to, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
+    by_tiles(rows, from, to, false, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
         switch (count) {
             case 1: linear_panels<1>(layer, p, q, x + row, out + row, first, columns, act); break;
             case 2: linear_panels<2>(layer, p, q, x + row, out + row, first, columns, act); break;
@@ -521,6 +593,8 @@ struct Walk {
     int64_t turn = 0;
     float *h, *c, *line;     // shared: h (layers, 2, rows, wide), c (layers, rows, wide); line: outputs (2, rows, widest), a window's inputs
     float *own, *sum;        // (rows, wide) each: a layer's input with its skip, the sum of all layers
+    float *of_input, *of_state;  // of few rows: sums of a layer's input (rows, panels, 4, LANES) and of each layer's state (layers, …)
+    Sum* few;
     quantum *qx, *qh;        // (rows, widest)
     Place* places;
     Row* list;
@@ -537,8 +611,9 @@ struct Walk {
         return rows * (parts * net.wide + 3 * widest_of(net));
     }
     static int64_t own_bytes(const Net& net, int64_t rows) {
-        return up(rows * net.wide * 4, 64) * 2 + up(rows * widest_of(net) * (int64_t)sizeof(quantum), 64) * 2 +
-               up(rows * (int64_t)(sizeof(Place) + sizeof(Row) + sizeof(float*)), 64);
+        const int64_t sums = rows > MAX_ROWS || net.shape.layers < 2 ? 0 : (net.shape.layers + 1) * rows * net.panels * 4 * LANES * 4;
+        return up(rows * net.wide * 4, 64) * 2 + up(rows * widest_of(net) * (int64_t)sizeof(quantum), 64) * 2 + sums +
+               up(rows * (int64_t)(sizeof(Place) + sizeof(Row) + sizeof(Sum) + sizeof(float*)), 64);
     }
 
     Walk(const Net& net, Job& job, int64_t rows, int me, int team, float* shared, char* mine)
@@ -551,6 +626,10 @@ struct Walk {
         sum = (float*)mine, mine += up(rows * net.wide * 4, 64);
         qx = (quantum*)mine, mine += up(rows * widest * (int64_t)sizeof(quantum), 64);
         qh = (quantum*)mine, mine += up(rows * widest * (int64_t)sizeof(quantum), 64);
+        const int64_t each = rows > MAX_ROWS || net.shape.layers < 2 ? 0 : rows * net.panels * 4 * LANES;
+        of_input = (float*)mine, mine += each * 4;
+        of_state = (float*)mine, mine += each * 4 * net.shape.layers;
+        few = (Sum*)mine, mine += rows * sizeof(Sum);
         places = (Place*)mine, mine += rows * sizeof(Place);
         list = (Row*)mine, mine += rows * sizeof(Row);
         targets = (float**)mine;
@@ -607,12 +686,29 @@ struct Walk {
             }
     }
 
-    // Reads one symbol a row; returns where the outputs of the last layer lie, row by row `stride` apart.
-    const float* step(const int64_t* ids, int64_t ids_stride, int64_t& stride) {
-        return net.shape.arch == WINDOW ? step_window(ids, ids_stride, stride) : step_recurrent(ids, ids_stride, stride);
+    // Reads one symbol a row, the last of this walk or not; returns where the outputs of the last layer lie, `stride` apart.
+    const float* step(const int64_t* ids, int64_t ids_stride, bool last, int64_t& stride) {
+        const Shape& s = net.shape;
+        if (s.arch == WINDOW) return step_window(ids, ids_stride, stride);
+        stride = net.wide;
+        if (rows > MAX_ROWS || s.layers < 2) return step_layers(ids, ids_stride);
+        return s.arch == LSTM ? step_few<LstmCell>(ids, ids_stride, last)
+             : s.arch == GRU ? step_few<GruCell>(ids, ids_stride, last) : step_few<RnnCell>(ids, ids_stride, last);
     }
 
-    const float* step_recurrent(const int64_t* ids, int64_t ids_stride, int64_t& stride) {
+    // What layer k hands on, from what it was given and its new state.
+    const float* handed_on(int64_t k, const float* x, const float* y) {
+        if (net.shape.skip == RESIDUAL && k) {
+            for (int64_t i = 0; i < rows * net.wide; i += LANES) store(own + i, load(y + i) + load(x + i));
+            y = own;
+        }
+        if (net.shape.skip == SUM)
+            for (int64_t i = 0; i < rows * net.wide; i += LANES) store(sum + i, k ? load(sum + i) + load(y + i) : load(y + i));
+        return y;
+    }
+
+    // A layer after the other; every second step backwards through the weights of each.
+    const float* step_layers(const int64_t* ids, int64_t ids_stride) {
         const Shape& s = net.shape;
         const float* x = nullptr;  // of the layer at hand, `wide` apart
         const int64_t before = turn & 1, after = before ^ 1;
@@ -631,21 +727,55 @@ struct Walk {
                 place.out = state(k, after, r);
             }
             const int64_t from = share(net.panels, me), to = share(net.panels, me + 1);
-            if (s.arch == LSTM) cells<LstmCell>(layer, rows, from, to, places);
-            else if (s.arch == GRU) cells<GruCell>(layer, rows, from, to, places);
-            else cells<RnnCell>(layer, rows, from, to, places);
+            if (s.arch == LSTM) cells<LstmCell>(layer, rows, from, to, turn & 1, places);
+            else if (s.arch == GRU) cells<GruCell>(layer, rows, from, to, turn & 1, places);
+            else cells<RnnCell>(layer, rows, from, to, turn & 1, places);
             meet();
-            const float* y = state(k, after, 0);
-            if (s.skip == RESIDUAL && k) {
-                for (int64_t i = 0; i < rows * net.wide; i += LANES) store(own + i, load(y + i) + load(x + i));
-                y = own;
-            }
-            if (s.skip == SUM)
-                for (int64_t i = 0; i < rows * net.wide; i += LANES) store(sum + i, k ? load(sum + i) + load(y + i) : load(y + i));
-            x = y;
+            x = handed_on(k, x, state(k, after, 0));
         }
         turn = turn + 1;
-        stride = net.wide;
+        return s.skip == SUM ? sum : x;
+    }
+
+    float* sums_of_state(int64_t layer, int64_t row) const { return of_state + (layer * rows + row) * net.panels * 4 * LANES; }
+    float* sums_of_input(int64_t row) const { return of_input + row * net.panels * 4 * LANES; }
+
+    template <class Cell>
+    void sum_state(int64_t k, int64_t which) {
+        for (int64_t r = 0; r < rows; ++r) few[r] = Sum{row_of(state(k, which, r), net.shape.hidden, qh + r * widest), nullptr, sums_of_state(k, r)};
+        sums<typename Cell::State>(net.layers[k].state, rows, share(net.panels, me), share(net.panels, me + 1), turn & 1, few);
+    }
+
+    // Few rows wait for the weights. So that what a core's cache still holds of them is read first, every second step goes
+    // backwards through all of them, as far as the order of layers lets it: through two layers wholly. For that the first
+    // layer's sums of its state are worked out a step ahead. With U for weights of a state and W for those of an input:
+    //   U₁ h₁, U₀ h₀ (for the next step), W₁ h₀; the next step W₁ h₀, U₀ h₀, U₁ h₁.
+    template <class Cell>
+    const float* step_few(const int64_t* ids, int64_t ids_stride, bool last) {
+        const Shape& s = net.shape;
+        const float* x = nullptr;
+        const int64_t before = turn & 1, after = before ^ 1, from = share(net.panels, me), to = share(net.panels, me + 1);
+        const bool back = turn & 1;
+        if (!turn) sum_state<Cell>(0, before);
+        for (int64_t k = s.layers - 1; !back && k > 0; --k) sum_state<Cell>(k, before);
+        for (int64_t k = 0; k < s.layers; ++k) {
+            const bool looked_up = !k && s.table;
+            if (!looked_up) {
+                const int64_t inputs = k ? s.hidden : s.embedding;
+                for (int64_t r = 0; r < rows; ++r)
+                    few[r] = Sum{row_of(k ? x + r * net.wide : net.embedding + ids[r * ids_stride] * inputs, inputs, qx + r * widest), net.layers[k].start, sums_of_input(r)};
+                sums<typename Cell::Input>(net.layers[k].input, rows, from, to, back, few);
+            }
+            if (back && k == 1 && !last) sum_state<Cell>(0, after);
+            if (back && k) sum_state<Cell>(k, before);
+            for (int64_t r = 0; r < rows; ++r)
+                finish<Cell>(from, to, looked_up ? net.table + ids[r * ids_stride] * net.panels * 4 * LANES : sums_of_input(r),
+                             sums_of_state(k, r), state(k, before, r), s.arch == LSTM ? cell(k, r) : nullptr, state(k, after, r));
+            meet();
+            if (!k && !last && !back) sum_state<Cell>(0, after);
+            x = handed_on(k, x, state(k, after, 0));
+        }
+        turn = turn + 1;
         return s.skip == SUM ? sum : x;
     }
 
@@ -704,7 +834,7 @@ void read_rows(Walk& walk, int64_t first) {
     walk.meet();
     for (int64_t t = 0; t < job.steps; ++t) {
         int64_t stride;
-        const float* y = walk.step(job.ids + first * job.steps + t, job.steps, stride);
+        const float* y = walk.step(job.ids + first * job.steps + t, job.steps, t + 1 == job.steps, stride);
         if (job.y && !walk.me)
             for (int64_t r = 0; r < walk.rows; ++r) memcpy(job.y + ((first + r) * job.steps + t) * s.hidden, y + r * stride, s.hidden * 4);
         // What the others write next is not what is being copied: states alternate, and a window's lines are met before.
@@ -734,7 +864,7 @@ void generate_rows(Walk& walk, int64_t first, int64_t* chosen, double* work) {
         walk.meet();
         if (t == job.done) break;
         int64_t stride;
-        const float* y = walk.step(chosen, 1, stride);
+        const float* y = walk.step(chosen, 1, t + 1 == job.steps, stride);
         walk.to_head(y, stride, walk.next_line());
         for (int64_t r = 0; r < walk.rows; ++r) walk.targets[r] = job.logits + (first + r) * s.vocab;
         linear(walk.net.output, walk.rows, walk.share(panels, walk.me), walk.share(panels, walk.me + 1), walk.list, walk.targets, 0, s.vocab, AS_IS);

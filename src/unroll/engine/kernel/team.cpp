@@ -29,6 +29,25 @@ constexpr size_t STACK = 1 << 20;  // bytes, of which the kernels need a few tho
 
 typedef void (*Work)(void*, int, int);
 
+// A helper that the system has put on its caller's core, while another thread had the others, may stay there for a second after
+// they have become free: both look busy, and each as if its cache were worth keeping. So it moves away by itself, once.
+int core_of_caller() {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+void leave(int core) {
+#if defined(__linux__)
+    cpu_set_t before, others;
+    if (core < 0 || core >= CPU_SETSIZE || sched_getcpu() != core || sched_getaffinity(0, sizeof(before), &before)) return;
+    others = before;
+    CPU_CLR(core, &others);
+    if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof(others), &others)) sched_setaffinity(0, sizeof(before), &before);
+#endif
+}
+
 struct Helper {
     std::mutex mutex;
     std::condition_variable called;
@@ -37,10 +56,10 @@ struct Helper {
     std::atomic<int>* left = nullptr;
     Work work = nullptr;
     void* argument = nullptr;
-    int thread = 0, threads = 0;
+    int thread = 0, threads = 0, core = -1;
 
     void call(Work work, void* argument, int thread, int threads, std::atomic<int>* left) {
-        this->work = work, this->argument = argument, this->thread = thread, this->threads = threads, this->left = left;
+        this->core = core_of_caller(), this->work = work, this->argument = argument, this->thread = thread, this->threads = threads, this->left = left;
         std::lock_guard<std::mutex> lock(mutex);
         wanted.store(true, std::memory_order_release);
         if (asleep) called.notify_one();
@@ -55,6 +74,7 @@ struct Helper {
                 called.wait(lock, [this] { return wanted.load(std::memory_order_acquire); });
                 asleep = false;
             }
+            leave(core);
             work(argument, thread, threads);
             std::atomic<int>* const done = left;
             wanted.store(false, std::memory_order_relaxed);
