@@ -32,7 +32,13 @@ typedef uint8_t quantum;
 #define GROUP 2
 typedef int16_t quantum;
 #endif
+#if LANES > 4 || defined(__aarch64__)
+#define THREE_BYTES 1  // there is an instruction that sets bytes apart
+#else
+#define THREE_BYTES 0
+#endif
 #define INLINE static inline __attribute__((always_inline))
+#define APART __attribute__((noinline))  // registers are dealt out for each function by itself
 #define UNROLLED _Pragma("GCC unroll 16")
 
 namespace {
@@ -95,14 +101,21 @@ struct GruInput { static constexpr int width = 3; static constexpr int at[4] = {
 struct GruState { static constexpr int width = 3; static constexpr int at[4] = {0, 1, 3, 3}; };
 constexpr int Four::at[4], GruInput::at[4], GruState::at[4];
 
+// Weights are numbers of 32 bits; or of eight with a scale for each unit; or, for networks that are larger than a core's cache,
+// of 24 with a scale: a step then waits for three bytes a weight instead of four. They are whole numbers below 2^23, so what is
+// lost is 2^-24 of a unit's largest weight: no more than float32 may lose of that one, and less than it loses in a sum.
 struct Packed {
     int64_t inputs = 0, panels = 0;
+    int64_t first = 0;         // the panel that the array begins with
     int width = 4;
     float* f = nullptr;        // (panels, inputs, width, LANES)
     int8_t* q = nullptr;       // (panels, inputs / GROUP, width, LANES, GROUP)
-    float* scales = nullptr;   // (panels, width, LANES)
+    uint8_t* three = nullptr;  // (panels, inputs, width, LANES, 3)
+    float* scales = nullptr;   // (panels, width, LANES): what q, three, or f made of them are to be multiplied by
     int32_t* sums = nullptr;   // 128 times the sum of a unit's weights, where inputs are unsigned
 };
+enum Bytes { ONE = 1, THREE = 3, FOUR = 4 };  // a weight
+constexpr int64_t CACHE = 6 << 20;  // bytes of weights: about what the own caches of a few cores hold
 
 // Large arrays in large pages, where the system has them: a step reads all weights, and looking up small pages takes its time.
 void* allocate(int64_t bytes) {
@@ -127,12 +140,41 @@ struct Layout {
     }
 };
 
-bool pack(Packed& out, const float* w, int64_t inputs, Layout layout, bool int8) {
+INLINE float largest(const float* w, int64_t n) {
+    float top = 0;
+    for (int64_t k = 0; k < n; ++k) {
+        const float a = w[k] < 0 ? -w[k] : w[k];
+        top = a > top ? a : top;
+    }
+    return top;
+}
+
+bool pack(Packed& out, const float* w, int64_t inputs, Layout layout, Bytes bytes) {
     const int64_t panels = layout.panels();
     const int width = layout.width();
-    out.panels = panels, out.width = width, out.inputs = int8 ? up(inputs, GROUP) : inputs;
+    out.panels = panels, out.width = width, out.inputs = bytes == ONE ? up(inputs, GROUP) : inputs;
     const int64_t size = panels * width * LANES;
-    if (!int8) {
+    if (bytes == THREE) {
+        constexpr double MOST = 8388606;  // so that 2^23 is not reached where the scale was rounded down
+        out.three = (uint8_t*)allocate(size * inputs * 3 + 64);  // vectors are read whole
+        out.scales = (float*)allocate(size * 4);
+        if (!out.three || !out.scales) return false;
+        for (int64_t p = 0; p < panels; ++p)
+            for (int j = 0; j < width; ++j)
+                for (int lane = 0; lane < LANES; ++lane) {
+                    const int64_t row = layout.row(p, j, lane);
+                    const float scale = row < 0 ? 0.f : (float)(largest(w + row * inputs, inputs) / MOST / 256);
+                    out.scales[(p * width + j) * LANES + lane] = scale;
+                    for (int64_t k = 0; k < inputs; ++k) {
+                        const double scaled = scale > 0 ? w[row * inputs + k] / (256.0 * scale) : 0;
+                        const int32_t value = (int32_t)(scaled < 0 ? scaled - .5 : scaled + .5);
+                        uint8_t* at = out.three + (((p * inputs + k) * width + j) * LANES + lane) * 3;
+                        at[0] = (uint8_t)value, at[1] = (uint8_t)(value >> 8), at[2] = (uint8_t)(value >> 16);
+                    }
+                }
+        return true;
+    }
+    if (bytes == FOUR) {
         if (!(out.f = (float*)allocate(size * inputs * 4))) return false;
         for (int64_t p = 0; p < panels; ++p)
             for (int j = 0; j < width; ++j)
@@ -151,11 +193,7 @@ bool pack(Packed& out, const float* w, int64_t inputs, Layout layout, bool int8)
         for (int j = 0; j < width; ++j)
             for (int lane = 0; lane < LANES; ++lane) {
                 const int64_t row = layout.row(p, j, lane), unit = (p * width + j) * LANES + lane;
-                float top = 0;
-                for (int64_t k = 0; row >= 0 && k < inputs; ++k) {
-                    const float a = w[row * inputs + k] < 0 ? -w[row * inputs + k] : w[row * inputs + k];
-                    top = a > top ? a : top;
-                }
+                const float top = row < 0 ? 0.f : largest(w + row * inputs, inputs);
                 int32_t sum = 0;
                 for (int64_t k = 0; k < out.inputs; ++k) {
                     const float scaled = row < 0 || k >= inputs || top == 0 ? 0.f : w[row * inputs + k] / top * 127.f;
@@ -169,7 +207,26 @@ bool pack(Packed& out, const float* w, int64_t inputs, Layout layout, bool int8)
     return true;
 }
 
-void drop(Packed& p) { free(p.f); free(p.q); free(p.scales); free(p.sums); }
+void drop(Packed& p) { free(p.f); free(p.q); free(p.three); free(p.scales); free(p.sums); }
+
+// LANES weights of three bytes, times 256.
+INLINE vf widened(const uint8_t* w) {
+#if LANES == 16
+    const __m512i four = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12), _mm512_loadu_si512(w));
+    const __m512i apart = _mm512_broadcast_i32x4(_mm_setr_epi8(-1, 0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11));
+    return (vf)_mm512_cvtepi32_ps(_mm512_shuffle_epi8(four, apart));
+#elif LANES == 8
+    const __m256i four = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)w)), _mm_loadu_si128((const __m128i*)(w + 12)), 1);
+    const __m256i apart = _mm256_broadcastsi128_si256(_mm_setr_epi8(-1, 0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11));
+    return (vf)_mm256_cvtepi32_ps(_mm256_shuffle_epi8(four, apart));
+#elif THREE_BYTES
+    static const uint8_t apart[16] = {255, 0, 1, 2, 255, 3, 4, 5, 255, 6, 7, 8, 255, 9, 10, 11};
+    return (vf)vcvtq_f32_s32(vreinterpretq_s32_u8(vqtbl1q_u8(vld1q_u8(w), vld1q_u8(apart))));
+#else
+    return vf{} + w[0];  // never asked for
+#endif
+}
+
 
 // A row of inputs to a product; in eight bits with one scale for the row.
 struct Row {
@@ -227,25 +284,41 @@ INLINE vi dot(vi sum, const quantum* a, const int8_t* w) {
 #endif
 }
 
-// acc += W a for R rows and NP panels side by side (several, so that additions need not wait for each other).
+// acc += W a for R rows and NP panels, without scales.
+template <class Map, int R, int NP, Bytes bytes>
+INLINE void products(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const Row* row) {
+    constexpr int W = Map::width;
+    const uint8_t* p[NP];
+    UNROLLED for (int n = 0; n < NP; ++n) p[n] = (bytes == FOUR ? (const uint8_t*)w.f : w.three) + (panel + n) * w.inputs * W * LANES * bytes;
+    const float* a[R];
+    UNROLLED for (int r = 0; r < R; ++r) a[r] = row[r].x;
+    for (int64_t k = 0; k < w.inputs; ++k) {
+        vf b[R];
+        UNROLLED for (int r = 0; r < R; ++r) b[r] = set1(a[r][k]);
+        UNROLLED for (int n = 0; n < NP; ++n)
+            UNROLLED for (int j = 0; j < W; ++j) {
+                const uint8_t* at = p[n] + (k * W + j) * LANES * bytes;
+                if (R == 1 && j < bytes) __builtin_prefetch(at + 1024 * bytes);
+                const vf v = bytes == FOUR ? load((const float*)at) : widened(at);
+                UNROLLED for (int r = 0; r < R; ++r) acc[n][r][Map::at[j]] = fma(b[r], v, acc[n][r][Map::at[j]]);
+            }
+    }
+}
+
+// The same for several panels side by side, so that additions need not wait for each other, with scales where there are any.
 template <class Map, int R, int NP>
 INLINE void product(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const Row* row) {
     constexpr int W = Map::width;
+    panel -= w.first;
+    if (!w.q && !w.scales) return products<Map, R, NP, FOUR>(acc, w, panel, row);
     if (!w.q) {
-        const float* p[NP];
-        UNROLLED for (int n = 0; n < NP; ++n) p[n] = w.f + (panel + n) * w.inputs * W * LANES;
-        const float* a[R];
-        UNROLLED for (int r = 0; r < R; ++r) a[r] = row[r].x;
-        for (int64_t k = 0; k < w.inputs; ++k) {
-            vf b[R];
-            UNROLLED for (int r = 0; r < R; ++r) b[r] = set1(a[r][k]);
-            UNROLLED for (int n = 0; n < NP; ++n)
-                UNROLLED for (int j = 0; j < W; ++j) {
-                    if (R == 1) __builtin_prefetch(p[n] + (k * W + j) * LANES + 1024);
-                    const vf v = load(p[n] + (k * W + j) * LANES);
-                    UNROLLED for (int r = 0; r < R; ++r) acc[n][r][Map::at[j]] = fma(b[r], v, acc[n][r][Map::at[j]]);
-                }
-        }
+        vf sum[NP][R][4] = {};
+        if (THREE_BYTES && w.three) products<Map, R, NP, THREE>(sum, w, panel, row);
+        else products<Map, R, NP, FOUR>(sum, w, panel, row);
+        UNROLLED for (int n = 0; n < NP; ++n)
+            UNROLLED for (int j = 0; j < W; ++j)
+                UNROLLED for (int r = 0; r < R; ++r)
+                    acc[n][r][Map::at[j]] = fma(sum[n][r][Map::at[j]], load(w.scales + ((panel + n) * W + j) * LANES), acc[n][r][Map::at[j]]);
         return;
     }
     const int64_t groups = w.inputs / GROUP;
@@ -284,7 +357,16 @@ struct Net {
     Layer* layers = nullptr;     // recurrent, or a window's
     Layer* after = nullptr;
     Layer projection, output;
+    Bytes bytes;
 };
+
+// Weights that a step reads.
+int64_t weights_of(const Shape& s) {
+    const int64_t gates = s.arch == LSTM ? 4 : s.arch == GRU ? 3 : 1, first = s.arch == WINDOW ? s.window * s.embedding : s.table ? 0 : s.embedding;
+    const int64_t recurrent = s.arch == WINDOW ? 0 : s.layers * s.hidden;
+    return gates * s.hidden * (first + (s.layers - 1) * s.hidden + recurrent) + s.after * s.hidden * s.hidden +
+           (s.head != s.hidden ? s.head * s.hidden : 0) + s.vocab * s.head;
+}
 
 void drop(Layer& layer) { drop(layer.input); drop(layer.state); free(layer.start); }
 
@@ -306,9 +388,9 @@ bool pack_start(float*& out, const float* first, const float* second, Layout lay
     return true;
 }
 
-bool make_linear(Layer& layer, const float* w, const float* bias, int64_t inputs, int64_t outputs, bool int8) {
+bool make_linear(Layer& layer, const float* w, const float* bias, int64_t inputs, int64_t outputs, Bytes bytes) {
     const Layout layout{outputs, 0};
-    return pack(layer.input, w, inputs, layout, int8) && pack_start(layer.start, bias, nullptr, layout, false);
+    return pack(layer.input, w, inputs, layout, bytes) && pack_start(layer.start, bias, nullptr, layout, false);
 }
 
 void free_net(void* made) {
@@ -331,7 +413,8 @@ void* make_net(const Shape& shape, Weights w) {
     net->shape = shape;
     const int64_t V = shape.vocab, E = shape.embedding, H = shape.hidden;
     const int gates = gates_of(shape.arch);
-    const bool int8 = shape.int8, gru = shape.arch == GRU;
+    const bool gru = shape.arch == GRU;
+    const Bytes bytes = net->bytes = shape.int8 ? ONE : THREE_BYTES && 4 * weights_of(shape) > CACHE ? THREE : FOUR;
     const Layout layout{H, gates};
     net->panels = layout.panels();
     net->wide = net->panels * (gates ? 1 : 4) * LANES;
@@ -357,22 +440,22 @@ void* make_net(const Shape& shape, Weights w) {
     for (int64_t k = 0; good && k < shape.layers; ++k) {
         Layer& layer = net->layers[k];
         if (shape.arch == WINDOW) {
-            good = make_linear(layer, w[0], w[1], k ? H : shape.window * E, H, int8);
+            good = make_linear(layer, w[0], w[1], k ? H : shape.window * E, H, bytes);
             w += 2;
             continue;
         }
-        if (w[0]) good = pack(layer.input, w[0], k ? H : E, layout, int8);
-        good = good && pack(layer.state, w[1], H, layout, int8) && pack_start(layer.start, w[2], w[3], layout, gru);
+        if (w[0]) good = pack(layer.input, w[0], k ? H : E, layout, bytes);
+        good = good && pack(layer.state, w[1], H, layout, bytes) && pack_start(layer.start, w[2], w[3], layout, gru);
         if (good && k == 0 && shape.table && gru)
             for (int64_t v = 0; v < V; ++v)
                 for (int64_t p = 0; p < net->panels; ++p)
                     memcpy(net->table + v * wide + (p * 4 + 3) * LANES, layer.start + (p * 4 + 3) * LANES, LANES * 4);
         w += 4;
     }
-    for (int64_t k = 0; good && k < shape.after; ++k, w += 2) good = make_linear(net->after[k], w[0], w[1], H, H, int8);
-    if (good && w[0]) good = make_linear(net->projection, w[0], nullptr, H, shape.head, int8);
+    for (int64_t k = 0; good && k < shape.after; ++k, w += 2) good = make_linear(net->after[k], w[0], w[1], H, H, bytes);
+    if (good && w[0]) good = make_linear(net->projection, w[0], nullptr, H, shape.head, bytes);
     ++w;
-    good = good && make_linear(net->output, w[0], w[1], shape.head, V, int8);
+    good = good && make_linear(net->output, w[0], w[1], shape.head, V, bytes);
     if (good) return net;
     free_net(net);
     return nullptr;
@@ -418,22 +501,18 @@ constexpr int abreast(int rows) { return rows == 1 || (rows == 2 && MAX_ROWS > 3
 // worked out first, and the result is the same.
 template <class Cell, int R, int NP>
 INLINE void cell_tile(const Layer& layer, int64_t panel, const Place* place) {
-    vf acc[NP][R][4], kept[NP][R][4];
+    vf acc[NP][R][4] = {}, of_input[NP][R][4];
     Row x[R], h[R];
-    UNROLLED for (int r = 0; r < R; ++r) {
-        x[r] = place[r].x, h[r] = place[r].h;
-        UNROLLED for (int n = 0; n < NP; ++n)
-            UNROLLED for (int j = 0; j < 4; ++j) kept[n][r][j] = load(place[r].start + ((panel + n) * 4 + j) * LANES);
-    }
-    if (x[0].x) product<typename Cell::Input, R, NP>(kept, layer.input, panel, x);
-    UNROLLED for (int n = 0; n < NP; ++n)
-        UNROLLED for (int r = 0; r < R; ++r)
-            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = vf{};
+    UNROLLED for (int r = 0; r < R; ++r) x[r] = place[r].x, h[r] = place[r].h;
     product<typename Cell::State, R, NP>(acc, layer.state, panel, h);
+    UNROLLED for (int r = 0; r < R; ++r)
+        UNROLLED for (int n = 0; n < NP; ++n)
+            UNROLLED for (int j = 0; j < 4; ++j) of_input[n][r][j] = load(place[r].start + ((panel + n) * 4 + j) * LANES);
+    if (x[0].x) product<typename Cell::Input, R, NP>(of_input, layer.input, panel, x);
     UNROLLED for (int n = 0; n < NP; ++n)
         UNROLLED for (int r = 0; r < R; ++r) {
             const int64_t at = (panel + n) * Cell::vectors * LANES;
-            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = kept[n][r][j] + acc[n][r][j];
+            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = of_input[n][r][j] + acc[n][r][j];
             Cell::finish(acc[n][r], h[r].x + at, place[r].c ? place[r].c + at : nullptr, place[r].out + at);
         }
 }
@@ -450,7 +529,7 @@ INLINE void by_panels(int64_t from, int64_t to, bool back, F&& tile, G&& single)
 }
 
 template <class Cell, int R>
-void cell_panels(const Layer& layer, int64_t from, int64_t to, bool back, const Place* place) {
+APART void cell_panels(const Layer& layer, int64_t from, int64_t to, bool back, const Place* place) {
     constexpr int NP = abreast(R);
     by_panels<NP>(from, to, back, [&](int64_t panel) { cell_tile<Cell, R, NP>(layer, panel, place); },
                   [&](int64_t panel) { cell_tile<Cell, R, 1>(layer, panel, place); });
@@ -479,7 +558,7 @@ INLINE void sum_tile(const Packed& w, int64_t panel, const Sum* sum) {
 }
 
 template <class Map, int R>
-void sum_panels(const Packed& w, int64_t from, int64_t to, bool back, const Sum* sum) {
+APART void sum_panels(const Packed& w, int64_t from, int64_t to, bool back, const Sum* sum) {
     constexpr int NP = abreast(R);
     by_panels<NP>(from, to, back, [&](int64_t panel) { sum_tile<Map, R, NP>(w, panel, sum); },
                   [&](int64_t panel) { sum_tile<Map, R, 1>(w, panel, sum); });
@@ -533,49 +612,71 @@ INLINE void linear_tile(const Layer& layer, int64_t panel, const Row* x, float* 
 }
 
 template <int R>
-void linear_panels(const Layer& layer, int64_t from, int64_t to, const Row* x, float* const* out, int64_t first, int64_t columns, Act act) {
+APART void linear_panels(const Layer& layer, int64_t from, int64_t to, const Row* x, float* const* out, int64_t first, int64_t columns, Act act) {
     constexpr int NP = abreast(R);
     by_panels<NP>(from, to, false, [&](int64_t panel) { linear_tile<R, NP>(layer, panel, x, out, first, columns, act); },
                   [&](int64_t panel) { linear_tile<R, 1>(layer, panel, x, out, first, columns, act); });
 }
 
-// By panels first: a panel's weights stay in the cache while the rows pass.
-template <class F>
-INLINE void by_tiles(int64_t rows, int64_t from, int64_t to, bool back, F&& tile) {
+// By panels first: a panel's weights stay in the cache while the rows pass. `begin` is told of a panel before many rows come.
+template <class G, class F>
+INLINE void by_tiles(int64_t rows, int64_t from, int64_t to, bool back, G&& begin, F&& tile) {
     const int64_t wide = rows > 2 ? 1 : to - from;
     for (int64_t n = 0; n < to - from; n += wide) {
         const int64_t panel = back && wide == 1 ? to - 1 - n : from + n;
+        if (rows > MAX_ROWS) begin(panel);
         for (int64_t row = 0; row < rows; row += MAX_ROWS) tile(row, rows - row < MAX_ROWS ? rows - row : MAX_ROWS, panel, panel + wide);
     }
 }
 
+// A panel of weights as many rows read it: set apart once, in `room`, where they have three bytes; that takes up the room.
+Packed apart(const Packed& w, int64_t panel, float*& room) {
+    if (!w.three) return w;
+    const int64_t vectors = w.inputs * w.width;
+    for (int64_t k = 0; k < vectors; ++k) store(room + k * LANES, widened(w.three + (panel * vectors + k) * LANES * 3));
+    Packed made = w;
+    made.three = nullptr, made.f = room, made.first = panel, made.scales = w.scales + panel * w.width * LANES;
+    room += vectors * LANES;
+    return made;
+}
+
 template <class Cell>
-void cells(const Layer& layer, int64_t rows, int64_t from, int64_t to, bool back, const Place* place) {
-    by_tiles(rows, from, to, back, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
+void cells(const Layer& layer, int64_t rows, int64_t from, int64_t to, bool back, const Place* place, float* room) {
+    Layer at_hand = layer;
+    const auto begin = [&](int64_t panel) {
+        float* left = room;
+        at_hand.input = apart(layer.input, panel, left), at_hand.state = apart(layer.state, panel, left);
+    };
+    by_tiles(rows, from, to, back, begin, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
         switch (count) {
-            case 1: cell_panels<Cell, 1>(layer, p, q, back, place + row); break;
-            case 2: cell_panels<Cell, 2>(layer, p, q, back, place + row); break;
-            case 3: cell_panels<Cell, 3>(layer, p, q, back, place + row); break;
+            case 1: cell_panels<Cell, 1>(at_hand, p, q, back, place + row); break;
+            case 2: cell_panels<Cell, 2>(at_hand, p, q, back, place + row); break;
+            case 3: cell_panels<Cell, 3>(at_hand, p, q, back, place + row); break;
 #if MAX_ROWS > 3
-            case 4: cell_panels<Cell, 4>(layer, p, q, back, place + row); break;
-            case 5: cell_panels<Cell, 5>(layer, p, q, back, place + row); break;
-            case 6: cell_panels<Cell, 6>(layer, p, q, back, place + row); break;
+            case 4: cell_panels<Cell, 4>(at_hand, p, q, back, place + row); break;
+            case 5: cell_panels<Cell, 5>(at_hand, p, q, back, place + row); break;
+            case 6: cell_panels<Cell, 6>(at_hand, p, q, back, place + row); break;
 #endif
         }
     });
 }
 
 // Columns from `first` on land at out[r][0].
-void linear(const Layer& layer, int64_t rows, int64_t from, int64_t to, const Row* x, float* const* out, int64_t first, int64_t columns, Act act) {
-    by_tiles(rows, from, to, false, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
+void linear(const Layer& layer, int64_t rows, int64_t from, int64_t to, const Row* x, float* const* out, int64_t first, int64_t columns, Act act, float* room) {
+    Layer at_hand = layer;
+    const auto begin = [&](int64_t panel) {
+        float* left = room;
+        at_hand.input = apart(layer.input, panel, left);
+    };
+    by_tiles(rows, from, to, false, begin, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
         switch (count) {
-            case 1: linear_panels<1>(layer, p, q, x + row, out + row, first, columns, act); break;
-            case 2: linear_panels<2>(layer, p, q, x + row, out + row, first, columns, act); break;
-            case 3: linear_panels<3>(layer, p, q, x + row, out + row, first, columns, act); break;
+            case 1: linear_panels<1>(at_hand, p, q, x + row, out + row, first, columns, act); break;
+            case 2: linear_panels<2>(at_hand, p, q, x + row, out + row, first, columns, act); break;
+            case 3: linear_panels<3>(at_hand, p, q, x + row, out + row, first, columns, act); break;
 #if MAX_ROWS > 3
-            case 4: linear_panels<4>(layer, p, q, x + row, out + row, first, columns, act); break;
-            case 5: linear_panels<5>(layer, p, q, x + row, out + row, first, columns, act); break;
-            case 6: linear_panels<6>(layer, p, q, x + row, out + row, first, columns, act); break;
+            case 4: linear_panels<4>(at_hand, p, q, x + row, out + row, first, columns, act); break;
+            case 5: linear_panels<5>(at_hand, p, q, x + row, out + row, first, columns, act); break;
+            case 6: linear_panels<6>(at_hand, p, q, x + row, out + row, first, columns, act); break;
 #endif
         }
     });
@@ -595,6 +696,7 @@ struct Walk {
     float *own, *sum;        // (rows, wide) each: a layer's input with its skip, the sum of all layers
     float *of_input, *of_state;  // of few rows: sums of a layer's input (rows, panels, 4, LANES) and of each layer's state (layers, …)
     Sum* few;
+    float* room;  // of many rows: a panel's weights, set apart
     quantum *qx, *qh;        // (rows, widest)
     Place* places;
     Row* list;
@@ -610,9 +712,12 @@ struct Walk {
         const int64_t parts = net.shape.arch == WINDOW ? 0 : net.shape.layers * (net.shape.arch == LSTM ? 3 : 2);
         return rows * (parts * net.wide + 3 * widest_of(net));
     }
+    static int64_t room_bytes(const Net& net, int64_t rows) {
+        return net.bytes == THREE && rows > MAX_ROWS ? 2 * widest_of(net) * 4 * LANES * 4 : 0;
+    }
     static int64_t own_bytes(const Net& net, int64_t rows) {
         const int64_t sums = rows > MAX_ROWS || net.shape.layers < 2 ? 0 : (net.shape.layers + 1) * rows * net.panels * 4 * LANES * 4;
-        return up(rows * net.wide * 4, 64) * 2 + up(rows * widest_of(net) * (int64_t)sizeof(quantum), 64) * 2 + sums +
+        return up(rows * net.wide * 4, 64) * 2 + up(rows * widest_of(net) * (int64_t)sizeof(quantum), 64) * 2 + sums + room_bytes(net, rows) +
                up(rows * (int64_t)(sizeof(Place) + sizeof(Row) + sizeof(Sum) + sizeof(float*)), 64);
     }
 
@@ -629,6 +734,7 @@ struct Walk {
         const int64_t each = rows > MAX_ROWS || net.shape.layers < 2 ? 0 : rows * net.panels * 4 * LANES;
         of_input = (float*)mine, mine += each * 4;
         of_state = (float*)mine, mine += each * 4 * net.shape.layers;
+        room = (float*)mine, mine += room_bytes(net, rows);
         few = (Sum*)mine, mine += rows * sizeof(Sum);
         places = (Place*)mine, mine += rows * sizeof(Place);
         list = (Row*)mine, mine += rows * sizeof(Row);
@@ -727,9 +833,9 @@ struct Walk {
                 place.out = state(k, after, r);
             }
             const int64_t from = share(net.panels, me), to = share(net.panels, me + 1);
-            if (s.arch == LSTM) cells<LstmCell>(layer, rows, from, to, turn & 1, places);
-            else if (s.arch == GRU) cells<GruCell>(layer, rows, from, to, turn & 1, places);
-            else cells<RnnCell>(layer, rows, from, to, turn & 1, places);
+            if (s.arch == LSTM) cells<LstmCell>(layer, rows, from, to, turn & 1, places, room);
+            else if (s.arch == GRU) cells<GruCell>(layer, rows, from, to, turn & 1, places, room);
+            else cells<RnnCell>(layer, rows, from, to, turn & 1, places, room);
             meet();
             x = handed_on(k, x, state(k, after, 0));
         }
@@ -794,7 +900,7 @@ struct Walk {
                 targets[r] = output(k & 1, r);
             }
             const int64_t panels = net.layers[k].input.panels;
-            linear(net.layers[k], rows, share(panels, me), share(panels, me + 1), list, targets, 0, s.hidden, TANH);
+            linear(net.layers[k], rows, share(panels, me), share(panels, me + 1), list, targets, 0, s.hidden, TANH, room);
             meet();
         }
         stride = widest;
@@ -812,7 +918,7 @@ struct Walk {
                 list[r] = row_of(y + r * stride, inputs, qx + r * widest);
                 targets[r] = output(next & 1, r);
             }
-            linear(layer, rows, share(layer.input.panels, me), share(layer.input.panels, me + 1), list, targets, 0, columns, k < s.after ? GELU : AS_IS);
+            linear(layer, rows, share(layer.input.panels, me), share(layer.input.panels, me + 1), list, targets, 0, columns, k < s.after ? GELU : AS_IS, room);
             meet();
             y = output(next & 1, 0), stride = widest, inputs = columns;
         }
@@ -867,7 +973,7 @@ void generate_rows(Walk& walk, int64_t first, int64_t* chosen, double* work) {
         const float* y = walk.step(chosen, 1, t + 1 == job.steps, stride);
         walk.to_head(y, stride, walk.next_line());
         for (int64_t r = 0; r < walk.rows; ++r) walk.targets[r] = job.logits + (first + r) * s.vocab;
-        linear(walk.net.output, walk.rows, walk.share(panels, walk.me), walk.share(panels, walk.me + 1), walk.list, walk.targets, 0, s.vocab, AS_IS);
+        linear(walk.net.output, walk.rows, walk.share(panels, walk.me), walk.share(panels, walk.me + 1), walk.list, walk.targets, 0, s.vocab, AS_IS, walk.room);
         walk.meet();
     }
     walk.give(first);
@@ -883,7 +989,7 @@ void head_rows(Walk& walk, int64_t first, float* block, double* tops, double* su
     for (int64_t from = 0; from < s.vocab; from += COLUMNS) {
         const int64_t to = from + COLUMNS < s.vocab ? from + COLUMNS : s.vocab;
         for (int64_t r = 0; r < walk.rows; ++r) walk.targets[r] = job.logits ? job.logits + (first + r) * s.vocab + from : block + r * COLUMNS;
-        linear(walk.net.output, walk.rows, from / (4 * LANES), up(to, 4 * LANES) / (4 * LANES), walk.list, walk.targets, from, to, AS_IS);
+        linear(walk.net.output, walk.rows, from / (4 * LANES), up(to, 4 * LANES) / (4 * LANES), walk.list, walk.targets, from, to, AS_IS, walk.room);
         if (!job.targets) continue;
         for (int64_t r = 0; r < walk.rows; ++r) {
             const float* x = walk.targets[r];
