@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 import unroll
+from unroll.nn.precision import tf32
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,6 +40,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_average": os.getloadavg()[0],
         "python": platform.python_version(),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "torch": torch.__version__,
         "unroll": unroll.__version__,
         "date": time.strftime("%Y-%m-%d"),
@@ -65,26 +68,36 @@ def run_json(*arguments: str | Path) -> dict[str, Any]:
 class BareLoop:
     """nn.Embedding, nn.LSTM, nn.Linear, cross-entropy and AdamW: the least that a training can be, on noise."""
 
-    def __init__(self, vocab: int, embedding: int, hidden: int, batch: int, length: int, precision: str) -> None:
+    def __init__(
+        self,
+        vocab: int,
+        embedding: int,
+        hidden: int,
+        batch: int,
+        length: int,
+        precision: str,
+        device: torch.device | None = None,
+    ) -> None:
+        self.device = torch.device("cpu") if device is None else device
         torch.manual_seed(0)
         self.parts = nn.ModuleList(
             [nn.Embedding(vocab, embedding), nn.LSTM(embedding, hidden), nn.Linear(hidden, vocab)]
-        )
+        ).to(self.device)
         self.optimizer = torch.optim.AdamW(self.parts.parameters(), lr=1e-3, fused=True)
-        self.inputs = torch.randint(vocab, (length, batch))
-        self.targets = torch.randint(vocab, (length, batch))
-        self.state = (torch.zeros(1, batch, hidden), torch.zeros(1, batch, hidden))
-        self.mixed = precision == "bfloat16"
+        self.inputs, self.targets = torch.randint(vocab, (2, length, batch), device=self.device)
+        self.state = tuple(torch.zeros(2, 1, batch, hidden, device=self.device))
+        self.mixed, self.rounded = precision == "bfloat16", tf32(precision == "tf32")
 
     def step(self) -> None:
         """Take one training step with carried state."""
         embedding, lstm, head = self.parts
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
-            y, (h, c) = lstm(embedding(self.inputs), self.state)
-            logits = head(y)
-        loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), self.targets.flatten())
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        with self.rounded:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+                y, (h, c) = lstm(embedding(self.inputs), self.state)
+                logits = head(y)
+            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), self.targets.flatten())
+            self.optimizer.zero_grad()
+            torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.parts.parameters(), 1.0)
         self.optimizer.step()
         self.state = (h.detach().float(), c.detach().float())
@@ -92,8 +105,17 @@ class BareLoop:
     def tokens_per_second(self, seconds: float) -> float:
         """Return the rate over about `seconds`, after a warm-up."""
         self.step()
-        start, steps = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds:
-            self.step()
-            steps += 1
-        return steps * self.inputs.numel() / (time.perf_counter() - start)
+        return steps_per_second(self.step, seconds, self.device) * len(self.inputs.flatten())
+
+
+def steps_per_second(step: Callable[[], object], seconds: float, device: torch.device) -> float:
+    """Return how often `step` runs in a second, over about `seconds`; what a GPU was only told to do is waited for."""
+    start, steps = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        step()
+        steps += 1
+        if device.type == "cuda" and steps % 16 == 0:
+            torch.cuda.synchronize()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return steps / (time.perf_counter() - start)

@@ -1,18 +1,38 @@
-"""Training throughput against a bare loop of the same shape and precision, interleaved in one run, medians."""
+"""Training throughput against a bare loop of the same shape and precision, interleaved in one run, medians.
+
+On a GPU (`--device cuda`) also in TF32, and with the larger shapes that one is for.
+"""
 
 import argparse
 import statistics
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from measure import BareLoop, show
+from measure import BareLoop, show, steps_per_second
 from unroll.data.batches import Streams
+from unroll.lm.calibrate import can_bfloat16, has_tf32
 from unroll.lm.optim import OptimConfig
-from unroll.lm.train import TrainConfig, begin, train_step
+from unroll.lm.run import choose_device
+from unroll.lm.train import Precision, TrainConfig, begin, train_step
 from unroll.nn.model import Model, ModelConfig
+
+SHAPES = {
+    "cpu": ((256, 16, 64), (384, 16, 64), (512, 16, 64)),
+    "cuda": ((512, 16, 64), (512, 128, 128), (1024, 128, 128), (2048, 256, 128)),
+}
+"""Hidden size, streams and symbols of a step."""
+
+
+def precisions(device: torch.device) -> list[Precision]:
+    """Return those that the device has."""
+    there: dict[Precision, bool] = {
+        "float32": True,
+        "tf32": has_tf32(device),
+        "bfloat16": can_bfloat16("lstm", device),
+    }
+    return [precision for precision, is_there in there.items() if is_there]
 
 
 def main() -> None:
@@ -21,32 +41,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.5, help="of each loop in a round")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     told = parser.parse_args()
+    device = choose_device(told.device)
     torch.set_flush_denormal(True)
     torch.set_num_threads(told.threads)
-    vocab, embedding, batch, length = 66, 64, 16, 64
+    vocab, embedding = 66, 64
     rows = []
-    for hidden in (256, 384, 512):
-        for precision in ("float32", "bfloat16"):
+    for hidden, batch, length in SHAPES[device.type]:
+        for precision in precisions(device):
             config = TrainConfig(
                 steps=2**40, batch_size=batch, seq_len=length, precision=precision, threads=told.threads
             )
-            run = begin(
-                Path(),
-                Model(ModelConfig(vocab_size=vocab, hidden_size=hidden)),
-                OptimConfig(learning_rate=1e-3),
-                config,
-            )
-            streams = Streams(np.random.default_rng(0).integers(vocab, size=100_000, dtype=np.uint8), batch, 0, None)
-            bare = BareLoop(vocab, embedding, hidden, batch, length, precision)
+            model = Model(ModelConfig(vocab_size=vocab, hidden_size=hidden)).to(device)
+            run = begin(Path(), model, OptimConfig(learning_rate=1e-3), config)
+            ids = np.random.default_rng(0).integers(vocab, size=max(100_000, 4 * batch * length), dtype=np.uint8)
+            streams = Streams(ids, batch, 0, None)
+            bare = BareLoop(vocab, embedding, hidden, batch, length, precision, device)
             train_step(run, streams)
             ours, theirs = [], []
             for _ in range(told.rounds):
-                start, steps = time.perf_counter(), 0
-                while time.perf_counter() - start < told.seconds:
-                    train_step(run, streams)
-                    steps += 1
-                ours.append(steps * batch * length / (time.perf_counter() - start))
+                ours.append(
+                    steps_per_second(lambda: train_step(run, streams), told.seconds, device) * batch * length  # noqa: B023
+                )
                 theirs.append(bare.tokens_per_second(told.seconds))
             rows.append(
                 {
@@ -59,7 +76,15 @@ def main() -> None:
                     "ratio": round(statistics.median(o / t for o, t in zip(ours, theirs, strict=True)), 3),
                 }
             )
-    show({"benchmark": "training throughput", "threads": told.threads, "unit": "tokens per second", "rows": rows})
+    show(
+        {
+            "benchmark": "training throughput",
+            "device": device.type,
+            "threads": told.threads,
+            "unit": "tokens per second",
+            "rows": rows,
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -39,6 +39,15 @@ def test_a_text_shorter_than_one_window(refused: Refused, tmp_path: Path) -> Non
     assert nothing_written(tmp_path, file)
 
 
+def test_the_precision_of_a_device_that_is_not_there(refused: Refused, tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("What a GPU rounds to, a processor does not.\n" * 50)
+    said = refused("train", file, "--out", tmp_path / "run", *STEPS, "--set", "precision=tf32")
+    assert "tf32 is an NVIDIA GPU's" in said
+    assert "float32, bfloat16" in said
+    assert nothing_written(tmp_path, file)
+
+
 def test_binary_data(refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "picture"
     file.write_bytes(b"header\x00\x01\x02" * 1000)

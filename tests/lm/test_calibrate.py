@@ -55,6 +55,17 @@ def test_the_fastest_way_is_chosen(machine: Callable[[Rate], None]) -> None:
     assert found() == (4, "float32")
 
 
+def test_a_gpu_is_also_tried_in_tf32(machine: Callable[[Rate], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {"float32": 3, "tf32": 9, "bfloat16": 8}
+    machine(lambda threads, precision: rates[precision])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    chosen = measure_machine(MODEL, TrainConfig(), torch.device("cuda"), {}, seconds=0.01)
+    assert (chosen.threads, chosen.precision) == (1, "tf32")
+    assert sorted(chosen.measured.values()) == [3, 8, 9]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert measure_machine(MODEL, TrainConfig(), torch.device("cuda"), {}, seconds=0.01).precision == "bfloat16"
+
+
 def test_what_is_fixed_is_not_tried(machine: Callable[[Rate], None], monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 

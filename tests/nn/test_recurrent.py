@@ -92,6 +92,16 @@ def test_the_fresh_state(arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
+def test_a_state_of_other_rows_is_refused(arch: Arch) -> None:
+    layers = Recurrent(arch, 3, 5, 2)
+    x = torch.zeros(4, 2, 3)
+    with pytest.raises(ValueError, match=r"\(3, 5\) for 2 rows of 5 units"):
+        layers(x, layers.fresh_state(3, x))
+    with pytest.raises(ValueError, match="2 rows"):
+        layers(x, Recurrent(arch, 3, 6, 2).fresh_state(2, x))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
 def test_truncation_is_one_visible_detach(arch: Arch) -> None:
     torch.manual_seed(0)
     recurrent = Recurrent(arch, 6, 8, 2)

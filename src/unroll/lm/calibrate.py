@@ -16,7 +16,7 @@ from unroll.data.batches import Streams
 from unroll.lm import ranks
 from unroll.lm.optim import OptimConfig
 from unroll.lm.recipe import threads_up_to
-from unroll.lm.train import TrainConfig, begin, share_out, train_step
+from unroll.lm.train import Precision, TrainConfig, begin, share_out, train_step
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.native import keep_memory
 
@@ -32,7 +32,7 @@ class Machine:
     """What was found to be fastest here: for TrainConfig's fields of the same names."""
 
     threads: int
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     wait_policy: Literal["default", "passive"]
     tokens_per_second: float
     """Of that way, for the shape that was measured."""
@@ -76,6 +76,11 @@ def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.d
     return found
 
 
+def has_tf32(device: torch.device) -> bool:
+    """Tell whether products can be rounded to TF32: on an NVIDIA GPU from Ampere on."""
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def can_bfloat16(arch: str, device: torch.device) -> bool:
     """Tell whether training in bfloat16 is worth a try: on a GPU, or a processor whose LSTM kernel has it."""
     if device.type == "cuda":
@@ -94,7 +99,7 @@ def measure_machine(
     policy: Literal["default", "passive"] = "passive" if passive else "default"
     measured: dict[str, int] = {}
 
-    def rate(threads: int, precision: Literal["float32", "bfloat16"]) -> float:
+    def rate(threads: int, precision: Precision) -> float:
         name = f"{threads} threads, {precision}, {policy} waiting"
         if name not in measured:
             way = replace(training, threads=threads, precision=precision)
@@ -129,7 +134,9 @@ def restart_with_passive_waiting() -> None:
     os.execve(sys.executable, [sys.executable, *arguments[1:]], environment)
 
 
-def _precisions(arch: str, device: torch.device) -> Iterator[Literal["float32", "bfloat16"]]:
+def _precisions(arch: str, device: torch.device) -> Iterator[Precision]:
     yield "float32"
+    if has_tf32(device):
+        yield "tf32"
     if can_bfloat16(arch, device):
         yield "bfloat16"

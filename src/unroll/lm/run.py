@@ -117,6 +117,8 @@ def start(
         stack.enter_context(ranks.joined(device))
         where = choose_device(device)
         check_overrides(overrides)
+        if overrides["training"].get("precision") == "tf32" and where.type != "cuda":
+            raise UserError("precision tf32 is an NVIDIA GPU's", allowed="float32, bfloat16")
         ranks.check_shares(overrides["training"].get("batch_size", TrainConfig().batch_size))
         put_back_replaced(out)
         if torchrun.made_before(out):

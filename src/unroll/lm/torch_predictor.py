@@ -1,6 +1,6 @@
 """A torch model as a predictor."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from unroll.lm.predict import MAX_LOGITS, Nats, State, Window
 from unroll.nn import state as torch_state
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
+from unroll.nn.precision import tf32
 from unroll.nn.recurrent import Engine
 
 Hidden = NDArray[np.floating]
@@ -23,7 +24,7 @@ class TorchPredictor:
     def __init__(self, model: Model, mixed: AbstractContextManager[object] | None = None) -> None:
         """Use `model` as it is now; `mixed` is the context of mixed precision, if any, which it runs in."""
         self.model = model
-        self._mixed = mixed or nullcontext()
+        self._mixed = mixed or tf32(False)
 
     @property
     def vocab_size(self) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -33,8 +33,10 @@ from unroll.lm.torch_predictor import TorchPredictor
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.nn.native import keep_memory
+from unroll.nn.precision import tf32
 from unroll.nn.state import State, detach, flatten, reset_rows, unflatten
 
+Precision = Literal["float32", "tf32", "bfloat16"]
 SAMPLE_STEPS = (0, 100, 300, 500, 700, 1200, 2000)
 
 
@@ -49,8 +51,8 @@ class TrainConfig:
     """Symbols of each stream in a step; the state is carried on, the gradient is cut (truncated BPTT)."""
     reset_probability: float = 0.0
     """How often a stream's state is dropped before a step, so that fresh states are practised too."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the products; weights, sums and the optimizer stay float32."""
+    precision: Precision = "float32"
+    """Of the products; weights, sums and the optimizer stay float32. tf32 is a GPU's: elsewhere it is float32."""
     threads: int = 2
     wait_policy: Literal["default", "passive"] = "default"
     """How OpenMP threads wait for each other; passive yields the core, which pays on a busy machine."""
@@ -249,9 +251,17 @@ def save_weights(run: Run, nats: float | None) -> None:
 
 def mixed_precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which the forward pass runs."""
-    if config.precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+    if config.precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return tf32(config.precision == "tf32")
+
+
+def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on the device; a GPU fetches it by itself, while this process goes on."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)  # what is not pinned it would wait for
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:
@@ -276,9 +286,8 @@ def step_on(run: Run, batch: Batch) -> tuple[float, float, float]:
     """Take this process' part in a step: its share of the batch, then what all have found together."""
     config, model, optimizer = run.config, run.model, run.optimizer
     seed_step(config.seed, run.step)
-    inputs = torch.from_numpy(batch.inputs).to(run.device, non_blocking=True)
-    targets = torch.from_numpy(batch.targets).to(run.device, non_blocking=True)
-    resets = None if batch.resets is None else torch.from_numpy(batch.resets).to(run.device)
+    inputs, targets = on_device(batch.inputs, run.device), on_device(batch.targets, run.device)
+    resets = None if batch.resets is None else on_device(batch.resets, run.device)
     state = detach(run.state)
     if config.reset_probability:
         # Drawn for all streams, so that a stream is reset at the same steps whoever reads it.
@@ -299,11 +308,12 @@ def step_on(run: Run, batch: Batch) -> tuple[float, float, float]:
     if not model.config.cutoffs:
         loss = cross_entropy(logits, targets)
     optimizer.zero_grad()
-    torch.autograd.backward(loss)
+    with tf32(config.precision == "tf32"):
+        torch.autograd.backward(loss)
     if ranks.size() > 1:
         loss = ranks.mean([w.grad for w in model.parameters() if w.grad is not None], loss)
     norm = nn.utils.clip_grad_norm_(model.parameters(), run.optim.grad_clip or float("inf"))
-    nats, grad_norm = loss.item(), norm.item()
+    nats, grad_norm = torch.stack([loss.detach().float(), norm]).tolist()  # together: a GPU is waited for once
     if not (abs(nats) < float("inf") and grad_norm < float("inf")):
         return nats, grad_norm, rate
     set_learning_rate(optimizer, rate)

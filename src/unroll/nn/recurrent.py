@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -74,10 +74,30 @@ class RecurrentLayer(nn.Module):
             if arch == "lstm":
                 self.bias_ih[hidden_size : 2 * hidden_size].fill_(forget_bias)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or convert the weights, as `to` and its like do; on a GPU they then lie in one piece.
+
+        That is how cuDNN reads them: weights apart from each other it would put together anew in every step.
+        """
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.weight_ih.is_cuda:
+            flatten(self)
+        return self
+
     def weights(self, weight_drop: float) -> CellWeights:
         """Return the weights as the cell's arguments, some recurrent ones dropped while training."""
         weight_hh = drop_weights(self.weight_hh, weight_drop, training=self.training)
         return CellWeights(self.weight_ih, weight_hh, self.bias_ih, self.bias_hh)
+
+
+def flatten(layer: RecurrentLayer) -> None:
+    """Move a layer's weights into one piece of memory, in cuDNN's order, by torch's own hand; not on a CPU."""
+    kinds: dict[int, Any] = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}
+    rows, hidden = layer.weight_hh.shape
+    theirs = kinds[rows // hidden](layer.weight_ih.shape[1], hidden, device="meta")
+    for name in CellWeights._fields:
+        setattr(theirs, f"{name}_l0", getattr(layer, name))
+    theirs.flatten_parameters()
 
 
 class Recurrent(nn.Module):
@@ -121,8 +141,14 @@ class Recurrent(nn.Module):
     def forward(
         self, x: Tensor, state: State | None = None, resets: Tensor | None = None, engine: Engine = "fused"
     ) -> tuple[Tensor, State]:
-        """Read `x` (T, B, I) from `state`; rows start afresh before each step where `resets` (T, B) is True."""
+        """Read `x` (T, B, I) from `state`; rows start afresh before each step where `resets` (T, B) is True.
+
+        Raises ValueError for a state of another number of rows, or of another width.
+        """
         state = self.fresh_state(x.shape[1], x) if state is None else state
+        # torch's kernel for CPUs does not look, and would write beyond it.
+        if any(part.shape != (x.shape[1], self.hidden_size) for layer in state for part in layer):
+            raise ValueError(f"a state {tuple(state[0][0].shape)} for {x.shape[1]} rows of {self.hidden_size} units")
         # A kernel cannot reset a row in mid-window, so the window is cut where any row restarts.
         cuts = [0] if resets is None else sorted({0, *torch.nonzero(resets.any(dim=1)).flatten().tolist()})
         after: list[LayerState] = []

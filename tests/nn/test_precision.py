@@ -1,0 +1,135 @@
+"""Products of float32 on a GPU are float32 unless told otherwise, forwards and backwards; all this without a GPU."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from laws.cases import config, randomised
+from unroll.data.batches import Batch
+from unroll.lm.checkpoint import load_tensors, save_tensors
+from unroll.lm.optim import OptimConfig
+from unroll.lm.torch_predictor import TorchPredictor
+from unroll.lm.train import Precision, TrainConfig, begin, on_device, step_on
+from unroll.nn.model import Model
+from unroll.nn.precision import SETTINGS, tf32
+from unroll.nn.recurrent import RecurrentLayer, flatten
+
+
+def settings() -> list[str]:
+    return [setting.fp32_precision for setting in SETTINGS]
+
+
+def test_a_context_sets_both_and_puts_back_what_was() -> None:
+    before, off = settings(), tf32(False)
+    with off:
+        assert settings() == ["ieee", "ieee"]
+        with tf32(True), off:
+            assert settings() == ["ieee", "ieee"]
+        assert settings() == ["ieee", "ieee"]
+        with tf32(True):
+            assert settings() == ["tf32", "tf32"]
+    assert settings() == before
+    with pytest.raises(KeyError), tf32(True):
+        raise KeyError
+    assert settings() == before
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "ieee")])
+def test_a_training_step_computes_as_it_was_told(precision: Precision, wanted: str, tmp_path: Path) -> None:
+    seen: dict[str, list[str]] = {}
+    model = Model(config("lstm", 2))
+    told = TrainConfig(steps=9, batch_size=2, seq_len=5, precision=precision, threads=1)
+    run = begin(tmp_path, model, OptimConfig(), told)
+
+    def forwards(*_: object) -> None:
+        seen["forwards"] = settings()
+
+    def backwards(gradient: Tensor) -> Tensor:
+        seen["backwards"] = settings()
+        return gradient
+
+    model.recurrent.register_forward_hook(forwards)
+    next(model.parameters()).register_hook(backwards)  # type: ignore[no-untyped-call]
+    before = settings()
+    ids = np.random.default_rng(0).integers(7, size=(2, 5))
+    step_on(run, Batch(ids, ids, None))
+    assert settings() == before
+    assert seen["backwards"] == [wanted, wanted]
+    if precision != "bfloat16":
+        assert seen["forwards"] == [wanted, wanted]
+
+
+def test_what_is_read_is_read_exactly() -> None:
+    model = Model(config("gru", 1))
+    seen: list[list[str]] = []
+    model.recurrent.register_forward_hook(lambda *_: seen.append(settings()))
+    TorchPredictor(model).logits(np.zeros((1, 3), np.int64))
+    assert seen == [["ieee", "ieee"]]
+
+
+@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn"])
+def test_weights_in_one_piece_are_the_same_weights(arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = randomised(Model(config(arch, 2)))
+    ids = torch.from_numpy(np.random.default_rng(1).integers(7, size=(25, 3)))
+    expected, _ = model(ids)
+    wanted = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    asked: list[str] = []
+
+    def in_one_piece(theirs: nn.RNNBase) -> None:
+        # What torch does with the weights that it is given, where there is a GPU.
+        weights = [weight for weight in theirs.parameters() if weight.device.type != "meta"]
+        if not weights:
+            return  # it is being made
+        asked.append(type(theirs).__name__.lower())
+        sizes = [weight.shape.numel() for weight in weights]
+        whole, start = torch.cat([weight.detach().flatten() for weight in weights]), 0
+        with torch.no_grad():
+            for weight, size in zip(weights, sizes, strict=True):
+                weight.set_(whole.untyped_storage(), start, weight.shape, weight.stride())
+                start += size
+
+    monkeypatch.setattr(nn.RNNBase, "flatten_parameters", in_one_piece)
+    layers = [layer for layer in model.recurrent.modules() if isinstance(layer, RecurrentLayer)]
+    for layer in layers:
+        flatten(layer)
+        assert len({weight.untyped_storage().data_ptr() for weight in layer.parameters()}) == 1
+    assert asked == [arch, arch]
+    found, _ = model(ids)
+    assert torch.equal(found, expected)
+    save_tensors(tmp_path / "w.safetensors", dict(model.named_parameters()), {})
+    saved = load_tensors(tmp_path / "w.safetensors")
+    assert all(torch.equal(saved[name], weight) for name, weight in wanted.items())
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    torch.autograd.backward(found.sum())
+    optimizer.step()
+    assert all(not torch.equal(weight, wanted[name]) for name, weight in model.named_parameters())
+
+
+def test_flattening_leaves_a_cpu_alone() -> None:
+    layer = RecurrentLayer("lstm", 3, 4, 1.0, "torch")
+    places = [weight.data_ptr() for weight in layer.parameters()]
+    flatten(layer)
+    assert places == [weight.data_ptr() for weight in layer.parameters()]
+    assert layer.to(torch.float64).weight_ih.dtype == torch.float64
+
+
+def test_a_batch_is_pinned_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.arange(6).reshape(2, 3)
+    assert on_device(ids, torch.device("cpu")).tolist() == ids.tolist()
+    calls: list[str] = []
+
+    class Pinned:
+        def to(self, device: torch.device, non_blocking: bool) -> str:
+            calls.append(f"to {device}, {non_blocking}")
+            return "there"
+
+    def pin(_: Tensor) -> Pinned:
+        calls.append("pinned")
+        return Pinned()
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    assert on_device(ids, torch.device("cuda")) == "there"
+    assert calls == ["pinned", "to cuda, True"]
