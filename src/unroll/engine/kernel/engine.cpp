@@ -1057,6 +1057,9 @@ static int supported() { return __builtin_cpu_supports("avx512f") && __builtin_c
 #elif LANES == 8
 #define NAME unroll_avx2
 static int supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#elif defined(__aarch64__)
+#define NAME unroll_neon
+static int supported() { return 1; }  // every such processor has it
 #else
 #define NAME unroll_plain
 static int supported() { return 1; }

@@ -59,8 +59,9 @@ struct Kernels {
 };
 
 extern "C" {
-extern const Kernels unroll_plain;
-#if defined(__x86_64__)
-extern const Kernels unroll_avx2, unroll_avx512, unroll_vnni;
+#if defined(__aarch64__)
+extern const Kernels unroll_neon;
+#else
+extern const Kernels unroll_plain, unroll_avx2, unroll_avx512, unroll_vnni;
 #endif
 }

@@ -102,10 +102,11 @@ int64_t draw(const float* logits, int64_t vocab, double temperature, int64_t top
 }
 
 static const Kernels* const ALL[] = {
-#if defined(__x86_64__)
-    &unroll_vnni, &unroll_avx512, &unroll_avx2,
+#if defined(__aarch64__)
+    &unroll_neon};
+#else
+    &unroll_vnni, &unroll_avx512, &unroll_avx2, &unroll_plain};
 #endif
-    &unroll_plain};
 
 struct Engine {
     const Kernels* kernels;
