@@ -110,6 +110,8 @@ class BareLoop:
 
 def steps_per_second(step: Callable[[], object], seconds: float, device: torch.device) -> float:
     """Return how often `step` runs in a second, over about `seconds`; what a GPU was only told to do is waited for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
     start, steps = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         step()

@@ -107,6 +107,19 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads(
                     assert (part[0] == expected_part[row]).all()
 
 
+@pytest.mark.parametrize("instructions", SETS)
+def test_the_last_few_of_many_rows_have_their_room(instructions: str) -> None:
+    """A thread steps up to 96 rows together; what the rest needs grows with the layers, of which these have many."""
+    of = ModelConfig(arch="lstm", vocab_size=VOCAB, embedding_size=8, hidden_size=64, num_layers=16)
+    made, random = randomised(Model(of)).float(), np.random.default_rng(5)
+    kernel = Network(of, weights_of(made), kernel=instructions, threads=1)
+    ids, numbers = random.integers(0, VOCAB, (102, 3)), random.random((102, 4))
+    together = kernel.generate(*kernel.logits(ids), Drawing(), numbers)
+    alone = kernel.generate(*kernel.logits(ids[96:]), Drawing(), numbers[96:])
+    assert (together[0][96:] == alone[0]).all()
+    assert (together[2][96:] == alone[2]).all()
+
+
 @pytest.mark.parametrize("kernel", [False, *SETS])
 def test_what_is_halted_can_be_gone_on_with(kernel: bool | str) -> None:
     made, random = model("lstm"), np.random.default_rng(4)

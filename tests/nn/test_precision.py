@@ -1,5 +1,6 @@
 """Products of float32 on a GPU are float32 unless told otherwise, forwards and backwards; all this without a GPU."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from unroll.lm.optim import OptimConfig
 from unroll.lm.torch_predictor import TorchPredictor
 from unroll.lm.train import Precision, TrainConfig, begin, on_device, step_on
 from unroll.nn.model import Model
-from unroll.nn.precision import SETTINGS, tf32
+from unroll.nn.precision import SETTINGS, multiply_exactly, tf32
 from unroll.nn.recurrent import RecurrentLayer, flatten
 
 
@@ -35,6 +36,40 @@ def test_a_context_sets_both_and_puts_back_what_was() -> None:
     with pytest.raises(KeyError), tf32(True):
         raise KeyError
     assert settings() == before
+
+
+def test_threads_that_want_the_same_keep_it_until_the_last_leaves() -> None:
+    before, seen = settings(), list[list[str]]()
+    inside, left = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with tf32(False):
+            inside.set()
+            assert left.wait(10)
+            seen.append(settings())
+
+    thread = threading.Thread(target=other)
+    with tf32(False):
+        thread.start()
+        assert inside.wait(10)
+    left.set()
+    thread.join()
+    assert seen == [["ieee", "ieee"]]
+    assert settings() == before
+
+
+def test_a_process_may_multiply_exactly_throughout() -> None:
+    before = settings()
+    try:
+        with tf32(True):
+            multiply_exactly()
+            assert settings() == ["tf32", "tf32"]
+        assert settings() == ["ieee", "ieee"]
+        multiply_exactly()
+        assert settings() == ["ieee", "ieee"]
+    finally:
+        for setting, value in zip(SETTINGS, before, strict=True):
+            setting.fp32_precision = value
 
 
 @pytest.mark.parametrize(("precision", "wanted"), [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "ieee")])

@@ -43,6 +43,8 @@ def open_model(path: Path, device: str = "cpu", precision: Precision = "float32"
         return Opened(path, load_network(path / WEIGHTS, config, precision=precision), tokenizer, description)
     from unroll.lm.checkpoint import load
     from unroll.lm.torch_predictor import TorchPredictor
+    from unroll.nn.precision import multiply_exactly
 
+    multiply_exactly()  # also where others look into the model
     loaded = load(path, device)
     return Opened(path, TorchPredictor(loaded.model), loaded.tokenizer, loaded.description)

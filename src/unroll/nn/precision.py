@@ -1,29 +1,51 @@
 """How exactly a GPU multiplies numbers of 32 bits."""
 
+import threading
 from typing import Any
 
 import torch
 
 SETTINGS: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn)
-"""Of the output layer's products, and of the recurrent layers'."""
+"""Of the output layer's products, and of the recurrent layers'. They hold for the whole process."""
+
+_lock = threading.Lock()
+_inside: list[tuple[int, str]] = []
+"""Who is within a context, by thread, and what was asked for there."""
+_before: list[str] = []
 
 
 class tf32:  # a context, like torch.autocast
     """Within it, products of float32 on a GPU are rounded to TF32 (10 bits of fraction), or are not.
 
     torch by itself rounds those of cuDNN and not the others. On any other device nothing changes. Contexts may be used
-    again and nested.
+    again, nested, and in several threads at once, which had better want the same.
     """
 
     def __init__(self, allowed: bool) -> None:
         self._wanted = "tf32" if allowed else "ieee"
-        self._before: list[list[str]] = []
 
     def __enter__(self) -> None:
-        self._before.append([setting.fp32_precision for setting in SETTINGS])
-        for setting in SETTINGS:
-            setting.fp32_precision = self._wanted
+        with _lock:
+            if not _inside:
+                _before[:] = [setting.fp32_precision for setting in SETTINGS]
+            _inside.append((threading.get_ident(), self._wanted))
+            _set([self._wanted] * len(SETTINGS))
 
     def __exit__(self, *_: object) -> None:
-        for setting, before in zip(SETTINGS, self._before.pop(), strict=True):
-            setting.fp32_precision = before
+        with _lock:
+            mine = [k for k, (thread, _) in enumerate(_inside) if thread == threading.get_ident()]
+            del _inside[mine[-1]]
+            _set([_inside[-1][1]] * len(SETTINGS) if _inside else _before)
+
+
+def multiply_exactly() -> None:
+    """Have float32 products on a GPU not rounded, outside of contexts, from here on."""
+    with _lock:
+        _before[:] = ["ieee"] * len(SETTINGS)
+        if not _inside:
+            _set(_before)
+
+
+def _set(wanted: list[str]) -> None:
+    for setting, value in zip(SETTINGS, wanted, strict=True):
+        setting.fp32_precision = value

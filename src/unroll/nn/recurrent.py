@@ -147,8 +147,9 @@ class Recurrent(nn.Module):
         """
         state = self.fresh_state(x.shape[1], x) if state is None else state
         # torch's kernel for CPUs does not look, and would write beyond it.
-        if any(part.shape != (x.shape[1], self.hidden_size) for layer in state for part in layer):
-            raise ValueError(f"a state {tuple(state[0][0].shape)} for {x.shape[1]} rows of {self.hidden_size} units")
+        for part in (part for layer in state for part in layer):
+            if part.shape != (x.shape[1], self.hidden_size):
+                raise ValueError(f"a state {tuple(part.shape)} for {x.shape[1]} rows of {self.hidden_size} units")
         # A kernel cannot reset a row in mid-window, so the window is cut where any row restarts.
         cuts = [0] if resets is None else sorted({0, *torch.nonzero(resets.any(dim=1)).flatten().tolist()})
         after: list[LayerState] = []

@@ -163,7 +163,8 @@ bool pack(Packed& out, const float* w, int64_t inputs, Layout layout, Bytes byte
             for (int j = 0; j < width; ++j)
                 for (int lane = 0; lane < LANES; ++lane) {
                     const int64_t row = layout.row(p, j, lane);
-                    const float scale = row < 0 ? 0.f : (float)(largest(w + row * inputs, inputs) / MOST / 256);
+                    float scale = row < 0 ? 0.f : (float)(largest(w + row * inputs, inputs) / MOST / 256);
+                    if (scale < 1.17549435e-38f) scale = 0;  // less is not exact enough to divide by
                     out.scales[(p * width + j) * LANES + lane] = scale;
                     for (int64_t k = 0; k < inputs; ++k) {
                         const double scaled = scale > 0 ? w[row * inputs + k] / (256.0 * scale) : 0;
@@ -298,7 +299,7 @@ INLINE void products(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const 
         UNROLLED for (int n = 0; n < NP; ++n)
             UNROLLED for (int j = 0; j < W; ++j) {
                 const uint8_t* at = p[n] + (k * W + j) * LANES * bytes;
-                if (R == 1 && j < bytes) __builtin_prefetch(at + 1024 * bytes);
+                if (R == 1 && j * 64 < W * LANES * bytes) __builtin_prefetch(p[n] + k * W * LANES * bytes + j * 64 + 1024 * bytes);
                 const vf v = bytes == FOUR ? load((const float*)at) : widened(at);
                 UNROLLED for (int r = 0; r < R; ++r) acc[n][r][Map::at[j]] = fma(b[r], v, acc[n][r][Map::at[j]]);
             }
@@ -715,7 +716,12 @@ struct Walk {
     static int64_t room_bytes(const Net& net, int64_t rows) {
         return net.bytes == THREE && rows > MAX_ROWS ? 2 * widest_of(net) * 4 * LANES * 4 : 0;
     }
+    // For so many rows or fewer: of few there are sums too.
     static int64_t own_bytes(const Net& net, int64_t rows) {
+        const int64_t all = bytes_of(net, rows), few = bytes_of(net, rows < MAX_ROWS ? rows : MAX_ROWS);
+        return all > few ? all : few;
+    }
+    static int64_t bytes_of(const Net& net, int64_t rows) {
         const int64_t sums = rows > MAX_ROWS || net.shape.layers < 2 ? 0 : (net.shape.layers + 1) * rows * net.panels * 4 * LANES * 4;
         return up(rows * net.wide * 4, 64) * 2 + up(rows * widest_of(net) * (int64_t)sizeof(quantum), 64) * 2 + sums + room_bytes(net, rows) +
                up(rows * (int64_t)(sizeof(Place) + sizeof(Row) + sizeof(Sum) + sizeof(float*)), 64);

@@ -30,7 +30,7 @@ constexpr size_t STACK = 1 << 20;  // bytes, of which the kernels need a few tho
 typedef void (*Work)(void*, int, int);
 
 // A helper that the system has put on its caller's core, while another thread had the others, may stay there for a second after
-// they have become free: both look busy, and each as if its cache were worth keeping. So it moves away by itself, once.
+// they have become free: both look busy, and each as if its cache were worth keeping. So it moves away by itself before it works.
 int core_of_caller() {
 #if defined(__linux__)
     return sched_getcpu();
