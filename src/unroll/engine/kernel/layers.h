@@ -1,0 +1,347 @@
+// A network's layers: made of torch's weights, and stepped by tiles of rows and panels.
+#pragma once
+#include "engine.h"
+#include "weights.h"
+
+namespace {
+
+struct Layer {
+    Packed input, state;
+    float* start = nullptr;  // (panels, 4, LANES): the biases, where the accumulators start
+};
+
+struct Net {
+    Shape shape;
+    int64_t wide;      // H, rounded up to whole panels
+    int64_t panels;    // of a recurrent layer, or of a window's
+    float* table = nullptr;      // (V, panels, 4, LANES)
+    float* embedding = nullptr;  // (V, E)
+    Layer* layers = nullptr;     // recurrent, or a window's
+    Layer* after = nullptr;
+    Layer projection, output;
+    Bytes bytes;
+};
+
+// Weights that a step reads.
+int64_t weights_of(const Shape& s) {
+    const int64_t gates = s.arch == LSTM ? 4 : s.arch == GRU ? 3 : 1, first = s.arch == WINDOW ? s.window * s.embedding : s.table ? 0 : s.embedding;
+    const int64_t recurrent = s.arch == WINDOW ? 0 : s.layers * s.hidden;
+    return gates * s.hidden * (first + (s.layers - 1) * s.hidden + recurrent) + s.after * s.hidden * s.hidden +
+           (s.head != s.hidden ? s.head * s.hidden : 0) + s.vocab * s.head;
+}
+
+void drop(Layer& layer) { drop(layer.input); drop(layer.state); free(layer.start); }
+
+int gates_of(int64_t arch) { return arch == LSTM ? 4 : arch == GRU ? 3 : 0; }
+INLINE int64_t units_of(const Packed& p) { return p.panels * 4 * LANES; }
+
+bool pack_start(float*& out, const float* first, const float* second, Layout layout, bool gru) {
+    const int64_t panels = layout.panels();
+    if (!(out = (float*)allocate(panels * 4 * LANES * 4))) return false;
+    for (int64_t p = 0; p < panels; ++p)
+        for (int j = 0; j < 4; ++j)
+            for (int lane = 0; lane < LANES; ++lane) {
+                const int64_t row = layout.row(p, j < layout.width() ? j : 2, lane);
+                float value = 0;
+                if (row >= 0 && gru && j >= 2) value = j == 2 ? (first ? first[row] : 0) : (second ? second[row] : 0);
+                else if (row >= 0) value = (first ? first[row] : 0) + (second ? second[row] : 0);
+                out[(p * 4 + j) * LANES + lane] = value;
+            }
+    return true;
+}
+
+bool make_linear(Layer& layer, const float* w, const float* bias, int64_t inputs, int64_t outputs, Bytes bytes) {
+    const Layout layout{outputs, 0};
+    return pack(layer.input, w, inputs, layout, bytes) && pack_start(layer.start, bias, nullptr, layout, false);
+}
+
+void free_net(void* made) {
+    Net* net = (Net*)made;
+    if (!net) return;
+    for (int64_t k = 0; net->layers && k < net->shape.layers; ++k) drop(net->layers[k]);
+    for (int64_t k = 0; net->after && k < net->shape.after; ++k) drop(net->after[k]);
+    free(net->layers);
+    free(net->after);
+    drop(net->projection);
+    drop(net->output);
+    free(net->table);
+    free(net->embedding);
+    free(net);
+}
+
+void* make_net(const Shape& shape, Weights w) {
+    Net* net = (Net*)calloc(1, sizeof(Net));
+    if (!net) return nullptr;
+    net->shape = shape;
+    const int64_t V = shape.vocab, E = shape.embedding, H = shape.hidden;
+    const int gates = gates_of(shape.arch);
+    const bool gru = shape.arch == GRU;
+    const Bytes bytes = net->bytes = shape.int8 ? ONE : THREE_BYTES && 4 * weights_of(shape) > CACHE ? THREE : FOUR;
+    const Layout layout{H, gates};
+    net->panels = layout.panels();
+    net->wide = net->panels * (gates ? 1 : 4) * LANES;
+    net->layers = (Layer*)calloc(shape.layers, sizeof(Layer));
+    net->after = (Layer*)calloc(shape.after + 1, sizeof(Layer));
+    bool good = net->layers && net->after;
+    const float* first = *w++;
+    const int64_t wide = net->panels * 4 * LANES;
+    if (shape.table) {
+        const int64_t rows = (gates ? gates : 1) * H;
+        good = good && (net->table = (float*)allocate(V * wide * 4));
+        for (int64_t v = 0; good && v < V; ++v) {
+            float* packed = nullptr;
+            // A GRU's fourth vector, what the state adds to n, starts at its own bias: the second bias of the first layer.
+            if (!(good = pack_start(packed, first + v * rows, nullptr, layout, false))) break;
+            memcpy(net->table + v * wide, packed, wide * 4);
+            free(packed);
+        }
+    } else {
+        good = good && (net->embedding = (float*)allocate(V * E * 4));
+        if (good) memcpy(net->embedding, first, V * E * 4);
+    }
+    for (int64_t k = 0; good && k < shape.layers; ++k) {
+        Layer& layer = net->layers[k];
+        if (shape.arch == WINDOW) {
+            good = make_linear(layer, w[0], w[1], k ? H : shape.window * E, H, bytes);
+            w += 2;
+            continue;
+        }
+        if (w[0]) good = pack(layer.input, w[0], k ? H : E, layout, bytes);
+        good = good && pack(layer.state, w[1], H, layout, bytes) && pack_start(layer.start, w[2], w[3], layout, gru);
+        if (good && k == 0 && shape.table && gru)
+            for (int64_t v = 0; v < V; ++v)
+                for (int64_t p = 0; p < net->panels; ++p)
+                    memcpy(net->table + v * wide + (p * 4 + 3) * LANES, layer.start + (p * 4 + 3) * LANES, LANES * 4);
+        w += 4;
+    }
+    for (int64_t k = 0; good && k < shape.after; ++k, w += 2) good = make_linear(net->after[k], w[0], w[1], H, H, bytes);
+    if (good && w[0]) good = make_linear(net->projection, w[0], nullptr, H, shape.head, bytes);
+    ++w;
+    good = good && make_linear(net->output, w[0], w[1], shape.head, V, bytes);
+    if (good) return net;
+    free_net(net);
+    return nullptr;
+}
+
+// Each cell's equation (unroll/nn/cells.py), from the four accumulators of a panel; `h` is the state before, `out` after.
+struct LstmCell {
+    typedef Four Input; typedef Four State;
+    static constexpr int vectors = 1;
+    INLINE void finish(const vf* a, const float*, float* c, float* out) {
+        const vf kept = fma(sigmoid(a[1]), load(c), sigmoid(a[0]) * tanh_of(a[2]));  // c = f c₋₁ + i g
+        store(c, kept);
+        store(out, sigmoid(a[3]) * tanh_of(kept));  // h = o tanh c
+    }
+};
+struct GruCell {
+    typedef GruInput Input; typedef GruState State;
+    static constexpr int vectors = 1;
+    INLINE void finish(const vf* a, const float* h, float*, float* out) {
+        const vf z = sigmoid(a[1]), n = tanh_of(fma(sigmoid(a[0]), a[3], a[2]));
+        store(out, fma(z, load(h), (1.f - z) * n));
+    }
+};
+struct RnnCell {
+    typedef Four Input; typedef Four State;
+    static constexpr int vectors = 4;
+    INLINE void finish(const vf* a, const float*, float*, float* out) {
+        UNROLLED for (int j = 0; j < 4; ++j) store(out + j * LANES, tanh_of(a[j]));
+    }
+};
+
+// One row in a layer: what it reads, where its sums start, its state before, its cell and where its new state goes.
+struct Place {
+    Row x, h;
+    const float* start;
+    float *c, *out;
+};
+
+// Panels that a few rows go through side by side, as far as the registers reach.
+constexpr int abreast(int rows) { return rows == 1 || (rows == 2 && MAX_ROWS > 3) ? 2 : 1; }
+
+// A unit's sums, of what comes in (from its bias on) and of the state (from zero on), are added at the end: so either may be
+// worked out first, and the result is the same.
+template <class Cell, int R, int NP>
+INLINE void cell_tile(const Layer& layer, int64_t panel, const Place* place) {
+    vf acc[NP][R][4] = {}, of_input[NP][R][4];
+    Row x[R], h[R];
+    UNROLLED for (int r = 0; r < R; ++r) x[r] = place[r].x, h[r] = place[r].h;
+    product<typename Cell::State, R, NP>(acc, layer.state, panel, h);
+    UNROLLED for (int r = 0; r < R; ++r)
+        UNROLLED for (int n = 0; n < NP; ++n)
+            UNROLLED for (int j = 0; j < 4; ++j) of_input[n][r][j] = load(place[r].start + ((panel + n) * 4 + j) * LANES);
+    if (x[0].x) product<typename Cell::Input, R, NP>(of_input, layer.input, panel, x);
+    UNROLLED for (int n = 0; n < NP; ++n)
+        UNROLLED for (int r = 0; r < R; ++r) {
+            const int64_t at = (panel + n) * Cell::vectors * LANES;
+            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = of_input[n][r][j] + acc[n][r][j];
+            Cell::finish(acc[n][r], h[r].x + at, place[r].c ? place[r].c + at : nullptr, place[r].out + at);
+        }
+}
+
+// Panels from the first on or from the last, `tile` of so many side by side where there are as many.
+template <int NP, class F, class G>
+INLINE void by_panels(int64_t from, int64_t to, bool back, F&& tile, G&& single) {
+    const int64_t whole = (to - from) / NP, rest = from + whole * NP;
+    if (back)
+        for (int64_t panel = to - 1; panel >= rest; --panel) single(panel);
+    for (int64_t n = 0; n < whole; ++n) tile(from + (back ? whole - 1 - n : n) * NP);
+    if (!back)
+        for (int64_t panel = rest; panel < to; ++panel) single(panel);
+}
+
+template <class Cell, int R>
+APART void cell_panels(const Layer& layer, int64_t from, int64_t to, bool back, const Place* place) {
+    constexpr int NP = abreast(R);
+    by_panels<NP>(from, to, back, [&](int64_t panel) { cell_tile<Cell, R, NP>(layer, panel, place); },
+                  [&](int64_t panel) { cell_tile<Cell, R, 1>(layer, panel, place); });
+}
+
+// One row's sums in a layer: what is read, where they start (null: at zero) and where they go, (panels, 4, LANES).
+struct Sum {
+    Row x;
+    const float* start;
+    float* out;
+};
+
+template <class Map, int R, int NP>
+INLINE void sum_tile(const Packed& w, int64_t panel, const Sum* sum) {
+    vf acc[NP][R][4];
+    Row x[R];
+    UNROLLED for (int r = 0; r < R; ++r) {
+        x[r] = sum[r].x;
+        UNROLLED for (int n = 0; n < NP; ++n)
+            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = sum[r].start ? load(sum[r].start + ((panel + n) * 4 + j) * LANES) : vf{};
+    }
+    product<Map, R, NP>(acc, w, panel, x);
+    UNROLLED for (int n = 0; n < NP; ++n)
+        UNROLLED for (int r = 0; r < R; ++r)
+            UNROLLED for (int j = 0; j < 4; ++j) store(sum[r].out + ((panel + n) * 4 + j) * LANES, acc[n][r][j]);
+}
+
+template <class Map, int R>
+APART void sum_panels(const Packed& w, int64_t from, int64_t to, bool back, const Sum* sum) {
+    constexpr int NP = abreast(R);
+    by_panels<NP>(from, to, back, [&](int64_t panel) { sum_tile<Map, R, NP>(w, panel, sum); },
+                  [&](int64_t panel) { sum_tile<Map, R, 1>(w, panel, sum); });
+}
+
+// Sums of up to MAX_ROWS rows for some panels, from the first on or from the last.
+template <class Map>
+void sums(const Packed& w, int64_t rows, int64_t from, int64_t to, bool back, const Sum* sum) {
+    switch (rows) {
+        case 1: return sum_panels<Map, 1>(w, from, to, back, sum);
+        case 2: return sum_panels<Map, 2>(w, from, to, back, sum);
+        case 3: return sum_panels<Map, 3>(w, from, to, back, sum);
+#if MAX_ROWS > 3
+        case 4: return sum_panels<Map, 4>(w, from, to, back, sum);
+        case 5: return sum_panels<Map, 5>(w, from, to, back, sum);
+        case 6: return sum_panels<Map, 6>(w, from, to, back, sum);
+#endif
+    }
+}
+
+// A row's new state from its sums of what comes in and of the state.
+template <class Cell>
+void finish(int64_t from, int64_t to, const float* x, const float* of_state, const float* h, float* c, float* out) {
+    for (int64_t panel = from; panel < to; ++panel) {
+        vf a[4];
+        UNROLLED for (int j = 0; j < 4; ++j) a[j] = load(x + (panel * 4 + j) * LANES) + load(of_state + (panel * 4 + j) * LANES);
+        const int64_t at = panel * Cell::vectors * LANES;
+        Cell::finish(a, h + at, c ? c + at : nullptr, out + at);
+    }
+}
+
+enum Act { AS_IS, TANH, GELU };
+
+// out (R rows) = act(W x + b) for the columns of some panels; only what is there is written.
+template <int R, int NP>
+INLINE void linear_tile(const Layer& layer, int64_t panel, const Row* x, float* const* out, int64_t first, int64_t columns, Act act) {
+    vf acc[NP][R][4];
+    UNROLLED for (int n = 0; n < NP; ++n)
+        UNROLLED for (int r = 0; r < R; ++r)
+            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = load(layer.start + ((panel + n) * 4 + j) * LANES);
+    product<Four, R, NP>(acc, layer.input, panel, x);
+    UNROLLED for (int n = 0; n < NP; ++n)
+        UNROLLED for (int r = 0; r < R; ++r)
+            UNROLLED for (int j = 0; j < 4; ++j) {
+                const int64_t at = ((panel + n) * 4 + j) * LANES;
+                if (at >= columns) continue;
+                const vf a = acc[n][r][j], y = act == AS_IS ? a : act == TANH ? tanh_of(a) : gelu(a);
+                if (at + LANES <= columns) store(out[r] + at - first, y);
+                else for (int lane = 0; at + lane < columns; ++lane) out[r][at - first + lane] = y[lane];
+            }
+}
+
+template <int R>
+APART void linear_panels(const Layer& layer, int64_t from, int64_t to, const Row* x, float* const* out, int64_t first, int64_t columns, Act act) {
+    constexpr int NP = abreast(R);
+    by_panels<NP>(from, to, false, [&](int64_t panel) { linear_tile<R, NP>(layer, panel, x, out, first, columns, act); },
+                  [&](int64_t panel) { linear_tile<R, 1>(layer, panel, x, out, first, columns, act); });
+}
+
+// By panels first: a panel's weights stay in the cache while the rows pass. `begin` is told of a panel before many rows come.
+template <class G, class F>
+INLINE void by_tiles(int64_t rows, int64_t from, int64_t to, bool back, G&& begin, F&& tile) {
+    const int64_t wide = rows > 2 ? 1 : to - from;
+    for (int64_t n = 0; n < to - from; n += wide) {
+        const int64_t panel = back && wide == 1 ? to - 1 - n : from + n;
+        if (rows > MAX_ROWS) begin(panel);
+        for (int64_t row = 0; row < rows; row += MAX_ROWS) tile(row, rows - row < MAX_ROWS ? rows - row : MAX_ROWS, panel, panel + wide);
+    }
+}
+
+// A panel of weights as many rows read it: set apart once, in `room`, where they have three bytes; that takes up the room.
+Packed apart(const Packed& w, int64_t panel, float*& room) {
+    if (!w.three) return w;
+    const int64_t vectors = w.inputs * w.width;
+    for (int64_t k = 0; k < vectors; ++k) store(room + k * LANES, widened(w.three + (panel * vectors + k) * LANES * 3));
+    Packed made = w;
+    made.three = nullptr, made.f = room, made.first = panel, made.scales = w.scales + panel * w.width * LANES;
+    room += vectors * LANES;
+    return made;
+}
+
+template <class Cell>
+void cells(const Layer& layer, int64_t rows, int64_t from, int64_t to, bool back, const Place* place, float* room) {
+    Layer at_hand = layer;
+    const auto begin = [&](int64_t panel) {
+        float* left = room;
+        at_hand.input = apart(layer.input, panel, left), at_hand.state = apart(layer.state, panel, left);
+    };
+    by_tiles(rows, from, to, back, begin, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
+        switch (count) {
+            case 1: cell_panels<Cell, 1>(at_hand, p, q, back, place + row); break;
+            case 2: cell_panels<Cell, 2>(at_hand, p, q, back, place + row); break;
+            case 3: cell_panels<Cell, 3>(at_hand, p, q, back, place + row); break;
+#if MAX_ROWS > 3
+            case 4: cell_panels<Cell, 4>(at_hand, p, q, back, place + row); break;
+            case 5: cell_panels<Cell, 5>(at_hand, p, q, back, place + row); break;
+            case 6: cell_panels<Cell, 6>(at_hand, p, q, back, place + row); break;
+#endif
+        }
+    });
+}
+
+// Columns from `first` on land at out[r][0].
+void linear(const Layer& layer, int64_t rows, int64_t from, int64_t to, const Row* x, float* const* out, int64_t first, int64_t columns, Act act, float* room) {
+    Layer at_hand = layer;
+    const auto begin = [&](int64_t panel) {
+        float* left = room;
+        at_hand.input = apart(layer.input, panel, left);
+    };
+    by_tiles(rows, from, to, false, begin, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
+        switch (count) {
+            case 1: linear_panels<1>(at_hand, p, q, x + row, out + row, first, columns, act); break;
+            case 2: linear_panels<2>(at_hand, p, q, x + row, out + row, first, columns, act); break;
+            case 3: linear_panels<3>(at_hand, p, q, x + row, out + row, first, columns, act); break;
+#if MAX_ROWS > 3
+            case 4: linear_panels<4>(at_hand, p, q, x + row, out + row, first, columns, act); break;
+            case 5: linear_panels<5>(at_hand, p, q, x + row, out + row, first, columns, act); break;
+            case 6: linear_panels<6>(at_hand, p, q, x + row, out + row, first, columns, act); break;
+#endif
+        }
+    });
+}
+
+}  // namespace
