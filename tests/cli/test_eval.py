@@ -33,7 +33,8 @@ def test_figures_agree_with_each_other_and_with_training(trained: Trained, here:
     done = here("eval", trained.path, file, "--json")
     assert done.code == 0, done.err
     found = json.loads(done.out)
-    assert abs(found["nats_per_token"] - trained.result["valid_nats_per_token"]) < 1e-9
+    # One by torch, one by the engine: 1e-7 is what a mean of numbers in float32 may differ by.
+    assert abs(found["nats_per_token"] - trained.result["valid_nats_per_token"]) < 1e-7
     assert found["tokens"] == 1000 and found["unknown_rate"] == 0 and found["protocol"] == "stream"
     assert math.isclose(found["perplexity"], math.exp(found["nats_per_token"]))
     assert math.isclose(found["bits_per_char"], found["nats_per_token"] / math.log(2))
