@@ -12,10 +12,10 @@ import torch
 
 from measure import BareLoop, show, steps_per_second
 from unroll.data.batches import Streams
-from unroll.lm.calibrate import can_bfloat16, has_tf32
+from unroll.lm.calibrate import precisions
 from unroll.lm.optim import OptimConfig
 from unroll.lm.run import choose_device
-from unroll.lm.train import Precision, TrainConfig, begin, train_step
+from unroll.lm.train import TrainConfig, begin, train_step
 from unroll.nn.model import Model, ModelConfig
 
 SHAPES = {
@@ -25,23 +25,13 @@ SHAPES = {
 """Hidden size, streams and symbols of a step."""
 
 
-def precisions(device: torch.device) -> list[Precision]:
-    """Return those that the device has."""
-    there: dict[Precision, bool] = {
-        "float32": True,
-        "tf32": has_tf32(device),
-        "bfloat16": can_bfloat16("lstm", device),
-    }
-    return [precision for precision, is_there in there.items() if is_there]
-
-
 def main() -> None:
     """Time both loops in turn, several rounds, for every shape and precision."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.5, help="of each loop in a round")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", choices=SHAPES, default="cpu")
     told = parser.parse_args()
     device = choose_device(told.device)
     torch.set_flush_denormal(True)
@@ -49,7 +39,7 @@ def main() -> None:
     vocab, embedding = 66, 64
     rows = []
     for hidden, batch, length in SHAPES[device.type]:
-        for precision in precisions(device):
+        for precision in precisions("lstm", device):
             config = TrainConfig(
                 steps=2**40, batch_size=batch, seq_len=length, precision=precision, threads=told.threads
             )

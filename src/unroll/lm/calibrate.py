@@ -110,8 +110,8 @@ def measure_machine(
     most = int(fixed.get("threads", threads_up_to(8))) if on_cpu else 1
     free = on_cpu and most > 1 and "threads" not in fixed and "OMP_NUM_THREADS" not in os.environ
     few = 1 if free else most
-    precisions = [fixed["precision"]] if "precision" in fixed else list(_precisions(model.arch, device))
-    precision = max(precisions, key=lambda precision: rate(few, precision))
+    ways = [fixed["precision"]] if "precision" in fixed else list(precisions(model.arch, device))
+    precision = max(ways, key=lambda precision: rate(few, precision))
     threads = few
     if free:
         # One thread, two, four …: more stop paying early at these sizes.
@@ -134,7 +134,8 @@ def restart_with_passive_waiting() -> None:
     os.execve(sys.executable, [sys.executable, *arguments[1:]], environment)
 
 
-def _precisions(arch: str, device: torch.device) -> Iterator[Precision]:
+def precisions(arch: str, device: torch.device) -> Iterator[Precision]:
+    """Yield those that are worth a try."""
     yield "float32"
     if has_tf32(device):
         yield "tf32"

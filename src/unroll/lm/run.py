@@ -28,7 +28,7 @@ from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import explained, write_atomically
 from unroll.lm import checkpoint, ranks, torchrun
-from unroll.lm.calibrate import Machine, measure_machine, tokens_per_second
+from unroll.lm.calibrate import Machine, has_tf32, measure_machine, tokens_per_second
 from unroll.lm.directory import (
     DATA_PATH,
     check_free,
@@ -117,8 +117,12 @@ def start(
         stack.enter_context(ranks.joined(device))
         where = choose_device(device)
         check_overrides(overrides)
-        if overrides["training"].get("precision") == "tf32" and where.type != "cuda":
-            raise UserError("precision tf32 is an NVIDIA GPU's", allowed="float32, bfloat16")
+        if overrides["training"].get("precision") == "tf32" and not has_tf32(where):
+            raise UserError(
+                "precision tf32 is of NVIDIA GPUs from Ampere on, and this device is none",
+                allowed="float32, bfloat16",
+                fix="leave precision out",
+            )
         ranks.check_shares(overrides["training"].get("batch_size", TrainConfig().batch_size))
         put_back_replaced(out)
         if torchrun.made_before(out):

@@ -33,7 +33,6 @@ int64_t weights_of(const Shape& s) {
 void drop(Layer& layer) { drop(layer.input); drop(layer.state); free(layer.start); }
 
 int gates_of(int64_t arch) { return arch == LSTM ? 4 : arch == GRU ? 3 : 0; }
-INLINE int64_t units_of(const Packed& p) { return p.panels * 4 * LANES; }
 
 bool pack_start(float*& out, const float* first, const float* second, Layout layout, bool gru) {
     const int64_t panels = layout.panels();

@@ -142,7 +142,6 @@ INLINE vf widened(const uint8_t* w) {
 #endif
 }
 
-
 // A row of inputs to a product; in eight bits with one scale for the row.
 struct Row {
     const float* x;
