@@ -100,7 +100,7 @@ def trained(
     with torch.no_grad():
         for layer in cast(Recurrent, model.recurrent).layers:
             cast(RecurrentLayer, layer).weight_hh.mul_(radius)  # orthogonal until then
-    run = begin(Path(), model, OptimConfig(rate, warmup_steps=0, schedule="constant", grad_clip=clip), config)
+    run = begin(None, model, OptimConfig(rate, warmup_steps=0, schedule="constant", grad_clip=clip), config)
     if method == "sgd":
         # The step asks of an optimizer only what all of torch's can do.
         run.optimizer = cast(torch.optim.AdamW, torch.optim.SGD(model.parameters(), lr=rate))

@@ -5,7 +5,6 @@ On a GPU (`--device cuda`) also in TF32, and with the larger shapes that one is 
 
 import argparse
 import statistics
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -44,7 +43,7 @@ def main() -> None:
                 steps=2**40, batch_size=batch, seq_len=length, precision=precision, threads=told.threads
             )
             model = Model(ModelConfig(vocab_size=vocab, hidden_size=hidden)).to(device)
-            run = begin(Path(), model, OptimConfig(learning_rate=1e-3), config)
+            run = begin(None, model, OptimConfig(learning_rate=1e-3), config)
             ids = np.random.default_rng(0).integers(vocab, size=max(100_000, 4 * batch * length), dtype=np.uint8)
             streams = Streams(ids, batch, 0, None)
             bare = BareLoop(vocab, embedding, hidden, batch, length, precision, device)

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the command line; exits with 0, with 2 for a mistake that its user can mend, with 130 when interrupted."""
+    """Run the command line; exits with 0, with 2 for a mistake that its user can mend, with 130 when interrupted.
+
+    With 1 where the machine fails, as a disk that is full, and where the verb says so.
+    """
     process.mark()
     import click
 
@@ -19,12 +22,15 @@ def main() -> None:
     from unroll.cli.app import app
     from unroll.errors import UserError
 
-    console.use_utf8()
+    console.prepare_streams()
+    process.end_at_hangup()
     try:
         code = app.main(prog_name="unroll", standalone_mode=False) or 0
         sys.stdout.flush()
     except UserError as error:
-        code = console.refuse(str(error))
+        code = console.refuse(str(error), error.exit_code)
+        if isinstance(error, console.OutputError):
+            drop_output()
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx else "unroll"
         code = console.refuse(f"{error.format_message()}\n  fix: `{verb} --help` shows what there is")
@@ -40,10 +46,14 @@ def main() -> None:
             raise
         code = console.refuse(str(memory_error(error)))
     except BrokenPipeError:
-        # Whoever read our output went away. Nothing may be written when Python closes stdout at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = 1  # whoever read our output went away
+        drop_output()
     sys.exit(code)
+
+
+def drop_output() -> None:
+    """Let nothing be written to stdout when Python closes it at its end, which would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import tomli_w
 
 from unroll.errors import UserError
-from unroll.files import write_atomically
 
 T = TypeVar("T")
 
@@ -105,16 +104,16 @@ def check(value: Any, hint: Any, where: str) -> Any:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; raises UserError when it is missing or is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", fix="check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not TOML: {error}", fix="see recipes/ for examples") from None
 
 
-def write_toml(path: Path, tables: Mapping[str, Any]) -> None:
-    """Write nested mappings as a TOML file, atomically."""
-    write_atomically(path, tomli_w.dumps(tables).encode("utf-8"))
+def toml_of(tables: Mapping[str, Any]) -> bytes:
+    """Return nested mappings as the content of a TOML file."""
+    return tomli_w.dumps(tables).encode("utf-8")
 
 
 Settings = Mapping[str, object] | Sequence[str]

@@ -1,11 +1,13 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exceptions that are meant for the person at the keyboard."""
 
 
 class UserError(Exception):
     """A mistake that its user can mend: what is wrong and where, what is allowed, how to fix it.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with `exit_code`.
     """
+
+    exit_code = 2
 
     def __init__(self, what: str, *, allowed: str = "", fix: str = "") -> None:
         super().__init__(what)
@@ -20,3 +22,9 @@ class UserError(Exception):
         if self.fix:
             parts.append(f"  fix: {self.fix}")
         return "\n".join(parts)
+
+
+class MachineError(UserError):
+    """The machine fails, not its user: a disk that is full or broken, a limit of the system."""
+
+    exit_code = 1

@@ -3,50 +3,251 @@
 import errno
 import json
 import os
+import re
+import shutil
+import stat
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from unroll.errors import UserError
+from unroll.errors import MachineError, UserError
 
 MAX_JSON_BYTES = 256 * 2**20
+
+MACHINE_ERRORS = {
+    errno.ENOSPC: ("no space left on the disk", "a disk with enough space", "free some, or choose another place"),
+    errno.EDQUOT: ("the disk quota is used up", "files within it", "remove some files, or choose another place"),
+    errno.EFBIG: ("the file exceeds the size limit", "files within it", "raise it (`ulimit -f`), or the disk's own"),
+    errno.EIO: ("the disk reports an error", "a disk that works", "look at the system log, or choose another disk"),
+    errno.EROFS: ("the file system is read-only", "a place you may write to", "choose another place"),
+    errno.EMFILE: ("too many files are open", "open files within the limit", "raise it (`ulimit -n`)"),
+    errno.ENFILE: ("too many files are open on this machine", "open files within the limit", "end other programs"),
+    errno.ENOMEM: ("the memory is used up", "enough free memory", "end other programs"),
+}
+"""What the machine refuses, and the advice for it."""
+USER_ERRORS = {
+    errno.EACCES: ("a folder you may write to", "choose another place, or change its permissions"),
+    errno.EPERM: ("a folder you may write to", "choose another place, or change its permissions"),
+    errno.ENOENT: ("a path in a folder that exists", "make the folder first, or check the path"),
+    errno.ENOTDIR: ("a path whose folders are folders", "check the path"),
+    errno.EISDIR: ("the name of a file", "add a file name to the path"),
+    errno.EEXIST: ("a name that is free", "choose another name, or remove what is there"),
+    errno.ENOTEMPTY: ("a name that is free", "choose another name, or remove what is there"),
+    errno.ENAMETOOLONG: ("a shorter name", "choose a shorter name"),
+    errno.ELOOP: ("links that lead to a file", "remove the link"),
+}
+"""What a path may be where the system refuses one, and the advice for it."""
+
+_STREAM = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
+_STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals about `path` into UserErrors."""
+    """Turn the operating system's refusals to write `path` into UserErrors with advice for each."""
     try:
         yield
+    except BrokenPipeError:  # of a pipe whose reader went away: nothing to be told, and nobody to tell it
+        raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"no space left on the disk of {path}", fix="free some space or choose another --out"
-            ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(
-                f"cannot write {path}: {error.strerror}",
-                allowed="a folder you may write to",
-                fix="choose another --out or change its permissions",
-            ) from None
-        raise UserError(
-            f"{path}: {error.strerror or error}", allowed="a path in a folder that is there", fix="check the path"
-        ) from None
+        raise explanation(path, error) from None
+
+
+def explanation(path: Path, error: OSError) -> UserError:
+    """Return the UserError for a refusal of the operating system to write `path`."""
+    if error.errno in MACHINE_ERRORS:
+        what, allowed, fix = MACHINE_ERRORS[error.errno]
+        return MachineError(f"cannot write {path}: {what}", allowed=allowed, fix=fix)
+    allowed, fix = USER_ERRORS.get(error.errno or 0, ("a path that can be written", "check the path"))
+    return UserError(f"cannot write {path}: {error.strerror or error}", allowed=allowed, fix=fix)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, flush it to the disk and rename it over `path`."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write `data` in place of `path`, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file that takes the place of `path` once all is written and flushed to the disk; else `path` stays.
+
+    A link is followed and stays; a file that exists keeps its mode. What is no regular file (a pipe, a device, a
+    stream of this process such as /dev/stdout) is written directly. Raises UserError.
+    """
     with explained(path):
+        if (direct := _open_directly(path)) is not None:
+            with direct:
+                yield direct
+            return
+        target = Path(os.path.realpath(path))
+        beside = target.with_name(f".{target.name[:60]}.{os.getpid()}.tmp")
         try:
             with open(beside, "wb") as file:
-                file.write(data)
+                with suppress(FileNotFoundError, PermissionError):
+                    os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, path)
+            os.replace(beside, target)
         except BaseException:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
             raise
+
+
+def is_regular(file: BinaryIO) -> bool:
+    """Return whether what is being written is a regular file, and no pipe or device."""
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+def reserve(file: BinaryIO, size: int) -> None:
+    """Reserve so many bytes for a file to be written, so that a full disk says so first. Raises OSError."""
+    if hasattr(os, "posix_fallocate") and is_regular(file):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of file systems that cannot
+                raise
+
+
+def _open_directly(path: Path) -> BinaryIO | None:
+    """Return what is no regular file, opened for writing; None for a regular file or a free name."""
+    place = os.path.abspath(path)
+    for _ in range(40):  # links are followed one by one: the last of /dev/stdout leads to a name that may not exist
+        stream = _STREAM.fullmatch(place)
+        number = int(stream[1]) if stream else _STREAMS.get(place)
+        if number is not None:
+            if number == 1 and sys.stdout is not None:
+                sys.stdout.flush()  # what was printed comes first
+            return os.fdopen(os.dup(number), "wb")
+        if not os.path.islink(place):
+            break
+        place = os.path.normpath(os.path.join(os.path.dirname(place), os.readlink(place)))
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder",
+            allowed="the name of a file",
+            fix=f"add a file name to it{EMPTY if path in UNNAMED else ''}",
+        )
+    if not path.exists() or path.is_file():
+        return None
+    return open(path, "wb")
+
+
+UNNAMED = (Path("."), Path("/"))
+EMPTY = "; an empty path, as an unset variable gives it, is the folder you are in"
+
+
+def real_folder(path: Path) -> Path:
+    """Return a path whose last part is a name of its own, not a link, `.` or `..`: so that it can be renamed.
+
+    A link's target is returned, for the link is to stay. Raises UserError for the root folder.
+    """
+    if path.name in ("", "..") or path.is_symlink():
+        path = Path(os.path.realpath(path))
+    if not path.name:
+        raise UserError(f"{path} cannot be replaced", allowed="the path of a folder of its own", fix="name another")
+    return path
+
+
+class FolderLost(UserError):
+    """A folder that is written to was removed, moved or replaced."""
+
+
+class Folder:
+    """A folder held open while it is written to: nothing goes into another folder that has taken its name.
+
+    Paths are resolved once, when it is opened; from then on it is the folder itself that is written to, and a write
+    that finds it under its name no longer raises FolderLost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with explained(path):
+            self._number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        os.close(self._number)
+
+    def check(self) -> None:
+        """Raise FolderLost where its path leads to it no longer."""
+        if self.is_here():
+            return
+        what = "was moved away" if self.exists else "was removed"
+        other = ", and what lies there now is another" if os.path.lexists(self.path) else ""
+        raise FolderLost(
+            f"{self.path} {what} while it was written to{other}",
+            allowed="a folder that stays where it is until the work is done",
+            fix="move it back, or begin again under another name; nothing was written to another folder",
+        )
+
+    def is_here(self) -> bool:
+        """Return whether its path leads to it."""
+        held = os.fstat(self._number)
+        return identity(self.path) == (held.st_dev, held.st_ino)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder still exists, under whatever name."""
+        return os.fstat(self._number).st_nlink > 0
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write the file `name` (which may lie in a folder below) atomically; raises FolderLost, after writing it.
+
+        A folder that was only moved is so left with all that belongs into it.
+        """
+        below, _, last = name.rpartition("/")
+        beside = f"{below}/.{last}.{os.getpid()}.tmp".lstrip("/")
+        try:
+            with explained(self.path / name):
+                try:
+                    with open(beside, "wb", opener=self._open) as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    os.replace(beside, name, src_dir_fd=self._number, dst_dir_fd=self._number)
+                except BaseException:
+                    with suppress(OSError):
+                        os.unlink(beside, dir_fd=self._number)
+                    raise
+        finally:
+            self.check()  # its error says more than that of the system
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it, if its path still leads to it."""
+        with suppress(FolderLost):
+            self.check()
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def append_to(self, name: str) -> BinaryIO:
+        """Open the file `name` to append to it, unbuffered: what a full disk refuses is not tried again later."""
+        self.check()
+        with explained(self.path / name):
+            return open(name, "ab", buffering=0, opener=self._open)
+
+    def _open(self, name: str, flags: int) -> int:
+        return os.open(name, flags, 0o666, dir_fd=self._number)
+
+
+def write_into(folder: Path | Folder, name: str, data: bytes) -> None:
+    """Write the file `name` of a folder atomically."""
+    if isinstance(folder, Folder):
+        folder.write(name, data)
+    else:
+        write_atomically(folder / name, data)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file or folder from any other that has its name; None where there is none."""
+    try:
+        there = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return there.st_dev, there.st_ino
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -61,3 +262,16 @@ def read_json(path: Path, what: str) -> Any:
         raise UserError(f"cannot read {path}: {error.strerror}", fix="check its permissions") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}", allowed=what, fix="restore it or train again") from None
+
+
+def printable_name(path: Path) -> str:
+    """Return the name of a file for JSON, TOML and tables: what is no UTF-8, or controls a terminal, is an escape.
+
+    File systems allow any bytes but `/` and NUL: `caf\\xe9.txt` stands for a name of an old archive.
+    """
+
+    def shown(letter: str) -> str:
+        controls = ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 or letter in "\u2028\u2029"
+        return ascii(letter)[1:-1] if controls else letter
+
+    return "".join(map(shown, os.fsencode(path.name).decode("utf-8", "backslashreplace")))

@@ -64,4 +64,5 @@ def test_tables_and_picture(trained: Trained, tmp_path: Path) -> None:
     ],
 )
 def test_refusals(arguments: list[str], what: str, trained: Trained, refused: Refused) -> None:
-    assert what in refused("patch", trained.path, "--target", "n", "--against", "t", *arguments)
+    target = [] if "--target" in arguments else ["--target", "n"]
+    assert what in refused("patch", trained.path, *target, "--against", "t", *arguments)

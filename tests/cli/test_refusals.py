@@ -308,7 +308,7 @@ def test_a_bad_way_to_sample(refused: Refused, trained: Trained, option: str, va
 def test_a_prompt_file_that_is_not_utf8(refused: Refused, trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "prompt").write_bytes(b"caf\xe9")
     said = refused("sample", trained.path, "--prompt-file", tmp_path / "prompt")
-    assert "0xe9 at offset 3" in said
+    assert "0xe9 at byte offset 3" in said
 
 
 def test_resuming_what_was_never_trained(refused: Refused, tmp_path: Path) -> None:

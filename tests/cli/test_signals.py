@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM: between two steps, saved, and how to go on; before the first step nothing is left."""
+"""Ctrl-C, SIGTERM, a closed terminal: between two steps, saved, how to go on; before the first, nothing is left."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -11,13 +12,16 @@ from pathlib import Path
 import pytest
 
 from cli.command import QUICK, UNROLL, environment, unroll
+from cli.conftest import Trained
 
 SLOW = ("--steps", "3000", *QUICK, "--set", "valid_every=10", "--set", "log_every=5")
 """A training of which there is much left when it is stopped."""
 
 
 @contextmanager
-def started(*arguments: str | Path, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
+def started(
+    *arguments: str | Path, cwd: Path, ignored: signal.Signals | None = None
+) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
         [*UNROLL, *map(str, arguments)],
         cwd=cwd,
@@ -25,6 +29,7 @@ def started(*arguments: str | Path, cwd: Path) -> Iterator["subprocess.Popen[str
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
+        preexec_fn=None if ignored is None else lambda: signal.signal(ignored, signal.SIG_IGN),
     )
     try:
         yield process
@@ -42,7 +47,7 @@ def wait_for(process: "subprocess.Popen[str]", wanted: str) -> None:
     raise AssertionError(f"it ended before it said {wanted!r}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_a_resume_finishes(book: Path, tmp_path: Path, number: signal.Signals) -> None:
     with started("train", book, "--out", "run", *SLOW, "--json", cwd=tmp_path) as process:
         wait_for(process, "step 20/3,000")
@@ -99,3 +104,46 @@ def test_the_second_time_it_ends_at_once(book: Path, tmp_path: Path) -> None:
         assert process.returncode == 130, err
     assert "Interrupted." in err
     assert json.loads(unroll("info", tmp_path / "run", "--json").out)["steps"] == 0
+
+
+def test_a_closed_terminal_ends_nothing_that_nohup_started(book: Path, tmp_path: Path) -> None:
+    with started("train", book, "--out", "run", *SLOW, cwd=tmp_path, ignored=signal.SIGHUP) as process:
+        wait_for(process, "step 20/3,000")
+        process.send_signal(signal.SIGHUP)
+        wait_for(process, "step 40/3,000")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+    assert "Stopping after this step" in err
+
+
+def test_a_verb_that_is_hung_up_cleans_up(book: Path, tmp_path: Path, trained: Trained) -> None:
+    """As by Ctrl-C: its temporary files go, and what was there stays."""
+    long = tmp_path / "long.txt"
+    long.write_bytes(book.read_bytes() * 400)
+    out = tmp_path / "long.npy"
+    out.write_bytes(b"before")
+    with started("embed", trained.path, long, "--out", out, cwd=tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".long.npy*")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err.strip()) == (130, "Interrupted.")
+    assert out.read_bytes() == b"before" and not list(tmp_path.glob(".*"))
+
+
+def test_a_stop_before_anything_was_learnt_leaves_the_earlier_model(
+    book: Path, tmp_path: Path, trained: Trained
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.path, run)
+    with started("train", book, "--out", "run", "--force", "--steps", "3000", *QUICK, cwd=tmp_path) as process:
+        wait_for(process, "step 0/3,000")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+    assert "The earlier model in run stays: nothing was kept of this training.\n" in err
+    assert (run / "weights.safetensors").read_bytes() == (trained.path / "weights.safetensors").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["book.txt", "run"]

@@ -69,6 +69,12 @@ def prepared(
         return load_corpus(folder / "out")
 
 
+def as_documents(texts: Sequence[str], level: Level) -> list[str]:
+    """Return the texts of files as they are read: no byte order marks, and final newlines between documents."""
+    read = [text if level == "byte" else text.removeprefix("\ufeff") for text in texts]
+    return [text if text.endswith("\n") or number == len(read) else f"{text}\n" for number, text in enumerate(read, 1)]
+
+
 def in_memory(texts: Sequence[str], config: DataConfig) -> tuple[Tokenizer, list[list[int]], list[int]] | None:
     """Return the tokenizer, the ids of each part and the documents as slow, plain code sees them; None: too short."""
     pieces: list[tuple[int, str]] = []
@@ -104,8 +110,14 @@ def in_memory(texts: Sequence[str], config: DataConfig) -> tuple[Tokenizer, list
 
 def law_streaming(texts: Sequence[str], config: DataConfig, block_bytes: int) -> None:
     """Encoding block by block is encoding in memory; at level byte the characters stand for bytes."""
-    files = [text.encode("latin-1" if config.level == "byte" else "utf-8") for text in texts]
-    expected = in_memory(texts, config)
+    codec = "latin-1" if config.level == "byte" else "utf-8"
+    files = [text.encode(codec) for text in texts]
+    documents = as_documents(texts, config.level)
+    if not all(text if config.level == "byte" else text.removeprefix("\ufeff") for text in texts):
+        with pytest.raises(UserError, match="is empty"):
+            prepared(files, config, block_bytes=block_bytes)
+        return
+    expected = in_memory(documents, config)
     if expected is None:
         with pytest.raises(UserError, match="part"):
             prepared(files, config, block_bytes=block_bytes)
@@ -116,7 +128,13 @@ def law_streaming(texts: Sequence[str], config: DataConfig, block_bytes: int) ->
     parts = [corpus.train, corpus.valid] + ([corpus.test] if corpus.test is not None else [])
     assert [part.tolist() for part in parts] == ids
     assert corpus.documents.tolist() == starts
-    assert sum(part.bytes for part in corpus.info.parts.values()) == sum(map(len, files))
+    assert sum(part.bytes for part in corpus.info.parts.values()) == sum(len(text.encode(codec)) for text in documents)
+    marked = [config.level != "byte" and text.startswith("\ufeff") for text in texts]
+    ended = [len(document) + mark > len(text) for text, document, mark in zip(texts, documents, marked, strict=True)]
+    for source, data, mark, newline in zip(corpus.info.sources, files, marked, ended, strict=True):
+        assert (source.bytes, source.sha256) == (len(data), sha256(data))
+        assert (source.byte_order_mark, source.newline_added) == (mark, newline)
+    assert (corpus.info.byte_order_marks, corpus.info.newlines_added) == (sum(marked), sum(ended))
     for info, part in zip(corpus.info.parts.values(), parts, strict=True):
         unknown = tokenizer.unknown_id
         assert info.tokens == len(part)
@@ -184,9 +202,9 @@ def test_the_law_of_streaming_catches(fault: str, monkeypatch: pytest.MonkeyPatc
         law_streaming(texts, config, 7)
 
 
-@given(texts=documents.filter(lambda texts: len("".join(texts)) > 3))
+@given(texts=documents.filter(lambda texts: "\ufeff" not in texts and len("".join(texts)) > 3))
 def test_the_vocabulary_is_that_of_the_training_part(texts: list[str]) -> None:
-    whole = "".join(texts)
+    whole = "".join(as_documents(texts, "char"))
     training = whole[: len(whole) // 2]
     corpus = prepared([text.encode() for text in texts], DataConfig(split="50/50"), block_bytes=3)
     assert isinstance(corpus.tokenizer, CharTokenizer)
@@ -238,7 +256,7 @@ def test_given_parts_take_the_place_of_the_split() -> None:
     corpus = prepared([b"ab", b"c"], DataConfig(), valid=b"ax\n", test=b"b\n")
     assert isinstance(corpus.tokenizer, CharTokenizer)
     assert corpus.tokenizer.symbols == "\nabc"
-    assert (corpus.train.tolist(), corpus.valid.tolist()) == ([2, 3, 4], [2, 0, 1])
+    assert (corpus.train.tolist(), corpus.valid.tolist()) == ([2, 3, 1, 4], [2, 0, 1])
     assert corpus.test is not None
     assert corpus.test.tolist() == [3, 1]
     assert [source.name for source in corpus.info.sources] == ["0.txt", "1.txt", "valid.txt", "test.txt"]
@@ -320,9 +338,86 @@ def test_utf_16_is_recognised() -> None:
     assert "iconv -f UTF-16" in caught.value.fix
 
 
-def test_a_byte_order_mark_and_line_ends_are_kept() -> None:
-    corpus = prepared(["\ufeffa\r\nb".encode() * 2], DataConfig(split="50/50"))
-    assert corpus.tokenizer.decode(corpus.train) == "\ufeffa\r\nb"
+def test_line_ends_are_kept_and_byte_order_marks_within_a_text() -> None:
+    corpus = prepared(["\ufeff\ufeffa\r\nb\ufeff".encode()], DataConfig(split="100"))
+    assert corpus.tokenizer.decode(corpus.train) == "\ufeffa\r\nb\ufeff"
+
+
+def tokens(texts: Sequence[str]) -> list[str]:
+    """Return the words and line ends of documents."""
+    return re.findall(r"\n|\S+", "".join(as_documents(texts, "word")))
+
+
+@every_level
+@given(texts=documents.filter(lambda texts: "\ufeff" not in texts), sizes=st.integers(1, 9))
+def test_no_two_documents_run_into_each_other(level: Level, texts: list[str], sizes: int) -> None:
+    """The documents of a text are those of its files, whatever they end with."""
+    config = DataConfig(level=level, split="100", vocab_size=300 if level == "bpe" else 0)
+    data = [text.encode() for text in texts]
+    if level == "word" and not tokens(texts):
+        return
+    whole = prepared(data, config, block_bytes=sizes)
+    tokenizer = whole.tokenizer
+    ids = [
+        tokenizer.encode(text) if level != "byte" else np.frombuffer(text.encode(), np.uint8)
+        for text in as_documents(texts, level)
+    ]
+    assert whole.train.tolist() == np.concatenate(ids).tolist()
+
+
+def test_a_single_file_is_encoded_as_it_is() -> None:
+    for data in (b"a b\nc", b"a b\r\nc\r\n", b"a", b"\n"):
+        for level in ("char", "byte", "bpe"):
+            corpus = prepared([data], DataConfig(level=level, split="100"))
+            assert corpus.tokenizer.decode(corpus.train).encode() == data
+            assert corpus.info.newlines_added == 0
+
+
+def test_documents_of_other_line_ends_and_packed_ones_are_ended_alike() -> None:
+    files = [b"red\r\napple", gzip.compress(b"blue"), b"pear"]
+    corpus = prepared(files, DataConfig(split="100"))
+    assert corpus.tokenizer.decode(corpus.train) == "red\r\napple\nblue\npear"
+    assert corpus.documents.tolist() == [0, 11, 16]
+    assert [source.newline_added for source in corpus.info.sources] == [True, True, False]
+    assert [source.bytes for source in corpus.info.sources] == [10, 4, 4]
+    assert corpus.info.parts["train"].bytes == 20
+
+
+def test_a_validation_file_is_a_text_of_its_own() -> None:
+    corpus = prepared([b"ab"], DataConfig(), valid="\ufeffab".encode(), test=b"ab")
+    assert corpus.valid.tolist() == corpus.train.tolist() == [2, 3]
+    assert [source.byte_order_mark for source in corpus.info.sources] == [False, True, False]
+    assert corpus.info.newlines_added == 0
+
+
+def test_a_corpus_of_before_has_neither(tmp_path: Path) -> None:
+    """One whose description does not speak of marks, newlines and overlaps."""
+    (tmp_path / "text.txt").write_bytes(b"abcdefgh")
+    list(prepare([tmp_path / "text.txt"], tmp_path / "out", DataConfig(split="50/50")))
+    file = tmp_path / "out" / "corpus.json"
+    about = json.loads(file.read_text())
+    del about["overlaps"]
+    for source in about["sources"]:
+        del source["byte_order_mark"], source["newline_added"]
+    file.write_text(json.dumps(about))
+    info = load_corpus(tmp_path / "out").info
+    assert (info.byte_order_marks, info.newlines_added, info.overlaps, info.warnings) == (0, 0, {}, [])
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file systems of macOS refuse such names")
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    """Names of files are bytes: what is no UTF-8 is described by escapes, and so is what controls a terminal."""
+    for raw, shown in (
+        (b"caf\xe9.txt", "caf\\xe9.txt"),
+        (b"a\n\x1b[2J.txt", "a\\n\\x1b[2J.txt"),
+        ("漢 é".encode(), "漢 é"),
+    ):
+        file = tmp_path / os.fsdecode(raw)
+        file.write_bytes(b"abcdefgh\n")
+        out = tmp_path / os.fsdecode(raw + b".out")
+        list(prepare([file], out, DataConfig(), valid=file))
+        assert [source.name for source in load_corpus(out).info.sources] == [shown, shown]
+        assert load_corpus(out).info.overlaps["valid"].same_as == shown
 
 
 @pytest.mark.parametrize("level", ["word", "bpe"])
@@ -518,6 +613,11 @@ DAMAGE |= {
         ("documents", "none"),
         ("documents", [2**70]),
         ("sources", [3]),
+        ("overlaps", []),
+        ("overlaps", {"valid": 3}),
+        ("overlaps", {"train": {"name": "a"}}),
+        ("overlaps", {"valid": {"name": "a", "share": "much"}}),
+        ("overlaps", {"valid": {"name": "a", "share": float("nan"), "usual": 0.0}}),
         ("config", {"level": "sound"}),
         ("digest", ""),
     ]
@@ -548,8 +648,8 @@ def test_blocks_are_whole_lines_of_their_files(tmp_path: Path) -> None:
     for block_bytes in range(1, 12):
         found = list(read_blocks([tmp_path / "a", tmp_path / "b"], "word", block_bytes))
         texts = ["".join(str(block.content) for block in found if block.file == file) for file in (0, 1)]
-        assert texts == ["one\ntwo", "three\n\nfour\n"]
-        assert all(str(block.content).endswith("\n") or block.content == "two" for block in found)
+        assert texts == ["one\ntwo\n", "three\n\nfour\n"]
+        assert all(str(block.content).endswith("\n") for block in found)
 
 
 needs_corpora = pytest.mark.skipif(not CORPORA.is_dir(), reason="the benchmark corpora are not here")

@@ -239,7 +239,7 @@ def test_a_fault_is_caught_and_nothing_is_written(fault: str, tmp_path: Path, mo
     assert not out.parent.exists()
     assert sorted(file.name for file in tmp_path.rglob("*onnx*")) == []
     export_onnx(path, out)
-    assert sorted(file.name for file in out.parent.iterdir()) == ["model.onnx", "tokenizer.json"]
+    assert sorted(file.name for file in out.parent.iterdir()) == ["model.onnx", "model.onnx.json", "tokenizer.json"]
 
 
 def test_a_fault_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,6 +263,15 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match="no space"):
         export_onnx(path, tmp_path / "model.onnx")
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
+    monkeypatch.undo()
+    export_onnx(path, tmp_path / "model.onnx")
+    before = {file: file.read_bytes() for file in tmp_path.glob("*.*")}
+    assert len(before) == 3
+    other = save_model(tmp_path / "other", Case("", SHAPES["lstm"], dtype=torch.float32).model())
+    monkeypatch.setattr(export, "write_atomically", full)
+    with pytest.raises(UserError, match="no space"):
+        export_onnx(other, tmp_path / "model.onnx")
+    assert {file: file.read_bytes() for file in tmp_path.glob("*.*")} == before
 
 
 # ---- what is written
@@ -284,6 +293,12 @@ def test_it_says_what_it_is(tmp_path: Path) -> None:
     assert (about["start_id"], about["unknown_id"]) == (str(TOKENIZER.start_id), "0")
     assert json.loads(about["model"])["arch"] == "lstm"
     assert made.tokenizer.read_bytes() == (path / "tokenizer.json").read_bytes()
+    told = json.loads(made.about.read_bytes())
+    assert made.about == path / "onnx" / "model.onnx.json"
+    assert (told["start_id"], told["unknown_id"], told["vocab_size"]) == (TOKENIZER.start_id, 0, VOCAB)
+    assert told["state"] == {name: [8] for name in made.inputs[1:]}
+    as_text = {name: json.dumps(told[name], sort_keys=True) for name in ("start_id", "unknown_id", "model")}
+    assert {name: value for name, value in (told | as_text).items() if name in about} == about
     values = [*loaded.graph.input, *loaded.graph.output]
     shapes = {value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
     assert tuple(shapes) == (*made.inputs, *made.outputs)
@@ -310,6 +325,8 @@ def test_every_level_has_its_start(tokenizer: Any, start: str, unknown: str, tmp
     loaded = onnx.load(export_onnx(save_model(tmp_path / "model", model, tokenizer)).path)
     about = {entry.key: entry.value for entry in loaded.metadata_props}
     assert (about["start_id"], about["unknown_id"], about["level"]) == (start, unknown, tokenizer.level)
+    told = json.loads((tmp_path / "model" / "onnx" / "model.onnx.json").read_bytes())
+    assert (told["start_id"], told["unknown_id"]) == (int(start), int(unknown) if unknown else None)
 
 
 def test_the_parts_of_a_state_become_layers() -> None:
@@ -391,6 +408,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     made = json.loads(done.stdout)
     assert made["path"] == "model/onnx/model.onnx" and made["tokenizer"] == "model/onnx/tokenizer.json"
+    assert made["about"] == "model/onnx/model.onnx.json"
     assert made["inputs"][0] == "ids" and made["outputs"][0] == "logits" and made["difference"] < 1e-5
     done = command("unroll", "export", "model", "--to", "onnx", "--out", "web/a.onnx", cwd=tmp_path)
     assert done.returncode == 0 and "web/a.onnx" in done.stdout and "layer1_c_after" in done.stdout

@@ -183,7 +183,8 @@ def test_where_all_is_linear_every_method_says_weight_times_input() -> None:
         result(integrated_gradients(prediction, x, 2)),
         result(leave_one_out(prediction, x)),
     ):
-        np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-18)
+        # What is left out is the difference of two logits near 1: its rounding depends on the processor's sums.
+        np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-14)
 
 
 def every_score(model: Model, text: str, **asked: Any) -> list[Attribution]:

@@ -380,7 +380,8 @@ def test_figures_of_steps_along_a_text() -> None:
     with torch.no_grad():
         state = model.hidden(inputs[:1, :-1])[1]
     first = step_jacobian(step_of(model), model.embedding(inputs[:1, -1]), state)
-    assert last.radius.least <= spectral_radius(first, [20, 20]) <= last.radius.largest
+    # It is one of those: equal to an extreme it may differ in the last digits, by how a processor sums.
+    assert last.radius.least * (1 - 1e-9) <= spectral_radius(first, [20, 20]) <= last.radius.largest * (1 + 1e-9)
     assert last.stretch.least <= float(torch.linalg.matrix_norm(first, 2)) * (1 + 1e-9)
     large = random_model(model_config("gru", hidden_size=800))
     assert returned(step_figures(large, inputs, "a")) == [None]

@@ -168,6 +168,21 @@ def test_a_table_has_stretches_in_bytes(text: Text, tmp_path: Path) -> None:
     assert label(text, name).values.tolist() == [2, 2, 7, 0, 0]
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_table_is_read_byte_for_byte(text: Text, tmp_path: Path, ends: str) -> None:
+    """Lines end with LF or CR LF, nowhere else; a byte order mark is no part of the first name."""
+    rows = ["\ufeffname\tone", "a\rb\t1", "c\u2028d\t0", "\t1", "e\x85\t1", "f\t0"]
+    assert label(text, table(tmp_path, ends.join(rows)) + ":one").values.tolist() == [1, 0, 1, 1, 0]
+    with pytest.raises(UserError, match="has no number in the column name"):
+        label(text, table(tmp_path, ends.join(rows)) + ":name")
+    (tmp_path / "t.tsv").write_bytes(b"one\n\xff\n")
+    with pytest.raises(UserError, match="line 2 is not UTF-8: byte 0xff at byte 0"):
+        label(text, str(tmp_path / "t.tsv"))
+    (tmp_path / "t.tsv").write_bytes(b"")
+    with pytest.raises(UserError, match="is empty"):
+        label(text, str(tmp_path / "t.tsv"))
+
+
 @pytest.mark.parametrize(
     ("content", "column", "what"),
     [
@@ -272,6 +287,18 @@ def test_without_a_file_it_is_the_validation_part(tmp_path: Path) -> None:
     assert whole.endswith(text.content) and len(text.content) == len(whole) - int(0.9 * len(whole))
     (tmp_path / "part.txt").write_text(text.content)
     assert read_text(opened, tmp_path / "part.txt").ids.tolist() == text.ids.tolist()
+
+
+def test_stretches_are_counted_in_the_bytes_of_the_file(tmp_path: Path) -> None:
+    """As `unroll score --file` counts them: a byte order mark is three, and no part of the text."""
+    opened = open_model(save(planted(), tmp_path / "model"))
+    content = bracketed(50)
+    for mark in ("", "\ufeff"):
+        (tmp_path / "text").write_bytes((mark + content).encode())
+        text, first = read_text(opened, tmp_path / "text"), len(mark.encode())
+        assert text.content == content
+        found = label(text, table(tmp_path, f"start\tend\n{first + 7}\t{first + 9}\n"))
+        assert np.flatnonzero(found.values).tolist() == [7, 8]
 
 
 def test_a_model_without_its_text_asks_for_one(tmp_path: Path) -> None:

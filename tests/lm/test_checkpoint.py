@@ -22,6 +22,7 @@ from lm.tiny import ARCHS, SMALL, TOKENIZER, begin_training, model_config, overr
 from unroll.config import to_mapping
 from unroll.data.tokenizer import CharTokenizer
 from unroll.errors import UserError
+from unroll.files import Folder
 from unroll.lm import checkpoint
 from unroll.lm.checkpoint import (
     EventLog,
@@ -521,21 +522,21 @@ def test_a_recipe_that_is_not_the_models_is_refused(corpus: Path, tmp_path: Path
 
 
 def test_a_log_is_cut_back_to_a_checkpoint(tmp_path: Path) -> None:
-    file = tmp_path / "log.jsonl"
-    log = EventLog(file)
+    file, folder = tmp_path / "log.jsonl", Folder(tmp_path)
+    log = EventLog(folder, "log.jsonl")
     log.write({"step": 1, "text": "é\n"})
     size = log.size
     log.write({"step": 2})
     log.close()
     assert read_events(file) == [{"step": 1, "text": "é\n"}, {"step": 2}]
-    again = EventLog(file, size)
+    again = EventLog(folder, "log.jsonl", size)
     again.write({"step": 3})
     again.close()
     assert read_events(file) == [{"step": 1, "text": "é\n"}, {"step": 3}]
 
 
 def test_a_log_that_was_lost_starts_anew(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "log.jsonl", 1000)
+    log = EventLog(Folder(tmp_path), "log.jsonl", 1000)
     log.write({"step": 3})
     log.close()
     assert read_events(tmp_path / "log.jsonl") == [{"step": 3}]

@@ -147,8 +147,14 @@ def test_counts_and_nats_are_those_of_the_text(
     files = [folder / f"{number}.txt" for number in range(len(texts))]
     for file, text in zip(files, texts, strict=True):
         file.write_bytes(text.encode())
-    whole = "".join(texts)
-    ids = np.concatenate([tokenizer.encode(text) for text in texts])
+    if level != "byte" and "\ufeff" in texts:
+        with pytest.raises(UserError, match="is empty"):
+            list(evaluate([Priced()], tokenizer, files, protocol))
+        return
+    read = [text if level == "byte" else text.removeprefix("\ufeff") for text in texts]
+    read[:-1] = [text if text.endswith("\n") else f"{text}\n" for text in read[:-1]]
+    whole = "".join(read)
+    ids = np.concatenate([tokenizer.encode(text) for text in read])
     if not len(ids):
         with pytest.raises(UserError, match="too little text"):
             list(evaluate([Priced()], tokenizer, files, protocol))
@@ -159,7 +165,15 @@ def test_counts_and_nats_are_those_of_the_text(
     assert found[0].nats == (ids + 1.0).sum()
     figures = found[0].figures()
     assert (figures["bits_per_byte"] is None) == (level == "word" or figures["unknown_rate"] > 0)
-    assert bool(figures["notes"]) == (figures["bits_per_byte"] is None)
+    notes = [note for note in figures["notes"] if "bits per" in note]
+    assert bool(notes) == (figures["bits_per_byte"] is None)
+    assert len(figures["notes"]) - len(notes) == any("mark" in note for note in figures["notes"]) + any(
+        "newline" in note for note in figures["notes"]
+    )
+    marked = level != "byte" and any(text.startswith("\ufeff") for text in texts)
+    assert any("byte order mark" in note for note in figures["notes"]) == marked
+    ended = any(not text.endswith("\n") for text in texts[:-1])
+    assert any("final newline" in note for note in figures["notes"]) == ended
     if figures["bits_per_byte"] is not None:
         assert math.isclose(figures["bits_per_byte"], found[0].nats / math.log(2) / len(whole.encode()))
         assert math.isclose(figures["bits_per_char"], found[0].nats / math.log(2) / len(whole))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -492,3 +492,22 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(UserError, match=says):
             list(minimal_pairs(models, files, unknown))  # type: ignore[arg-type]
+
+
+@given(st.lists(st.text("a\t\n\r\v\f\x1c\x85\u2028\\", max_size=6), min_size=2, max_size=2))
+@settings(deadline=None, max_examples=60)
+def test_every_pair_is_one_row_of_the_table(given_texts: list[str]) -> None:
+    """Whatever its texts, its set and the name of its file hold; and the texts can be restored."""
+    good, bad = (f"x{text}" for text in given_texts)
+    pair = Pair(good, bad, bad, "", Path("a\tb\n\udce9"), 1)
+    nats = PairNats("model", np.array([1.0]), np.array([2.0]), 0.0)
+    table = result_of([pair], [nats], "exclude", eos=True).table()
+    table.encode()
+    header, row = (line.split("\t") for line in table.splitlines())
+    cells = dict(zip(header, row, strict=True))
+    assert cells["file"] == "a\\tb\\n\\xe9"
+    assert [cells[name].encode("latin-1").decode("unicode_escape") for name in ("good", "bad", "set")] == [
+        good,
+        bad,
+        bad,
+    ]

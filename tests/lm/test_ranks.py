@@ -20,6 +20,7 @@ from lm.tiny import law_resume, outcome, text
 from unroll.data.batches import Streams
 from unroll.data.corpus import load_corpus
 from unroll.errors import UserError
+from unroll.files import Folder
 from unroll.lm import checkpoint, ranks, torchrun
 from unroll.lm.recipe import read_about, read_recipe
 
@@ -417,7 +418,7 @@ def test_a_launch_knows_its_own_directory_alone(started: pytest.MonkeyPatch, tmp
     (tmp_path / "resume").mkdir()
     started.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert not torchrun.made_before(tmp_path)
-    torchrun.mark(tmp_path)
+    torchrun.mark(Folder(tmp_path))
     started.setenv("TORCHELASTIC_ERROR_FILE", "/logs/none_abc/attempt_1/0/error.json")
     assert torchrun.made_before(tmp_path)
     started.setenv("TORCHELASTIC_RESTART_COUNT", "0")
@@ -429,7 +430,7 @@ def test_a_launch_knows_its_own_directory_alone(started: pytest.MonkeyPatch, tmp
 
 def test_without_torchrun_nothing_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    torchrun.mark(tmp_path)
+    torchrun.mark(Folder(tmp_path))
     assert list(tmp_path.iterdir()) == [] and not torchrun.made_before(tmp_path)
 
 

@@ -181,7 +181,7 @@ def test_a_recipe_comes_back_as_it_was_written(tmp_path: Path) -> None:
         chosen(nothing() | {"training": {"sample_prompt": 'a "quoted"\n\tprompt é😀 \\'}}),
     ]
     for recipe in recipes:
-        write_recipe(tmp_path / "recipe.toml", recipe, {"unroll": "0", "files": ["a b.txt"]})
+        write_recipe(tmp_path, recipe, {"unroll": "0", "files": ["a b.txt"]})
         assert read_recipe(tmp_path / "recipe.toml") == recipe
         overrides = read_overrides(tmp_path / "recipe.toml")
         again = chosen(overrides, data=recipe.data)
@@ -203,12 +203,12 @@ def test_every_number_and_text_survives_the_file(
 ) -> None:
     path = tmp_path_factory.mktemp("recipe") / "recipe.toml"
     recipe = replace(chosen(), optim=optim, training=TrainConfig(sample_prompt=prompt))
-    write_recipe(path, recipe, {})
+    write_recipe(path.parent, recipe, {})
     assert read_recipe(path) == recipe
 
 
 def test_an_incomplete_recipe_is_refused(tmp_path: Path) -> None:
-    write_recipe(tmp_path / "recipe.toml", chosen(), {})
+    write_recipe(tmp_path, chosen(), {})
     text = (tmp_path / "recipe.toml").read_text()
     (tmp_path / "recipe.toml").write_text(
         "".join(line for line in text.splitlines(True) if "vocab_size = 65" not in line)

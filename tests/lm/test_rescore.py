@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lm.test_pairs import CHARS, opened, step_by_step, write
+from unroll.data.lines import LINE_ENDS
 from unroll.errors import UserError
 from unroll.lm import score
 from unroll.lm.rescore import (
@@ -153,7 +154,7 @@ def test_what_is_told_of_a_list(tmp_path: Path) -> None:
         (MOSES.replace("-1e1", "ten"), "line 4 has 'ten' as its score"),
         (MOSES.replace("-1e1", "nan"), "line 4 has 'nan' as its score"),
         (MOSES.replace("-1e1", "-inf"), "line 4 has '-inf' as its score"),
-        ("0 ||| a\n", "cannot be field 3"),
+        ("0 ||| a\n", "line 1 has an id and a hypothesis, and no score"),
         ("a\tb\tc\nx\ty\t1\n", "line 1 has no id: its fields are a, b, c"),
         ("id\tb\tscore\nx\ty\t1\n", "line 1 has no text"),
         ("id\ttext\tb\nx\ty\t1\n", "line 1 has no score"),
@@ -339,3 +340,28 @@ def test_a_tuned_weight_tells_what_it_is_worth(tmp_path: Path) -> None:
 def test_a_weight_that_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="weight is nan"):
         rescored(write(tmp_path / "nbest", MOSES), math.nan)
+
+
+@pytest.mark.parametrize("end", LINE_ENDS)
+def test_a_hypothesis_of_several_lines_is_not_written_as_one(tmp_path: Path, end: str) -> None:
+    """One a line, the best of every later sentence would be taken for that of another."""
+    items = [("a", "abc", 1.0), ("b", f"a{end}b", -1.0), ("b", "abc", 2.0)]
+    rows = [json.dumps({"id": name, "text": text, "score": score}) + "\n" for name, text, score in items]
+    path = write(tmp_path / "nbest", "".join(rows))
+    result = rescored(path, 0.0)
+    assert result.best() == "abc\nabc\n"  # it is not the best
+    assert result.written().count(b"\n") == 3
+    with pytest.raises(UserError, match=rf"line 2 has a hypothesis with an end of a line in it, U\+{ord(end):04X}"):
+        list(rescore(opened(), path, 0.0, best=True))
+    path.write_text("".join(rows).replace("-1.0", "9.0"))
+    with pytest.raises(UserError, match="line 2 has a hypothesis with an end of a line"):
+        rescored(path, 0.0).best()
+
+
+def test_tables_of_words_keep_their_rows(tmp_path: Path) -> None:
+    """What ends a line for some programs stays as it is in a list that comes back; it was in the file."""
+    path = write(tmp_path / "nbest", "0 ||| a\rb ||| -1\n0 ||| c ||| -2\n")
+    result = rescored(path, 0.0)
+    assert result.written().count(b"\n") == 2
+    with pytest.raises(UserError, match=r"line 1 .* U\+000D"):
+        result.best()

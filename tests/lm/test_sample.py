@@ -490,22 +490,59 @@ def test_what_is_shown_is_exactly_the_text_before_the_first_stop(tokenizer: Toke
         assert len(drawn) == len(ids)
 
 
-@given(st.text("ab", min_size=1, max_size=20), st.text("ab", min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None)
-def test_no_more_is_held_back_than_must_be(whole: str, stop: str) -> None:
-    """At every moment all is shown but the longest end that may still become the stop."""
+def before_the_first_stop(whole: str, stops: list[str]) -> tuple[int, int] | None:
+    """Return where the first stop that is complete begins and ends, as one reads; None where there is none."""
+    for end in range(1, len(whole) + 1):
+        if ending := [stop for stop in stops if whole[:end].endswith(stop)]:
+            return end - max(map(len, ending)), end
+    return None
+
+
+@given(st.text("ab", min_size=1, max_size=20), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3))
+@settings(max_examples=300, deadline=None)
+def test_no_more_is_held_back_than_must_be(whole: str, stops: list[str]) -> None:
+    """At every moment all is shown but the longest end that may still become one of the stops."""
     tokenizer = CharTokenizer.learn("ab")
     ids = tokenizer.encode(whole).tolist()
-    shown = ""
+    place = before_the_first_stop(whole, stops)
+    shown, count = "", 0
     for count, symbol in enumerate(
-        generate(scripted_stepper(ids, 4), tokenizer, [], len(ids), SampleOptions(), stop=stop), 1
+        generate(scripted_stepper(ids, 4), tokenizer, [], len(ids), SampleOptions(), stop=stops), 1
     ):
         shown += symbol.text
-        if stop in whole[:count] or count == len(whole):
-            break
-        held = max(k for k in range(min(count, len(stop) - 1) + 1) if stop.startswith(whole[count - k : count]))
+        if (place and count == place[1]) or count == len(whole):
+            continue
+        held = max(
+            (k for stop in stops for k in range(1, min(count, len(stop) - 1) + 1)
+             if stop.startswith(whole[count - k : count])), default=0,
+        )  # fmt: skip
         assert shown == whole[: count - held]
-    assert shown == whole.split(stop)[0]
+    assert (shown, count) == ((whole[: place[0]], place[1]) if place else (whole, len(whole)))
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: str(tokenizer.level))
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_of_several_stops_the_first_that_is_complete_ends_the_text(tokenizer: Tokenizer, data: st.DataObject) -> None:
+    """Whatever symbols it comes in, so that models of all levels end the same text at the same place."""
+    known = [id for id in range(tokenizer.vocab_size) if id != tokenizer.unknown_id]
+    few = data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=3))
+    ids = data.draw(st.lists(st.sampled_from(few), min_size=1, max_size=24))
+    whole = tokenizer.decode(ids)
+    assume(whole)
+    starts = data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=3))
+    stops = [whole[begin : begin + data.draw(st.integers(1, 5))] for begin in starts]
+    place = before_the_first_stop(whole, stops)
+    assert place is not None
+    step = scripted_stepper(ids, tokenizer.vocab_size)
+    drawn = generate(step, tokenizer, [], len(ids), SampleOptions(), stop=stops)
+    assert "".join(symbol.text for symbol in drawn) == whole[: place[0]]
+
+
+def test_an_empty_stop_is_refused() -> None:
+    for stop in ("", ["a", ""]):
+        with pytest.raises(UserError, match="a text to stop at is empty"):
+            generate(scripted_stepper([2], 4), CharTokenizer.learn("ab"), [], 1, SampleOptions(), stop=stop)
 
 
 # ---- prompts

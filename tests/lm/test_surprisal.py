@@ -284,13 +284,24 @@ def written(folder: Path, content: str | bytes) -> Path:
     return file
 
 
-def law_tiles(units: Sequence[Unit], data: bytes) -> None:
-    """Each unit begins where the one before it ends, and together they are the file."""
+MARK = "\ufeff".encode()
+
+
+def law_tiles(units: Sequence[Unit], data: bytes, level: str = "byte") -> None:
+    """Each unit begins where the one before it ends, and together they are the file.
+
+    Above level byte a byte order mark at its start is among the bytes of the first unit, and in no text.
+    """
     assert [0, *(unit.end for unit in units)] == [*(unit.start for unit in units), len(data)]
+    mark = len(MARK) if data.startswith(MARK) and level != "byte" else 0
     for unit in units:
         assert unit.start < unit.end
-        assert unit.text.encode("utf-8", "surrogateescape") == data[unit.start : unit.end]
+        assert unit.text.encode("utf-8", "surrogateescape") == data[max(mark, unit.start) : unit.end]
 
+
+files = st.builds(str.__add__, st.sampled_from(["", "\ufeff"]), texts).map(lambda text: text.replace("\0", ""))
+files = files.filter(lambda text: text not in ("", "\ufeff"))
+"""Any text as a file may hold it, after a byte order mark or not."""
 
 EXPECTED = {"word": r"\A\s+|\S+\s*", "line": r"[^\n]*\n|[^\n]+", "char": r"(?s:.)"}
 """The units of a text, as one says them."""
@@ -302,12 +313,13 @@ def law_units(read_units: Callable[[Opened, Path, UnitName], list[Unit]], opened
     total = [(unit.nats, unit.tokens) for unit in read_units(opened, file, "token")]
     for name in UNITS:
         units = read_units(opened, file, name)
-        law_tiles(units, data)
+        law_tiles(units, data, level)
         assert math.fsum(unit.nats for unit in units) == pytest.approx(math.fsum(n for n, _ in total), rel=1e-12)
         assert sum(unit.tokens for unit in units) == sum(count for _, count in total)
         if name != "token" and (level in ("char", "bpe") or name == "line"):
             ends = {len(data[: unit.end].decode()) for unit in units if level != "bpe" or _whole(data, unit.end)}
-            expected = {match.end() for match in re.finditer(EXPECTED[name], data.decode())}
+            mark = level != "byte" and data.startswith(MARK)
+            expected = {mark + match.end() for match in re.finditer(EXPECTED[name], data.decode()[mark:])}
             assert ends == expected if level == "char" or name == "line" else ends <= expected
 
 
@@ -315,7 +327,7 @@ def _whole(data: bytes, place: int) -> bool:
     return place == len(data) or data[place] & 0xC0 != 0x80
 
 
-@given(texts.map(lambda text: text.replace("\0", "")).filter(bool), st.sampled_from([1, 2, 3, 7, 64, 2**14]))
+@given(files, st.sampled_from([1, 2, 3, 7, 64, 2**14]))
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_units_tile_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int) -> None:
     monkeypatch.setattr(surprisal, "READ_BYTES", block)
@@ -409,20 +421,21 @@ def test_fresh_lines_are_texts_of_their_own(level: str, tmp_path: Path, monkeypa
     monkeypatch.setattr(surprisal, "READ_BYTES", 20)
     opened, text = neural(TOKENIZERS[level]), ODD + "\n\n" + SOME + "\n\nthe mat \n the cat"
     units = list(score_lines(opened, written(tmp_path, text)))
-    law_tiles(units, text.encode())
-    split = re.findall(EXPECTED["line"], text)
+    law_tiles(units, text.encode(), level)
+    split = re.findall(EXPECTED["line"], text if level == "byte" else text.removeprefix("\ufeff"))
     assert [unit.text for unit in units] == split
     assert [unit.nats for unit in units] == pytest.approx([s.nats for s in together(opened, split)], abs=1e-9)
 
 
-@given(texts.map(lambda text: text.replace("\0", "")).filter(bool), st.sampled_from([1, 3, 64]))
+@given(files, st.sampled_from([1, 3, 64]))
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fresh_lines_tile_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int) -> None:
     monkeypatch.setattr(surprisal, "READ_BYTES", block)
     for tokenizer in TOKENIZERS.values():
         units = list(score_lines(plain(tokenizer), written(tmp_path, text), unknown="penalise"))
-        law_tiles(units, text.encode())
-        assert [unit.text for unit in units] == re.findall(EXPECTED["line"], text)
+        law_tiles(units, text.encode(), tokenizer.level)
+        read_as = text if tokenizer.level == "byte" else text.removeprefix("\ufeff")
+        assert [unit.text for unit in units] == re.findall(EXPECTED["line"], read_as)
 
 
 def test_bytes_need_be_no_text(tmp_path: Path) -> None:
@@ -435,6 +448,26 @@ def test_bytes_need_be_no_text(tmp_path: Path) -> None:
     assert words[:5] == [b"a\x00\xff ", b"\xc3\xa9 ", b"\xc3\n", b"\xa9\xa9 ", b"b\xc2\xa0c\n\n"]
     chars = [unit.text for unit in read(opened, tmp_path / "text", "char")][:6]
     assert chars == ["a", "\0", "\udcff", " ", "é", " "]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_byte_order_mark_costs_nothing_but_at_level_byte(level: str, unit: UnitName, tmp_path: Path) -> None:
+    opened = neural(TOKENIZERS[level])
+    without = read(opened, written(tmp_path, SOME), unit)
+    found = read(opened, written(tmp_path, "\ufeff" + SOME), unit)
+    if level == "byte":
+        assert sum(one.tokens for one in found) == sum(one.tokens for one in without) + 3
+        return
+    assert [(one.text, one.nats, one.tokens) for one in found] == [(one.text, one.nats, one.tokens) for one in without]
+    assert [one.end for one in found] == [3 + one.end for one in without]
+    (tmp_path / "odd").write_bytes("\ufeff漢".encode() + b"\xff")
+    with pytest.raises(UserError, match="byte ff at byte offset 6"):
+        read(opened, tmp_path / "odd", unit)
+    unseen = written(tmp_path, "\ufeff漢字字")
+    if level in ("char", "word"):
+        with pytest.raises(UserError, match="at byte 3" if level == "word" else "at byte 6"):
+            read(opened, unseen, unit, "refuse")
 
 
 def test_gzip_is_read_as_what_it_holds(tmp_path: Path) -> None:

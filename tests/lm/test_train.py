@@ -18,8 +18,9 @@ import torch
 from lm.tiny import ARCHS, STEPS, begin_training, law_resume, make_corpus, outcome, overrides, trained
 from unroll.data.corpus import load_corpus
 from unroll.errors import UserError
+from unroll.files import Folder
 from unroll.lm import checkpoint, directory, run
-from unroll.lm.checkpoint import EventLog, read_events
+from unroll.lm.checkpoint import read_events
 from unroll.lm.recipe import Overrides, read_recipe
 from unroll.lm.run import Budget, resume, start
 from unroll.lm.train import Report, Run, begin, restore, train
@@ -320,7 +321,7 @@ def test_a_rate_beyond_reason_stops_early(rate: float, valid_every: int, corpus:
 def test_a_poisoned_weight_stops_it_with_the_last_good_weights(validated: bool, corpus: Path, tmp_path: Path) -> None:
     assert stopped_at(begin_training(corpus, tmp_path / "run", ALL), 1)
     recipe = read_recipe(tmp_path / "run" / "recipe.toml")
-    broken = begin(tmp_path / "run", Model(recipe.model), recipe.optim, recipe.training)
+    broken = begin(Folder(tmp_path / "run"), Model(recipe.model), recipe.optim, recipe.training)
     restore(broken)
     reports = []
     for report in train(broken, load_corpus(corpus)):
@@ -365,15 +366,17 @@ class FullDisk:
                     raise
                 return super().write(data)
 
-        def replacing(source: Any, target: Any) -> None:
+        def replacing(source: Any, target: Any, **folders: Any) -> None:
             disk.take()
-            replace(source, target)
+            replace(source, target, **folders)
 
         def opening(file: Any, mode: str = "r", *arguments: Any, **others: Any) -> Any:
-            return File(file, "ab") if mode == "ab" else open(file, mode, *arguments, **others)
+            if mode == "ab":
+                return File(file, mode, opener=others["opener"])
+            return open(file, mode, *arguments, **others)
 
         monkeypatch.setattr(os, "replace", replacing)
-        monkeypatch.setattr(sys.modules[EventLog.__module__], "open", opening, raising=False)
+        monkeypatch.setattr(sys.modules[Folder.__module__], "open", opening, raising=False)
 
 
 def test_a_full_disk_is_an_error_after_which_the_directory_still_loads(
@@ -462,6 +465,7 @@ def test_what_a_killed_replacement_put_aside_is_put_back(corpus: Path, tmp_path:
         path = tmp_path / f"run{goes_on}"
         assert stopped_at(begin_training(corpus, path, ALL), 8)
         path.rename(tmp_path / f".{path.name}.replaced")
+        (tmp_path / f".{path.name}.partial").mkdir()  # what was to take its place
         if goes_on:
             list(resume(path, device="cpu"))
             law_resume(outcome(tmp_path / "whole"), path)

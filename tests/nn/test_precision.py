@@ -77,7 +77,7 @@ def test_a_training_step_computes_as_it_was_told(precision: Precision, wanted: s
     seen: dict[str, list[str]] = {}
     model = Model(config("lstm", 2))
     told = TrainConfig(steps=9, batch_size=2, seq_len=5, precision=precision, threads=1)
-    run = begin(tmp_path, model, OptimConfig(), told)
+    run = begin(None, model, OptimConfig(), told)
 
     def forwards(*_: object) -> None:
         seen["forwards"] = settings()

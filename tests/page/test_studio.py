@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,6 +142,80 @@ def test_a_torn_line_waits_for_its_end_and_a_cut_log_begins_anew(tmp_path: Path)
     tail.update()
     assert tail.lines == [{"step": 1}]
     assert tail.after(turn, 2) == [{"step": 1}], "who has seen more than there is hears all anew"
+
+
+def steps_of(tail: Tail) -> list[int]:
+    tail.update()
+    return [line["step"] for line in tail.lines]
+
+
+def logged(*steps: int, seconds: float = 0.5) -> bytes:
+    return b"".join(json.dumps({"step": step, "seconds": seconds}).encode() + b"\n" for step in steps)
+
+
+def test_a_log_that_was_cut_back_and_has_grown_beyond_is_not_two_in_one(tmp_path: Path) -> None:
+    """A resume cuts it back to the checkpoint; by the next look it may be longer than before."""
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(logged(1, 2, 3, 4))
+    tail = Tail(file)
+    assert steps_of(tail) == [1, 2, 3, 4]
+    turn = tail.turn
+    with open(file, "r+b") as log:
+        log.truncate(len(logged(1, 2)))
+        log.seek(0, 2)
+        log.write(logged(3, 4, 5, 6, 7, seconds=0.75))
+    assert steps_of(tail) == [1, 2, 3, 4, 5, 6, 7] and tail.turn == turn + 1
+    assert [line["seconds"] for line in tail.lines] == [0.5] * 2 + [0.75] * 5
+    with open(file, "ab") as log:
+        log.write(logged(8))
+    assert steps_of(tail)[-1] == 8 and tail.turn == turn + 1
+    file.write_bytes(logged(1, 2, seconds=0.25))  # the same inode, cut to nothing and written anew
+    assert steps_of(tail) == [1, 2] and tail.turn == turn + 2
+    file.write_bytes(b"")
+    assert steps_of(tail) == []
+
+
+def test_a_log_that_is_replaced_while_it_is_read_is_not_two_in_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another training took the folder after the file was opened: what was read is the old one's, to the end."""
+    from unroll.serve import studio_log
+
+    file, new = tmp_path / "metrics.jsonl", tmp_path / "new"
+    file.write_bytes(logged(1, 2, 3))
+    tail, real = Tail(file), os.fstat
+
+    def replaced(number: int) -> os.stat_result:
+        if not new.exists():
+            new.write_bytes(logged(10, 20, 30, 40, seconds=0.75))
+            os.link(new, tmp_path / "linked")
+            (tmp_path / "linked").replace(file)
+        return real(number)
+
+    monkeypatch.setattr(studio_log.os, "fstat", replaced)  # type: ignore[attr-defined]
+    assert steps_of(tail) == [1, 2, 3]
+    assert steps_of(tail) == [10, 20, 30, 40] and tail.turn == 2
+
+
+def test_two_that_look_at_once_see_each_line_once(tmp_path: Path) -> None:
+    file, count = tmp_path / "metrics.jsonl", 400
+    tail = Tail(file)
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            tail.update()
+
+    lookers = [threading.Thread(target=look) for _ in range(4)]
+    for looker in lookers:
+        looker.start()
+    with open(file, "ab", buffering=0) as log:
+        for step in range(count):
+            log.write(logged(step))
+    done.set()
+    for looker in lookers:
+        looker.join()
+    assert steps_of(tail) == list(range(count))
 
 
 def test_thinning_keeps_every_extreme() -> None:

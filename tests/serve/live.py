@@ -132,8 +132,8 @@ class Live:
         """Return the official client, which is closed with the server."""
         asked = f"{key} {others}"
         if asked not in self.clients:
-            told = {"max_retries": 0, "timeout": 30, **others}
-            self.clients[asked] = taking_all(OpenAI(base_url=f"{self.url}/v1", api_key=key, **told))
+            told = {"base_url": f"{self.url}/v1", "max_retries": 0, "timeout": 30, **others}
+            self.clients[asked] = taking_all(OpenAI(api_key=key, **told))
         return self.clients[asked]
 
     def http(self, **others: Any) -> httpx.Client:

@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from serve.live import CHARS, Live, make_model, resident, run_apart, serving
+from unroll.engine.native import default_instructions
 from unroll.lm import api
 from unroll.lm.ngram_directory import make
 from unroll.lm.open import open_model
@@ -118,7 +119,13 @@ def test_streams_that_come_and_go_change_nothing(folder: Path) -> None:
             together = await asyncio.gather(
                 *(later(number) for number in range(len(wanted))), *(nuisance(number) for number in range(40))
             )
-            assert together[: len(wanted)] == alone
+            for written, expected in zip(together, alone, strict=False):
+                assert written is not None
+                text, ids, nats = written
+                assert (text, ids) == expected[:2]
+                # The kernels compute a row the same bit for bit, whoever is beside it; numpy's products do not.
+                exact = default_instructions() is not None
+                assert nats == (expected[2] if exact else pytest.approx(expected[2], abs=1e-5))
         batcher.close()
         assert await asyncio.to_thread(batcher.join, 5) and sum(batcher.load) == 0
 
@@ -233,6 +240,7 @@ def test_a_slow_reader_is_parked_then_cut_and_nobody_else_waits(live: Live, even
             connection.close()
 
 
+@pytest.mark.skipif(default_instructions() is None, reason="numpy writes too slowly to fill a connection in time")
 def test_a_parked_stream_goes_on_where_it_was(live: Live, eventually: Eventually) -> None:
     batcher = batcher_of(live)
     length = 200_000

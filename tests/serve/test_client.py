@@ -4,8 +4,9 @@ import asyncio
 import itertools
 import json
 import math
+import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,7 @@ def test_probabilities_are_told_of_every_symbol(live: Live, level: str, count: i
     for token, value, top in zip(said.tokens[1:], said.token_logprobs[1:], said.top_logprobs[1:], strict=True):
         assert value < 0 and count <= len(top) <= count + 1
         assert value in top.values()
-        if level == "word" or (level == "char" and token):
-            assert top[token] == value
+        assert top[token] == value
         assert value <= max(top.values())
 
 
@@ -217,22 +217,152 @@ def test_bytes_of_characters_are_never_cut(live: Live, cut: int) -> None:
     assert answer.choices[0].text == data[: cut + 1].decode(errors="replace")
 
 
+CHARACTERS = "aé€😀\n"
+"""Of one to four bytes."""
+
+
+def check_names(said: Any, text: str, begins: int = 0) -> None:
+    """Hold the parts of log-probabilities to each other: tokens, names of the best, offsets, and the text."""
+    assert "".join(said.tokens) == text[begins:]
+    at = begins
+    for token, value, top, offset in zip(
+        said.tokens, said.token_logprobs, said.top_logprobs, said.text_offset, strict=True
+    ):
+        assert offset == at and text[offset : offset + len(token)] == token
+        at += len(token)
+        if value is not None:
+            assert top[token] == value, (token, top)  # under the same name, in both places
+
+
+@pytest.mark.parametrize("level", ["byte", "bpe"])
+@pytest.mark.parametrize("top", [0, 1, 5, 20])
+def test_a_symbol_within_a_character_has_one_name(live: Live, level: str, top: int) -> None:
+    """Whatever is echoed: the first bytes of a character are "", the last is all of it, in both lists."""
+    text = 3 * CHARACTERS + "the cat sat é"
+    answer = live.openai().completions.create(
+        model=level, prompt=text, max_tokens=0, echo=True, logprobs=top
+    ).choices[0]  # fmt: skip
+    assert answer.text == text and answer.logprobs is not None and answer.logprobs.tokens
+    check_names(answer.logprobs, text)
+    assert "" in answer.logprobs.tokens and "é" in answer.logprobs.tokens
+    for best in (answer.logprobs.top_logprobs or [])[1:]:
+        assert top <= len(best) <= top + 1
+
+
+@pytest.mark.parametrize("level", ["byte", "bpe"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("echo", [False, True])
+def test_characters_that_a_model_writes_byte_by_byte_have_one_name(
+    live: Live, level: str, stream: bool, echo: bool
+) -> None:
+    """Random models write bytes in all sorts of orders; a bias makes those of one character frequent."""
+    for character in CHARACTERS:
+        bias = {str(int(id)): 30 for id in TOKENIZERS[level].encode(2 * character)}
+        asked: dict[str, Any] = {"model": level, "prompt": "é the", "max_tokens": 60, "seed": 3, "logit_bias": bias}
+        check_written(live, stream=stream, echo=echo, **asked)
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server of an n-gram of bytes, which has counted characters of one to four of them and writes whole ones."""
+    folder = tmp_path_factory.mktemp("counted")
+    draw = random.Random(0)
+    (folder / "text.txt").write_text("".join(draw.choices(CHARACTERS, k=4000)), encoding="utf-8")
+    list(api.ngram(folder / "text.txt", order=5, level="byte", out=folder / "bytes"))
+    with serving(folder / "bytes") as live:
+        yield live
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("echo", [False, True])
+def test_a_model_of_bytes_that_writes_whole_characters(counted: Live, stream: bool, echo: bool) -> None:
+    for seed in range(8):
+        text, tokens = check_written(
+            counted, stream=stream, echo=echo, model="bytes", prompt="é€", max_tokens=80, seed=seed
+        )
+        assert len(set(CHARACTERS) & set(text)) == 5 and len(tokens) == 80 + 5 * echo
+        assert {*CHARACTERS, ""} <= set(tokens)
+
+
+def check_written(live: Live, *, stream: bool, echo: bool, **asked: Any) -> tuple[str, list[str]]:
+    """Check the names of what is written; return the text and its tokens."""
+    asked |= {"logprobs": 3, "echo": echo}
+    whole = live.openai().completions.create(**asked).choices[0]
+    assert whole.logprobs is not None
+    check_names(whole.logprobs, whole.text)
+    if stream:
+        text, tokens, tops = "", [], []
+        with live.openai().completions.create(stream=True, **asked) as events:
+            for event in events:
+                (choice,) = event.choices
+                check_names(choice.logprobs, text + choice.text, begins=len(text))
+                text += choice.text
+                tokens += choice.logprobs.tokens
+                tops += choice.logprobs.top_logprobs
+        assert (text, tokens, tops) == (whole.text, whole.logprobs.tokens, whole.logprobs.top_logprobs)
+    return whole.text, whole.logprobs.tokens
+
+
+def test_the_bytes_of_a_character_one_by_one(live: Live) -> None:
+    """A model of bytes that is made to write é€😀: each byte as the next of a prompt that ends within a character."""
+    data = "é€😀".encode()
+    for cut in range(1, len(data)):
+        answer = live.openai().completions.create(
+            model="byte", prompt=list(data[:cut]), max_tokens=1, logprobs=2, temperature=0,
+            logit_bias={str(data[cut]): 100},
+        ).choices[0]  # fmt: skip
+        said = answer.logprobs
+        assert said is not None and said.tokens and said.top_logprobs
+        check_names(said, answer.text)
+        others = set(said.top_logprobs[0]) - {said.tokens[0]}
+        assert all(name.isascii() and (len(name) == 1 or name.startswith("\\x")) for name in others), others
+
+
+def test_an_alternative_whose_name_is_taken_has_that_of_its_bytes(live: Live) -> None:
+    """A piece that is é, where é came as two bytes."""
+    from unroll.serve.completions import _Choice
+    from unroll.serve.streams import Point
+
+    served = live.context.models.latest("bpe")
+    pieces = list(served.tokenizer.pieces)
+    whole, last = pieces.index("é".encode()), pieces.index("é".encode()[1:])
+    choice: Any = _Choice.__new__(_Choice)
+    choice.served = served
+    found = choice._top(Point(-2.0, [whole, last], [-1.0, -2.0]), last, "é", pieces.index("é".encode()[:1]))
+    assert found == {"\\xc3\\xa9": -1.0, "é": -2.0}
+
+
 ERRORS: list[tuple[dict[str, Any], type[openai.APIStatusError], str, str | None]] = [
     ({"model": "none"}, openai.NotFoundError, "model_not_found", "model"),
     ({"prompt": "QQ"}, openai.BadRequestError, "unknown_tokens", "prompt"),
     ({"prompt": [10**6]}, openai.BadRequestError, "invalid_value", "prompt"),
     ({"prompt": [-1]}, openai.BadRequestError, "invalid_value", "prompt"),
-    ({"prompt": ["a"] * 17}, openai.BadRequestError, "invalid_value", "prompt"),
+    ({"prompt": ["a"] * 129}, openai.BadRequestError, "invalid_value", "prompt"),
     ({"max_tokens": 0}, openai.BadRequestError, "invalid_value", "max_tokens"),
     ({"max_tokens": 10**6}, openai.BadRequestError, "invalid_value", "max_tokens"),
     ({"max_tokens": True}, openai.BadRequestError, "invalid_value", "max_tokens"),
+    (
+        {"max_tokens": 5, "extra_body": {"max_completion_tokens": 6}},
+        openai.BadRequestError,
+        "invalid_value",
+        "max_completion_tokens",
+    ),
+    (
+        {"extra_body": {"max_completion_tokens": 10**6}},
+        openai.BadRequestError,
+        "invalid_value",
+        "max_completion_tokens",
+    ),
+    ({"extra_body": {"max_completion_tokens": True}}, openai.BadRequestError, "invalid_value", "max_completion_tokens"),
+    ({"max_tokens": 4000, "n": 64, "logprobs": 20}, openai.BadRequestError, "invalid_value", "logprobs"),
     ({"max_tokens": 1.5}, openai.BadRequestError, "invalid_value", "max_tokens"),
     ({"temperature": 2.1}, openai.BadRequestError, "invalid_value", "temperature"),
     ({"top_p": 0}, openai.BadRequestError, "invalid_value", "top_p"),
     ({"n": 0}, openai.BadRequestError, "invalid_value", "n"),
     ({"n": 3, "best_of": 2}, openai.BadRequestError, "invalid_value", "best_of"),
     ({"best_of": 2, "stream": True}, openai.BadRequestError, "invalid_value", "best_of"),
-    ({"n": 33, "prompt": ["a", "a"]}, openai.BadRequestError, "invalid_value", "n"),
+    ({"n": 33, "prompt": ["a"] * 4}, openai.BadRequestError, "invalid_value", "n"),
+    ({"best_of": 33, "prompt": ["a"] * 4}, openai.BadRequestError, "invalid_value", "best_of"),
     ({"logprobs": 21}, openai.BadRequestError, "invalid_value", "logprobs"),
     ({"stop": ""}, openai.BadRequestError, "invalid_value", "stop"),
     ({"stop": ["a"] * 5}, openai.BadRequestError, "invalid_value", "stop"),
@@ -304,6 +434,15 @@ def test_symbols_and_texts(live: Live, level: str) -> None:
     begun = live.post("/tokenize", {"model": level, "prompt": "a", "add_special_tokens": True}).json()["tokens"]
     assert begun == [tokenizer.start_id, *tokenizer.encode("a").tolist()]
     assert live.post("/detokenize", {"model": level, "tokens": [10**6]}).status_code == 400
+    strange = live.post("/tokenize", {"model": level, "prompt": "the ж"}).json()
+    assert found["unknown"] == 0 and strange["unknown"] == (tokenizer.unknown_id is not None)
+
+
+def test_so_many_vectors_at_a_time(live: Live) -> None:
+    """Empty texts have no symbols that could be counted; each has a vector all the same."""
+    assert len(live.post("/v1/embeddings", {"model": "char", "input": [""] * 2048}).json()["data"]) == 2048
+    answer = live.post("/v1/embeddings", {"model": "char", "input": [""] * 2049})
+    assert answer.status_code == 400 and "2,049 texts; allowed: up to 2,048" in answer.json()["error"]["message"]
 
 
 def test_symbols_by_number_are_the_text(live: Live) -> None:

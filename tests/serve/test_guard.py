@@ -36,6 +36,15 @@ def keyed(folder: Path) -> Iterator[Live]:
         yield live
 
 
+FRIEND = {"origin": "https://friend.example", "sec-fetch-site": "cross-site"}
+
+
+@pytest.fixture(scope="module")
+def befriended(folder: Path) -> Iterator[Live]:
+    with serving(folder, allow_origins=(FRIEND["origin"],)) as live:
+        yield live
+
+
 def ask(live: Live, *headers: str, host: str | None = "127.0.0.1:PORT", path: str = "/v1/models") -> tuple[int, str]:
     """Send a GET with headers as they are; return the status, and the code of the error if it is one."""
     lines = [f"GET {path} HTTP/1.1", *([] if host is None else [f"Host: {host}"]), *headers, "Connection: close"]
@@ -121,10 +130,70 @@ def test_an_origin_may_be_allowed_and_no_other_is_reflected(folder: Path) -> Non
         assert answer.headers["access-control-allow-origin"] == "https://friend.example"
         assert "access-control-allow-credentials" not in answer.headers
         preflight = client.options("/v1/completions", headers=friend | {"access-control-request-method": "POST"})
-        assert preflight.status_code == 204
-        assert preflight.headers["access-control-allow-headers"] == "authorization, content-type"
+        assert preflight.status_code == 204 and preflight.headers["access-control-allow-methods"] == "GET, POST"
+        assert "access-control-allow-headers" not in preflight.headers
         assert client.get("/v1/models", headers=friend | {"origin": "https://friend.example.evil"}).status_code == 403
         assert "access-control-allow-origin" not in client.get("/v1/models").headers
+
+
+# What the npm client (7.59.0) sends from a page, with its options; older ones send user-agent too, where they may.
+NPM = (
+    "accept,authorization,content-type,openai-organization,openai-project,user-agent,x-stainless-arch,"
+    "x-stainless-helper-method,x-stainless-lang,x-stainless-os,x-stainless-package-version,x-stainless-retry-count,"
+    "x-stainless-runtime,x-stainless-runtime-version,x-stainless-timeout"
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "granted"),
+    [
+        (NPM, NPM),
+        (NPM.replace(",", ", ").upper(), NPM),
+        ("authorization,content-type", "authorization,content-type"),
+        ("idempotency-key,openai-beta,x-client-request-id,x-request-id", None),
+        ("x-stainless-something-new", None),
+        ("x-api-key", ""),
+        ("authorization,x-api-key,content-type", "authorization,content-type"),
+        ("x-stainless-", ""),
+        ("x-stainless", ""),
+        ("x-stainless-a\tb,x-stainless-é,x-stainless-*", ""),
+        ("x-stainless-" + "a" * 100, ""),
+        ("*", ""),
+        ("cookie,host,origin,sec-fetch-site,x-forwarded-for,x-not-on-the-list", ""),
+        ("," * 100 + "authorization", ""),  # so many are not read
+        ("", ""),
+    ],
+)
+def test_a_preflight_is_granted_what_it_asks_for_of_a_list(befriended: Live, asked: str, granted: str | None) -> None:
+    headers = FRIEND | {"access-control-request-method": "POST", "access-control-request-headers": asked}
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    answer = befriended.plain.options("/v1/completions", headers=raw)
+    assert answer.status_code == 204
+    told = answer.headers.get("access-control-allow-headers", "")
+    assert told.replace(", ", ",") == (asked if granted is None else granted)
+    assert {part.strip() for part in answer.headers["vary"].split(",")} == {
+        "origin", "access-control-request-headers"
+    }  # fmt: skip
+
+
+def test_who_is_no_friend_is_granted_nothing(befriended: Live, served: Live) -> None:
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    for live, origin in ((befriended, "https://other.example"), (served, FRIEND["origin"])):
+        answer = live.plain.options("/v1/completions", headers=asked | {"origin": origin})
+        assert answer.status_code == 403
+        assert not any(name.startswith("access-control-") for name in answer.headers)
+
+
+def test_answers_that_depend_on_the_origin_say_so(befriended: Live, served: Live) -> None:
+    """Also those without one: else a cache would give them to a page of a friend, who could not read them."""
+    for headers in ({}, FRIEND):
+        for path, status in (("/v1/models", 200), ("/nothing", 404)):
+            answer = befriended.get(path, headers=headers)
+            assert answer.status_code == status and answer.headers["vary"] == "origin"
+            assert ("access-control-allow-origin" in answer.headers) == bool(headers)
+    exposed = befriended.get("/v1/models", headers=FRIEND).headers["access-control-expose-headers"].split(", ")
+    assert {"x-request-id", "x-ignored-params", "x-should-retry", "retry-after"} <= set(exposed)
+    assert "vary" not in served.get("/v1/models").headers
 
 
 def test_names_may_be_allowed(folder: Path) -> None:

@@ -60,7 +60,7 @@ def test_it_says_where_it_is_and_answers(folder: Path) -> None:
     with running(folder) as (told, process):
         assert told["url"] == f"http://127.0.0.1:{told['port']}" and told["models"] == ["char"] and not told["key"]
         answer = httpx.post(told["url"] + "/v1/completions", json={"model": "char", "prompt": "the"}, timeout=30)
-        assert len(answer.json()["choices"][0]["text"]) == 16
+        assert len(answer.json()["choices"][0]["text"]) == 100
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stderr is not None and process.stderr.read().strip() == "Interrupted."

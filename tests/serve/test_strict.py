@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serve.live import Live
+from unroll.serve.api import OF_A_MODEL
 from unroll.serve.errors import ApiError
 from unroll.serve.fields import COMPLETION, DETOKENIZE, EMBEDDING, TOKENIZE, Table, allowed, check_fields, fault
 from unroll.serve.openapi import BODIES, describe, of_table
@@ -170,9 +171,9 @@ def test_defaults_fit_and_every_schema_can_be_told(table: Table) -> None:
 
 def test_null_is_the_default() -> None:
     found, ignored = check_fields(COMPLETION, {"model": "a", "temperature": None, "n": None, "x": 1})
-    assert found["temperature"] == 1.0 and found["n"] == 1 and found["max_tokens"] == 16 and ignored == ["x"]
-    with pytest.raises(ApiError, match="model is missing"):
-        check_fields(COMPLETION, {"model": None})
+    assert found["temperature"] == 1.0 and found["n"] == 1 and found["max_tokens"] is None and ignored == ["x"]
+    with pytest.raises(ApiError, match="input is missing"):
+        check_fields(EMBEDDING, {"input": None})
 
 
 def test_the_description_is_of_the_routes_and_the_tables(live: Live) -> None:
@@ -191,7 +192,11 @@ def test_the_description_is_of_the_routes_and_the_tables(live: Live) -> None:
         assert schema == json.loads(json.dumps(of_table(table)))
         assert schema["properties"].keys() == table.keys()
     with_body = {path for path, each in told["paths"].items() if "requestBody" in each.get("post", {})}
-    assert with_body == set(BODIES)
+    assert with_body == {f"{address}{path}" for path in BODIES for address in ("", OF_A_MODEL)}
+    for path, methods in told["paths"].items():
+        (operation,) = methods.values()
+        named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
+        assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}, path
     with pytest.raises(KeyError):
         describe({"/planted": "GET"})
 
@@ -215,14 +220,16 @@ def test_answers_have_the_fields_that_are_described(live: Live) -> None:
     asked: dict[str, Any] = {
         "/v1/completions": {"model": "char", "logprobs": 1, "echo": True, "return_state": True, "prompt": "a"},
         "/v1/embeddings": {"model": "char", "input": "a"},
-        "/tokenize": {"prompt": "a"},
-        "/detokenize": {"tokens": [1]},
+        "/tokenize": {"model": "char", "prompt": "a"},
+        "/detokenize": {"model": "char", "tokens": [1]},
         "/v1/chat/completions": {},
     }
     for path, methods in paths.items():
         if path == "/metrics":
             continue
         (operation,) = methods.values()
-        answer = live.post(path, asked[path]) if "post" in methods else live.get(path.replace("{name}", "char"))
+        filled = path.replace("{name}", "char").replace("{model}", "char")
+        body = asked.get(path.removeprefix(OF_A_MODEL))
+        answer = live.get(filled, params={"model": "char"}) if body is None else live.post(filled, body)
         described = operation["responses"][str(answer.status_code)]["content"]["application/json"]["schema"]
         check(answer.json(), described, path)

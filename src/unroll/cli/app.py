@@ -52,6 +52,17 @@ class Verbs(click.Group):
         assert isinstance(verb, click.Command)
         return verb
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; refuse a text or a file that is given twice."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            from unroll.cli.repeated import refuse_repeated
+
+            refuse_repeated(command, rest)
+        return name, command, rest
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the verbs do, without importing them."""
         with formatter.section("Commands"):

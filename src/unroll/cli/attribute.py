@@ -69,7 +69,7 @@ def verb(
         from unroll.insight.plots import check_picture
 
         check_picture(plot)
-    from unroll.files import write_atomically
+    from unroll.files import printable_name, write_atomically
     from unroll.insight.attribution import NAMES, Attribution, attributing, formula, picture
     from unroll.lm.open import open_model
 
@@ -87,9 +87,9 @@ def verb(
         from unroll.insight.colours import page
 
         rows = [(f"{name}: ±1 is {largest(values):.4f} nats", shares(values)) for name, values in shown.items()]
-        write_atomically(html, page(f"{formula(found)} of {model.name}", symbols, rows).encode())
+        write_atomically(html, page(f"{formula(found)} of {printable_name(model)}", symbols, rows).encode())
     if plot:
-        write_atomically(plot, picture(found, f"What made {model.name} expect this?", plot.suffix.lower()))
+        write_atomically(plot, picture(found, f"What made {printable_name(model)} expect this?", plot.suffix.lower()))
     if as_json:
         written = {"html": None if html is None else str(html), "plot": None if plot is None else str(plot)}
         console.put_json({"model": str(model), "text": text} | found.figures() | written)

@@ -1,15 +1,19 @@
 """What a person sees: messages, columns, and a progress bar above which text is printed. stdout is for results."""
 
+import errno
 import math
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from io import TextIOWrapper
+from io import BufferedWriter, RawIOBase, TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
+
+from unroll.errors import MachineError
+from unroll.files import MACHINE_ERRORS
 
 if TYPE_CHECKING:
     from unroll.data.encode import Progress
@@ -24,11 +28,77 @@ _PICTURES = (
 )
 
 
-def use_utf8() -> None:
-    """Write UTF-8 whatever the locale says, and never fail at a character."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+class _Results(RawIOBase):
+    """stdout, where what cannot be written is an error that says so in one line."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any) -> int:
+        """Write all of it; raises OutputError, or BrokenPipeError where nobody reads it any more."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(error) from None
+        return len(data)
+
+
+class _Remarks(_Results):
+    """stderr, where what cannot be written is dropped: a full disk or a closed terminal ends no training."""
+
+    def write(self, data: Any) -> int:
+        """Write as much as can be written, and return the length of it all."""
+        with suppress(OutputError, BrokenPipeError):
+            super().write(data)
+        return len(data)
+
+
+class OutputError(MachineError):
+    """Standard output cannot be written."""
+
+    def __init__(self, error: OSError) -> None:
+        what, allowed, fix = MACHINE_ERRORS.get(
+            error.errno or 0, (error.strerror or str(error), "an output that can be written", "write it elsewhere")
+        )
+        if error.errno == errno.EBADF:
+            what, fix = "it is closed", "leave out >&-"
+        super().__init__(f"cannot write to standard output: {what}", allowed=allowed, fix=fix)
+
+
+def prepare_streams() -> None:
+    """Write UTF-8 whatever the locale says, never fail at a character, and do without stderr where it fails.
+
+    A stream that was closed is opened as an empty one, or one that refuses what is written: a file that is opened
+    would get its number otherwise.
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest free number, which is this one
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it stays open as long as the process
+    if sys.stdout is sys.__stdout__:
+        lines = os.isatty(1)
+        sys.stdout = TextIOWrapper(BufferedWriter(_Results(1)), "utf-8", "backslashreplace", line_buffering=lines)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = TextIOWrapper(_Remarks(2), "utf-8", "backslashreplace", write_through=True)
 
 
 def visible(text: str) -> str:
@@ -65,11 +135,11 @@ def warn(text: str) -> None:
     put((click.style("note: ", fg="yellow") if has_colours(sys.stderr) else "note: ") + visible(text), err=True)
 
 
-def refuse(text: str) -> int:
+def refuse(text: str, code: int = 2) -> int:
     """Print what is wrong on stderr; returns the exit code for it."""
     name = click.style("unroll: ", fg="red", bold=True) if has_colours(sys.stderr) else "unroll: "
     put(name + visible(text), err=True)
-    return 2
+    return code
 
 
 def has_colours(stream: TextIO) -> bool:

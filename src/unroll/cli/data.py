@@ -40,7 +40,11 @@ Examples:
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="min_count, vocab_size, documents.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -> None:
-    """Encode text FILEs once, into a folder that `unroll train` takes in place of files."""
+    """Encode text FILEs once, into a folder that `unroll train` takes in place of files.
+
+    Several FILEs are documents in order: one that lacks its final newline gets one, but for the last. A byte order mark
+    at the start of a file is left out, except at level byte.
+    """
     from unroll.data.corpus import load_corpus
     from unroll.lm import api
 
@@ -58,11 +62,14 @@ def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -
                 "parts": {name: vars(part) for name, part in parts.items()},
                 "sources": [vars(source) for source in corpus.info.sources],
                 "digest": corpus.info.digest,
+                "warnings": corpus.info.warnings,
             }
         )
         return
     rows = [(name, f"{part.tokens:,} symbols", f"{part.unknown:,} unknown") for name, part in parts.items()]
     console.put_columns([*rows, ("vocabulary", f"{corpus.tokenizer.vocab_size:,} symbols", corpus.tokenizer.level)])
+    for warning in corpus.info.warnings:
+        console.warn(warning)
     console.note(f"To learn it: unroll train {shlex.quote(str(out))}")
 
 

@@ -26,7 +26,7 @@ Examples:
 @click.option("--out", metavar="FILE", type=PATH, help="Where.  [default: DIR/onnx/model.onnx]")
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"path", "inputs", "outputs", ...}.')
 def verb(model: Path, form: str, out: Path | None, as_json: bool) -> None:
-    """Write the model in DIR for another runtime, with its vocabulary."""
+    """Write the model in DIR for another runtime; its vocabulary and a description as JSON lie beside the file."""
     from unroll.export.onnx import export_onnx
 
     made = export_onnx(model, out)
@@ -36,6 +36,7 @@ def verb(model: Path, form: str, out: Path | None, as_json: bool) -> None:
     console.put_columns([
         ("file", f"{made.path} · {console.size(made.bytes)}"),
         ("vocabulary", str(made.tokenizer)),
+        ("about", str(made.about)),
         ("inputs", ", ".join(made.inputs)),
         ("outputs", ", ".join(made.outputs)),
         ("checked", f"run by ONNX Runtime from random states: at most {made.difference:.1g} from our network"),

@@ -37,7 +37,9 @@ def rows_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "size", f"{known['parameters']:,} {what}, {console.size(known['weights_bytes'])}"
     yield "symbols", f"{known['vocab_size']:,}, level {known['level']}"
     for source in known["trained_on"] or []:
-        yield "text", f"{source['name']} · {console.size(source['bytes'])} · sha256 {source['sha256'][:16]}"
+        text = f"{source['name']} · {console.size(source['bytes'])} · sha256 {source['sha256'][:16]}"
+        text += " · a byte order mark is left out" if source["byte_order_mark"] else ""
+        yield "text", text + (" · its final newline was added" if source["newline_added"] else "")
     parts = known["parts"] or {}
     yield "parts", ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())
     yield "tuned from", known["fine_tuned_from"] or ""

@@ -37,7 +37,8 @@ def verb(files: tuple[Path, ...], order: int, out: Path | None, as_json: bool, *
     """Count a Kneser-Ney n-gram of text FILEs, or of a folder made by `unroll data prepare`.
 
     The other verbs take it like any model. All of the text is counted unless --split holds parts of it back. At level
-    word each line is a sentence of its own.
+    word each line is a sentence of its own. Several FILEs are documents in order: one that lacks its final newline gets
+    one, but for the last.
     """
     from unroll.lm import api
 

@@ -75,9 +75,9 @@ def verb(
             else:
                 show(event.phase, event.done_bytes, event.total_bytes, f"{event.total_bytes:,}")
     if plot:
-        from unroll.files import write_atomically
+        from unroll.files import printable_name, write_atomically
 
-        title = f"Where does {model.name} keep it?  The state of the second text put into the first"
+        title = f"Where does {printable_name(model)} keep it?  The state of the second text put into the first"
         write_atomically(plot, picture(found, title, plot.suffix.lower()))
     if as_json:
         texts = {"model": str(model), "first_text": first, "second_text": second}

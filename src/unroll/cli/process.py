@@ -1,6 +1,7 @@
 """This process as the command: since when it runs, and how it starts itself again without a child."""
 
 import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -17,6 +18,12 @@ def mark() -> None:
     if not is_command():
         os.environ[COMMAND_MARK] = str(os.getpid())
         os.environ[STARTED_MARK] = repr(time.monotonic())
+
+
+def end_at_hangup() -> None:
+    """Let a closed terminal (SIGHUP) interrupt a verb as Ctrl-C does, so that it cleans up; not under `nohup`."""
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
 def is_command() -> bool:

@@ -41,7 +41,9 @@ Examples:
     type=click.Path(path_type=Path),
     help="Fit the weight: the right texts, as JSON lines, id<TAB>text, or one a line in order.",
 )
-@click.option("--best", is_flag=True, help="Write the best hypothesis of each group, one a line.")
+@click.option(
+    "--best", is_flag=True, help="Write the best hypothesis of each group, one a line: none may be several lines."
+)
 @click.option("--id-field", metavar="NAME", help="What the id is called, where its name is none of the usual.")
 @click.option("--text-field", metavar="NAME", help="What the hypothesis is called.")
 @click.option("--score-field", metavar="NAME", help="What the old score is called; for Moses its number, from 1.")
@@ -68,9 +70,12 @@ def verb(
         raise UserError("both --weight and --tune are given", allowed="one of them", fix="leave one out")
     fields = Fields(id_field, text_field, score_field)
     with console.bar() as show:
-        reports = rescore(open_model(model), nbest, 1.0 if weight is None else weight, word_bonus, tune, fields)
+        lines = best and (out is not None or not as_json)
+        reports = rescore(
+            open_model(model), nbest, 1.0 if weight is None else weight, word_bonus, tune, fields, best=lines
+        )
         (result,) = console.follow(reports, show)
-    content = result.best().encode() if best else result.written()
+    content = result.best().encode() if lines else result.written()
     if out is not None:
         write_atomically(out, content)
     known = {"model": str(model), "out": None if out is None else str(out)} | result.figures()

@@ -10,6 +10,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.options import PRECISION
+from unroll.data.lines import whole_text
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Examples:
   unroll sample runs/book
   unroll sample runs/book --prompt "It was" --length 1000 --temperature 0.6
-  unroll sample runs/book --count 3 --seed 7 --stop "." --copied""",
+  unroll sample runs/book --count 3 --seed 7 --stop "." --stop "?" --copied""",
 )
 @click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--prompt", metavar="T", help="The text to go on from.")
@@ -44,7 +45,7 @@ Examples:
 @click.option(
     "--min-p", metavar="X", type=float, default=0.0, help="Only those at least X times as probable as the best."
 )
-@click.option("--stop", metavar="T", default="", help="End before this text.")
+@click.option("--stop", metavar="T", multiple=True, help="End before this text. May be repeated: the first that comes.")
 @click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="The same seed, the same text.")
 @PRECISION
 @click.option(
@@ -69,8 +70,8 @@ def verb(
 
     if count < 1:
         raise UserError(f"count is {count}", allowed="1 or more", fix="ask for one text at least")
-    prompt = whole_prompt(prompt, prompt_file)
     opened = open_model(model, precision=precision)
+    prompt = whole_prompt(prompt, prompt_file, opened.tokenizer.level)
     samples = []
     for stream in range(count):
         symbols = api.sample(opened, prompt, seed=seed, stream=stream, **options)
@@ -96,22 +97,13 @@ def verb(
         )
 
 
-def whole_prompt(prompt: str | None, file: Path | None) -> str:
-    """Return the prompt as given or as read from its file."""
+def whole_prompt(prompt: str | None, file: Path | None, level: str) -> str:
+    """Return the prompt as given or as it stands in its file, whose byte order mark is text at level byte alone."""
     if file is None:
         return prompt or ""
     if prompt is not None:
         raise UserError("both --prompt and --prompt-file are given", allowed="one of them", fix="leave one out")
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start}",
-            allowed="UTF-8 text",
-            fix="convert it",
-        ) from None
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}", fix="check the path") from None
+    return whole_text(file, keep_mark=level == "byte")
 
 
 def shown(prompt: str, symbols: "Iterable[Drawn]") -> "Iterator[Drawn]":

@@ -17,7 +17,9 @@ import click
 
 from unroll.cli import console
 from unroll.cli.options import PRECISION
+from unroll.data.lines import ESCAPES, escaped
 from unroll.errors import UserError
+from unroll.files import explained
 
 if TYPE_CHECKING:
     from unroll.engine.network import Precision
@@ -48,7 +50,8 @@ Examples:
 \b
 Units tile the file, and their nats add up to the total. A word has the white space after it,
 which is what ends it: its nats are those of this word and no longer one, also in BPE, where a
-piece begins with the space before it and is taken apart. A line has its newline.
+piece begins with the space before it and is taken apart. A line has its newline. A byte order
+mark at the start of the file is among the bytes of the first unit, and no text.
 
 \b
 --unknown says what a symbol costs that the model has never seen, and reads as <unk>:
@@ -106,8 +109,9 @@ def on_disk(file: Path) -> Iterator[Path]:
         yield file
         return
     with tempfile.NamedTemporaryFile(prefix="unroll-", suffix=".txt") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        copy.flush()
+        with explained(Path(copy.name)):
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+            copy.flush()
         if not copy.tell():
             raise UserError(
                 "standard input is empty", allowed="a text", fix="for example: cat book.txt | unroll score DIR --file -"
@@ -288,20 +292,7 @@ def times(nats: float) -> str:
 
 def named(token: str) -> str:
     """Return a symbol or a word as it is shown: on one line, its spaces visible."""
-    return token.translate(_CONTROLS).replace(" ", "␣")
-
-
-def escaped(text: str) -> str:
-    """Return a text on one line from which it can be restored; bytes that are not UTF-8 are \\xff."""
-    return text.translate(_CONTROLS | {ord("\\"): "\\\\"})
-
-
-_CONTROLS = (
-    {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
-    | {code: f"\\u{code:04x}" for code in (*range(0x80, 0xA0), 0x2028, 0x2029)}
-    | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}  # as PEP 383 has them
-    | {ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"}
-)
+    return token.translate(ESCAPES).replace(" ", "␣")
 
 
 # ---- files

@@ -55,7 +55,10 @@ def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], 
          cache: int, precision: "Precision", **limits: Any) -> None:  # fmt: skip
     """Serve the models in DIR... over HTTP: completions that stream, embeddings, probabilities of texts.
 
-    A model that is being trained is served with its best weights so far. Ctrl-C lets what is being written end.
+    A model that is being trained is served with its best weights so far. With several models each request names one;
+    each also has an address of its own, /models/NAME/v1. Ctrl-C lets what is being written end.
+
+    A seed writes what `unroll sample --temperature 1` writes: over HTTP the temperature is 1 where none is named.
     """
     needs()
     from unroll.serve.app import create_app
@@ -82,6 +85,8 @@ def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], 
                 console.put_json({"url": url, "host": host, "port": port, "models": served.names(), "key": bool(keys)})
             else:
                 console.put(f"Serving {', '.join(served.names())} at {url}/v1  (Ctrl-C stops)")
+                if len(served.names()) > 1:
+                    console.note(f"Requests name their model. Clients that cannot: {url}/models/NAME/v1")
 
         told = serve(create_app(served, settings), settings, listener, ready)
     if told == signal.SIGINT:

@@ -7,6 +7,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.embed import POOL
+from unroll.data.lines import ESCAPES
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,7 +78,11 @@ def verb(
         console.put_json({"model": str(model)} | asked | {"similar": similar, "notes": notes})
         return
     console.put_columns(
-        [(f"{near.cosine:.4f}", *([] if near.line is None else [f"{near.line:,}"]), near.text) for near in found]
+        [
+            # On one row whatever is in it, be it a tab or an end of a line.
+            (f"{near.cosine:.4f}", *([] if near.line is None else [f"{near.line:,}"]), near.text.translate(ESCAPES))
+            for near in found
+        ]
     )
     for note in notes:
         console.warn(note)

@@ -95,10 +95,11 @@ def verb(
     rows = coloured(opened, ids, places, options["signals"]) if places else []
     symbols = symbols_of(opened, traced) if rows or plot else []
     if html:
-        from unroll.files import write_atomically
+        from unroll.files import printable_name, write_atomically
         from unroll.insight.colours import page
 
-        write_atomically(html, page(f"{model.name} on {file.name if file else 'a text'}", symbols, rows).encode())
+        title = f"{printable_name(model)} on {printable_name(file) if file else 'a text'}"
+        write_atomically(html, page(title, symbols, rows).encode())
     if plot:
         draw_heat_map(opened, traced.ids, symbols, plot, options["layers"], options["signals"])
     if as_json:
@@ -126,6 +127,10 @@ def verb(
 def place(unit: str, opened: "Opened") -> tuple[int, int]:
     """Return layer and unit of `L:K`; raises UserError for what is not there."""
     config = opened.description["model"]
+    if config.get("arch") == "ngram":
+        from unroll.insight.trace import network_of
+
+        network_of(opened)  # refuses it
     layers, size = int(config.get("num_layers", 0)), int(config.get("hidden_size", 0))
     layer, _, number = unit.partition(":")
     if layer.isdigit() and number.isdigit() and int(layer) < layers and int(number) < size:
@@ -164,7 +169,7 @@ def draw_heat_map(
     """Draw all units of one layer's signal, the first that is asked for: of the cell, or h where there is none."""
     import numpy as np
 
-    from unroll.files import write_atomically
+    from unroll.files import printable_name, write_atomically
     from unroll.insight.plots import heat_map
     from unroll.insight.trace import SIGNALS, network_of, parts
 
@@ -173,7 +178,7 @@ def draw_heat_map(
     signal = next((name for name in signals if name in own), "c" if "c" in own else "h")
     name = f"layer{layers[0] if layers else 0}/{signal}"
     values = np.concatenate([part.arrays[name] for part in parts(network, ids, opened.tokenizer.start_id)])
-    write_atomically(plot, heat_map(values, symbols, f"{name} of {opened.path.name}", plot.suffix.lower()))
+    write_atomically(plot, heat_map(values, symbols, f"{name} of {printable_name(opened.path)}", plot.suffix.lower()))
 
 
 def symbols_of(opened: "Opened", traced: "Traced") -> list[str]:

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from unroll.cli import console, process
 from unroll.errors import UserError
+from unroll.files import identity
 from unroll.lm import torchrun
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ Examples:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", help="Where to compute.")
 @click.option("--from", "base", metavar="DIR", type=PATH, help="Fine-tune this model, with its vocabulary.")
 @click.option("--resume", metavar="DIR", type=PATH, help="Go on with a training exactly where it stopped.")
-@click.option("--force", is_flag=True, help="Replace an existing model directory.")
+@click.option("--force", is_flag=True, help="Replace an existing model, once there are trained weights.")
 @click.option("--tensorboard", is_flag=True, help="Write DIR/tensorboard as well.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 @click.pass_context
@@ -67,14 +68,18 @@ def verb(
     """Train a model on text FILEs, or on a folder made by `unroll data prepare`.
 
     With no FILE it learns the source code of Python's standard library. Ctrl-C saves, and --resume goes on.
+
+    Several FILEs are documents in order: one that lacks its final newline gets one, but for the last. A byte order mark
+    at the start of a file is left out, except at level byte.
     """
     if torchrun.follows():
         follow(device)
     if resume is not None:
         refuse_beside_resume(ctx)
+        from unroll.files import real_folder
         from unroll.lm.directory import check_trained, put_back_replaced
 
-        put_back_replaced(resume)
+        put_back_replaced(real_folder(resume))
         check_trained(resume)
         process.restart_as_recorded(resume)
     from unroll.cli import watch
@@ -96,7 +101,7 @@ def verb(
     )
     if resume is None and not files:
         console.note("No FILE: learning the source code of Python's standard library.")
-    last = ""
+    last, earlier = "", identity(folder) if resume is None else None
     with stop_signals(Stop(between_steps=resume is not None)) as stop, console.bar() as show, closing(reports):
         show("starting", 0, 1, "")
         events = console.follow(reports, show)
@@ -104,6 +109,9 @@ def verb(
             last, stop.between_steps = event.kind, True
             if stop.wanted:
                 break
+    if earlier is not None and identity(folder) == earlier:
+        console.note(f"The earlier model in {folder} stays: nothing was kept of this training.")
+        return INTERRUPTED if stop.wanted else DIVERGED
     if stop.wanted and last != "end":
         watch.put_stopped(folder, as_json=as_json)
         return INTERRUPTED
@@ -116,7 +124,7 @@ def follow(device: str) -> NoReturn:
     from unroll.lm.follow import follow
 
     def heed_no_signals() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
 
     follow(device, heed_no_signals)
@@ -126,7 +134,7 @@ def follow(device: str) -> NoReturn:
 
 
 class Stop:
-    """Ctrl-C or SIGTERM: heeded between two steps once there are steps; before that, and the second time, at once."""
+    """Ctrl-C, SIGTERM or SIGHUP: heeded between two steps once there are some; before that, and again, at once."""
 
     def __init__(self, *, between_steps: bool) -> None:
         self.between_steps = between_steps
@@ -147,8 +155,11 @@ class Stop:
 
 @contextmanager
 def stop_signals(stop: Stop) -> Iterator[Stop]:
-    """Let `stop` handle SIGINT and SIGTERM."""
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Let `stop` handle SIGINT, SIGTERM and SIGHUP, but for a SIGHUP that is ignored: that is what `nohup` does."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield stop
     finally:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from unroll.cli import console
 from unroll.lm import api
+from unroll.lm.directory import place_of_training
 
 if TYPE_CHECKING:
     from unroll.lm.train import Report
@@ -24,7 +25,8 @@ def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iter
     began, first_step, loss, pace = time.monotonic(), 0, math.nan, ""
     for report in reports:
         if not known:
-            known, began, first_step = api.info(folder), time.monotonic(), report.step
+            known = api.info(place_of_training(folder)) | {"path": str(folder)}
+            began, first_step = time.monotonic(), report.step
             put_start(known)
         steps = known["planned_steps"]
         place = f"{report.step:,}/{steps:,}"

@@ -1,10 +1,17 @@
-"""Text files of any size as blocks: plain or gzip, UTF-8 checked, whole lines where a level needs them."""
+"""Text files of any size as blocks: plain or gzip, UTF-8 checked, whole lines where a level needs them.
+
+Files are documents in order. A document that another one follows, and that lacks its final newline, gets one, at every
+level and whatever its other line ends are: else its last word and the first word of the next would be one. The last
+document stays as it is, and so does a single file. A byte order mark of UTF-8 at the start of a file says how the file
+is written and is no part of its text; at level byte, where any file is a text, it is three bytes like others.
+"""
 
 import codecs
 import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,6 +25,8 @@ Chunks = Iterator[tuple[bytes, int]]
 BLOCK_BYTES = 2**17  # with its code points and ids it stays in the cache of a core
 MAX_LINE = 64 * 2**20  # characters
 GZIP_MAGIC = b"\x1f\x8b"
+MARK = "\ufeff"
+"""A byte order mark, where a text begins."""
 
 
 class Block(NamedTuple):
@@ -29,27 +38,40 @@ class Block(NamedTuple):
     read: int  # bytes of all files that have been read from the disk by now
 
 
-def read_blocks(
-    files: Sequence[Path],
-    level: Level,
-    block_bytes: int = BLOCK_BYTES,
-    hashers: Sequence["hashlib._Hash"] | None = None,
-) -> Iterator[Block]:
-    """Yield the files one after another; a block at level word or bpe ends with a line, or with its file.
+@dataclass
+class Seen:
+    """What a reading finds out about one file; gzip counts as what it holds."""
 
-    The `hashers`, one a file, are fed the bytes as they are read, gzip unpacked.
+    hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    bytes: int = 0
+    mark_bytes: int = 0
+    """Of the byte order mark that was dropped at its start: 3 or 0. Known before the first block comes."""
+    newline_added: bool = False
+    """Whether it lacked its final newline, and got one."""
+
+
+def read_blocks(
+    files: Sequence[Path], level: Level, block_bytes: int = BLOCK_BYTES, seen: Sequence[Seen] | None = None
+) -> Iterator[Block]:
+    """Yield the files one after another; a block at level word or bpe ends with a line, or with the last file.
+
+    All but the last file end with a newline, and above level byte none begins with a byte order mark: see above. What
+    is found out about each file is noted in `seen`.
     Raises UserError for what is not a readable file, an empty one, damaged gzip, and at the levels above bytes for
     broken UTF-8, NUL and (word, bpe) a line without end. What is found does not depend on `block_bytes`.
     """
     before = 0
     for number, path in enumerate(files):
         size = file_size(path)
-        block = None
-        chunks = _chunks(path, block_bytes, hashers[number] if hashers else None)
-        for block in _file_blocks(chunks, path, level):
-            yield block._replace(file=number, read=before + block.read)
-        if block is None:
+        noted = seen[number] if seen else None
+        held: Block | None = None  # the last block may have to be ended
+        for block in _file_blocks(_chunks(path, block_bytes, noted), path, level, noted):
+            if held is not None:
+                yield held
+            held = block._replace(file=number, read=before + block.read)
+        if held is None:
             raise UserError(f"{path} is empty", allowed="files with text in them", fix="leave it out")
+        yield held if number == len(files) - 1 else _ended(held, noted)
         before += size
 
 
@@ -102,17 +124,30 @@ def file_size(path: Path) -> int:
     return size
 
 
-def _file_blocks(chunks: Chunks, path: Path, level: Level) -> Iterator[Block]:
+def _ended(block: Block, seen: Seen | None) -> Block:
+    """Return the last block of a document that another one follows, with its final newline."""
+    ended: str | bytes
+    if isinstance(block.content, str):
+        ended = block.content if block.content.endswith("\n") else block.content + "\n"
+    else:
+        ended = block.content if block.content.endswith(b"\n") else block.content + b"\n"
+    added = len(ended) - len(block.content)
+    if seen and added:
+        seen.newline_added = True
+    return block._replace(content=ended, size=block.size + added)
+
+
+def _file_blocks(chunks: Chunks, path: Path, level: Level, seen: Seen | None) -> Iterator[Block]:
     match level:
         case "byte":
             return (Block(chunk, len(chunk), 0, read) for chunk, read in chunks if chunk)
         case "char":
-            return _text_blocks(chunks, path)
+            return _text_blocks(chunks, path, seen)
         case "word" | "bpe":
-            return _line_blocks(chunks, path)
+            return _line_blocks(chunks, path, seen)
 
 
-def _chunks(path: Path, block_bytes: int, hasher: "hashlib._Hash | None") -> Chunks:
+def _chunks(path: Path, block_bytes: int, seen: Seen | None) -> Chunks:
     """Yield the bytes of a file, unpacked, each time with the place reached on the disk; the last chunk is empty."""
     try:
         with open(path, "rb") as file:
@@ -121,8 +156,9 @@ def _chunks(path: Path, block_bytes: int, hasher: "hashlib._Hash | None") -> Chu
             stream = gzip.GzipFile(fileobj=file) if packed else file
             while True:
                 chunk = stream.read(block_bytes)
-                if hasher:
-                    hasher.update(chunk)
+                if seen:
+                    seen.hash.update(chunk)
+                    seen.bytes += len(chunk)
                 yield chunk, file.tell()
                 if not chunk:
                     return
@@ -132,19 +168,22 @@ def _chunks(path: Path, block_bytes: int, hasher: "hashlib._Hash | None") -> Chu
         raise UserError(f"cannot read {path}: {error.strerror}", fix="check its permissions and the disk") from None
 
 
-def _text_blocks(chunks: Chunks, path: Path) -> Iterator[Block]:
+def _text_blocks(chunks: Chunks, path: Path, seen: Seen | None) -> Iterator[Block]:
     offset, rest = 0, b""
     for chunk, read in chunks:
         data = rest + chunk
         text, size = _decoded(data, path, offset, final=not chunk)
-        if text:
-            yield Block(text, size, 0, read)
+        mark_bytes = len(MARK.encode()) if offset == 0 and text.startswith(MARK) else 0
+        if seen and mark_bytes:
+            seen.mark_bytes = mark_bytes
+        if content := text[1:] if mark_bytes else text:
+            yield Block(content, size - mark_bytes, 0, read)
         offset, rest = offset + size, data[size:]
 
 
-def _line_blocks(chunks: Chunks, path: Path) -> Iterator[Block]:
+def _line_blocks(chunks: Chunks, path: Path, seen: Seen | None) -> Iterator[Block]:
     held: list[Block] = []  # the beginning of a line whose end has not come
-    for block in _text_blocks(chunks, path):
+    for block in _text_blocks(chunks, path, seen):
         text = text_of(block)
         if sum(len(part.content) for part in held) + (text.find("\n") + 1 or len(text)) > MAX_LINE:
             raise UserError(

@@ -4,9 +4,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from glob import escape
 from hashlib import sha256
@@ -20,9 +20,10 @@ from unroll.config import from_mapping, to_mapping
 from unroll.data.blocks import BLOCK_BYTES, Level
 from unroll.data.encode import Part, Text, TextFile, encode, learn, survey
 from unroll.data.encode import Progress as Progress
+from unroll.data.overlap import Overlap, shared
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
-from unroll.files import explained, read_json
+from unroll.files import explained, read_json, real_folder
 
 FORMAT_VERSION = 1
 PARTS = ("train", "valid", "test")
@@ -66,6 +67,24 @@ class CorpusInfo:
     parts: dict[str, Part]
     sources: tuple[TextFile, ...]
     digest: str
+    overlaps: dict[str, Overlap] = field(default_factory=dict)
+    """Of the parts that were given as files, valid and test: how much of them stands in the training text."""
+
+    @property
+    def byte_order_marks(self) -> int:
+        """The files that began with one, which is no part of the text."""
+        return sum(source.byte_order_mark for source in self.sources)
+
+    @property
+    def newlines_added(self) -> int:
+        """The files that lacked their final newline, and got one, for another document follows."""
+        return sum(source.newline_added for source in self.sources)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be said of the figures of its parts: those whose text stands in the training text."""
+        found = (overlap.warning(part) for part, overlap in self.overlaps.items())
+        return [text for text in found if text]
 
 
 @dataclass(frozen=True)
@@ -95,9 +114,11 @@ def prepare(
 ) -> Iterator[Progress]:
     """Encode the files, documents in order, into the new folder `out`, in memory that does not grow with them.
 
-    A `valid` and a `test` file take the place of the split. The vocabulary is the given `tokenizer`, or is learnt from
-    the training part alone. `out` appears when all of it is written. Raises UserError for whatever is wrong with the
-    text, the split or the disk.
+    A document that another one follows, and that lacks its final newline, gets one; a byte order mark at the start of a
+    file is no part of its text, but at level byte. A `valid` and a `test` file take the place of the split; how much of
+    them stands in the training text is noted. The vocabulary is the given `tokenizer`, or is learnt from the training
+    part alone. `out` appears when all of it is written. Raises UserError for whatever is wrong with the text, the split
+    or the disk.
     """
     if tokenizer and tokenizer.level != config.level:
         raise UserError(
@@ -107,6 +128,7 @@ def prepare(
     shares = _shares(config.split)
     given = _texts(files, valid, test, len(shares))
     texts = [Text(paths, config.level, names, block_bytes) for names, paths in given.items()]
+    out = real_folder(out)
     if out.exists():
         raise UserError(f"{out} exists already", allowed="a new folder", fix="choose another --out, or remove it")
     surveys = []
@@ -129,6 +151,10 @@ def prepare(
             if not part.tokens:
                 raise UserError(f"the {name} part has no tokens", allowed="text in every part", fix="give more text")
         tokenizer.save(folder / "tokenizer.json")
+        overlaps: dict[str, Overlap] = {}
+        for text, found in zip(texts[1:], surveys[1:], strict=True):
+            (name,) = text.names
+            overlaps[name] = yield from _overlap(folder, name, tokenizer, surveys[0].sources, found.sources[0])
         about = {
             "format_version": FORMAT_VERSION,
             "digest": _digest(parts),
@@ -138,6 +164,7 @@ def prepare(
             "parts": {name: to_mapping(part) for name, part in parts.items()},
             "sources": [to_mapping(source) for found in surveys for source in found.sources],
             "documents": documents,
+            "overlaps": {name: to_mapping(overlap) for name, overlap in overlaps.items()},
         }
         (folder / "corpus.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
@@ -160,7 +187,10 @@ def load_corpus(folder: Path) -> Corpus:
             parts,
             tuple(from_mapping(TextFile, source, where) for source in about["sources"]),
             about["digest"],
+            {name: from_mapping(Overlap, part, where) for name, part in about.get("overlaps", {}).items()},
         )
+        if not info.overlaps.keys() <= {"valid", "test"}:
+            raise ValueError("it compares parts that there are not")
         documents = np.array(about["documents"], np.int64)
         if documents[0] != 0 or (np.diff(documents) <= 0).any() or documents[-1] >= parts["train"].tokens:
             raise ValueError("the documents do not lie in the training part")
@@ -250,6 +280,24 @@ def _part_sizes(count: int, shares: Sequence[Fraction], text: Text) -> list[int]
             fix="give more text, or a split with a larger share for it",
         )
     return sizes
+
+
+def _overlap(
+    folder: Path, part: str, tokenizer: Tokenizer, training: Sequence[TextFile], given: TextFile
+) -> Generator[Progress, None, Overlap]:
+    """Return how much of a part that was given as a file stands in the training text, both as written in `folder`."""
+    same = next((source.name for source in training if source.sha256 == given.sha256), None)
+    if same is not None:
+        return Overlap(given.name, same_as=same)
+    train, other = (np.memmap(folder / f"{name}.bin", tokenizer.dtype, mode="r") for name in ("train", part))
+    size = sum(source.bytes for source in (*training, given))
+    comparing = shared(train, other, tokenizer.newline_id)
+    while True:
+        try:
+            yield Progress("comparing", int(next(comparing) * size), size)
+        except StopIteration as ended:
+            share, usual = ended.value or (None, None)
+            return Overlap(given.name, share=share, usual=usual)
 
 
 def _digest(parts: Mapping[str, Part]) -> str:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.blocks import Block, Level, bytes_of, characters, cut, file_size, read_blocks, text_of, units
+from unroll.data.blocks import Block, Level, Seen, bytes_of, characters, cut, file_size, read_blocks, text_of, units
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer, code_points
 from unroll.errors import UserError
+from unroll.files import printable_name
 
 CODE_POINTS = 0x110000
 
@@ -30,11 +31,16 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file that went into a corpus; gzip counts as the text it holds."""
+    """A file that went into a corpus, as it is; gzip counts as what it holds."""
 
     name: str
+    """Bytes that are not UTF-8, and control characters, are escapes: `caf\\xe9.txt`."""
     bytes: int
     sha256: str
+    byte_order_mark: bool = False
+    """Whether it began with one, which is no part of the text (level byte: which is)."""
+    newline_added: bool = False
+    """Whether it lacked its final newline, and got one, for another document follows."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Text:
-    """Files read as one text, documents in order with nothing between them, which is cut into parts."""
+    """Files read as one text, documents in order, all but the last with a final newline, which is cut into parts."""
 
     files: tuple[Path, ...]
     level: Level
@@ -96,18 +102,19 @@ class Text:
 def survey(text: Text) -> Generator[Progress, None, Survey]:
     """Read the text once and return what is in it."""
     count = 0
-    sizes = [0] * len(text.files)
-    hashers = [hashlib.sha256() for _ in text.files]
+    seen = [Seen() for _ in text.files]
     first: dict[str, int] = {}
     unseen = np.ones(CODE_POINTS, np.bool_)
-    for block in read_blocks(text.files, text.level, text.block_bytes, hashers):
+    for block in read_blocks(text.files, text.level, text.block_bytes, seen):
         if text.level == "char":
             _note_first(first, unseen, text_of(block), count)
         count += units(block, text.level)
-        sizes[block.file] += block.size
         yield Progress("reading", block.read, text.disk_bytes)
-    sources = zip(text.files, sizes, hashers, strict=True)
-    return Survey(count, tuple(TextFile(path.name, size, hasher.hexdigest()) for path, size, hasher in sources), first)
+    sources = (
+        TextFile(printable_name(path), file.bytes, file.hash.hexdigest(), file.mark_bytes > 0, file.newline_added)
+        for path, file in zip(text.files, seen, strict=True)
+    )
+    return Survey(count, tuple(sources), first)
 
 
 def learn(

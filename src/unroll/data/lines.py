@@ -1,4 +1,4 @@
-"""Files that are read line by line: their bytes, their texts, and lines that hold a JSON object."""
+"""Files that are read whole or line by line: their bytes, their texts, lines of JSON, and texts on one line."""
 
 import gzip
 import json
@@ -7,8 +7,48 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unroll.data.blocks import GZIP_MAGIC, file_size
+from unroll.data.blocks import GZIP_MAGIC, MARK, file_size
 from unroll.errors import UserError
+
+LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+"""Where programs end a line: all of them at the first, many at the second, Python's `str.splitlines` at all."""
+
+ESCAPES = (
+    {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
+    | {code: f"\\u{code:04x}" for code in (*range(0x80, 0xA0), 0x2028, 0x2029)}
+    | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}  # as PEP 383 has them
+    | {ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"}
+)
+"""What cannot stand in a cell of a table or on one line, as it is written there."""
+
+
+def whole_text(path: Path, *, keep_mark: bool = False) -> str:
+    """Return the text of a file, plain or gzip, as it is: its ends of lines too.
+
+    A byte order mark at its start is no part of it, unless it is to be kept. A pipe will do, for it is read once.
+    Raises UserError where it cannot be read or is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is damaged gzip: {error}", fix="fetch or pack it again") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", fix="check the path and its permissions") from None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at byte offset {error.start:,} ({error.reason})",
+            allowed="UTF-8 text",
+            fix="convert it (iconv -f LATIN1 -t UTF-8, if that is what it is)",
+        ) from None
+    return text if keep_mark else text.removeprefix(MARK)
+
+
+def escaped(text: str) -> str:
+    """Return a text on one line from which it can be restored; bytes that are not UTF-8 are \\xff."""
+    return text.translate(ESCAPES | {ord("\\"): "\\\\"})
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
@@ -36,7 +76,7 @@ def line_text(line: bytes, path: Path, number: int) -> str:
             fix="convert it",
         ) from None
     text = text.removesuffix("\n").removesuffix("\r")
-    return text.removeprefix("\ufeff") if number == 1 else text
+    return text.removeprefix(MARK) if number == 1 else text
 
 
 def json_line(text: str) -> dict[str, Any] | None:

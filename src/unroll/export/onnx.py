@@ -46,6 +46,8 @@ class Exported:
     path: Path
     tokenizer: Path
     """The vocabulary, beside it."""
+    about: Path
+    """What its metadata say, beside it as JSON: not every runtime hands metadata out."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     bytes: int
@@ -54,12 +56,15 @@ class Exported:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return asdict(self) | {"path": str(self.path), "tokenizer": str(self.tokenizer), "opset": OPSET}
+        return asdict(self) | {
+            "path": str(self.path), "tokenizer": str(self.tokenizer), "about": str(self.about), "opset": OPSET
+        }  # fmt: skip
 
 
 def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = None) -> Exported:
-    """Write a network as the ONNX file `out`, by default onnx/model.onnx in its directory, the vocabulary beside it.
+    """Write a network as the ONNX file `out`, by default onnx/model.onnx in its directory.
 
+    Beside it lie the vocabulary, and its start symbol, unknown symbol and the shapes of its state as JSON.
     `ids` (batch, length) and a state go in, `logits` (batch, length, symbols) and the state after come out: of the
     input `layer0_h` it is `layer0_h_after`. Batch and length are free, all is float32. Before it is written it is run
     by ONNX Runtime and held against our own network from random states. Raises UserError.
@@ -105,19 +110,32 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
     }
     data = build(config, read_weights(path), about)
     difference = verify(data, config, ours)
-    names = [name for name, _ in state_shapes(config)]
-    was_there = beside.exists()
+    shapes = state_shapes(config)
+    told = about | {
+        "start_id": tokenizer.start_id,
+        "unknown_id": tokenizer.unknown_id,
+        "vocab_size": config.vocab_size,
+        "state": {name: list(shape) for name, shape in shapes},
+        "model": to_mapping(config),
+    }
+    described = file.with_name(f"{file.name}.json")
     with explained(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(beside, vocabulary)
+    before = {path: path.read_bytes() if path.exists() else None for path in (beside, described)}
     try:
+        write_atomically(beside, vocabulary)
+        write_atomically(described, (json.dumps(told, indent=2) + "\n").encode())
         write_atomically(file, data)
     except BaseException:
-        if not was_there:
-            beside.unlink(missing_ok=True)
+        for path, content in before.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_atomically(path, content)
         raise
+    names = [name for name, _ in shapes]
     outputs = ("logits", *(f"{name}_after" for name in names))
-    return Exported(file, beside, ("ids", *names), outputs, len(data), difference)
+    return Exported(file, beside, described, ("ids", *names), outputs, len(data), difference)
 
 
 def require_onnx() -> None:

@@ -391,10 +391,10 @@ def _places(
     if after is not None:
         places = _end_of(tokenizer, texts[0], after, "first"), _end_of(tokenizer, texts[1], after, "second")
     elif at is not None:
-        if not 1 <= at < min(lengths):
+        if not 1 <= at <= (most := min(lengths) - 1):
             raise UserError(
                 f"a point after {at} symbols of texts of {lengths[0]} and {lengths[1]}",
-                allowed=f"1 to {min(lengths) - 1}: one symbol at least is read after it",
+                allowed=f"1 to {most}: one symbol or more follow it" if most else "texts of two symbols or more",
                 fix="or leave it out: the point is then where the texts have become the same",
             )
         places = at, at

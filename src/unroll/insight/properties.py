@@ -3,17 +3,18 @@
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.blocks import bytes_of, read_blocks, text_of
+from unroll.data.blocks import Seen, bytes_of, read_blocks, text_of
 from unroll.data.corpus import open_corpus
+from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 from unroll.errors import UserError
-from unroll.files import explained
+from unroll.files import printable_name
 from unroll.lm.directory import data_path
 from unroll.lm.open import Opened
 
@@ -41,6 +42,8 @@ class Text:
     """(N,)"""
     ends: Ids
     """The number of the last character of each symbol (N,)."""
+    offset: int = 0
+    """Bytes of its file that lie before it: those of a byte order mark."""
 
 
 @dataclass(frozen=True)
@@ -218,9 +221,14 @@ def label(text: Text, asked: str) -> Labels:
 
 def _from_table(text: Text, asked: str, file: Path, column: str) -> Labels:
     """Return the labels of a table with a row of names: a row for each symbol, or `start` and `end` in bytes."""
-    with explained(file):
-        content = file.read_text(encoding="utf-8", errors="replace")
-    names, *rows = [line.split("\t") for line in content.removesuffix("\n").split("\n")]
+    lines = [line_text(line, file, number) for number, line in enumerate(read_lines(file), 1)]
+    if not lines:
+        raise UserError(
+            f"{file} is empty",
+            allowed="a table with a row of names and rows of numbers below it, separated by tabs",
+            fix="check the path",
+        )
+    names, *rows = [line.split("\t") for line in lines]
     spans = {"start", "end"} <= set(names)
     wanted = column or next((name for name in names if not spans or name not in ("start", "end")), "")
     if wanted not in names and (column or not spans):
@@ -252,8 +260,8 @@ def _from_table(text: Text, asked: str, file: Path, column: str) -> Labels:
                 allowed="one row for each symbol below a row of names, or columns named start and end, in bytes",
                 fix="count the text's symbols with `unroll trace DIR --file F --json`",
             )
-        return Labels(asked, f"{wanted} of {file.name}", numbers(wanted))
-    ends = np.cumsum(_bytes_of_letters(text.content))
+        return Labels(asked, f"{wanted} of {printable_name(file)}", numbers(wanted))
+    ends = text.offset + np.cumsum(_bytes_of_letters(text.content))
     found, values = np.zeros(len(text.content)), numbers(wanted) if wanted else np.ones(len(rows))
     for number, (start, end, value) in enumerate(zip(numbers("start"), numbers("end"), values, strict=True), 2):
         if not 0 <= start < end <= ends[-1]:
@@ -263,7 +271,7 @@ def _from_table(text: Text, asked: str, file: Path, column: str) -> Labels:
                 fix="count bytes of UTF-8 from 0; the end is not part of it",
             )
         found[np.searchsorted(ends, start, "right") : np.searchsorted(ends, end, "left") + 1] = value
-    return Labels(asked, f"{wanted or 'a stretch'} of {file.name}", found[text.ends])
+    return Labels(asked, f"{wanted or 'a stretch'} of {printable_name(file)}", found[text.ends])
 
 
 def _is_number(row: list[str], place: int) -> bool:
@@ -319,10 +327,12 @@ def read_text(opened: Opened, file: Path | None) -> Text:
     """Return a text file, plain or gzip, or else the validation part of the text that a model was trained on."""
     tokenizer = opened.tokenizer
     if file is not None:
-        blocks = list(read_blocks([file], tokenizer.level))
+        seen = Seen()
+        blocks = list(read_blocks([file], tokenizer.level, seen=[seen]))
+        name = printable_name(file)
         if tokenizer.level == "byte":
-            return as_read(file.name, b"".join(map(bytes_of, blocks)).decode("utf-8", "surrogateescape"), tokenizer)
-        return as_read(file.name, "".join(map(text_of, blocks)), tokenizer)
+            return as_read(name, b"".join(map(bytes_of, blocks)).decode("utf-8", "surrogateescape"), tokenizer)
+        return replace(as_read(name, "".join(map(text_of, blocks)), tokenizer), offset=seen.mark_bytes)
     folder = data_path(opened.path)
     corpus = open_corpus(folder) if folder.exists() else None
     if corpus is None or corpus.tokenizer.digest != tokenizer.digest or not len(corpus.valid):

@@ -1,10 +1,12 @@
 """What is inside a model at every step of a text: states, gates, logits, surprisal; exact, streamed, by name."""
 
 import math
+import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +19,7 @@ from unroll.data.blocks import read_blocks
 from unroll.data.encode import Progress, block_ids
 from unroll.engine.network import Network
 from unroll.errors import UserError
-from unroll.files import explained
+from unroll.files import explained, replacing
 from unroll.lm.api import StrPath
 from unroll.lm.checkpoint import load
 from unroll.lm.open import Opened, open_model
@@ -302,23 +304,31 @@ class _Files:
     def __enter__(self) -> "_Files":
         if self.out is None:
             return self
-        with explained(self.out):
+        try:
+            self._begin(self.out)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _begin(self, out: Path) -> None:
+        with explained(out):
             need = 2 * sum(4 * math.prod(shape) for shape in self.sizes.values())
-            if need > (free := shutil.disk_usage(self.out.parent).free):
+            parent = Path(os.path.realpath(out)).parent
+            if need > (free := shutil.disk_usage(parent).free):
                 raise UserError(
                     f"the trace needs {need / 1e9:.1f} GB while it is written, {free / 1e9:.1f} GB are free in "
-                    f"{self.out.parent}",
+                    f"{parent}",
                     allowed="fewer signals or layers, or a shorter text",
                     fix="for example --signal c --layer 0",
                 )
-            self.folder = Path(tempfile.mkdtemp(prefix=f".{self.out.name}.", dir=self.out.parent))
+            self.folder = Path(tempfile.mkdtemp(prefix=f".{out.name[:60]}.", dir=parent))
             for name, shape in self.sizes.items():
                 path = self.folder / f"{name}.npy"
                 path.parent.mkdir(exist_ok=True)
-                self.files[name] = open(path, "wb")
+                self.files[name] = open(path, "wb")  # noqa: SIM115 - closed in __exit__
                 header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(self.files[name], header)
-        return self
 
     def append(self, name: str, values: Floats) -> None:
         """Append rows to an array."""
@@ -332,16 +342,15 @@ class _Files:
             return
         with explained(self.out):
             np.save(self.folder / "ids.npy", self.ids)
-            whole = self.folder / "whole.npz"
-            with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            with replacing(self.out) as whole, zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
                 archive.write(self.folder / "ids.npy", "ids.npy")
                 for name, file in self.files.items():
                     file.close()
                     archive.write(self.folder / f"{name}.npy", f"{name}.npy")
-            whole.replace(self.out)
 
     def __exit__(self, *_: object) -> None:
         for file in self.files.values():
-            file.close()
+            with suppress(OSError):  # what a full disk refused is of no use any more
+                file.close()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from unroll.config import Settings, from_mapping, parse_value, setting_pairs, unknown_key
 from unroll.errors import UserError
-from unroll.files import explained, write_atomically
+from unroll.files import explained, real_folder, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -171,15 +171,16 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     min_p: float = 0.0,
-    stop: str = "",
+    stop: str | Sequence[str] = (),
     seed: int = 0,
     stream: int = 0,
     replace_unknown: bool = False,
 ) -> "Iterator[Drawn]":
-    """Yield up to `length` symbols that follow the prompt, each as soon as it is drawn; ends before the text `stop`.
+    """Yield up to `length` symbols that follow the prompt, each as soon as it is drawn.
 
-    The same seed and stream give the same text; the streams of one seed are independent. The defaults are those of the
-    samples taken while training. Raises UserError.
+    It ends before the text `stop`, of several before the first that comes. The same seed and stream give the same text;
+    the streams of one seed are independent. The defaults are those of the samples taken while training. Raises
+    UserError.
     """
     from unroll.engine.network import Network
     from unroll.lm.sample import SampleOptions, encode_prompt, generate, stepper
@@ -522,6 +523,7 @@ def _default_text(out: Path, *, wanted: bool) -> Iterator[list[Path]]:
     from unroll.data.sources import stdlib_corpus
 
     text = stdlib_corpus()
+    out = real_folder(out)
     remove_orphans(out, "text")
     folder = out.with_name(f".{out.name}.{os.getpid()}.text")
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unroll.errors import UserError
+from unroll.lm.directory import place_of_training
 
 if TYPE_CHECKING:
     from unroll.lm.train import Report
@@ -28,7 +29,8 @@ def recorded(reports: Iterable["Report"], folder: Path) -> Iterator["Report"]:
     board: Any = None
     try:
         for report in reports:
-            board = board or SummaryWriter(str(folder / "tensorboard"), purge_step=report.step)
+            if board is None:  # it moves with the directory, whose files it holds open
+                board = SummaryWriter(str(place_of_training(folder) / "tensorboard"), purge_step=report.step)
             if report.kind == "sample":
                 board.add_text("sample", f"```\n{report.text}\n```", report.step)
             elif report.kind in ("train", "valid"):

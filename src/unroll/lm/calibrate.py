@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from unroll.lm.recipe import threads_up_to
 from unroll.lm.train import Precision, TrainConfig, begin, share_out, train_step
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.native import keep_memory
+from unroll.nn.precision import has_bfloat16_lstm
 
 POLICY_MARK = "UNROLL_WAIT_POLICY"
 """Set in the environment of a process image that was started again with another wait policy."""
@@ -50,7 +50,7 @@ def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.d
     keep_memory()
     # Threads that spin on a busy machine may take seconds for what one does in milliseconds.
     torch.set_num_threads(1)
-    run = begin(Path(), Model(model).to(device), OptimConfig(), replace(training, steps=2**40))
+    run = begin(None, Model(model).to(device), OptimConfig(), replace(training, steps=2**40))
     run.model.train()
     ids = np.random.default_rng(0).integers(
         model.vocab_size, size=4 * training.batch_size * training.seq_len, dtype=np.uint32
@@ -85,7 +85,7 @@ def can_bfloat16(arch: str, device: torch.device) -> bool:
     """Tell whether training in bfloat16 is worth a try: on a GPU, or a processor whose LSTM kernel has it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and arch == "lstm" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cpu" and arch == "lstm" and has_bfloat16_lstm()
 
 
 def measure_machine(

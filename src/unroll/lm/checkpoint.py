@@ -1,12 +1,14 @@
 """The tensors of a model directory: saved atomically, loaded into models, checked before anything is allocated."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -47,6 +49,7 @@ __all__ = [
     "load",
     "load_tensors",
     "locked",
+    "packed",
     "read_description",
     "read_events",
     "read_info",
@@ -68,16 +71,25 @@ class Loaded:
     """What the weights say of themselves: `step`, `tokens_seen`, `valid_nats` (of rows), `averaged`."""
 
 
+def packed(tensors: dict[str, Tensor], info: dict[str, Any]) -> bytes:
+    """Return tensors, and what there is to say about them, as the content of a safetensors file."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(tensors, metadata={"info": json.dumps(info, sort_keys=True)})
+
+
 def save_tensors(file: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
     """Write tensors and what there is to say about them as one safetensors file, atomically."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(file, save(tensors, metadata={"info": json.dumps(info, sort_keys=True)}))
+    write_atomically(file, packed(tensors, info))
 
 
 def load_tensors(file: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file; raises UserError when it is missing or damaged."""
     read_info(file)
     try:
+        try:
+            os.fsencode(file).decode()
+        except UnicodeDecodeError:  # safetensors opens such names for numpy, not for torch
+            return load_bytes(file.read_bytes())
         return load_file(file)
     except (SafetensorError, ValueError, OSError) as error:
         raise damaged(file, str(error)) from None

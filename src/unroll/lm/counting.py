@@ -46,7 +46,7 @@ def count(ids: Ids, config: NgramConfig) -> Iterator[int | Tables]:
     rank[places] = np.arange(len(text), dtype=np.int32)
     after = np.append(rank[1:], rank[:1])[places]  # the place one further on in the text
     starts = np.flatnonzero(text[places] == config.begin_id) if config.lines else rank[:1]
-    discounts: list[Floats] = []
+    discounts: list[Floats | None] = []
     counts: list[Ids] = []
     symbols: list[Ids] = []
     follows: list[Ids] = []
@@ -71,7 +71,16 @@ def count(ids: Ids, config: NgramConfig) -> Iterator[int | Tables]:
         yield strings.length
     counts[0] = _spread(counts[0], symbols[0], config.num_symbols)[: config.vocab_size]
     follows[:1] = [_spread(each, symbols[0], config.num_symbols) for each in follows[:1]]
-    yield Tables(config, text, np.array(discounts), tuple(counts), tuple(symbols[1:]), tuple(follows), tuple(singles))
+    yield Tables(
+        config,
+        text,
+        np.array([FALL_BACK if each is None else each for each in discounts]),
+        tuple(counts),
+        tuple(symbols[1:]),
+        tuple(follows),
+        tuple(singles),
+        fallback_discounts=tuple(order for order, each in enumerate(discounts, 1) if each is None),
+    )
 
 
 def with_starts(ids: Ids, config: NgramConfig) -> Ids:
@@ -145,14 +154,17 @@ def _adjusted(strings: _Strings, longer: _Strings | None, after: Ranks, starts: 
     return np.bincount(strings.group[ends], minlength=len(strings.first))
 
 
-def _discounts(counts: Counts) -> Floats:
-    """Return D1, D2, D3+, by how many n-grams have a = 1, 2, 3 and 4: Chen and Goodman 1998."""
+def _discounts(counts: Counts) -> Floats | None:
+    """Return D1, D2, D3+, by how many n-grams have a = 1, 2, 3 and 4: Chen and Goodman 1998; None where they give none.
+
+    They give none where no n-gram has a = 1, 2 or 3, or a discount would not be above 0, as with many copies of a text.
+    """
     n1, n2, n3, n4 = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].tolist()
     if not (n1 and n2 and n3):
-        return np.array(FALL_BACK)
+        return None
     y = n1 / (n1 + 2 * n2)
     found = np.array([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-    return found if (found > 0).all() else np.array(FALL_BACK)
+    return found if (found > 0).all() else None
 
 
 def _spread(values: Ids, symbols: Ids, size: int) -> Ids:

@@ -33,8 +33,9 @@ def describe(path: Path) -> dict[str, Any]:
     What is not known, or does not apply, is None, and `notes` says why. `valid_nats_per_token` is the exact figure of
     the kept weights, known when the training is finished; `valid_bits_per_char` and `valid_bits_per_byte` are of the
     same symbols. `train_seconds` includes validation and samples; `tokens_per_second` does not, being the median of
-    what was reported on the way. The parameters of an n-gram are the n-grams in its tables. Raises UserError for a
-    foreign or damaged directory.
+    what was reported on the way. The parameters of an n-gram are the n-grams in its tables, and `fallback_discounts`
+    its orders whose discounts could not be estimated. `overlaps` says of a validation or test text that was given as a
+    file how much of it stands in the training text. Raises UserError for a foreign or damaged directory.
     """
     description = read_description(path)
     model, result = description["model"], description.get("result") or {}
@@ -75,6 +76,7 @@ def describe(path: Path) -> dict[str, Any]:
         "test_nats_per_token": result.get("test_nats_per_token"),
         "valid_perplexity": math.exp(nats) if nats is not None and nats < 700 else None,
         "int8_cost_nats": None if (cost := read_cost(path)) is None else cost["cost_nats"],
+        "fallback_discounts": _fallback_discounts(path, result),
         "protocol": result.get("protocol"),
         "valid_tokens": result.get("valid_tokens"),
         "valid_part_tokens": result.get("valid_part_tokens"),
@@ -84,6 +86,9 @@ def describe(path: Path) -> dict[str, Any]:
         "chars_per_token": chars_per_token(level, text),
         "parts": text and {name: _sizes(part) for name, part in text.parts.items()},
         "trained_on": text and [vars(source) for source in text.sources],
+        "byte_order_marks": text and text.byte_order_marks,
+        "newlines_added": text and text.newlines_added,
+        "overlaps": text and {name: vars(overlap) for name, overlap in text.overlaps.items()},
         "corpus_digest": about.get("corpus_digest"),
         "fine_tuned_from": about.get("fine_tuned_from"),
         "made_with": {name: about[name] for name in ("unroll", "torch", "numpy", "python", "device") if name in about},
@@ -114,6 +119,17 @@ def _exact(level: str, result: dict[str, Any], text: CorpusInfo | None) -> tuple
         per_char, per_byte = per_char or valid.chars / valid.tokens, per_byte or valid.bytes / valid.tokens
     # An unknown symbol's nats are those of <unk>, whichever it is: no price of its bytes.
     return per_char, None if valid.unknown else per_byte
+
+
+def _fallback_discounts(path: Path, result: dict[str, Any]) -> list[int] | None:
+    """Return the orders of an n-gram that have fall-back discounts; None of a network, and where it is not known."""
+    orders = result.get("fallback_discounts")
+    if orders is None or (isinstance(orders, list) and all(type(order) is int for order in orders)):
+        return orders
+    raise UserError(
+        f"fallback_discounts in the result in {path / 'model.json'} is {orders!r}", allowed="a list of orders",
+        fix="restore the directory",
+    )  # fmt: skip
 
 
 def _bits(nats: float | None, units: float | None) -> float | None:
@@ -160,8 +176,15 @@ def _notes(
         units = [name for name, known in (("character", per_char), ("byte", per_byte)) if not known]
         if valid is not None and level != "word" and units and not valid.unknown:
             yield f"bits per {' and per '.join(units)} are not known: only the whole part was counted"
+    if text is not None:
+        yield from text.warnings
     if description["model"].get("arch") == "ngram":
         yield "the weights of an n-gram hold the text itself"
+        if orders := (result or {}).get("fallback_discounts"):
+            yield (
+                f"the discounts of {_orders(orders)} could not be estimated (few n-grams occur up to three times): "
+                "they are 0.5, 1 and 1.5"
+            )
     if not recipe:
         yield "recipe.toml is missing: how it was trained is not known"
     if text is None:
@@ -173,3 +196,15 @@ def _notes(
             f"{valid.unknown:,} of {valid.tokens:,} validation symbols count as <unk>, whichever they are: "
             "bits per byte do not apply"
         )
+
+
+def _orders(orders: list[int]) -> str:
+    """Return orders as `order 3` or `the orders 1, 4 to 9`."""
+    runs: list[list[int]] = []
+    for order in orders:
+        if runs and order == runs[-1][-1] + 1:
+            runs[-1].append(order)
+        else:
+            runs.append([order])
+    said = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return f"the orders {said}" if len(orders) > 1 else f"order {said}"

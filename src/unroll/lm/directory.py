@@ -8,6 +8,7 @@ metrics.jsonl        the event log; samples.jsonl: the samples taken on the way
 resume/              state.safetensors (last weights, optimizer, carried state, position), data/ (the encoded text)
 """
 
+import ctypes
 import fcntl
 import json
 import math
@@ -15,7 +16,7 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +24,7 @@ from unroll.config import check, from_mapping, to_mapping
 from unroll.data.blocks import Level
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
-from unroll.files import explained, read_json, write_atomically
+from unroll.files import Folder, explained, read_json, real_folder, write_into
 from unroll.lm.ngram import NgramConfig
 from unroll.nn.config import ModelConfig, parameter_count
 
@@ -69,7 +70,7 @@ SAMPLE: dict[str, Any] = {"step": int, "nats": float, "prompt": str, "text": str
 
 
 def save_description(
-    path: Path,
+    folder: Path | Folder,
     config: ModelConfig | NgramConfig,
     tokenizer: Tokenizer,
     result: dict[str, Any] | None = None,
@@ -89,7 +90,7 @@ def save_description(
         "model": to_mapping(config),
         "result": result,
     }
-    write_atomically(path / "model.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())
+    write_into(folder, "model.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def damaged(file: Path, why: str = "") -> UserError:
@@ -201,21 +202,25 @@ def check_types(found: dict[str, Any], types: dict[str, Any], where: str) -> Non
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the directory as its one writer; raises UserError when another process does."""
-    with explained(path):
-        (path / "resume").mkdir(exist_ok=True)
-        file = open(path / "resume" / "lock", "w")  # noqa: SIM115 - closed below, outside what is explained
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{path} is being trained by another process", allowed="one writer", fix="wait for it or stop it"
-            ) from None
-        for left in [*path.glob(".*.tmp"), *path.glob("resume/.*.tmp")]:  # half written by a process that was killed
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        yield
+def locked(path: Path) -> Iterator[Folder]:
+    """Hold the directory as its one writer, and give the folder to write into.
+
+    Raises UserError when another process holds it, or when it was replaced while it was being locked.
+    """
+    with closing(Folder(path)) as folder:
+        with explained(path):
+            (path / "resume").mkdir(exist_ok=True)
+        with folder.append_to("resume/lock") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{path} is being written by another process", allowed="one writer", fix="wait for it or stop it"
+                ) from None
+            folder.check()
+            for left in [*path.glob(".*.tmp"), *path.glob("resume/.*.tmp")]:  # half written by a killed process
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            yield folder
 
 
 def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "") -> None:
@@ -236,6 +241,12 @@ def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "")
                 allowed="texts from elsewhere",
                 fix="name another --out, or move the text",
             )
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise UserError(
+            f"{out} is the folder you are in, and --force would replace it",
+            allowed="the folder of a model, from outside",
+            fix="leave it first: cd ..",
+        )
     if not out.is_dir() or any(out.iterdir()):
         read_description(out)
 
@@ -247,25 +258,64 @@ def clear(partial: Path) -> None:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def publish(partial: Path, out: Path) -> None:
-    """Give a complete directory its name; what had the name before is removed last, and put back if that fails."""
+def partial_of(out: Path) -> Path:
+    """Return where the model directory `out` is made until it is complete."""
+    return out.with_name(f".{out.name}.partial")
+
+
+def place_of_training(out: Path) -> Path:
+    """Return where a training for `out` writes by now: beside it while an earlier model is there, else in it."""
+    out = real_folder(out)
+    return partial if ((partial := partial_of(out)) / "model.json").exists() else out
+
+
+def publish(folder: Folder, out: Path, earlier: Folder | None = None) -> None:
+    """Give a complete directory the name `out`; the `earlier` one that has it, if there is one, is removed at the end.
+
+    The two change places in one step where the system can do that. Nothing else that has the name is replaced.
+    Raises FolderLost where another directory took the place of one of them.
+    """
+    partial = folder.path
     replaced = out.with_name(f".{out.name}.replaced")
+    folder.check()
+    if earlier is not None and os.path.lexists(out):
+        earlier.check()
+    else:
+        earlier = None  # its user removed it meanwhile
     with explained(out):
-        if out.exists():
+        if earlier is not None and exchange(partial, out):
+            replaced = partial
+        else:
+            if earlier is not None:
+                shutil.rmtree(replaced, ignore_errors=True)
+                out.rename(replaced)
+            try:
+                partial.rename(out)
+            except OSError:
+                put_back_replaced(out)
+                raise
+        folder.path = out
+        if earlier is not None:
             shutil.rmtree(replaced, ignore_errors=True)
-            out.rename(replaced)
-        try:
-            partial.rename(out)
-        except OSError:
-            put_back_replaced(out)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
+    folder.check()
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; returns whether that was done. It needs both, and Linux."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of <linux/fs.h>
+    return int(rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(swap))) == 0
 
 
 def put_back_replaced(out: Path) -> None:
-    """Give a directory its name back that a killed run with --force had put aside."""
+    """Give a directory its name back that a killed run with --force had put aside for the one it was about to publish.
+
+    Where there is nothing left to publish it had been replaced, and its name is free because its user freed it.
+    """
     replaced = out.with_name(f".{out.name}.replaced")
-    if replaced.exists() and not out.exists():
+    if replaced.is_dir() and not os.path.lexists(out) and partial_of(out).is_dir():
         with explained(out):
             replaced.rename(out)
 
@@ -273,17 +323,16 @@ def put_back_replaced(out: Path) -> None:
 class EventLog:
     """An append-only file of JSON lines that a resume can cut back to a checkpoint."""
 
-    def __init__(self, file: Path, size: int = 0) -> None:
-        self.path = file
-        with explained(file):
-            # Unbuffered: what a full disk refuses is not tried again when the file is closed.
-            self._file = open(file, "ab", buffering=0)  # noqa: SIM115 - it stays open as long as the log
+    def __init__(self, folder: Folder, name: str, size: int = 0) -> None:
+        self._path = folder.path / name
+        self._file = folder.append_to(name)
+        with explained(self._path):
             self._file.truncate(min(size, self.size))
 
     def write(self, event: dict[str, Any]) -> None:
-        """Append one event."""
+        """Append one event; the file stays the one that was opened, wherever its folder is."""
         line = (json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode()
-        with explained(self.path):
+        with explained(self._path):
             while line:
                 line = line[self._file.write(line) :]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.blocks import file_size, read_blocks
+from unroll.data.blocks import Seen, file_size, read_blocks
 from unroll.data.encode import Progress, block_ids
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
@@ -56,6 +56,8 @@ class Evaluation:
     bytes: int = 0
     line_nats: list[NDArray[np.float64]] = field(default_factory=list)
     """Of `stream` and `lines`: the nats of line after line, the last one open, in pieces as they were read."""
+    remarks: list[str] = field(default_factory=list)
+    """What the text has, or has not, that is in the files."""
 
     @property
     def nats_per_token(self) -> float:
@@ -75,7 +77,7 @@ class Evaluation:
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON; one that does not apply is None, and `notes` says why."""
         words, bits = self.tokenizer.level == "word", self.nats / math.log(2)
-        notes = []
+        notes = list(self.remarks)
         if words:
             notes.append("bits per character and per byte do not apply to words, which do not give the text back")
         elif self.unknown:
@@ -102,7 +104,7 @@ def evaluate(
     protocol: Protocol,
     weights: NDArray[np.float64] | None = None,
 ) -> Iterator[Progress | list[Evaluation]]:
-    """Read text files of any size as one text with several models of one vocabulary, side by side.
+    """Read text files of any size as one text, documents in order, with several models of one vocabulary, side by side.
 
     Yields progress and, last of all, the evaluation of each, and of their mixture where its `weights` (K,) are given.
     `stream`: one row from the start symbol to the end, the state carried on. `lines`: each line, its end included,
@@ -113,10 +115,11 @@ def evaluate(
         raise UserError(f"protocol is {protocol!r}", allowed=", ".join(PROTOCOLS), fix="choose one of them")
     measures, total, place = Measures(tokenizer), sum(map(file_size, files)), 0
     found = [Evaluation(protocol, tokenizer) for _ in range(len(predictors) + (weights is not None))]
+    seen = [Seen() for _ in files]
 
     def blocks() -> Iterator[Ids]:
         nonlocal place
-        for block in read_blocks(files, tokenizer.level):
+        for block in read_blocks(files, tokenizer.level, seen=seen):
             place = block.read
             yield block_ids(block, tokenizer)
 
@@ -132,7 +135,22 @@ def evaluate(
             allowed=f"at least {need}",
             fix="give more text, or use --protocol stream",
         )
+    for one in found:
+        one.remarks += _remarks(seen)
     yield found
+
+
+def _remarks(seen: Sequence[Seen]) -> Iterator[str]:
+    """Yield in what the text differs from what is in its files."""
+    if marks := sum(file.mark_bytes > 0 for file in seen):
+        yield "a byte order mark, which is no part of the text, was left out" + _of(marks, len(seen))
+    if added := sum(file.newline_added for file in seen):
+        yield f"a final newline was added{_of(added, len(seen))}, for another file follows"
+
+
+def _of(count: int, files: int) -> str:
+    """Return in how many of the files something was done."""
+    return "" if files == 1 else f" in {count:,} of {files:,} files"
 
 
 def scored(

@@ -1,7 +1,6 @@
 """What a process does that does not lead a training of several: it follows the first one's orders until the end."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,7 +45,7 @@ def received(told: dict[str, Any]) -> Run:
     torch.set_num_threads(training.threads)
     keep_memory()
     model = Model(from_mapping(ModelConfig, told["model"], "what was told")).to(torch.device(told["device"]))
-    run = begin(Path(), model, optim, training)
+    run = begin(None, model, optim, training)
     if told["moved"]:
         blank = {f"{kind}/{name}": torch.zeros_like(w) for name, w in model.named_parameters()
                  for kind in ("exp_avg", "exp_avg_sq")}  # fmt: skip

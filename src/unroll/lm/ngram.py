@@ -85,6 +85,8 @@ class Tables:
     where it is followed once; or 0."""
     places: tuple[Ids, ...]
     """Of the contexts of 1, 2, … symbols that are followed once: the place in the text of what follows."""
+    fallback_discounts: tuple[int, ...] | None = None
+    """The orders whose discounts could not be estimated, and are those of KenLM for that case; None if not known."""
 
     @property
     def size(self) -> int:

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -13,11 +12,11 @@ from typing import Any
 import numpy as np
 
 import unroll
-from unroll.config import from_mapping, to_mapping, write_toml
+from unroll.config import from_mapping, to_mapping, toml_of
 from unroll.data.blocks import file_size
 from unroll.data.corpus import Corpus, DataConfig, is_prepared, load_corpus, prepare, prepared_corpus
 from unroll.data.encode import Progress
-from unroll.files import explained, write_atomically
+from unroll.files import Folder, explained, printable_name, real_folder
 from unroll.lm.counting import count
 from unroll.lm.directory import (
     DATA,
@@ -29,6 +28,7 @@ from unroll.lm.directory import (
     clear,
     damaged,
     locked,
+    partial_of,
     publish,
     put_back_replaced,
     read_info,
@@ -58,35 +58,36 @@ def make(
     started = time.monotonic()
     config = from_mapping(DataConfig, {"split": "100"} | dict(data), "the settings")
     NgramConfig(vocab_size=1, order=order, start_id=0)  # refuses an order before anything is read
+    out = real_folder(out)
     put_back_replaced(out)
     inputs = [path for path in (*files, valid, test) if path is not None]
     check_free(out, inputs, force=force)
     for path in inputs:
         if not is_prepared(path):
             file_size(path)
-    partial = out.with_name(f".{out.name}.partial")
+    partial = partial_of(out)
     with ExitStack() as stack:
         with explained(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             partial.mkdir(exist_ok=True)
-        stack.enter_context(locked(partial))
+        folder = stack.enter_context(locked(partial))
         try:
             check_free(out, inputs, force=force)
-            if (out / "model.json").exists():
-                stack.enter_context(locked(out))
+            earlier = stack.enter_context(locked(out)) if (out / "model.json").exists() else None
             clear(partial)
             if is_prepared(files[0]):
                 corpus = prepared_corpus(files, data, valid, test)
-                write_atomically(partial / DATA_PATH, os.fsencode(files[0].resolve()))
+                folder.write(DATA_PATH, os.fsencode(files[0].resolve()))
             else:
                 yield from prepare(files, partial / DATA, config, valid=valid, test=test)
                 corpus = load_corpus(partial / DATA)
+                folder.check()
             named = {"valid_file": valid, "test_file": test}
-            yield from _fill(partial, corpus, order, {name: path.name for name, path in named.items() if path}, started)
+            yield from _fill(folder, corpus, order, {name: path.name for name, path in named.items() if path}, started)
+            publish(folder, out, earlier)
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+            folder.remove()
             raise
-        publish(partial, out)
 
 
 def load_ngram(path: Path, config: NgramConfig) -> NgramPredictor:
@@ -111,19 +112,15 @@ def load_ngram(path: Path, config: NgramConfig) -> NgramPredictor:
         arrays = load_file(file)
     except (SafetensorError, ValueError, OSError) as error:
         raise damaged(file, str(error)) from None
-    tables = Tables(
-        config,
-        arrays["text"],
-        arrays["discounts"],
-        **{group: tuple(arrays[name] for name in members) for group, members in names.items()},
-    )
+    counts, symbols, follows, places = (tuple(arrays[name] for name in members) for members in names.values())
+    tables = Tables(config, arrays["text"], arrays["discounts"], counts, symbols, follows, places)
     if why := fault(tables):
         raise damaged(file, why)
     return NgramPredictor(tables)
 
 
-def _fill(path: Path, corpus: Corpus, order: int, about: dict[str, str], started: float) -> Iterator[Progress]:
-    """Count, measure, and write the files of the model directory at `path`."""
+def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], started: float) -> Iterator[Progress]:
+    """Count, measure, and write the files of a model directory."""
     tokenizer, parts = corpus.tokenizer, corpus.info.parts
     config = NgramConfig(tokenizer.vocab_size, order, tokenizer.start_id, lines=tokenizer.level == "word")
     for report in count(corpus.train, config):
@@ -131,7 +128,7 @@ def _fill(path: Path, corpus: Corpus, order: int, about: dict[str, str], started
             tables = report
         else:
             yield Progress("counting", parts["train"].bytes * report // order, parts["train"].bytes)
-    _save(path / WEIGHTS, tables, {"tokens_seen": len(corpus.train)})
+    folder.write(WEIGHTS, _packed(tables, {"tokens_seen": len(corpus.train)}))
     predictor = NgramPredictor(tables)
     nats: dict[str, float] = {}
     for name, ids in (("valid", corpus.valid), ("test", corpus.test)):
@@ -150,19 +147,19 @@ def _fill(path: Path, corpus: Corpus, order: int, about: dict[str, str], started
         "valid_tokens": held,
         "valid_part_tokens": held,
         "test_nats_per_token": nats.get("test"),
+        "fallback_discounts": list(tables.fallback_discounts or ()),
     }
-    about |= {
+    about = {name: printable_name(Path(file)) for name, file in about.items()} | {
         "unroll": unroll.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
         "corpus_digest": corpus.info.digest,
     }
-    write_toml(
-        path / "recipe.toml", {"about": about, "data": to_mapping(corpus.info.config), "model": to_mapping(config)}
-    )
-    tokenizer.save(path / "tokenizer.json")
-    save_description(path, config, tokenizer, result, parameters=tables.size)
-    with closing(EventLog(path / METRICS)) as log:
+    recipe = {"about": about, "data": to_mapping(corpus.info.config), "model": to_mapping(config)}
+    folder.write("recipe.toml", toml_of(recipe))
+    folder.write("tokenizer.json", tokenizer.to_json().encode())
+    save_description(folder, config, tokenizer, result, parameters=tables.size)
+    with closing(EventLog(folder, METRICS)) as log:
         log.write({"kind": "end", "tokens_seen": len(corpus.train), "seconds": round(time.monotonic() - started, 3)})
 
 
@@ -173,10 +170,11 @@ def _names(order: int) -> dict[str, list[str]]:
     return {group: [f"{group}/{number}" for number in numbers] for group, numbers in known.items()}
 
 
-def _save(file: Path, tables: Tables, info: dict[str, Any]) -> None:
+def _packed(tables: Tables, info: dict[str, Any]) -> bytes:
+    """Return the tables as the content of a safetensors file."""
     from safetensors.numpy import save
 
     arrays = {"text": tables.text, "discounts": tables.discounts}
     for group, names in _names(tables.config.order).items():
         arrays |= zip(names, getattr(tables, group), strict=True)
-    write_atomically(file, save(arrays, metadata={"info": json.dumps(info, sort_keys=True)}))
+    return save(arrays, metadata={"info": json.dumps(info, sort_keys=True)})

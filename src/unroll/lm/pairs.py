@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.encode import Progress
-from unroll.data.lines import json_line, line_text, read_lines
+from unroll.data.lines import escaped, json_line, line_text, read_lines
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.intervals import wilson
@@ -172,7 +172,10 @@ class PairsResult:
         }
 
     def table(self) -> str:
-        """Return every pair of every model as a table: where it stands, its texts, their nats, and what follows."""
+        """Return every pair of every model as a table: where it stands, its texts, their nats, and what follows.
+
+        What would break a row is written as in a program, and so is what is no UTF-8 in the name of a file.
+        """
         rows = [("model", "file", "line", "set", "good", "bad", "nats_good", "nats_bad", "result")]
         for model in self.models:
             for pair, counts, good, bad in zip(self.pairs, self.counted, model.nats.good, model.nats.bad, strict=True):
@@ -182,7 +185,7 @@ class PairsResult:
                     model.nats.model, str(pair.file), str(pair.line), pair.set, before + pair.good, before + pair.bad,
                     _number(good), _number(bad), answer if counts else "excluded",
                 ))  # fmt: skip
-        return "".join("\t".join(map(_cell, row)) + "\n" for row in rows)
+        return "".join("\t".join(map(escaped, row)) + "\n" for row in rows)
 
 
 def read_pairs(paths: Sequence[Path], *, scored: bool = False) -> list[Pair]:
@@ -510,8 +513,3 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6f}"
-
-
-def _cell(text: str) -> str:
-    """Return a text as a cell of a table: what would break the row is written as in a program."""
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")

@@ -9,8 +9,8 @@ from unroll.data.corpus import load_corpus
 from unroll.data.encode import Progress
 from unroll.engine.network import Precision
 from unroll.errors import UserError
-from unroll.files import read_json, write_atomically
-from unroll.lm.directory import check_trained, check_types, data_path
+from unroll.files import read_json
+from unroll.lm.directory import check_trained, check_types, data_path, locked
 from unroll.lm.open import open_model
 from unroll.lm.score import stream
 
@@ -25,31 +25,33 @@ def quantize(path: Path) -> Iterator[Progress | dict[str, Any]]:
     Raises UserError where there is no validation text.
     """
     check_trained(path)
-    folder = data_path(path)
-    corpus = load_corpus(folder) if folder.exists() else None
+    text = data_path(path)
+    corpus = load_corpus(text) if text.exists() else None
     if corpus is None or not len(corpus.valid):
         raise UserError(
             f"the validation text is not beside {path}",
             allowed="a model whose text is there",
             fix="compare `unroll eval DIR FILE` with and without --precision int8",
         )
-    found: dict[Precision, float] = {}
+    nats_of: dict[Precision, float] = {}
     precisions: tuple[Precision, ...] = ("float32", "int8")
-    for number, precision in enumerate(precisions):
-        opened, total, read = open_model(path, precision=precision), 0.0, 0
-        for nats, _ in stream(opened.predictor, corpus.valid, opened.tokenizer.start_id):
-            total += float(nats.sum())
-            read += len(nats)
-            yield Progress("measuring", number * len(corpus.valid) + read, 2 * len(corpus.valid))
-        found[precision] = total / len(corpus.valid)
-    cost = {
-        "protocol": "stream",
-        "tokens": len(corpus.valid),
-        "float32_nats": found["float32"],
-        "int8_nats": found["int8"],
-        "cost_nats": found["int8"] - found["float32"],
-    }
-    write_atomically(path / FILE, (json.dumps(cost, indent=2) + "\n").encode())
+    with locked(path) as folder:  # the weights must stay the same meanwhile
+        for number, precision in enumerate(precisions):
+            opened, total, read = open_model(path, precision=precision), 0.0, 0
+            for nats, _ in stream(opened.predictor, corpus.valid, opened.tokenizer.start_id):
+                total += float(nats.sum())
+                read += len(nats)
+                folder.check()
+                yield Progress("measuring", number * len(corpus.valid) + read, 2 * len(corpus.valid))
+            nats_of[precision] = total / len(corpus.valid)
+        cost = {
+            "protocol": "stream",
+            "tokens": len(corpus.valid),
+            "float32_nats": nats_of["float32"],
+            "int8_nats": nats_of["int8"],
+            "cost_nats": nats_of["int8"] - nats_of["float32"],
+        }
+        folder.write(FILE, (json.dumps(cost, indent=2) + "\n").encode())
     yield cost
 
 

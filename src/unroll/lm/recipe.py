@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from unroll.config import from_mapping, parse_value, read_toml, to_mapping, unknown_key, write_toml
+from unroll.config import from_mapping, parse_value, read_toml, to_mapping, toml_of, unknown_key
 from unroll.data.corpus import DataConfig
 from unroll.errors import UserError
+from unroll.files import Folder, write_into
 from unroll.lm.optim import OptimConfig
 from unroll.lm.train import TrainConfig
 from unroll.nn.model import ModelConfig, parameter_count
@@ -30,9 +31,10 @@ class Recipe:
     training: TrainConfig
 
 
-def write_recipe(path: Path, recipe: Recipe, about: Mapping[str, Any]) -> None:
+def write_recipe(folder: Path | Folder, recipe: Recipe, about: Mapping[str, Any]) -> None:
     """Write recipe.toml; `about` (versions, digests) is for the reader and is not read back."""
-    write_toml(path, {"about": dict(about)} | {name: to_mapping(getattr(recipe, name)) for name in TABLES})
+    tables = {"about": dict(about)} | {name: to_mapping(getattr(recipe, name)) for name in TABLES}
+    write_into(folder, "recipe.toml", toml_of(tables))
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.encode import Progress
-from unroll.data.lines import json_line, line_text, read_lines
+from unroll.data.lines import LINE_ENDS, json_line, line_text, read_lines
 from unroll.errors import UserError
 from unroll.lm.open import Opened
 from unroll.lm.score import lines
@@ -46,6 +46,8 @@ class Hypothesis:
     line: bytes
     """As it stands in the file, without its end."""
     end: bytes
+    number: int
+    """Of the line, from 1."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class NBest:
     hypotheses: tuple[Hypothesis, ...]
     before: bytes
     """What stands before the first hypothesis: a byte order mark, a header and its end."""
+    path: Path
 
     @property
     def groups(self) -> dict[str, list[int]]:
@@ -105,8 +108,10 @@ class Rescored:
         }
 
     def best(self) -> str:
-        """Return the best hypothesis of each sentence, one a line."""
-        return "".join(self.nbest.hypotheses[members[0]].text + "\n" for members in self.ranked.values())
+        """Return the best hypothesis of each sentence, one a line. Raises UserError where one would be several."""
+        chosen = [self.nbest.hypotheses[members[0]] for members in self.ranked.values()]
+        check_one_line_each(self.nbest.path, chosen)
+        return "".join(hypothesis.text + "\n" for hypothesis in chosen)
 
     def written(self) -> bytes:
         """Return the list in its own format, the best first in each group, each line with ln P and the new score."""
@@ -161,6 +166,20 @@ def _with(format: Format, line: bytes, values: Sequence[bytes]) -> bytes:
     return line[:end] + added + line[end:]
 
 
+def check_one_line_each(path: Path, hypotheses: Iterable[Hypothesis]) -> None:
+    """Raise UserError for a hypothesis that is more than one line, to whatever program; JSON can hold such.
+
+    Written one a line, every later one would be taken for that of another sentence.
+    """
+    for hypothesis in hypotheses:
+        if end := next((letter for letter in hypothesis.text if letter in LINE_ENDS), None):
+            raise UserError(
+                f"{path}, line {hypothesis.number} has a hypothesis with an end of a line in it, U+{ord(end):04X}",
+                allowed="hypotheses of one line each, if they are to be written one a line",
+                fix="replace it by a space, or leave out --best; nothing was written",
+            )
+
+
 def read_nbest(path: Path, fields: Fields | None = None) -> NBest:
     """Return the list of a file, in one of the FORMATS, told by its first line.
 
@@ -188,10 +207,13 @@ def read_nbest(path: Path, fields: Fields | None = None) -> NBest:
     return NBest(
         format,
         tuple(
-            Hypothesis(name, text, score, line.removesuffix(end), end)
-            for (name, text, score), line, end in zip(parsed, raw[start:], ends[start:], strict=True)
+            Hypothesis(name, text, score, line.removesuffix(end), end, number)
+            for number, ((name, text, score), line, end) in enumerate(
+                zip(parsed, raw[start:], ends[start:], strict=True), 1 + start
+            )
         ),
         before,
+        path,
     )
 
 
@@ -201,10 +223,13 @@ def _damaged(path: Path, number: int, what: str) -> UserError:
 
 def _moses_cells(path: Path, texts: Sequence[str], fields: Fields) -> list[tuple[str, str, float]]:
     width = texts[0].count("|||") + 1
+    if width < 3:
+        raise _damaged(path, 1, "has an id and a hypothesis, and no score")
     place = fields.score or ("4" if width > 3 else "3")
     if not place.isdecimal() or not 3 <= int(place) <= width:
         raise UserError(
-            f"the score cannot be field {place} of {path}", allowed=f"3 to {width}, the number of a field",
+            f"the score cannot be field {place} of {path}",
+            allowed="3, the number of the last field" if width == 3 else f"3 to {width}, the number of a field",
             fix="check the separators, or name another field with --score-field",
         )  # fmt: skip
     found = []
@@ -320,15 +345,20 @@ def rescore(
     word_bonus: float = 0.0,
     references: Path | None = None,
     fields: Fields | None = None,
+    *,
+    best: bool = False,
 ) -> Iterator[Progress | Rescored]:
     """Score the hypotheses of a file, yielding progress and last of all the list with new scores.
 
     Each is read from a fresh state, its end scored with it. With `references` the weight is the one that leaves the
-    fewest word errors in the best hypotheses. Raises UserError before anything is scored.
+    fewest word errors in the best hypotheses. With `best` the list is for `Rescored.best`, so that each must be one
+    line. Raises UserError before anything is scored.
     """
     if not (math.isfinite(weight) and math.isfinite(word_bonus)):
         raise UserError(f"weight is {weight}, word bonus {word_bonus}", allowed="numbers", fix="leave it out")
     nbest = read_nbest(path, fields)
+    if best:
+        check_one_line_each(path, nbest.hypotheses)
     right = None if references is None else read_references(references, nbest.groups)
     numbers: dict[str, list[int]] = {}  # what occurs several times is read once
     for number, hypothesis in enumerate(nbest.hypotheses):

@@ -2,9 +2,8 @@
 
 import os
 import platform
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from unroll.data.corpus import (
 )
 from unroll.data.encode import Progress
 from unroll.errors import UserError
-from unroll.files import explained, write_atomically
+from unroll.files import Folder, explained, printable_name, real_folder
 from unroll.lm import checkpoint, ranks, torchrun
 from unroll.lm.calibrate import Machine, has_tf32, measure_machine, tokens_per_second
 from unroll.lm.directory import (
@@ -35,6 +34,7 @@ from unroll.lm.directory import (
     check_trained,
     clear,
     data_path,
+    partial_of,
     publish,
     put_back_replaced,
 )
@@ -105,7 +105,8 @@ def start(
     """Prepare the text, choose a recipe for the budget, and train; yields progress and reports as they come.
 
     `overrides` fixes recipe keys; `base` is a model directory to fine-tune. `started` (time.monotonic) is when the
-    budget began. The directory `out` appears, complete and loadable, before the first step.
+    budget began. The directory `out` appears, complete and loadable, before the first step; with `force` an earlier
+    model stays there until the new one has a checkpoint with trained weights.
     Raises UserError for what a user can mend.
     """
     started = time.monotonic() if started is None else started
@@ -124,6 +125,7 @@ def start(
                 fix="leave precision out",
             )
         ranks.check_shares(overrides["training"].get("batch_size", TrainConfig().batch_size))
+        out = real_folder(out)
         put_back_replaced(out)
         if torchrun.made_before(out):
             yield from resume(out, device=device)
@@ -144,25 +146,25 @@ def start(
         if machine is not None:
             way = {"threads": machine.threads, "precision": machine.precision, "wait_policy": machine.wait_policy}
 
-        partial = out.with_name(f".{out.name}.partial")
+        partial = partial_of(out)
         with explained(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             partial.mkdir(exist_ok=True)
-        stack.enter_context(checkpoint.locked(partial))
+        folder = stack.enter_context(checkpoint.locked(partial))
         try:
             check_free(out, inputs, force=force)
-            if (out / "model.json").exists():
-                stack.enter_context(checkpoint.locked(out))
+            earlier = stack.enter_context(checkpoint.locked(out)) if (out / "model.json").exists() else None
             clear(partial)
             data = from_mapping(DataConfig, overrides["data"], "the recipe's [data]")
             if is_prepared(files[0]):
                 corpus = prepared_corpus(files, overrides["data"], valid, test)
                 data = corpus.info.config
-                write_atomically(partial / DATA_PATH, os.fsencode(files[0].resolve()))
+                folder.write(DATA_PATH, os.fsencode(files[0].resolve()))
             else:
                 known = parent.tokenizer if parent else None
                 yield from prepare(files, partial / checkpoint.DATA, data, valid=valid, test=test, tokenizer=known)
                 corpus = load_corpus(partial / checkpoint.DATA)
+                folder.check()
             if not len(corpus.valid):
                 raise nothing_held_back()
             if parent is not None and corpus.tokenizer.digest != parent.tokenizer.digest:
@@ -173,24 +175,59 @@ def start(
                 )
             fixed = overrides | {"training": way | overrides["training"]}
             recipe = resolve(corpus, data, budget, fixed, where, started, machine, tuned=parent is not None)
-            run = make_run(partial, recipe, where)
+            run = make_run(folder, recipe, where)
             if parent is not None:
                 checkpoint.copy_weights(run.model, dict(parent.model.named_parameters()), parent.path)
-                run = begin(partial, run.model, recipe.optim, recipe.training)
+                run = begin(folder, run.model, recipe.optim, recipe.training)
             first = list(first_reports(recipe, corpus, files, machine, tuned=parent is not None))
-            with closing(checkpoint.EventLog(partial / checkpoint.METRICS)) as log:
+            with closing(checkpoint.EventLog(folder, checkpoint.METRICS)) as log:
                 for report in first:
                     log.write(report.to_json())
                 run.log_sizes = (log.size, 0)
             write_start(run, recipe, corpus, where, base=base, valid=valid, test=test)
+            if earlier is None:
+                publish(folder, out)
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+            folder.remove()
             raise
-        publish(partial, out)
-        run.path = out
-        # The corpus was mapped under its former name; the mapping stays valid, as the files only moved.
-        yield from first
-        yield from train(run, corpus, documents=recipe.data.documents)
+        # The corpus was mapped under its former name; the mapping stays valid when the files move.
+        reports = begun(first, train(run, corpus, documents=recipe.data.documents))
+        yield from reports if earlier is None else published_when_trained(reports, run, out, earlier)
+
+
+def begun(first: Sequence[Report], reports: Generator[Report, None, None]) -> Generator[Report, None, None]:
+    """Yield the first reports, and then those of the training."""
+    yield from first
+    yield from reports
+
+
+def published_when_trained(
+    reports: Generator[Report, None, None], run: Run, out: Path, earlier: Folder
+) -> Iterator[Report]:
+    """Pass on the reports of a training beside the `earlier` model at `out`, and replace that once there is a better.
+
+    That is a checkpoint with trained weights, the end, or a stop after such weights were kept. Before it the earlier
+    model stays, whatever happens.
+    """
+    published = False
+    try:
+        with closing(reports):
+            for report in reports:
+                if not published and (report.kind == "end" or (report.kind == "save" and run.best_step)):
+                    published = True
+                    publish(run.writes, out, earlier)
+                yield report
+        if not published:
+            text = f"the model that was in {out} stays: this training has no checkpoint with trained weights"
+            yield Report("warn", run.step, run.tokens_seen, run.seconds, text=text)
+    except GeneratorExit:
+        if run.best_step and not published:  # stopped, and saved just now
+            published = True
+            publish(run.writes, out, earlier)
+        raise
+    finally:
+        if not published:
+            run.writes.remove()
 
 
 def nothing_held_back() -> UserError:
@@ -202,12 +239,12 @@ def nothing_held_back() -> UserError:
     )
 
 
-def make_run(path: Path, recipe: Recipe, device: torch.device) -> Run:
+def make_run(folder: Folder | None, recipe: Recipe, device: torch.device) -> Run:
     """Return a run at step 0; its first weights depend on the recipe alone, so it is made with the recipe's threads."""
     ranks.check_shares(recipe.training.batch_size)
     torch.set_num_threads(recipe.training.threads)
     torch.manual_seed(recipe.training.seed)
-    return begin(path, Model(recipe.model).to(device), recipe.optim, recipe.training)
+    return begin(folder, Model(recipe.model).to(device), recipe.optim, recipe.training)
 
 
 def with_shape_of(parent: checkpoint.Loaded, overrides: Overrides) -> Overrides:
@@ -333,7 +370,7 @@ def write_start(
     test: Path | None,
 ) -> None:
     """Write a complete model directory of step 0."""
-    path, tokenizer = run.path, corpus.tokenizer
+    folder, tokenizer = run.writes, corpus.tokenizer
     about = {
         "unroll": unroll.__version__,
         "torch": torch.__version__,
@@ -345,13 +382,13 @@ def write_start(
     }
     about |= {"processes": ranks.size()} if ranks.size() > 1 else {}
     named = {"fine_tuned_from": base, "valid_file": valid, "test_file": test}
-    about |= {name: path.name for name, path in named.items() if path is not None}
-    write_recipe(path / "recipe.toml", recipe, about)
-    write_atomically(path / "tokenizer.json", tokenizer.to_json().encode())
-    checkpoint.save_description(path, recipe.model, tokenizer)
+    about |= {name: printable_name(path) for name, path in named.items() if path is not None}
+    write_recipe(folder, recipe, about)
+    folder.write("tokenizer.json", tokenizer.to_json().encode())
+    checkpoint.save_description(folder, recipe.model, tokenizer)
     save_weights(run, None)
     save(run)
-    torchrun.mark(path)
+    torchrun.mark(folder)
 
 
 def first_reports(
@@ -368,6 +405,8 @@ def first_reports(
         "epochs": round(training.steps * training.batch_size * training.seq_len / len(corpus.train), 2),
     }
     yield Report("start", 0, 0, 0.0, detail=detail | ({"measured": machine.measured} if machine else {}))
+    for warning in corpus.info.warnings:
+        yield Report("warn", 0, 0, 0.0, text=warning)
     if tuned and (unknown := corpus.info.parts["train"].unknown):
         text = f"{unknown:,} symbols of the training part are unknown to the model and read as <unk>, never sampled"
         if not is_prepared(files[0]):
@@ -386,7 +425,7 @@ def new_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:
     return sorted(found)
 
 
-def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
+def resume(path: Path, *, device: str = "auto") -> Generator[Report, None, None]:
     """Go on exactly where a training stopped; a finished one yields nothing. Raises UserError when it cannot.
 
     It goes on on the recorded device, unless another is named.
@@ -396,6 +435,7 @@ def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
         follow(device)
         return
     with ranks.joined(device):
+        path = real_folder(path)
         put_back_replaced(path)
         check_trained(path)
         description = checkpoint.read_description(path)
@@ -403,7 +443,7 @@ def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
             return
         recipe = read_recipe(path / "recipe.toml")
         about = read_about(path / "recipe.toml")
-        with checkpoint.locked(path):
+        with checkpoint.locked(path) as folder:
             corpus = open_corpus(data_path(path))
             if corpus.info.digest != about.get("corpus_digest"):
                 raise UserError(
@@ -412,6 +452,6 @@ def resume(path: Path, *, device: str = "auto") -> Iterator[Report]:
                     fix="restore it, or train again",
                 )
             recorded = str(about.get("device", "auto"))
-            run = make_run(path, recipe, choose_device(recorded if device == "auto" else device))
+            run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device))
             restore(run)
             yield from train(run, corpus, documents=recipe.data.documents)

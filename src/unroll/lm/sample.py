@@ -103,14 +103,37 @@ def generate(
     *,
     network: Network | None = None,
     stream: int = 0,
-    stop: str = "",
+    stop: str | Sequence[str] = (),
 ) -> Iterator[Drawn]:
     """Yield up to `length` symbols after the prompt's ids, each as soon as it is drawn.
 
-    The start symbol is read first. Streams of one seed are independent. With `stop`, text that could begin it is held
-    back until it is known not to, and sampling ends before it. A `network` of the engine draws and reads by itself, in
-    blocks that grow from one symbol; otherwise each goes through `step`. The symbols are the same.
+    The start symbol is read first. Streams of one seed are independent. With one or several texts to `stop` at, text
+    that could begin one is held back until it is known not to, and sampling ends before the first that is complete, of
+    those that are complete with the same character before the longest. A `network` of the engine draws and reads
+    itself, in blocks that grow from one symbol; otherwise each goes through `step`. The symbols are the same.
     """
+    stops = checked_stops(stop)
+    return _generate(step, tokenizer, prompt, length, options, network, stream, stops)
+
+
+def checked_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the texts to stop at; raises UserError for an empty one, before which nothing could be written."""
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    if "" in stops:
+        raise UserError("a text to stop at is empty", allowed="one character or more", fix="leave it out")
+    return stops
+
+
+def _generate(
+    step: Stepper,
+    tokenizer: Tokenizer,
+    prompt: Sequence[int],
+    length: int,
+    options: SampleOptions,
+    network: Network | None,
+    stream: int,
+    stops: tuple[str, ...],
+) -> Iterator[Drawn]:
     logits, state = step([tokenizer.start_id, *prompt], None)
     never = tokenizer.unknown_id
     if network is None:
@@ -124,11 +147,13 @@ def generate(
     for position, (chosen, nats) in zip(range(length), symbols, strict=False):
         last = position == length - 1
         held += decoder.push(chosen) + (decoder.flush() if last else "")
-        shown = _shown(held, stop, last=last)
+        place = _first_stop(held, stops)
+        ended = last or place is not None
+        shown = len(held) - (0 if ended else _beginning(held, stops)) if place is None else place
         yield Drawn(chosen, held[:shown], nats)
-        held = held[shown:]
-        if last or (stop and held.startswith(stop)):
+        if ended:
             return
+        held = held[shown:]
 
 
 def _stepped(
@@ -167,15 +192,17 @@ def _in_blocks(
         size = min(2 * size, BLOCK)
 
 
-def _shown(text: str, stop: str, *, last: bool) -> int:
-    """Return how many characters of `text` can be shown: all before `stop`, or before what may yet become it."""
-    found = text.find(stop) if stop else -1
-    if found >= 0:
-        return found
-    if last or not stop:
-        return len(text)
-    return next(
-        (len(text) - k for k in range(min(len(stop) - 1, len(text)), 0, -1) if stop.startswith(text[-k:])), len(text)
+def _first_stop(text: str, stops: Sequence[str]) -> int | None:
+    """Return where the first stop begins that is complete in a text, of several that end together the longest."""
+    found = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    return min(found)[1] if found else None
+
+
+def _beginning(text: str, stops: Sequence[str]) -> int:
+    """Return how many characters at the end of a text may yet become a stop."""
+    return max(
+        (k for stop in stops for k in range(1, min(len(stop) - 1, len(text)) + 1) if stop.startswith(text[-k:])),
+        default=0,
     )
 
 

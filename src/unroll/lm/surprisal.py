@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.blocks import MAX_LINE, Block, read_blocks
+from unroll.data.blocks import MAX_LINE, Block, Seen, read_blocks
 from unroll.data.tokenizer import Tokenizer, code_points
 from unroll.errors import UserError
 from unroll.lm.open import Opened
@@ -83,7 +83,8 @@ class TextScore:
 class Unit:
     """A stretch of a file, from byte `start` to byte `end`, with its nats over the symbols that are counted.
 
-    Bytes that are not UTF-8 are surrogates in `text` (PEP 383); of very long texts it holds the first 4 MiB.
+    The bytes are those of the file, gzip unpacked. The first unit has a byte order mark among its bytes, and not in
+    its text. Bytes that are not UTF-8 are surrogates in `text` (PEP 383); of very long texts it holds the first 4 MiB.
     """
 
     start: int
@@ -112,6 +113,7 @@ class _Parts(NamedTuple):
     """A stretch of text in parts that tile it, ready to be summed: symbols, or the two that a piece is taken into."""
 
     data: bytes
+    offset: int  # of the data in its file
     begins: Ids  # where a unit of the text begins, in bytes
     starts: Ids  # (P,) where each part begins, in bytes
     nats: Nats  # (P,)
@@ -178,13 +180,15 @@ def score_lines(opened: Opened, file: Path, *, unknown: UnknownRule = "as-unk") 
             held.append(line)
             yield line.ids
 
+    start = 0  # not that of the first line where a byte order mark stands before it
     for some in lines(opened.predictor, texts(), opened.tokenizer.start_id):
         for nats in some:
             line = held.popleft()
             each, counted, strange = _ruled(opened.tokenizer, line, nats, unknown)
+            begin, start = start, line.offset + len(line.data)
             yield Unit(
-                line.offset,
-                line.offset + len(line.data),
+                begin,
+                start,
                 _text_of(line.data),
                 int(counted.sum()),
                 float(each[counted].sum()),
@@ -257,13 +261,13 @@ def _refuse_unknown(tokenizer: Tokenizer, symbols: _Symbols, rule: UnknownRule, 
 
 
 def _read_file(file: Path, tokenizer: Tokenizer, unknown: UnknownRule) -> Iterator[_Symbols]:
-    """Yield the symbols of a file, block by block."""
-    offset = 0
-    for block in read_blocks([file], tokenizer.level, READ_BYTES):
-        symbols = _read_block(block, tokenizer, offset)
+    """Yield the symbols of a file, block by block, the first after its byte order mark, if it has one."""
+    seen, read = Seen(), 0
+    for block in read_blocks([file], tokenizer.level, READ_BYTES, [seen]):
+        symbols = _read_block(block, tokenizer, seen.mark_bytes + read)
         _refuse_unknown(tokenizer, symbols, unknown, str(file))
         yield symbols
-        offset += block.size
+        read += block.size
 
 
 def _read_block(block: Block, tokenizer: Tokenizer, offset: int) -> _Symbols:
@@ -309,6 +313,7 @@ def _read_parts(opened: Opened, file: Path, unit: UnitName, unknown: UnknownRule
             begins, last = _begins(symbols.data, unit, last, as_text=level != "byte")
         yield _Parts(
             symbols.data,
+            symbols.offset,
             begins,
             starts,
             np.insert(np.where(counted, each, 0) - heads, two, heads[two]),
@@ -335,10 +340,14 @@ def _begins(data: bytes, unit: UnitName, last: int, *, as_text: bool) -> tuple[I
 
 
 def _units(stretches: Iterable[_Parts]) -> Generator[Unit, None, Reading]:
-    """Yield the units of a text that comes in stretches; one ends where a unit of the text and a part end together."""
+    """Yield the units of a text that comes in stretches; one ends where a unit of the text and a part end together.
+
+    They tile the file: the first begins at its first byte, also where the text begins after a byte order mark.
+    """
     start = end = tokens = unknown = 0
     nats, held = 0.0, bytearray()
     for stretch in stretches:
+        end = stretch.offset
         # A stretch begins with a part even where it holds no symbol: white space at the end of words.
         cuts = np.intersect1d(stretch.begins, np.append(stretch.starts, 0))
         number = np.searchsorted(cuts, stretch.starts, side="right")  # of its unit; 0 is the one that is open
@@ -348,7 +357,7 @@ def _units(stretches: Iterable[_Parts]) -> Generator[Unit, None, Reading]:
         ]
         edges = [0, *cuts.tolist(), len(stretch.data)]
         for place, (begin, finish) in enumerate(pairwise(edges)):
-            if place and end > start:
+            if place and held:
                 yield Unit(start, end, _text_of(held), tokens, nats, unknown)
                 start, tokens, nats, unknown = end, 0, 0.0, 0
                 held.clear()
@@ -357,7 +366,7 @@ def _units(stretches: Iterable[_Parts]) -> Generator[Unit, None, Reading]:
             unknown += int(sums[2][place])
             end += finish - begin
             held += stretch.data[begin : min(finish, begin + MAX_TEXT - len(held))]
-    if end > start:
+    if held:
         yield Unit(start, end, _text_of(held), tokens, nats, unknown)
     return stretch.after
 

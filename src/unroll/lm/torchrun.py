@@ -6,7 +6,7 @@
 import os
 from pathlib import Path
 
-from unroll.files import write_atomically
+from unroll.files import Folder
 
 LAUNCH = "resume/launch"
 """Of a model directory: which launch of torchrun made it."""
@@ -32,10 +32,10 @@ def local_rank() -> int:
     return int(os.environ["LOCAL_RANK"])
 
 
-def mark(path: Path) -> None:
+def mark(folder: Folder) -> None:
     """Note in a model directory which launch makes it."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        write_atomically(path / LAUNCH, _launch().encode())
+        folder.write(LAUNCH, _launch().encode())
 
 
 def made_before(path: Path) -> bool:

@@ -1,8 +1,8 @@
 """The training loop, visible from top to bottom, as a generator of reports."""
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from unroll.data.batches import Batch, Streams
 from unroll.data.corpus import Corpus
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
+from unroll.files import Folder
 from unroll.lm import checkpoint, ranks
 from unroll.lm.optim import (
     OptimConfig,
@@ -121,7 +122,8 @@ class Report:
 class Run:
     """Everything a training stands on between two steps; what a resume must bring back is in `tensors` and `info`."""
 
-    path: Path
+    folder: Folder | None
+    """The model directory that it writes into; None where nothing is written."""
     model: Model
     optim: OptimConfig
     config: TrainConfig
@@ -140,6 +142,17 @@ class Run:
     """How many validations have brought no new best."""
     losses: tuple[float, int] = (0.0, 0)
     """Sum and number of the losses since they were last reported."""
+
+    @property
+    def path(self) -> Path:
+        """Where the model directory is."""
+        return self.writes.path
+
+    @property
+    def writes(self) -> Folder:
+        """The model directory, to be written into."""
+        assert self.folder is not None
+        return self.folder
 
     @property
     def device(self) -> torch.device:
@@ -177,11 +190,11 @@ class Run:
         }
 
 
-def begin(path: Path, model: Model, optim: OptimConfig, config: TrainConfig) -> Run:
+def begin(folder: Folder | None, model: Model, optim: OptimConfig, config: TrainConfig) -> Run:
     """Return a run at step 0: a fresh optimizer, a fresh state."""
     average = [w.detach().clone() for w in model.parameters()] if optim.averaging else []
     state = model.fresh_state(config.batch_size)
-    return Run(path, model, optim, config, make_optimizer(model, optim), average, state)
+    return Run(folder, model, optim, config, make_optimizer(model, optim), average, state)
 
 
 def restore(run: Run) -> None:
@@ -214,7 +227,7 @@ def restore(run: Run) -> None:
 def save(run: Run) -> None:
     """Write the run's checkpoint: one file, so that a kill leaves the old one or the new one."""
     whole = replace(run, state=ranks.whole_state(run.state)) if run.shared else run
-    checkpoint.save_tensors(run.path / checkpoint.STATE, whole.tensors(), run.info())
+    run.writes.write(checkpoint.STATE, checkpoint.packed(whole.tensors(), run.info()))
 
 
 def share_out(run: Run) -> None:
@@ -246,7 +259,7 @@ def kept_weights(run: Run) -> dict[str, Tensor]:
 def save_weights(run: Run, nats: float | None) -> None:
     """Write weights.safetensors: what others load."""
     info = {"step": run.step, "tokens_seen": run.tokens_seen, "valid_nats": nats, "averaged": bool(run.average)}
-    checkpoint.save_tensors(run.path / checkpoint.WEIGHTS, kept_weights(run), info)
+    run.writes.write(checkpoint.WEIGHTS, checkpoint.packed(kept_weights(run), info))
 
 
 def mixed_precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
@@ -379,11 +392,12 @@ def sample_due(step: int, steps: int) -> bool:
     return step in SAMPLE_STEPS or step == steps or (step > SAMPLE_STEPS[-1] and step % max(1, steps // 5) == 0)
 
 
-def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Report]:
+def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Generator[Report, None, None]:
     """Train from where the run stands to its last step on the corpus' training part, reporting all that happens.
 
     The loop owns the order; the caller owns the reaction and may stop at any report by closing the generator, which
     saves a checkpoint. Everything on the way goes by step, never by clock, so that a run can be repeated and resumed.
+    Raises FolderLost where the model directory was moved, removed or replaced.
     """
     config = run.config
     torch.set_num_threads(config.threads)
@@ -392,8 +406,8 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
     tokenizer = corpus.tokenizer
     starts = corpus.documents if documents else None
     streams = Streams(corpus.train, config.batch_size, tokenizer.start_id, starts)
-    metrics = checkpoint.EventLog(run.path / checkpoint.METRICS, run.log_sizes[0])
-    samples = checkpoint.EventLog(run.path / checkpoint.SAMPLES, run.log_sizes[1])
+    metrics = checkpoint.EventLog(run.writes, checkpoint.METRICS, run.log_sizes[0])
+    samples = checkpoint.EventLog(run.writes, checkpoint.SAMPLES, run.log_sizes[1])
     before, clock, finite = run.seconds, time.perf_counter(), True
     run.model.train()
     share_out(run)
@@ -435,6 +449,10 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
                 yield report("warn", text=diverged(run, f"the validation loss is {valid} before the first step"))
         last_tokens, last_time = run.tokens_seen, time.perf_counter()
         while finite and run.step < config.steps:
+            if not run.writes.is_here():
+                with suppress(UserError):  # where it was only moved, nothing that was trained is lost
+                    checkpointed()
+                run.writes.check()
             nats, norm, rate = train_step(run, streams)
             if not (abs(nats) < float("inf") and norm < float("inf")):
                 finite = False
@@ -485,7 +503,7 @@ def train(run: Run, corpus: Corpus, *, documents: bool = False) -> Iterator[Repo
             result = final_result(run, corpus)
             end = report("end", nats=result["valid_nats_per_token"], detail=result)
             # Last of all, as it is the mark of a finished training.
-            checkpoint.save_description(run.path, run.model.config, tokenizer, result)
+            checkpoint.save_description(run.writes, run.model.config, tokenizer, result)
             yield end
     except GeneratorExit:
         if finite:  # else the last good checkpoint stays
@@ -509,6 +527,7 @@ def final_result(run: Run, corpus: Corpus) -> dict[str, Any]:
     loaded = checkpoint.load(run.path, run.device)
     ids = corpus.valid[: run.config.final_tokens]
     nats = stream_nats(TorchPredictor(loaded.model), ids, corpus.tokenizer.start_id)
+    run.writes.check()
     return {
         "protocol": "stream",
         "valid_nats_per_token": nats,

@@ -1,7 +1,9 @@
 """Vectors: a line as the hidden state that has read it, and the nearest of lines and of symbols, by their cosine."""
 
-import os
+import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -13,7 +15,7 @@ from unroll.data.encode import Progress
 from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
-from unroll.files import explained
+from unroll.files import is_regular, replacing, reserve
 from unroll.lm.open import Opened
 from unroll.lm.predict import State, Window
 from unroll.lm.score import LINE_TOKENS, STREAM_WINDOW, Ids
@@ -140,7 +142,7 @@ def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "las
     """Read a file line by line, yielding progress and last of all its vectors.
 
     With `out` they are written there as they come, in numpy's format, and memory does not grow with the file. An end
-    of line (LF, CR LF) and a byte order mark are no part of a line. Raises UserError.
+    of line (LF, CR LF) and, above level byte, a byte order mark are no part of a line. Raises UserError.
     """
     _check_pool(pool)
     reader = reader_of(opened)
@@ -148,37 +150,34 @@ def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "las
         raise UserError(f"{out} does not end in .npy", allowed="a file of numpy's", fix=f"write --out {out}.npy")
     lines, total = _size(file)
     counts = _Counts()
-    beside = None if out is None else out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        whole: NDArray[np.float32] | None = None
-        done = 0
+    done = 0
+    vectors: NDArray[np.float32] | None = None
+    with ExitStack() as stack:
+        output = None if out is None else stack.enter_context(replacing(out))
+        mapped = output is not None and is_regular(output)
         for some in line_vectors(reader, counts.of(opened.tokenizer, file), opened.tokenizer.start_id, pool):
-            if whole is None:
-                whole = _array(beside, (lines, some.shape[1]))
+            shape = (lines, some.shape[1])
             if done + len(some) > lines:
                 raise UserError(f"{file} grew while it was read", fix="begin again when it is complete")
-            whole[done : done + len(some)] = some
+            if not done and output is not None:
+                header = io.BytesIO()
+                np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+                output.write(header.getvalue())
+                reserve(output, header.tell() + 4 * math.prod(shape))
+            if not done and not mapped:
+                vectors = np.zeros(shape, np.float32)
+            if output is not None:
+                output.write(some.astype("<f4").tobytes())
+            if vectors is not None:
+                vectors[done : done + len(some)] = some
             done += len(some)
             yield Progress("reading", counts.bytes, total)
-        assert whole is not None
         if done < lines:
             raise UserError(f"{file} shrank while it was read", fix="begin again when it is complete")
-        if out is not None and beside is not None:
-            with explained(out):
-                assert isinstance(whole, np.memmap)
-                whole.flush()
-                os.replace(beside, out)
-    finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
-    yield Embedded(whole, pool, counts.unknown / max(1, counts.symbols), counts.empty)
-
-
-def _array(file: Path | None, shape: tuple[int, int]) -> NDArray[np.float32]:
-    if file is None:
-        return np.zeros(shape, np.float32)
-    with explained(file):
-        return np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+    if vectors is None:
+        assert out is not None
+        vectors = np.load(out, mmap_mode="r")
+    yield Embedded(vectors, pool, counts.unknown / max(1, counts.symbols), counts.empty)
 
 
 @dataclass
@@ -193,10 +192,8 @@ class _Counts:
     def of(self, tokenizer: Tokenizer, file: Path) -> Iterator[Ids]:
         """Yield the ids of line after line."""
         for number, line in enumerate(read_lines(file), 1):
-            if isinstance(tokenizer, ByteTokenizer):
-                line_bytes = line.removesuffix(b"\n").removesuffix(b"\r")
-                line_bytes = line_bytes.removeprefix(b"\xef\xbb\xbf") if number == 1 else line_bytes
-                ids: Ids = np.frombuffer(line_bytes, np.uint8)
+            if isinstance(tokenizer, ByteTokenizer):  # to which a byte order mark is text, as in all verbs
+                ids: Ids = np.frombuffer(line.removesuffix(b"\n").removesuffix(b"\r"), np.uint8)
             else:
                 ids = tokenizer.encode(line_text(line, file, number))
                 self.unknown += tokenizer.count_unknown(ids)

@@ -1,6 +1,7 @@
-"""How exactly a GPU multiplies numbers of 32 bits."""
+"""How exactly a device multiplies: TF32 on a GPU, and whether a processor has an LSTM in bfloat16."""
 
 import threading
+from functools import cache
 from typing import Any
 
 import torch
@@ -36,6 +37,12 @@ class tf32:  # a context, like torch.autocast
             mine = [k for k, (thread, _) in enumerate(_inside) if thread == threading.get_ident()]
             del _inside[mine[-1]]
             _set([_inside[-1][1]] * len(SETTINGS) if _inside else _before)
+
+
+@cache
+def has_bfloat16_lstm() -> bool:
+    """Return whether torch has an LSTM in bfloat16 for this processor (AVX-512, or newer); it does not ask itself."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def multiply_exactly() -> None:

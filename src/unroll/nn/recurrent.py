@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Self
 
 import torch
@@ -11,6 +12,7 @@ from unroll.nn import native
 from unroll.nn.cells import GATES, STEPS, CellWeights, Step, state_after
 from unroll.nn.config import Init, Skip
 from unroll.nn.dropout import drop, drop_weights
+from unroll.nn.precision import has_bfloat16_lstm
 from unroll.nn.state import LayerState, State, reset_rows, to_float
 
 Arch = Literal["rnn", "gru", "lstm"]
@@ -46,7 +48,12 @@ def run_fused(arch: Arch, x: Tensor, state: LayerState, w: CellWeights, *, train
     h = tuple(part.unsqueeze(0) for part in state)
     weights = list(w)
     if arch == "lstm":
-        y, h_n, c_n = torch.lstm(x, h, weights, True, 1, 0.0, training, False, False)
+        # oneDNN has no LSTM in bfloat16 for older processors; torch asks it for one all the same, and fails.
+        context: AbstractContextManager[object] = nullcontext()
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not has_bfloat16_lstm():
+            x, h, context = x.float(), tuple(part.float() for part in h), torch.autocast("cpu", enabled=False)
+        with context:
+            y, h_n, c_n = torch.lstm(x, h, weights, True, 1, 0.0, training, False, False)
         return y, (h_n.squeeze(0), c_n.squeeze(0))
     run = torch.gru if arch == "gru" else torch.rnn_tanh
     y, h_n = run(x, h[0], weights, True, 1, 0.0, training, False, False)

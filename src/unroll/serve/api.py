@@ -12,7 +12,7 @@ from unroll.serve.completions import Completion, complete
 from unroll.serve.context import Context
 from unroll.serve.embeddings import embed
 from unroll.serve.errors import ApiError, json_response
-from unroll.serve.models import Served
+from unroll.serve.models import MAX_NAME, Served
 from unroll.serve.openapi import describe
 from unroll.serve.tokens import detokenize, tokenize, tokenizer_info
 
@@ -39,14 +39,19 @@ async def version(request: Request, context: Context) -> Response:
 
 
 async def list_models(request: Request, context: Context) -> Response:
-    """Return the models."""
-    models = [_model(context.models.latest(name)) for name in context.models.names()]
+    """Return the models; at the address of one, that one."""
+    addressed = request.path_params.get("model")
+    names = context.models.names() if addressed is None else [addressed]
+    models = [_model(context.models.latest(name)) for name in names]
     return json_response({"object": "list", "data": models})
 
 
 async def one_model(request: Request, context: Context) -> Response:
-    """Return one model; raises ApiError where it is gone."""
-    return json_response(_model(await context.models.current(request.path_params["name"])))
+    """Return one model; raises ApiError where it is gone, or the address is that of another."""
+    name, addressed = request.path_params["name"], request.path_params.get("model")
+    if addressed not in (None, name):
+        raise ApiError(404, "model_not_found", f"at this address there is only {addressed[:MAX_NAME]!r}", param="model")
+    return json_response(_model(await context.models.current(name)))
 
 
 async def chat(request: Request, context: Context) -> Response:
@@ -78,6 +83,14 @@ ROUTES: dict[str, tuple[str, Endpoint]] = {
     "/metrics": ("GET", metrics),
     "/version": ("GET", version),
 }
+
+OF_A_MODEL = "/models/{model}"
+"""The address of one model, for clients that cannot name it: what they append leads to it alone."""
+for _path in (
+    "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/{name}", "/tokenize",
+    "/detokenize", "/tokenizer_info",
+):  # fmt: skip
+    ROUTES[OF_A_MODEL + _path] = ROUTES[_path]
 
 
 def routes(context: Context) -> list[Route]:

@@ -60,7 +60,9 @@ def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" =
     named = {route.path for route in routes if hasattr(route, "path")}
 
     def seen(scope: Scope, status: int) -> None:
-        route = scope["path"] if scope["path"] in named else "other"
+        parts = scope["path"].split("/", 3)  # the name of a model is none of the closed set of labels
+        path = f"{api.OF_A_MODEL}/{parts[3]}" if len(parts) == 4 and parts[1] == "models" else scope["path"]
+        route = path if path in named else "other"
         metrics.requests.labels(route, str(status)).inc()
 
     @asynccontextmanager

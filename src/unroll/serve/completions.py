@@ -6,7 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from unroll.data.blocks import Level
 from unroll.data.tokenizer import Tokenizer
+from unroll.errors import UserError
 from unroll.serve.batcher import Batcher
 from unroll.serve.context import Context
-from unroll.serve.errors import dump, invalid
-from unroll.serve.fields import COMPLETION, check_fields, ids_fault, ignored_header
-from unroll.serve.models import Served
+from unroll.serve.errors import dump, invalid, of_user_error
+from unroll.serve.fields import COMPLETION, LENGTHS, check_fields, ids_fault, ignored_header
+from unroll.serve.models import Served, model_of
 from unroll.serve.settings import Settings
 from unroll.serve.streams import Options, Part, Point, Prompt, Row, Sink, Start
 from unroll.serve.strict import parse_object
@@ -51,6 +53,12 @@ class Given:
         """How many texts are written for each prompt."""
         return int(self.fields["best_of"] or self.fields["n"])
 
+    def of_level(self, level: Level, settings: Settings) -> "Given":
+        """Return it with the length of its texts, which depends on the level of the model where it does not say."""
+        if self.fields["max_tokens"] is not None:
+            return self
+        return replace(self, fields=self.fields | {"max_tokens": min(LENGTHS[level], settings.max_tokens)})
+
 
 async def complete(request: Request, context: Context) -> "Completion":
     """Return the answer to a request, which is given when it is sent; raises ApiError."""
@@ -59,7 +67,8 @@ async def complete(request: Request, context: Context) -> "Completion":
     given = (
         await asyncio.to_thread(read_request, body, context.settings) if large else read_request(body, context.settings)
     )
-    served = await context.models.current(given.fields["model"])
+    served = await model_of(request, context, given.fields["model"])
+    given = given.of_level(served.tokenizer.level, context.settings)
     start = None
     if (handle := given.fields["state_from"]) is not None:
         start = context.states.get(handle, request.scope["owner"], served)
@@ -85,9 +94,8 @@ def read_request(body: bytes, settings: Settings) -> Given:
             f"that makes {many * written} texts; allowed: up to {settings.max_choices}",
             "n" if fields["best_of"] is None else "best_of",
         )
-    if fields["max_tokens"] > settings.max_tokens:
-        raise invalid(f"max_tokens is {fields['max_tokens']}; allowed: up to {settings.max_tokens}", "max_tokens")
-    if not fields["max_tokens"] and not fields["echo"] and not fields["return_state"]:
+    length = fields["max_tokens"] = _length(fields, settings)
+    if length == 0 and not fields["echo"] and not fields["return_state"]:
         raise invalid("max_tokens is 0; allowed: 1 or more, or 0 with echo or return_state", "max_tokens")
     if fields["stream_options"] is not None and not fields["stream"]:
         raise invalid("stream_options is for requests with stream", "stream_options")
@@ -95,6 +103,24 @@ def read_request(body: bytes, settings: Settings) -> Given:
         if not id.isascii() or not id.isdigit() or len(id) > 10:
             raise invalid(f"logit_bias has the key {ascii(id)[:64]}; allowed: symbols by number", "logit_bias")
     return Given(fields, ignored)
+
+
+def _length(fields: dict[str, Any], settings: Settings) -> int | None:
+    """Return how many symbols a text may have, under either name; None where a request does not say."""
+    length, other = fields["max_tokens"], fields["max_completion_tokens"]
+    if None not in (length, other) and length != other:
+        raise of_user_error(
+            UserError(
+                f"max_tokens is {length}, and max_completion_tokens, which is another name of it, is {other}",
+                allowed="one of them, or two that are equal",
+                fix="leave out max_tokens",
+            ),
+            "max_completion_tokens",
+        )
+    name = "max_tokens" if other is None else "max_completion_tokens"
+    if (length := other if length is None else length) is not None and length > settings.max_tokens:
+        raise invalid(f"{name} is {length}; allowed: up to {settings.max_tokens}", name)
+    return None if length is None else int(length)
 
 
 @dataclass(frozen=True)
@@ -123,6 +149,18 @@ def read_prompts(given: Given, served: Served, start: Start | None, settings: Se
         # Whoever sends symbols may have put the start symbol first, as is usual; it is then not read twice.
         begun = start is not None or (not isinstance(prompt, str) and ids[:1].tolist() == [served.tokenizer.start_id])
         told.append(Told(ids if begun else np.concatenate([[served.tokenizer.start_id], ids]), ids))
+    if given.fields["logprobs"] is not None:
+        echoed = sum(len(prompt.shown) for prompt in told) if given.fields["echo"] else 0
+        written = len(told) * given.written * given.fields["max_tokens"]
+        if (count := (echoed + written) * (1 + given.fields["logprobs"])) > settings.max_probabilities:
+            raise of_user_error(
+                UserError(
+                    f"that asks for up to {count:,} probabilities",
+                    allowed=f"up to {settings.max_probabilities:,}: symbols of prompts and texts, times 1 + logprobs",
+                    fix="send fewer prompts at a time, or ask for fewer logprobs or max_tokens",
+                ),
+                "logprobs",
+            )
     strange = [id for id in given.fields["logit_bias"] or {} if int(id) >= served.tokenizer.vocab_size]
     if strange:
         raise invalid(
@@ -399,18 +437,28 @@ class _Choice:
         }
 
     def _top(self, point: Point, id: int, piece: str, before: int | None) -> dict[str, float]:
-        """Return the most probable symbols and the one that came, by their texts."""
-        names = self.served.printable
+        """Return the most probable symbols and the one that came, by name.
+
+        The one that came has the name that it has in `tokens`: what it wrote, which joins to the text. A byte that
+        only begins a character writes nothing, the one that ends it writes all of it. The others, which wrote nothing,
+        have their own names; one whose name is taken (a piece `é`, where the last byte of an é came) has that of its
+        bytes.
+        """
+        names, pieces = self.served.printable, self.served.tokenizer.pieces
         start = self.served.tokenizer.start_id
         # A model of words writes a space between two of them.
         spaced = self.served.tokenizer.level == "word" and before is not None and before != start
         found = {}
         for other, value in zip(point.top_ids, point.top, strict=True):
-            name = piece if other == id and piece else names[other]
-            found[f" {name}" if spaced and other not in (id, start) else name] = _finite(value)
+            if other == id:
+                found[piece] = _finite(value)
+                continue
+            name = f" {names[other]}" if spaced and other != start else names[other]
+            if name == piece or name in found:
+                name = "".join(f"\\x{byte:02x}" for byte in pieces[other])
+            found[name] = _finite(value)
         if id not in point.top_ids:
-            name = piece or names[id]
-            found[names[id] if name in found else name] = _finite(point.log_probability)
+            found[piece] = _finite(point.log_probability)
         return found
 
 

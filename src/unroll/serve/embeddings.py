@@ -14,7 +14,7 @@ from unroll.serve.completions import read_symbols
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, invalid, json_response
 from unroll.serve.fields import EMBEDDING, check_fields, ignored_header
-from unroll.serve.models import Served
+from unroll.serve.models import Served, model_of
 from unroll.serve.settings import Settings
 from unroll.serve.strict import parse_object
 
@@ -23,7 +23,7 @@ async def embed(request: Request, context: Context) -> Response:
     """Return one vector for each text of a request; raises ApiError."""
     body: bytes = request.scope["body"]
     fields, ignored = await asyncio.to_thread(lambda: check_fields(EMBEDDING, parse_object(body)))
-    served = await context.models.current(fields["model"])
+    served = await model_of(request, context, fields["model"])
     work = asyncio.get_running_loop().run_in_executor(context.worker, _answer, fields, served, context.settings)
     return json_response(await work, headers=ignored_header(ignored))
 
@@ -38,6 +38,8 @@ def _answer(fields: dict[str, Any], served: Served, settings: Settings) -> dict[
     texts = fields["input"]
     if isinstance(texts, str) or not texts or isinstance(texts[0], int):
         texts = [texts]
+    if len(texts) > settings.max_inputs:
+        raise invalid(f"input has {len(texts):,} texts; allowed: up to {settings.max_inputs:,}", "input")
     start_id = served.tokenizer.start_id
     symbols = []
     for text in texts:

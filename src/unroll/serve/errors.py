@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from unroll.errors import UserError
+from unroll.errors import MachineError, UserError
 
 
 class ApiError(Exception):
@@ -60,7 +60,12 @@ def internal() -> ApiError:
 
 
 def of_user_error(error: UserError, param: str | None = None) -> ApiError:
-    """Return an error of the library as an answer: what is wrong, what is allowed, how to fix it."""
+    """Return an error of the library as an answer: what is wrong, what is allowed, how to fix it.
+
+    What the machine refuses (a full disk) is no mistake of whoever asks.
+    """
+    if isinstance(error, MachineError):
+        return ApiError(503, "machine_error", str(error), param=param)
     return invalid(str(error), param)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from unroll.data.blocks import Level
 from unroll.serve.errors import ApiError, invalid
 
 Schema = dict[str, Any]
@@ -47,7 +48,15 @@ def _number(least: float, most: float) -> Schema:
     return {"type": "number", "minimum": least, "maximum": most}
 
 
-MODEL = Field(_STRING, "The name of a model, as /v1/models lists it.", required=True)
+LENGTHS: dict[Level, int] = {"char": 100, "byte": 100, "word": 20, "bpe": 32}
+"""How many symbols are written where a request does not say: the standard's 16 are three words of a character model."""
+SYMBOLS: dict[Level, str] = {"char": "characters", "byte": "bytes", "word": "words", "bpe": "pieces"}
+
+MODEL = Field(
+    _STRING,
+    "The name of a model, as /v1/models lists it. It may be left out where one model is served, and at the address of "
+    "a model, /models/NAME; elsewhere a request without it is an error.",
+)
 REPLACE = Field(_BOOLEAN, "Read symbols that the model does not know as `<unk>`; otherwise they are an error.", False)
 USER = Field({"type": "string", "maxLength": 256}, "Taken and ignored; never logged.")
 
@@ -61,8 +70,13 @@ COMPLETION: Table = {
     ),
     "max_tokens": Field(
         {"type": "integer", "minimum": 0},
-        "At most so many symbols. 0 is for `echo` or `return_state`, which then only read the prompt.",
-        16,
+        "At most so many symbols. 0 is for `echo` or `return_state`, which then only read the prompt. The default is "
+        "about a hundred characters, by the level of the model: "
+        + ", ".join(f"{count} {SYMBOLS[level]}" for level, count in LENGTHS.items())
+        + "; never more than the server allows.",
+    ),
+    "max_completion_tokens": Field(
+        {"type": "integer", "minimum": 0}, "Another name of `max_tokens`; where both are sent they must be equal."
     ),
     "temperature": Field(_number(0, 2), "Below 1 safer, above wilder; 0 takes the most probable symbol.", 1.0),
     "top_p": Field(
@@ -135,14 +149,13 @@ EMBEDDING: Table = {
     "replace_unknown": REPLACE,
 }
 
-OF_ONE = Field(_STRING, "The name of a model; the first one where it is left out.")
 TOKENIZE: Table = {
-    "model": OF_ONE,
+    "model": MODEL,
     "prompt": Field(_STRING, "The text. Symbols that the model does not know become `<unk>`.", required=True),
     "add_special_tokens": Field(_BOOLEAN, "Put the start symbol first.", False),
     "return_token_strs": Field(_BOOLEAN, "Return the texts of the symbols, too.", False),
 }
-DETOKENIZE: Table = {"model": OF_ONE, "tokens": Field(_IDS, "Symbols by number.", required=True)}
+DETOKENIZE: Table = {"model": MODEL, "tokens": Field(_IDS, "Symbols by number.", required=True)}
 
 
 def check_fields(table: Table, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

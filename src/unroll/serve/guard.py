@@ -33,6 +33,18 @@ OPEN_PATH = "/healthz"
 """The one path that needs no key wherever the server listens."""
 MAX_AUTHORIZATION = 4096
 
+ASKED_HEADERS = frozenset({
+    b"accept", b"authorization", b"content-type", b"idempotency-key", b"openai-beta", b"openai-organization",
+    b"openai-project", b"user-agent", b"x-client-request-id", b"x-request-id",
+})  # fmt: skip
+"""What a page of an allowed origin may send: what the standard's clients do. None of them changes what is answered but
+the key and the kind of the body."""
+ASKED_PREFIX = b"x-stainless-"
+"""The clients describe themselves under such names, which are new ones from version to version."""
+MAX_ASKED = 64
+EXPOSED_HEADERS = b"retry-after, www-authenticate, x-ignored-params, x-request-id, x-should-retry"
+"""What such a page may read of an answer: what the clients look for."""
+
 Headers = list[tuple[bytes, bytes]]
 Seen = Callable[[Scope, int], None]
 """Is told of every answer: its request and status."""
@@ -66,6 +78,8 @@ class Guard:
             return
         scope["request_id"] = f"req_{secrets.token_hex(12)}"
         extra = [*SECURITY_HEADERS, (b"x-request-id", scope["request_id"].encode())]
+        if self._foreign:  # on all answers: a cache that kept one without an origin would send it to a page
+            extra.append((b"vary", b"origin"))
         status = 0
 
         async def answer(message: Message) -> None:
@@ -81,11 +95,10 @@ class Guard:
             if origin in self._foreign:
                 extra += [
                     (b"access-control-allow-origin", origin),
-                    (b"access-control-expose-headers", b"x-request-id, x-ignored-params, retry-after"),
-                    (b"vary", b"origin"),
+                    (b"access-control-expose-headers", EXPOSED_HEADERS),
                 ]
                 if scope["method"] == "OPTIONS":
-                    await answer(_preflight())
+                    await answer(_preflight(_values(scope, b"access-control-request-headers")))
                     await answer({"type": "http.response.body"})
                     return
             self._check_body_kind(scope)
@@ -200,13 +213,22 @@ def _has_body(scope: Scope) -> bool:
     return bool(_values(scope, b"content-length") or _values(scope, b"transfer-encoding"))
 
 
-def _preflight() -> Message:
+def _preflight(asked: list[bytes]) -> Message:
+    """Return the answer to a browser that asks which headers a page may send: of those it names, the known ones."""
+    names = [name.strip().lower() for name in b",".join(asked).split(b",", MAX_ASKED)[:MAX_ASKED]]
+    granted = sorted({name for name in names if _may_be_sent(name)})
     return {
         "type": "http.response.start",
         "status": 204,
         "headers": [
             (b"access-control-allow-methods", b"GET, POST"),
-            (b"access-control-allow-headers", b"authorization, content-type"),
+            *([(b"access-control-allow-headers", b", ".join(granted))] if granted else []),
             (b"access-control-max-age", b"600"),
+            (b"vary", b"access-control-request-headers"),
         ],
     }
+
+
+def _may_be_sent(name: bytes) -> bool:
+    rest = name.removeprefix(ASKED_PREFIX)
+    return name in ASKED_HEADERS or (rest != name and rest.replace(b"-", b"").isalnum() and len(name) <= 64)

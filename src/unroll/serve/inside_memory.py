@@ -78,7 +78,9 @@ def depends(opened: Opened, text: Text, at: int, method: str) -> Generator[Progr
         raise UserError(f"the method is {method!r}", allowed=", ".join(METHODS), fix="choose one of them")
     if not 1 <= at < len(ids):
         raise UserError(
-            f"symbol {at} of {len(ids):,}", allowed=f"1 to {len(ids) - 1:,}", fix="choose a symbol that others precede"
+            f"symbol {at} of {len(ids):,}",
+            allowed=f"1 to {len(ids) - 1:,}" if len(ids) > 1 else "a text of two symbols or more",
+            fix="choose a symbol that others precede",
         )
     first = max(0, at - BACK)
     whole = torch.from_numpy(np.concatenate([[opened.tokenizer.start_id], ids[: at + 1]]).astype(np.int64))

@@ -25,7 +25,8 @@ from unroll.serve.context import Context
 from unroll.serve.errors import invalid, json_response
 from unroll.serve.inside_jobs import Job, Jobs
 from unroll.serve.inside_texts import PASSAGE, Passage, Texts, passage, read, surfaces, unknown
-from unroll.serve.models import Served
+from unroll.serve.models import TRIES, Served, changing, read_beside
+from unroll.serve.snapshot import Changed
 from unroll.serve.strict import parse_object
 
 T = TypeVar("T")
@@ -59,12 +60,18 @@ class Inside:
 
     async def model(self, name: str) -> Served:
         """Return a model as its directory has it now, with torch: the engine that serves has no gates or gradients."""
-        served = await self.context.models.current(name)
-        if served.version not in self.opened:
-            self.opened[served.version] = await self.apart(lambda: in_torch(served.opened))
-            while len(self.opened) > MOST_MODELS:
-                self.opened.popitem(last=False)
-        return replace(served, opened=self.opened[served.version])
+        for _ in range(TRIES):
+            served = await self.context.models.current(name)
+            if (opened := self.opened.get(served.version)) is None:
+                try:
+                    read = await self.apart(partial(read_beside, served, in_torch))
+                except Changed:
+                    continue
+                opened = self.opened[served.version] = replace(read, path=served.opened.path)
+                while len(self.opened) > MOST_MODELS:
+                    self.opened.popitem(last=False)
+            return replace(served, opened=opened)
+        raise changing(name)
 
     async def models(self, names: object) -> list[Served]:
         """Return several models by name, each once."""

@@ -3,26 +3,38 @@
 import asyncio
 import logging
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from hashlib import sha256
+from json import dumps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from starlette.requests import Request
 
 from unroll.data.tokenizer import Tokenizer
 from unroll.engine.network import Precision
 from unroll.errors import UserError
-from unroll.lm.directory import WEIGHTS
+from unroll.lm.directory import read_weights_info
 from unroll.lm.open import Opened, open_model
 from unroll.lm.predict import Predictor
 from unroll.lm.states import weights_digest
-from unroll.serve.errors import ApiError
+from unroll.serve.errors import ApiError, invalid
+from unroll.serve.snapshot import Changed, Stamp, pinned, stamp_of, unchanged, written_at
+
+if TYPE_CHECKING:
+    from unroll.serve.context import Context
 
 log = logging.getLogger("unroll.serve")
 
-Stamp = tuple[tuple[int, int, int], ...]
-"""What tells whether files were replaced: inode, time and size of each."""
+T = TypeVar("T")
 
-_FILES = ("model.json", "tokenizer.json", WEIGHTS)
+TRIES = 10
+"""How often a directory is read again that changes meanwhile."""
+PAUSE_SECONDS = 0.02
+MAX_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,10 @@ class Served:
 
     name: str
     opened: Opened
+    info: dict[str, Any]
+    """What its weights say of themselves; empty for an n-gram."""
     version: str
-    """The digest of its weights."""
+    """The digest of its weights, its shape and its vocabulary."""
     stamp: Stamp
     created: int
     """When its weights were written, in seconds since 1970."""
@@ -104,18 +118,62 @@ class Models:
         """Return a model as it was opened last, whatever its directory holds now; raises ApiError for no model."""
         return self._entry(name).served
 
+    def choose(self, name: str | None, addressed: str | None = None) -> str:
+        """Return the name of the model that a request is for: its field `model`, or the one in its address.
+
+        Where one model is served it needs no name. Where there are several nothing is guessed: a client that sent one
+        vocabulary's numbers to another model would get figures that mean nothing, and no error. Raises ApiError.
+        """
+        if name is not None and len(name) > MAX_NAME:
+            raise invalid("the name of the model is too long", "model")
+        if addressed is not None:
+            if name not in (None, addressed):
+                raise ApiError(
+                    400,
+                    "model_mismatch",
+                    _said(
+                        f"model is {name!r}, and the address is that of the model {addressed!r}",
+                        f"{addressed!r}, or no model at all",
+                        "leave out model, or ask at the address of the other",
+                    ),
+                    param="model",
+                )
+            return addressed
+        if name is not None:
+            return name
+        names = self.names()
+        if not names:
+            raise ApiError(404, "model_not_found", "no model is served", param="model")
+        if len(names) > 1:
+            raise ApiError(
+                400,
+                "missing_required_parameter",
+                _said(
+                    f"the request names no model, and {len(names)} are served",
+                    _listed(names),
+                    "name one as model, or ask at its own address, /models/NAME followed by this path",
+                ),
+                param="model",
+            )
+        return names[0]
+
     async def current(self, name: str) -> Served:
         """Return a model as its directory has it now, opened again where its weights were replaced.
 
         Raises ApiError for a name that there is not, and where the directory is gone or damaged.
         """
         entry = self._entry(name)
-        stamp = _stamp(entry.path)
+        stamp = stamp_of(entry.path)
         if stamp == entry.served.stamp:
             return entry.served
+        for _ in range(5):  # between the two renames of a replacement there is nothing for a moment
+            if stamp is not None:
+                break
+            await asyncio.sleep(PAUSE_SECONDS)
+            stamp = stamp_of(entry.path)
         if stamp is None:
             raise ApiError(404, "model_gone", f"the files of the model {name!r} are gone", param="model")
-        if entry.opening is None:
+        if entry.opening is None or entry.opening.done():  # one that nobody waited for may be of older weights
             entry.opening = asyncio.create_task(asyncio.to_thread(_open, name, entry.path, self.device, self.precision))
         opening = entry.opening
         try:
@@ -134,38 +192,87 @@ class Models:
                 entry.opening = None
         return entry.served
 
+    async def read(self, name: str, work: Callable[[Opened], T]) -> tuple[Served, T]:
+        """Return a model as it is now, and what `work` reads in its directory: both of the same files.
+
+        `work` runs in a thread. Raises ApiError where the directory does not rest.
+        """
+        for _ in range(TRIES):
+            served = await self.current(name)
+            try:
+                return served, await asyncio.to_thread(read_beside, served, work)
+            except Changed:
+                await asyncio.sleep(PAUSE_SECONDS)
+        raise changing(name)
+
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:
-            known = ", ".join(self._entries) or "none"
+            known = _listed(self.names()) or "none"
             raise ApiError(
-                404, "model_not_found", f"there is no model {name[:64]!r}; there are: {known}", param="model"
+                404, "model_not_found", f"there is no model {name[:MAX_NAME]!r}; there are: {known}", param="model"
             )
         return self._entries[name]
 
 
+async def model_of(request: Request, context: "Context", name: str | None) -> Served:
+    """Return the model that a request is for: `name` is what it sent as its field `model`, if it did.
+
+    Raises ApiError where several are served and neither the request nor its address names one.
+    """
+    return await context.models.current(context.models.choose(name, request.path_params.get("model")))
+
+
+def read_beside(served: Served, work: Callable[[Opened], T]) -> T:
+    """Return what `work` reads in the directory of a model; raises Changed where it is not what was opened."""
+    with pinned(served.opened.path) as here:
+        return unchanged(here, served.stamp, lambda: work(replace(served.opened, path=here)))
+
+
+def changing(name: str) -> ApiError:
+    """Return the error for a model whose files are being replaced again and again."""
+    return ApiError(
+        503,
+        "model_unavailable",
+        f"the files of the model {name!r} change while they are read",
+        param="model",
+        headers={"Retry-After": "1"},
+    )
+
+
 def _open(name: str, path: Path, device: str, precision: Precision) -> Served:
-    """Open a directory; once more where its files are replaced meanwhile, so that digest and weights fit together."""
-    for _ in range(3):
-        stamp = _stamp(path)
-        opened = open_model(path, device, precision)
-        version = weights_digest(path)
-        if stamp is not None and stamp == _stamp(path):
-            return Served(name, opened, version, stamp, stamp[-1][1] // 10**9)
+    """Open a directory; again where its files are replaced meanwhile, so that all that is read is of one model."""
+    for _ in range(TRIES):
+        with pinned(path) as here:
+            stamp = stamp_of(here, settled=True)
+            try:
+                opened, info, version = unchanged(here, stamp, partial(_read, here, device, precision))
+            except Changed:
+                time.sleep(PAUSE_SECONDS)
+                continue
+            if stamp is not None:
+                return Served(name, replace(opened, path=path), info, version, stamp, written_at(stamp))
     raise UserError(
         f"the files of {path} change while they are read", allowed="a model that rests", fix="try again in a moment"
     )
 
 
-def _stamp(path: Path) -> Stamp | None:
-    """Return what tells whether the files of a model were replaced; None where they are gone."""
-    found = []
-    for name in _FILES:
-        try:
-            stat = (path / name).stat()
-        except OSError:
-            return None
-        found.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
+def _read(path: Path, device: str, precision: Precision) -> tuple[Opened, dict[str, Any], str]:
+    """Return a model, what its weights say of themselves, and a digest of all that its answers depend on."""
+    opened = open_model(path, device, precision)
+    shape = opened.description["model"]
+    info = {} if shape.get("arch") == "ngram" else read_weights_info(path)
+    parts = (weights_digest(path), opened.tokenizer.digest, dumps(shape, sort_keys=True))
+    return opened, info, sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _said(what: str, allowed: str, fix: str) -> str:
+    return str(UserError(what, allowed=allowed, fix=fix))
+
+
+def _listed(names: Iterable[str], most: int = 20) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _free_name(name: str, taken: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import unroll
-from unroll.serve.fields import COMPLETION, DETOKENIZE, EMBEDDING, TOKENIZE, Table
+from unroll.serve.fields import COMPLETION, DETOKENIZE, EMBEDDING, MODEL, TOKENIZE, Table
 
 BODIES: dict[str, Table] = {
     "/v1/completions": COMPLETION,
@@ -67,7 +67,8 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
         ),
     ),
     "/tokenize": (
-        "A text as symbols, by number.", _answer(count=_INTEGER, max_model_len=_INTEGER, tokens=_list(_INTEGER))
+        "A text as symbols, by number; `unknown` of them are `<unk>`.",
+        _answer(count=_INTEGER, max_model_len=_INTEGER, tokens=_list(_INTEGER), unknown=_INTEGER),
     ),
     "/detokenize": ("Symbols as a text.", _answer(prompt=_STRING)),
     "/tokenizer_info": (
@@ -87,7 +88,8 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
 def describe(methods: dict[str, str]) -> dict[str, Any]:
     """Return the description of routes: paths with their method."""
     paths: dict[str, Any] = {}
-    for path, method in methods.items():
+    for address, method in methods.items():
+        path = address.removeprefix("/models/{model}")
         about, schema = ANSWERS[path]
         media = "text/plain" if path == "/metrics" else "application/json"
         status = "400" if path == "/v1/chat/completions" else "200"
@@ -100,16 +102,24 @@ def describe(methods: dict[str, str]) -> dict[str, Any]:
         }
         if path == "/healthz":
             operation["security"] = []
+        parameters = []
+        if path != address:
+            operation["summary"] = f"Of one model, for clients that cannot name it: {about}"
+            parameters.append({"name": "model", "in": "path", "required": True, "schema": _STRING})
         if path == "/v1/models/{name}":
-            operation["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": _STRING}]
-        if path == "/tokenizer_info":
-            operation["parameters"] = [{"name": "model", "in": "query", "required": False, "schema": _STRING}]
+            parameters.append({"name": "name", "in": "path", "required": True, "schema": _STRING})
+        if address == "/tokenizer_info":
+            parameters.append({
+                "name": "model", "in": "query", "required": False, "schema": _STRING, "description": MODEL.about
+            })  # fmt: skip
+        if parameters:
+            operation["parameters"] = parameters
         if path in BODIES:
             operation["requestBody"] = {
                 "required": True,
                 "content": {"application/json": {"schema": of_table(BODIES[path])}},
             }
-        paths[path] = {method.lower(): operation}
+        paths[address] = {method.lower(): operation}
     return {
         "openapi": "3.1.0",
         "info": {

@@ -32,13 +32,18 @@ class Settings:
     max_body: int = 2**20
     max_upload: int = 64 * 2**20
     """Of a body sent to /api/uploads."""
-    max_prompts: int = 16
+    max_prompts: int = 128
+    """Of a request; clients send batches of 20 by default."""
     max_prompt_tokens: int = 100_000
     max_tokens: int = 4096
-    max_choices: int = 64
+    max_inputs: int = 2048
+    """Texts of a request for vectors: empty ones have no symbols, but a vector each."""
+    max_choices: int = 128
     """Choices times prompts of a request."""
     max_echoed: int = 20_000
     """Symbols of a prompt whose probabilities are sent."""
+    max_probabilities: int = 4_000_000
+    """Of a request: symbols of its prompts and texts, times 1 + logprobs. They are held until all is sent."""
 
     read_seconds: float = 10.0
     """For the head of a request, and again for its body."""

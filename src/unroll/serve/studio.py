@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 import unroll
 from unroll.errors import UserError
-from unroll.lm.directory import read_weights_info
+from unroll.lm.open import Opened
 from unroll.lm.predict import log_probabilities
 from unroll.serve import inside
 from unroll.serve import studio_asked as asked
@@ -208,10 +208,7 @@ def brief(studio: Studio, served: Served) -> dict[str, Any]:
     description = served.opened.description
     shape, result = description["model"], description.get("result") or {}
     arch, level = str(shape.get("arch")), str(description["level"])
-    nats, kept = result.get("valid_nats_per_token"), {}
-    if arch != "ngram":
-        with contextlib.suppress(UserError):
-            kept = read_weights_info(served.opened.path)
+    nats, kept = result.get("valid_nats_per_token"), served.info
     if nats is None:
         nats = kept.get("valid_nats")
     layers, units = shape.get("num_layers") or 0, shape.get("hidden_size") or 0
@@ -264,12 +261,12 @@ async def own_passage(studio: Studio, request: Request) -> Response:
     served = await studio.model(asked.text(wanted, "model"))
     length = asked.whole(wanted, "length", 400, 1, 5000)
 
-    def found() -> Passage:
-        begin = passage(served.opened, 0, 1)
+    def found(opened: Opened) -> Passage:
+        begin = passage(opened, 0, 1)
         # Not the beginning, which is often a title; the line that is begun is left out.
-        return passage(served.opened, begin.total * 3 // 8, 2 * length)
+        return passage(opened, begin.total * 3 // 8, 2 * length)
 
-    some = await asyncio.to_thread(found)
+    _, some = await studio.context.models.read(served.name, found)
     lines = some.content.split("\n", 1)
     content = (lines[1] if len(lines) > 1 and len(lines[1]) >= length // 2 else some.content)[:length]
     return json_response({"text": content.strip("\n").rstrip() or content, "source": some.source})
@@ -315,8 +312,10 @@ async def sample(studio: Studio, request: Request) -> Response:
     length = asked.whole(wanted, "length", 300, 1, MOST_LENGTH)
     columns = asked.whole(wanted, "columns", 1, 1, MOST_COLUMNS)
     pins = [pin(one) for one in asked.listed(wanted, "pins", dict, MOST_PINS)]
+    step = None
+    if pins:  # the network is read once more, by torch: it must be the one that is served
+        served, step = await studio.context.models.read(served.name, lambda opened: pinned_step(opened.path, pins))
     prompt = await asyncio.to_thread(prompt_of, served, wanted)
-    step = await asyncio.to_thread(pinned_step, served.opened.path, pins) if pins else None
     pieces = written(served.opened, prompt, length, options, columns, studio.kept(served), step)
 
     async def lines() -> AsyncIterator[bytes]:

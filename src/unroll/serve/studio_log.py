@@ -3,9 +3,11 @@
 import gzip
 import json
 import math
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from unroll.data.tokenizer import CharTokenizer, Tokenizer
 from unroll.serve.inside_texts import decoded
 
 MOST_LINE = 2**20
+MOST_KNOWN = 512
+"""Bytes before the place that was read up to: a line or two, with the time and speed of a step."""
 MOST_POINTS = 4000
 """Of a curve that are sent."""
 MOST_COUNTED = 5_000_000
@@ -37,28 +41,37 @@ class Tail:
     """How often it began anew."""
     _offset: int = 0
     _inode: int = 0
+    _last: bytes = b""
+    """The end of what was read, by which it is known again."""
+    _lock: Lock = field(default_factory=Lock)
 
     def update(self) -> None:
-        """Read what was added. A last line without an end waits for it; a line that is no object is passed over."""
-        try:
-            with open(self.path, "rb") as file:
-                stat = self.path.stat()
-                if stat.st_ino != self._inode or stat.st_size < self._offset:
-                    self.lines, self._offset, self.turn = [], 0, self.turn + 1
-                    self._inode = stat.st_ino
-                file.seek(self._offset)
-                data = file.read()
-        except OSError:
-            return
-        end = data.rfind(b"\n") + 1
-        self._offset += end
-        for line in data[:end].splitlines():
+        """Read what was added. A last line without an end waits for it; a line that is no object is passed over.
+
+        A file that does not go on from what was read is another one, or was cut back and has grown again since.
+        """
+        with self._lock:  # the page looks while a copy is made
             try:
-                found = json.loads(line) if len(line) <= MOST_LINE else None
-            except (ValueError, RecursionError):
-                found = None
-            if isinstance(found, dict):
-                self.lines.append(found)
+                with open(self.path, "rb") as file:
+                    inode = os.fstat(file.fileno()).st_ino
+                    file.seek(self._offset - len(self._last))
+                    if inode != self._inode or file.read(len(self._last)) != self._last:
+                        self.lines, self._offset, self._last, self.turn = [], 0, b"", self.turn + 1
+                        self._inode = inode
+                        file.seek(0)
+                    data = file.read()
+            except OSError:
+                return
+            end = data.rfind(b"\n") + 1
+            self._offset += end
+            self._last = (self._last + data[:end])[-MOST_KNOWN:]
+            for line in data[:end].splitlines():
+                try:
+                    found = json.loads(line) if len(line) <= MOST_LINE else None
+                except (ValueError, RecursionError):
+                    found = None
+                if isinstance(found, dict):
+                    self.lines.append(found)
 
     def after(self, turn: int, seen: int) -> list[dict[str, Any]]:
         """Return the lines after the first `seen` of a turn; all where it has begun anew since."""

@@ -56,7 +56,7 @@ def written(
 ) -> Iterator[Piece]:
     """Yield what `columns` streams of one seed write after the prompt (T,), a few symbols at a time.
 
-    Column j is what `unroll sample --samples` writes as its sample j. `pinned` steps where units are held; the prompt
+    Column j is what `unroll sample --count` writes as its sample j. `pinned` steps where units are held; the prompt
     is read with them held too.
     """
     tokenizer = opened.tokenizer

@@ -1,19 +1,25 @@
 """Trainings that the page starts, watches, pauses and resumes: each is a process of its own, `unroll train`."""
 
+import errno
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from unroll.data.corpus import open_corpus
 from unroll.errors import UserError
-from unroll.lm.directory import METRICS, SAMPLES, WEIGHTS, data_path, read_description
+from unroll.files import explained
+from unroll.lm.directory import METRICS, SAMPLES, WEIGHTS, data_path, read_description, read_tokenizer
+from unroll.serve.models import PAUSE_SECONDS, TRIES
+from unroll.serve.snapshot import Changed, flush, pinned, stamp_of, unchanged
 from unroll.serve.studio_log import Tail, baselines, known_words, progress, thinned, words_of
 
 State = Literal["starting", "running", "stopping", "paused", "finished", "failed", "elsewhere"]
@@ -27,7 +33,8 @@ FRESH = 60.0
 """Seconds since the last event within which a training that we did not start counts as running."""
 MOST_SAID = 4000
 """Characters of what a process said that are shown."""
-KEPT = ("model.json", WEIGHTS, "tokenizer.json", "recipe.toml")
+NEEDED = ("model.json", WEIGHTS, "tokenizer.json")
+KEPT = (*NEEDED, "recipe.toml")
 SPEEDS: dict[str, list[str]] = {
     "first": ["--steps", "2000", "--set", "hidden_size=128", "--set", "valid_every=100", "--set", "valid_tokens=20000"]
 }
@@ -191,11 +198,11 @@ class Trainings:
         return found
 
     def _tail(self, name: str) -> tuple[Tail, Tail]:
-        if name not in self._tails:
-            self._tails[name] = (Tail(self.runs / name / METRICS), Tail(self.runs / name / SAMPLES))
-        for tail in self._tails[name]:
+        folder = self.runs / name
+        tails = self._tails.setdefault(name, (Tail(folder / METRICS), Tail(folder / SAMPLES)))
+        for tail in tails:
             tail.update()
-        return self._tails[name]
+        return tails
 
     def watch(self, name: str, turn: int, events: int, samples: int) -> dict[str, Any]:
         """Return what happened in a training after so many events and samples, and where it stands, as JSON.
@@ -268,15 +275,61 @@ class Trainings:
             return ""
 
     def keep(self, name: str) -> str:
-        """Copy a model as it is now into a directory of its own, named after its step; returns its name."""
+        """Copy a model as it is now into a directory of its own, named after its step; returns its name.
+
+        The training may be writing: what is kept are its files at one moment, whole and on the disk, or nothing.
+        Raises UserError where there is no model yet, and where its files do not rest.
+        """
         folder = self.folder(name)
         step = progress(self._tail(name)[0].lines).step
-        kept = self.free_name(f"{name}-{step}")
-        partial = self.runs / f".{kept}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        for file in KEPT:
-            if (folder / file).is_file():
-                shutil.copyfile(folder / file, partial / file)
-        partial.rename(self.runs / kept)
-        return kept
+        partial = self.runs / f".{name}.{secrets.token_hex(8)}.partial"
+        try:
+            with explained(self.runs / f"{name}-{step}"):
+                partial.mkdir()
+                _copy(folder, partial)
+                for path in (*partial.iterdir(), partial):
+                    flush(path)
+                for _ in range(TRIES):
+                    kept = self.free_name(f"{name}-{step}")
+                    try:
+                        partial.rename(self.runs / kept)
+                    except OSError as error:
+                        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                            raise
+                        continue  # someone else has just taken the name
+                    flush(self.runs)
+                    return kept
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"no name is free for a copy of {name}", allowed="a folder that rests", fix="try again")
+
+
+def _copy(folder: Path, partial: Path) -> None:
+    """Copy the files of a model, again where they change meanwhile."""
+    what = f"the files of {folder} change while they are copied"
+    for _ in range(TRIES):
+        with pinned(folder) as here:
+            files = tuple(file for file in KEPT if (here / file).is_file())
+            try:
+                missing = next((file for file in NEEDED if file not in files), None)
+                if missing is None:
+                    stamp = stamp_of(here, files, settled=True)
+                    return unchanged(here, stamp, copying(here, files, partial), files)
+                what = f"there is no model in {folder} yet: it has no {missing}"
+            except Changed:
+                what = f"the files of {folder} change while they are copied"
+        for file in partial.iterdir():
+            file.unlink()
+        time.sleep(PAUSE_SECONDS)
+    raise UserError(what, allowed="a model that rests", fix="try again in a moment")
+
+
+def copying(here: Path, files: tuple[str, ...], partial: Path) -> Callable[[], None]:
+    """Return what copies files, and raises UserError unless vocabulary and description belong together."""
+
+    def copy() -> None:
+        for file in files:
+            shutil.copyfile(here / file, partial / file)
+        read_tokenizer(here, read_description(here))
+
+    return copy

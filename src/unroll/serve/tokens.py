@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from unroll.serve.context import Context
-from unroll.serve.errors import ApiError, invalid, json_response
+from unroll.serve.errors import json_response
 from unroll.serve.fields import DETOKENIZE, TOKENIZE, Table, check_fields, ids_fault, ignored_header
-from unroll.serve.models import Served
+from unroll.serve.models import Served, model_of
 from unroll.serve.strict import parse_object
 
 NO_LIMIT = 2**31 - 1
@@ -19,11 +19,12 @@ NO_LIMIT = 2**31 - 1
 async def tokenize(request: Request, context: Context) -> Response:
     """Return the symbols of a text, by number."""
     fields, headers = await _read(request, TOKENIZE)
-    served = await _model(context, fields["model"])
+    served = await model_of(request, context, fields["model"])
     ids = await asyncio.to_thread(_encode, served, fields["prompt"])
     if fields["add_special_tokens"]:
         ids.insert(0, served.tokenizer.start_id)
-    answer: dict[str, Any] = {"count": len(ids), "max_model_len": NO_LIMIT, "tokens": ids}
+    unknown = ids.count(served.tokenizer.unknown_id) if served.tokenizer.unknown_id is not None else 0
+    answer: dict[str, Any] = {"count": len(ids), "max_model_len": NO_LIMIT, "tokens": ids, "unknown": unknown}
     if fields["return_token_strs"]:
         answer["token_strs"] = [served.printable[id] for id in ids]
     return json_response(answer, headers=headers)
@@ -39,7 +40,7 @@ def _encode(served: Served, text: str) -> list[int]:
 async def detokenize(request: Request, context: Context) -> Response:
     """Return the text of symbols."""
     fields, headers = await _read(request, DETOKENIZE)
-    served = await _model(context, fields["model"])
+    served = await model_of(request, context, fields["model"])
     if (error := ids_fault(fields["tokens"], served.tokenizer.vocab_size, "tokens")) is not None:
         raise error
     text = await asyncio.to_thread(served.tokenizer.decode, fields["tokens"])
@@ -48,7 +49,7 @@ async def detokenize(request: Request, context: Context) -> Response:
 
 async def tokenizer_info(request: Request, context: Context) -> Response:
     """Return what there is to know of a vocabulary; `?model=` names one of several models."""
-    served = await _model(context, request.query_params.get("model"))
+    served = await model_of(request, context, request.query_params.get("model"))
     tokenizer = served.tokenizer
     start = start_symbol(served)
     return json_response({
@@ -78,14 +79,3 @@ async def _read(request: Request, table: Table) -> tuple[dict[str, Any], dict[st
     body: bytes = request.scope["body"]
     fields, ignored = await asyncio.to_thread(lambda: check_fields(table, parse_object(body)))
     return fields, ignored_header(ignored)
-
-
-async def _model(context: Context, name: str | None) -> Served:
-    if name is None:
-        names = context.models.names()
-        if not names:
-            raise ApiError(404, "model_not_found", "no model is served", param="model")
-        name = names[0]
-    elif len(name) > 64:
-        raise invalid("the name of the model is too long", "model")
-    return await context.models.current(name)

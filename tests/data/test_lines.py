@@ -1,0 +1,94 @@
+"""Files of users as they are: whole or in lines, byte for byte; and texts on one line."""
+
+import gzip
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data.hostile import texts
+from unroll.data.lines import LINE_ENDS, escaped, line_text, read_lines, whole_text
+from unroll.errors import UserError
+from unroll.files import printable_name
+
+shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@shared_folder
+@given(text=texts, packed=st.booleans())
+def test_a_whole_text_is_what_the_file_holds(tmp_path: Path, text: str, packed: bool) -> None:
+    """Its ends of lines too, whatever they are; but for a byte order mark at its start, of several the first."""
+    file = tmp_path / "text"
+    file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    assert whole_text(file) == text.removeprefix("\ufeff")
+    assert whole_text(file, keep_mark=True) == text
+
+
+@shared_folder
+@given(text=texts)
+def test_lines_are_what_stands_between_newlines(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "text"
+    file.write_bytes(text.encode())
+    raw = list(read_lines(file))
+    assert b"".join(raw) == text.encode()
+    found = [line_text(line, file, number) for number, line in enumerate(raw, 1)]
+    lines = text.split("\n")
+    expected = [line.removesuffix("\r") for line in lines[: None if lines[-1] else -1]]
+    if expected:
+        expected[0] = expected[0].removeprefix("\ufeff")
+    assert found == expected
+
+
+@pytest.mark.parametrize("level", ["abc", "ab\n" * 3])
+def test_a_file_that_is_no_text_is_named_by_its_offset(tmp_path: Path, level: str) -> None:
+    (tmp_path / "text").write_bytes(level.encode() + b"caf\xe9\n")
+    with pytest.raises(UserError) as caught:
+        whole_text(tmp_path / "text")
+    assert f"text is not UTF-8: byte 0xe9 at byte offset {len(level) + 3} " in caught.value.what
+    assert caught.value.allowed and caught.value.fix
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "packed").write_bytes(gzip.compress(b"text")[:-3])
+    for name, what in (("nowhere", "No such file"), ("", "Is a directory"), ("packed", "damaged gzip")):
+        with pytest.raises(UserError, match=what):
+            whole_text(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_whole_text_may_come_from_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"a\r\nb",))
+    writer.start()
+    assert whole_text(tmp_path / "pipe") == "a\r\nb"
+    writer.join()
+
+
+@given(text=texts)
+def test_what_is_escaped_is_one_cell_of_one_line_and_can_be_restored(text: str) -> None:
+    shown = escaped(text)
+    assert len(shown.splitlines()) <= 1
+    assert not set(shown) & {*LINE_ENDS, "\t", "\0", "\x1b"}
+    assert shown.encode("raw_unicode_escape").decode("unicode_escape") == text.replace("\ufeff", "\ufeff")
+
+
+def test_bytes_that_are_no_text_are_escaped() -> None:
+    assert escaped("caf\udce9") == "caf\\xe9"
+
+
+def test_line_ends_are_those_of_python() -> None:
+    every = [chr(code) for code in range(0x110000) if len(f"a{chr(code)}b".splitlines()) > 1]
+    assert sorted(LINE_ENDS) == every
+
+
+@given(
+    name=st.binary(min_size=1, max_size=20).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))
+)
+def test_every_name_of_a_file_can_be_printed(name: bytes) -> None:
+    shown = printable_name(Path("folder") / os.fsdecode(name))
+    shown.encode()
+    assert len(shown.splitlines()) == 1
+    assert shown == "".join(map(escaped, shown)).replace("\\\\", "\\")

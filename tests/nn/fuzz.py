@@ -1,0 +1,141 @@
+"""Random calls of the training kernels, valid and not: each gives the right result or raises."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unroll.nn import native
+
+REFUSALS = (ValueError, IndexError)
+Given = dict[str, Any]
+
+
+class Unchanged(Exception):
+    """A change that would leave an argument right."""
+
+
+def arguments(method: str, random: np.random.Generator) -> Given:
+    def normal(*shape: int) -> Tensor:
+        return torch.from_numpy(random.normal(size=shape).astype(np.float32))
+
+    if method == "loss":
+        rows, symbols = int(random.choice([1, 2, 7, 33])), int(random.choice([2, 3, 15, 16, 17, 40]))
+        return {
+            "logits": normal(rows, symbols).bfloat16(),
+            "targets": torch.from_numpy(random.integers(0, symbols, rows)),
+        }
+    steps, rows, hidden = (
+        int(random.integers(1, 4)),
+        int(random.choice([1, 2, 5, 16, 17, 33])),
+        int(random.choice([32, 32, 64, 96])),
+    )
+    return {
+        "z": normal(steps, rows, 4 * hidden).bfloat16(),
+        "h": normal(rows, hidden),
+        "c": normal(rows, hidden),
+        "weight": normal(4 * hidden, hidden) / hidden**0.5,
+    }
+
+
+def call(method: str, given: Given, *, backward: bool) -> list[Tensor]:
+    """Return the results, and the gradients of all floating-point arguments."""
+    given = {
+        name: part.detach().requires_grad_() if isinstance(part, Tensor) and part.is_floating_point() else part
+        for name, part in given.items()
+    }
+    if method == "loss":
+        results = [native.cross_entropy(given["logits"], given["targets"])]
+    else:
+        results = list(native._Recurrence.apply(*given.values()))  # type: ignore[no-untyped-call]
+    if backward:
+        sum((part.float() * part.float()).sum() for part in results).backward()  # type: ignore[union-attr]
+    gradients = [part.grad for part in given.values() if isinstance(part, Tensor) and part.grad is not None]
+    return [part.detach().clone() for part in (*results, *gradients)]
+
+
+def spoiled(given: Given, random: np.random.Generator) -> tuple[str, Given]:
+    """Return the name of a change, and the arguments with it; raises Unchanged where it would leave them right."""
+    name = list(given)[int(random.integers(len(given)))]
+    part = given[name]
+    if name == "targets" and random.random() < 0.4:
+        new = part.clone()
+        new[int(random.integers(len(new)))] = int(random.choice([-1, -100, 40, 2**40, -(2**63)]))
+        return "out of range", given | {name: new}
+    if random.random() < 0.4:
+        others: list[Any] = [None, 3, part.tolist(), part.numpy() if part.dtype != torch.bfloat16 else "z"]
+        others += [part.to(torch.complex64), part.bool(), part.to(torch.int32), part.to("meta")]
+        others += [part.float() if name in ("z", "logits") else part.float().to_sparse()]
+        return "other type", given | {name: others[int(random.integers(len(others)))]}
+    axis = int(random.integers(part.dim()))
+    shapes = [
+        torch.cat([part, part.narrow(axis, 0, 1)], axis),
+        part.narrow(axis, 0, part.shape[axis] - 1),
+        part.narrow(axis, 0, 1),
+        part.narrow(axis, 0, 0),
+        part[None],
+        part.reshape(-1),
+        part.mT if part.dim() > 1 else part[:, None],
+        part.flatten()[0],
+    ]
+    new = shapes[int(random.integers(len(shapes)))]
+    if new.shape == part.shape:
+        raise Unchanged
+    bound = {"z": (0,), "logits": ()}.get(name, ())
+    if axis in bound and new.dim() == part.dim() and new.shape[1:] == part.shape[1:] and len(new):
+        raise Unchanged  # other steps
+    if name == "logits" and new.dim() == 2 and len(new) == len(part) and new.shape[1] > int(given["targets"].max()):
+        raise Unchanged  # other symbols
+    return "other shape", given | {name: new}
+
+
+def disguised(given: Given, random: np.random.Generator) -> tuple[str, Given]:
+    """Return the arguments with one in another layout, or, where any floating-point type will do, in another type."""
+    name = list(given)[int(random.integers(len(given)))]
+    part = given[name]
+    if name in ("h", "c", "weight") and random.random() < 0.3:
+        return "wider", given | {name: part.double()}
+    if random.random() < 0.5:
+        return "strided", given | {name: torch.stack([part, part], -1)[..., 0]}
+    return "columns first", given | {name: part.transpose(0, -1).contiguous().transpose(0, -1)}
+
+
+def fuzz(calls: int, seed: int, *, compare: bool) -> Counter[str]:
+    """Call at random so many times; return how often each kind of call was made, and how each ended.
+
+    Raises AssertionError where a wrong call did not raise, a right one did, or, with `compare`, a result is not right.
+    """
+    random, counts = np.random.default_rng(seed), Counter[str]()
+    for _ in range(calls):
+        method = ("loss", "lstm")[int(random.integers(2))]
+        given, kind, change = arguments(method, random), random.random(), ""
+        changed = given
+        try:
+            if kind < 0.5:
+                change, changed = spoiled(given, random)
+            elif kind < 0.75:
+                change, changed = disguised(given, random)
+        except Unchanged:
+            pass
+        wrong, backward = bool(change) and kind < 0.5, bool(random.random() < 0.5)
+        shown = {name: (part.dtype, tuple(part.shape)) for name, part in changed.items() if isinstance(part, Tensor)}
+        try:
+            results = call(method, changed, backward=backward)
+        except REFUSALS as error:
+            assert wrong, f"{method} was refused, {change}: {error}, {shown}"
+            counts["refused"] += 1
+            counts[f"refused {change}"] += 1
+            continue
+        assert not wrong, f"{method} was accepted, {change}: {shown}"
+        counts["accepted"] += 1
+        if change and compare:
+            counts["accepted in a guise"] += 1
+            for ours, theirs in zip(results, call(method, given, backward=backward), strict=True):
+                torch.testing.assert_close(ours.to(theirs.dtype), theirs, rtol=0, atol=0)
+        elif compare and method == "loss":
+            counts["compared with torch"] += 1
+            exact = torch.nn.functional.cross_entropy(given["logits"].double(), given["targets"])
+            torch.testing.assert_close(results[0].double(), exact, rtol=1e-4, atol=1e-5)
+    return counts
