@@ -15,8 +15,13 @@ from unroll.engine.network import Network, Precision
 from unroll.nn.model import Model
 from unroll.nn.state import State
 
-MODELS = [case for case in CASES if case.engine == "fused" and case.dtype == torch.float64 and case.config.window != 40]
-"""All cells, depths, ways of joining layers; of each the torch model in double."""
+MODELS = [
+    *(case for case in CASES if case.engine == "fused" and case.dtype == torch.float64 and case.config.window != 40),
+    Case("lstm-adaptive", config("lstm", 2, adaptive_softmax="3,5", hidden_size=16)),
+    Case("gru-adaptive", config("gru", 1, adaptive_softmax="2", layers_after=1)),
+    Case("window-adaptive", config("window", 2, adaptive_softmax="1,6", hidden_size=16)),
+]
+"""All cells, depths, ways of joining layers, and adaptive softmaxes; of each the torch model in double."""
 
 SETS = native.instruction_sets()
 Way = tuple[str, bool | str, int]

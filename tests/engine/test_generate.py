@@ -169,7 +169,7 @@ def test_blocks_give_the_text_that_steps_give(tmp_path: Path) -> None:
     made = randomised(Model(shape)).float()
     network = Network(shape, weights_of(made))
     options = SampleOptions(temperature=0.9, top_p=0.95, seed=7)
-    for stop in ("", "e", "ab"):
+    for stop in ((), "e", "ab"):
         stepped = list(generate(stepper(network), tokenizer, [4, 5], 300, options, stream=2, stop=stop))
         blocks = list(generate(stepper(network), tokenizer, [4, 5], 300, options, stream=2, stop=stop, network=network))
         assert [one.text for one in blocks] == [one.text for one in stepped]

@@ -88,7 +88,7 @@ def test_a_slow_block_says_nothing_and_a_trial_is_short(clock: Clock) -> None:
 @pytest.mark.skipif(not SETS, reason="no kernels: there was no compiler when unroll was installed")
 def test_a_block_that_fails_is_not_a_fast_one() -> None:
     model = Model(ModelConfig(vocab_size=7, hidden_size=16, embedding_size=8))
-    network = Network(model.config, weights_of(model), threads=2)
+    network = Network(model.config, weights_of(model), threads=2, kernel=SETS[0])
     with pytest.raises(IndexError):
         network.hidden(np.full((1, 500), 7))
     assert not network._pace._known

@@ -31,7 +31,7 @@ def written(network: Network, threads: int, rows: int = 1, steps: int = 40) -> N
 
 def made() -> Network:
     model = Model(ModelConfig(vocab_size=30, hidden_size=48, embedding_size=8, num_layers=2))
-    return Network(model.config, {name: 3 * weight for name, weight in weights_of(model).items()})
+    return Network(model.config, {name: 3 * weight for name, weight in weights_of(model).items()}, kernel=SETS[0])
 
 
 def test_calls_at_the_same_time_share_the_helpers_and_change_nothing() -> None:

@@ -1,5 +1,6 @@
-"""The adaptive softmax: the same probabilities by two ways, trained, resumed, read by torch, refused elsewhere."""
+"""The adaptive softmax: the same probabilities by several ways, trained, resumed, read with torch and without."""
 
+import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
@@ -13,13 +14,17 @@ from laws.cases import ROWS, STEPS, config, randomised, start_state
 from laws.laws import Outcome, Subject, law_engines, law_probabilities, law_split
 from lm.tiny import law_resume, outcome, overrides
 from unroll.data.corpus import DataConfig, prepare
-from unroll.engine.network import load_network
+from unroll.engine import native, plain
+from unroll.engine.draw import Drawing
+from unroll.engine.network import Network
+from unroll.engine.weights import read_weights
 from unroll.errors import UserError
 from unroll.export.onnx import Session, as_layers, export_onnx
 from unroll.lm import checkpoint
 from unroll.lm.open import open_model
 from unroll.lm.recipe import check_overrides
 from unroll.lm.run import Budget, resume, start
+from unroll.lm.sample import SampleOptions, generate, stepper
 from unroll.lm.torch_predictor import TorchPredictor
 from unroll.lm.train import Report
 from unroll.nn.config import ModelConfig, parameter_count
@@ -126,7 +131,7 @@ def train_on(corpus: Path, out: Path, steps: int = 12) -> list[Report]:
     return [report for report in reports if isinstance(report, Report)]
 
 
-def test_it_is_trained_resumed_and_read(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_trained_resumed_and_read(corpus: Path, tmp_path: Path) -> None:
     train_on(corpus, tmp_path / "whole")
     reports = start([corpus], tmp_path / "run", Budget(steps=12), SETTINGS, device="cpu")
     assert len(list(islice(reports, 8))) == 8
@@ -134,20 +139,124 @@ def test_it_is_trained_resumed_and_read(corpus: Path, tmp_path: Path, monkeypatc
     list(resume(tmp_path / "run", device="cpu"))
     law_resume(outcome(tmp_path / "whole"), tmp_path / "run")
 
-    opened = open_model(tmp_path / "run")
-    assert isinstance(opened.predictor, TorchPredictor)
-    logits, _ = opened.predictor.logits(np.array([[1, 2, 3]]))
+    predictor = open_model(tmp_path / "run").predictor
+    assert isinstance(predictor, Network)
+    logits, _ = predictor.logits(np.array([[1, 2, 3]]))
     assert np.exp(logits).sum() == pytest.approx(1, abs=1e-5)
-    shape = checkpoint.load(tmp_path / "run").model.config
-    with pytest.raises(UserError, match="no adaptive softmax"):
-        load_network(tmp_path / "run" / checkpoint.WEIGHTS, shape)
-    with pytest.raises(UserError, match="no adaptive softmax"):
-        open_model(tmp_path / "run", precision="int8")
-    # Where there is no torch, it says so and does not guess.
-    monkeypatch.delitem(sys.modules, "unroll.lm.checkpoint")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ModuleNotFoundError, match="torch"):
-        open_model(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "run"
+    train_on(corpus, out, 40)
+    return out
+
+
+WAYS: list[bool | str] = [False, *native.instruction_sets()]
+
+
+def both(path: Path, kernel: bool | str) -> tuple[Network, TorchPredictor]:
+    """Return a trained model in the engine and in torch."""
+    model = checkpoint.load(path).model
+    return Network(model.config, read_weights(path / checkpoint.WEIGHTS, model.config), kernel=kernel), TorchPredictor(
+        model
+    )
+
+
+@pytest.mark.parametrize("kernel", WAYS)
+def test_the_engine_says_what_torch_says(trained: Path, kernel: bool | str) -> None:
+    ours, theirs = both(trained, kernel)
+    random = np.random.default_rng(0)
+    ids, targets = random.integers(0, 62, (5, 30)), random.integers(0, 62, (5, 30))
+    (y, state), (their_y, their_state) = ours.hidden(ids), theirs.hidden(ids)
+    for before, their_before in ((None, None), (state, their_state)):
+        nats, after = ours.nats(ids, targets, before)
+        their_nats, their_after = theirs.nats(ids, targets, their_before)
+        np.testing.assert_allclose(nats, their_nats, atol=1e-5)
+        for layer, expected in zip(after, their_after, strict=True):
+            for part, other in zip(layer, expected, strict=True):
+                np.testing.assert_allclose(part, other, atol=1e-5)
+    logits = ours.logits_after(y)
+    assert logits.dtype == np.float64 and logits.shape == (5, 30, 62)
+    np.testing.assert_allclose(logits, theirs.logits_after(their_y), atol=1e-5)
+    np.testing.assert_allclose(ours.logits(ids)[0], logits[:, -1], atol=1e-6)
+    np.testing.assert_allclose(np.exp(logits).sum(-1), 1, atol=1e-12)
+    at = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    np.testing.assert_allclose(ours.nats_after(y, targets), -at, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", WAYS)
+def test_it_is_sampled_alike(trained: Path, kernel: bool | str) -> None:
+    """By blocks of the engine, by its steps, by torch's; and the nats are those of the text."""
+    ours, theirs = both(trained, kernel)
+    tokenizer = open_model(trained).tokenizer
+    options = SampleOptions(temperature=0.9, top_p=0.95, seed=3)
+    blocks = list(generate(stepper(ours), tokenizer, [4, 5], 200, options, network=ours))
+    for predictor in (ours, theirs):
+        steps = list(generate(stepper(predictor), tokenizer, [4, 5], 200, options))
+        assert [drawn.text for drawn in steps] == [drawn.text for drawn in blocks]
+        assert [drawn.nats for drawn in steps] == pytest.approx([drawn.nats for drawn in blocks], abs=1e-5)
+    ids = np.array([[tokenizer.start_id, 4, 5, *(drawn.id for drawn in blocks)]])
+    nats, _ = ours.nats(ids[:, :-1], ids[:, 1:])
+    assert [drawn.nats for drawn in blocks] == pytest.approx(nats[0, 2:].tolist(), abs=1e-5)
+    halted = ours.generate(*ours.logits(ids), Drawing(), np.full((1, 9), 0.5), np.ones(1, np.int32))
+    assert halted[0].shape == (1, 1)
+
+
+def test_only_the_clusters_of_targets_are_computed(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = both(trained, False)
+    rows: list[tuple[int, int]] = []
+    whole = plain._cluster
+
+    def counted(weights: Any, k: int, y: Any) -> Any:
+        rows.append((k, len(y)))
+        return whole(weights, k, y)
+
+    monkeypatch.setattr(plain, "_cluster", counted)
+    ids = np.zeros((1, 6), np.int64)
+    ours.nats(ids, np.array([[0, 7, 3, 1, 2, 7]]))
+    assert rows == []  # the frequent ones need none
+    ours.nats(ids, np.array([[0, 8, 23, 24, 1, 8]]))
+    assert rows == [(0, 3), (1, 1)]
+
+
+@pytest.mark.parametrize("kernel", WAYS)
+def test_int8_rounds_its_weights_too(trained: Path, kernel: bool | str) -> None:
+    config = checkpoint.load(trained).model.config
+    weights = read_weights(trained / checkpoint.WEIGHTS, config)
+    ids = np.random.default_rng(0).integers(0, 62, (8, 40))
+    exact, _ = Network(config, weights, kernel=kernel).nats(ids[:, :-1], ids[:, 1:])
+    eight, _ = Network(config, weights, kernel=kernel, precision="int8").nats(ids[:, :-1], ids[:, 1:])
+    assert 0 < np.abs(eight - exact).mean() < 0.1 and abs((eight - exact).mean()) < 0.03
+    # Of the output layer alone: the same outputs, other logits.
+    y = Network(config, weights, kernel=kernel).hidden(ids)[0]
+    logits = [Network(config, weights, kernel=kernel, precision=p).logits_after(y) for p in ("float32", "int8")]
+    assert 0 < np.abs(logits[0] - logits[1]).max() < 0.2
+    # Whole numbers of a 127th of the largest, a row: nothing is rounded.
+    coarse = {n: np.asarray(w * 0 + np.rint(127 * np.tanh(9 * w)), np.float32) for n, w in weights.items()}
+    for name, weight in coarse.items():
+        if weight.ndim == 2:
+            weight[:, 0] = 127
+        coarse[name] = weight / np.float32(127)
+    logits = [Network(config, coarse, kernel=kernel, precision=p).logits_after(y) for p in ("float32", "int8")]
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_it_is_opened_and_used_without_torch(trained: Path, precision: str) -> None:
+    script = f"""
+import sys
+sys.modules["torch"] = None  # to import it would fail
+import numpy as np
+from unroll.lm.open import open_model
+from unroll.lm.sample import SampleOptions, generate, stepper
+opened = open_model(__import__("pathlib").Path({str(trained)!r}), precision={precision!r})
+print(opened.predictor.nats(np.array([[1, 2]]), np.array([[2, 40]]))[0].shape)
+drawn = generate(stepper(opened.predictor), opened.tokenizer, [], 5, SampleOptions(), network=opened.predictor)
+print(len(list(drawn)), [name for name in sys.modules if name.startswith("torch.")])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "(1, 2)\n5 []\n", done.stderr
 
 
 def test_it_learns(corpus: Path, tmp_path: Path) -> None:

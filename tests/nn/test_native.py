@@ -96,8 +96,11 @@ def test_threads_change_no_bit() -> None:
 
 def test_fewer_threads_than_asked_for_do_not_wait_for_the_others() -> None:
     script = """
+import sys
+from pathlib import Path
 import torch
 from unroll.nn import native
+native.LIBRARY = Path(sys.argv[1])
 from unroll.nn.cells import CellWeights
 torch.set_num_threads(2)
 w = CellWeights(torch.ones(128, 8), torch.ones(128, 32), torch.ones(128), torch.ones(128))
@@ -108,7 +111,7 @@ y.float().sum().backward()
 print("done")
 """
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script, str(native.LIBRARY)],
         env=os.environ | {"OMP_THREAD_LIMIT": "1", "OMP_NUM_THREADS": "2"},
         capture_output=True,
         text=True,

@@ -28,11 +28,12 @@ import unroll.serve.models as models_module
 from serve.live import make_model, run_apart
 from unroll.data.tokenizer import CharTokenizer
 from unroll.errors import MachineError, UserError
+from unroll.lm import snapshot
 from unroll.lm.open import Opened, open_model
-from unroll.serve import snapshot, studio_train
+from unroll.lm.snapshot import FILES, Changed, pinned, stamp_of, unchanged
+from unroll.serve import studio_train
 from unroll.serve.errors import ApiError, of_user_error
 from unroll.serve.models import Models, Served
-from unroll.serve.snapshot import FILES, Changed, pinned, stamp_of, unchanged
 from unroll.serve.studio_train import Trainings
 
 IDS = np.array([[1, 2, 3, 4, 5, 6]])
@@ -227,7 +228,8 @@ def test_without_the_rules_there_are_mixtures(pair: Pair, monkeypatch: pytest.Mo
         found = stamp_of(path, files)
         return None if found is None else tuple((*rest, 0) for *rest, _ in found)
 
-    monkeypatch.setattr(models_module, "pinned", by_name)
+    for module in (models_module, opening):
+        monkeypatch.setattr(module, "pinned", by_name)
     monkeypatch.setattr(models_module, "stamp_of", of_old)
     monkeypatch.setattr(snapshot, "stamp_of", of_old)
     mixed = Counter[str]()

@@ -1,5 +1,6 @@
 """Drawing symbols from logits, row by row: the reference that the kernels are held to, symbol for symbol."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Drawing:
-    """How the next symbol of each row is drawn: numbers, or arrays (B,) with one for each row."""
+    """How the next symbol of each row is drawn: numbers, or arrays (B,) with one for each row.
+
+    Raises ValueError for a number out of its range.
+    """
 
     temperature: float | Floats = 1.0
     """0 takes the most probable symbol."""
@@ -24,6 +28,27 @@ class Drawing:
     """Only symbols at least `min_p` times as probable as the most probable one."""
     never: int | None = None
     """A symbol that is not drawn."""
+
+    def __post_init__(self) -> None:
+        for name, low, high, allowed in _RANGES:
+            values = getattr(self, name)
+            kinds, types = ("iu", _INTEGERS) if name == "top_k" else ("iuf", _NUMBERS)
+            if isinstance(values, np.ndarray):
+                right = values.dtype.kind in kinds and bool(((values >= low) & (values <= high)).all())
+            else:
+                right = isinstance(values, types) and bool(low <= values <= high)
+            if not right:
+                raise ValueError(f"{name} is {values!r:.200}; allowed: {allowed}")
+
+
+_INTEGERS = (int, np.integer)
+_NUMBERS = (int, float, np.integer, np.floating)
+_RANGES: tuple[tuple[str, float, float, str], ...] = (
+    ("temperature", 0, sys.float_info.max, "numbers from 0, finite"),
+    ("top_k", 0, 2**63 - 1, "whole numbers from 0 (off)"),
+    ("top_p", sys.float_info.min * sys.float_info.epsilon, 1, "numbers above 0, up to 1 (off)"),
+    ("min_p", 0, 1, "numbers from 0 (off) to 1"),
+)
 
 
 def probabilities(

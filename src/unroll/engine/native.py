@@ -4,6 +4,7 @@ ctypes rather than nanobind, pybind11 or Numba: docs/lab-notes.md has the measur
 """
 
 import ctypes
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.engine.checks import (
+    FLOATS,
+    check_array,
+    check_drawing,
+    check_ids,
+    described,
+    packed,
+    state_shapes,
+)
+from unroll.engine.draw import Drawing
 from unroll.engine.plain import Weights, embeddings
+from unroll.engine.weights import check_weights
+from unroll.errors import UserError
 from unroll.nn.config import ModelConfig
 
 LIBRARY = Path(__file__).with_name("libengine.so")
@@ -44,6 +57,7 @@ class _Job(ctypes.Structure):
     ]  # fmt: skip
 
 
+_FLOAT32 = np.dtype(np.float32)
 READ, HEAD, GENERATE = 0, 1, 2
 ARCHES = ("rnn", "gru", "lstm", "window")
 SKIPS = ("none", "residual", "sum")
@@ -76,17 +90,44 @@ def instruction_sets() -> list[str]:
     return names
 
 
+def default_instructions() -> str | None:
+    """Return the instruction set for networks that name none, or None for numpy.
+
+    It is the best that this machine runs; the environment variable UNROLL_INSTRUCTIONS chooses another of
+    `instruction_sets()`, or `numpy`. Raises UserError where that names anything else.
+    """
+    names, chosen = instruction_sets(), os.environ.get("UNROLL_INSTRUCTIONS", "")
+    if chosen and chosen not in (*names, "numpy"):
+        raise UserError(
+            f"the environment variable UNROLL_INSTRUCTIONS is {chosen!r}",
+            allowed=f"on this machine {', '.join([*names, 'numpy'])}",
+            fix="choose one of them, or unset the variable to use the best",
+        )
+    if chosen:
+        return None if chosen == "numpy" else chosen
+    return names[0] if names else None
+
+
 class Kernel:
-    """A network's weights, laid out for the kernels. It never changes: any number of threads may use it."""
+    """A network's weights, laid out for the kernels. It never changes: any number of threads may use it.
+
+    This is where arrays become addresses: each is checked, type, shape and layout, whoever calls. An adaptive softmax
+    has no kernel: of such a network these are the recurrent layers, which only `read`.
+    """
 
     def __init__(
         self, config: ModelConfig, weights: Weights, *, int8: bool = False, instructions: str | None = None
     ) -> None:
-        """Lay out float32 weights; `instructions` is one of `instruction_sets()`. Raises MemoryError."""
-        kernels = library()
-        assert kernels is not None
-        self._library, self.config = kernels, config
+        """Lay out float32 weights; `instructions` is one of `instruction_sets()`, by default the first.
+
+        Raises ValueError for weights of another network or another name, MemoryError.
+        """
         self._handle = None
+        kernels, names = library(), instruction_sets()
+        if kernels is None or (instructions is not None and instructions not in names):
+            raise ValueError(f"no kernels {instructions or ''}; allowed: {', '.join(names) or 'numpy alone'}")
+        check_weights(weights, config)
+        self._library, self.config, self._adaptive = kernels, config, bool(config.cutoffs)
         x = embeddings(config, weights).astype(np.float32, copy=False)
         rows = 4 * config.hidden_size
         table = config.arch != "window" and 4 * config.vocab_size * rows <= TABLE_BYTES
@@ -104,13 +145,16 @@ class Kernel:
                     both[2 * config.hidden_size :] = first[2 * config.hidden_size :]
                 arrays[0] = x @ of_input.T + both
             arrays += [None if k == 0 and table else of_input, weights[f"{name}.weight_hh"], first, second]
-        for k in range(config.layers_after):
+        layers_after = 0 if self._adaptive else config.layers_after
+        for k in range(layers_after):
             arrays += [weights[f"after.{k}.weight"], weights[f"after.{k}.bias"]]
-        arrays.append(weights.get("projection.weight"))
-        tied = config.tie_weights
-        arrays += (
-            [weights["embedding.weight"], weights["bias"]] if tied else [weights["head.weight"], weights["head.bias"]]
-        )
+        if self._adaptive:
+            head, output = 0, ["", "", ""]
+        elif config.tie_weights:
+            head, output = config.embedding_size, ["projection.weight", "embedding.weight", "bias"]
+        else:
+            head, output = config.hidden_size, ["", "head.weight", "head.bias"]
+        arrays += [weights.get(name) for name in output]
         shape = _Shape(
             ARCHES.index(config.arch),
             config.vocab_size,
@@ -118,9 +162,9 @@ class Kernel:
             config.hidden_size,
             config.num_layers,
             config.window,
-            config.layers_after,
+            layers_after,
             SKIPS.index(config.skip if config.arch != "window" else "none"),
-            config.embedding_size if tied else config.hidden_size,
+            head,
             table,
             int8,
         )
@@ -137,9 +181,12 @@ class Kernel:
             self._library.unroll_engine_free(self._handle)
 
     def read(self, ids: NDArray[np.int64], state: Sequence[Floats], threads: int, *, outputs: bool) -> Floats | None:
-        """Read ids (B, T); changes `state`, all layers' arrays, in place. Returns the outputs (B, T, H) if asked."""
+        """Read ids (B, T); changes `state`, all layers' arrays, in place. Returns the outputs (B, T, H) if asked.
+
+        Raises ValueError for arrays of another shape, type or layout, IndexError for an id that is no symbol's.
+        """
+        ids = check_ids(ids, "ids", self.config.vocab_size)  # held by a name for as long as the kernel reads them
         y = np.empty((*ids.shape, self.config.hidden_size), np.float32) if outputs else None
-        ids = self._checked(ids)  # held by a name for as long as the kernel reads them
         job = _Job(kind=READ, rows=ids.shape[0], steps=ids.shape[1], ids=_address(ids))
         if y is not None:
             job.y = _address(y)
@@ -149,15 +196,20 @@ class Kernel:
     def head(
         self, y: Floats, targets: NDArray[np.int64] | None, threads: int
     ) -> tuple[Floats | None, NDArray[np.float64] | None]:
-        """Return the logits (N, V) after outputs (N, H); with `targets` (N,) the nats (N,) of those instead."""
-        y = np.ascontiguousarray(y, np.float32)
+        """Return the logits (N, V) after outputs (N, H); with `targets` (N,) the nats (N,) of those instead.
+
+        Raises ValueError and IndexError as `read` does.
+        """
+        self._check_output()
+        check_array(y, "y", FLOATS, ("N", self.config.hidden_size))
+        y = packed(y, np.float32)
         job = _Job(kind=HEAD, rows=len(y), steps=1, y=_address(y))
         if targets is None:
             logits = np.empty((len(y), self.config.vocab_size), np.float32)
             job.logits = _address(logits)
             self._work(job, threads)
             return logits, None
-        targets, nats = self._checked(targets), np.empty(len(y))
+        targets, nats = check_ids(targets, "targets", self.config.vocab_size, (len(y),)), np.empty(len(y))
         job.targets, job.nats = _address(targets), _address(nats)
         self._work(job, threads)
         return None, nats
@@ -166,7 +218,7 @@ class Kernel:
         self,
         logits: Floats,
         state: Sequence[Floats],
-        drawing: Any,
+        drawing: Drawing,
         uniforms: NDArray[np.float64],
         threads: int,
         halt: NDArray[np.int32] | None = None,
@@ -174,10 +226,14 @@ class Kernel:
         """Draw and read as often as there are `uniforms` (B, N); changes `logits` and `state` in place.
 
         `halt` (1,): another thread that sets it to 1 ends it sooner, after the step at hand. It is heeded where one
-        thread or a team steps all rows together, so always with a single row.
+        thread or a team steps all rows together, so always with a single row. Raises ValueError and IndexError as
+        `read` does.
         """
-        uniforms = np.ascontiguousarray(uniforms, np.float64)
+        self._check_output()
+        check_drawing(drawing, uniforms, halt, self.config.vocab_size)
+        uniforms = packed(uniforms, np.float64)
         rows, steps = uniforms.shape
+        _check_own(logits, "logits", (rows, self.config.vocab_size))
         drawn, nats = np.empty((rows, steps), np.int64), np.empty((rows, steps))
         given = [
             _of_rows(values, rows, kind)
@@ -191,20 +247,25 @@ class Kernel:
         job = _Job(kind=GENERATE, rows=rows, steps=steps, logits=_address(logits), nats=_address(nats))
         job.temperature, job.top_p, job.min_p, job.top_k = map(_address, given)
         job.uniforms, job.drawn = _address(uniforms), _address(drawn)
-        job.never = -1 if drawing.never is None else drawing.never
+        job.never = -1 if drawing.never is None else int(drawing.never)
         if halt is not None:
             job.halt = _address(halt)
         self._work(job, threads, state)
         return drawn[:, : job.done], nats[:, : job.done]
 
-    def _checked(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return ids as the kernel reads them; raises IndexError for one that is no symbol's."""
-        ids = np.ascontiguousarray(ids, np.int64)
-        if ids.size and not (ids.min() >= 0 and ids.max() < self.config.vocab_size):
-            raise IndexError(f"ids from {ids.min()} to {ids.max()} for {self.config.vocab_size} symbols")
-        return ids
+    def _check_output(self) -> None:
+        if self._adaptive:
+            raise ValueError("an adaptive softmax has no kernel; allowed: the recurrent layers, which read")
 
     def _work(self, job: _Job, threads: int, state: Sequence[Floats] = ()) -> None:
+        if job.kind != HEAD:
+            shapes = [shape for layer in state_shapes(self.config, job.rows) for shape in layer]
+            if not isinstance(state, (list, tuple)) or len(state) != len(shapes):
+                raise ValueError(f"the state is {described(state)}; allowed: {len(shapes)} arrays")
+            for k, (part, shape) in enumerate(zip(state, shapes, strict=True)):
+                _check_own(part, f"state[{k}]", shape)
+        if not 1 <= threads < 2**31:  # a C int
+            raise ValueError(f"threads is {threads}; allowed: 1 or more")
         pointers = (_POINTER * max(1, len(state)))(*map(_address, state))
         job.state = ctypes.addressof(pointers)
         if self._library.unroll_engine_work(self._handle, ctypes.byref(job), threads):
@@ -213,11 +274,14 @@ class Kernel:
 
 def _of_rows(values: Any, rows: int, kind: type[np.generic]) -> NDArray[Any]:
     """Return one value for each row; what is so already is not copied."""
-    if isinstance(values, np.ndarray):
-        return np.ascontiguousarray(np.broadcast_to(values, rows), kind)
-    return np.full(rows, values, kind)
+    return packed(values, kind) if isinstance(values, np.ndarray) else np.full(rows, values, kind)
+
+
+def _check_own(array: Floats, name: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless the kernels can change the array in place."""
+    if not (isinstance(array, np.ndarray) and array.shape == shape and array.dtype == _FLOAT32 and array.flags.carray):
+        raise ValueError(f"{name} is {described(array)}; allowed: float32 of shape {shape}, contiguous and writable")
 
 
 def _address(array: NDArray[Any]) -> int:
-    assert array.flags.c_contiguous
     return array.__array_interface__["data"][0]  # type: ignore[no-any-return]  # in half the time of array.ctypes

@@ -4,18 +4,25 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unroll.engine import native, plain
+from unroll.engine.checks import (
+    FLOATS,
+    INTEGERS,
+    check_array,
+    check_drawing,
+    check_ids,
+    check_state,
+    check_steps,
+)
 from unroll.engine.draw import Drawing, draw_rows, nats_of_rows
 from unroll.engine.plain import Array, State, Weights
-from unroll.engine.weights import read_weights
-from unroll.errors import UserError
+from unroll.engine.weights import check_weights, read_weights
 from unroll.nn.config import ModelConfig
 
 __all__ = ["Drawing", "Network", "Precision", "load_network"]
@@ -29,7 +36,12 @@ MAX_LOGITS = 2**23
 
 
 class Network:
-    """A model's weights and what can be done with them; a predictor. It stores no state, and threads may share it."""
+    """A model's weights and what can be done with them; a predictor. It stores no state, and threads may share it.
+
+    Every method raises ValueError for arrays whose shapes or types do not fit the network or each other, IndexError
+    for an id that is no symbol's. An adaptive softmax and the layers before it are computed by numpy, also beside
+    kernels; int8 rounds their weights, each row by its own scale, and not their inputs.
+    """
 
     def __init__(
         self,
@@ -42,19 +54,28 @@ class Network:
     ) -> None:
         """Use `weights`, by name; `kernel` False keeps to numpy (in their type), a name takes that instruction set.
 
-        `threads` is how many may work; by default as many as there are cores, where a trial says that it pays.
+        True takes the best instruction set, or what the environment variable UNROLL_INSTRUCTIONS names (one of
+        `native.instruction_sets()`, or `numpy`). `threads` is how many may work; by default as many as there are
+        cores, where a trial says that it pays. Raises ValueError for weights of another network, UserError for a
+        variable that names nothing.
         """
+        check_weights(weights, config)
         self.config, self.precision = config, precision
         self.embedding: Array = weights["embedding.weight"]
         self._pace = Pace(threads)
         self._kernel: native.Kernel | None = None
-        if kernel and native.library() is not None:
-            instructions = kernel if isinstance(kernel, str) else None
+        self._head: native.Kernel | None = None
+        """The kernel where it has the output layer too."""
+        instructions = native.default_instructions() if kernel is True else kernel or None
+        if instructions is not None:
             self._kernel = native.Kernel(config, weights, int8=precision == "int8", instructions=instructions)
-            self._weights: Weights = {}
-            return
-        self._weights = rounded(weights) if precision == "int8" else weights
-        self._inputs = plain.embeddings(config, self._weights)
+            if not config.cutoffs:
+                self._head = self._kernel
+                return
+            weights = {name: weight for name, weight in weights.items() if name.startswith(("after", "adaptive"))}
+        self._weights: Weights = rounded(weights) if precision == "int8" else weights
+        if self._kernel is None:
+            self._inputs = plain.embeddings(config, self._weights)
 
     @property
     def vocab_size(self) -> int:
@@ -68,15 +89,18 @@ class Network:
 
     def fresh_state(self, rows: int) -> State:
         """Return the state of rows that have read nothing."""
-        return plain.fresh_state(self.config, rows, np.float32 if self._kernel else self._dtype)
+        return plain.fresh_state(self.config, rows, np.float32 if self._kernel else self.embedding.dtype)
 
     def nats(self, inputs: Ids, targets: Ids, state: State | None = None) -> tuple[Nats, State]:
         """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
+        check_array(inputs, "inputs", INTEGERS, ("B", "T"))
+        check_array(targets, "targets", INTEGERS, inputs.shape)
         y, after = self._read(inputs, state)
         return self.nats_after(y, targets), after
 
     def logits(self, inputs: Ids, state: State | None = None) -> tuple[NDArray[np.float64], State]:
         """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
+        check_steps(inputs)
         y, after = self._read(inputs, state)
         return self.logits_after(y[:, -1:])[:, 0], after
 
@@ -86,25 +110,29 @@ class Network:
 
     def nats_after(self, y: Array, targets: Ids) -> Nats:
         """Return -ln P(target) (B, T), in nats, after the outputs (B, T, H) that `hidden` gave."""
-        flat, wanted = y.reshape(-1, y.shape[-1]), np.asarray(targets).reshape(-1)
-        if self._kernel is not None:
-            _, nats = self._kernel.head(flat, wanted, self._pace.most)
+        check_array(y, "y", FLOATS, ("B", "T", self.config.hidden_size))
+        check_array(targets, "targets", INTEGERS, y.shape[:-1])
+        flat, wanted = y.reshape(-1, y.shape[-1]), targets.reshape(-1)
+        if self._head is not None:
+            _, nats = self._head.head(flat, wanted, self._pace.most)
             assert nats is not None
             return nats.reshape(targets.shape)
+        wanted = check_ids(wanted, "targets", self.vocab_size, wanted.shape)
         size = max(1, MAX_LOGITS // self.vocab_size)
         pieces = [
-            nats_of_rows(plain.logits(self.config, self._weights, flat[k : k + size]), wanted[k : k + size])
+            plain.nats(self.config, self._weights, flat[k : k + size], wanted[k : k + size])
             for k in range(0, len(flat), size)
         ]
         return np.concatenate([np.zeros(0), *pieces]).reshape(targets.shape)
 
     def logits_after(self, y: Array) -> NDArray[np.float64]:
         """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
-        if self._kernel is None:
+        check_array(y, "y", FLOATS, ("B", "T", self.config.hidden_size))
+        if self._head is None:
             return plain.logits(self.config, self._weights, y).astype(np.float64)
-        logits, _ = self._kernel.head(y.reshape(-1, y.shape[-1]), None, self._pace.most)
+        logits, _ = self._head.head(y.reshape(-1, y.shape[-1]), None, self._pace.most)
         assert logits is not None
-        return logits.reshape(*y.shape[:-1], -1).astype(np.float64)
+        return logits.reshape(*y.shape[:-1], self.vocab_size).astype(np.float64)
 
     def generate(
         self,
@@ -120,7 +148,12 @@ class Network:
         state. A row's result does not depend on the others. Where another thread sets `halt` (1,) to 1 a single row
         ends sooner, with fewer ids, but at least one; more rows may.
         """
-        if self._kernel is None:
+        check_array(uniforms, "uniforms", FLOATS, ("B", "N"))
+        rows = len(uniforms)
+        check_array(logits, "logits", FLOATS, (rows, self.vocab_size))
+        check_state(state, self.config, rows)
+        if self._head is None:
+            check_drawing(drawing, uniforms, halt, self.vocab_size)
             ids, nats = np.empty(uniforms.shape, np.int64), np.empty(uniforms.shape)
             for n in range(uniforms.shape[1]):
                 if n and halt is not None and halt[0]:
@@ -129,22 +162,26 @@ class Network:
                 nats[:, n] = nats_of_rows(logits, ids[:, n])
                 logits, state = self.logits(ids[:, n : n + 1], state)
             return ids, nats, np.asarray(logits, np.float64), state
-        after, now = _copied(state), np.array(logits, np.float32)
-        (rows, left), pieces = uniforms.shape, list[tuple[Ids, Nats]]()
+        after, now = _copied(state), np.array(logits, np.float32, order="C")
+        left, pieces = uniforms.shape[1], list[tuple[Ids, Nats]]()
         while not pieces or (left and (halt is None or not halt[0])):
             with self._pace.of("generate", rows, left) as block:
                 numbers = uniforms[:, uniforms.shape[1] - left :][:, : block.steps]
-                pieces.append(self._kernel.generate(now, _flat(after), drawing, numbers, block.threads, halt))
+                pieces.append(self._head.generate(now, _flat(after), drawing, numbers, block.threads, halt))
                 block.steps = pieces[-1][0].shape[1]
             left -= block.steps
         ids, nats = (np.concatenate(part, axis=1) if len(pieces) > 1 else part[0] for part in zip(*pieces, strict=True))
         return ids, nats, now.astype(np.float64), after
 
     def _read(self, inputs: Ids, state: State | None) -> tuple[Array, State]:
-        state = self.fresh_state(len(inputs)) if state is None else state
+        check_array(inputs, "inputs", INTEGERS, ("B", "T"))
+        if state is None:
+            state = self.fresh_state(len(inputs))
+        else:
+            check_state(state, self.config, len(inputs))
         if self._kernel is None:
-            x = self._inputs[np.asarray(inputs).T]
-            state = tuple(tuple(part.astype(self._dtype, copy=False) for part in layer) for layer in state)
+            x = self._inputs[check_ids(inputs, "inputs", self.vocab_size).T]
+            state = tuple(tuple(part.astype(self.embedding.dtype, copy=False) for part in layer) for layer in state)
             y, after = plain.run(self.config, self._weights, x, state)
             return y.swapaxes(0, 1), after
         after, done, pieces = _copied(state), 0, list[Array]()
@@ -156,10 +193,6 @@ class Network:
             pieces.append(outputs)
             done += block.steps
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1), after
-
-    @cached_property
-    def _dtype(self) -> Any:
-        return self._weights["embedding.weight"].dtype
 
 
 @dataclass
@@ -215,6 +248,8 @@ class Pace:
     def __init__(self, threads: int | None) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         told = os.environ.get("OMP_NUM_THREADS", "")
+        if threads is not None and not 1 <= threads < 2**31:
+            raise ValueError(f"threads is {threads}; allowed: 1 or more, or None for as many as pay")
         self.most = threads or (int(told) if told.isdigit() and int(told) > 0 else min(cores, 16))
         self._known: dict[tuple[str, int], _Known] = {}
 
@@ -275,12 +310,6 @@ def _scale(w: Array) -> Array:
 
 def load_network(file: Path, config: ModelConfig, *, precision: Precision = "float32") -> Network:
     """Load the weights of a model. Raises UserError for a file that is missing, damaged or not of this model."""
-    if config.cutoffs:
-        raise UserError(
-            "the engine without torch has no adaptive softmax",
-            allowed="models with an ordinary output layer",
-            fix="use torch, which reads it",
-        )
     return Network(config, read_weights(file, config), precision=precision)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.engine.checks import state_shapes
+from unroll.engine.draw import nats_of_rows
 from unroll.nn.config import ModelConfig
 
 Array = NDArray[Any]
@@ -28,12 +30,7 @@ def gelu(x: Array) -> Array:
 
 def fresh_state(config: ModelConfig, rows: int, dtype: Any = np.float32) -> State:
     """Return the state of rows that have read nothing: zeros."""
-    if config.arch == "window":
-        return ((np.zeros((rows, config.window - 1, config.embedding_size), dtype),),)
-    parts = 2 if config.arch == "lstm" else 1
-    return tuple(
-        tuple(np.zeros((rows, config.hidden_size), dtype) for _ in range(parts)) for _ in range(config.num_layers)
-    )
+    return tuple(tuple(np.zeros(shape, dtype) for shape in layer) for layer in state_shapes(config, rows))
 
 
 def embeddings(config: ModelConfig, weights: Weights) -> Array:
@@ -86,22 +83,75 @@ def _run_layer(config: ModelConfig, weights: Weights, k: int, x: Array, state: L
 
 def _run_window(config: ModelConfig, weights: Weights, x: Array, state: State) -> tuple[Array, State]:
     """Run the fixed-window network (Bengio et al. 2003) over the last n vectors at every step."""
-    n, steps, rows = config.window, len(x), x.shape[1]
+    n, steps = config.window, len(x)
     seen = np.concatenate([state[0][0].swapaxes(0, 1), x])  # (n-1+T, B, E)
     y = np.concatenate([seen[k : k + steps] for k in range(n)], axis=2) if n > 1 else x
     for k in range(config.num_layers):
         y = np.tanh(y @ weights[f"recurrent.layers.{k}.weight"].T + weights[f"recurrent.layers.{k}.bias"])
-    before = np.ascontiguousarray(seen[steps:].swapaxes(0, 1))
-    assert before.shape == (rows, n - 1, config.embedding_size)
-    return y, ((before,),)
+    return y, ((np.ascontiguousarray(seen[steps:].swapaxes(0, 1)),),)
 
 
 def logits(config: ModelConfig, weights: Weights, y: Array) -> Array:
-    """Return the logits (…, V) after outputs of the recurrent layers (…, H)."""
+    """Return the logits (…, V) after outputs of the recurrent layers (…, H); of an adaptive softmax all ln P."""
+    y = _after(config, weights, y)
+    if config.cutoffs:
+        return _adaptive_logits(config, weights, y)
+    return _output(config, weights, y)
+
+
+def nats(config: ModelConfig, weights: Weights, y: Array, targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return -ln P(target) (N,), in nats, after outputs of the recurrent layers (N, H)."""
+    y = _after(config, weights, y)
+    if config.cutoffs:
+        return _adaptive_nats(config, weights, y, targets)
+    return nats_of_rows(_output(config, weights, y), targets)
+
+
+def _after(config: ModelConfig, weights: Weights, y: Array) -> Array:
     for k in range(config.layers_after):
         y = gelu(y @ weights[f"after.{k}.weight"].T + weights[f"after.{k}.bias"])
+    return y
+
+
+def _output(config: ModelConfig, weights: Weights, y: Array) -> Array:
     if not config.tie_weights:
         return np.asarray(y @ weights["head.weight"].T + weights["head.bias"])
     if "projection.weight" in weights:
         y = y @ weights["projection.weight"].T
     return np.asarray(y @ weights["embedding.weight"].T + weights["bias"])
+
+
+# ---- the adaptive softmax (Grave et al. 2017), as torch.nn.AdaptiveLogSoftmaxWithLoss defines it, without its bias:
+#   ln P(w) = ln softmax(A y)[w]                                        of a frequent symbol, w < c₀,
+#   ln P(w) = ln softmax(A y)[c₀ + k] + ln softmax(C B y)[w - c_k]      of one of cluster k, c_k <= w < c_k+1.
+
+
+def _adaptive_logits(config: ModelConfig, weights: Weights, y: Array) -> NDArray[np.float64]:
+    """Return ln P of all symbols (…, V) after inputs of the output layer (…, H)."""
+    first, head = config.cutoffs[0], _log_softmax(y @ weights["adaptive.head.weight"].T)
+    clusters = [head[..., first + k, None] + _log_softmax(_cluster(weights, k, y)) for k in range(len(config.cutoffs))]
+    return np.concatenate([head[..., :first], *clusters], axis=-1)
+
+
+def _adaptive_nats(config: ModelConfig, weights: Weights, y: Array, targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return -ln P(target) (N,) after inputs of the output layer (N, H), of each only the cluster it lies in."""
+    cuts, rows = np.array(config.cutoffs), np.arange(len(y))
+    number = np.searchsorted(cuts, targets, side="right")  # of its cluster, from 1; 0 for a frequent symbol
+    column = np.where(number == 0, targets, cuts[0] + number - 1)
+    nats = -_log_softmax(y @ weights["adaptive.head.weight"].T)[rows, column]
+    for k, start in enumerate(cuts):
+        inside = rows[number == k + 1]
+        if len(inside):
+            of_cluster = _log_softmax(_cluster(weights, k, y[inside]))
+            nats[inside] -= of_cluster[np.arange(len(inside)), targets[inside] - start]
+    return np.asarray(nats)
+
+
+def _cluster(weights: Weights, k: int, y: Array) -> Array:
+    return np.asarray(y @ weights[f"adaptive.tail.{k}.0.weight"].T @ weights[f"adaptive.tail.{k}.1.weight"].T)
+
+
+def _log_softmax(x: Array) -> NDArray[np.float64]:
+    x = x.astype(np.float64)
+    x -= x.max(axis=-1, keepdims=True)
+    return np.asarray(x - np.log(np.exp(x).sum(axis=-1, keepdims=True)))

@@ -2,11 +2,15 @@
 
 import json
 import struct
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.engine.checks import FLOATS, check_array
 from unroll.errors import UserError
 from unroll.nn.config import ModelConfig, parameter_count
 
@@ -43,7 +47,21 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         if hidden != emb:
             named["projection.weight"] = (emb, hidden)
         return named | {"bias": (vocab,)}
+    if cuts := config.cutoffs:
+        # The head has the frequent symbols and one output for each cluster of rarer ones.
+        named["adaptive.head.weight"] = (cuts[0] + len(cuts), hidden)
+        for k, (start, end) in enumerate(pairwise((*cuts, vocab))):
+            narrow = hidden >> 2 * (k + 1)  # a quarter, a sixteenth …
+            named[f"adaptive.tail.{k}.0.weight"] = (narrow, hidden)
+            named[f"adaptive.tail.{k}.1.weight"] = (end - start, narrow)
+        return named
     return named | {"head.weight": (vocab, hidden), "head.bias": (vocab,)}
+
+
+def check_weights(weights: Mapping[str, NDArray[Any]], config: ModelConfig) -> None:
+    """Raise ValueError unless all weights of a model are there, of their shapes; others are passed over."""
+    for name, shape in shapes(config).items():
+        check_array(weights.get(name), name, FLOATS, shape)
 
 
 def read_weights(file: Path, config: ModelConfig) -> Weights:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from unroll.lm.directory import (
     read_weights_info,
     save_description,
 )
+from unroll.lm.snapshot import pinned
 from unroll.nn.model import Model, ModelConfig, parameter_count
 
 __all__ = [
@@ -99,8 +100,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> Loaded:
     """Load a model directory for use, in evaluation mode.
 
     Raises UserError for a missing, foreign or damaged directory and for an n-gram; sizes are checked before anything
-    is allocated.
+    is allocated. All files are of one directory, whatever its name leads to meanwhile.
     """
+    with pinned(path) as here:
+        return replace(_loaded(here, device), path=path)
+
+
+def _loaded(path: Path, device: torch.device | str) -> Loaded:
     check_trained(path)
     description = read_description(path)
     config = from_mapping(ModelConfig, description["model"], f"{path / 'model.json'}")

@@ -1,6 +1,6 @@
 """A model directory opened for use: what predicts, its vocabulary, and what model.json says."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from unroll.engine.network import Precision, load_network
 from unroll.lm.directory import WEIGHTS, read_config, read_description, read_tokenizer, read_weights_info
 from unroll.lm.ngram import NgramConfig
 from unroll.lm.predict import Predictor
+from unroll.lm.snapshot import pinned
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,14 @@ class Opened:
 def open_model(path: Path, device: str = "cpu", precision: Precision = "float32") -> Opened:
     """Open a model directory: on a CPU with the engine, which needs no torch, elsewhere with torch.
 
-    Torch also reads what the engine has no kernel for: an adaptive softmax.
-
-    `precision` is that of the engine's weights. Runs no code from the directory. Raises UserError when it is foreign or
-    damaged.
+    `precision` is that of the engine's weights. Runs no code from the directory. All files are of one directory,
+    whatever its name leads to meanwhile. Raises UserError when it is foreign or damaged.
     """
+    with pinned(path) as here:
+        return replace(_opened(here, device, precision), path=path)
+
+
+def _opened(path: Path, device: str, precision: Precision) -> Opened:
     description = read_description(path)
     config = read_config(description, str(path / "model.json"))
     if isinstance(config, NgramConfig):
@@ -37,7 +41,7 @@ def open_model(path: Path, device: str = "cpu", precision: Precision = "float32"
 
         tokenizer = read_tokenizer(path, description)
         return Opened(path, load_ngram(path, config), tokenizer, description)
-    if device == "cpu" and (not config.cutoffs or precision != "float32"):
+    if device == "cpu":
         tokenizer = read_tokenizer(path, description)
         read_weights_info(path)
         return Opened(path, load_network(path / WEIGHTS, config, precision=precision), tokenizer, description)

@@ -19,7 +19,9 @@ MAX_LOGITS = 2**25
 class Predictor(Protocol):
     """A language model in use: it reads symbols from a state, which it never stores, and tells what comes next.
 
-    `state` is what a call handed back, or None for rows that have read nothing; symbols are ids, B rows of T.
+    `state` is what a call handed back, or None for rows that have read nothing; symbols are ids, B rows of T. Networks
+    raise ValueError for arrays whose shapes or types do not fit them or each other, such as a state of other rows, and
+    IndexError for an id that is no symbol's.
     """
 
     @property

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unroll.engine.checks import FLOATS, INTEGERS, check_array, check_ids, check_state, check_steps, packed
 from unroll.lm.predict import MAX_LOGITS, Nats, State, Window
 from unroll.nn import state as torch_state
 from unroll.nn.loss import cross_entropy
@@ -19,7 +20,11 @@ Hidden = NDArray[np.floating]
 
 
 class TorchPredictor:
-    """A torch model as a predictor: the fused kernel for many symbols at once, the cell's equation for one."""
+    """A torch model as a predictor: the fused kernel for many symbols at once, the cell's equation for one.
+
+    Every method raises ValueError for arrays whose shapes or types do not fit the model or each other, IndexError for
+    an id that is no symbol's, as the engine does.
+    """
 
     def __init__(self, model: Model, mixed: AbstractContextManager[object] | None = None) -> None:
         """Use `model` as it is now; `mixed` is the context of mixed precision, if any, which it runs in."""
@@ -43,6 +48,8 @@ class TorchPredictor:
 
     def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
         """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
+        check_array(inputs, "inputs", INTEGERS, ("B", "T"))
+        targets = check_ids(targets, "targets", self.vocab_size, inputs.shape)
         with _evaluating(self.model), self._mixed:
             y, after = self._read(inputs, state)
             return self._nats(y, targets), to_numpy(after)
@@ -62,17 +69,22 @@ class TorchPredictor:
 
     def nats_after(self, y: Hidden, targets: Window) -> Nats:
         """Return -ln P(target) (B, T), in nats, after the outputs (B, T, H) that `hidden` gave."""
+        check_array(y, "y", FLOATS, ("B", "T", self.model.config.hidden_size))
+        targets = check_ids(targets, "targets", self.vocab_size, y.shape[:-1])
         with _evaluating(self.model), self._mixed:
-            return self._nats(torch.from_numpy(y).to(self.device).transpose(0, 1), targets)
+            return self._nats(self._tensor(y).transpose(0, 1), targets)
 
     def logits_after(self, y: Hidden) -> NDArray[np.float64]:
         """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
+        check_array(y, "y", FLOATS, ("B", "T", self.model.config.hidden_size))
         with _evaluating(self.model), self._mixed:
-            logits = self.model.logits(torch.from_numpy(y).to(self.device).transpose(0, 1))
+            logits = self.model.logits(self._tensor(y).transpose(0, 1))
             return np.asarray(logits.transpose(0, 1).double().cpu().numpy())
 
     def _nats(self, y: Tensor, targets: Window) -> Nats:
-        wanted = torch.from_numpy(targets).to(self.device)
+        if not targets.size:
+            return np.zeros(targets.shape)
+        wanted = torch.from_numpy(_writable(targets)).to(self.device)
         size = max(1, MAX_LOGITS // (len(targets) * self.vocab_size))
         pieces = [
             cross_entropy(
@@ -83,9 +95,25 @@ class TorchPredictor:
         return np.asarray(torch.cat(pieces, dim=1).double().cpu().numpy())
 
     def _read(self, inputs: Window, state: State | None) -> tuple[Tensor, torch_state.State]:
+        inputs = _writable(check_ids(inputs, "inputs", self.vocab_size))
+        check_steps(inputs)  # torch's kernels want one
+        before = None
+        if state is not None:
+            check_state(state, self.model.config, len(inputs))
+            before = tuple(tuple(map(self._tensor, layer)) for layer in state)
         engine: Engine = "stepwise" if inputs.shape[1] == 1 else "fused"
-        before = None if state is None else to_torch(state, self.device)
         return self.model.hidden(torch.from_numpy(inputs).to(self.device), before, engine=engine)
+
+    def _tensor(self, array: Hidden) -> Tensor:
+        """Return floating-point numbers where the weights are and in their type."""
+        dtype = self.model.embedding.weight.dtype
+        array = packed(array, np.float64 if dtype == torch.float64 else np.float32)
+        return torch.from_numpy(_writable(array)).to(self.device, dtype)
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that torch can have as a tensor: it warns of others."""
+    return array if array.flags.writeable else array.copy()
 
 
 class _evaluating:

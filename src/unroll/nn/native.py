@@ -14,6 +14,7 @@ from unroll.nn.cells import CellWeights
 from unroll.nn.state import LayerState
 
 LIBRARY = Path(__file__).with_name("libkernel.so")
+FLOATS = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
 ROWS = 16
 """Rows of a tile: buffers that are read by tiles have as many to spare."""
 
@@ -47,7 +48,10 @@ def keep_memory() -> None:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean of -ln P(target) for bfloat16 logits (N, V) on the CPU and targets (N,)."""
+    """Return the mean of -ln P(target) for bfloat16 logits (N, V) on the CPU and targets (N,).
+
+    Raises ValueError for tensors of another shape, type or device, IndexError for a target that is no symbol's.
+    """
     return _CrossEntropy.apply(logits, targets)  # type: ignore[no-untyped-call,no-any-return]
 
 
@@ -70,11 +74,36 @@ def fits(x: Tensor, hidden_size: int) -> bool:
 def run_lstm(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
     """Run an LSTM layer over `x` (T, B, I): one large product for the inputs, then the steps in the kernel.
 
-    `y` (T, B, H) is bfloat16, the state float32. Within autocast only, see `fits`.
+    `y` (T, B, H) is bfloat16, the state float32. Within autocast only, see `fits`. Raises ValueError for tensors of
+    another shape, type or device.
     """
     z = F.linear(x, w.weight_ih, w.bias_ih + w.bias_hh)  # (T, B, 4H)
     y, h, c = _Recurrence.apply(z, *state, w.weight_hh)  # type: ignore[no-untyped-call]
     return y, (h, c)
+
+
+def _kernels() -> ctypes.CDLL:
+    kernels = library()
+    if kernels is None:
+        raise RuntimeError("no native kernels: they were not built, or the processor lacks the instructions")
+    return kernels
+
+
+def _check(tensor: Any, name: str, dtypes: tuple[torch.dtype, ...], shape: tuple[int | str, ...]) -> None:
+    """Raise ValueError unless a tensor lies on the CPU, dense, in the type and shape; letters stand for any size."""
+    given = "no tensor"
+    if isinstance(tensor, Tensor):
+        sizes = tuple(tensor.shape)
+        right = tensor.device.type == "cpu" and tensor.layout == torch.strided and tensor.dtype in dtypes
+        if (
+            right
+            and len(sizes) == len(shape)
+            and all(isinstance(n, str) or n == m for n, m in zip(shape, sizes, strict=True))
+        ):
+            return
+        given = f"{tensor.dtype} of shape {sizes} on {tensor.device}"
+    types, allowed = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes), ", ".join(map(str, shape))
+    raise ValueError(f"{name} is {given}; allowed: {types} of shape ({allowed}) on the CPU")
 
 
 class _Recurrence(torch.autograd.Function):
@@ -82,16 +111,21 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, h0: Tensor, c0: Tensor, weight_hh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        _check(z, "z", (torch.bfloat16,), ("T", "B", "4H"))
         steps, rows, wide = z.shape
         hidden = wide // 4
+        if not (steps and rows and hidden) or wide % 128:
+            raise ValueError(f"z is of shape {tuple(z.shape)}; allowed: at least a step and a row, H a multiple of 32")
+        for part, name in ((h0, "h"), (c0, "c")):
+            _check(part, name, FLOATS, (rows, hidden))
+        _check(weight_hh, "weight_hh", FLOATS, (wide, hidden))
+        kernel = _kernels()
         z, weight_hh = z.contiguous(), weight_hh.detach().float().contiguous()
         # All states one after the other, from the one before the first step: what backward needs, without a copy.
         h = torch.empty((steps + 1) * rows + ROWS, hidden, dtype=torch.bfloat16)
         c = torch.empty(steps + 1, rows, hidden)
         h[:rows], c[0] = h0, c0
         gates, packed = torch.empty_like(z), torch.empty(wide, hidden, dtype=torch.bfloat16)
-        kernel = library()
-        assert kernel is not None and z.dtype == torch.bfloat16 and weight_hh.shape == (wide, hidden)
         pointers = (tensor.data_ptr() for tensor in (z, weight_hh, h, c, gates, packed))
         kernel.unroll_lstm_forward(steps, rows, hidden, *pointers, torch.get_num_threads())
         ctx.save_for_backward(weight_hh, h, c, gates)
@@ -103,13 +137,15 @@ class _Recurrence(torch.autograd.Function):
         weight_hh, h, c, gates = ctx.saved_tensors
         steps, rows, wide = gates.shape
         hidden = wide // 4
+        _check(grads[0], "the gradient of y", FLOATS, (steps, rows, hidden))
+        for gradient in grads[1:]:
+            _check(gradient, "the gradient of the state", FLOATS, (rows, hidden))
+        kernel = _kernels()
         dy = grads[0].to(torch.bfloat16).contiguous()
         dh, dc = (torch.zeros(-(-rows // ROWS) * ROWS, hidden) for _ in range(2))
         dh[:rows], dc[:rows] = grads[1], grads[2]
         dz = torch.empty(steps * rows + ROWS, wide, dtype=torch.bfloat16)
         packed = torch.empty(wide, hidden, dtype=torch.bfloat16)
-        kernel = library()
-        assert kernel is not None
         pointers = (tensor.data_ptr() for tensor in (weight_hh, c, gates, dy, dz, dh, dc, packed))
         kernel.unroll_lstm_backward(steps, rows, hidden, *pointers, torch.get_num_threads())
         dz = dz[: steps * rows]
@@ -122,13 +158,16 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        _check(logits, "logits", (torch.bfloat16,), ("N", "V"))
         rows, symbols = logits.shape
+        _check(targets, "targets", (torch.int64,), (rows,))
+        if not rows or not symbols:
+            raise ValueError(f"logits are of shape {(rows, symbols)}; allowed: at least a row and a symbol")
+        kernel = _kernels()
         logits, targets = logits.contiguous(), targets.contiguous()
         if int(targets.min()) < 0 or int(targets.max()) >= symbols:
             raise IndexError(f"targets from {int(targets.min())} to {int(targets.max())} for {symbols} symbols")
         nats, gradient = torch.empty(rows), torch.empty_like(logits)
-        kernel = library()
-        assert kernel is not None and logits.dtype == torch.bfloat16 and targets.dtype == torch.int64
         kernel.unroll_cross_entropy(
             rows,
             symbols,

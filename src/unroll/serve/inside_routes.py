@@ -19,6 +19,7 @@ from unroll.insight.memory_reading import MOST as MOST_MEASURED
 from unroll.insight.properties import PROPERTIES, Labels, Text
 from unroll.insight.trace import GATES, SIGNALS, network_of
 from unroll.lm.open import Opened
+from unroll.lm.snapshot import Changed
 from unroll.lm.torch_predictor import TorchPredictor
 from unroll.serve import inside_find, inside_memory, inside_similar, inside_trace, inside_unrolled
 from unroll.serve.context import Context
@@ -26,7 +27,6 @@ from unroll.serve.errors import invalid, json_response
 from unroll.serve.inside_jobs import Job, Jobs
 from unroll.serve.inside_texts import PASSAGE, Passage, Texts, passage, read, surfaces, unknown
 from unroll.serve.models import TRIES, Served, changing, read_beside
-from unroll.serve.snapshot import Changed
 from unroll.serve.strict import parse_object
 
 T = TypeVar("T")

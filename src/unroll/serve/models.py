@@ -20,9 +20,9 @@ from unroll.errors import UserError
 from unroll.lm.directory import read_weights_info
 from unroll.lm.open import Opened, open_model
 from unroll.lm.predict import Predictor
+from unroll.lm.snapshot import Changed, Stamp, pinned, stamp_of, unchanged, written_at
 from unroll.lm.states import weights_digest
 from unroll.serve.errors import ApiError, invalid
-from unroll.serve.snapshot import Changed, Stamp, pinned, stamp_of, unchanged, written_at
 
 if TYPE_CHECKING:
     from unroll.serve.context import Context

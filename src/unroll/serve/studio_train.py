@@ -18,8 +18,8 @@ from unroll.data.corpus import open_corpus
 from unroll.errors import UserError
 from unroll.files import explained
 from unroll.lm.directory import METRICS, SAMPLES, WEIGHTS, data_path, read_description, read_tokenizer
+from unroll.lm.snapshot import Changed, flush, pinned, stamp_of, unchanged
 from unroll.serve.models import PAUSE_SECONDS, TRIES
-from unroll.serve.snapshot import Changed, flush, pinned, stamp_of, unchanged
 from unroll.serve.studio_log import Tail, baselines, known_words, progress, thinned, words_of
 
 State = Literal["starting", "running", "stopping", "paused", "finished", "failed", "elsewhere"]

@@ -15,7 +15,7 @@ struct Shape {
 
 // The weights in a row, float32, as torch lays them out: table (V, G·H) or embedding (V, E); for each layer input
 // weights (null with a table), recurrent weights, two biases (a window's layers: weights, bias); for each layer after: weights,
-// bias; the projection or null; output weights, bias.
+// bias; the projection or null; output weights, bias, or nulls: then there are only READ jobs.
 typedef const float* const* Weights;
 
 enum Kind : int64_t { READ = 0, HEAD = 1, GENERATE = 2 };

@@ -116,7 +116,7 @@ void* make_net(const Shape& shape, Weights w) {
     for (int64_t k = 0; good && k < shape.after; ++k, w += 2) good = make_linear(net->after[k], w[0], w[1], H, H, bytes);
     if (good && w[0]) good = make_linear(net->projection, w[0], nullptr, H, shape.head, bytes);
     ++w;
-    good = good && make_linear(net->output, w[0], w[1], shape.head, V, bytes);
+    if (good && w[0]) good = make_linear(net->output, w[0], w[1], shape.head, V, bytes);
     if (good) return net;
     free_net(net);
     return nullptr;

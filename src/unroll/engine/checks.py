@@ -1,0 +1,121 @@
+"""Checks of the arrays that cross into a predictor: kernels would read beyond them, numpy and torch would stretch them.
+
+Whatever predicts uses the same checks, once a call. What is refused says what came, what is allowed and what to do.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.engine.draw import Drawing
+from unroll.nn.config import ModelConfig
+
+Shape = tuple[int, ...]
+INTEGERS, FLOATS = "iu", "f"
+"""Kinds of number types, by numpy's letters."""
+_KINDS = {INTEGERS: "integers", FLOATS: "floating-point numbers"}
+
+
+def state_shapes(config: ModelConfig, rows: int) -> tuple[tuple[Shape, ...], ...]:
+    """Return the shapes of a state: for each layer that of h, of an LSTM h and c; a window has one (B, n-1, E)."""
+    if config.arch == "window":
+        return (((rows, config.window - 1, config.embedding_size),),)
+    return (((rows, config.hidden_size),) * (2 if config.arch == "lstm" else 1),) * config.num_layers
+
+
+def check_array(array: Any, name: str, kinds: str, shape: Sequence[int | str], fix: str = "") -> None:
+    """Raise ValueError unless `array` has numbers of one of the kinds and the shape; letters stand for any size."""
+    if isinstance(array, np.ndarray) and array.dtype.kind in kinds and array.ndim == len(shape):
+        for size, expected in zip(array.shape, shape, strict=True):
+            if size != expected and not isinstance(expected, str):
+                break
+        else:
+            return
+    allowed = f"{_KINDS[kinds]} of shape ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+    raise ValueError(f"{name} is {described(array)}; allowed: {allowed}{fix and f'; {fix}'}")
+
+
+def check_ids(ids: Any, name: str, vocab_size: int, shape: Sequence[int | str] = ("B", "T")) -> NDArray[np.int64]:
+    """Return `ids` in int64, contiguous and aligned.
+
+    Raises ValueError unless they are integers of the shape, IndexError where one is no symbol's.
+    """
+    check_array(ids, name, INTEGERS, shape)
+    symbols: NDArray[np.int64] = packed(ids, np.int64)
+    # One reduction for both ends: without their signs negative numbers are the largest.
+    if symbols.size and symbols.view(np.uint64).max() >= vocab_size:
+        raise IndexError(f"{name} from {symbols.min()} to {symbols.max()} for {vocab_size} symbols")
+    return symbols
+
+
+def check_steps(ids: Any) -> None:
+    """Raise ValueError unless `ids` (B, T) have a step, after which there are logits."""
+    check_array(ids, "inputs", INTEGERS, ("B", "T"))
+    if not ids.shape[1]:
+        raise ValueError(f"inputs of shape {ids.shape}; allowed: at least one symbol in each row")
+
+
+def check_state(state: Any, config: ModelConfig, rows: int) -> None:
+    """Raise ValueError unless `state` is one of so many rows of the network: the layers, their parts, every shape."""
+    shapes = state_shapes(config, rows)
+    if not isinstance(state, (tuple, list)) or len(state) != len(shapes):
+        raise ValueError(
+            f"the state is {described(state)}; allowed: a tuple with one entry for each of {_layers(shapes)}"
+        )
+    for k, (layer, parts) in enumerate(zip(state, shapes, strict=True)):
+        if not isinstance(layer, (tuple, list)) or len(layer) != len(parts):
+            raise ValueError(f"state[{k}] is {described(layer)}; allowed: a tuple of {len(parts)} array(s)")
+        for j, (part, shape) in enumerate(zip(layer, parts, strict=True)):
+            if isinstance(part, np.ndarray) and part.shape == shape and part.dtype.kind == FLOATS:
+                continue  # at once: this is done for every step that is read alone
+            check_array(part, f"state[{k}][{j}]", FLOATS, shape, "a state has one row for each row of the ids")
+
+
+def check_drawing(drawing: Drawing, uniforms: Any, halt: Any, vocab_size: int) -> None:
+    """Raise unless rows can be drawn by `drawing` at `uniforms` (B, N) in [0, 1), until `halt` (1,): ValueError.
+
+    Raises IndexError where the symbol that is not drawn is none.
+    """
+    check_array(uniforms, "uniforms", FLOATS, ("B", "N"))
+    if uniforms.size and not (uniforms.min() >= 0 and uniforms.max() < 1):
+        raise ValueError(f"uniforms from {uniforms.min()} to {uniforms.max()}; allowed: 0 up to, not including, 1")
+    rows = len(uniforms)
+    for name in ("temperature", "top_k", "top_p", "min_p"):
+        values = getattr(drawing, name)
+        if isinstance(values, np.ndarray) and values.shape != (rows,):
+            raise ValueError(f"{name} is {described(values)}; allowed: a number, or one for each of {rows} rows")
+    never = drawing.never
+    if never is not None:
+        if not isinstance(never, (int, np.integer)):
+            raise ValueError(f"never is {never!r}; allowed: the id of a symbol, or None")
+        if not 0 <= never < vocab_size:
+            raise IndexError(f"never is {never} for {vocab_size} symbols")
+        if vocab_size == 1:
+            raise ValueError("never is 0, the only symbol; allowed: None, or else nothing could be drawn")
+    if halt is None:
+        return
+    # Another thread writes it, and the kernels read it as a C int.
+    right = isinstance(halt, np.ndarray) and halt.dtype == np.int32 and halt.shape == (1,) and halt.flags.aligned
+    if not (right and halt.dtype.isnative):
+        raise ValueError(f"halt is {described(halt)}; allowed: int32 of shape (1,), or None")
+
+
+def packed(array: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
+    """Return the array in that type, contiguous and aligned; what is so already is not copied."""
+    array = np.ascontiguousarray(array, kind)  # which may lie across the words of memory, as a part of a file does
+    return array if array.flags.aligned else array.copy()
+
+
+def described(value: Any) -> str:
+    """Return what a value is, in few words: the type and shape of an array, the lengths of tuples."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _layers(shapes: Sequence[object]) -> str:
+    return f"{len(shapes)} layer{'s' * (len(shapes) > 1)}"
