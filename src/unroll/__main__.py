@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unroll.cli import process
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the command line; exits with 0, with 2 for a mistake that its user can mend, with 130 when interrupted.
+    """Run the command line; exits with 0, with 2 for a mistake that its user can mend, 130 when interrupted.
 
     With 1 where the machine fails, as a disk that is full, and where the verb says so.
     """
@@ -21,9 +22,10 @@ def main() -> None:
     from unroll.cli import console
     from unroll.cli.app import app
     from unroll.errors import UserError
+    from unroll.files import explanation
 
     console.prepare_streams()
-    process.end_at_hangup()
+    process.clean_up_at_signals()
     try:
         code = app.main(prog_name="unroll", standalone_mode=False) or 0
         sys.stdout.flush()
@@ -40,14 +42,18 @@ def main() -> None:
         code = console.refuse('this needs PyTorch\n  fix: pip install "unroll-lm[train]"')
     except (click.Abort, KeyboardInterrupt):  # before RuntimeError, which Abort is
         console.note("Interrupted.")
-        code = 130
+        code = 128 + process.ended_by
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        code = console.refuse(str(memory_error(error)))
+        failure = memory_error(error)
+        code = console.refuse(str(failure), failure.exit_code)
     except BrokenPipeError:
         code = 1  # whoever read our output went away
         drop_output()
+    except OSError as error:  # nobody has said of what
+        failure = explanation(Path(os.fsdecode(error.filename or "a file")), error)
+        code = console.refuse(str(failure), failure.exit_code)
     sys.exit(code)
 
 
@@ -64,11 +70,11 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def memory_error(error: Exception) -> "UserError":
-    """Return what to tell of it."""
-    from unroll.errors import UserError
+    """Return the message for an out-of-memory error."""
+    from unroll.errors import MachineError
 
     what = str(error).split("\n")[0]
-    return UserError(
+    return MachineError(
         f"out of memory{what and f': {what}'}",
         allowed="a model and batches that fit into memory",
         fix="make them smaller: --set hidden_size=N, --set batch_size=N or --set seq_len=N",

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import tomli_w
 
 from unroll.errors import UserError
+from unroll.files import unreadable
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", fix="check the path") from None
+        raise unreadable(path, error) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not TOML: {error}", fix="see recipes/ for examples") from None
 

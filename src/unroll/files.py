@@ -19,24 +19,28 @@ MAX_JSON_BYTES = 256 * 2**20
 MACHINE_ERRORS = {
     errno.ENOSPC: ("no space left on the disk", "a disk with enough space", "free some, or choose another place"),
     errno.EDQUOT: ("the disk quota is used up", "files within it", "remove some files, or choose another place"),
-    errno.EFBIG: ("the file exceeds the size limit", "files within it", "raise it (`ulimit -f`), or the disk's own"),
+    errno.EFBIG: ("the file exceeds the size limit", "files within it", "raise the limit (`ulimit -f`)"),
     errno.EIO: ("the disk reports an error", "a disk that works", "look at the system log, or choose another disk"),
     errno.EROFS: ("the file system is read-only", "a place you may write to", "choose another place"),
-    errno.EMFILE: ("too many files are open", "open files within the limit", "raise it (`ulimit -n`)"),
+    errno.EMFILE: ("too many files are open", "open files within the limit", "raise the limit (`ulimit -n`)"),
     errno.ENFILE: ("too many files are open on this machine", "open files within the limit", "end other programs"),
     errno.ENOMEM: ("the memory is used up", "enough free memory", "end other programs"),
+    errno.EPIPE: ("its reader has gone away", "a pipe that is read to its end", "let its reader read all of it"),
+    errno.ESTALE: ("its server no longer knows it", "a file system that is there", "mount it again"),
 }
 """What the machine refuses, and the advice for it."""
 USER_ERRORS = {
     errno.EACCES: ("a folder you may write to", "choose another place, or change its permissions"),
     errno.EPERM: ("a folder you may write to", "choose another place, or change its permissions"),
     errno.ENOENT: ("a path in a folder that exists", "make the folder first, or check the path"),
-    errno.ENOTDIR: ("a path whose folders are folders", "check the path"),
+    errno.ENOTDIR: ("a path through existing folders", "check the path"),
     errno.EISDIR: ("the name of a file", "add a file name to the path"),
-    errno.EEXIST: ("a name that is free", "choose another name, or remove what is there"),
-    errno.ENOTEMPTY: ("a name that is free", "choose another name, or remove what is there"),
+    errno.EEXIST: ("an unused name", "choose another name, or remove what is there"),
+    errno.ENOTEMPTY: ("an unused name", "choose another name, or remove what is there"),
     errno.ENAMETOOLONG: ("a shorter name", "choose a shorter name"),
-    errno.ELOOP: ("links that lead to a file", "remove the link"),
+    errno.ELOOP: ("links that lead somewhere", "remove the link"),
+    errno.EBUSY: ("a folder in which nothing is mounted", "choose another name"),
+    errno.EXDEV: ("a folder on the disk of the one that it is in", "choose another name"),
 }
 """What a path may be where the system refuses one, and the advice for it."""
 
@@ -49,8 +53,6 @@ def explained(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write `path` into UserErrors with advice for each."""
     try:
         yield
-    except BrokenPipeError:  # of a pipe whose reader went away: nothing to be told, and nobody to tell it
-        raise
     except OSError as error:
         raise explanation(path, error) from None
 
@@ -62,6 +64,14 @@ def explanation(path: Path, error: OSError) -> UserError:
         return MachineError(f"cannot write {path}: {what}", allowed=allowed, fix=fix)
     allowed, fix = USER_ERRORS.get(error.errno or 0, ("a path that can be written", "check the path"))
     return UserError(f"cannot write {path}: {error.strerror or error}", allowed=allowed, fix=fix)
+
+
+def unreadable(path: Path, error: OSError, fix: str = "check the path and its permissions") -> UserError:
+    """Return the UserError for a refusal of the operating system to read `path`."""
+    if error.errno in MACHINE_ERRORS:
+        what, allowed, advice = MACHINE_ERRORS[error.errno]
+        return MachineError(f"cannot read {path}: {what}", allowed=allowed, fix=advice)
+    return UserError(f"cannot read {path}: {error.strerror or error}", allowed="a file that you may read", fix=fix)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -104,8 +114,8 @@ def is_regular(file: BinaryIO) -> bool:
 
 
 def reserve(file: BinaryIO, size: int) -> None:
-    """Reserve so many bytes for a file to be written, so that a full disk says so first. Raises OSError."""
-    if hasattr(os, "posix_fallocate") and is_regular(file):
+    """Reserve so many bytes for a regular file, so that a full disk says so before it is written. Raises OSError."""
+    if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
@@ -114,27 +124,39 @@ def reserve(file: BinaryIO, size: int) -> None:
 
 
 def _open_directly(path: Path) -> BinaryIO | None:
-    """Return what is no regular file, opened for writing; None for a regular file or a free name."""
+    """Return what is no regular file, opened for writing; None for a regular file or an unused name."""
+    if (number := stream_number(path)) is not None:
+        if number == 1 and sys.stdout is not None:
+            sys.stdout.flush()  # what was printed comes first
+        return os.fdopen(os.dup(number), "wb")
+    refuse_folder(path)
+    if not path.exists() or path.is_file():
+        return None
+    return open(path, "wb")
+
+
+def stream_number(path: Path) -> int | None:
+    """Return the number of the stream of this process that a path stands for, as /dev/stdout is 1; None of others."""
     place = os.path.abspath(path)
     for _ in range(40):  # links are followed one by one: the last of /dev/stdout leads to a name that may not exist
-        stream = _STREAM.fullmatch(place)
-        number = int(stream[1]) if stream else _STREAMS.get(place)
-        if number is not None:
-            if number == 1 and sys.stdout is not None:
-                sys.stdout.flush()  # what was printed comes first
-            return os.fdopen(os.dup(number), "wb")
+        if (number := _STREAMS.get(place)) is not None:
+            return number
+        if stream := _STREAM.fullmatch(place):
+            return int(stream[1])
         if not os.path.islink(place):
-            break
+            return None
         place = os.path.normpath(os.path.join(os.path.dirname(place), os.readlink(place)))
+    return None
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise UserError where a path for a file is that of a folder, as an empty one is."""
     if path.is_dir():
         raise UserError(
             f"{path} is a folder",
             allowed="the name of a file",
             fix=f"add a file name to it{EMPTY if path in UNNAMED else ''}",
         )
-    if not path.exists() or path.is_file():
-        return None
-    return open(path, "wb")
 
 
 UNNAMED = (Path("."), Path("/"))
@@ -144,12 +166,18 @@ EMPTY = "; an empty path, as an unset variable gives it, is the folder you are i
 def real_folder(path: Path) -> Path:
     """Return a path whose last part is a name of its own, not a link, `.` or `..`: so that it can be renamed.
 
-    A link's target is returned, for the link is to stay. Raises UserError for the root folder.
+    A link's target is returned, for the link is to stay. Raises UserError for the root folder, for a name that leaves
+    no room for what is put before and behind it while a folder is made, and where the path cannot be followed.
     """
-    if path.name in ("", "..") or path.is_symlink():
-        path = Path(os.path.realpath(path))
-    if not path.name:
-        raise UserError(f"{path} cannot be replaced", allowed="the path of a folder of its own", fix="name another")
+    with explained(path):
+        if path.name in ("", "..") or path.is_symlink():
+            path = Path(os.path.realpath(path, strict=False))
+            if path.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if not path.name:
+            raise UserError(f"{path} is the root folder", allowed="the path of a folder in it", fix="name another")
+        with suppress(FileNotFoundError):
+            os.lstat(path.with_name(f".{path.name}.replaced"))
     return path
 
 
@@ -180,15 +208,20 @@ class Folder:
         what = "was moved away" if self.exists else "was removed"
         other = ", and what lies there now is another" if os.path.lexists(self.path) else ""
         raise FolderLost(
-            f"{self.path} {what} while it was written to{other}",
+            f"{self.path} {what} while it was being written{other}",
             allowed="a folder that stays where it is until the work is done",
             fix="move it back, or begin again under another name; nothing was written to another folder",
         )
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What tells it from any other folder, as the function of that name does."""
+        held = os.fstat(self._number)
+        return held.st_dev, held.st_ino
+
     def is_here(self) -> bool:
         """Return whether its path leads to it."""
-        held = os.fstat(self._number)
-        return identity(self.path) == (held.st_dev, held.st_ino)
+        return identity(self.path) == self.identity
 
     @property
     def exists(self) -> bool:
@@ -223,6 +256,11 @@ class Folder:
             self.check()
             shutil.rmtree(self.path, ignore_errors=True)
 
+    def make_folder(self, name: str) -> None:
+        """Make the folder `name` in it, where there is none."""
+        with explained(self.path / name), suppress(FileExistsError):
+            os.mkdir(name, dir_fd=self._number)
+
     def append_to(self, name: str) -> BinaryIO:
         """Open the file `name` to append to it, unbuffered: what a full disk refuses is not tried again later."""
         self.check()
@@ -245,7 +283,7 @@ def identity(path: Path) -> tuple[int, int] | None:
     """Return what tells a file or folder from any other that has its name; None where there is none."""
     try:
         there = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return None
     return there.st_dev, there.st_ino
 
@@ -257,9 +295,9 @@ def read_json(path: Path, what: str) -> Any:
             raise UserError(f"{path} has {size:,} bytes", allowed=f"{what} of at most {MAX_JSON_BYTES:,} bytes")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"no {what} at {path}", fix="check the path") from None
+        raise UserError(f"no {what} at {path}", allowed=what, fix="check the path") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", fix="check its permissions") from None
+        raise unreadable(path, error) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}", allowed=what, fix="restore it or train again") from None
 

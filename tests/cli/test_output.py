@@ -131,7 +131,7 @@ def test_an_empty_path_is_where_one_is(
     monkeypatch.chdir(tmp_path)
     for path in ("", ".", "./", ".."):
         assert "exists" in refused(verb[0], book, *verb[1:], "--out", path)
-    assert "cannot be replaced" in refused(verb[0], book, *verb[1:], "--out", "/")
+    assert "is the root folder" in refused(verb[0], book, *verb[1:], "--out", "/")
     assert [path.name for path in tmp_path.iterdir()] == ["book.txt"]
 
 

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import select
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,7 +52,10 @@ class _Results(RawIOBase):
         left = memoryview(data)
         try:
             while left:
-                left = left[os.write(self._descriptor, left) :]
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                except BlockingIOError:  # another process made it so, as some shells' children do
+                    select.select([], [self._descriptor], [])
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -77,7 +81,7 @@ class OutputError(MachineError):
             error.errno or 0, (error.strerror or str(error), "an output that can be written", "write it elsewhere")
         )
         if error.errno == errno.EBADF:
-            what, fix = "it is closed", "leave out >&-"
+            what, allowed, fix = "it is closed", "an open standard output", "redirect it to a file, or leave out >&-"
         super().__init__(f"cannot write to standard output: {what}", allowed=allowed, fix=fix)
 
 

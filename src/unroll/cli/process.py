@@ -20,10 +20,25 @@ def mark() -> None:
         os.environ[STARTED_MARK] = repr(time.monotonic())
 
 
-def end_at_hangup() -> None:
-    """Let a closed terminal (SIGHUP) interrupt a verb as Ctrl-C does, so that it cleans up; not under `nohup`."""
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+def clean_up_at_signals() -> None:
+    """Let SIGTERM and a closed terminal (SIGHUP) interrupt a verb as Ctrl-C does, so that it cleans up.
+
+    Not where they are ignored, as SIGHUP is under `nohup`.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+ended_by: signal.Signals = signal.SIGINT
+"""What has interrupted this process."""
+
+
+def _interrupt(number: int, frame: object) -> None:
+    global ended_by
+    ended_by = signal.Signals(number)
+    raise KeyboardInterrupt
 
 
 def is_command() -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DIVERGED = 1
 INTERRUPTED = 130
 PATH = click.Path(path_type=Path)
+HANGUP = getattr(signal, "SIGHUP", None)
 
 
 @click.command(
@@ -101,16 +102,20 @@ def verb(
     )
     if resume is None and not files:
         console.note("No FILE: learning the source code of Python's standard library.")
-    last, earlier = "", identity(folder) if resume is None else None
+    last, earlier = "", None
     with stop_signals(Stop(between_steps=resume is not None)) as stop, console.bar() as show, closing(reports):
         show("starting", 0, 1, "")
         events = console.follow(reports, show)
         for event in watch.drawn(board.recorded(events, folder) if tensorboard else events, folder, show):
             last, stop.between_steps = event.kind, True
+            if "beside" in event.detail:
+                earlier = identity(folder)
             if stop.wanted:
                 break
     if earlier is not None and identity(folder) == earlier:
         console.note(f"The earlier model in {folder} stays: nothing was kept of this training.")
+        if as_json:
+            console.put_json({"out": str(folder), "replaced": False} | api.info(folder))
         return INTERRUPTED if stop.wanted else DIVERGED
     if stop.wanted and last != "end":
         watch.put_stopped(folder, as_json=as_json)
@@ -124,7 +129,7 @@ def follow(device: str) -> NoReturn:
     from unroll.lm.follow import follow
 
     def heed_no_signals() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in filter(None, (signal.SIGINT, signal.SIGTERM, HANGUP)):
             signal.signal(number, signal.SIG_IGN)
 
     follow(device, heed_no_signals)
@@ -142,7 +147,8 @@ class Stop:
 
     def __call__(self, signal_number: int, frame: FrameType | None) -> None:
         """Take note of the signal and say so, or raise KeyboardInterrupt."""
-        again, self.wanted = self.wanted, True
+        # A terminal that is closed may say so twice, itself and through its shell.
+        again, self.wanted = self.wanted and signal_number != HANGUP, True
         # To several processes the terminal and torchrun may both pass on one Ctrl-C: the second is not heeded then, and
         # torchrun ends what does not end by itself.
         several = torchrun.several()
@@ -157,8 +163,8 @@ class Stop:
 def stop_signals(stop: Stop) -> Iterator[Stop]:
     """Let `stop` handle SIGINT, SIGTERM and SIGHUP, but for a SIGHUP that is ignored: that is what `nohup` does."""
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+        numbers.append(HANGUP)
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield stop

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from unroll.cli import console
 from unroll.lm import api
-from unroll.lm.directory import place_of_training
 
 if TYPE_CHECKING:
     from unroll.lm.train import Report
@@ -25,9 +24,13 @@ def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iter
     began, first_step, loss, pace = time.monotonic(), 0, math.nan, ""
     for report in reports:
         if not known:
-            known = api.info(place_of_training(folder)) | {"path": str(folder)}
+            beside = report.detail.get("beside")
+            known = api.info(beside or folder) | {"path": str(folder)}
             began, first_step = time.monotonic(), report.step
             put_start(known)
+            if beside:
+                first = known["recipe"]["training"]["valid_every"]
+                console.note(f"The model that is in {folder} stays until there are trained weights, at step {first}.")
         steps = known["planned_steps"]
         place = f"{report.step:,}/{steps:,}"
         quality = "" if report.nats is None else console.quality(report.nats, known["chars_per_token"])

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from unroll.errors import UserError
+from unroll.files import unreadable
 
 Level = Literal["char", "byte", "word", "bpe"]
 Chunks = Iterator[tuple[bytes, int]]
@@ -116,7 +117,7 @@ def file_size(path: Path) -> int:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", fix="check the path") from None
+        raise unreadable(path, error) from None
     if path.is_dir():
         raise UserError(f"{path} is a folder", allowed="files of text, plain or gzip", fix=f"name its files: {path}/*")
     if not path.is_file():
@@ -165,7 +166,7 @@ def _chunks(path: Path, block_bytes: int, seen: Seen | None) -> Chunks:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is damaged gzip: {error}", fix="fetch or pack it again") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", fix="check its permissions and the disk") from None
+        raise unreadable(path, error) from None
 
 
 def _text_blocks(chunks: Chunks, path: Path, seen: Seen | None) -> Iterator[Block]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from unroll.data.blocks import GZIP_MAGIC, MARK, file_size
 from unroll.errors import UserError
+from unroll.files import unreadable
 
 LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 """Where programs end a line: all of them at the first, many at the second, Python's `str.splitlines` at all."""
@@ -34,7 +35,7 @@ def whole_text(path: Path, *, keep_mark: bool = False) -> str:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is damaged gzip: {error}", fix="fetch or pack it again") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", fix="check the path and its permissions") from None
+        raise unreadable(path, error) from None
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -62,7 +63,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is damaged gzip: {error}", fix="fetch or pack it again") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", fix="check its permissions and the disk") from None
+        raise unreadable(path, error) from None
 
 
 def line_text(line: bytes, path: Path, number: int) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unroll.engine.checks import FLOATS, check_array
 from unroll.errors import UserError
+from unroll.files import unreadable
 from unroll.nn.config import ModelConfig, parameter_count
 
 Array = NDArray[np.float32]
@@ -98,7 +99,7 @@ def read_weights(file: Path, config: ModelConfig) -> Weights:
     except FileNotFoundError:
         raise UserError(f"no {file.name} in {file.parent}", fix="is this a model directory?") from None
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}", fix="check its permissions") from None
+        raise unreadable(file, error) from None
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
         raise UserError(
             f"{file} is damaged: {error}", allowed="a safetensors file written by unroll", fix=restore

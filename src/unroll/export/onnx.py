@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -127,11 +128,12 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
         write_atomically(described, (json.dumps(told, indent=2) + "\n").encode())
         write_atomically(file, data)
     except BaseException:
-        for path, content in before.items():
-            if content is None:
-                path.unlink(missing_ok=True)
-            else:
-                write_atomically(path, content)
+        with suppress(OSError, UserError):  # what went wrong first is what is reported
+            for path, content in before.items():
+                if content is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    write_atomically(path, content)
         raise
     names = [name for name, _ in shapes]
     outputs = ("logits", *(f"{name}_after" for name in names))

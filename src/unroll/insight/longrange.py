@@ -1,6 +1,7 @@
 """Networks of equal size, trained and tested on long-range tasks, one after another."""
 
 import math
+import shutil
 from bisect import bisect_left
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ from unroll.insight.tasks import (
     some_distance,
 )
 from unroll.lm.checkpoint import save_tensors
-from unroll.lm.directory import WEIGHTS, save_description
+from unroll.lm.directory import WEIGHTS, partial_of, save_description
 from unroll.lm.optim import OptimConfig, learning_rate_at, make_optimizer, set_learning_rate
 from unroll.nn.config import Init
 from unroll.nn.loss import cross_entropy
@@ -305,10 +306,17 @@ def save(trial: Trial, plan: Plan, folder: Path) -> Path:
     assert isinstance(trial.network, Model) and isinstance(plan.task, Task)
     name = trial.arch if plan.mixed else f"{trial.arch}-{trial.scores[0].distance}"
     path = folder / (name if plan.seeds == 1 else f"{name}-seed{trial.seed}")
+    partial = partial_of(path)
     with explained(path):
-        path.mkdir(parents=True)
-    plan.task.tokenizer.save(path / "tokenizer.json")
-    info = {"step": plan.steps, "tokens_seen": None, "valid_nats": None, "averaged": False}
-    save_tensors(path / WEIGHTS, dict(trial.network.named_parameters()), info)
-    save_description(path, trial.network.config, plan.task.tokenizer)
+        partial.mkdir(parents=True)
+    try:
+        plan.task.tokenizer.save(partial / "tokenizer.json")
+        info = {"step": plan.steps, "tokens_seen": None, "valid_nats": None, "averaged": False}
+        save_tensors(partial / WEIGHTS, dict(trial.network.named_parameters()), info)
+        save_description(partial, trial.network.config, plan.task.tokenizer)
+        with explained(path):
+            partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     return path

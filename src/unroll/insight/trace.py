@@ -19,7 +19,7 @@ from unroll.data.blocks import read_blocks
 from unroll.data.encode import Progress, block_ids
 from unroll.engine.network import Network
 from unroll.errors import UserError
-from unroll.files import explained, replacing
+from unroll.files import explained, refuse_folder, replacing, stream_number
 from unroll.lm.api import StrPath
 from unroll.lm.checkpoint import load
 from unroll.lm.open import Opened, open_model
@@ -296,6 +296,8 @@ class _Files:
         self.out, self.sizes, self.ids = out, sizes, ids
         self.files: dict[str, BinaryIO] = {}
         self.folder: Path | None = None
+        if out is not None:
+            refuse_folder(out)
         if out is not None and out.suffix != ".npz":
             raise UserError(
                 f"{out} is no name of arrays", allowed="a name that ends in .npz", fix=f"--out {out.stem}.npz"
@@ -314,7 +316,10 @@ class _Files:
     def _begin(self, out: Path) -> None:
         with explained(out):
             need = 2 * sum(4 * math.prod(shape) for shape in self.sizes.values())
-            parent = Path(os.path.realpath(out)).parent
+            direct = stream_number(out) is not None or (out.exists() and not out.is_file())
+            parent = Path(tempfile.gettempdir() if direct else os.path.realpath(out.parent))
+            if out.is_symlink() and not direct:
+                parent = Path(os.path.realpath(out)).parent
             if need > (free := shutil.disk_usage(parent).free):
                 raise UserError(
                     f"the trace needs {need / 1e9:.1f} GB while it is written, {free / 1e9:.1f} GB are free in "

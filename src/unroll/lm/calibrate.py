@@ -18,7 +18,7 @@ from unroll.lm.recipe import threads_up_to
 from unroll.lm.train import Precision, TrainConfig, begin, share_out, train_step
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.native import keep_memory
-from unroll.nn.precision import has_bfloat16_lstm
+from unroll.nn.precision import has_bfloat16_lstm, has_onednn
 
 POLICY_MARK = "UNROLL_WAIT_POLICY"
 """Set in the environment of a process image that was started again with another wait policy."""
@@ -85,7 +85,7 @@ def can_bfloat16(arch: str, device: torch.device) -> bool:
     """Tell whether training in bfloat16 is worth a try: on a GPU, or a processor whose LSTM kernel has it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and arch == "lstm" and has_bfloat16_lstm()
+    return device.type == "cpu" and arch == "lstm" and has_onednn() and has_bfloat16_lstm()
 
 
 def measure_machine(

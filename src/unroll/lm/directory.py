@@ -16,7 +16,7 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +24,7 @@ from unroll.config import check, from_mapping, to_mapping
 from unroll.data.blocks import Level
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
-from unroll.files import Folder, explained, read_json, real_folder, write_into
+from unroll.files import Folder, explained, identity, read_json, unreadable, write_into
 from unroll.lm.ngram import NgramConfig
 from unroll.nn.config import ModelConfig, parameter_count
 
@@ -113,7 +113,7 @@ def read_info(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"no {file.name} in {file.parent}", fix="is this a model directory?") from None
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}", fix="check its permissions") from None
+        raise unreadable(file, error) from None
     except (ValueError, KeyError, TypeError, struct.error, RecursionError):
         raise damaged(file) from None
     if not isinstance(info, dict):
@@ -202,20 +202,21 @@ def check_types(found: dict[str, Any], types: dict[str, Any], where: str) -> Non
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[Folder]:
-    """Hold the directory as its one writer, and give the folder to write into.
+def locked(path: Path, out: Path | None = None) -> Iterator[Folder]:
+    """Hold the directory as its one writer, and give the folder to write into; `out` is the name it is to get.
 
     Raises UserError when another process holds it, or when it was replaced while it was being locked.
     """
     with closing(Folder(path)) as folder:
-        with explained(path):
-            (path / "resume").mkdir(exist_ok=True)
+        folder.make_folder("resume")
         with folder.append_to("resume/lock") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(
-                    f"{path} is being written by another process", allowed="one writer", fix="wait for it or stop it"
+                    f"{out or path} is being written by another process",
+                    allowed="one writer",
+                    fix="wait for it or stop it",
                 ) from None
             folder.check()
             for left in [*path.glob(".*.tmp"), *path.glob("resume/.*.tmp")]:  # half written by a killed process
@@ -228,12 +229,14 @@ def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "")
 
     `force` replaces model directories only, and none that an input lies in. `fix` is what else could be done.
     """
-    if not out.exists():
-        return
+    with explained(out):
+        if not out.exists():
+            return
     if not force:
         raise UserError(
             f"{out} exists", allowed="a new directory", fix=f"{fix}replace it with --force, or name another with --out"
         )
+    inside = False
     for path in inputs:
         if path.resolve().is_relative_to(out.resolve()):
             raise UserError(
@@ -241,7 +244,15 @@ def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "")
                 allowed="texts from elsewhere",
                 fix="name another --out, or move the text",
             )
-    if Path.cwd().is_relative_to(out.resolve()):
+    if out.is_mount():
+        raise UserError(
+            f"{out} is where a disk is mounted, and cannot be replaced",
+            allowed="a folder on a disk",
+            fix="name a folder in it with --out",
+        )
+    with suppress(FileNotFoundError):  # where you are may have been removed
+        inside = Path.cwd().is_relative_to(out.resolve())
+    if inside:
         raise UserError(
             f"{out} is the folder you are in, and --force would replace it",
             allowed="the folder of a model, from outside",
@@ -263,12 +274,6 @@ def partial_of(out: Path) -> Path:
     return out.with_name(f".{out.name}.partial")
 
 
-def place_of_training(out: Path) -> Path:
-    """Return where a training for `out` writes by now: beside it while an earlier model is there, else in it."""
-    out = real_folder(out)
-    return partial if ((partial := partial_of(out)) / "model.json").exists() else out
-
-
 def publish(folder: Folder, out: Path, earlier: Folder | None = None) -> None:
     """Give a complete directory the name `out`; the `earlier` one that has it, if there is one, is removed at the end.
 
@@ -285,6 +290,9 @@ def publish(folder: Folder, out: Path, earlier: Folder | None = None) -> None:
     with explained(out):
         if earlier is not None and exchange(partial, out):
             replaced = partial
+            if identity(partial) != earlier.identity:  # another took the place of the earlier one just now
+                exchange(partial, out)
+                earlier.check()
         else:
             if earlier is not None:
                 shutil.rmtree(replaced, ignore_errors=True)
@@ -292,7 +300,8 @@ def publish(folder: Folder, out: Path, earlier: Folder | None = None) -> None:
             try:
                 partial.rename(out)
             except OSError:
-                put_back_replaced(out)
+                if earlier is not None:
+                    replaced.rename(out)
                 raise
         folder.path = out
         if earlier is not None:
@@ -316,7 +325,8 @@ def put_back_replaced(out: Path) -> None:
     """
     replaced = out.with_name(f".{out.name}.replaced")
     if replaced.is_dir() and not os.path.lexists(out) and partial_of(out).is_dir():
-        with explained(out):
+        # Where that is locked, its writer is between its two renames.
+        with suppress(UserError), locked(partial_of(out)), explained(out):
             replaced.rename(out)
 
 
@@ -384,11 +394,7 @@ def data_path(path: Path) -> Path:
 
 
 def _unreadable(file: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot read {file}: {error.strerror}",
-        allowed="a file written by unroll",
-        fix="check its permissions, restore it, or train again",
-    )
+    return unreadable(file, error, "check its permissions, restore it, or train again")
 
 
 def _refuse_constant(name: str) -> NoReturn:

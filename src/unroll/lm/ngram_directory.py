@@ -70,7 +70,8 @@ def make(
         with explained(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             partial.mkdir(exist_ok=True)
-        folder = stack.enter_context(locked(partial))
+        folder = stack.enter_context(locked(partial, out))
+        published = False
         try:
             check_free(out, inputs, force=force)
             earlier = stack.enter_context(locked(out)) if (out / "model.json").exists() else None
@@ -84,9 +85,11 @@ def make(
                 folder.check()
             named = {"valid_file": valid, "test_file": test}
             yield from _fill(folder, corpus, order, {name: path.name for name, path in named.items() if path}, started)
+            published = True
             publish(folder, out, earlier)
         except BaseException:
-            folder.remove()
+            if not published:
+                folder.remove()
             raise
 
 

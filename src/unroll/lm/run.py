@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ def start(
         with explained(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             partial.mkdir(exist_ok=True)
-        folder = stack.enter_context(checkpoint.locked(partial))
+        folder = stack.enter_context(checkpoint.locked(partial, out))
         try:
             check_free(out, inputs, force=force)
             earlier = stack.enter_context(checkpoint.locked(out)) if (out / "model.json").exists() else None
@@ -192,7 +192,10 @@ def start(
             raise
         # The corpus was mapped under its former name; the mapping stays valid when the files move.
         reports = begun(first, train(run, corpus, documents=recipe.data.documents))
-        yield from reports if earlier is None else published_when_trained(reports, run, out, earlier)
+        if earlier is None:
+            yield from reports
+        else:
+            yield from published_when_trained(reports, run, out, earlier, tuned=parent is not None)
 
 
 def begun(first: Sequence[Report], reports: Generator[Report, None, None]) -> Generator[Report, None, None]:
@@ -202,28 +205,43 @@ def begun(first: Sequence[Report], reports: Generator[Report, None, None]) -> Ge
 
 
 def published_when_trained(
-    reports: Generator[Report, None, None], run: Run, out: Path, earlier: Folder
+    reports: Generator[Report, None, None], run: Run, out: Path, earlier: Folder, *, tuned: bool
 ) -> Iterator[Report]:
     """Pass on the reports of a training beside the `earlier` model at `out`, and replace that once there is a better.
 
-    That is a checkpoint with trained weights, the end, or a stop after such weights were kept. Before it the earlier
-    model stays, whatever happens.
+    That is a checkpoint with trained weights (those that are fine-tuned are), or such weights at the end, however it
+    comes. Before it the earlier model stays, whatever happens. The first report's detail says where the training is
+    meanwhile, `beside`; the one after which `out` is the new model says `published`.
     """
     published = False
+
+    def publish_it() -> None:
+        nonlocal published
+        published = True
+        try:
+            publish(run.writes, out, earlier)
+        except UserError as error:
+            if run.path != out and run.writes.is_here():
+                error.fix += f"; the new model is complete in {run.path}, which you can rename"
+            raise
+
     try:
         with closing(reports):
+            first: dict[str, Any] = {"beside": str(run.path)}
             for report in reports:
-                if not published and (report.kind == "end" or (report.kind == "save" and run.best_step)):
-                    published = True
-                    publish(run.writes, out, earlier)
-                yield report
+                detail, first = report.detail | first, {}
+                if not published and report.kind in ("save", "end") and (run.best_step or tuned):
+                    publish_it()
+                    detail |= {"published": True}
+                yield replace(report, detail=detail)
+        if run.best_step and not published:  # it diverged, and good weights were kept before
+            publish_it()
         if not published:
-            text = f"the model that was in {out} stays: this training has no checkpoint with trained weights"
+            text = f"the model that was in {out} stays: this training has no trained weights that are better than none"
             yield Report("warn", run.step, run.tokens_seen, run.seconds, text=text)
     except GeneratorExit:
         if run.best_step and not published:  # stopped, and saved just now
-            published = True
-            publish(run.writes, out, earlier)
+            publish_it()
         raise
     finally:
         if not published:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.errors import UserError
-from unroll.files import write_atomically
+from unroll.files import unreadable, write_atomically
 from unroll.lm.open import Opened
 from unroll.lm.predict import Nats, Predictor, State
 from unroll.lm.score import Ids, stream
@@ -101,7 +101,7 @@ def weights_digest(model: Path) -> str:
             with open(file, "rb") as opened:
                 whole.update(f"{file.name} {hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
         except OSError as error:
-            raise UserError(f"cannot read {file}: {error.strerror}", fix="check its permissions") from None
+            raise unreadable(file, error) from None
     return whole.hexdigest()
 
 
@@ -120,7 +120,7 @@ def _read(file: Path, most: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]
             info = json.loads((opened.metadata() or {})["info"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}", fix="check the path") from None
+        raise unreadable(file, error) from None
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise _damaged(file, "it is no safetensors file of ours") from None
     if not isinstance(info, dict):

@@ -15,7 +15,7 @@ from unroll.data.encode import Progress
 from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
-from unroll.files import is_regular, replacing, reserve
+from unroll.files import is_regular, refuse_folder, replacing, reserve, stream_number
 from unroll.lm.open import Opened
 from unroll.lm.predict import State, Window
 from unroll.lm.score import LINE_TOKENS, STREAM_WINDOW, Ids
@@ -146,6 +146,8 @@ def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "las
     """
     _check_pool(pool)
     reader = reader_of(opened)
+    if out is not None:
+        refuse_folder(out)
     if out is not None and out.suffix != ".npy":
         raise UserError(f"{out} does not end in .npy", allowed="a file of numpy's", fix=f"write --out {out}.npy")
     lines, total = _size(file)
@@ -154,7 +156,7 @@ def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "las
     vectors: NDArray[np.float32] | None = None
     with ExitStack() as stack:
         output = None if out is None else stack.enter_context(replacing(out))
-        mapped = output is not None and is_regular(output)
+        mapped = output is not None and out is not None and is_regular(output) and stream_number(out) is None
         for some in line_vectors(reader, counts.of(opened.tokenizer, file), opened.tokenizer.start_id, pool):
             shape = (lines, some.shape[1])
             if done + len(some) > lines:
@@ -163,7 +165,8 @@ def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "las
                 header = io.BytesIO()
                 np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
                 output.write(header.getvalue())
-                reserve(output, header.tell() + 4 * math.prod(shape))
+                if mapped:
+                    reserve(output, header.tell() + 4 * math.prod(shape))
             if not done and not mapped:
                 vectors = np.zeros(shape, np.float32)
             if output is not None:

@@ -39,10 +39,15 @@ class tf32:  # a context, like torch.autocast
             _set([_inside[-1][1]] * len(SETTINGS) if _inside else _before)
 
 
+def has_onednn() -> bool:
+    """Return whether torch was built with oneDNN."""
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
 @cache
 def has_bfloat16_lstm() -> bool:
     """Return whether torch has an LSTM in bfloat16 for this processor (AVX-512, or newer); it does not ask itself."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return not has_onednn() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def multiply_exactly() -> None:

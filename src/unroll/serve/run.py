@@ -124,9 +124,11 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop at Ctrl-C and at SIGTERM; at once the second time. In a thread there are no signals."""
+        """Stop at Ctrl-C, SIGTERM and a closed terminal; at once the second time. In a thread there are no signals."""
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signals.append(signal.SIGHUP)
         try:
             for number in signals:
                 loop.add_signal_handler(number, self._told, number)

@@ -34,6 +34,9 @@ FRESH = 60.0
 MOST_SAID = 4000
 """Characters of what a process said that are shown."""
 NEEDED = ("model.json", WEIGHTS, "tokenizer.json")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPED = (0, *(128 + number for number in SIGNALS), *(-number for number in SIGNALS))
+"""Exit codes of a training that was stopped, and can be resumed."""
 KEPT = (*NEEDED, "recipe.toml")
 SPEEDS: dict[str, list[str]] = {
     "first": ["--steps", "2000", "--set", "hidden_size=128", "--set", "valid_every=100", "--set", "valid_tokens=20000"]
@@ -112,7 +115,8 @@ class Trainings:
             )
         if plan.name in self.names() or (self.runs / plan.name).exists():
             raise UserError(f"there is a model {plan.name} already", allowed="a new name", fix="choose another name")
-        self.runs.mkdir(parents=True, exist_ok=True)
+        with explained(self.runs):
+            self.runs.mkdir(parents=True, exist_ok=True)
         files = [] if plan.file is None else [str(plan.file)]
         self._launch(plan.name, [*files, "--out", str(self.runs / plan.name), *plan.choices])
 
@@ -131,7 +135,7 @@ class Trainings:
                 fix="wait for one, or pause it",
             )
         said = self.scratch / f"{name}.log"
-        with open(said, "wb") as log:
+        with explained(said), open(said, "wb") as log:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "unroll", "train", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -176,7 +180,7 @@ class Trainings:
         if read_description(folder).get("result"):
             return "finished"
         if process is not None:
-            return "paused" if process.code in (0, 130, -signal.SIGINT, -signal.SIGTERM) else "failed"
+            return "paused" if process.code in STOPPED else "failed"
         try:
             fresh = time.time() - (folder / METRICS).stat().st_mtime < FRESH
         except OSError:
