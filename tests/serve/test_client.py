@@ -17,6 +17,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from serve.live import CHARS, TOKENIZERS, Live, make_model, run_apart, serving, taking_all, told
+from unroll.engine.native import default_instructions
 from unroll.lm import api
 from unroll.lm.open import open_model
 from unroll.lm.score import stream_nats
@@ -62,6 +63,11 @@ def test_filters_are_those_of_the_command(live: Live, folders: dict[str, Path], 
     assert answer.choices[0].text == sampled(folders["char"], "a", 60, 2, **({"temperature": 1.0} | flat))
 
 
+def near(value: Any) -> Any:
+    """Return what equals a value: the kernels compute a row alike, whoever is beside it; numpy's products do not."""
+    return value if value is None or default_instructions() is not None else pytest.approx(value, abs=1e-5)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_stream_is_what_the_whole_answer_is(live: Live, level: str) -> None:
     asked: dict[str, Any] = {
@@ -91,7 +97,7 @@ def test_a_stream_is_what_the_whole_answer_is(live: Live, level: str) -> None:
         assert texts[choice.index] == choice.text
         assert tokens[choice.index] == choice.logprobs.tokens
         assert offsets[choice.index] == choice.logprobs.text_offset
-        assert tops[choice.index] == choice.logprobs.top_logprobs
+        assert tops[choice.index] == [near(top) for top in choice.logprobs.top_logprobs or []]
         assert ends[choice.index] == choice.finish_reason
 
 
@@ -411,7 +417,7 @@ def test_embeddings_are_the_last_hidden_state(live: Live, folders: dict[str, Pat
         assert packed.data[index].embedding == pytest.approx(hidden.tolist(), abs=1e-6)
     assert plain.usage.prompt_tokens == 19
     by_number = client.embeddings.create(model="char", input=CHARS.encode("the cat").tolist(), encoding_format="float")
-    assert by_number.data[0].embedding == plain.data[0].embedding
+    assert by_number.data[0].embedding == near(plain.data[0].embedding)
     with pytest.raises(openai.BadRequestError) as error:
         client.embeddings.create(model="char", input="a", extra_body={"dimensions": 3})
     assert told(error.value)["code"] == "unsupported_parameter"

@@ -391,7 +391,8 @@ def _places(
     if after is not None:
         places = _end_of(tokenizer, texts[0], after, "first"), _end_of(tokenizer, texts[1], after, "second")
     elif at is not None:
-        if not 1 <= at <= (most := min(lengths) - 1):
+        most = min(lengths) - 1
+        if not 1 <= at <= most:
             raise UserError(
                 f"a point after {at} symbols of texts of {lengths[0]} and {lengths[1]}",
                 allowed=f"1 to {most}: one symbol or more follow it" if most else "texts of two symbols or more",
