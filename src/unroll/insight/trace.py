@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from unroll.data.blocks import read_blocks
 from unroll.data.encode import Progress, block_ids
 from unroll.engine.network import Network
-from unroll.errors import UserError
+from unroll.errors import MachineError, UserError
 from unroll.files import explained, refuse_folder, replacing, stream_number
 from unroll.lm.api import StrPath
 from unroll.lm.checkpoint import load
@@ -321,8 +321,8 @@ class _Files:
             if out.is_symlink() and not direct:
                 parent = Path(os.path.realpath(out)).parent
             if need > (free := shutil.disk_usage(parent).free):
-                raise UserError(
-                    f"the trace needs {need / 1e9:.1f} GB while it is written, {free / 1e9:.1f} GB are free in "
+                raise MachineError(
+                    f"the trace needs {need / 1e6:,.1f} MB while it is written, {free / 1e6:,.1f} MB are free in "
                     f"{parent}",
                     allowed="fewer signals or layers, or a shorter text",
                     fix="for example --signal c --layer 0",
