@@ -159,6 +159,19 @@ def refuse_folder(path: Path) -> None:
         )
 
 
+def refuse_input(out: Path | None, *inputs: Path | None) -> None:
+    """Raise UserError where a file to be written is one of those that are read, also by a link."""
+    if out is None or (there := identity(out)) is None or not out.is_file():
+        return
+    for path in inputs:
+        if path is not None and identity(path) == there:
+            raise UserError(
+                f"{out} is the file {path} itself, which is read",
+                allowed="another file for what is written",
+                fix="choose another name",
+            )
+
+
 UNNAMED = (Path("."), Path("/"))
 EMPTY = "; an empty path, as an unset variable gives it, is the folder you are in"
 
@@ -192,9 +205,11 @@ class Folder:
     that finds it under its name no longer raises FolderLost.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shown: Path | None = None) -> None:
+        """Open the folder at `path`; `shown` is the name that messages give it, where it is to be renamed."""
         self.path = path
-        with explained(path):
+        self.shown = shown or path
+        with explained(self.shown):
             self._number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
     def close(self) -> None:
@@ -208,7 +223,7 @@ class Folder:
         what = "was moved away" if self.exists else "was removed"
         other = ", and what lies there now is another" if os.path.lexists(self.path) else ""
         raise FolderLost(
-            f"{self.path} {what} while it was being written{other}",
+            f"{self.shown} {what} while it was being written{other}",
             allowed="a folder that stays where it is until the work is done",
             fix="move it back, or begin again under another name; nothing was written to another folder",
         )
@@ -236,7 +251,7 @@ class Folder:
         below, _, last = name.rpartition("/")
         beside = f"{below}/.{last}.{os.getpid()}.tmp".lstrip("/")
         try:
-            with explained(self.path / name):
+            with explained(self.shown / name):
                 try:
                     with open(beside, "wb", opener=self._open) as file:
                         file.write(data)
@@ -258,13 +273,13 @@ class Folder:
 
     def make_folder(self, name: str) -> None:
         """Make the folder `name` in it, where there is none."""
-        with explained(self.path / name), suppress(FileExistsError):
+        with explained(self.shown / name), suppress(FileExistsError):
             os.mkdir(name, dir_fd=self._number)
 
     def append_to(self, name: str) -> BinaryIO:
         """Open the file `name` to append to it, unbuffered: what a full disk refuses is not tried again later."""
         self.check()
-        with explained(self.path / name):
+        with explained(self.shown / name):
             return open(name, "ab", buffering=0, opener=self._open)
 
     def _open(self, name: str, flags: int) -> int:

@@ -130,7 +130,8 @@ def test_an_empty_path_is_where_one_is(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for path in ("", ".", "./", ".."):
-        assert "exists" in refused(verb[0], book, *verb[1:], "--out", path)
+        said = refused(verb[0], book, *verb[1:], "--out", path)
+        assert "exists, and is no model" in said and ("unset variable" in said) == (path != "..")
     assert "is the root folder" in refused(verb[0], book, *verb[1:], "--out", "/")
     assert [path.name for path in tmp_path.iterdir()] == ["book.txt"]
 
@@ -160,3 +161,51 @@ def test_a_file_size_limit_leaves_the_earlier_model(trained: Trained, tmp_path: 
     assert "exceeds the size limit" in done.stderr and "ulimit -f" in done.stderr and "Traceback" not in done.stderr
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_is_read_is_not_written(refused: Refused, trained: Trained, tmp_path: Path) -> None:
+    """Also by a link: the list, the pairs or the text would be lost."""
+    contents = {
+        "list": "0 ||| the cat ||| -1.0\n",
+        "pairs.tsv": "the cat sat\tsat the cat\n",
+        "lines.npy": text(300),
+        "text.npz": text(300),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+        (tmp_path / f"link-{name}").symlink_to(name)
+    model = trained.path
+    for prefix in ("", "link-"):
+        files = {name: tmp_path / f"{prefix}{name}" for name in contents}
+        commands = [
+            ("rescore", model, tmp_path / "list", "--best", "--out", files["list"]),
+            ("rescore", model, tmp_path / "pairs.tsv", "--tune", tmp_path / "list", "--out", files["list"]),
+            ("pairs", model, tmp_path / "pairs.tsv", "--items", files["pairs.tsv"]),
+            ("embed", model, tmp_path / "lines.npy", "--out", files["lines.npy"]),
+            ("trace", model, "--file", tmp_path / "text.npz", "--out", files["text.npz"]),
+            ("trace", model, "--file", tmp_path / "list", "--unit", "0:1", "--html", files["list"]),
+            ("score", model, "--file", tmp_path / "list", "--save-state", files["list"]),
+        ]
+        for command in commands:
+            assert "itself, which is read" in refused(*command), command
+    assert all((tmp_path / name).read_text() == content for name, content in contents.items())
+
+
+def test_a_list_on_standard_output_is_the_list_alone(
+    trained: Trained, arguments: dict[str, list[str]], tmp_path: Path
+) -> None:
+    plain = shell('exec "$@"', *arguments["rescore"], cwd=tmp_path)
+    named = shell('exec "$@"', *arguments["rescore"], "--out", "/dev/stdout", cwd=tmp_path)
+    assert named.stdout == plain.stdout and "changed" in named.stderr
+
+
+def test_a_command_to_go_on_with_can_be_pasted(book: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9 '1'.txt")
+    book.rename(tmp_path / name)
+    done = shell('exec "$@"', "ngram", tmp_path / name, "--order", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    command = next(line for line in done.stderr.splitlines() if line.startswith("next")).split("unroll ", 1)[1]
+    run = subprocess.run(
+        ["bash", "-c", f'"$0" -m unroll {command} --length 5', UNROLL[0]], cwd=tmp_path, env=environment(), timeout=60
+    )
+    assert run.returncode == 0, command

@@ -4,11 +4,13 @@ import errno
 import math
 import os
 import select
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedWriter, RawIOBase, TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
@@ -26,6 +28,7 @@ _PICTURES = (
     {c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"}
     | {0x7F: 0x2421}
     | dict.fromkeys(range(0x80, 0xA0), "\ufffd")
+    | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}  # of file names that are not UTF-8
 )
 
 
@@ -113,6 +116,14 @@ def visible(text: str) -> str:
 def printable(text: str) -> str:
     """Return the text as it goes to stdout: as it is, but for a terminal with its control characters made visible."""
     return visible(text) if sys.stdout.isatty() else text
+
+
+def quoted(path: Path) -> str:
+    """Return a path as a shell takes it, also one that is not UTF-8 (bash and zsh: $'caf\\xe9')."""
+    if str(path).isprintable():
+        return shlex.quote(str(path))
+    escapes = {ord("\\"): "\\\\", ord("'"): "\\'"}
+    return f"$'{visible(str(path).translate(escapes))}'"
 
 
 def put(text: str = "", *, err: bool = False, dim: bool = False) -> None:

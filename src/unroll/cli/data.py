@@ -1,6 +1,5 @@
 """`unroll data`: texts made ready once, and the public corpora of the field."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -
     console.put_columns([*rows, ("vocabulary", f"{corpus.tokenizer.vocab_size:,} symbols", corpus.tokenizer.level)])
     for warning in corpus.info.warnings:
         console.warn(warning)
-    console.note(f"To learn it: unroll train {shlex.quote(str(out))}")
+    console.note(f"To learn it: unroll train {console.quoted(out)}")
 
 
 @verb.command(

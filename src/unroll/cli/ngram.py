@@ -1,6 +1,5 @@
 """`unroll ngram`: counts an interpolated modified Kneser-Ney n-gram of text files."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -52,4 +51,4 @@ def verb(files: tuple[Path, ...], order: int, out: Path | None, as_json: bool, *
         console.put_json(known)
         return
     rows = [(name, value) for name, value in info.rows_of(known) if value]
-    console.put_columns([*rows, ("next", f"unroll sample {shlex.quote(str(folder))}")], err=True)
+    console.put_columns([*rows, ("next", f"unroll sample {console.quoted(folder)}")], err=True)

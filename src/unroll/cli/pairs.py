@@ -52,7 +52,7 @@ def verb(
     paths: tuple[Path, ...], unknown: "Unknown", eos: bool, scored: bool, items: Path | None, as_json: bool
 ) -> None:
     """Tell how often the models in the DIRs find the good one of two texts likelier: minimal pairs."""
-    from unroll.files import write_atomically
+    from unroll.files import refuse_input, write_atomically
     from unroll.lm.pairs import minimal_pairs
 
     models = [path for path in paths if path.is_dir()]
@@ -63,6 +63,7 @@ def verb(
                 fix=f"name the files in it: {path}/*",
             )  # fmt: skip
     files = [path for path in paths if not path.is_dir()]
+    refuse_input(items, *files)
     with console.bar() as show:
         (result,) = console.follow(minimal_pairs(models, files, unknown, eos=eos, scored=scored), show)
     if items is not None:

@@ -62,12 +62,13 @@ def verb(
     as_json: bool,
 ) -> None:
     """Rank the hypotheses of NBEST anew, their old scores and those of the model in DIR together."""
-    from unroll.files import write_atomically
+    from unroll.files import refuse_input, stream_number, write_atomically
     from unroll.lm.open import open_model
     from unroll.lm.rescore import Fields, rescore
 
     if weight is not None and tune is not None:
         raise UserError("both --weight and --tune are given", allowed="one of them", fix="leave one out")
+    refuse_input(out, tune, nbest if best else None)  # a whole list may take the place of itself
     fields = Fields(id_field, text_field, score_field)
     with console.bar() as show:
         lines = best and (out is not None or not as_json)
@@ -84,7 +85,7 @@ def verb(
         return
     if out is None:
         put_bytes(content)
-    console.put_columns(rows_of(known), err=out is None)
+    console.put_columns(rows_of(known), err=out is None or stream_number(out) == 1)
     for note in known["notes"]:
         console.warn(note)
 

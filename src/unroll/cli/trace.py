@@ -73,9 +73,12 @@ def verb(
         from unroll.insight.plots import check_picture
 
         check_picture(plot)
+    from unroll.files import refuse_input
     from unroll.insight.trace import Traced, ids_of_file, trace_ids
     from unroll.lm.open import open_model
 
+    for written in (html, plot, options["out"]):
+        refuse_input(written, file)
     opened = open_model(model)
     ids = ids_of_file(opened, file) if file else opened.tokenizer.encode(text or "")
     places = [place(unit, opened) for unit in units]

@@ -1,7 +1,6 @@
 """A training as a person watches it: what is learnt, the samples as they are taken, what became of it."""
 
 import math
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -76,7 +75,7 @@ def put_stopped(folder: Path, *, as_json: bool) -> None:
     """Print how to go on with a training that was stopped."""
     known = api.info(folder)
     console.note(f"Stopped at step {known['steps']:,} of {known['planned_steps']:,}, and saved.")
-    console.note(f"To go on: unroll train --resume {shlex.quote(str(folder))}")
+    console.note(f"To go on: unroll train --resume {console.quoted(folder)}")
     if as_json:
         console.put_json({"out": str(folder)} | known)
 
@@ -91,7 +90,7 @@ def put_result(folder: Path, *, as_json: bool) -> None:
         rows = {
             "validation": f"{console.final_quality(known)}{part} · the weights of step {known['best_step']:,}",
             "training": console.spent(known),
-            "next": f"unroll sample {shlex.quote(str(folder))}",
+            "next": f"unroll sample {console.quoted(folder)}",
         }
         console.put_columns(rows.items(), err=True)
     if as_json:

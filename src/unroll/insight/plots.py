@@ -170,7 +170,7 @@ def check_picture(out: Path) -> None:
         raise UserError(
             f"{out} is no name of a picture",
             allowed="names that end in .png or .svg",
-            fix=f"write --out {out.stem}.png",
+            fix=f"name it {out.stem}.png",
         )
     if not out.parent.is_dir():
         raise UserError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from unroll.config import Settings, from_mapping, parse_value, setting_pairs, unknown_key
 from unroll.errors import UserError
-from unroll.files import explained, real_folder, write_atomically
+from unroll.files import explained, real_folder, refuse_input, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -267,6 +267,7 @@ def score_file(
             allowed="lines, each from a fresh state; or any unit, with the state carried on",
             fix="leave out --fresh, or what is not --unit line",
         )
+    refuse_input(None if save_state is None else Path(save_state), Path(file))
     opened = _opened(model)
 
     def units() -> "Iterator[Unit]":

@@ -24,7 +24,7 @@ from unroll.config import check, from_mapping, to_mapping
 from unroll.data.blocks import Level
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
-from unroll.files import Folder, explained, identity, read_json, unreadable, write_into
+from unroll.files import EMPTY, Folder, explained, identity, read_json, unreadable, write_into
 from unroll.lm.ngram import NgramConfig
 from unroll.nn.config import ModelConfig, parameter_count
 
@@ -207,7 +207,7 @@ def locked(path: Path, out: Path | None = None) -> Iterator[Folder]:
 
     Raises UserError when another process holds it, or when it was replaced while it was being locked.
     """
-    with closing(Folder(path)) as folder:
+    with closing(Folder(path, out)) as folder:
         folder.make_folder("resume")
         with folder.append_to("resume/lock") as file:
             try:
@@ -232,11 +232,20 @@ def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "")
     with explained(out):
         if not out.exists():
             return
+    here = None
+    with suppress(FileNotFoundError):  # where you are may have been removed
+        here = Path.cwd()
+    # A folder that is empty, and made for what comes, may be replaced; one with anything else in it may not.
+    if (not out.is_dir() or any(out.iterdir())) and not (out / "model.json").exists():
+        raise UserError(
+            f"{out} exists, and is no model: it is not replaced",
+            allowed="a new directory, or with --force that of a model",
+            fix=f"choose another --out{EMPTY if out.resolve() == here else ''}",
+        )
     if not force:
         raise UserError(
             f"{out} exists", allowed="a new directory", fix=f"{fix}replace it with --force, or name another with --out"
         )
-    inside = False
     for path in inputs:
         if path.resolve().is_relative_to(out.resolve()):
             raise UserError(
@@ -250,15 +259,13 @@ def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "")
             allowed="a folder on a disk",
             fix="name a folder in it with --out",
         )
-    with suppress(FileNotFoundError):  # where you are may have been removed
-        inside = Path.cwd().is_relative_to(out.resolve())
-    if inside:
+    if here is not None and here.is_relative_to(out.resolve()):
         raise UserError(
             f"{out} is the folder you are in, and --force would replace it",
             allowed="the folder of a model, from outside",
             fix="leave it first: cd ..",
         )
-    if not out.is_dir() or any(out.iterdir()):
+    if any(out.iterdir()):
         read_description(out)
 
 
@@ -334,7 +341,7 @@ class EventLog:
     """An append-only file of JSON lines that a resume can cut back to a checkpoint."""
 
     def __init__(self, folder: Folder, name: str, size: int = 0) -> None:
-        self._path = folder.path / name
+        self._path = folder.shown / name
         self._file = folder.append_to(name)
         with explained(self._path):
             self._file.truncate(min(size, self.size))

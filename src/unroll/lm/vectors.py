@@ -15,7 +15,7 @@ from unroll.data.encode import Progress
 from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
-from unroll.files import is_regular, refuse_folder, replacing, reserve, stream_number
+from unroll.files import is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
 from unroll.lm.open import Opened
 from unroll.lm.predict import State, Window
 from unroll.lm.score import LINE_TOKENS, STREAM_WINDOW, Ids
@@ -150,6 +150,7 @@ def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "las
         refuse_folder(out)
     if out is not None and out.suffix != ".npy":
         raise UserError(f"{out} does not end in .npy", allowed="a file of numpy's", fix=f"write --out {out}.npy")
+    refuse_input(out, file)
     lines, total = _size(file)
     counts = _Counts()
     done = 0
