@@ -42,7 +42,7 @@ def main() -> None:
         code = console.refuse('this needs PyTorch\n  fix: pip install "unroll-lm[train]"')
     except (click.Abort, KeyboardInterrupt):  # before RuntimeError, which Abort is
         console.note("Interrupted.")
-        code = 128 + process.ended_by
+        code = 128 + (process.ended_by or 2)  # SIGINT
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise

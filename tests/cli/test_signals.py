@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cli.command import QUICK, UNROLL, environment, unroll
-from cli.conftest import Trained
+from cli.conftest import Here, Trained
+from unroll.cli import process
 
 SLOW = ("--steps", "3000", *QUICK, "--set", "valid_every=10", "--set", "log_every=5")
 """A training of which there is much left when it is stopped."""
@@ -152,3 +153,13 @@ def test_a_stop_before_anything_was_learnt_leaves_the_earlier_model(
     assert "The earlier model in run stays: nothing was kept of this training.\n" in err
     assert (run / "weights.safetensors").read_bytes() == (trained.path / "weights.safetensors").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["book.txt", "run"]
+
+
+def test_a_signal_that_python_ignored_while_torch_was_loaded_is_heeded(
+    here: Here, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was noted, and the training stops at its first report, saved."""
+    monkeypatch.setattr(process, "clean_up_at_signals", lambda: None)
+    monkeypatch.setattr(process, "ended_by", signal.SIGINT)
+    done = here("train", book, "--out", tmp_path / "run", *SLOW)
+    assert done.code == 130 and "Stopped at step 0 of 3,000, and saved.\n" in done.err

@@ -23,16 +23,17 @@ def mark() -> None:
 def clean_up_at_signals() -> None:
     """Let SIGTERM and a closed terminal (SIGHUP) interrupt a verb as Ctrl-C does, so that it cleans up.
 
-    Not where they are ignored, as SIGHUP is under `nohup`.
+    Not where they are ignored, as SIGHUP is under `nohup`. What came is noted, for Python can only ignore it in places
+    of torch's import.
     """
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
 
 
-ended_by: signal.Signals = signal.SIGINT
-"""What has interrupted this process."""
+ended_by: signal.Signals | None = None
+"""What has interrupted this process, if anything did."""
 
 
 def _interrupt(number: int, frame: object) -> None:

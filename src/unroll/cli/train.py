@@ -103,7 +103,8 @@ def verb(
     if resume is None and not files:
         console.note("No FILE: learning the source code of Python's standard library.")
     last, earlier = "", None
-    with stop_signals(Stop(between_steps=resume is not None)) as stop, console.bar() as show, closing(reports):
+    stop = Stop(between_steps=resume is not None, wanted=process.ended_by is not None)
+    with stop_signals(stop), console.bar() as show, closing(reports):
         show("starting", 0, 1, "")
         events = console.follow(reports, show)
         for event in watch.drawn(board.recorded(events, folder) if tensorboard else events, folder, show):
@@ -141,9 +142,9 @@ def follow(device: str) -> NoReturn:
 class Stop:
     """Ctrl-C, SIGTERM or SIGHUP: heeded between two steps once there are some; before that, and again, at once."""
 
-    def __init__(self, *, between_steps: bool) -> None:
+    def __init__(self, *, between_steps: bool, wanted: bool = False) -> None:
         self.between_steps = between_steps
-        self.wanted = False
+        self.wanted = wanted
 
     def __call__(self, signal_number: int, frame: FrameType | None) -> None:
         """Take note of the signal and say so, or raise KeyboardInterrupt."""
