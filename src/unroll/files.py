@@ -201,8 +201,8 @@ class FolderLost(UserError):
 class Folder:
     """A folder held open while it is written to: nothing goes into another folder that has taken its name.
 
-    Paths are resolved once, when it is opened; from then on it is the folder itself that is written to, and a write
-    that finds it under its name no longer raises FolderLost.
+    Its path is resolved once, when it is opened; from then on the folder itself is written to, wherever it is. A write
+    raises FolderLost where the path leads to it no longer.
     """
 
     def __init__(self, path: Path, shown: Path | None = None) -> None:

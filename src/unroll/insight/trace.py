@@ -317,9 +317,7 @@ class _Files:
         with explained(out):
             need = 2 * sum(4 * math.prod(shape) for shape in self.sizes.values())
             direct = stream_number(out) is not None or (out.exists() and not out.is_file())
-            parent = Path(tempfile.gettempdir() if direct else os.path.realpath(out.parent))
-            if out.is_symlink() and not direct:
-                parent = Path(os.path.realpath(out)).parent
+            parent = Path(tempfile.gettempdir()) if direct else Path(os.path.realpath(out)).parent
             if need > (free := shutil.disk_usage(parent).free):
                 raise MachineError(
                     f"the trace needs {need / 1e6:,.1f} MB while it is written, {free / 1e6:,.1f} MB are free in "
