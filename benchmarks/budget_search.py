@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from measure import show, unroll_command
-from unroll.lm.checkpoint import read_events
-from unroll.lm.recipe import read_recipe
+from unroll.artifact.checkpoint import read_events
+from unroll.training.recipe import read_recipe
 
 GIVEN_UP = {0.3: 1.05, 0.6: 1.025}
 """By part of the steps done: how many times the best figure there a run may be at."""

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from measure import run_json, show
+from unroll.artifact.directory import data_path
+from unroll.artifact.open import open_model
 from unroll.data.corpus import load_corpus
 from unroll.files import write_atomically
-from unroll.insight.cell_picture import picture
-from unroll.insight.cells import VERDICTS, Tracking, judge, reading
-from unroll.insight.properties import as_read, label
-from unroll.lm.directory import data_path
-from unroll.lm.open import open_model
+from unroll.insight.cells.measure import VERDICTS, Tracking, judge, reading
+from unroll.insight.cells.picture import picture
+from unroll.insight.cells.properties import as_read, label
 
 T = TypeVar("T")
 

@@ -20,14 +20,14 @@ from measure import show
 from unroll.data.batches import Streams
 from unroll.data.corpus import Corpus, DataConfig, load_corpus, prepare
 from unroll.data.sources import stdlib_corpus
-from unroll.insight.gradients import lag_norms
-from unroll.lm.optim import OptimConfig
-from unroll.lm.recipe import PEAK_RATE
-from unroll.lm.score import stream_nats
-from unroll.lm.torch_predictor import TorchPredictor
-from unroll.lm.train import TrainConfig, begin, train_step
+from unroll.insight.gradients.measure import lag_norms
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.recurrent import Recurrent, RecurrentLayer
+from unroll.predict.protocols import stream_nats
+from unroll.predict.torch import TorchPredictor
+from unroll.training.loop import TrainConfig, begin, train_step
+from unroll.training.optim import OptimConfig
+from unroll.training.recipe import PEAK_RATE
 
 SYMBOLS = 2_000_000
 """Of the text, read at most."""

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from cells_found import last
 from measure import run_json, show
+from unroll.artifact.directory import data_path
+from unroll.artifact.open import Opened, open_model
 from unroll.data.corpus import load_corpus
 from unroll.errors import UserError
-from unroll.insight.cells import VERDICTS, Read, Tracking, judge, reading
-from unroll.insight.properties import PROPERTIES, Labels, Text, as_read, label
+from unroll.insight.cells.measure import VERDICTS, Read, Tracking, judge, reading
+from unroll.insight.cells.properties import PROPERTIES, Labels, Text, as_read, label
 from unroll.insight.trace import network_of
-from unroll.lm.directory import data_path
 from unroll.lm.intervals import wilson
-from unroll.lm.open import Opened, open_model
-from unroll.lm.torch_predictor import TorchPredictor
 from unroll.nn.model import Model
+from unroll.predict.torch import TorchPredictor
 
 AFTER = 20
 """Characters after a word in which the property of that word holds: more than the last 8 tell."""

@@ -19,11 +19,11 @@ import numpy as np
 
 import unroll
 from encode import peak_mb
+from unroll.artifact.directory import DATA
+from unroll.artifact.open import open_model
 from unroll.data.corpus import load_corpus
-from unroll.lm.directory import DATA
-from unroll.lm.open import open_model
-from unroll.lm.predict import Predictor
-from unroll.lm.score import lines, stream
+from unroll.predict.predictor import Predictor
+from unroll.predict.protocols import lines, stream
 
 SOME = 200_000
 """Symbols of the counted text that speed is measured on where nothing was held back."""

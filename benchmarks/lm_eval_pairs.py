@@ -21,8 +21,8 @@ from typing import Any
 
 from measure import show
 from serving import serving
+from unroll.artifact.open import open_model
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
-from unroll.lm.open import open_model
 from unroll.lm.pairs import read_pairs
 from unroll.lm.surprisal import score_texts
 
@@ -159,8 +159,8 @@ def random_model(folder: Path, tokenizer: Tokenizer) -> Path:
     """Write a model of random weights."""
     import torch
 
-    from unroll.lm.checkpoint import WEIGHTS, save_tensors
-    from unroll.lm.directory import save_description
+    from unroll.artifact.checkpoint import WEIGHTS, save_tensors
+    from unroll.artifact.directory import save_description
     from unroll.nn.model import Model, ModelConfig
 
     torch.manual_seed(0)

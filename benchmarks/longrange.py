@@ -11,8 +11,8 @@ import torch
 from measure import show
 from unroll.data.encode import Progress
 from unroll.files import write_atomically
-from unroll.insight.longrange import make_plan, trials
-from unroll.insight.longrange_table import ARCHS, STEPS, LongRange, Plan, Trial, table
+from unroll.insight.longrange.measure import make_plan, trials
+from unroll.insight.longrange.table import ARCHS, STEPS, LongRange, Plan, Trial, table
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         }
         tables.append(found.figures() | seconds)
         if told.pictures and found.results:
-            from unroll.insight.longrange_picture import picture
+            from unroll.insight.longrange.picture import picture
 
             told.pictures.mkdir(parents=True, exist_ok=True)
             write_atomically(told.pictures / f"longrange-{plan.task.name}.svg", picture(found, ".svg"))

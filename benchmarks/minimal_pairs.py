@@ -10,8 +10,8 @@ import torch
 
 import unroll
 from measure import run_json, show
+from unroll.artifact.checkpoint import WEIGHTS, save_description, save_tensors
 from unroll.data.tokenizer import CharTokenizer
-from unroll.lm.checkpoint import WEIGHTS, save_description, save_tensors
 from unroll.lm.pairs import read_pairs
 from unroll.nn.model import Model, ModelConfig
 

@@ -18,9 +18,9 @@ import torch
 
 from measure import show, unroll_command
 from page_speed import FLAGS, summed
+from unroll.artifact.checkpoint import save_tensors
+from unroll.artifact.directory import WEIGHTS, save_description
 from unroll.data.tokenizer import CharTokenizer
-from unroll.lm.checkpoint import save_tensors
-from unroll.lm.directory import WEIGHTS, save_description
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from measure import BareLoop, run_json, show
+from unroll.artifact.checkpoint import load, read_events
+from unroll.artifact.directory import data_path
 from unroll.data.corpus import load_corpus
-from unroll.lm.checkpoint import load, read_events
-from unroll.lm.directory import data_path
-from unroll.lm.score import crops_nats, stream_nats
-from unroll.lm.torch_predictor import TorchPredictor
+from unroll.predict.protocols import crops_nats, stream_nats
+from unroll.predict.torch import TorchPredictor
 
 
 def evaluate(path: Path) -> dict[str, Any]:

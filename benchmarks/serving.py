@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 from measure import show, unroll_command
+from unroll import api
+from unroll.artifact.checkpoint import WEIGHTS, save_tensors
+from unroll.artifact.directory import save_description
+from unroll.artifact.open import open_model
 from unroll.data.tokenizer import CharTokenizer
 from unroll.engine.network import Drawing, Network
-from unroll.lm import api
-from unroll.lm.checkpoint import WEIGHTS, save_tensors
-from unroll.lm.directory import save_description
-from unroll.lm.open import open_model
 from unroll.nn.model import Model, ModelConfig
 
 LETTERS = "\n !'(),-.0123456789:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -11,11 +11,11 @@ import torch
 
 from measure import BareLoop, show, steps_per_second
 from unroll.data.batches import Streams
-from unroll.lm.calibrate import precisions
-from unroll.lm.optim import OptimConfig
-from unroll.lm.run import choose_device
-from unroll.lm.train import TrainConfig, begin, train_step
 from unroll.nn.model import Model, ModelConfig
+from unroll.training.calibrate import precisions
+from unroll.training.loop import TrainConfig, begin, train_step
+from unroll.training.optim import OptimConfig
+from unroll.training.start import choose_device
 
 SHAPES = {
     "cpu": ((256, 16, 64), (384, 16, 64), (512, 16, 64)),

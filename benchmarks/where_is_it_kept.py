@@ -20,13 +20,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from measure import run_json, show
-from unroll.insight.attribution import in_double
-from unroll.insight.patching import Choice, chosen_mask, masks_of_units, part_masks, patched_values, state_after
+from unroll.artifact.open import Opened, open_model
+from unroll.insight.attribution.measure import in_double
+from unroll.insight.longrange.sentences import ENGLISH
+from unroll.insight.longrange.tasks import TASKS, Task, draw, lines
+from unroll.insight.patching.measure import Choice, chosen_mask, masks_of_units, part_masks, patched_values, state_after
 from unroll.insight.plots import COLOURS, DPI, FORMATS, GREY, MARKERS, STYLE, check_picture
-from unroll.insight.sentences import ENGLISH
-from unroll.insight.tasks import TASKS, Task, draw, lines
 from unroll.lm.intervals import wilson
-from unroll.lm.open import Opened, open_model
 from unroll.nn.model import Model
 from unroll.nn.state import State
 

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from measure import run_json, show, unroll_command
+from unroll.artifact.checkpoint import load
+from unroll.artifact.directory import WEIGHTS
 from unroll.engine.network import Drawing, Network, Precision
 from unroll.engine.weights import read_weights
-from unroll.lm.checkpoint import load
-from unroll.lm.directory import WEIGHTS
-from unroll.lm.score import stream
-from unroll.lm.torch_predictor import TorchPredictor
+from unroll.predict.protocols import stream
+from unroll.predict.torch import TorchPredictor
 
 LETTERS = "".join(map(chr, range(32, 32 + 64))) + "\n"
 """65 symbols, as many as Shakespeare has."""

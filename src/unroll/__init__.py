@@ -3,18 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unroll.errors import UserError
-    from unroll.export.onnx import export_onnx
-    from unroll.insight.ablation import ablate
-    from unroll.insight.attribution import attribute
-    from unroll.insight.cells import cells
-    from unroll.insight.gradients import gradients
-    from unroll.insight.longrange import longrange
-    from unroll.insight.memory import memory
-    from unroll.insight.patching import patch
-    from unroll.insight.plots import plot
-    from unroll.insight.trace import trace
-    from unroll.lm.api import (
+    from unroll.api import (
         compare,
         embed,
         evaluate,
@@ -39,6 +28,17 @@ if TYPE_CHECKING:
         sources,
         train,
     )
+    from unroll.errors import UserError
+    from unroll.export.onnx import export_onnx
+    from unroll.insight.attribution.measure import attribute
+    from unroll.insight.cells.ablation import ablate
+    from unroll.insight.cells.measure import cells
+    from unroll.insight.gradients.measure import gradients
+    from unroll.insight.longrange.measure import longrange
+    from unroll.insight.memory.measure import memory
+    from unroll.insight.patching.measure import patch
+    from unroll.insight.plots import plot
+    from unroll.insight.trace import trace
 
 __version__ = "0.1.0"
 __all__ = [
@@ -89,18 +89,18 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module 'unroll' has no attribute '{name}'")
         homes = {
             "UserError": "unroll.errors",
-            "ablate": "unroll.insight.ablation",
-            "attribute": "unroll.insight.attribution",
-            "cells": "unroll.insight.cells",
+            "ablate": "unroll.insight.cells.ablation",
+            "attribute": "unroll.insight.attribution.measure",
+            "cells": "unroll.insight.cells.measure",
             "export_onnx": "unroll.export.onnx",
-            "gradients": "unroll.insight.gradients",
-            "longrange": "unroll.insight.longrange",
-            "memory": "unroll.insight.memory",
-            "patch": "unroll.insight.patching",
+            "gradients": "unroll.insight.gradients.measure",
+            "longrange": "unroll.insight.longrange.measure",
+            "memory": "unroll.insight.memory.measure",
+            "patch": "unroll.insight.patching.measure",
             "plot": "unroll.insight.plots",
             "trace": "unroll.insight.trace",
         }
-        return getattr(import_module(homes.get(name, "unroll.lm.api")), name)
+        return getattr(import_module(homes.get(name, "unroll.api")), name)
 
 
 def __dir__() -> list[str]:

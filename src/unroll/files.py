@@ -7,7 +7,7 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +15,11 @@ from typing import Any, BinaryIO
 from unroll.errors import MachineError, UserError
 
 MAX_JSON_BYTES = 256 * 2**20
+
+StrPath = str | os.PathLike[str]
+"""A path as a caller may write it."""
+Files = StrPath | Sequence[StrPath]
+"""One file or several, in order."""
 
 MACHINE_ERRORS = {
     errno.ENOSPC: ("no space left on the disk", "a disk with enough space", "free some, or choose another place"),

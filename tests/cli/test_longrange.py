@@ -11,8 +11,8 @@ from cli.command import unroll
 from cli.conftest import Here, Refused
 from cli.test_signals import started
 from cli.test_start import loaded
-from unroll.insight import longrange
-from unroll.insight.longrange_table import ARCHS, STEPS, TUNED_RATES
+from unroll.insight.longrange import measure
+from unroll.insight.longrange.table import ARCHS, STEPS, TUNED_RATES
 
 TINY = ("--steps", "4", "--distance", "5", "--distance", "12")
 
@@ -20,8 +20,8 @@ TINY = ("--steps", "4", "--distance", "5", "--distance", "12")
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Test on few sequences, in this process."""
-    monkeypatch.setattr(longrange, "TEST_ROWS", 100)
-    monkeypatch.setattr(longrange, "VALID_ROWS", 50)
+    monkeypatch.setattr(measure, "TEST_ROWS", 100)
+    monkeypatch.setattr(measure, "VALID_ROWS", 50)
 
 
 def test_all_architectures_by_distance(here: Here, tmp_path: Path) -> None:

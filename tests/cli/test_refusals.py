@@ -253,7 +253,7 @@ def test_every_verb_refuses_or_does_without_what_is_damaged(
 def test_memory_that_is_out(here: Here, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from unroll.lm import api
+    from unroll import api
 
     for error in (
         MemoryError(),
@@ -276,7 +276,7 @@ def test_memory_that_is_out(here: Here, book: Path, tmp_path: Path, monkeypatch:
 
 
 def test_another_runtime_error_is_not_one_of_memory(here: Here, book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unroll.lm import api
+    from unroll import api
 
     def fails(*arguments: object, **others: object) -> None:
         raise RuntimeError("a fault of ours")

@@ -19,10 +19,10 @@ from cli.conftest import Here, Trained
 from unroll.cli import process
 from unroll.cli.app import VERBS, app
 from unroll.data.blocks import Level
-from unroll.lm import calibrate
 from unroll.lm.sample import SampleOptions
-from unroll.lm.train import TrainConfig
 from unroll.nn.model import ModelConfig
+from unroll.training import calibrate
+from unroll.training.loop import TrainConfig
 
 HEAVY = ("torch", "numpy", "rich", "tokenizers", "safetensors", "tomli_w")
 

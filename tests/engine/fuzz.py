@@ -78,7 +78,7 @@ def subjects(random: np.random.Generator) -> list[Subject]:
 
 
 def state_of(config: ModelConfig, rows: int, random: np.random.Generator) -> Any:
-    from unroll.engine.plain import fresh_state
+    from unroll.engine.reference import fresh_state
 
     return tuple(
         tuple(random.normal(size=part.shape).astype(np.float32) for part in layer)

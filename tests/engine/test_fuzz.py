@@ -13,9 +13,9 @@ from unroll.engine import checks, native
 from unroll.engine import network as module
 from unroll.engine.draw import Drawing
 from unroll.engine.network import Network
-from unroll.lm.predict import State
-from unroll.lm.torch_predictor import TorchPredictor
 from unroll.nn.model import Model
+from unroll.predict.predictor import State
+from unroll.predict.torch import TorchPredictor
 
 SIZES = {"vocab_size": 23, "embedding_size": 6, "hidden_size": 18}
 KERNELS: list[bool | str] = [False, *SETS]

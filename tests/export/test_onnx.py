@@ -27,14 +27,14 @@ from laws.laws import (
     law_rows,
     law_split,
 )
-from lm.tiny import text
+from tiny import text
+from unroll.artifact import checkpoint
+from unroll.artifact.directory import save_description
 from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.export import onnx as export
 from unroll.export.onnx import Exported, Session, as_layers, export_onnx, state_shapes
 from unroll.files import write_atomically
-from unroll.lm import checkpoint
-from unroll.lm.directory import save_description
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.state import State
 

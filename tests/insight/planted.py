@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from unroll.artifact.checkpoint import save_tensors
+from unroll.artifact.directory import WEIGHTS, save_description
 from unroll.data.tokenizer import CharTokenizer
-from unroll.lm.checkpoint import save_tensors
-from unroll.lm.directory import WEIGHTS, save_description
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.nn.recurrent import RecurrentLayer

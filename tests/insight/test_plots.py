@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import unroll
-from lm.tiny import make_corpus, overrides, text, trained
+from tiny import make_corpus, overrides, text, trained
 from unroll.errors import UserError
 from unroll.insight.plots import COLOURS, architecture, labels, picture, shown
 from unroll.lm.curves import Curve, Kind, PositionLoss, Reliability, Surprisal

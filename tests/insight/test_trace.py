@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lm.tiny import (
+from tiny import (
     ARCHS,
     TOKENIZER,
     begin_training,
@@ -20,13 +20,13 @@ from lm.tiny import (
     random_model,
     text,
 )
+from unroll.artifact.open import open_model
 from unroll.errors import UserError
-from unroll.insight.colours import in_terminal, ink, page, shade, strengths
+from unroll.insight.cells.colours import in_terminal, ink, page, shade, strengths
 from unroll.insight.trace import ROWS, SIGNALS, SPAN, Part, chosen_names, parts, trace
-from unroll.lm.open import open_model
-from unroll.lm.score import stream_nats
-from unroll.lm.torch_predictor import TorchPredictor
 from unroll.nn.model import Model
+from unroll.predict.protocols import stream_nats
+from unroll.predict.torch import TorchPredictor
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lm.tiny import make_corpus, overrides, text, trained
+from tiny import make_corpus, overrides, text, trained
 from unroll.errors import UserError
 from unroll.lm import compare as module
 from unroll.lm.compare import compare, difference

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from lm.tiny import ARCHS, SMALL, TOKENIZER, model_config, random_model
+from tiny import ARCHS, SMALL, TOKENIZER, model_config, random_model
+from unroll.artifact.open import Opened
 from unroll.data.encode import Progress
 from unroll.data.tokenizer import CharTokenizer
 from unroll.errors import UserError
 from unroll.lm import curves as module
-from unroll.lm.counting import count
 from unroll.lm.curves import (
     EDGES,
     PositionLoss,
@@ -26,12 +26,12 @@ from unroll.lm.curves import (
     surprisal,
 )
 from unroll.lm.intervals import wilson
-from unroll.lm.ngram import NgramConfig, NgramPredictor, Tables
-from unroll.lm.open import Opened
 from unroll.lm.pairs import Count
-from unroll.lm.predict import Nats, Predictor, State, Window, log_probabilities
-from unroll.lm.score import Ids, crops_nats, stream
-from unroll.lm.torch_predictor import TorchPredictor
+from unroll.predict.ngram import NgramConfig, NgramPredictor, Tables
+from unroll.predict.ngram_counts import count
+from unroll.predict.predictor import Nats, Predictor, State, Window, log_probabilities
+from unroll.predict.protocols import Ids, crops_nats, stream
+from unroll.predict.torch import TorchPredictor
 
 SIZE = TOKENIZER.vocab_size
 

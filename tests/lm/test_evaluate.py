@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.hostile import documents
-from lm.tiny import ARCHS, TOKENIZER, model_config, random_ids, random_model
+from tiny import ARCHS, TOKENIZER, model_config, random_ids, random_model
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.lm import evaluate as module
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate, lines_of, nats_of_lines, regrouped, scored
-from unroll.lm.predict import Nats, State, Window
-from unroll.lm.score import Ids, lines
-from unroll.lm.torch_predictor import TorchPredictor
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
+from unroll.predict.predictor import Nats, State, Window
+from unroll.predict.protocols import Ids, lines
+from unroll.predict.torch import TorchPredictor
 
 
 class Priced:

@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data.hostile import WORDS
-from lm.tiny import ARCHS, model_config, random_model
+from tiny import ARCHS, model_config, random_model
+from unroll.artifact.open import Opened
 from unroll.data.encode import Progress
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.lm import pairs as pairs_module
-from unroll.lm import score
-from unroll.lm.open import Opened
 from unroll.lm.pairs import (
     Count,
     Pair,
@@ -36,8 +35,9 @@ from unroll.lm.pairs import (
     score_pairs,
     word_nats,
 )
-from unroll.lm.predict import Predictor, State, log_probabilities
-from unroll.lm.torch_predictor import TorchPredictor
+from unroll.predict import protocols
+from unroll.predict.predictor import Predictor, State, log_probabilities
+from unroll.predict.torch import TorchPredictor
 
 CHARS = CharTokenizer.learn("abcdefghij ")
 HEADER = "pattern\tconstr_id\tsent_id\tcorrect_number\tform\tclass\ttype\tprefix\tlen_prefix\tsent"
@@ -206,7 +206,7 @@ def test_sentences_are_scored_from_their_start_to_their_end(arch: str, eos: bool
 
 def test_the_same_text_is_a_tie_though_its_digits_depend_on_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = iter(1e-9 * np.arange(1, 9))
-    plain = score.lines
+    plain = protocols.lines
 
     def noisy(*arguments: Any) -> Iterator[list[NDArray[np.float64]]]:
         return ([nats + next(noise) for nats in some] for some in plain(*arguments))
@@ -221,8 +221,8 @@ def test_nats_do_not_depend_on_the_other_pairs(monkeypatch: pytest.MonkeyPatch) 
     model = opened(arch="gru")
     pairs = [pair(good, bad) for good, bad in TEXTS] + [pair("bad", "cab", prefix="a " * k) for k in range(1, 4)]
     together = last(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=True))
-    monkeypatch.setattr(score, "LINE_TOKENS", 12)
-    monkeypatch.setattr(score, "STREAM_WINDOW", 5)
+    monkeypatch.setattr(protocols, "LINE_TOKENS", 12)
+    monkeypatch.setattr(protocols, "STREAM_WINDOW", 5)
     monkeypatch.setattr(pairs_module, "LINE_TOKENS", 12)
     monkeypatch.setattr(pairs_module, "STREAM_WINDOW", 5)
     alone = [last(score_pairs("m", model.predictor, CHARS, [one], "include", eos=True)) for one in pairs]

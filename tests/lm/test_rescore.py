@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from lm.test_pairs import CHARS, opened, step_by_step, write
 from unroll.data.lines import LINE_ENDS
 from unroll.errors import UserError
-from unroll.lm import score
 from unroll.lm.rescore import (
     Fields,
     Rescored,
@@ -28,6 +27,7 @@ from unroll.lm.rescore import (
     upper_lines,
     word_errors,
 )
+from unroll.predict import protocols
 
 MOSES = (
     "0 ||| a bad cab  ||| d: 0 -5.5 lm: -3 ||| -9.2298\n"
@@ -107,7 +107,7 @@ def law_totals(totals: Callable[[Path], Rescored], path: Path) -> None:
 def test_totals_are_what_they_are_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "nbest", MOSES)
     law_totals(lambda path: rescored(path, 0.7, 0.3), path)
-    monkeypatch.setattr(score, "LINE_TOKENS", 7)
+    monkeypatch.setattr(protocols, "LINE_TOKENS", 7)
     law_totals(lambda path: rescored(path, 0.7, 0.3), path)
 
 

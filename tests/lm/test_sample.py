@@ -11,10 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lm.tiny import ARCHS, TOKENIZER, model_config, random_model
+from tiny import ARCHS, TOKENIZER, model_config, random_model
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
-from unroll.lm.predict import State
 from unroll.lm.sample import (
     Drawn,
     SampleOptions,
@@ -27,10 +26,11 @@ from unroll.lm.sample import (
     stepper,
     uniforms,
 )
-from unroll.lm.score import stream_nats
-from unroll.lm.torch_predictor import TorchPredictor
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
+from unroll.predict.predictor import State
+from unroll.predict.protocols import stream_nats
+from unroll.predict.torch import TorchPredictor
 
 Array = NDArray[np.float64]
 

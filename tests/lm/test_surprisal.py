@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data.hostile import WORDS, texts
-from lm.tiny import ARCHS, TOKENIZER, model_config, random_model
-from lm.tiny import text as sentences
+from tiny import ARCHS, TOKENIZER, model_config, random_model
+from tiny import text as sentences
+from unroll.artifact import saved_state
+from unroll.artifact.open import Opened
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
-from unroll.lm import score, states, surprisal
-from unroll.lm.open import Opened
-from unroll.lm.predict import Nats, State, Window, log_probabilities
+from unroll.lm import surprisal
 from unroll.lm.sample import SampleOptions, generate, stepper
 from unroll.lm.surprisal import (
     UNITS,
@@ -37,7 +37,9 @@ from unroll.lm.surprisal import (
     score_texts,
     score_units,
 )
-from unroll.lm.torch_predictor import TorchPredictor
+from unroll.predict import protocols
+from unroll.predict.predictor import Nats, State, Window, log_probabilities
+from unroll.predict.torch import TorchPredictor
 
 Array = NDArray[np.float64]
 Scorer = Callable[[Opened, Sequence[str]], list[TextScore]]
@@ -127,8 +129,8 @@ TEXTS = ["", "abc", "j", "abcdefghij" * 12, "\n", "ab\n\nc", *("cafe" * k + "dig
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_scores_are_those_of_brute_force(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "STREAM_WINDOW", 17)
-    monkeypatch.setattr(score, "LINE_TOKENS", 100)
+    monkeypatch.setattr(protocols, "STREAM_WINDOW", 17)
+    monkeypatch.setattr(protocols, "LINE_TOKENS", 100)
     law_brute_force(neural(TOKENIZER, arch), TEXTS, together)
 
 
@@ -141,7 +143,7 @@ def test_scores_are_those_of_brute_force_at_every_level(level: str) -> None:
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_scores_do_not_depend_on_neighbours(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "LINE_TOKENS", 300)
+    monkeypatch.setattr(protocols, "LINE_TOKENS", 300)
     law_neighbours(neural(TOKENIZER, arch), TEXTS, together, 1e-12)
 
 
@@ -377,7 +379,7 @@ def test_the_laws_fail_when_a_block_does_not_know_the_one_before(
             law_blocks(opened, file, monkeypatch)
     monkeypatch.setattr(surprisal, "_begins", begins)
     monkeypatch.setattr(surprisal, "READ_BYTES", 2**14)
-    read_on = states.read_on
+    read_on = saved_state.read_on
 
     def fresh(predictor: Any, ids: Any, reading: Any) -> Any:
         return read_on(predictor, ids, beginning(opened))

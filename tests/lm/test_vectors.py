@@ -11,14 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lm.test_pairs import CHARS, TOKENIZERS, opened, write
-from lm.tiny import ARCHS
+from tiny import ARCHS
+from unroll.artifact.open import Opened
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.lm import vectors as vectors_module
-from unroll.lm.open import Opened
-from unroll.lm.predict import State
-from unroll.lm.score import Ids
-from unroll.lm.torch_predictor import TorchPredictor
 from unroll.lm.vectors import (
     POOLS,
     Embedded,
@@ -31,6 +28,9 @@ from unroll.lm.vectors import (
     similar_lines,
     similar_symbols,
 )
+from unroll.predict.predictor import State
+from unroll.predict.protocols import Ids
+from unroll.predict.torch import TorchPredictor
 
 Vectors = Callable[[Reader, Iterable[Ids], int, Pool], Iterator[NDArray[np.float32]]]
 

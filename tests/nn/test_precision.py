@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from laws.cases import config, randomised
+from unroll.artifact.checkpoint import load_tensors, save_tensors
 from unroll.data.batches import Batch
-from unroll.lm.checkpoint import load_tensors, save_tensors
-from unroll.lm.optim import OptimConfig
-from unroll.lm.torch_predictor import TorchPredictor
-from unroll.lm.train import Precision, TrainConfig, begin, on_device, step_on
 from unroll.nn.model import Model
 from unroll.nn.precision import SETTINGS, multiply_exactly, tf32
 from unroll.nn.recurrent import RecurrentLayer, flatten
+from unroll.predict.torch import TorchPredictor
+from unroll.training.loop import Precision, TrainConfig, begin, on_device, step_on
+from unroll.training.optim import OptimConfig
 
 
 def settings() -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cli.command import UNROLL, environment, text
-from unroll.lm import api
+from unroll import api
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -11,10 +11,10 @@ import torch
 
 from page.conftest import Running, Visit, probed, start_studio, stop_studio
 from serve.quoted import TOKENIZER, latch, other, quoted, save
+from unroll.artifact.open import Opened, open_model
 from unroll.insight.trace import network_of
-from unroll.lm.open import Opened, open_model
-from unroll.lm.score import stream_nats
-from unroll.serve.inside_trace import levels
+from unroll.predict.protocols import stream_nats
+from unroll.serve.inside.trace import levels
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

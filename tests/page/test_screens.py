@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from page.conftest import Running, Visit, probed
-from unroll.lm.next import next_symbols
-from unroll.lm.open import Opened, open_model
-from unroll.lm.predict import log_probabilities
+from unroll.artifact.open import Opened, open_model
+from unroll.lm.continuations import next_symbols
 from unroll.lm.sample import SampleOptions, generate, probabilities, stepper
-from unroll.lm.score import stream_nats
+from unroll.predict.predictor import log_probabilities
+from unroll.predict.protocols import stream_nats
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -208,8 +208,8 @@ def test_a_branch_begins_with_what_it_branches_off(visit: Visit) -> None:
 
 
 def test_a_unit_is_held_while_it_writes(visit: Visit, runs: Path) -> None:
+    from unroll.artifact.checkpoint import load
     from unroll.insight.hold import Cell, Held, held_stepper
-    from unroll.lm.checkpoint import load
 
     page = visit("#/sample?model=book&seed=3&length=40&columns=1&pins=0.c.5:2")
     shown = probed(page, "sample", "it.busy === 0 && it.columns[0]?.ids.length === 40")

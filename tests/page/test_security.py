@@ -16,9 +16,9 @@ import pytest
 from cli.command import text
 from page.conftest import CHROMIUM, FLAGS, Running, Visit, probed, start_studio, stop_studio
 from serve.live import Live, make_model, serving
-from unroll.lm import api
+from unroll import api
 from unroll.serve.guard import Guard
-from unroll.serve.studio import Folders
+from unroll.serve.studio.routes import Folders
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

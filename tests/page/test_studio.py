@@ -16,16 +16,16 @@ import pytest
 
 from cli.command import QUICK, text
 from page.conftest import Running, Visit, probed, start_studio, stop_studio
+from unroll.artifact.directory import data_path
+from unroll.artifact.open import Opened, open_model
 from unroll.data.corpus import open_corpus
 from unroll.errors import UserError
-from unroll.lm.directory import data_path
-from unroll.lm.open import Opened, open_model
-from unroll.lm.predict import log_probabilities
 from unroll.lm.sample import stepper
-from unroll.serve.studio import listed_files
-from unroll.serve.studio_log import Tail, baselines, known_words, progress, thinned
-from unroll.serve.studio_read import Prefixes, as_typed, compared, expectations
-from unroll.serve.studio_train import Plan, Trainings
+from unroll.predict.predictor import log_probabilities
+from unroll.serve.studio.reading import Prefixes, as_typed, compared, expectations
+from unroll.serve.studio.routes import listed_files
+from unroll.serve.studio.training_log import Tail, baselines, known_words, progress, thinned
+from unroll.serve.studio.trainings import Plan, Trainings
 
 Ask = Callable[..., httpx.Response]
 
@@ -78,7 +78,7 @@ def test_a_stale_state_would_be_seen(book: Opened) -> None:
 
 
 def test_states_that_are_kept_take_bounded_memory(book: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unroll.serve.studio_read.MOST_BYTES", 20_000)
+    monkeypatch.setattr("unroll.serve.studio.reading.MOST_BYTES", 20_000)
     prefixes = Prefixes()
     for k in range(60):
         as_typed(book, "the cat sat on a mat"[: 1 + k % 20] + "s" * k, 0, prefixes)
@@ -95,7 +95,7 @@ def test_next_in_the_middle_of_a_text(book: Opened) -> None:
 
 
 def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
-    from unroll.lm import api
+    from unroll import api
 
     (tmp_path / "book.txt").write_text(text(5000))
     list(api.ngram(tmp_path / "book.txt", order=3, out=tmp_path / "tri"))
@@ -108,7 +108,7 @@ def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
 
 
 def test_models_of_other_vocabularies_meet_where_both_begin_a_symbol(tmp_path: Path, book: Opened) -> None:
-    from unroll.lm import api
+    from unroll import api
 
     (tmp_path / "book.txt").write_text(text(5000))
     list(api.ngram(tmp_path / "book.txt", order=2, level="byte", out=tmp_path / "bytes"))
@@ -179,7 +179,7 @@ def test_a_log_that_is_replaced_while_it_is_read_is_not_two_in_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another training took the folder after the file was opened: what was read is the old one's, to the end."""
-    from unroll.serve import studio_log
+    from unroll.serve.studio import training_log
 
     file, new = tmp_path / "metrics.jsonl", tmp_path / "new"
     file.write_bytes(logged(1, 2, 3))
@@ -192,7 +192,7 @@ def test_a_log_that_is_replaced_while_it_is_read_is_not_two_in_one(
             (tmp_path / "linked").replace(file)
         return real(number)
 
-    monkeypatch.setattr(studio_log.os, "fstat", replaced)  # type: ignore[attr-defined]
+    monkeypatch.setattr(training_log.os, "fstat", replaced)  # type: ignore[attr-defined]
     assert steps_of(tail) == [1, 2, 3]
     assert steps_of(tail) == [10, 20, 30, 40] and tail.turn == 2
 

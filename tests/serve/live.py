@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 from openai import OpenAI
 
-from lm import tiny
+import tiny
+from unroll.artifact.checkpoint import WEIGHTS, save_tensors
+from unroll.artifact.directory import save_description
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
-from unroll.lm.checkpoint import WEIGHTS, save_tensors
-from unroll.lm.directory import save_description
 from unroll.serve.app import create_app
 from unroll.serve.context import Context
 from unroll.serve.models import Models
-from unroll.serve.run import Server, bind, make_server
+from unroll.serve.server import Server, bind, make_server
 from unroll.serve.settings import Settings
 
 if TYPE_CHECKING:
-    from unroll.serve.studio import Folders
+    from unroll.serve.studio.routes import Folders
 
 T = TypeVar("T")
 

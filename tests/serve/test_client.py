@@ -17,10 +17,10 @@ import pytest
 from openai import AsyncOpenAI
 
 from serve.live import CHARS, TOKENIZERS, Live, make_model, run_apart, serving, taking_all, told
+from unroll import api
+from unroll.artifact.open import open_model
 from unroll.engine.native import default_instructions
-from unroll.lm import api
-from unroll.lm.open import open_model
-from unroll.lm.score import stream_nats
+from unroll.predict.protocols import stream_nats
 
 LEVELS = tuple(TOKENIZERS)
 
@@ -326,8 +326,8 @@ def test_the_bytes_of_a_character_one_by_one(live: Live) -> None:
 
 def test_an_alternative_whose_name_is_taken_has_that_of_its_bytes(live: Live) -> None:
     """A piece that is é, where é came as two bytes."""
-    from unroll.serve.completions import _Choice
-    from unroll.serve.streams import Point
+    from unroll.serve.batching.streams import Point
+    from unroll.serve.completions.answer import _Choice
 
     served = live.context.models.latest("bpe")
     pieces = list(served.tokenizer.pieces)

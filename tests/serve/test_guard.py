@@ -12,7 +12,7 @@ import pytest
 
 from serve.live import Live, make_model, raw, resident, run_apart, serving
 from unroll.errors import UserError
-from unroll.serve.api import ROUTES
+from unroll.serve.completions.routes import ROUTES
 from unroll.serve.guard import CONTENT_SECURITY_POLICY
 from unroll.serve.settings import Settings, is_loopback
 

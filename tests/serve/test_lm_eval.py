@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from serve.live import TOKENIZERS, Live
-from unroll.lm.open import open_model
+from unroll.artifact.open import open_model
 from unroll.lm.surprisal import score_texts
 
 LM_EVAL = os.environ.get("LM_EVAL") or shutil.which("lm_eval")

@@ -90,7 +90,7 @@ sys.meta_path.insert(0, Barred())
 from pathlib import Path
 from unroll.serve.app import create_app
 from unroll.serve.models import Models
-from unroll.serve.run import bind, make_server
+from unroll.serve.server import bind, make_server
 from unroll.serve.settings import Settings
 import asyncio
 listener = bind("127.0.0.1", 0)

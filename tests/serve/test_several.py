@@ -11,9 +11,9 @@ import openai
 import pytest
 
 from serve.live import TOKENIZERS, Live, make_model, serving
-from unroll.lm.open import open_model
+from unroll.artifact.open import open_model
 from unroll.lm.surprisal import score_texts
-from unroll.serve.api import OF_A_MODEL, ROUTES
+from unroll.serve.completions.routes import OF_A_MODEL, ROUTES
 
 LEVELS = tuple(TOKENIZERS)
 TEXTS = ("the cat sat on the mat.", "who was it?\na dog and a cat", "the dog sat on the log. a cat and a dog.")

@@ -10,7 +10,7 @@ from unroll.cli import console
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
-    from unroll.insight.ablation import Ablated, Change
+    from unroll.insight.cells.ablation import Ablated, Change
 
 PATH = click.Path(path_type=Path)
 
@@ -54,8 +54,8 @@ def verb(
     if mean + zero + (value is not None) > 1:
         raise UserError("a cell is held at one value", allowed="one of --mean, --zero, --set V", fix="leave out others")
     layer, unit = place(cell)
-    from unroll.insight.ablation import Ablated, hold
-    from unroll.lm.open import open_model
+    from unroll.artifact.open import open_model
+    from unroll.insight.cells.ablation import Ablated, hold
 
     with console.bar() as show:
         for event in hold(open_model(model), layer, unit, file, value=0.0 if zero else value, **options):

@@ -10,7 +10,7 @@ import click
 from unroll.cli import console
 
 if TYPE_CHECKING:
-    from unroll.insight.attribution import Attribution, Floats, Method
+    from unroll.insight.attribution.measure import Attribution, Floats, Method
 
 PATH = click.Path(path_type=Path)
 
@@ -69,9 +69,9 @@ def verb(
         from unroll.insight.plots import check_picture
 
         check_picture(plot)
+    from unroll.artifact.open import open_model
     from unroll.files import printable_name, write_atomically
-    from unroll.insight.attribution import NAMES, Attribution, attributing, formula, picture
-    from unroll.lm.open import open_model
+    from unroll.insight.attribution.measure import NAMES, Attribution, attributing, formula, picture
 
     opened = open_model(model)
     with console.bar() as show:
@@ -84,7 +84,7 @@ def verb(
     symbols = [symbol + gap for symbol in found.symbols]
     shown = {NAMES[method]: found.scores} | {NAMES["leave-out"]: found.leave_out}
     if html:
-        from unroll.insight.colours import page
+        from unroll.insight.cells.colours import page
 
         rows = [(f"{name}: ±1 is {largest(values):.4f} nats", shares(values)) for name, values in shown.items()]
         write_atomically(html, page(f"{formula(found)} of {printable_name(model)}", symbols, rows).encode())
@@ -102,7 +102,7 @@ def verb(
 
 def put_scores(found: "Attribution", symbols: list[str]) -> None:
     """Print the text by its scores: in colours on a terminal, else score, leave-one-out and symbol a line."""
-    from unroll.insight.colours import in_terminal
+    from unroll.insight.cells.colours import in_terminal
 
     if console.has_colours(sys.stdout):
         console.put("".join(in_terminal([console.visible(symbol) for symbol in symbols], shares(found.scores))))
@@ -113,7 +113,7 @@ def put_scores(found: "Attribution", symbols: list[str]) -> None:
 
 def rows_of(found: "Attribution") -> Iterator[tuple[str, str]]:
     """Yield what was predicted, what the scores sum to, and how far leave-one-out agrees."""
-    from unroll.insight.attribution import NAMES, formula
+    from unroll.insight.attribution.measure import NAMES, formula
 
     yield "prediction", f"{formula(found)} = {found.value:.4f} nats, {found.baseline:.4f} with all embeddings zero"
     name, total = NAMES[found.method], found.scores.sum()

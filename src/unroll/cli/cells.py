@@ -9,7 +9,7 @@ import click
 from unroll.cli import console
 
 if TYPE_CHECKING:
-    from unroll.insight.cells import Finding, Tracking
+    from unroll.insight.cells.measure import Finding, Tracking
 
 PATH = click.Path(path_type=Path)
 
@@ -64,9 +64,9 @@ def verb(model: Path, file: Path | None, asked: str, top: int, plot: Path | None
         from unroll.insight.plots import check_picture
 
         check_picture(plot)
-    from unroll.insight.cells import Tracking, track
-    from unroll.insight.properties import label, read_text
-    from unroll.lm.open import open_model
+    from unroll.artifact.open import open_model
+    from unroll.insight.cells.measure import Tracking, track
+    from unroll.insight.cells.properties import label, read_text
 
     opened = open_model(model)
     text = read_text(opened, file)
@@ -78,7 +78,7 @@ def verb(model: Path, file: Path | None, asked: str, top: int, plot: Path | None
                 show(event.phase, event.done_bytes, event.total_bytes, "")
     if plot:
         from unroll.files import write_atomically
-        from unroll.insight.cell_picture import picture
+        from unroll.insight.cells.picture import picture
 
         write_atomically(plot, picture(found, plot.suffix.lower()))
     if as_json:
@@ -142,8 +142,8 @@ def sentence(found: "Tracking", one: "Finding") -> Iterator[str]:
 
 def why(one: "Finding") -> str:
     """Return what a finding lacks."""
-    from unroll.insight.ablation import APART, CAUSAL
-    from unroll.insight.cells import ALPHA
+    from unroll.insight.cells.ablation import APART, CAUSAL
+    from unroll.insight.cells.measure import ALPHA
 
     held = one.ablation
     if one.p_value > ALPHA:

@@ -44,8 +44,8 @@ def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -
     Several FILEs are documents in order: one that lacks its final newline gets one, but for the last. A byte order mark
     at the start of a file is left out, except at level byte.
     """
+    from unroll import api
     from unroll.data.corpus import load_corpus
-    from unroll.lm import api
 
     with console.bar() as show:
         for _ in console.follow(api.prepare(files, out, **choices), show):
@@ -86,8 +86,8 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def fetch(name: str, out: Path, as_json: bool) -> None:
     """Fetch the public corpus NAME of `unroll data list`; a broken download goes on where it broke off."""
+    from unroll import api
     from unroll.data import sources
-    from unroll.lm import api
 
     reports = api.fetch(name, out)
     source = sources.SOURCES[name]
@@ -116,7 +116,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"corpora": [...]}.')
 def list_sources(as_json: bool) -> None:
     """List the public corpora that can be fetched by name."""
-    from unroll.lm import api
+    from unroll import api
 
     sources = api.sources()
     if as_json:

@@ -43,7 +43,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"out", "lines", "size", ...}.')
 def verb(model: Path, file: Path, out: Path | None, pool: "Pool", precision: "Precision", as_json: bool) -> None:
     """Write the lines of FILE as vectors: the hidden state of the last layer sums up what it has read."""
-    from unroll.lm.open import open_model
+    from unroll.artifact.open import open_model
     from unroll.lm.vectors import embed
 
     if out is None and (out := Path(f"{file.name}.npy")).exists():

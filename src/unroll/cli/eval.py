@@ -49,7 +49,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Tell how probable the text in the FILEs is to the model in DIR, as one text."""
-    from unroll.lm.report import report
+    from unroll.lm.adapted import report
 
     with console.bar() as show:
         (known,) = console.follow(report(model, files, **options), show)

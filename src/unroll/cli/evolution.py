@@ -18,7 +18,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"samples": [...]}.')
 def verb(model: Path, as_json: bool) -> None:
     """Show how the model in DIR learned: its samples at step 0, 100, 300, 500, ... with the same seed and prompt."""
-    from unroll.lm import api
+    from unroll import api
 
     samples = api.evolution(model)
     if as_json:

@@ -10,7 +10,7 @@ import click
 from unroll.cli import console
 
 if TYPE_CHECKING:
-    from unroll.insight.gradients import GradientReport, Gradients
+    from unroll.insight.gradients.measure import GradientReport, Gradients
 
 PATH = click.Path(path_type=Path)
 SHOWN = (1, 3, 10, 30, 100, 300, 1000)
@@ -49,7 +49,7 @@ def verb(
     models: tuple[Path, ...], file: Path | None, lags: int, fresh: bool, curve: bool, plot: Path | None, as_json: bool
 ) -> None:
     """Tell whether gradients vanish or explode in the networks in the DIRs, and what to do about it."""
-    from unroll.insight.gradients import GradientReport, measure
+    from unroll.insight.gradients.measure import GradientReport, measure
 
     with console.bar() as show:
         for event in measure(models, file, lags=lags, fresh=fresh, plot=plot, curve=curve):
@@ -83,7 +83,7 @@ def put_report(report: "GradientReport", *, curve: bool) -> None:
 
 def table(model: "Gradients", lags: list[int]) -> Iterator[tuple[str, ...]]:
     """Yield the norms at some lags, a line for each layer and signal."""
-    from unroll.insight.gradients import halving
+    from unroll.insight.gradients.measure import halving
 
     yield ("lag", *map(str, lags), "" if model.arch == "window" else "half-life")
     for name in model.norms.rows:

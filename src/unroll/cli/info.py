@@ -20,7 +20,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the whole recipe.")
 def verb(model: Path, as_json: bool) -> None:
     """Tell what the model in DIR is, how it was trained, on what, and how good it is."""
-    from unroll.lm import api
+    from unroll import api
 
     known = api.info(model)
     if as_json:

@@ -10,7 +10,7 @@ from unroll.cli import console
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
-    from unroll.insight.longrange_table import LongRange, Plan, Result, Trial
+    from unroll.insight.longrange.table import LongRange, Plan, Result, Trial
 
 INTERRUPTED = 130
 PATH = click.Path(path_type=Path)
@@ -82,8 +82,8 @@ def verb(
         from unroll.insight.plots import check_picture
 
         check_picture(plot)
-    from unroll.insight.longrange import make_plan
-    from unroll.insight.longrange_table import ARCHS
+    from unroll.insight.longrange.measure import make_plan
+    from unroll.insight.longrange.table import ARCHS
 
     given = {name: value for name, value in numbers.items() if value is not None}
     plan = make_plan(task, archs=archs or ARCHS, distances=distances or None, mixed=mixed, tuned=tuned, **given)
@@ -98,7 +98,7 @@ def verb(
         return INTERRUPTED
     if plot:
         from unroll.files import write_atomically
-        from unroll.insight.longrange_picture import picture
+        from unroll.insight.longrange.picture import picture
 
         write_atomically(plot, picture(result, plot.suffix.lower()))
     if as_json:
@@ -114,8 +114,8 @@ def verb(
 def followed(plan: "Plan", out: Path | None, *, quiet: bool) -> "LongRange | None":
     """Train what is planned, keep the networks in `out`, and return the table: of what there is when interrupted."""
     from unroll.cli.train import Stop, stop_signals
-    from unroll.insight.longrange import save, trials
-    from unroll.insight.longrange_table import Trial, table
+    from unroll.insight.longrange.measure import save, trials
+    from unroll.insight.longrange.table import Trial, table
 
     if out is not None:
         check_out(plan, out)
@@ -138,7 +138,7 @@ def followed(plan: "Plan", out: Path | None, *, quiet: bool) -> "LongRange | Non
 
 def check_out(plan: "Plan", out: Path) -> None:
     """Raise UserError where networks cannot be kept."""
-    from unroll.insight.tasks import Task
+    from unroll.insight.longrange.tasks import Task
 
     if not isinstance(plan.task, Task):
         raise UserError(
@@ -153,8 +153,8 @@ def check_out(plan: "Plan", out: Path) -> None:
 def write_text(plan: "Plan", text: Path, sentences: int, *, as_json: bool) -> None:
     """Write sequences of the training part, one a line, of distances up to the largest."""
     from unroll.files import write_atomically
-    from unroll.insight.longrange import stream
-    from unroll.insight.tasks import Task, lines
+    from unroll.insight.longrange.measure import stream
+    from unroll.insight.longrange.tasks import Task, lines
 
     if not isinstance(plan.task, Task):
         raise UserError(f"{plan.task.name} has no text", allowed="another --task", fix="for example: --task pronouns")
@@ -176,7 +176,7 @@ def write_text(plan: "Plan", text: Path, sentences: int, *, as_json: bool) -> No
 
 def told(trial: "Trial") -> str:
     """Return what one network has reached, in a line."""
-    from unroll.insight.longrange_table import named
+    from unroll.insight.longrange.table import named
 
     scores = ", ".join(
         f"{score.right / score.decisions:.1%} at {score.distance}"
@@ -206,8 +206,8 @@ def put_table(result: "LongRange") -> None:
 
 def rows_of(result: "LongRange") -> Iterator[tuple[list[str], bool]]:
     """Yield the cells of every line, and whether it is dim."""
-    from unroll.insight.longrange_table import named
-    from unroll.insight.tasks import Task
+    from unroll.insight.longrange.table import named
+    from unroll.insight.longrange.tasks import Task
 
     plan = result.plan
     yield ["distance", *(f"{distance:,}" for distance in plan.distances)], False

@@ -9,7 +9,7 @@ import click
 from unroll.cli import console
 
 if TYPE_CHECKING:
-    from unroll.insight.memory import Memory
+    from unroll.insight.memory.measure import Memory
 
 PATH = click.Path(path_type=Path)
 
@@ -58,12 +58,12 @@ def verb(
 ) -> None:
     """Measure how far back the models in the DIRs remember, several in one picture."""
     if report or plot:
-        from unroll.insight.memory_picture import check_written
+        from unroll.insight.memory.picture import check_written
 
         check_written(len(models), report, plot)
     from unroll.files import write_atomically
-    from unroll.insight.memory import Memory, measure
-    from unroll.insight.memory_reading import TARGETS
+    from unroll.insight.memory.contexts import TARGETS
+    from unroll.insight.memory.measure import Memory, measure
 
     with console.bar() as show:
         for event in measure(models, file, targets=TARGETS if targets is None else targets, **options):
@@ -72,8 +72,8 @@ def verb(
             else:
                 show(event.phase, event.done_bytes, event.total_bytes, f"{event.total_bytes:,} symbols")
     if report or plot:
-        from unroll.insight.memory_picture import main_picture
-        from unroll.insight.memory_report import page
+        from unroll.insight.memory.picture import main_picture
+        from unroll.insight.memory.report import page
 
         if report:
             write_atomically(report, page(found).encode())
@@ -92,7 +92,7 @@ def verb(
 
 def rows_of(found: "Memory") -> Iterator[tuple[str, str]]:
     """Yield a line for the text, one for each model, and one that puts them in order."""
-    from unroll.insight.memory_report import agreement, told_of
+    from unroll.insight.memory.report import agreement, told_of
     from unroll.insight.plots import labels
 
     plan = found.models[0].plan

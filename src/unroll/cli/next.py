@@ -12,7 +12,7 @@ from unroll.cli.score import named
 
 if TYPE_CHECKING:
     from unroll.engine.network import Precision
-    from unroll.lm.next import Next
+    from unroll.lm.continuations import Next
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 WIDEST = 40
@@ -48,8 +48,8 @@ def verb(
     as_json: bool,
 ) -> None:
     """Tell what the model in DIR expects after TEXT, and how probable it is."""
-    from unroll.lm import api
-    from unroll.lm.open import open_model
+    from unroll import api
+    from unroll.artifact.open import open_model
 
     opened = open_model(model, precision=precision)
     if whole_words:

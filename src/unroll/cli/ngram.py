@@ -39,7 +39,7 @@ def verb(files: tuple[Path, ...], order: int, out: Path | None, as_json: bool, *
     word each line is a sentence of its own. Several FILEs are documents in order: one that lacks its final newline gets
     one, but for the last.
     """
-    from unroll.lm import api
+    from unroll import api
 
     folder = out or api.ngram_folder(files, order)
     with console.bar() as show:

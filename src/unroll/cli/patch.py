@@ -11,7 +11,7 @@ from unroll.cli import console
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
-    from unroll.insight.patching import Effect, Patched
+    from unroll.insight.patching.measure import Effect, Patched
 
 PATH = click.Path(path_type=Path)
 
@@ -64,8 +64,8 @@ def verb(
         from unroll.insight.plots import check_picture
 
         check_picture(plot)
-    from unroll.insight.patching import Patched, patching, picture
-    from unroll.lm.open import open_model
+    from unroll.artifact.open import open_model
+    from unroll.insight.patching.measure import Patched, patching, picture
 
     opened = open_model(model)
     with console.bar() as show:

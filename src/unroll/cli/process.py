@@ -56,7 +56,7 @@ def restart_as_recorded(folder: "Path") -> None:
     """Start the command again with the wait policy of a recorded training, which OpenMP reads when torch is loaded."""
     if "OMP_WAIT_POLICY" in os.environ or not is_command() or not (folder / "recipe.toml").is_file():
         return
-    from unroll.config import read_toml
+    from unroll.settings import read_toml
 
     training = read_toml(folder / "recipe.toml").get("training")
     if isinstance(training, dict) and training.get("wait_policy") == "passive":

@@ -22,7 +22,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"cost_nats", "float32_nats", ...}.')
 def verb(model: Path, as_json: bool) -> None:
     """Measure what eight-bit weights cost the model in DIR, on its validation part."""
-    from unroll.lm.quantize import quantize
+    from unroll.artifact.quantize import quantize
 
     with console.bar() as show:
         (cost,) = console.follow(quantize(model), show)

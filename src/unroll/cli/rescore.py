@@ -62,8 +62,8 @@ def verb(
     as_json: bool,
 ) -> None:
     """Rank the hypotheses of NBEST anew, their old scores and those of the model in DIR together."""
+    from unroll.artifact.open import open_model
     from unroll.files import refuse_input, stream_number, write_atomically
-    from unroll.lm.open import open_model
     from unroll.lm.rescore import Fields, rescore
 
     if weight is not None and tune is not None:

@@ -14,8 +14,8 @@ from unroll.data.lines import whole_text
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
+    from unroll.artifact.open import Opened
     from unroll.engine.network import Precision
-    from unroll.lm.open import Opened
     from unroll.lm.sample import Drawn
 
 
@@ -65,8 +65,8 @@ def verb(
     **options: Any,
 ) -> None:
     """Print text that the model in DIR writes, symbol by symbol as it is drawn."""
-    from unroll.lm import api
-    from unroll.lm.open import open_model
+    from unroll import api
+    from unroll.artifact.open import open_model
 
     if count < 1:
         raise UserError(f"count is {count}", allowed="1 or more", fix="ask for one text at least")
@@ -121,9 +121,9 @@ def shown(prompt: str, symbols: "Iterable[Drawn]") -> "Iterator[Drawn]":
 
 def longest_copied(opened: "Opened", ids: list[int]) -> dict[str, Any] | None:
     """Return the longest run of ids that stands in the training text, where that is there."""
+    from unroll.artifact.directory import data_path
     from unroll.data.corpus import load_corpus
     from unroll.lm.copied import longest_copy
-    from unroll.lm.directory import data_path
 
     folder = data_path(opened.path)
     if not os.path.exists(folder) or load_corpus(folder).tokenizer.digest != opened.tokenizer.digest:

@@ -159,8 +159,8 @@ def score_texts(
     **states: Any,
 ) -> None:
     """Print the scores of texts, and which is the likeliest."""
-    from unroll.lm import api
-    from unroll.lm.open import open_model
+    from unroll import api
+    from unroll.artifact.open import open_model
 
     opened = open_model(model, precision=precision)
     scores = api.score(opened, texts, eos=eos, unknown=unknown, **states)  # type: ignore[arg-type]
@@ -314,8 +314,8 @@ def score_file(
     **states: Any,
 ) -> None:
     """Print the units of a file as they come, or the most surprising of them at its end, and what they add up to."""
-    from unroll.lm import api
-    from unroll.lm.open import open_model
+    from unroll import api
+    from unroll.artifact.open import open_model
 
     opened = open_model(model, precision=precision)
     unit = unit or "line"

@@ -63,7 +63,7 @@ def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], 
     needs()
     from unroll.serve.app import create_app
     from unroll.serve.models import Models
-    from unroll.serve.run import bind, serve
+    from unroll.serve.server import bind, serve
     from unroll.serve.settings import Settings
 
     if not 0 <= port < 2**16:

@@ -47,7 +47,7 @@ def verb(
     as_json: bool,
 ) -> None:
     """Show which lines of FILE are nearest to a text, or which symbols to a symbol, for the model in DIR."""
-    from unroll.lm.open import open_model
+    from unroll.artifact.open import open_model
     from unroll.lm.vectors import similar_lines, similar_symbols
 
     if (query is None) == (symbol is None) or (query is None) != (file is None) or (symbol is not None and vectors):

@@ -11,8 +11,8 @@ from unroll.cli import console
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
+    from unroll.artifact.open import Opened
     from unroll.insight.trace import Ids, Traced
-    from unroll.lm.open import Opened
 
 PATH = click.Path(path_type=Path)
 MOST_COLOURED = 100_000
@@ -73,9 +73,9 @@ def verb(
         from unroll.insight.plots import check_picture
 
         check_picture(plot)
+    from unroll.artifact.open import open_model
     from unroll.files import refuse_input
     from unroll.insight.trace import Traced, ids_of_file, trace_ids
-    from unroll.lm.open import open_model
 
     for written in (html, plot, options["out"]):
         refuse_input(written, file)
@@ -99,7 +99,7 @@ def verb(
     symbols = symbols_of(opened, traced) if rows or plot else []
     if html:
         from unroll.files import printable_name, write_atomically
-        from unroll.insight.colours import page
+        from unroll.insight.cells.colours import page
 
         title = f"{printable_name(model)} on {printable_name(file) if file else 'a text'}"
         write_atomically(html, page(title, symbols, rows).encode())
@@ -193,7 +193,7 @@ def symbols_of(opened: "Opened", traced: "Traced") -> list[str]:
 
 def put_coloured(symbols: list[str], values: Any) -> None:
     """Print the text by its values: in colours on a terminal, else a symbol and its value a line."""
-    from unroll.insight.colours import in_terminal
+    from unroll.insight.cells.colours import in_terminal
 
     if console.has_colours(sys.stdout):
         console.put("".join(in_terminal([console.visible(symbol) for symbol in symbols], values)))

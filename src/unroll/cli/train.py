@@ -14,11 +14,11 @@ from click.core import ParameterSource
 from unroll.cli import console, process
 from unroll.errors import UserError
 from unroll.files import identity
-from unroll.lm import torchrun
+from unroll.training.many import torchrun
 
 if TYPE_CHECKING:
     from unroll.data.encode import Progress
-    from unroll.lm.train import Report
+    from unroll.training.loop import Report
 
 DIVERGED = 1
 INTERRUPTED = 130
@@ -77,17 +77,18 @@ def verb(
         follow(device)
     if resume is not None:
         refuse_beside_resume(ctx)
+        from unroll.artifact.directory import check_trained, put_back_replaced
         from unroll.files import real_folder
-        from unroll.lm.directory import check_trained, put_back_replaced
 
         put_back_replaced(real_folder(resume))
         check_trained(resume)
         process.restart_as_recorded(resume)
+    from unroll import api
     from unroll.cli import watch
-    from unroll.lm import api, board
+    from unroll.training.tensorboard import recorded, require_tensorboard
 
     if tensorboard:
-        board.require_tensorboard()
+        require_tensorboard()
     if resume is not None and api.info(resume)["finished"]:
         if torchrun.several():  # the others wait to be told
             list(api.resume(resume, device=device))
@@ -107,7 +108,7 @@ def verb(
     with stop_signals(stop), console.bar() as show, closing(reports):
         show("starting", 0, 1, "")
         events = console.follow(reports, show)
-        for event in watch.drawn(board.recorded(events, folder) if tensorboard else events, folder, show):
+        for event in watch.drawn(recorded(events, folder) if tensorboard else events, folder, show):
             last, stop.between_steps = event.kind, True
             if "beside" in event.detail:
                 earlier = identity(folder)
@@ -127,7 +128,7 @@ def verb(
 
 def follow(device: str) -> NoReturn:
     """Train along in silence; when to stop is for the first process to say, which hears the same signals."""
-    from unroll.lm.follow import follow
+    from unroll.training.many.follower import follow
 
     def heed_no_signals() -> None:
         for number in filter(None, (signal.SIGINT, signal.SIGTERM, HANGUP)):

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unroll import api
 from unroll.cli import console
-from unroll.lm import api
 
 if TYPE_CHECKING:
-    from unroll.lm.train import Report
+    from unroll.training.loop import Report
 
 
 def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iterator["Report"]:

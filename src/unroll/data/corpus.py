@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.config import from_mapping, to_mapping
 from unroll.data.blocks import BLOCK_BYTES, Level
 from unroll.data.encode import Part, Text, TextFile, encode, learn, survey
 from unroll.data.encode import Progress as Progress
@@ -24,6 +23,7 @@ from unroll.data.overlap import Overlap, shared
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
 from unroll.files import explained, read_json, real_folder
+from unroll.settings import from_mapping, to_mapping
 
 FORMAT_VERSION = 1
 PARTS = ("train", "valid", "test")

@@ -23,7 +23,7 @@ from unroll.engine.checks import (
     state_shapes,
 )
 from unroll.engine.draw import Drawing
-from unroll.engine.plain import Weights, embeddings
+from unroll.engine.reference import Weights, embeddings
 from unroll.engine.weights import check_weights
 from unroll.errors import UserError
 from unroll.nn.config import ModelConfig

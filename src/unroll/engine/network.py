@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.engine import native, plain
+from unroll.engine import native, reference
 from unroll.engine.checks import (
     FLOATS,
     INTEGERS,
@@ -21,7 +21,7 @@ from unroll.engine.checks import (
     check_steps,
 )
 from unroll.engine.draw import Drawing, draw_rows, nats_of_rows
-from unroll.engine.plain import Array, State, Weights
+from unroll.engine.reference import Array, State, Weights
 from unroll.engine.weights import check_weights, read_weights
 from unroll.nn.config import ModelConfig
 
@@ -75,7 +75,7 @@ class Network:
             weights = {name: weight for name, weight in weights.items() if name.startswith(("after", "adaptive"))}
         self._weights: Weights = rounded(weights) if precision == "int8" else weights
         if self._kernel is None:
-            self._inputs = plain.embeddings(config, self._weights)
+            self._inputs = reference.embeddings(config, self._weights)
 
     @property
     def vocab_size(self) -> int:
@@ -89,7 +89,7 @@ class Network:
 
     def fresh_state(self, rows: int) -> State:
         """Return the state of rows that have read nothing."""
-        return plain.fresh_state(self.config, rows, np.float32 if self._kernel else self.embedding.dtype)
+        return reference.fresh_state(self.config, rows, np.float32 if self._kernel else self.embedding.dtype)
 
     def nats(self, inputs: Ids, targets: Ids, state: State | None = None) -> tuple[Nats, State]:
         """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
@@ -120,7 +120,7 @@ class Network:
         wanted = check_ids(wanted, "targets", self.vocab_size, wanted.shape)
         size = max(1, MAX_LOGITS // self.vocab_size)
         pieces = [
-            plain.nats(self.config, self._weights, flat[k : k + size], wanted[k : k + size])
+            reference.nats(self.config, self._weights, flat[k : k + size], wanted[k : k + size])
             for k in range(0, len(flat), size)
         ]
         return np.concatenate([np.zeros(0), *pieces]).reshape(targets.shape)
@@ -129,7 +129,7 @@ class Network:
         """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
         check_array(y, "y", FLOATS, ("B", "T", self.config.hidden_size))
         if self._head is None:
-            return plain.logits(self.config, self._weights, y).astype(np.float64)
+            return reference.logits(self.config, self._weights, y).astype(np.float64)
         logits, _ = self._head.head(y.reshape(-1, y.shape[-1]), None, self._pace.most)
         assert logits is not None
         return logits.reshape(*y.shape[:-1], self.vocab_size).astype(np.float64)
@@ -182,7 +182,7 @@ class Network:
         if self._kernel is None:
             x = self._inputs[check_ids(inputs, "inputs", self.vocab_size).T]
             state = tuple(tuple(part.astype(self.embedding.dtype, copy=False) for part in layer) for layer in state)
-            y, after = plain.run(self.config, self._weights, x, state)
+            y, after = reference.run(self.config, self._weights, x, state)
             return y.swapaxes(0, 1), after
         after, done, pieces = _copied(state), 0, list[Array]()
         while not pieces or done < inputs.shape[1]:

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import unroll
-from unroll.config import to_mapping
+from unroll.artifact.directory import WEIGHTS, read_config, read_description, read_tokenizer
+from unroll.artifact.open import open_model
 from unroll.errors import UserError
 from unroll.files import explained, write_atomically
-from unroll.lm.directory import WEIGHTS, read_config, read_description, read_tokenizer
-from unroll.lm.ngram import NgramConfig
-from unroll.lm.open import open_model
-from unroll.lm.predict import State, Window
 from unroll.nn.config import ModelConfig, parameter_count
+from unroll.predict.ngram import NgramConfig
+from unroll.predict.predictor import State, Window
+from unroll.settings import to_mapping
 
 OPSET, IR_VERSION = 17, 8
 """Of 2022: every operation that is used is in them, and runtimes of that year on read them."""

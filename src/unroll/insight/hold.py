@@ -11,13 +11,13 @@ from torch import Tensor
 from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.insight.trace import SIGNALS, parts
-from unroll.lm.predict import State as NumpyState
 from unroll.lm.sample import Stepper
-from unroll.lm.torch_predictor import to_numpy, to_torch
 from unroll.nn.cells import LSTMStep, Step
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Hold
 from unroll.nn.state import State, select_rows
+from unroll.predict.predictor import State as NumpyState
+from unroll.predict.torch import to_numpy, to_torch
 
 Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from unroll.artifact.open import open_model
 from unroll.data.encode import Progress
 from unroll.errors import UserError
-from unroll.files import write_atomically
-from unroll.lm.api import StrPath
+from unroll.files import StrPath, write_atomically
 from unroll.lm.curves import (
     EDGES,
     KINDS,
@@ -30,7 +30,6 @@ from unroll.lm.curves import (
     UnitName,
     measure,
 )
-from unroll.lm.open import open_model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

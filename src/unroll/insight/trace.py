@@ -15,17 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unroll.artifact.checkpoint import load
+from unroll.artifact.open import Opened, open_model
 from unroll.data.blocks import read_blocks
 from unroll.data.encode import Progress, block_ids
 from unroll.engine.network import Network
 from unroll.errors import MachineError, UserError
-from unroll.files import explained, refuse_folder, replacing, stream_number
-from unroll.lm.api import StrPath
-from unroll.lm.checkpoint import load
-from unroll.lm.open import Opened, open_model
-from unroll.lm.torch_predictor import TorchPredictor
+from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
 from unroll.nn.model import Model
 from unroll.nn.state import State, select_rows
+from unroll.predict.torch import TorchPredictor
 
 Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]

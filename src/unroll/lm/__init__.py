@@ -1,1 +1,1 @@
-"""The verbs of a language model: train, keep, sample, evaluate."""
+"""Questions to a language model: what is probable, what comes next, how good it is."""

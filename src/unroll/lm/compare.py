@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.artifact.open import open_model
 from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate, nats_of_lines
-from unroll.lm.open import open_model
 
 GROUPS = 1000
 """Stretches of whole lines that are compared; what lies within one may hang together."""

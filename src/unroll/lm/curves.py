@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.artifact.open import Opened
 from unroll.data.batches import crops
 from unroll.data.blocks import file_size, read_blocks
 from unroll.data.encode import Progress, block_ids
@@ -20,10 +21,9 @@ from unroll.errors import UserError
 from unroll.lm.compare import context
 from unroll.lm.evaluate import regrouped
 from unroll.lm.intervals import Z95, ratio, wilson
-from unroll.lm.open import Opened
-from unroll.lm.predict import Nats, Predictor, State, Window, log_probabilities
-from unroll.lm.score import STREAM_WINDOW, Ids
 from unroll.lm.surprisal import Unit, beginning, score_units
+from unroll.predict.predictor import Nats, Predictor, State, Window, log_probabilities
+from unroll.predict.protocols import STREAM_WINDOW, Ids
 
 Kind = Literal["reliability", "position", "surprisal"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

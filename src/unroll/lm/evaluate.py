@@ -15,9 +15,9 @@ from unroll.data.blocks import Seen, file_size, read_blocks
 from unroll.data.encode import Progress, block_ids
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
-from unroll.lm.mix import mixed_nats
-from unroll.lm.predict import Nats, Predictor, State
-from unroll.lm.score import Ids, crops_of, lines, stream, together
+from unroll.predict.mixture import mixed_nats
+from unroll.predict.predictor import Nats, Predictor, State
+from unroll.predict.protocols import Ids, crops_of, lines, stream, together
 
 Protocol = Literal["stream", "crops", "lines"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)

@@ -11,14 +11,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.artifact.open import open_model
 from unroll.data.encode import Progress
 from unroll.data.lines import escaped, json_line, line_text, read_lines
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.intervals import wilson
-from unroll.lm.open import open_model
-from unroll.lm.predict import Predictor, State, log_probabilities
-from unroll.lm.score import LINE_TOKENS, STREAM_WINDOW, lines
+from unroll.predict.predictor import Predictor, State, log_probabilities
+from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, lines
 
 Unknown = Literal["exclude", "include"]
 UNKNOWN: tuple[Unknown, ...] = get_args(Unknown)

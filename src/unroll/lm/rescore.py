@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.artifact.open import Opened
 from unroll.data.encode import Progress
 from unroll.data.lines import LINE_ENDS, json_line, line_text, read_lines
 from unroll.errors import UserError
-from unroll.lm.open import Opened
-from unroll.lm.score import lines
+from unroll.predict.protocols import lines
 
 Format = Literal["moses", "tsv", "jsonl"]
 

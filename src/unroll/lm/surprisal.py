@@ -11,13 +11,13 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.artifact.open import Opened
+from unroll.artifact.saved_state import Reading, read_on
 from unroll.data.blocks import MAX_LINE, Block, Seen, read_blocks
 from unroll.data.tokenizer import Tokenizer, code_points
 from unroll.errors import UserError
-from unroll.lm.open import Opened
-from unroll.lm.predict import Nats, Predictor, log_probabilities
-from unroll.lm.score import Ids, lines
-from unroll.lm.states import Reading, read_on
+from unroll.predict.predictor import Nats, Predictor, log_probabilities
+from unroll.predict.protocols import Ids, lines
 
 UnknownRule = Literal["as-unk", "exclude", "penalise", "refuse"]
 """What a symbol that the model has never seen costs, which it always reads as `<unk>`.

@@ -11,14 +11,14 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.artifact.open import Opened
 from unroll.data.encode import Progress
 from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.files import is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
-from unroll.lm.open import Opened
-from unroll.lm.predict import State, Window
-from unroll.lm.score import LINE_TOKENS, STREAM_WINDOW, Ids
+from unroll.predict.predictor import State, Window
+from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, Ids
 
 Pool = Literal["last", "mean", "max"]
 """What stands for a line: the hidden state after its last symbol, or the mean or the maximum over all its symbols."""

@@ -17,18 +17,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from unroll.errors import UserError
-from unroll.serve import api
-from unroll.serve.batcher import Batchers
+from unroll.serve.batching.batcher import Batchers
+from unroll.serve.completions import routes
+from unroll.serve.completions.handles import States
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, error_response, not_found, of_user_error
 from unroll.serve.guard import Guard
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Models
 from unroll.serve.settings import Settings
-from unroll.serve.states import States
 
 if TYPE_CHECKING:
-    from unroll.serve.studio import Folders, Studio
+    from unroll.serve.studio.routes import Folders, Studio
 
 PAGE = Path(__file__).parent / "page"
 
@@ -47,21 +47,21 @@ def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" =
         ThreadPoolExecutor(1, "analysis"),
         metrics,
     )
-    routes: list[BaseRoute] = [*api.routes(context)]
+    table: list[BaseRoute] = [*routes.routes(context)]
     public: list[str] = []
     room: Studio | None = None
     if studio:
-        from unroll.serve import studio as page
+        from unroll.serve.studio import routes as page
 
         room = page.make_studio(context, page.Folders() if studio is True else studio)
-        routes.append(Mount("/api", routes=page.routes(room)))
-        routes.append(Mount("/", PageFiles(directory=PAGE, html=True)))
+        table.append(Mount("/api", routes=page.routes(room)))
+        table.append(Mount("/", PageFiles(directory=PAGE, html=True)))
         public = ["/", *(f"/{file.relative_to(PAGE).as_posix()}" for file in PAGE.rglob("*") if file.is_file())]
-    named = {route.path for route in routes if hasattr(route, "path")}
+    named = {route.path for route in table if hasattr(route, "path")}
 
     def seen(scope: Scope, status: int) -> None:
         parts = scope["path"].split("/", 3)  # the name of a model is none of the closed set of labels
-        path = f"{api.OF_A_MODEL}/{parts[3]}" if len(parts) == 4 and parts[1] == "models" else scope["path"]
+        path = f"{routes.OF_A_MODEL}/{parts[3]}" if len(parts) == 4 and parts[1] == "models" else scope["path"]
         route = path if path in named else "other"
         metrics.requests.labels(route, str(status)).inc()
 
@@ -76,7 +76,7 @@ def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" =
         context.worker.shutdown(wait=False, cancel_futures=True)
 
     app = Starlette(
-        routes=routes,
+        routes=table,
         middleware=[Middleware(Guard, settings=settings, public=public, seen=seen)],
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, UserError: _user_error},
         lifespan=lifespan,

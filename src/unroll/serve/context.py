@@ -3,11 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from unroll.serve.batcher import Batchers
+from unroll.serve.batching.batcher import Batchers
+from unroll.serve.completions.handles import States
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Models
 from unroll.serve.settings import Settings
-from unroll.serve.states import States
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 
+from unroll.artifact.directory import read_weights_info
+from unroll.artifact.open import Opened, open_model
+from unroll.artifact.saved_state import weights_digest
+from unroll.artifact.snapshot import Changed, Stamp, pinned, stamp_of, unchanged, written_at
 from unroll.data.tokenizer import Tokenizer
 from unroll.engine.network import Precision
 from unroll.errors import UserError
-from unroll.lm.directory import read_weights_info
-from unroll.lm.open import Opened, open_model
-from unroll.lm.predict import Predictor
-from unroll.lm.snapshot import Changed, Stamp, pinned, stamp_of, unchanged, written_at
-from unroll.lm.states import weights_digest
+from unroll.predict.predictor import Predictor
 from unroll.serve.errors import ApiError, invalid
 
 if TYPE_CHECKING:

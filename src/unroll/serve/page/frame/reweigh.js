@@ -1,4 +1,4 @@
-// How the next symbol is drawn, as lm/sample.py has it: temperature, then the filters; here, so that it shows at once.
+// How the next symbol is drawn, as engine/draw.py has it: temperature, then the filters; here, so that it shows at once.
 
 // next: {ids, nats} with the likeliest first, and `never`, an id that is not drawn. Returns the probabilities, in the
 // same order. Symbols that are not listed (rest) are left out, as they are less likely than all that are.

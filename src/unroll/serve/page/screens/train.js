@@ -189,7 +189,7 @@ function Now({ data, scale, act, failed, go, run, class: kind }) {
   <//>`;
 }
 
-const DUE = [0, 100, 300, 500, 700, 1200, 2000]; // as lm/train.py takes them
+const DUE = [0, 100, 300, 500, 700, 1200, 2000]; // as training/loop.py takes them
 
 // The samples of a run side by side: the same prompt, seed and temperature, so that only the model changes.
 function Samples({ data, scale, view, go }) {

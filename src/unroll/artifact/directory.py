@@ -1,0 +1,408 @@
+"""The model directory: its files, written so that a kill at any moment leaves it loadable, read without torch.
+
+model.json           format version, kind, model configuration, tokenizer digest; the result once it is known
+weights.safetensors  the best weights by validation (the averaged ones if averaging is on)
+tokenizer.json       the vocabulary
+recipe.toml          everything resolved, enough to repeat the run
+metrics.jsonl        the event log; samples.jsonl: the samples taken on the way
+resume/              state.safetensors (last weights, optimizer, carried state, position), data/ (the encoded text)
+"""
+
+import ctypes
+import fcntl
+import json
+import math
+import os
+import shutil
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from unroll.data.blocks import Level
+from unroll.data.tokenizer import Tokenizer, load_tokenizer
+from unroll.errors import UserError
+from unroll.files import EMPTY, Folder, explained, identity, read_json, unreadable, write_into
+from unroll.nn.config import ModelConfig, parameter_count
+from unroll.predict.ngram import NgramConfig
+from unroll.settings import check, from_mapping, to_mapping
+
+FORMAT_VERSION = 1
+KIND = "unroll language model"
+WEIGHTS = "weights.safetensors"
+STATE = "resume/state.safetensors"
+DATA = "resume/data"
+DATA_PATH = "resume/data.path"
+"""Names the folder of a prepared corpus that is used where it lies."""
+METRICS = "metrics.jsonl"
+SAMPLES = "samples.jsonl"
+MAX_HEADER_BYTES = 16 * 2**20
+
+RESULT: dict[str, Any] = {
+    "protocol": str,
+    "valid_nats_per_token": float,
+    "valid_tokens": int,
+    "valid_part_tokens": int,
+    "best_step": int,
+    "steps": int,
+    "tokens_seen": int,
+}
+"""What the result of a finished training has at least."""
+NGRAM_RESULT: dict[str, Any] = {
+    "protocol": str,
+    "tokens_seen": int,
+    "valid_nats_per_token": float | None,
+    "valid_tokens": int | None,
+    "valid_part_tokens": int | None,
+    "test_nats_per_token": float | None,
+}
+"""What the result of a counting has."""
+WEIGHTS_INFO: dict[str, Any] = {"step": int | None, "tokens_seen": int | None, "valid_nats": float | None}
+EVENT: dict[str, Any] = {
+    "kind": str | None,
+    "step": int | None,
+    "tokens_seen": int | None,
+    "seconds": float | None,
+    "tokens_per_second": float | None,
+}
+SAMPLE: dict[str, Any] = {"step": int, "nats": float, "prompt": str, "text": str}
+
+
+def save_description(
+    folder: Path | Folder,
+    config: ModelConfig | NgramConfig,
+    tokenizer: Tokenizer,
+    result: dict[str, Any] | None = None,
+    *,
+    parameters: int | None = None,
+) -> None:
+    """Write model.json; `parameters` are those of a network, unless they are given."""
+    if parameters is None:
+        assert isinstance(config, ModelConfig)
+        parameters = parameter_count(config)
+    description = {
+        "format_version": FORMAT_VERSION,
+        "kind": KIND,
+        "level": tokenizer.level,
+        "tokenizer_digest": tokenizer.digest,
+        "parameters": parameters,
+        "model": to_mapping(config),
+        "result": result,
+    }
+    write_into(folder, "model.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def damaged(file: Path, why: str = "") -> UserError:
+    """Return the error for a safetensors file that is not as it was written."""
+    return UserError(
+        f"{file} is damaged{why and f': {why}'}",
+        allowed="a safetensors file written by unroll",
+        fix="restore it, or train again",
+    )
+
+
+def read_info(file: Path) -> dict[str, Any]:
+    """Read what a safetensors file says of itself, without its tensors."""
+    try:
+        with open(file, "rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > MAX_HEADER_BYTES:
+                raise damaged(file, "its header is too long")
+            info = json.loads(json.loads(opened.read(length))["__metadata__"]["info"])
+    except FileNotFoundError:
+        raise UserError(f"no {file.name} in {file.parent}", fix="is this a model directory?") from None
+    except OSError as error:
+        raise unreadable(file, error) from None
+    except (ValueError, KeyError, TypeError, struct.error, RecursionError):
+        raise damaged(file) from None
+    if not isinstance(info, dict):
+        raise damaged(file)
+    return info
+
+
+def read_weights_info(path: Path) -> dict[str, Any]:
+    """Read what the kept weights of a model directory say of themselves."""
+    info = read_info(path / WEIGHTS)
+    check_types(info, WEIGHTS_INFO, str(path / WEIGHTS))
+    return info
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read model.json and check that it is ours and of a version we know."""
+    if not path.is_dir():
+        raise UserError(
+            f"no model directory at {path}",
+            allowed="a directory made by `unroll train`",
+            fix="check the path; `ls runs` shows what you trained",
+        )
+    description = read_json(path / "model.json", "model description")
+    if not isinstance(description, dict) or description.get("kind") != KIND:
+        raise UserError(
+            f"{path / 'model.json'} does not describe an unroll model", fix="name a directory made by `unroll train`"
+        )
+    version = description.get("format_version")
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+        raise UserError(
+            f"{path / 'model.json'} has format version {version}",
+            allowed=f"1 to {FORMAT_VERSION}",
+            fix="install a newer unroll",
+        )
+    where = str(path / "model.json")
+    if not isinstance(description.get("model"), dict):
+        raise UserError(f"{where} has no model configuration", fix="restore it, or train again")
+    config = read_config(description, where)
+    check_types(description, {"level": Level, "parameters": int, "tokenizer_digest": str}, where)
+    if (result := description.get("result")) is not None:
+        check(result, dict, f"result in {where}")
+        check_types(result, RESULT if isinstance(config, ModelConfig) else NGRAM_RESULT, f"the result in {where}")
+    return description
+
+
+def read_config(description: dict[str, Any], where: str) -> ModelConfig | NgramConfig:
+    """Return what model.json says of the shape of a model."""
+    model = description["model"]
+    if model.get("arch") == "ngram":
+        return from_mapping(NgramConfig, model, where)
+    return from_mapping(ModelConfig, model, where)
+
+
+def check_trained(path: Path) -> None:
+    """Raise UserError for an n-gram, which nothing can be trained on."""
+    if read_description(path)["model"].get("arch") == "ngram":
+        raise UserError(
+            f"{path} is an n-gram: it was counted, and there are no weights to train",
+            allowed="a model made by `unroll train`",
+            fix="train on the text itself, or count it again with `unroll ngram`",
+        )
+
+
+def read_tokenizer(path: Path, description: dict[str, Any]) -> Tokenizer:
+    """Read the vocabulary of a model directory; raises UserError where it is not the model's."""
+    tokenizer = load_tokenizer(path / "tokenizer.json")
+    if tokenizer.digest != description.get("tokenizer_digest"):
+        raise UserError(
+            f"{path / 'tokenizer.json'} is not the tokenizer that this model was trained with",
+            fix="restore the directory from one source",
+        )
+    if tokenizer.vocab_size != description["model"]["vocab_size"]:
+        raise UserError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} symbols, the model {description['model']['vocab_size']}",
+            fix="restore the directory from one source",
+        )
+    return tokenizer
+
+
+def check_types(found: dict[str, Any], types: dict[str, Any], where: str) -> None:
+    """Raise UserError unless what was read has values of these types, and no number that is none."""
+    for name, hint in types.items():
+        value = check(found.get(name), hint, f"{name} in {where}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} in {where} is {value}", allowed="a number", fix="restore the directory")
+
+
+@contextmanager
+def locked(path: Path, out: Path | None = None) -> Iterator[Folder]:
+    """Hold the directory as its one writer, and give the folder to write into; `out` is the name it is to get.
+
+    Raises UserError when another process holds it, or when it was replaced while it was being locked.
+    """
+    with closing(Folder(path, out)) as folder:
+        folder.make_folder("resume")
+        with folder.append_to("resume/lock") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{out or path} is being written by another process",
+                    allowed="one writer",
+                    fix="wait for it or stop it",
+                ) from None
+            folder.check()
+            for left in [*path.glob(".*.tmp"), *path.glob("resume/.*.tmp")]:  # half written by a killed process
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            yield folder
+
+
+def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "") -> None:
+    """Raise UserError where there is something that must not be replaced.
+
+    `force` replaces model directories only, and none that an input lies in. `fix` is what else could be done.
+    """
+    with explained(out):
+        if not out.exists():
+            return
+    here = None
+    with suppress(FileNotFoundError):  # where you are may have been removed
+        here = Path.cwd()
+    # A folder that is empty, and made for what comes, may be replaced; one with anything else in it may not.
+    if (not out.is_dir() or any(out.iterdir())) and not (out / "model.json").exists():
+        raise UserError(
+            f"{out} exists, and is no model: it is not replaced",
+            allowed="a new directory, or with --force that of a model",
+            fix=f"choose another --out{EMPTY if out.resolve() == here else ''}",
+        )
+    if not force:
+        raise UserError(
+            f"{out} exists", allowed="a new directory", fix=f"{fix}replace it with --force, or name another with --out"
+        )
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise UserError(
+                f"{path} lies in {out}, which --force would replace",
+                allowed="texts from elsewhere",
+                fix="name another --out, or move the text",
+            )
+    if out.is_mount():
+        raise UserError(
+            f"{out} is where a disk is mounted, and cannot be replaced",
+            allowed="a folder on a disk",
+            fix="name a folder in it with --out",
+        )
+    if here is not None and here.is_relative_to(out.resolve()):
+        raise UserError(
+            f"{out} is the folder you are in, and --force would replace it",
+            allowed="the folder of a model, from outside",
+            fix="leave it first: cd ..",
+        )
+    if any(out.iterdir()):
+        read_description(out)
+
+
+def clear(partial: Path) -> None:
+    """Empty a half-made directory that a killed run left, but for the lock that we hold."""
+    for entry in (*partial.iterdir(), *(partial / "resume").iterdir()):
+        if entry.name not in ("resume", "lock"):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def partial_of(out: Path) -> Path:
+    """Return where the model directory `out` is made until it is complete."""
+    return out.with_name(f".{out.name}.partial")
+
+
+def publish(folder: Folder, out: Path, earlier: Folder | None = None) -> None:
+    """Give a complete directory the name `out`; the `earlier` one that has it, if there is one, is removed at the end.
+
+    The two change places in one step where the system can do that. Nothing else that has the name is replaced.
+    Raises FolderLost where another directory took the place of one of them.
+    """
+    partial = folder.path
+    replaced = out.with_name(f".{out.name}.replaced")
+    folder.check()
+    if earlier is not None and os.path.lexists(out):
+        earlier.check()
+    else:
+        earlier = None  # its user removed it meanwhile
+    with explained(out):
+        if earlier is not None and exchange(partial, out):
+            replaced = partial
+            if identity(partial) != earlier.identity:  # another took the place of the earlier one just now
+                exchange(partial, out)
+                earlier.check()
+        else:
+            if earlier is not None:
+                shutil.rmtree(replaced, ignore_errors=True)
+                out.rename(replaced)
+            try:
+                partial.rename(out)
+            except OSError:
+                if earlier is not None:
+                    replaced.rename(out)
+                raise
+        folder.path = out
+        if earlier is not None:
+            shutil.rmtree(replaced, ignore_errors=True)
+    folder.check()
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; returns whether that was done. It needs both, and Linux."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of <linux/fs.h>
+    return int(rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(swap))) == 0
+
+
+def put_back_replaced(out: Path) -> None:
+    """Give a directory its name back that a killed run with --force had put aside for the one it was about to publish.
+
+    Where there is nothing left to publish it had been replaced, and its name is free because its user freed it.
+    """
+    replaced = out.with_name(f".{out.name}.replaced")
+    if replaced.is_dir() and not os.path.lexists(out) and partial_of(out).is_dir():
+        # Where that is locked, its writer is between its two renames.
+        with suppress(UserError), locked(partial_of(out)), explained(out):
+            replaced.rename(out)
+
+
+class EventLog:
+    """An append-only file of JSON lines that a resume can cut back to a checkpoint."""
+
+    def __init__(self, folder: Folder, name: str, size: int = 0) -> None:
+        self._path = folder.shown / name
+        self._file = folder.append_to(name)
+        with explained(self._path):
+            self._file.truncate(min(size, self.size))
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Append one event; the file stays the one that was opened, wherever its folder is."""
+        line = (json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        with explained(self._path):
+            while line:
+                line = line[self._file.write(line) :]
+
+    @property
+    def size(self) -> int:
+        """The file's length in bytes, to be kept in a checkpoint."""
+        return self._file.seek(0, 2)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_events(file: Path, types: dict[str, Any] = EVENT) -> list[dict[str, Any]]:
+    """Read an event log; a last line cut short by a kill is passed over. A missing file has no events.
+
+    Raises UserError for a line that is no JSON object, or lacks what `types` says that each has.
+    """
+    try:
+        lines = file.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    events = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            event = json.loads(line, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            raise UserError(
+                f"line {number} of {file} is damaged", allowed="one JSON object a line", fix="remove the line"
+            )
+        check_types(event, types, f"line {number} of {file}")
+        events.append(event)
+    return events
+
+
+def data_path(path: Path) -> Path:
+    """Return where the encoded text of a model directory lies."""
+    named = path / DATA_PATH
+    try:
+        return Path(os.fsdecode(named.read_bytes()))
+    except FileNotFoundError:
+        return path / DATA
+    except OSError as error:
+        raise _unreadable(named, error) from None
+
+
+def _unreadable(file: Path, error: OSError) -> UserError:
+    return unreadable(file, error, "check its permissions, restore it, or train again")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

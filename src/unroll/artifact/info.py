@@ -1,0 +1,210 @@
+"""What is known of a model directory: the model, its training, its text, its figures."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from unroll.artifact.directory import (
+    METRICS,
+    WEIGHTS,
+    check_types,
+    data_path,
+    read_description,
+    read_events,
+    read_weights_info,
+)
+from unroll.artifact.quantize import read_cost
+from unroll.data.corpus import CorpusInfo, load_corpus
+from unroll.data.encode import Part
+from unroll.errors import UserError
+from unroll.settings import check, read_toml
+
+TABLES = ("about", "data", "model", "optim", "training")
+ABOUT: dict[str, Any] = dict.fromkeys(("corpus_digest", "fine_tuned_from", "valid_file", "test_file"), str | None)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return what a model is, how it was trained, on what, and how good it is, as JSON.
+
+    What is not known, or does not apply, is None, and `notes` says why. `valid_nats_per_token` is the exact figure of
+    the kept weights, known when the training is finished; `valid_bits_per_char` and `valid_bits_per_byte` are of the
+    same symbols. `train_seconds` includes validation and samples; `tokens_per_second` does not, being the median of
+    what was reported on the way. The parameters of an n-gram are the n-grams in its tables, and `fallback_discounts`
+    its orders whose discounts could not be estimated. `overlaps` says of a validation or test text that was given as a
+    file how much of it stands in the training text. Raises UserError for a foreign or damaged directory.
+    """
+    description = read_description(path)
+    model, result = description["model"], description.get("result") or {}
+    kept = read_weights_info(path)
+    recipe = _recipe(path / "recipe.toml")
+    about = recipe.pop("about", {})
+    events = read_events(path / METRICS)
+    last = events[-1] if events else {}
+    rates = [event["tokens_per_second"] for event in events if event.get("tokens_per_second") is not None]
+    data = data_path(path)
+    text = load_corpus(data).info if os.path.exists(data) else None
+    steps = result.get("steps", last.get("step", kept.get("step")))
+    tokens = result.get("tokens_seen", last.get("tokens_seen", kept.get("tokens_seen")))
+    nats, level = result.get("valid_nats_per_token"), description["level"]
+    per_char, per_byte = _exact(level, result, text)
+    files = {name: about.get(name) for name in ("valid_file", "test_file")}
+    return {
+        "path": str(path),
+        "arch": model.get("arch"),
+        "level": level,
+        "order": model.get("order"),
+        "layers": model.get("num_layers"),
+        "hidden_size": model.get("hidden_size"),
+        "embedding_size": model.get("embedding_size"),
+        "parameters": description.get("parameters"),
+        "vocab_size": model.get("vocab_size"),
+        "weights_bytes": (path / WEIGHTS).stat().st_size,
+        "finished": bool(result),
+        "steps": steps,
+        "planned_steps": recipe.get("training", {}).get("steps"),
+        "best_step": kept.get("step"),
+        "tokens_seen": tokens,
+        "train_seconds": last.get("seconds"),
+        "tokens_per_second": round(median(rates)) if rates else None,
+        "valid_nats_per_token": nats,
+        "valid_bits_per_char": _bits(nats, per_char),
+        "valid_bits_per_byte": _bits(nats, per_byte),
+        "test_nats_per_token": result.get("test_nats_per_token"),
+        "valid_perplexity": math.exp(nats) if nats is not None and nats < 700 else None,
+        "int8_cost_nats": None if (cost := read_cost(path)) is None else cost["cost_nats"],
+        "fallback_discounts": _fallback_discounts(path, result),
+        "protocol": result.get("protocol"),
+        "valid_tokens": result.get("valid_tokens"),
+        "valid_part_tokens": result.get("valid_part_tokens"),
+        "split": None if any(files.values()) else recipe.get("data", {}).get("split"),
+        **files,
+        "quick_valid_nats_per_token": kept.get("valid_nats"),
+        "chars_per_token": chars_per_token(level, text),
+        "parts": text and {name: _sizes(part) for name, part in text.parts.items()},
+        "trained_on": text and [vars(source) for source in text.sources],
+        "byte_order_marks": text and text.byte_order_marks,
+        "newlines_added": text and text.newlines_added,
+        "overlaps": text and {name: vars(overlap) for name, overlap in text.overlaps.items()},
+        "corpus_digest": about.get("corpus_digest"),
+        "fine_tuned_from": about.get("fine_tuned_from"),
+        "made_with": {name: about[name] for name in ("unroll", "torch", "numpy", "python", "device") if name in about},
+        "notes": list(_notes(description, last, recipe, text)),
+        "recipe": recipe or None,
+    }
+
+
+def chars_per_token(level: str | None, text: CorpusInfo | None) -> float | None:
+    """Return the characters of a validation token; None for words, and where the text is gone."""
+    if level == "char":
+        return 1.0
+    if text is None or level == "word" or "valid" not in text.parts:
+        return None
+    return text.parts["valid"].chars / text.parts["valid"].tokens
+
+
+def _exact(level: str, result: dict[str, Any], text: CorpusInfo | None) -> tuple[float | None, float | None]:
+    """Return the characters and the bytes of each symbol that the result is of; None where they are not known.
+
+    They are known where every symbol is one, and where the result is of the whole part, which was counted.
+    """
+    per_char, per_byte = (1.0 if level == "char" else None), (1.0 if level == "byte" else None)
+    if text is None or level == "word" or "valid" not in text.parts:
+        return per_char, per_byte
+    valid = text.parts["valid"]
+    if result.get("valid_tokens") == valid.tokens or valid.tokens == valid.chars == valid.bytes:
+        per_char, per_byte = per_char or valid.chars / valid.tokens, per_byte or valid.bytes / valid.tokens
+    # An unknown symbol's nats are those of <unk>, whichever it is: no price of its bytes.
+    return per_char, None if valid.unknown else per_byte
+
+
+def _fallback_discounts(path: Path, result: dict[str, Any]) -> list[int] | None:
+    """Return the orders of an n-gram that have fall-back discounts; None of a network, and where it is not known."""
+    orders = result.get("fallback_discounts")
+    if orders is None or (isinstance(orders, list) and all(type(order) is int for order in orders)):
+        return orders
+    raise UserError(
+        f"fallback_discounts in the result in {path / 'model.json'} is {orders!r}", allowed="a list of orders",
+        fix="restore the directory",
+    )  # fmt: skip
+
+
+def _bits(nats: float | None, units: float | None) -> float | None:
+    return nats / math.log(2) / units if nats is not None and units else None
+
+
+def _recipe(file: Path) -> dict[str, Any]:
+    """Read recipe.toml as far as a description needs it; empty where it is missing."""
+    if not os.path.lexists(file):
+        return {}
+    recipe = read_toml(file)
+    for name in TABLES:
+        check(recipe.get(name, {}), dict, f"{name} in {file}")
+    check_types(recipe.get("about", {}), ABOUT, f"[about] of {file}")
+    check_types(recipe.get("data", {}), {"split": str | None}, f"[data] of {file}")
+    check_types(recipe.get("training", {}), {"steps": int | None}, f"[training] of {file}")
+    try:
+        json.dumps(recipe, allow_nan=False)
+    except (TypeError, ValueError) as error:  # TOML has dates, and numbers that are none
+        raise UserError(
+            f"{file} holds what no recipe holds: {error}", allowed="texts, numbers, true, false", fix="restore it"
+        ) from None
+    return recipe
+
+
+def _sizes(part: Part) -> dict[str, int]:
+    return {"tokens": part.tokens, "chars": part.chars, "bytes": part.bytes, "unknown": part.unknown}
+
+
+def _notes(
+    description: dict[str, Any], last: dict[str, Any], recipe: dict[str, Any], text: CorpusInfo | None
+) -> Iterator[str]:
+    """Yield why figures are missing and what to keep in mind about those that are there."""
+    result, level = description.get("result"), description["level"]
+    valid = text.parts.get("valid") if text else None
+    if not result:
+        steps = recipe.get("training", {}).get("steps")
+        yield f"not finished: step {last.get('step', 0)} of {steps}; the exact validation figure comes at the end"
+    elif result["valid_nats_per_token"] is None:
+        yield "no text was held back to tell how good it is: `unroll eval` does, on a text that it has not seen"
+    elif (read := result["valid_tokens"] or 0) < (whole := result["valid_part_tokens"] or 0):
+        yield f"the validation figures are of the first {read:,} of the {whole:,} symbols of that part"
+        per_char, per_byte = _exact(level, result, text)
+        units = [name for name, known in (("character", per_char), ("byte", per_byte)) if not known]
+        if valid is not None and level != "word" and units and not valid.unknown:
+            yield f"bits per {' and per '.join(units)} are not known: only the whole part was counted"
+    if text is not None:
+        yield from text.warnings
+    if description["model"].get("arch") == "ngram":
+        yield "the weights of an n-gram hold the text itself"
+        if orders := (result or {}).get("fallback_discounts"):
+            yield (
+                f"the discounts of {_orders(orders)} could not be estimated (few n-grams occur up to three times): "
+                "they are 0.5, 1 and 1.5"
+            )
+    if not recipe:
+        yield "recipe.toml is missing: how it was trained is not known"
+    if text is None:
+        yield "the training text is not beside the model: what it was trained on, and its bytes, are not known"
+    if level == "word":
+        yield "bits per character and per byte do not apply to words, which do not give the text back"
+    elif valid is not None and valid.unknown:
+        yield (
+            f"{valid.unknown:,} of {valid.tokens:,} validation symbols count as <unk>, whichever they are: "
+            "bits per byte do not apply"
+        )
+
+
+def _orders(orders: list[int]) -> str:
+    """Return orders as `order 3` or `the orders 1, 4 to 9`."""
+    runs: list[list[int]] = []
+    for order in orders:
+        if runs and order == runs[-1][-1] + 1:
+            runs[-1].append(order)
+        else:
+            runs.append([order])
+    said = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return f"the orders {said}" if len(orders) > 1 else f"order {said}"

@@ -1,0 +1,66 @@
+"""What eight-bit weights cost a model: measured on its own validation part, and kept beside it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from unroll.artifact.directory import check_trained, check_types, data_path, locked
+from unroll.artifact.open import open_model
+from unroll.data.corpus import load_corpus
+from unroll.data.encode import Progress
+from unroll.engine.network import Precision
+from unroll.errors import UserError
+from unroll.files import read_json
+from unroll.predict.protocols import stream
+
+FILE = "int8.json"
+COST: dict[str, Any] = {"tokens": int, "float32_nats": float, "int8_nats": float, "cost_nats": float}
+
+
+def quantize(path: Path) -> Iterator[Progress | dict[str, Any]]:
+    """Score the validation part with float32 and with int8 weights, carried state, and write int8.json.
+
+    Yields progress, and last what was written: `tokens`, `float32_nats`, `int8_nats` and `cost_nats`, each per symbol.
+    Raises UserError where there is no validation text.
+    """
+    check_trained(path)
+    text = data_path(path)
+    corpus = load_corpus(text) if text.exists() else None
+    if corpus is None or not len(corpus.valid):
+        raise UserError(
+            f"the validation text is not beside {path}",
+            allowed="a model whose text is there",
+            fix="compare `unroll eval DIR FILE` with and without --precision int8",
+        )
+    nats_of: dict[Precision, float] = {}
+    precisions: tuple[Precision, ...] = ("float32", "int8")
+    with locked(path) as folder:  # the weights must stay the same meanwhile
+        for number, precision in enumerate(precisions):
+            opened, total, read = open_model(path, precision=precision), 0.0, 0
+            for nats, _ in stream(opened.predictor, corpus.valid, opened.tokenizer.start_id):
+                total += float(nats.sum())
+                read += len(nats)
+                folder.check()
+                yield Progress("measuring", number * len(corpus.valid) + read, 2 * len(corpus.valid))
+            nats_of[precision] = total / len(corpus.valid)
+        cost = {
+            "protocol": "stream",
+            "tokens": len(corpus.valid),
+            "float32_nats": nats_of["float32"],
+            "int8_nats": nats_of["int8"],
+            "cost_nats": nats_of["int8"] - nats_of["float32"],
+        }
+        folder.write(FILE, (json.dumps(cost, indent=2) + "\n").encode())
+    yield cost
+
+
+def read_cost(path: Path) -> dict[str, Any] | None:
+    """Return what eight-bit weights cost the model in a directory; None where that was not measured."""
+    if not (path / FILE).exists():
+        return None
+    cost = read_json(path / FILE, "cost of int8 weights")
+    if not isinstance(cost, dict):
+        raise UserError(f"{path / FILE} is damaged", fix="remove it, and run `unroll quantize` again")
+    check_types(cost, COST, str(path / FILE))
+    return cost

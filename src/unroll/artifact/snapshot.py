@@ -1,0 +1,108 @@
+"""Reading the files of a directory as they were at one moment, while others replace them.
+
+Two things can go wrong. The name of the directory may lead to another one between two files: so it is opened once, and
+all files are looked up in what was opened. And files in it may be replaced: so their stamps are compared before and
+after. A stamp holds the time of the last change of the inode, which nobody can set: a file that was moved away and
+back has another, even with the inode, the size and the time of writing that it had.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from unroll.artifact.directory import WEIGHTS
+from unroll.errors import UserError
+
+T = TypeVar("T")
+
+Stamp = tuple[tuple[int, int, int, int, int], ...]
+"""Of each file the device, the inode, the size, and the times of its last writing and its last change in ns."""
+
+FILES = ("model.json", "tokenizer.json", WEIGHTS)
+"""What a model is read from."""
+TICK_SECONDS = 0.02
+"""Longer than a tick of the clock by which file systems date changes (1 to 10 ms): two within one look like one."""
+
+
+class Changed(Exception):
+    """The files were replaced while they were read."""
+
+
+@contextmanager
+def pinned(path: Path) -> Iterator[Path]:
+    """Give a path to the directory that `path` names now, which leads there whatever becomes of the name.
+
+    Where there is no /proc it is the resolved path, which still follows no link that is changed. UserErrors that come
+    out name `path`.
+    """
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield path  # whoever reads there says what is wrong
+        return
+    try:
+        here = Path(f"/proc/self/fd/{directory}")
+        if not here.is_dir():
+            here = path.resolve()
+        try:
+            yield here
+        except UserError as error:
+            error.what, error.allowed, error.fix = (
+                part.replace(str(here), str(path)) for part in (error.what, error.allowed, error.fix)
+            )
+            raise
+    finally:
+        os.close(directory)
+
+
+def stamp_of(path: Path, files: tuple[str, ...] = FILES, *, settled: bool = False) -> Stamp | None:
+    """Return what tells whether files in a directory were replaced; None where one of them is missing.
+
+    With `settled` a change that is younger than a tick is waited for, as another one might look the same.
+    """
+    stamp = []
+    for name in files:
+        try:
+            stat = (path / name).stat()
+        except OSError:
+            return None
+        stamp.append((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    if settled and max(changed for *_, changed in stamp) > time.time_ns() - TICK_SECONDS * 1e9:
+        time.sleep(TICK_SECONDS)
+        return stamp_of(path, files)
+    return tuple(stamp)
+
+
+def written_at(stamp: Stamp) -> int:
+    """Return when the last of the files was written, in seconds since 1970."""
+    return stamp[-1][3] // 10**9
+
+
+def unchanged(path: Path, stamp: Stamp | None, work: Callable[[], T], files: tuple[str, ...] = FILES) -> T:
+    """Return what `work` returns; raises Changed unless the files have this stamp before and after.
+
+    What `work` says of files that changed is not passed on: half of them are another model's.
+    """
+    if stamp != stamp_of(path, files):
+        raise Changed
+    try:
+        result = work()
+    except Exception:
+        if stamp != stamp_of(path, files):
+            raise Changed from None
+        raise
+    if stamp != stamp_of(path, files):
+        raise Changed
+    return result
+
+
+def flush(path: Path) -> None:
+    """Write a file, or the names in a folder, to the disk, so that no loss of power takes them."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,1 @@
+"""Which earlier symbols made a prediction."""

@@ -1,0 +1,374 @@
+"""Which earlier symbols made a prediction: gradient × input, integrated gradients, and leaving out as the check."""
+
+from collections.abc import Generator, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unroll.artifact.open import Opened, open_model
+from unroll.data.encode import Progress
+from unroll.errors import UserError
+from unroll.files import StrPath
+from unroll.insight.trace import network_of
+from unroll.lm.surprisal import token_name
+from unroll.nn.model import Model
+from unroll.nn.state import State, select_rows
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Method = Literal["gradient", "integrated", "leave-out"]
+METHODS: tuple[Method, ...] = get_args(Method)
+NAMES = {"gradient": "gradient × input", "integrated": "integrated gradients", "leave-out": "leave-one-out"}
+
+STEPS = 64
+"""Points of the path from the baseline at which integrated gradients take the gradient."""
+LONGEST = 1000
+"""Symbols before a prediction."""
+TOLERANCE = 0.01
+"""Of F(text) - F(baseline): by more than that, and 0.001 nats, integrated gradients may not miss it silently."""
+ROWS = 32
+"""Texts with one symbol left out that are read side by side."""
+HELD = 2**22
+"""Numbers of one kind that a graph of gradients may hold."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """F, what is attributed: log p(target), or log p(target) - log p(against), as a function of vectors, in nats."""
+
+    network: Model
+    """Without gradients of its own weights."""
+    state: State
+    """One row: after the start symbol, which is part of no score."""
+    target: int
+    against: int | None
+
+    def read(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read vectors (T, B, E), in place of embeddings, from a state; return the outputs (T, B, H) and the state."""
+        for layer in self.network.before:
+            x = F.gelu(layer(x))
+        return self.network.recurrent(x, state)  # type: ignore[no-any-return]
+
+    def __call__(self, x: Tensor, state: State | None = None) -> Tensor:
+        """Return F (B,) after the vectors (T, B, E), from one row of state."""
+        rows = torch.zeros(x.shape[1], dtype=torch.long)
+        y, _ = self.read(x, select_rows(self.state if state is None else state, rows))
+        logits = self.network.logits(y[-1])
+        if self.against is not None:
+            return logits[:, self.target] - logits[:, self.against]  # the normalisation cancels
+        return torch.log_softmax(logits, dim=-1)[:, self.target]
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """A score in nats for each symbol of a text: what it did to the prediction that was made after `at` of them."""
+
+    method: Method
+    ids: Ids
+    """(T,)"""
+    symbols: tuple[str, ...]
+    at: int
+    target: str
+    against: str | None
+    value: float
+    """F of the text: log p(target), or log p(target) - log p(against)."""
+    baseline: float
+    """F of the text with the embeddings of all its symbols zero, the start symbol kept."""
+    scores: Floats
+    """(T,), zero from symbol `at` on."""
+    leave_out: Floats
+    """(T,) F(text) - F(text with this symbol's embedding zero)."""
+    agreement: float | None
+    """Spearman's rank correlation of scores and leave-one-out over the symbols that were read, -1 to 1."""
+    steps: int | None
+    """Of integrated gradients."""
+    notes: tuple[str, ...]
+
+    @property
+    def residual(self) -> float | None:
+        """By how much integrated gradients miss completeness: Σ scores - (F(text) - F(baseline)); else None."""
+        if self.method != "integrated":
+            return None
+        return float(self.scores.sum() - (self.value - self.baseline))
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures as JSON."""
+        each = zip(self.symbols, self.scores.tolist(), self.leave_out.tolist(), strict=True)
+        return {
+            "method": self.method,
+            "target": self.target,
+            "against": self.against,
+            "at": self.at,
+            "value": self.value,
+            "baseline": self.baseline,
+            "sum": float(self.scores.sum()),
+            "residual": self.residual,
+            "agreement": self.agreement,
+            "steps": self.steps,
+            "symbols": [{"symbol": symbol, "score": score, "leave_out": out} for symbol, score, out in each],
+            "notes": list(self.notes),
+        }
+
+
+def attribute(
+    model: StrPath,
+    text: str,
+    *,
+    target: str | None = None,
+    against: str | None = None,
+    at: int | None = None,
+    method: Method = "integrated",
+    steps: int = STEPS,
+) -> Attribution:
+    """Score the symbols of a text by what they did to a prediction: of the symbol `target` after the text.
+
+    Without a target it is the text's own last symbol. `at` asks for the prediction after so many symbols instead, of
+    the next one where no target is named. What is scored is log p(target), with `against` the difference to
+    log p(against), in nats, in float64. Raises UserError.
+    """
+    *_, found = attributing(
+        open_model(Path(model)), text, target=target, against=against, at=at, method=method, steps=steps
+    )
+    assert isinstance(found, Attribution)
+    return found
+
+
+def attributing(
+    opened: Opened,
+    text: str,
+    *,
+    target: str | None = None,
+    against: str | None = None,
+    at: int | None = None,
+    method: Method = "integrated",
+    steps: int = STEPS,
+) -> Iterator[Progress | Attribution]:
+    """Do what `attribute` does, yielding progress and last of all the result."""
+    network = in_double(opened)
+    if method not in METHODS:
+        raise UserError(f"the method is {method!r}", allowed=", ".join(METHODS), fix="choose one of them")
+    if not 1 <= steps <= LONGEST:
+        raise UserError(f"{steps} steps", allowed=f"1 to {LONGEST:,}", fix=f"leave it out: {STEPS} are taken")
+    ids, notes = read_text(opened, text)
+    at = _place(len(ids), at, named=target is not None)
+    wanted = int(ids[at]) if target is None else symbol_id(opened, target, "target")
+    other = None if against is None else symbol_id(opened, against, "against")
+    if wanted == other:
+        raise UserError("the target is set against itself", allowed="two symbols", fix="name another one")
+    with torch.no_grad():
+        _, state = network(torch.tensor([[opened.tokenizer.start_id]]))
+        x = network.embedding(torch.from_numpy(ids[:at]))  # (at, E)
+    prediction = Prediction(network, state, wanted, other)
+    leave_out = yield from leave_one_out(prediction, x)
+    scores = leave_out
+    if method == "gradient":
+        scores = gradient_times_input(prediction, x)
+    elif method == "integrated":
+        scores = yield from integrated_gradients(prediction, x, steps)
+    with torch.no_grad():
+        value, baseline = prediction(torch.stack([x, torch.zeros_like(x)], dim=1)).tolist()
+    agreement = None if method == "leave-out" else rank_correlation(scores, leave_out)
+    if agreement is None and method != "leave-out":
+        notes.append("no rank agreement: it takes two symbols at least, and scores that differ")
+    made = Attribution(
+        method,
+        ids,
+        tuple(token_name(opened.tokenizer, id) for id in ids.tolist()),
+        at,
+        token_name(opened.tokenizer, wanted),
+        None if other is None else token_name(opened.tokenizer, other),
+        value,
+        baseline,
+        np.pad(scores, (0, len(ids) - at)),
+        np.pad(leave_out, (0, len(ids) - at)),
+        agreement,
+        steps if method == "integrated" else None,
+        (*notes, *_missed(method, scores, value - baseline)),
+    )
+    yield made
+
+
+# ---- the methods
+
+
+def gradient_times_input(prediction: Prediction, x: Tensor) -> Floats:
+    """Return ∂F/∂x_t · x_t of each vector of `x` (T, E): exact where F is linear (Simonyan et al. 2013)."""
+    return np.asarray((gradients(prediction, x[:, None])[:, 0] * x).sum(dim=1).numpy())
+
+
+def integrated_gradients(prediction: Prediction, x: Tensor, steps: int) -> Generator[Progress, None, Floats]:
+    """Return x_t · ∫ ∂F/∂x_t (αx) dα, α from 0 to 1, of each vector of `x` (T, E), yielding progress.
+
+    They sum to F(x) - F(0) (Sundararajan et al. 2017, equation 1 and proposition 1), up to the error of the
+    integral, which is taken by the Gauss-Legendre rule with so many points.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(steps)  # over -1 to 1
+    alpha, weight = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+    config = prediction.network.config
+    rows = max(1, HELD // (len(x) * config.hidden_size * config.num_layers))
+    total = torch.zeros_like(x)
+    for first in range(0, steps, rows):
+        some = slice(first, first + rows)
+        path = alpha[some, None] * x[:, None]  # (T, rows, E)
+        total += (gradients(prediction, path) * weight[some, None]).sum(dim=1)
+        yield Progress("integrating", min(steps, first + rows), steps)
+    return np.asarray((total * x).sum(dim=1).numpy())
+
+
+@torch.no_grad()
+def leave_one_out(prediction: Prediction, x: Tensor) -> Generator[Progress, None, Floats]:
+    """Return F(x) - F(x with x_t = 0) of each vector of `x` (T, E), yielding progress.
+
+    The embedding is zeroed, not the symbol removed: all others keep their places, and it is what the gradient, times
+    the input, approximates to first order. Many are read side by side, each from the state before the first of them.
+    """
+    whole = prediction(x[:, None])
+    state, found = prediction.state, []
+    for first in range(0, len(x), ROWS):
+        count = min(ROWS, len(x) - first)
+        rows = x[first:, None].repeat(1, count, 1)  # (T - first, count, E)
+        rows[range(count), range(count)] = 0.0
+        found.append(whole - prediction(rows, state))
+        _, state = prediction.read(x[first : first + count, None], state)
+        yield Progress("leaving out", first + count, len(x))
+    return np.asarray(torch.cat(found).numpy())
+
+
+def gradients(prediction: Prediction, x: Tensor) -> Tensor:
+    """Return ∂F/∂x (T, B, E) at the vectors `x` (T, B, E) of each row."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(prediction(x).sum(), x)
+    return gradient
+
+
+def rank_correlation(first: Floats, second: Floats) -> float | None:
+    """Return Spearman's correlation of two rows of numbers; equal ones share ranks; None where all are equal.
+
+    Differences below 1e-12 are rounding: what a window cannot see is nothing, all alike.
+    """
+    a, b = (_ranks(values.round(12)) - (len(values) + 1) / 2 for values in (first, second))
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / spread if spread else None
+
+
+def _ranks(values: Floats) -> Floats:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
+
+
+# ---- texts and networks, as patching takes them too
+
+
+def in_double(opened: Opened) -> Model:
+    """Return a copy of an opened model's network in float64, whose weights need no gradients; refuses an n-gram."""
+    return deepcopy(network_of(opened)).double().requires_grad_(False)
+
+
+def read_text(opened: Opened, text: str) -> tuple[Ids, list[str]]:
+    """Return the ids of a text, and a note where it has symbols that the model does not know."""
+    unknown = dict.fromkeys(repr(symbol) for _, symbol in opened.tokenizer.unknown(text))
+    ids = opened.tokenizer.encode(text)
+    if len(ids) > LONGEST:
+        raise UserError(
+            f"the text has {len(ids):,} symbols", allowed=f"at most {LONGEST:,}", fix="take the part that matters"
+        )
+    return ids, [f"symbols that the model does not know were read as <unk>: {', '.join(unknown)}"] if unknown else []
+
+
+def symbol_id(opened: Opened, symbol: str, name: str) -> int:
+    """Return the id of one symbol, written as itself or as tables show it (`\\n`); `name` is what to call it."""
+    tokenizer = opened.tokenizer
+    names = [tokenizer.symbol(id) for id in range(tokenizer.vocab_size)]
+    written = symbol.encode(errors="surrogatepass")
+    if written in tokenizer.pieces:
+        return tokenizer.pieces.index(written)
+    if symbol in names:
+        return names.index(symbol)
+    ids = [id for id in tokenizer.encode(symbol).tolist() if id != tokenizer.unknown_id]
+    first = f" {tokenizer.symbol(ids[0])!r}," if len(ids) > 1 else ""
+    raise UserError(
+        f"{symbol!r} ({name}) is no symbol of {opened.path}",
+        allowed=f"one of its {len(names):,} symbols, of level {tokenizer.level}",
+        fix=f"name its first symbol,{first} or train with --level word" if first else "name a symbol of the text",
+    )
+
+
+def _place(length: int, at: int | None, *, named: bool) -> int:
+    """Return after how many symbols of a text the prediction is made; raises UserError where nothing comes before."""
+    most = length if named else length - 1
+    place = most if at is None else at
+    if not 1 <= place <= most:
+        raise UserError(
+            "no symbol was read before the prediction" if at is None else f"a prediction after {at} symbols",
+            allowed=f"1 to {most}" if most > 0 else "a text, and a --target or at least two symbols",
+            fix="give a longer text, or a --target that comes after it",
+        )
+    return place
+
+
+def _missed(method: Method, scores: Floats, change: float) -> Iterator[str]:
+    """Yield a note where integrated gradients are not complete."""
+    missed = float(scores.sum()) - change
+    if method == "integrated" and abs(missed) > max(1e-3, TOLERANCE * abs(change)):
+        yield (
+            f"integrated gradients miss F(text) - F(baseline) = {change:.4f} by {missed:.4f}, more than "
+            f"{TOLERANCE:.0%}: take more steps"
+        )
+
+
+# ---- picture
+
+
+def picture(found: Attribution, title: str, ending: str) -> bytes:
+    """Return bars, a score for each symbol, with leave-one-out as marks, as bytes of PNG or SVG."""
+    import warnings
+
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    from unroll.insight.plots import COLOURS, DPI, FORMATS, GREY, STYLE, shown
+
+    names = [shown(symbol) for symbol in found.symbols[: found.at]]
+    upright = max(map(len, names)) <= 2
+    data = BytesIO()
+    with style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure = Figure(figsize=(max(6.0, min(24.0, 2 + (0.2 if upright else 0.55) * len(names))), 4.2),
+                        layout="constrained")  # fmt: skip
+        axes = figure.subplots()
+        places = np.arange(len(names))
+        scores = found.scores[: found.at]
+        axes.bar(
+            places, scores, 0.72, color=[COLOURS[1] if score > 0 else COLOURS[0] for score in scores],
+            label=NAMES[found.method],
+        )  # fmt: skip
+        if found.method != "leave-out":
+            axes.plot(places, found.leave_out[: found.at], ls="none", marker="D", ms=5, mfc="white", color="black",
+                      label=NAMES["leave-out"])  # fmt: skip
+        axes.axhline(0, color=GREY, lw=0.8)
+        turned: dict[str, Any] = {} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(places, names, **turned)
+        axes.tick_params(axis="x", length=0)
+        axes.grid(visible=False, axis="x")
+        axes.set_ylabel(f"nats of {formula(found)}")
+        axes.set_title(title, loc="left")
+        axes.legend(loc="best")
+        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
+    return data.getvalue()
+
+
+def formula(found: Attribution) -> str:
+    """Return what was attributed as a formula: log p(she) − log p(he)."""
+    from unroll.insight.plots import shown
+
+    own = f"log p({shown(found.target)})"
+    return own if found.against is None else f"{own} − log p({shown(found.against)})"

@@ -1,0 +1,1 @@
+"""Which cells track a property of the text, with causal proof."""

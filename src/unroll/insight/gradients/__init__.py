@@ -1,0 +1,1 @@
+"""Whether gradients vanish or explode."""

@@ -1,0 +1,396 @@
+"""Do gradients vanish or explode? Their norms by lag, the step's Jacobian, the norms while training, and advice."""
+
+import copy
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unroll.artifact.directory import data_path
+from unroll.artifact.open import Opened, open_model
+from unroll.data.corpus import open_corpus
+from unroll.data.encode import Progress
+from unroll.errors import UserError
+from unroll.files import StrPath, write_atomically
+from unroll.insight.gradients.advice import VANISHES, TrainingNorms, advise, training_norms
+from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
+from unroll.insight.trace import Ids, ids_of_file, network_of
+from unroll.nn.model import Model, ModelConfig
+from unroll.nn.state import State
+from unroll.training.recipe import read_recipe
+
+Floats = NDArray[np.float64]
+
+LAGS = 100
+"""Steps that are looked back, unless said."""
+POSITIONS, ROWS = 128, 64
+"""Places of a text where the loss is taken, spread evenly over it, and how many of them are read side by side."""
+RUN_IN = 256
+"""Symbols that are read from a fresh state before each, where the text has them."""
+LEVEL = 0.9
+"""A line that falls by less, over all lags that it is fitted to, is level: it has no half-life."""
+
+
+@dataclass(frozen=True)
+class LagNorms:
+    """Norms of the gradient of the loss at t by what was k steps before, float64 whatever the network's own floats."""
+
+    rows: dict[str, Floats]
+    """Of every row, (B, K+1) for lags 0 to K: `layer0/h`, `layer0/c` and so on, and `x`, by the inputs."""
+
+    @property
+    def h(self) -> Floats | None:
+        """By the hidden states (num_layers, K+1), in the geometric mean over rows; None of a window, which has none."""
+        return self._layers("h")
+
+    @property
+    def c(self) -> Floats | None:
+        """By the cells (num_layers, K+1), in the geometric mean over rows; None where there are none."""
+        return self._layers("c")
+
+    @property
+    def x(self) -> Floats:
+        """By the input vectors (K+1,), in the geometric mean over rows; of a window exactly 0 from lag n on."""
+        return self.mean("x")
+
+    def mean(self, name: str) -> Floats:
+        """Return the geometric mean over rows (K+1,): a few rows with large gradients do not hide the others."""
+        with np.errstate(divide="ignore"):  # the mean is 0 where one of them is
+            return np.asarray(np.exp(np.log(self.rows[name]).mean(axis=0)))
+
+    def quantile(self, name: str, share: float) -> Floats:
+        """Return the norm (K+1,) that this share of the rows do not pass."""
+        return np.asarray(np.quantile(self.rows[name], share, axis=0))
+
+    @property
+    def shares(self) -> Floats:
+        """The norms at lags 1 to K as shares of lag 1 (K,), of that layer and signal which carries farthest at each."""
+        by_lag = [self.mean(name)[1:] for name in self.rows if name != "x"] or [self.x[1:]]
+        return np.asarray(np.max([norm / norm[0] for norm in by_lag if norm[0]] or [0 * by_lag[0]], axis=0))
+
+    def half_life(self) -> tuple[float | None, ...]:
+        """Return for each layer the steps in which the norm halves (see `halving`), of c where there is one, else h."""
+        by_layer = self.h if self.c is None else self.c
+        return () if by_layer is None else tuple(halving(norms) for norms in by_layer)
+
+    def _layers(self, signal: str) -> Floats | None:
+        names = [name for name in self.rows if name.endswith(f"/{signal}")]
+        return np.stack([self.mean(name) for name in names]) if names else None
+
+
+def lag_norms(network: Model, ids: Tensor, lags: int, state: State | None = None) -> LagNorms:
+    """Return the norms of ∂loss/∂h, ∂loss/∂c and ∂loss/∂x at lags 0 to `lags`, for each row of `ids` (B, T), T > lags.
+
+    All but the last symbol are read, from `state` or a fresh one; the loss is the nats of the last. Lag k ≥ 1 of a
+    state is by the value handed on k steps before the last reading, as if it were an input of the rest, lag 0 by the
+    value as it is used at the last step itself; lag k of `x` is by the embedding read k steps before the last, nan
+    where that was read before `ids` (T = lags + 1). Computed in float64: in float32 what halves at every step is 0
+    after about 150 lags, and its square after 75. Raises UserError.
+    """
+    if lags < 1:
+        raise UserError(f"the largest lag is {lags}", allowed="1 or more", fix=f"the default is {LAGS}")
+    if ids.shape[1] <= lags:
+        raise too_short(f"a row of {ids.shape[1]:,} symbols", lags, lags + 1)
+    inputs, targets = ids[:, :-1], ids[:, -1]
+    steps = min(inputs.shape[1], lags + 1)
+    state = network.fresh_state(len(ids)) if state is None else state
+    if inputs.shape[1] > steps:
+        with torch.no_grad():
+            state = network.hidden(inputs[:, :-steps], state)[1]
+    exact = in_float64(network)
+    x = exact.embedding(inputs[:, -steps:].transpose(0, 1))
+    loss = partial(_nats, exact, targets)
+    of_state, of_inputs = norms_by_lag(step_of(exact), loss, x, _double(state))
+    names = [f"layer{k}/{part}" for k in range(len(state)) for part in ("h", "c")[: len(state[k])]]
+    rows = {} if exact.config.arch == "window" else dict(zip(names, of_state, strict=True))
+    found = {name: norms[:, : lags + 1].cpu().numpy() for name, norms in rows.items()}
+    found["x"] = F.pad(of_inputs, (0, lags + 1 - steps), value=math.nan).cpu().numpy()
+    return LagNorms(found)
+
+
+def halving(norms: NDArray[np.floating]) -> float | None:
+    """Return the number of steps in which a norm by lag (K+1,) halves; None where it does not decay.
+
+    That is -ln 2 / slope of the least-squares line through ln norm against lag, from the lag, 1 or more, where the norm
+    is largest, to the first where it is below 1 % of that, or else the last; None if over these lags the line falls by
+    less than a tenth.
+    """
+    peak = 1 + int(np.argmax(norms[1:]))
+    below = np.flatnonzero(norms[peak:] < VANISHES * norms[peak])
+    end = peak + int(below[0]) if len(below) else len(norms) - 1
+    end -= norms[end] == 0  # of which there is no logarithm
+    lags = np.arange(peak, end + 1)
+    if len(lags) < 2 or not 0 < norms[peak] < math.inf:
+        return None
+    apart, logs = lags - lags.mean(), np.log(norms[peak : end + 1])
+    slope = float(apart @ (logs - logs.mean()) / (apart @ apart))
+    return None if slope * (end - peak) > math.log(LEVEL) else -math.log(2) / slope
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What was found of one model."""
+
+    model: str
+    config: ModelConfig
+    level: str
+    fresh: bool
+    """Whether these are untrained weights of the model's shape."""
+    run_in: int
+    norms: LagNorms
+    step: StepFigures | None
+    growth: tuple[float, float] | None
+    """ln of the factor by which a gradient is multiplied at every step back in the long run, and half of its 95 %
+    interval over stretches of the text."""
+    training: TrainingNorms | None
+    notes: tuple[str, ...]
+
+    @property
+    def arch(self) -> str:
+        """What the model is."""
+        return self.config.arch
+
+    @property
+    def context(self) -> int | None:
+        """Symbols that it can see; None where there is no limit."""
+        return self.config.window if self.config.arch == "window" else None
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to do, in plain language."""
+        return advise(self.norms.shares, self.config, self.training)
+
+    def figures(self, *, curve: bool = False) -> dict[str, Any]:
+        """Return the figures as JSON; one that does not apply is None, and `notes` says why."""
+        rate, half = self.growth or (0.0, 0.0)
+        return {
+            "model": self.model,
+            "arch": self.arch,
+            "level": self.level,
+            "fresh": self.fresh,
+            "positions": len(self.norms.rows["x"]),
+            "run_in": self.run_in,
+            "signals": [self._signal(name) for name in self.norms.rows],
+            "half_life": list(self.norms.half_life()),
+            "spectral_radius": self.step and self.step.radius.figures(),
+            "singular_value": self.step and self.step.stretch.figures(),
+            "jacobians": self.step.places if self.step else 0,
+            "growth": {"per_step": rate, "low": _number(rate - half), "high": _number(rate + half)}
+            if self.growth
+            else None,
+            "training": self.training and self.training.figures(curve=curve),
+            "advice": list(self.advice),
+            "notes": list(self.notes),
+        }
+
+    def _signal(self, name: str) -> dict[str, Any]:
+        layer, _, signal = name.rpartition("/")
+        mean, low, high = (self.norms.mean(name), *(self.norms.quantile(name, share) for share in (0.1, 0.9)))
+        return {
+            "layer": int(layer.removeprefix("layer")) if layer else None,
+            "signal": signal,
+            "gradient": [[lag, _number(norm)] for lag, norm in enumerate(mean)],
+            "low": [_number(norm) for norm in low],
+            "high": [_number(norm) for norm in high],
+            "half_life": halving(mean) if layer else None,
+        }
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """What was found of several models on a text."""
+
+    file: Path | None
+    """None: each model's own validation part."""
+    lags: int
+    plot: Path | None
+    models: tuple[Gradients, ...]
+    notes: tuple[str, ...]
+
+    def figures(self, *, curve: bool = False) -> dict[str, Any]:
+        """Return the figures as JSON."""
+        return {
+            "file": None if self.file is None else str(self.file),
+            "lags": self.lags,
+            "plot": None if self.plot is None else str(self.plot),
+            "models": [model.figures(curve=curve) for model in self.models],
+            "notes": list(self.notes),
+        }
+
+
+def gradients(
+    models: StrPath | Sequence[StrPath],
+    file: StrPath | None = None,
+    *,
+    lags: int = LAGS,
+    fresh: bool = False,
+    plot: StrPath | None = None,
+) -> GradientReport:
+    """Measure how gradients of models fare on their way back through a text: by lag, at every step, while training.
+
+    The text is `file`, or the part of its own text that each model was validated on. With `fresh`, untrained weights of
+    each model's shape are measured beside it. `plot` is a .png or .svg to draw. Raises UserError.
+    """
+    paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
+    text, picture = None if file is None else Path(file), None if plot is None else Path(plot)
+    *_, report = measure(paths, text, lags=lags, fresh=fresh, plot=picture)
+    assert isinstance(report, GradientReport)
+    return report
+
+
+def measure(
+    paths: Sequence[Path],
+    file: Path | None,
+    *,
+    lags: int = LAGS,
+    fresh: bool = False,
+    plot: Path | None = None,
+    curve: bool = False,
+) -> Iterator[Progress | GradientReport]:
+    """Do what `gradients` does, yielding progress and last of all the result; `curve` is for the picture."""
+    if plot is not None:
+        from unroll.insight.gradients.picture import check
+
+        check(plot, len(paths) * (1 + fresh))
+    if not paths:
+        raise UserError("no model is named", allowed="one or more", fix="for example: unroll gradients runs/book")
+    found: list[Gradients] = []
+    vocabularies: set[str] = set()
+    for path in paths:
+        opened = open_model(path)
+        network = network_of(opened)
+        vocabularies.add(opened.tokenizer.digest)
+        ids = ids_of_file(opened, file) if file else validation_part(opened)
+        for weights in (network, untrained(network, path)) if fresh else (network,):
+            name, drawn_anew = str(file or f"the validation part of {path}"), weights is not network
+            for event in gradients_of(opened, weights, ids, lags, name=name, fresh=drawn_anew):
+                if isinstance(event, Gradients):
+                    found.append(event)
+                else:
+                    yield event
+    notes = []
+    if len(paths) > 1 and file is None:
+        notes.append("each model read the validation part of its own text: name one text for all with --file")
+    if len(vocabularies) > 1:
+        notes.append("the models have different vocabularies: a lag is a symbol of each model's own")
+    report = GradientReport(file, lags, plot, tuple(found), tuple(notes))
+    if plot is not None:
+        from unroll.insight.gradients.picture import picture
+
+        write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
+    yield report
+
+
+def gradients_of(
+    opened: Opened, network: Model, ids: Ids, lags: int = LAGS, *, name: str = "the text", fresh: bool = False
+) -> Iterator[Progress | Gradients]:
+    """Measure one network, that of an opened model or another of its shape, on the ids (N,) of a text called `name`.
+
+    `fresh` says that its weights are not those of the model: they were drawn anew.
+    """
+    rows, run_in = stretches(ids, opened.tokenizer.start_id, lags, POSITIONS, name)
+    there = torch.from_numpy(rows).to(network.embedding.weight.device)
+    pieces: list[LagNorms] = []
+    for first in range(0, len(rows), ROWS):
+        yield Progress(f"gradients of {opened.path.name}", first, len(rows))
+        pieces.append(lag_norms(network, there[first : first + ROWS], lags))
+    norms = LagNorms({name: np.concatenate([piece.rows[name] for piece in pieces]) for name in pieces[0].rows})
+    notes: list[str] = []
+    step = grown = None
+    if network.config.arch == "window":
+        notes.append(
+            "a window has no recurrence: gradients are by its inputs alone, and there is neither a half-life nor a "
+            "spectral radius"
+        )
+    else:
+        exact = in_float64(network)
+        step = yield from step_figures(exact, there[:, :-1], opened.path.name)
+        if step is None:
+            notes.append(
+                f"the state has more than {MOST_VALUES:,} values: the eigenvalues of its Jacobian would take minutes"
+            )
+        grown = long_run(network, there[:, :-1])
+        if grown is None:
+            notes.append("nothing of a gradient is left after so many steps: it has no rate of growth")
+    training = None if fresh else training_norms(opened.path)
+    if training is None and not fresh:
+        notes.append("the model directory has no log of its training")
+    model = opened.description
+    yield Gradients(
+        str(opened.path), network.config, model["level"], fresh, run_in, norms, step, grown, training, tuple(notes)
+    )
+
+
+def stretches(ids: Ids, start_id: int, lags: int, count: int, name: str) -> tuple[NDArray[np.int64], int]:
+    """Return stretches of a text's ids (N,) as rows (B, T), evenly spaced, and how many symbols of each are the run-in.
+
+    The start symbol is read before the text. After the run-in come lags + 1 symbols and the one that is predicted.
+    Raises UserError for a text that is shorter than that.
+    """
+    if lags < 1:
+        raise UserError(f"the largest lag is {lags}", allowed="1 or more", fix=f"the default is {LAGS}")
+    room = len(ids) - (lags + 1)
+    if room < 0:
+        raise too_short(f"{name} has {len(ids):,} symbols", lags, lags + 1)
+    run_in = min(RUN_IN, room // 2)  # of a short text a half is left, so that there are several places
+    starts = np.unique(np.linspace(0, room - run_in, count).round().astype(np.int64))
+    symbols = np.concatenate([[start_id], ids]).astype(np.int64)
+    return symbols[starts[:, None] + np.arange(run_in + lags + 2)], run_in
+
+
+def too_short(what: str, lags: int, need: int) -> UserError:
+    """Return the error for a text in which no position has so many symbols before it."""
+    return UserError(
+        f"{what}, too few to look {lags:,} steps back",
+        allowed=f"{need:,} symbols or more",
+        fix="give more text, or a smaller --lags",
+    )
+
+
+def validation_part(opened: Opened) -> Ids:
+    """Return the ids that a model was validated on; raises UserError where its directory has none."""
+    folder = data_path(opened.path)
+    ids = open_corpus(folder).valid if folder.is_dir() else np.zeros(0, np.uint8)
+    if not len(ids):
+        raise UserError(
+            f"{opened.path} has no validation part",
+            allowed="a model that was trained here",
+            fix="name a text: --file F",
+        )
+    return ids
+
+
+def untrained(network: Model, path: Path) -> Model:
+    """Return the network with the weights that its training began with, by the seed of its recipe, or else seed 0."""
+    recipe = path / "recipe.toml"
+    with torch.random.fork_rng():
+        torch.manual_seed(read_recipe(recipe).training.seed if recipe.exists() else 0)
+        return Model(network.config).eval()
+
+
+def in_float64(network: Model) -> Model:
+    """Return a copy of a network in float64, whose weights ask for no gradients."""
+    return copy.deepcopy(network).double().requires_grad_(False)
+
+
+def _double(state: State) -> State:
+    return tuple(tuple(part.double() for part in layer) for layer in state)
+
+
+def _nats(network: Model, targets: Tensor, y: Tensor) -> Tensor:
+    """Return the nats (B,) of targets (B,) after the outputs (B, H)."""
+    return F.cross_entropy(network.logits(y), targets, reduction="none")
+
+
+def _number(value: float) -> float | None:
+    """Return a number for JSON, which has neither inf nor nan."""
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,168 @@
+"""The picture of gradients: their norm by lag for every layer and signal, and their norm while training."""
+
+import math
+import warnings
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unroll.errors import UserError
+from unroll.insight.gradients.measure import Floats, GradientReport, Gradients
+from unroll.insight.plots import (
+    COLOURS,
+    DPI,
+    FORMATS,
+    GREY,
+    LEGEND_LINE,
+    MARKERS,
+    STYLE,
+    Entry,
+    check_picture,
+    labels,
+    legend,
+    shown_name,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LINES = {"h": "--", "c": "-", "x": ":"}
+DEEPEST = 1e-12
+"""The least share of the largest norm that is drawn."""
+
+
+def check(out: Path, models: int) -> None:
+    """Raise UserError for a picture that cannot be drawn, before anything is computed for it."""
+    if models > len(COLOURS):
+        raise UserError(
+            f"{models} lines of models in one picture",
+            allowed=f"at most {len(COLOURS)}, one for each colour that all can tell apart; --fresh makes two of each",
+            fix="make several pictures",
+        )
+    check_picture(out)
+
+
+def picture(report: GradientReport, ending: str, *, curve: bool = False) -> bytes:
+    """Return a picture as bytes of PNG or SVG, with the norms while training below if the curve is asked for."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    trained = [model for model in report.models if model.training] if curve else []
+    names = named(report)
+    lines = sum(len(drawn(report, model)) for model in report.models) + len(trained)
+    data = BytesIO()
+    with style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure = Figure(figsize=(8.5, (5.3 if not trained else 8.3) + LEGEND_LINE * lines), layout="constrained")
+        panels = figure.subplots(1 + bool(trained), 1, squeeze=False, height_ratios=(3, 2)[: 1 + bool(trained)])[:, 0]
+        entries = list(_by_lag(panels[0], report, names))
+        if trained:
+            entries += _while_training(panels[1], report, names)
+        text = shown_name(report.file.name) if report.file else "the validation part"
+        legend(figure, f"Do gradients vanish or explode?  Norms on their way back through {text}", entries)
+        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
+    return data.getvalue()
+
+
+def named(report: GradientReport) -> list[str]:
+    """Return what to call each model."""
+    both = labels(report.models)
+    return [f"{name}, untrained" if one.fresh else name for name, one in zip(both, report.models, strict=True)]
+
+
+def drawn(report: GradientReport, model: Gradients) -> list[str]:
+    """Return the names of the norms that are drawn of a model: by states, and by inputs beside a window."""
+    windows = any(one.arch == "window" for one in report.models)
+    return [name for name in model.norms.rows if name != "x" or windows]
+
+
+def _by_lag(axes: "Axes", report: GradientReport, names: list[str]) -> Iterator[Entry]:
+    """Draw the norms by lag; a colour for each model, or each layer of a single one, a dash for each signal."""
+    single = len(report.models) == 1
+    largest = max(float(np.nanmax(model.norms.mean(name))) for model in report.models for name in drawn(report, model))
+    for number, (label, model) in enumerate(zip(names, report.models, strict=True)):
+        for name in drawn(report, model):
+            layer, _, signal = name.rpartition("/")
+            depth = int(layer.removeprefix("layer") or 0)
+            colour = COLOURS[(depth if single else number) % len(COLOURS)]
+            norms = model.norms.mean(name)
+            seen = norms > largest * DEEPEST
+            lags = np.flatnonzero(seen)
+            (line,) = axes.plot(
+                lags,
+                norms[seen],
+                color=colour,
+                ls=LINES[signal],
+                lw=1.6 if layer else 1.1,
+                marker=MARKERS[depth % len(MARKERS)],
+                ms=4.5,
+                markevery=_apart(len(lags), number),
+            )
+            if signal == ("c" if model.norms.c is not None else "h") or model.arch == "window":
+                low, high = (model.norms.quantile(name, share)[seen] for share in (0.1, 0.9))
+                axes.fill_between(lags, np.maximum(low, largest * DEEPEST), high, color=colour, alpha=0.12, lw=0)
+            yield line, f"{label}: {_what(name, norms, model)}"
+        if model.context is not None and model.context <= report.lags:
+            axes.axvline(model.context - 1, color=COLOURS[0 if single else number], lw=1.2, ls=(0, (1, 3)))
+    _logarithmic(axes)
+    axes.set_xlim(-0.01 * report.lags, 1.01 * report.lags)
+    axes.set_xlabel("lag: steps back from the last symbol read")
+    axes.set_ylabel("norm of the loss's gradient\n(geometric mean; band: 80 % of the positions)")
+
+
+def _what(name: str, norms: Floats, model: Gradients) -> str:
+    """Return what a line is by, and how fast it falls where that is known."""
+    from unroll.insight.gradients.measure import halving
+
+    layer, _, signal = name.rpartition("/")
+    if not layer:
+        return "by the input" + (f", 0 beyond {model.context} symbols" if model.context is not None else "")
+    where = f"by {signal} of layer {layer.removeprefix('layer')}"
+    half = halving(norms)
+    return where if half is None else f"{where}, halves in {half:.3g} steps"
+
+
+def _while_training(axes: "Axes", report: GradientReport, names: list[str]) -> Iterator[Entry]:
+    """Draw the norm of all gradients at the logged steps of the trainings, and what they were clipped to."""
+    for number, (label, model) in enumerate(zip(names, report.models, strict=True)):
+        if (its := model.training) is None:
+            continue
+        colour = COLOURS[number]
+        (line,) = axes.plot(its.steps, np.maximum(its.norms, np.finfo(np.float64).tiny), color=colour, lw=1.2)
+        clip = f", clipped at {its.grad_clip:g}" if its.grad_clip else ""
+        yield line, f"{label}: all gradients while training{clip}"
+        if its.grad_clip:
+            axes.axhline(its.grad_clip, color=GREY, lw=1, ls=":")
+    _logarithmic(axes)
+    axes.set_xlabel("training step")
+    axes.set_ylabel("norm of all gradients")
+
+
+def _logarithmic(axes: "Axes") -> None:
+    """Make the vertical axis logarithmic, with its ticks at powers of ten, and between them where there are few."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(10, (1.0,) if high / low > 50 else (1.0, 2.0, 5.0), numticks=9))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(power)
+
+
+def power(value: float, _place: float | None = None) -> str:
+    """Return a tick as 0.02, or 10⁻⁶ where that is shorter."""
+    if 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    exponent = math.floor(math.log10(value) + 1e-9)
+    digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    lead = value / 10.0**exponent
+    return f"10{digits}" if abs(lead - 1) < 1e-6 else f"{lead:g}·10{digits}"
+
+
+def _apart(count: int, number: int) -> list[int]:
+    """Return where a line of so many points is marked: a few places, other ones for each model."""
+    step = max(1, math.ceil(count / 7))
+    return list(range(min(number * step // 3, max(0, count - 1)), count, step))

@@ -1,0 +1,1 @@
+"""Long-range tasks: what each architecture can learn to remember."""

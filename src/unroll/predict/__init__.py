@@ -1,0 +1,1 @@
+"""Whatever says what comes next: networks, n-grams, caches and mixtures behind one interface."""

@@ -1,0 +1,145 @@
+"""A torch model as a predictor."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unroll.engine.checks import FLOATS, INTEGERS, check_array, check_ids, check_state, check_steps, packed
+from unroll.nn import state as torch_state
+from unroll.nn.loss import cross_entropy
+from unroll.nn.model import Model
+from unroll.nn.precision import tf32
+from unroll.nn.recurrent import Engine
+from unroll.predict.predictor import MAX_LOGITS, Nats, State, Window
+
+Hidden = NDArray[np.floating]
+
+
+class TorchPredictor:
+    """A torch model as a predictor: the fused kernel for many symbols at once, the cell's equation for one.
+
+    Every method raises ValueError for arrays whose shapes or types do not fit the model or each other, IndexError for
+    an id that is no symbol's, as the engine does.
+    """
+
+    def __init__(self, model: Model, mixed: AbstractContextManager[object] | None = None) -> None:
+        """Use `model` as it is now; `mixed` is the context of mixed precision, if any, which it runs in."""
+        self.model = model
+        self._mixed = mixed or tf32(False)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number V of symbols."""
+        return self.model.config.vocab_size
+
+    @property
+    def embedding(self) -> Hidden:
+        """The vectors of the symbols, (V, E)."""
+        return np.asarray(self.model.embedding.weight.detach().cpu().numpy())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.embedding.weight.device
+
+    def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
+        """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
+        check_array(inputs, "inputs", INTEGERS, ("B", "T"))
+        targets = check_ids(targets, "targets", self.vocab_size, inputs.shape)
+        with _evaluating(self.model), self._mixed:
+            y, after = self._read(inputs, state)
+            return self._nats(y, targets), to_numpy(after)
+
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.float64], State]:
+        """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
+        with _evaluating(self.model), self._mixed:
+            y, after = self._read(inputs, state)
+            return self.model.logits(y[-1:])[0].double().cpu().numpy(), to_numpy(after)
+
+    def hidden(self, inputs: Window, state: State | None = None) -> tuple[Hidden, State]:
+        """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
+        with _evaluating(self.model), self._mixed:
+            y, after = self._read(inputs, state)
+            y = y.float() if y.dtype == torch.bfloat16 else y
+            return y.transpose(0, 1).cpu().numpy(), to_numpy(after)
+
+    def nats_after(self, y: Hidden, targets: Window) -> Nats:
+        """Return -ln P(target) (B, T), in nats, after the outputs (B, T, H) that `hidden` gave."""
+        check_array(y, "y", FLOATS, ("B", "T", self.model.config.hidden_size))
+        targets = check_ids(targets, "targets", self.vocab_size, y.shape[:-1])
+        with _evaluating(self.model), self._mixed:
+            return self._nats(self._tensor(y).transpose(0, 1), targets)
+
+    def logits_after(self, y: Hidden) -> NDArray[np.float64]:
+        """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
+        check_array(y, "y", FLOATS, ("B", "T", self.model.config.hidden_size))
+        with _evaluating(self.model), self._mixed:
+            logits = self.model.logits(self._tensor(y).transpose(0, 1))
+            return np.asarray(logits.transpose(0, 1).double().cpu().numpy())
+
+    def _nats(self, y: Tensor, targets: Window) -> Nats:
+        if not targets.size:
+            return np.zeros(targets.shape)
+        wanted = torch.from_numpy(_writable(targets)).to(self.device)
+        size = max(1, MAX_LOGITS // (len(targets) * self.vocab_size))
+        pieces = [
+            cross_entropy(
+                self.model.logits(y[first : first + size]).transpose(0, 1), wanted[:, first : first + size], "none"
+            )
+            for first in range(0, len(y), size)
+        ]
+        return np.asarray(torch.cat(pieces, dim=1).double().cpu().numpy())
+
+    def _read(self, inputs: Window, state: State | None) -> tuple[Tensor, torch_state.State]:
+        inputs = _writable(check_ids(inputs, "inputs", self.vocab_size))
+        check_steps(inputs)  # torch's kernels want one
+        before = None
+        if state is not None:
+            check_state(state, self.model.config, len(inputs))
+            before = tuple(tuple(map(self._tensor, layer)) for layer in state)
+        engine: Engine = "stepwise" if inputs.shape[1] == 1 else "fused"
+        return self.model.hidden(torch.from_numpy(inputs).to(self.device), before, engine=engine)
+
+    def _tensor(self, array: Hidden) -> Tensor:
+        """Return floating-point numbers where the weights are and in their type."""
+        dtype = self.model.embedding.weight.dtype
+        array = packed(array, np.float64 if dtype == torch.float64 else np.float32)
+        return torch.from_numpy(_writable(array)).to(self.device, dtype)
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that torch can have as a tensor: it warns of others."""
+    return array if array.flags.writeable else array.copy()
+
+
+class _evaluating:
+    """Within it the model drops nothing and no gradient is kept."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.training = model.training
+        self.inference = torch.inference_mode()
+
+    def __enter__(self) -> None:
+        self.inference.__enter__()
+        if self.training:
+            self.model.eval()
+
+    def __exit__(self, *exception: Any) -> None:
+        if self.training:
+            self.model.train()
+        self.inference.__exit__(*exception)
+
+
+def to_numpy(state: torch_state.State) -> State:
+    """Return a model's state in numpy."""
+    return tuple(tuple(part.cpu().numpy() for part in layer) for layer in state)
+
+
+def to_torch(state: State, device: torch.device) -> torch_state.State:
+    """Return a state as tensors."""
+    return tuple(tuple(torch.from_numpy(part).to(device) for part in layer) for layer in state)

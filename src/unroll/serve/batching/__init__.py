@@ -1,0 +1,1 @@
+"""Continuous batching: many streams read and written together."""

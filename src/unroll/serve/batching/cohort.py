@@ -1,0 +1,146 @@
+"""Rows that are stepped together, and states that are kept for the next time."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.engine.draw import Drawing
+from unroll.predict.predictor import State, select_rows
+from unroll.serve.batching.stepping import Floats
+from unroll.serve.batching.stops import BEFORE
+from unroll.serve.batching.streams import Row, Start
+
+
+class Prefixes:
+    """States after prompts that were read before, the least used forgotten first."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._most = nbytes
+        self._size = 0
+        self._kept: OrderedDict[bytes, Start] = OrderedDict()
+
+    def get(self, key: bytes) -> Start | None:
+        """Return a state, if it is known."""
+        if (found := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: bytes, start: Start) -> None:
+        """Keep a state."""
+        if key in self._kept or start.nbytes > self._most:
+            return
+        self._kept[key] = start
+        self._size += start.nbytes
+        while self._size > self._most:
+            self._size -= self._kept.popitem(last=False)[1].nbytes
+
+
+ROOM = 256
+"""Symbols of each row that are held before they are given to it."""
+
+
+class Cohort:
+    """Rows that are stepped together.
+
+    What is drawn is held in arrays until a row has a use for it: thousands of rows then cost little at a step.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.logits: Floats = np.zeros((0, 0))
+        self.state: State = ()
+        self.drawing = Drawing()
+        self.fill = 0
+        """So many columns of what follows are written."""
+        self.ids: NDArray[np.int64] = np.zeros((0, ROOM), np.int64)
+        self.nats: Floats = np.zeros((0, ROOM))
+        self.numbers: Floats = np.zeros((0, ROOM))
+        """What each symbol is drawn at."""
+        self.since: NDArray[np.int64] = np.zeros(0, np.int64)
+        """The first column of each row that it was not given."""
+        self.ends: NDArray[np.int64] = np.zeros(0, np.int64)
+        """The column at which each row ends."""
+        self.due: Floats = np.zeros(0)
+        """When each row must be looked at, at the latest, on the clock time.monotonic."""
+
+    def add(self, joining: Sequence[tuple[Row, Start]], never: int | None) -> None:
+        """Let rows join."""
+        if not joining:
+            return
+        rows, count = [row for row, _ in joining], len(joining)
+        starts = [start for _, start in joining]
+        if self.rows:
+            starts.insert(0, Start(self.state, self.logits, ()))
+        self.logits = np.concatenate([start.logits for start in starts])
+        self.state = joined([start.state for start in starts])
+        self.rows += rows
+        self.ids = np.concatenate([self.ids, np.zeros((count, ROOM), np.int64)])
+        self.nats = np.concatenate([self.nats, np.zeros((count, ROOM))])
+        self.numbers = np.concatenate([self.numbers, np.zeros((count, ROOM))])
+        self.since = np.append(self.since, np.full(count, self.fill))
+        self.ends = np.append(self.ends, [self.fill + row.left for row in rows])
+        self.due = np.append(self.due, np.zeros(count))
+        for number in range(len(self.rows) - count, len(self.rows)):
+            self._foresee(number)
+        self._draw(never)
+
+    def keep(self, rows: list[int], never: int | None) -> None:
+        """Let all rows leave but these."""
+        self.rows = [self.rows[row] for row in rows]
+        for name in ("ids", "nats", "numbers", "since", "ends", "due"):
+            setattr(self, name, getattr(self, name)[rows])
+        if self.rows:
+            self.logits, self.state = self.logits[rows], select_rows(self.state, rows)
+            self._draw(never)
+        else:
+            self.fill = 0
+
+    def hold(self, ids: NDArray[np.int64], nats: Floats) -> None:
+        """Hold what was drawn (B, N)."""
+        until = self.fill + ids.shape[1]
+        self.ids[:, self.fill : until] = ids
+        self.nats[:, self.fill : until] = nats
+        self.fill = until
+
+    def held(self, row: int) -> tuple[list[int], list[float]]:
+        """Give a row what is held for it."""
+        first, self.since[row] = int(self.since[row]), self.fill
+        return self.ids[row, first : self.fill].tolist(), self.nats[row, first : self.fill].tolist()
+
+    def clear(self) -> None:
+        """Begin at the first column again, when every row was given what was held."""
+        self.ends -= self.fill
+        self.since[:] = 0
+        self.fill = 0
+        for number in range(len(self.rows)):
+            self._foresee(number)
+
+    def at(self, row: int) -> Start:
+        """Return where a row is."""
+        written = self.rows[row]
+        before = (*written.before, *written.ids[-BEFORE:])[-BEFORE:]
+        return Start(select_rows(self.state, [row]), self.logits[[row]], before)
+
+    def _foresee(self, row: int) -> None:
+        """Draw the numbers of a row for all columns that are left."""
+        count = min(ROOM - self.fill, int(self.ends[row]) - self.fill)
+        self.numbers[row, self.fill : self.fill + count] = self.rows[row].numbers(count)
+
+    def _draw(self, never: int | None) -> None:
+        options = [row.options for row in self.rows]
+        self.drawing = Drawing(
+            np.array([each.temperature for each in options], np.float64),
+            np.array([each.top_k for each in options], np.int64),
+            np.array([each.top_p for each in options], np.float64),
+            np.array([each.min_p for each in options], np.float64),
+            never,
+        )
+
+
+def joined(states: Sequence[State]) -> State:
+    """Return the rows of several states as one."""
+    return tuple(
+        tuple(np.concatenate(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
+    )

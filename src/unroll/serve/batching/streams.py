@@ -1,0 +1,297 @@
+"""A stream that is written, the prompt before it, and what is handed to the request that asked for it."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.lm.sample import uniforms
+from unroll.predict.predictor import State
+from unroll.serve.batching.stepping import Floats
+from unroll.serve.batching.stops import BEFORE, Writing
+from unroll.serve.errors import ApiError
+
+CHUNK = 512
+"""Symbols of a prompt that are read at a time; a boundary that depends on nothing else."""
+
+
+class Point(NamedTuple):
+    """The probability of one symbol: ln P under the model itself, and the most probable ones with theirs."""
+
+    log_probability: float
+    top_ids: list[int]
+    top: list[float]
+
+
+class Start(NamedTuple):
+    """Where a text goes on from: the state of one row, the logits (1, V) of what follows, the symbols read last."""
+
+    state: State
+    logits: Floats
+    before: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+        return self.logits.nbytes + sum(part.nbytes for layer in self.state for part in layer)
+
+
+class Part(NamedTuple):
+    """What is handed to a request of one of its streams."""
+
+    row: "Row"
+    pieces: list[str]
+    """The texts of its symbols."""
+    points: list[Point] | None
+    """The probability of each, where they are asked for."""
+    finish: str | None = None
+    """Why it ends: `stop` or `length`."""
+    state: Start | None = None
+    error: ApiError | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a stream is written."""
+
+    length: int
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int = 0
+    stops: tuple[str, ...] = ()
+    top: int | None = None
+    """So many of the most probable symbols are told at each; None tells no probabilities."""
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    bias: Mapping[int, float] = field(default_factory=dict)
+    streaming: bool = False
+    keep_state: bool = False
+
+    @property
+    def adjusted(self) -> bool:
+        """Whether logits are changed before a symbol is drawn."""
+        return bool(self.bias or self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1)
+
+    @property
+    def careful(self) -> bool:
+        """Whether its distribution is needed at every symbol."""
+        return self.adjusted or bool(self.top)
+
+
+class Sink:
+    """Where the parts for one request arrive, on the event loop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.closed = False
+        self._parts: deque[Part] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, part: Part) -> None:
+        """Take a part; on the loop."""
+        self._parts.append(part)
+        self._wake()
+
+    def close(self) -> None:
+        """End the waiting: nobody is there any longer; on the loop."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def get(self, seconds: float | None = None) -> Part | None:
+        """Return the next part; None when `seconds` are over, or nobody waits for it any longer."""
+        if not self._parts and not self.closed:
+            self._waiter = self.loop.create_future()
+            timer = None if seconds is None else self.loop.call_later(seconds, self._wake)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
+        return self._parts.popleft() if self._parts and not self.closed else None
+
+    def rest(self) -> list[Part]:
+        """Return the parts that are there besides."""
+        parts = list(self._parts)
+        self._parts.clear()
+        return parts
+
+
+class Row:
+    """One stream: what it has written, and how much of it was handed over."""
+
+    def __init__(self, sink: Sink, number: int, stream: int, options: Options) -> None:
+        """Make stream `stream` of the seed; `number` is the request's own name for it."""
+        self.sink = sink
+        self.number = number
+        self.stream = stream
+        self.options = options
+        self.ids: list[int] = []
+        self.nats: list[float] = []
+        """Of each symbol, under the model itself."""
+        self.points: list[Point] | None = None if options.top is None else []
+        self.taken = 0
+        """Symbols that the client has; only the event loop writes it."""
+        self.handed = 0
+        """Symbols that were handed over; only the engine writes it."""
+        self.cancelled = False
+        self.parked_since: float | None = None
+        self.born = time.monotonic()
+        self.first: float | None = None
+        self.flush_at = 0.0
+        """When it is next handed over."""
+        self.writing: Writing | None = None
+        self.begin: Start | None = None
+        """Where it began, kept only where it may have to be read again."""
+        self.prompt: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.before: tuple[int, ...] = ()
+        """The symbols that stand before it."""
+        self._penalties: _Penalties | None = None
+
+    @property
+    def left(self) -> int:
+        """How many symbols may still come."""
+        return self.options.length - len(self.ids)
+
+    def numbers(self, count: int) -> Floats:
+        """Return the numbers (count,) that its next symbols are drawn at."""
+        return np.fromiter(uniforms(self.options.seed, self.stream, len(self.ids), max(1, count)), np.float64, count)
+
+    def take(self, ids: list[int], nats: list[float], points: list[Point] | None) -> str | None:
+        """Take symbols that were drawn; return why it ends, if it does."""
+        assert self.writing is not None
+        del ids[self.left :]
+        taken = self.writing.push(ids)
+        self.ids += ids[:taken]
+        self.nats += nats[:taken]
+        if self.points is not None:
+            if points is None:
+                self.points += (Point(-n, [], []) for n in nats[:taken])
+            else:
+                self.points += points[:taken]
+        if self.writing.ended:
+            return "stop"
+        if not self.left:
+            self.writing.finish()
+            return "stop" if self.writing.ended else "length"
+        return None
+
+    def part(self, finish: str | None = None, state: Start | None = None) -> Part:
+        """Return what may be handed over and was not yet."""
+        assert self.writing is not None
+        start, self.handed = self.handed, self.writing.free
+        pieces = self.writing.pieces[start : self.handed]
+        return Part(self, pieces, None if self.points is None else self.points[start : self.handed], finish, state)
+
+    def adjust(self, logits: Floats) -> Floats:
+        """Return its logits (V,) with penalties and bias.
+
+        Presence and frequency are those of what it wrote; the repetition penalty (Keskar et al. 2019) is of the
+        prompt, too.
+        """
+        options = self.options
+        if self._penalties is None:
+            self._penalties = _Penalties(options, self.prompt, len(logits))
+        return self._penalties.apply(logits, self.ids)
+
+
+class _Penalties:
+    """What is changed in the logits of one row."""
+
+    def __init__(self, options: Options, prompt: NDArray[np.int64], size: int) -> None:
+        self._options = options
+        self._counts = np.zeros(size)
+        self._seen = np.zeros(size, dtype=bool)
+        self._seen[prompt] = True
+        self._bias = np.zeros(size)
+        self._bias[list(options.bias)] = list(options.bias.values())
+        self._counted = 0
+
+    def apply(self, logits: Floats, written: list[int]) -> Floats:
+        options = self._options
+        for id in written[self._counted :]:
+            self._counts[id] += 1
+            self._seen[id] = True
+        self._counted = len(written)
+        if (penalty := options.repetition_penalty) != 1:
+            logits = np.where(self._seen, np.where(logits > 0, logits / penalty, logits * penalty), logits)
+        return np.asarray(
+            logits
+            + self._bias
+            - options.frequency_penalty * self._counts
+            - options.presence_penalty * (self._counts > 0)
+        )
+
+
+class Prompt:
+    """What is read before streams are written: symbols after the start of a text, or after a state."""
+
+    def __init__(
+        self,
+        ids: NDArray[np.int64],
+        rows: Sequence[Row],
+        start: Start | None = None,
+        *,
+        echoed: int = 0,
+        top: int | None = None,
+    ) -> None:
+        """Read `ids`, then write the rows. With `top`, tell the probabilities of the last `echoed` of the ids."""
+        self.ids = ids
+        self.rows = list(rows)
+        self.start = start
+        self.echoed = echoed
+        self.top = top
+        self.points: list[Point] = []
+        """The probability of each of the echoed ids but the first."""
+        self.read = 0
+        self.state = start.state if start else None
+        self.logits = start.logits if start else None
+        self.keys: list[tuple[int, bytes]] = []
+        """Boundaries, and the digests of what is read up to them."""
+        for row in self.rows:
+            row.prompt = ids
+
+    @property
+    def listened(self) -> bool:
+        """Whether anyone still waits for it."""
+        return not all(row.cancelled for row in self.rows)
+
+    @property
+    def chunk(self) -> int:
+        """How many symbols are read next."""
+        return min(CHUNK, len(self.ids) - self.read)
+
+    def begin(self) -> Start:
+        """Return where its streams go on from."""
+        assert self.state is not None and self.logits is not None
+        before = (*(self.start.before if self.start else ()), *self.ids[-BEFORE:].tolist())
+        return Start(self.state, self.logits, before[-BEFORE:])
+
+
+def points_of(said: Floats, ids: NDArray[np.int64], top: int) -> list[Point]:
+    """Return the probability of each of `ids` (N,) by `said` (N, V), ln P, and the `top` most probable, best first."""
+    chosen = said[np.arange(len(ids)), ids].tolist()
+    if not top:
+        return [Point(value, [], []) for value in chosen]
+    few = min(top, said.shape[1])
+    if said.shape[1] > 8 * few:
+        some = np.argpartition(-said, few - 1, axis=1)[:, :few]
+        some.sort(axis=1)
+        order = np.argsort(-np.take_along_axis(said, some, axis=1), axis=1, kind="stable")
+        best = np.take_along_axis(some, order, axis=1)
+    else:
+        best = np.argsort(-said, axis=1, kind="stable")[:, :few]
+    values = np.take_along_axis(said, best, axis=1)
+    return [Point(*each) for each in zip(chosen, best.tolist(), values.tolist(), strict=True)]

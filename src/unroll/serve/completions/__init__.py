@@ -1,0 +1,1 @@
+"""The API of the field's standard client: completions, tokens, embeddings."""

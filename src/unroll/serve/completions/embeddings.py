@@ -1,0 +1,66 @@
+"""Embeddings: a text as the hidden state that has read it, as the field's standard client asks for it."""
+
+import asyncio
+import base64
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from unroll.errors import UserError
+from unroll.lm.vectors import line_vectors, reader_of
+from unroll.serve.completions.answer import read_symbols
+from unroll.serve.context import Context
+from unroll.serve.errors import ApiError, invalid, json_response
+from unroll.serve.fields import EMBEDDING, check_fields, ignored_header
+from unroll.serve.json_body import parse_object
+from unroll.serve.models import Served, model_of
+from unroll.serve.settings import Settings
+
+
+async def embed(request: Request, context: Context) -> Response:
+    """Return one vector for each text of a request; raises ApiError."""
+    body: bytes = request.scope["body"]
+    fields, ignored = await asyncio.to_thread(lambda: check_fields(EMBEDDING, parse_object(body)))
+    served = await model_of(request, context, fields["model"])
+    work = asyncio.get_running_loop().run_in_executor(context.worker, _answer, fields, served, context.settings)
+    return json_response(await work, headers=ignored_header(ignored))
+
+
+def _answer(fields: dict[str, Any], served: Served, settings: Settings) -> dict[str, Any]:
+    try:
+        reader = reader_of(served.opened)
+    except UserError:
+        raise ApiError(
+            400, "unsupported_model", f"{served.name} has no hidden state, so it has no vectors", param="model"
+        ) from None
+    texts = fields["input"]
+    if isinstance(texts, str) or not texts or isinstance(texts[0], int):
+        texts = [texts]
+    if len(texts) > settings.max_inputs:
+        raise invalid(f"input has {len(texts):,} texts; allowed: up to {settings.max_inputs:,}", "input")
+    start_id = served.tokenizer.start_id
+    symbols = []
+    for text in texts:
+        ids = read_symbols(text, served.tokenizer, "input", replace=fields["replace_unknown"])
+        begun = not isinstance(text, str) and ids[:1].tolist() == [start_id]
+        symbols.append(ids[1:] if begun else ids)
+    count = sum(map(len, symbols))
+    if count > settings.max_prompt_tokens:
+        raise invalid(f"input has {count:,} symbols; allowed: up to {settings.max_prompt_tokens:,}", "input")
+    vectors = np.concatenate(list(line_vectors(reader, symbols, start_id, "last")))
+    as_text = fields["encoding_format"] == "base64"
+    return {
+        "object": "list",
+        "data": [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode() if as_text else vector.tolist(),
+            }
+            for index, vector in enumerate(vectors)
+        ],
+        "model": served.name,
+        "usage": {"prompt_tokens": count, "total_tokens": count},
+    }

@@ -1,0 +1,117 @@
+"""The routes of the API."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import unroll
+from unroll.serve.completions.answer import Completion, complete
+from unroll.serve.completions.embeddings import embed
+from unroll.serve.completions.openapi import describe
+from unroll.serve.completions.tokens import detokenize, tokenize, tokenizer_info
+from unroll.serve.context import Context
+from unroll.serve.errors import ApiError, json_response
+from unroll.serve.models import MAX_NAME, Served
+
+Endpoint = Callable[[Request, Context], Awaitable[Response | Completion]]
+
+
+async def health(request: Request, context: Context) -> Response:
+    """Tell that the process runs."""
+    return json_response({"status": "ok"})
+
+
+async def ready(request: Request, context: Context) -> Response:
+    """Tell whether requests are answered; raises ApiError while the server stops or has no model."""
+    if context.batchers.closing:
+        raise ApiError(503, "shutting_down", "the server is stopping", headers={"Retry-After": "5"})
+    if not context.models.names():
+        raise ApiError(503, "model_loading", "there is no model yet", headers={"Retry-After": "1"})
+    return json_response({"status": "ok"})
+
+
+async def version(request: Request, context: Context) -> Response:
+    """Return the version."""
+    return json_response({"version": unroll.__version__})
+
+
+async def list_models(request: Request, context: Context) -> Response:
+    """Return the models; at the address of one, that one."""
+    addressed = request.path_params.get("model")
+    names = context.models.names() if addressed is None else [addressed]
+    models = [_model(context.models.latest(name)) for name in names]
+    return json_response({"object": "list", "data": models})
+
+
+async def one_model(request: Request, context: Context) -> Response:
+    """Return one model; raises ApiError where it is gone, or the address is that of another."""
+    name, addressed = request.path_params["name"], request.path_params.get("model")
+    if addressed not in (None, name):
+        raise ApiError(404, "model_not_found", f"at this address there is only {addressed[:MAX_NAME]!r}", param="model")
+    return json_response(_model(await context.models.current(name)))
+
+
+async def chat(request: Request, context: Context) -> Response:
+    """Say that these models do not chat."""
+    raise ApiError(
+        400, "unsupported_endpoint", "this is a language model that continues texts, not one that chats; "
+        "use /v1/completions",
+    )  # fmt: skip
+
+
+async def metrics(request: Request, context: Context) -> Response:
+    """Return the metrics in Prometheus's text format."""
+    text = context.metrics.text(context.batchers.loads(), context.settings.slots)
+    return Response(text, media_type="text/plain; version=0.0.4")
+
+
+ROUTES: dict[str, tuple[str, Endpoint]] = {
+    "/v1/completions": ("POST", complete),
+    "/v1/chat/completions": ("POST", chat),
+    "/v1/embeddings": ("POST", embed),
+    "/v1/models": ("GET", list_models),
+    "/v1/models/{name}": ("GET", one_model),
+    "/tokenize": ("POST", tokenize),
+    "/detokenize": ("POST", detokenize),
+    "/tokenizer_info": ("GET", tokenizer_info),
+    "/healthz": ("GET", health),
+    "/readyz": ("GET", ready),
+    "/health": ("GET", ready),
+    "/metrics": ("GET", metrics),
+    "/version": ("GET", version),
+}
+
+OF_A_MODEL = "/models/{model}"
+"""The address of one model, for clients that cannot name it: what they append leads to it alone."""
+for _path in (
+    "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/{name}", "/tokenize",
+    "/detokenize", "/tokenizer_info",
+):  # fmt: skip
+    ROUTES[OF_A_MODEL + _path] = ROUTES[_path]
+
+
+def routes(context: Context) -> list[Route]:
+    """Return the routes of the API."""
+    description = describe({path: method for path, (method, _) in ROUTES.items()} | {"/openapi.json": "GET"})
+
+    async def openapi(request: Request, context: Context) -> Response:
+        return json_response(description)
+
+    return [
+        Route(path, _bound(endpoint, context), methods=[method])
+        for path, (method, endpoint) in {**ROUTES, "/openapi.json": ("GET", openapi)}.items()
+    ]
+
+
+def _bound(endpoint: Endpoint, context: Context) -> Callable[[Request], Awaitable[Any]]:
+    async def answer(request: Request) -> Any:
+        return await endpoint(request, context)
+
+    return answer
+
+
+def _model(served: Served) -> dict[str, object]:
+    return {"id": served.name, "object": "model", "created": served.created, "owned_by": "unroll"}

@@ -1,0 +1,1 @@
+"""What the page looks into a network with."""

@@ -1,0 +1,117 @@
+"""How far back models remember: the loss by context and the gradient by lag; what one prediction depends on."""
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unroll.artifact.open import Opened
+from unroll.data.encode import Progress
+from unroll.errors import UserError
+from unroll.insight.attribution.measure import (
+    Prediction,
+    gradient_times_input,
+    gradients,
+    in_double,
+    integrated_gradients,
+    leave_one_out,
+    rank_correlation,
+)
+from unroll.insight.cells.properties import Text
+from unroll.insight.memory.contexts import MOST, checked_limit, plan_of
+from unroll.insight.memory.measure import Memory, read
+from unroll.lm.compare import context
+from unroll.serve.texts import names
+
+Ids = NDArray[np.integer]
+Floats = NDArray[np.float64]
+Method = Literal["size", "gradient", "integrated", "leave-out"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+QUICK_TARGETS, QUICK_LIMIT, QUICK_SYMBOLS = 120, 128, 10_000
+TARGETS, LIMIT = 1000, 512
+BACK = 256
+"""Symbols before a prediction that are told apart; of what lies before them the state is kept."""
+STEPS = 32
+"""Points of the path of integrated gradients."""
+
+
+def remembered(
+    models: Sequence[Opened], texts: Sequence[Ids], name: str, *, full: bool
+) -> Iterator[Progress | dict[str, Any]]:
+    """Measure what `unroll memory` does on the ids (N,) of a text for each model; progress, and last of all JSON."""
+    texts = [ids[:MOST] for ids in texts]
+    sights = [context(one.description["model"]) for one in models]
+    shortest = min(map(len, texts))
+    limit = min(LIMIT if full else QUICK_LIMIT, checked_limit(None, shortest, name))
+    plans = {
+        one.tokenizer.digest: plan_of(ids, limit, sights, "fresh", TARGETS if full else QUICK_TARGETS, 0)
+        for one, ids in zip(models, texts, strict=True)
+    }
+    found = []
+    for number, (one, its) in enumerate(zip(models, sights, strict=True), 1):
+        plan = plans[one.tokenizer.digest]
+        reading, done = read(one, plan, its), 0
+        while True:
+            try:
+                done += next(reading)
+            except StopIteration as ended:
+                found.append(ended.value)
+                break
+            yield Progress(f"{one.path.name}, {number} of {len(models)}", min(done, plan.symbols), plan.symbols)
+    notes = []
+    if len(plans) > 1:
+        notes.append("the models have different vocabularies: nats per symbol do not compare")
+    yield Memory(None, tuple(found), 0, tuple(notes)).figures() | {"file": name, "quick": not full}
+
+
+def depends(opened: Opened, text: Text, at: int, method: str) -> Generator[Progress, None, dict[str, Any]]:
+    """Return what the prediction of symbol `at` of a text depends on, as JSON: a score for each of those before.
+
+    `size` is ‖∂L/∂x‖, in nats per unit of embedding; the others are nats of log P(the symbol), signed. Up to `BACK`
+    symbols are told apart, read from the true state before them.
+    """
+    ids = text.ids
+    if method not in METHODS:
+        raise UserError(f"the method is {method!r}", allowed=", ".join(METHODS), fix="choose one of them")
+    if not 1 <= at < len(ids):
+        raise UserError(
+            f"symbol {at} of {len(ids):,}",
+            allowed=f"1 to {len(ids) - 1:,}" if len(ids) > 1 else "a text of two symbols or more",
+            fix="choose a symbol that others precede",
+        )
+    first = max(0, at - BACK)
+    whole = torch.from_numpy(np.concatenate([[opened.tokenizer.start_id], ids[: at + 1]]).astype(np.int64))
+    double = in_double(opened)
+    with torch.no_grad():
+        _, state = double(whole[None, : first + 1])
+        x = double.embedding(whole[first + 1 : -1])
+        prediction = Prediction(double, state, int(ids[at]), None)
+        value = float(prediction(x[:, None]))
+    agreement: float | None = None
+    if method == "size":
+        scores = np.asarray(gradients(prediction, x[:, None])[:, 0].norm(dim=1).numpy())
+    else:
+        left_out = yield from leave_one_out(prediction, x)
+        scores = left_out
+        if method == "gradient":
+            scores = gradient_times_input(prediction, x)
+        elif method == "integrated":
+            scores = yield from integrated_gradients(prediction, x, STEPS)
+        agreement = None if method == "leave-out" else rank_correlation(scores, left_out)
+        scores = scores.round(12)  # differences below it are rounding: what a window cannot see is nothing
+    written = names(opened.tokenizer)
+    return {
+        "model": opened.path.name,
+        "arch": opened.description["model"]["arch"],
+        "context": context(opened.description["model"]),
+        "method": method,
+        "at": at,
+        "first": first,
+        "target": written[int(ids[at])],
+        "nats": -value,
+        "scores": [float(score) for score in scores],
+        "agreement": agreement,
+    }

@@ -1,0 +1,266 @@
+"""What is inside a network at every symbol of a text, in the forms that the page draws: pictures in bytes, numbers."""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unroll.artifact.open import Opened
+from unroll.errors import UserError
+from unroll.insight.cells.properties import Text
+from unroll.insight.cells.search import mid_ranks
+from unroll.insight.trace import CLOSED, GATES, OPEN, SIGNALS, Traced, network_of, trace_ids
+from unroll.nn.model import Model
+from unroll.nn.recurrent import RecurrentLayer
+
+Floats = NDArray[np.floating]
+
+MOST = 20_000
+"""Symbols of a text that is traced."""
+MOST_BYTES = 2**29
+"""Of a trace in memory."""
+COMMON = 99.5
+"""Percentile of |c| at which the colours of cells end."""
+BEST = 20
+"""Units that are told of a range."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A text that was traced through a model."""
+
+    network: Model
+    text: Text
+    traced: Traced
+    start: tuple[dict[str, Floats], ...]
+    """What is inside each layer after the start symbol, (H,) by signal: what the first symbol of the text finds."""
+
+    @property
+    def arch(self) -> str:
+        """What the model is."""
+        return self.network.config.arch
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+        return sum(values.nbytes for values in self.traced.arrays.values())
+
+    def values(self, layer: int, signal: str) -> Floats:
+        """Return a signal of a layer (T, H); raises UserError where there is none."""
+        config = self.network.config
+        if not 0 <= layer < config.num_layers:
+            raise UserError(f"there is no layer {layer}", allowed=f"0 to {config.num_layers - 1}", fix="choose another")
+        if signal not in SIGNALS[config.arch]:
+            raise UserError(absent(config.arch, signal), allowed=", ".join(SIGNALS[config.arch]), fix="choose another")
+        return self.traced.arrays[f"layer{layer}/{signal}"]
+
+    @cached_property
+    def reaches(self) -> Floats:
+        """The values (layers, H) at which the colours of c end, unit by unit: see `common_end`; of others 1."""
+        config = self.network.config
+        if self.arch != "lstm":
+            return np.ones((config.num_layers, config.hidden_size))
+        return np.array(
+            [
+                [common_end(most) for most in np.percentile(np.abs(self.values(layer, "c")), COMMON, axis=0)]
+                for layer in range(config.num_layers)
+            ]
+        )
+
+    @cached_property
+    def reach(self) -> float:
+        """The value at which they end for all units together."""
+        if self.arch != "lstm":
+            return 1.0
+        layers = range(self.network.config.num_layers)
+        return max(common_end(float(np.percentile(np.abs(self.values(layer, "c")), COMMON))) for layer in layers)
+
+
+def common_end(most: float) -> float:
+    """Return 1, or the next of 2, 3, 4, 6, 8, 12 and so on that is not below `most`."""
+    steps = (scale * 2**k for k in range(40) for scale in (1.0, 1.5))
+    return next((step for step in steps if step >= most and step != 1.5), 2.0**40)
+
+
+def look(opened: Opened, text: Text) -> Seen:
+    """Trace a text; raises UserError for an n-gram, and for a trace that would not fit into memory."""
+    network = network_of(opened)
+    config = network.config
+    own = SIGNALS[config.arch]
+    each = 4 * config.hidden_size * config.num_layers * len(own)
+    if len(text.ids) * each > MOST_BYTES:
+        raise UserError(
+            f"the text has {len(text.ids):,} symbols",
+            allowed=f"{MOST_BYTES // each:,} for a network of this size: all of its {each // 4:,} numbers at each",
+            fix="take the part that matters",
+        )
+    *_, traced = trace_ids(opened, text.ids, signals=(*own, "nats"))
+    assert isinstance(traced, Traced)
+    with torch.inference_mode():
+        device = network.embedding.weight.device
+        _, _, inside = network.trace(torch.tensor([[opened.tokenizer.start_id]], device=device))
+    start = tuple({name: inside[k][name][0, 0].cpu().numpy() for name in own} for k in range(config.num_layers))
+    return Seen(network, text, traced, start)
+
+
+def absent(arch: str, signal: str) -> str:
+    """Return why a kind of network has no such signal."""
+    if signal not in {name for names in SIGNALS.values() for name in names}:
+        return f"there is no signal {signal}"
+    named = {"lstm": "an LSTM", "gru": "a GRU", "rnn": "a plain RNN", "window": "a window"}[arch]
+    own = {
+        "lstm": "has the gates i, f, o and the candidate g",
+        "gru": "has no memory cell beside h, and the gates r and z",
+        "rnn": "has no gates and no cell: h is all that it keeps",
+        "window": "has no state: h is what it makes of its inputs, anew at each symbol",
+    }[arch]
+    return f"{named} {own}"
+
+
+def domain(seen: Seen, signal: str) -> tuple[float, float]:
+    """Return the values at the two ends of a signal's colours: of gates 0 and 1, else symmetric about 0."""
+    if signal in GATES[seen.arch]:
+        return 0.0, 1.0
+    return (-seen.reach, seen.reach) if signal == "c" else (-1.0, 1.0)
+
+
+def levels(values: Floats, low: float, high: float | Floats) -> NDArray[np.uint8]:
+    """Return the number of each value's colour, as the page's own tables have it: 127 and 128 are both 0.
+
+    Of gates, which have no sign, 0 to 255.
+    """
+    share = np.clip(values.astype(np.float64) / high, 0.0 if low == 0 else -1.0, 1.0)
+    if low == 0:
+        return np.floor(share * 255 + 0.5).astype(np.uint8)
+    # Halves go up, as they do in JavaScript.
+    return np.where(share < 0, np.floor((share + 1) * 127 + 0.5), 128 + np.floor(share * 127 + 0.5)).astype(np.uint8)
+
+
+def heat(seen: Seen, layer: int, signal: str, *, own: bool = False) -> bytes:
+    """Return a picture of a signal as a frame of bytes (H, T), with what units can be sorted by.
+
+    With `own` each unit's c is coloured up to its own reach, else up to that of all.
+    """
+    values = seen.values(layer, signal)
+    low, high = domain(seen, signal)
+    ends = seen.reaches[layer] if signal == "c" and own else np.full(values.shape[1], high)
+    described = {
+        "scale": [low, high],
+        "ends": [float(end) for end in ends],
+        "layer": layer,
+        "signal": signal,
+        "outside": int((np.abs(values) > ends).sum()),
+        "variance": [float(value) for value in values.var(axis=0, dtype=np.float64)],
+    }
+    return frame(described, levels=np.ascontiguousarray(levels(values, low, ends).T))
+
+
+def unit(seen: Seen, layer: int, number: int) -> bytes:
+    """Return all signals of one unit, exactly, as a frame of float32 (S, T), with its values before the text.
+
+    Of a plain RNN also what came in and what was remembered: h = tanh(from_input + from_state).
+    """
+    config = seen.network.config
+    if not 0 <= number < config.hidden_size:
+        raise UserError(f"there is no unit {number}", allowed=f"0 to {config.hidden_size - 1}", fix="choose another")
+    names = list(SIGNALS[config.arch])
+    rows = [seen.values(layer, name)[:, number] for name in names]
+    if config.arch == "rnn":
+        rows += parts_of_sum(seen, layer, number)
+        names += ["from_input", "from_state"]
+    before = {name: float(values[number]) for name, values in seen.start[layer].items()}
+    constants = seen.traced.layers[layer].time_constants
+    lasting = None if constants is None else float(constants[number])
+    described = {
+        "signals": names,
+        "before": before,
+        "layer": layer,
+        "unit": number,
+        "reach": float(seen.reaches[layer][number]),
+        "time_constant": None if lasting is None or not np.isfinite(lasting) else lasting,
+    }
+    return frame(described, values=np.stack(rows).astype(np.float32))
+
+
+def parts_of_sum(seen: Seen, layer: int, number: int) -> list[Floats]:
+    """Return the two sums (T,) whose tanh is h of a plain RNN's unit: W x + b, and W_h h₋₁ + b_h."""
+    network = seen.network
+    its = network.recurrent.layers[layer]
+    assert isinstance(its, RecurrentLayer)
+    h = seen.values(layer, "h")
+    before = np.concatenate([seen.start[layer]["h"][None], h[:-1]])
+    with torch.inference_mode():
+        x = network.embedding(torch.from_numpy(seen.text.ids.astype(np.int64)))
+        for dense in network.before:
+            x = torch.nn.functional.gelu(dense(x))
+        for k in range(layer):
+            y = torch.from_numpy(seen.values(k, "h"))
+            x = y + x if network.config.skip == "residual" and k > 0 else y
+        w = its.weights(0.0)
+        came = x @ w.weight_ih[number] + w.bias_ih[number]
+        kept = torch.from_numpy(before) @ w.weight_hh[number] + w.bias_hh[number]
+        return [came.numpy(), kept.numpy()]
+
+
+def gate_use(seen: Seen, layer: int) -> dict[str, Any]:
+    """Return how often each unit's gates were shut and open over the text, as shares (H,), as JSON."""
+    found = []
+    for name in GATES[seen.arch]:
+        values = seen.values(layer, name)
+        shares = [(values < CLOSED).mean(axis=0), (values > OPEN).mean(axis=0)]
+        found.append(
+            {
+                "name": name,
+                "closed": [round(float(v), 4) for v in shares[0]],
+                "open": [round(float(v), 4) for v in shares[1]],
+            }
+        )
+    use = seen.traced.layers[layer].figures()
+    return {"gates": found, "time_constants": use["time_constants"], "closed_below": CLOSED, "open_above": OPEN}
+
+
+def on_here(seen: Seen, signal: str, first: int, last: int) -> list[dict[str, Any]]:
+    """Return the units that tell symbols `first` to `last` of a text from its others best, by their AUROC, as JSON."""
+    count = len(seen.text.ids)
+    if not 0 <= first <= last < count or last - first + 1 == count:
+        raise UserError(
+            f"symbols {first} to {last} of {count}",
+            allowed="a range inside the text that leaves some of it out",
+            fix="choose fewer symbols",
+        )
+    inside = np.zeros(count)
+    inside[first : last + 1] = 1
+    weights = np.where(inside == 1, 1 / inside.sum(), -1 / (count - inside.sum()))
+    found = []
+    for layer in range(seen.network.config.num_layers):
+        ranks = mid_ranks(np.ascontiguousarray(seen.values(layer, signal).T))
+        found += [(float(0.5 + score), layer, number) for number, score in enumerate(ranks @ weights)]
+    found.sort(key=lambda one: (-abs(one[0] - 0.5), one[1], one[2]))
+    return [
+        {"layer": layer, "unit": number, "signal": signal, "auroc": score, "on": score >= 0.5}
+        for score, layer, number in found[:BEST]
+    ]
+
+
+DTYPES = {"uint8": "u1", "int32": "i4", "float32": "f4", "float64": "f8"}
+
+
+def frame(described: Mapping[str, Any], **arrays: NDArray[Any]) -> bytes:
+    """Return arrays as the page reads them: u32 length of a JSON header, the header, each array, to multiples of 8."""
+    listed = [
+        {"name": name, "dtype": DTYPES[values.dtype.name], "shape": list(values.shape)}
+        for name, values in arrays.items()
+    ]
+    header = json.dumps({"arrays": listed, **described}, allow_nan=False).encode()
+    written = struct.pack("<I", len(header)) + header
+    parts = [written + bytes(-len(written) % 8)]
+    for values in arrays.values():
+        data = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+        parts.append(data + bytes(-len(data) % 8))
+    return b"".join(parts)

@@ -1,0 +1,224 @@
+"""Texts as a model reads them while someone types: what it expected at each symbol, and what it expects next."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.artifact.open import Opened
+from unroll.data.tokenizer import Tokenizer
+from unroll.errors import UserError
+from unroll.lm.surprisal import token_name
+from unroll.predict.predictor import Predictor, State, log_probabilities
+from unroll.serve.texts import SURROGATES, read, surfaces
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+MOST = 20_000
+"""Symbols of a text that is read."""
+WINDOW = 128
+"""Symbols that are read at a time; the state after each window is kept."""
+MOST_BYTES = 2**26
+"""Of the states that are kept, for each model."""
+GUESSES = 5
+NEXT = 2000
+"""Symbols that may come next, of which the probability is sent."""
+
+
+@dataclass
+class Prefixes:
+    """States after beginnings of texts, those asked for last; a recurrent state is a few kilobytes."""
+
+    kept: OrderedDict[bytes, tuple[State, Floats]] = field(default_factory=OrderedDict)
+    size: int = 0
+    lock: Lock = field(default_factory=Lock)
+
+    def keep(self, ids: Ids, state: State, logits: Floats) -> None:
+        """Keep the state after `ids` (T,) and the logits (V,) of what comes next."""
+        key = ids.tobytes()
+        with self.lock:
+            if key in self.kept:
+                self.kept.move_to_end(key)
+                return
+            self.kept[key] = (state, logits)
+            self.size += self._bytes(key)
+            while self.size > MOST_BYTES and len(self.kept) > 1:
+                oldest = next(iter(self.kept))
+                self.size -= self._bytes(oldest)
+                del self.kept[oldest]
+
+    def longest(self, ids: Ids, most: int) -> tuple[int, State, Floats] | None:
+        """Return the longest beginning of `ids` (T,) of at most `most` symbols that is kept, its state and logits."""
+        data = ids.tobytes()
+        with self.lock:
+            lengths = sorted({len(key) for key in self.kept if len(key) <= most * ids.itemsize}, reverse=True)
+            for length in lengths:
+                if (found := self.kept.get(data[:length])) is not None:
+                    self.kept.move_to_end(data[:length])
+                    return length // ids.itemsize, *found
+        return None
+
+    def _bytes(self, key: bytes) -> int:
+        state, logits = self.kept[key]
+        return len(key) + logits.nbytes + sum(part.nbytes for layer in state for part in layer)
+
+
+def logits_along(predictor: Predictor, ids: Ids, state: State | None) -> tuple[Floats, State]:
+    """Read `ids` (T,); return the logits (T, V) after each of them, and the state after the last."""
+    if hasattr(predictor, "hidden"):
+        y, after = predictor.hidden(ids[None], state)
+        return predictor.logits_after(y)[0], after  # type: ignore[attr-defined]
+    rows = []
+    for k in range(len(ids)):
+        row, state = predictor.logits(ids[None, k : k + 1], state)
+        rows.append(row[0])
+    assert state is not None
+    return np.stack(rows), state
+
+
+def expectations(opened: Opened, ids: Ids, since: int, prefixes: Prefixes) -> Iterator[tuple[int, Floats]]:
+    """Yield (k, logits (n, V)): what was expected in place of symbols k to k + n - 1, from number `since` on.
+
+    Place len(ids) is what comes after the text.
+    """
+    known = prefixes.longest(ids, since)
+    if known is None:
+        logits, state = logits_along(opened.predictor, np.array([opened.tokenizer.start_id], np.int64), None)
+        known = (0, state, logits[-1])
+        prefixes.keep(ids[:0], state, logits[-1])
+    place, state, last = known
+    if place == since:
+        yield place, last[None]
+    while place < len(ids):
+        end = min(len(ids), place + WINDOW)
+        logits, state = logits_along(opened.predictor, ids[place:end], state)
+        prefixes.keep(ids[:end], state, logits[-1])
+        first = max(since, place + 1)
+        if first <= end:
+            yield first, logits[first - place - 1 :]
+        place = end
+
+
+def as_typed(
+    opened: Opened, content: str, since: int, prefixes: Prefixes, guesses: int = GUESSES, at: int | None = None
+) -> dict[str, Any]:
+    """Return what a model expected at each symbol of a text from number `since` on, and what it expects next.
+
+    `guesses` are the likeliest symbols in place of each, with their probabilities. Next is after `at` characters, by
+    default after all. Raises UserError for a text that is too long.
+    """
+    tokenizer = opened.tokenizer
+    ids, symbols, notes = read_text(opened, content)
+    place = len(ids)
+    if at is not None and at < len(content):
+        begins = tokenizer.encode_offsets(content)[1][:, 0]
+        place = int(np.searchsorted(begins, len(content[:at].encode("utf-8", "replace"))))
+    since = min(since, place)
+    nats, best, final = [], [], None
+    for first, logits in expectations(opened, ids, since, prefixes):
+        logp = log_probabilities(logits)
+        targets = ids[first : first + len(logp)]
+        nats.append(-logp[np.arange(len(targets)), targets])
+        if len(targets) and guesses:
+            best += _best(tokenizer, logp[: len(targets)], guesses)
+        if first <= place < first + len(logp):
+            final = logp[place - first]
+    assert final is not None
+    return {
+        "count": len(ids),
+        "since": since,
+        "place": place,
+        "symbols": symbols[since:],
+        "nats": np.concatenate(nats).tolist(),
+        "guesses": best,
+        "next": next_of(tokenizer, final),
+        "unknown": notes,
+    }
+
+
+def read_text(opened: Opened, content: str) -> tuple[Ids, list[str], list[str]]:
+    """Return the ids (N,) of a text, what each symbol looks like, and the symbols that the model has never seen."""
+    content = SURROGATES.sub("\ufffd", content)
+    if not content:
+        return np.zeros(0, np.int64), [], []
+    text = read(opened, "the text", content, MOST)
+    unseen = list(dict.fromkeys(symbol for _, symbol in opened.tokenizer.unknown(content)))
+    return np.asarray(text.ids, np.int64), surfaces(opened.tokenizer, text), unseen[:20]
+
+
+def next_of(tokenizer: Tokenizer, logp: Floats) -> dict[str, Any]:
+    """Return what may come next, the likeliest first: ids, symbols, nats of each, entropy in nats, what is left out."""
+    order = np.argsort(-logp, kind="stable")[:NEXT]
+    p = np.exp(logp)
+    return {
+        "ids": order.tolist(),
+        "symbols": [name(tokenizer, id) for id in order.tolist()],
+        "nats": (-logp[order]).tolist(),
+        "entropy": float(-(p * np.where(p > 0, logp, 0)).sum()),
+        "rest": max(0.0, 1 - float(p[order].sum())) if len(order) < len(logp) else 0.0,
+        "never": tokenizer.unknown_id,
+    }
+
+
+def name(tokenizer: Tokenizer, id: int) -> str:
+    """Return what a symbol looks like."""
+    return SURROGATES.sub("\ufffd", token_name(tokenizer, id))
+
+
+def _best(tokenizer: Tokenizer, logp: Floats, count: int) -> list[list[list[Any]]]:
+    count = min(count, logp.shape[1])
+    some = np.argpartition(-logp, count - 1, axis=1)[:, :count]
+    values = np.take_along_axis(logp, some, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    some, values = np.take_along_axis(some, order, axis=1), np.exp(np.take_along_axis(values, order, axis=1))
+    return [
+        [[name(tokenizer, id), round(p, 5)] for id, p in zip(ids, ps, strict=True)]
+        for ids, ps in zip(some.tolist(), values.tolist(), strict=True)
+    ]
+
+
+def costs(opened: Opened, content: str, prefixes: Prefixes) -> tuple[NDArray[np.int64], Floats, list[str]]:
+    """Return where each symbol of a text begins, in bytes of UTF-8, and what it costs in nats, and unseen symbols."""
+    ids, _, unseen = read_text(opened, content)
+    nats = [
+        -log_probabilities(logits)[np.arange(len(targets)), targets]
+        for first, logits in expectations(opened, ids, 0, prefixes)
+        if len(targets := ids[first : first + len(logits)])
+        for logits in (logits[: len(targets)],)
+    ]
+    spans = opened.tokenizer.encode_offsets(content)[1]
+    return spans[:, 0], np.concatenate([np.zeros(0), *nats]), unseen
+
+
+def compared(one: Opened, other: Opened, content: str, prefixes: tuple[Prefixes, Prefixes]) -> dict[str, Any]:
+    """Return what pieces of a text cost two models, in nats.
+
+    A piece goes from one place where both models begin a symbol to the next; with equal vocabularies it is a symbol.
+    Raises UserError for an empty text.
+    """
+    content = SURROGATES.sub("\ufffd", content)
+    if not content:
+        raise UserError("the text is empty", allowed="at least one character", fix="type or paste a text")
+    data = content.encode()
+    read_by = [costs(opened, content, kept) for opened, kept in zip((one, other), prefixes, strict=True)]
+    (ours, _, _), (theirs, _, _) = read_by
+    starts = np.union1d(np.intersect1d(ours, theirs), [0])
+    sums = []
+    for begins, nats, _ in read_by:
+        total = np.zeros(len(starts))
+        np.add.at(total, np.searchsorted(starts, begins, side="right") - 1, nats)
+        sums.append(total)
+    ends = np.append(starts[1:], len(data))
+    pieces = [data[a:b].decode(errors="replace") for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return {
+        "pieces": pieces,
+        "nats": [total.tolist() for total in sums],
+        "chars": len(content),
+        "symbols": [len(nats) for _, nats, _ in read_by],
+        "unknown": [unseen for _, _, unseen in read_by],
+    }

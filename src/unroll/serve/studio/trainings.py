@@ -1,0 +1,339 @@
+"""Trainings that the page starts, watches, pauses and resumes: each is a process of its own, `unroll train`."""
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from unroll.artifact.directory import METRICS, SAMPLES, WEIGHTS, data_path, read_description, read_tokenizer
+from unroll.artifact.snapshot import Changed, flush, pinned, stamp_of, unchanged
+from unroll.data.corpus import open_corpus
+from unroll.errors import UserError
+from unroll.files import explained
+from unroll.serve.models import PAUSE_SECONDS, TRIES
+from unroll.serve.studio.training_log import Tail, baselines, known_words, progress, thinned, words_of
+
+State = Literal["starting", "running", "stopping", "paused", "finished", "failed", "elsewhere"]
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,55}")
+MOST_MINUTES = 24 * 60.0
+MOST_STEPS = 10_000_000
+MOST_RUNNING = 2
+"""Trainings at a time: more would starve each other."""
+FRESH = 60.0
+"""Seconds since the last event within which a training that we did not start counts as running."""
+MOST_SAID = 4000
+"""Characters of what a process said that are shown."""
+NEEDED = ("model.json", WEIGHTS, "tokenizer.json")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPED = (0, *(128 + number for number in SIGNALS), *(-number for number in SIGNALS))
+"""Exit codes of a training that was stopped, and can be resumed."""
+KEPT = (*NEEDED, "recipe.toml")
+SPEEDS: dict[str, list[str]] = {
+    "first": ["--steps", "2000", "--set", "hidden_size=128", "--set", "valid_every=100", "--set", "valid_tokens=20000"]
+}
+"""The model that the first visit shows: a small one, so that it learns while one looks."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained: a file, or the standard library where it is None, and the choices of `unroll train`."""
+
+    name: str
+    file: Path | None
+    choices: tuple[str, ...]
+
+
+@dataclass
+class Process:
+    """A training that we started."""
+
+    popen: "subprocess.Popen[bytes]"
+    said: Path
+    asked: int = 0
+    """How often it was asked to stop."""
+
+    @property
+    def code(self) -> int | None:
+        """How it ended; None while it goes on."""
+        return self.popen.poll()
+
+
+class Trainings:
+    """Trainings in one folder, by the name of their directory. Used from one thread at a time."""
+
+    def __init__(self, runs: Path, scratch: Path) -> None:
+        """Keep models in `runs`, and what processes say, with the texts that they read, in `scratch`."""
+        self.runs = runs
+        self.scratch = scratch
+        self._processes: dict[str, Process] = {}
+        self._tails: dict[str, tuple[Tail, Tail]] = {}
+        self._texts: dict[str, dict[str, Any]] = {}
+        self._words: dict[str, frozenset[str]] = {}
+
+    def names(self) -> list[str]:
+        """Return the models and trainings there are, the newest first."""
+        found: dict[str, float] = dict.fromkeys(self._processes, time.time())
+        try:
+            for entry in os.scandir(self.runs):
+                if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                    file = Path(entry.path) / "model.json"
+                    if file.is_file():
+                        found.setdefault(entry.name, file.stat().st_mtime)
+        except OSError:
+            pass
+        return sorted(found, key=lambda name: -found[name])
+
+    def folder(self, name: str) -> Path:
+        """Return the directory of a training; raises UserError for a name that is none of ours."""
+        if name not in self.names():
+            raise UserError(f"there is no training {name[:60]!r}", allowed="one that is listed", fix="choose another")
+        return self.runs / name
+
+    def free_name(self, wanted: str) -> str:
+        """Return a name like the one wanted that no directory has."""
+        base = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:48] or "text"
+        taken = {*self.names(), *(entry.name for entry in self.runs.glob("*"))}
+        return next(name for k in range(1, 10**6) if (name := base if k == 1 else f"{base}-{k}") not in taken)
+
+    def start(self, plan: Plan) -> None:
+        """Start a training; raises UserError where the name is taken or too many run."""
+        if not NAME.fullmatch(plan.name):
+            raise UserError(
+                f"{plan.name[:60]!r} is no name of a model",
+                allowed="up to 56 letters, digits, dots, dashes",
+                fix="choose another name",
+            )
+        if plan.name in self.names() or (self.runs / plan.name).exists():
+            raise UserError(f"there is a model {plan.name} already", allowed="a new name", fix="choose another name")
+        with explained(self.runs):
+            self.runs.mkdir(parents=True, exist_ok=True)
+        files = [] if plan.file is None else [str(plan.file)]
+        self._launch(plan.name, [*files, "--out", str(self.runs / plan.name), *plan.choices])
+
+    def resume(self, name: str) -> None:
+        """Go on with a training that was paused; raises UserError where it runs or is finished."""
+        folder, state = self.folder(name), self.state(name)
+        if state not in ("paused", "failed"):
+            raise UserError(f"{name} is {state}", allowed="a training that was paused", fix="choose another")
+        self._launch(name, ["--resume", str(folder)])
+
+    def _launch(self, name: str, arguments: list[str]) -> None:
+        if sum(process.code is None for process in self._processes.values()) >= MOST_RUNNING:
+            raise UserError(
+                f"{MOST_RUNNING} trainings run already",
+                allowed=f"{MOST_RUNNING} at a time, so that they do not starve each other",
+                fix="wait for one, or pause it",
+            )
+        said = self.scratch / f"{name}.log"
+        with explained(said), open(said, "wb") as log:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "unroll", "train", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._processes[name] = Process(popen, said)
+
+    def pause(self, name: str) -> None:
+        """Ask a training to save and stop, as Ctrl-C does; asked again, it stops at once."""
+        process = self._processes.get(name)
+        if process is None or process.code is not None:
+            raise UserError(
+                f"{name} does not run here", allowed="a training started on this page", fix="stop it where it runs"
+            )
+        process.asked += 1
+        process.popen.send_signal(signal.SIGINT)
+
+    def stop_all(self, seconds: float = 10.0) -> list[str]:
+        """Let all trainings save and stop, and return the names of those that can go on; kills none."""
+        running = {name: process for name, process in self._processes.items() if process.code is None}
+        for process in running.values():
+            process.popen.send_signal(signal.SIGINT)
+        end = time.monotonic() + seconds
+        for process in running.values():
+            try:
+                process.popen.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                continue
+        return [name for name in running if (self.runs / name / "model.json").is_file()]
+
+    def state(self, name: str) -> State:
+        """Return what a training does."""
+        process, folder = self._processes.get(name), self.runs / name
+        if process is not None and process.code is None:
+            if process.asked:
+                return "stopping"
+            return "running" if (folder / METRICS).is_file() else "starting"
+        if not (folder / "model.json").is_file():
+            return "failed"
+        if read_description(folder).get("result"):
+            return "finished"
+        if process is not None:
+            return "paused" if process.code in STOPPED else "failed"
+        try:
+            fresh = time.time() - (folder / METRICS).stat().st_mtime < FRESH
+        except OSError:
+            return "finished"  # a model whose training left no events: an n-gram, or one that was moved
+        return "elsewhere" if fresh else "paused"
+
+    def brief(self) -> list[dict[str, Any]]:
+        """Return what every training does and where it stands, as JSON."""
+        found = []
+        for name in self.names():
+            try:
+                state = self.state(name)
+            except UserError:
+                continue
+            if state == "finished" and name not in self._processes:
+                continue
+            at = progress(self._tail(name)[0].lines)
+            found.append({"name": name, "state": state, "step": at.step, "steps": at.steps, "left": at.left})
+        return found
+
+    def _tail(self, name: str) -> tuple[Tail, Tail]:
+        folder = self.runs / name
+        tails = self._tails.setdefault(name, (Tail(folder / METRICS), Tail(folder / SAMPLES)))
+        for tail in tails:
+            tail.update()
+        return tails
+
+    def watch(self, name: str, turn: int, events: int, samples: int) -> dict[str, Any]:
+        """Return what happened in a training after so many events and samples, and where it stands, as JSON.
+
+        `turn` is what the answer before had; where it has changed, the training was resumed from a checkpoint and all
+        is told anew.
+        """
+        folder = self.folder(name)
+        log, taken = self._tail(name)
+        at, same = progress(log.lines), turn == log.turn
+        words = self._words.get(name)
+        new = taken.lines[samples:] if same else taken.lines
+        return {
+            "name": name,
+            "state": self.state(name),
+            "turn": log.turn,
+            "fresh": not same,
+            "events": thinned(log.after(turn, events)),
+            "seen": len(log.lines),
+            "samples": [
+                sample | {"known": None if words is None else known_words(str(sample.get("text", "")), words)}
+                for sample in new
+            ],
+            "step": at.step,
+            "steps": at.steps,
+            "seconds": at.seconds,
+            "left": at.left,
+            "rate": at.rate,
+            "steps_rate": at.steps_rate,
+            "said": self.said(name),
+            "text": self._texts.get(name),
+            "folder": str(folder),
+        }
+
+    def knows_text(self, name: str) -> bool:
+        """Tell whether the text of a training was looked at."""
+        return name in self._texts
+
+    def look_at_text(self, name: str) -> None:
+        """Measure what little predictors make of a training's text, and note its words; takes a second or two."""
+        folder = self.folder(name)
+        try:
+            corpus = open_corpus(data_path(folder))
+        except UserError:
+            if (folder / "model.json").is_file():
+                self._texts[name] = {"baselines": [], "chars_per_token": None, "level": None}
+            return
+        valid = corpus.info.parts["valid"]
+        level = corpus.tokenizer.level
+        per_char = None if level == "word" or not valid.tokens else valid.chars / valid.tokens
+        self._words[name] = words_of(corpus)
+        self._texts[name] = {
+            "baselines": baselines(corpus),
+            "chars_per_token": per_char,
+            "level": level,
+            "sources": [source.name for source in corpus.info.sources][:3],
+            "train_tokens": len(corpus.train),
+            "valid_tokens": len(corpus.valid),
+            "vocab_size": corpus.tokenizer.vocab_size,
+        }
+
+    def said(self, name: str) -> str:
+        """Return the end of what a process said, where it failed."""
+        process = self._processes.get(name)
+        if process is None or process.code in (None, 0, 130):
+            return ""
+        try:
+            return process.said.read_text(errors="replace")[-MOST_SAID:].strip()
+        except OSError:
+            return ""
+
+    def keep(self, name: str) -> str:
+        """Copy a model as it is now into a directory of its own, named after its step; returns its name.
+
+        The training may be writing: what is kept are its files at one moment, whole and on the disk, or nothing.
+        Raises UserError where there is no model yet, and where its files do not rest.
+        """
+        folder = self.folder(name)
+        step = progress(self._tail(name)[0].lines).step
+        partial = self.runs / f".{name}.{secrets.token_hex(8)}.partial"
+        try:
+            with explained(self.runs / f"{name}-{step}"):
+                partial.mkdir()
+                _copy(folder, partial)
+                for path in (*partial.iterdir(), partial):
+                    flush(path)
+                for _ in range(TRIES):
+                    kept = self.free_name(f"{name}-{step}")
+                    try:
+                        partial.rename(self.runs / kept)
+                    except OSError as error:
+                        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                            raise
+                        continue  # someone else has just taken the name
+                    flush(self.runs)
+                    return kept
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"no name is free for a copy of {name}", allowed="a folder that rests", fix="try again")
+
+
+def _copy(folder: Path, partial: Path) -> None:
+    """Copy the files of a model, again where they change meanwhile."""
+    what = f"the files of {folder} change while they are copied"
+    for _ in range(TRIES):
+        with pinned(folder) as here:
+            files = tuple(file for file in KEPT if (here / file).is_file())
+            try:
+                missing = next((file for file in NEEDED if file not in files), None)
+                if missing is None:
+                    stamp = stamp_of(here, files, settled=True)
+                    return unchanged(here, stamp, copying(here, files, partial), files)
+                what = f"there is no model in {folder} yet: it has no {missing}"
+            except Changed:
+                what = f"the files of {folder} change while they are copied"
+        for file in partial.iterdir():
+            file.unlink()
+        time.sleep(PAUSE_SECONDS)
+    raise UserError(what, allowed="a model that rests", fix="try again in a moment")
+
+
+def copying(here: Path, files: tuple[str, ...], partial: Path) -> Callable[[], None]:
+    """Return what copies files, and raises UserError unless vocabulary and description belong together."""
+
+    def copy() -> None:
+        for file in files:
+            shutil.copyfile(here / file, partial / file)
+        read_tokenizer(here, read_description(here))
+
+    return copy

@@ -1,0 +1,1 @@
+"""Training: from a text and a budget to a model directory."""

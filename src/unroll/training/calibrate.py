@@ -1,0 +1,143 @@
+"""Measuring this machine: which threads, waiting and precision train fastest here and now, and how fast."""
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from unroll.data.batches import Streams
+from unroll.nn.model import Model, ModelConfig
+from unroll.nn.native import keep_memory
+from unroll.nn.precision import has_bfloat16_lstm, has_onednn
+from unroll.training.loop import Precision, TrainConfig, begin, share_out, train_step
+from unroll.training.many import processes
+from unroll.training.optim import OptimConfig
+from unroll.training.recipe import threads_up_to
+
+POLICY_MARK = "UNROLL_WAIT_POLICY"
+"""Set in the environment of a process image that was started again with another wait policy."""
+
+COMMAND_MARK = "UNROLL_COMMAND_PID"
+"""Set by the command line to its process id: this process is unroll and may start itself again."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was found to be fastest here: for TrainConfig's fields of the same names."""
+
+    threads: int
+    precision: Precision
+    wait_policy: Literal["default", "passive"]
+    tokens_per_second: float
+    """Of that way, for the shape that was measured."""
+    measured: dict[str, int]
+    """Tokens per second of each way that was tried."""
+
+
+def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.device, seconds: float) -> float:
+    """Return the training rate of a configuration: the median of three stretches of `seconds` / 3, after a warm-up.
+
+    Trains on random symbols, so it needs no text. A way whose warm-up alone outlasts all of that is taken at its word.
+    """
+    generator_state = torch.get_rng_state()
+    torch.set_flush_denormal(True)
+    keep_memory()
+    # Threads that spin on a busy machine may take seconds for what one does in milliseconds.
+    torch.set_num_threads(1)
+    run = begin(None, Model(model).to(device), OptimConfig(), replace(training, steps=2**40))
+    run.model.train()
+    ids = np.random.default_rng(0).integers(
+        model.vocab_size, size=4 * training.batch_size * training.seq_len, dtype=np.uint32
+    )
+    streams = Streams(ids, training.batch_size, 0, None)
+    torch.set_num_threads(training.threads)
+    share_out(run)  # All processes take part in what is measured, and the first one's clock decides.
+
+    def rate(stretch: float) -> float:
+        start, steps = time.perf_counter(), 0
+        while time.perf_counter() - start < stretch or steps == 0:
+            train_step(run, streams)
+            steps += 1
+        return steps * training.batch_size * training.seq_len / (time.perf_counter() - start)
+
+    start = time.perf_counter()
+    rate(0)  # The first step also compiles kernels.
+    found = rate(0)
+    if time.perf_counter() - start < 2 * seconds:
+        # Not the best: what a long training keeps up is less, and it would outlast its minutes.
+        found = statistics.median(rate(seconds / 3) for _ in range(3))
+    torch.set_rng_state(generator_state)
+    return found
+
+
+def has_tf32(device: torch.device) -> bool:
+    """Tell whether products can be rounded to TF32: on an NVIDIA GPU from Ampere on."""
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def can_bfloat16(arch: str, device: torch.device) -> bool:
+    """Tell whether training in bfloat16 is worth a try: on a GPU, or a processor whose LSTM kernel has it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and arch == "lstm" and has_onednn() and has_bfloat16_lstm()
+
+
+def measure_machine(
+    model: ModelConfig, training: TrainConfig, device: torch.device, fixed: Mapping[str, Any], seconds: float
+) -> Machine:
+    """Find the fastest way to train this shape here, `seconds` a way; what the user fixed is not tried otherwise.
+
+    Starts the process image again, with passive waiting, when spinning threads get in each other's way.
+    """
+    passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+    policy: Literal["default", "passive"] = "passive" if passive else "default"
+    measured: dict[str, int] = {}
+
+    def rate(threads: int, precision: Precision) -> float:
+        name = f"{threads} threads, {precision}, {policy} waiting"
+        if name not in measured:
+            way = replace(training, threads=threads, precision=precision)
+            measured[name] = round(tokens_per_second(model, way, device, seconds))
+        return measured[name]
+
+    on_cpu = device.type == "cpu"
+    most = int(fixed.get("threads", threads_up_to(8))) if on_cpu else 1
+    free = on_cpu and most > 1 and "threads" not in fixed and "OMP_NUM_THREADS" not in os.environ
+    few = 1 if free else most
+    ways = [fixed["precision"]] if "precision" in fixed else list(precisions(model.arch, device))
+    precision = max(ways, key=lambda precision: rate(few, precision))
+    threads = few
+    if free:
+        # One thread, two, four …: more stop paying early at these sizes.
+        counts = [1 << k for k in range(most.bit_length()) if 1 << k < most] + [most]
+        threads = max(counts, key=lambda count: rate(count, precision))
+        alone, together = rate(1, precision), rate(max(2, threads), precision)
+        if together < 1.2 * alone and policy == "default" and POLICY_MARK not in os.environ:
+            restart_with_passive_waiting()
+    return Machine(threads, precision, policy, rate(threads, precision), measured)
+
+
+def restart_with_passive_waiting() -> None:
+    """Replace this process by itself with OMP_WAIT_POLICY=passive, which OpenMP reads only at its start."""
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive", POLICY_MARK: "1"}
+    arguments = sys.orig_argv
+    if os.environ.get(COMMAND_MARK) != str(os.getpid()):
+        return  # Used as a library: the host process is not ours to restart.
+    if processes.size() > 1:
+        return  # The others would lose the one that leads them.
+    os.execve(sys.executable, [sys.executable, *arguments[1:]], environment)
+
+
+def precisions(arch: str, device: torch.device) -> Iterator[Precision]:
+    """Yield those that are worth a try."""
+    yield "float32"
+    if has_tf32(device):
+        yield "tf32"
+    if can_bfloat16(arch, device):
+        yield "bfloat16"

@@ -1,0 +1,59 @@
+"""What a process does that does not lead a training of several: it follows the first one's orders until the end."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from unroll.nn.model import Model, ModelConfig
+from unroll.nn.native import keep_memory
+from unroll.settings import from_mapping
+from unroll.training.loop import Run, TrainConfig, begin, shared_tensors, step_on
+from unroll.training.many import processes
+from unroll.training.many.processes import Order
+from unroll.training.optim import OptimConfig, load_optimizer_tensors
+
+
+def follow(device: str = "auto", when_joined: Callable[[], None] = lambda: None) -> None:
+    """Train along with the first process until it says that it is over. Raises UserError when another process is gone.
+
+    `device` is the one that was asked for; what is trained on is what the first process says.
+    """
+    torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
+    with processes.joined(device):
+        when_joined()
+        order, one, other = processes.hear()
+        run: Run | None = None
+        while order != Order.END:
+            if order == Order.BEGIN:
+                run = received(processes.hear_run(one))
+            else:
+                assert run is not None
+                if order == Order.STEP:
+                    run.step, run.cuts = one, other
+                    rows = processes.own_rows(run.config.batch_size)
+                    step_on(run, processes.share_batch(None, rows.stop - rows.start, run.config.seq_len))
+                else:
+                    processes.whole_state(run.state)
+            order, one, other = processes.hear()
+
+
+def received(told: dict[str, Any]) -> Run:
+    """Return the run that the first process shares out, with its weights and this process' share of its state."""
+    optim = from_mapping(OptimConfig, told["optim"], "what was told")
+    training = from_mapping(TrainConfig, told["training"], "what was told")
+    torch.set_num_threads(training.threads)
+    keep_memory()
+    model = Model(from_mapping(ModelConfig, told["model"], "what was told")).to(torch.device(told["device"]))
+    run = begin(None, model, optim, training)
+    if told["moved"]:
+        blank = {f"{kind}/{name}": torch.zeros_like(w) for name, w in model.named_parameters()
+                 for kind in ("exp_avg", "exp_avg_sq")}  # fmt: skip
+        load_optimizer_tensors(model, run.optimizer, blank | {
+            f"step/{name}": torch.zeros(()) for name, _ in model.named_parameters()
+        })  # fmt: skip
+    processes.copy_from_first(shared_tensors(run))
+    rows = processes.own_rows(training.batch_size)
+    run.state = processes.share_state(None, model.fresh_state(rows.stop - rows.start))
+    run.model.train()
+    return run

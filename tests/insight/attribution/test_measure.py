@@ -1,0 +1,367 @@
+"""Attribution: it is the derivative, it is complete, it is exact where the network is linear, and nothing acts back."""
+
+import json
+from collections.abc import Callable, Generator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tiny import (
+    ARCHS,
+    TOKENIZER,
+    begin_training,
+    make_corpus,
+    model_config,
+    overrides,
+    random_ids,
+    random_model,
+    text,
+)
+from unroll.artifact.ngram import make
+from unroll.artifact.open import Opened
+from unroll.errors import UserError
+from unroll.insight.attribution import measure
+from unroll.insight.attribution.measure import (
+    LONGEST,
+    METHODS,
+    Attribution,
+    Floats,
+    Ids,
+    Prediction,
+    attribute,
+    attributing,
+    gradient_times_input,
+    integrated_gradients,
+    leave_one_out,
+    picture,
+    rank_correlation,
+)
+from unroll.nn.model import Model
+from unroll.nn.state import State
+from unroll.predict.torch import TorchPredictor
+
+T = TypeVar("T")
+TARGET, AGAINST = 3, 5
+WINDOW = 4
+
+MODELS: dict[str, dict[str, Any]] = {
+    **{arch: {} for arch in ARCHS},
+    "lstm-sum": {"skip": "sum", "layers_before": 1, "layers_after": 1, "tie_weights": True},
+    "window-before": {"layers_before": 1},
+}
+"""Those of lm.tiny, and such as have layers on the way from the embedding."""
+
+
+def network(name: str, scale: float = 0.4) -> Model:
+    return random_model(model_config(name.split("-")[0], **MODELS[name]), scale=scale).requires_grad_(False)
+
+
+def asked(model: Model, count: int, against: int | None = AGAINST) -> tuple[Prediction, Tensor, Ids]:
+    """Return a prediction, the embeddings (T, E) before it, and their ids."""
+    ids = random_ids(count).astype(np.int64)
+    _, state = model(torch.tensor([[TOKENIZER.start_id]]))
+    return Prediction(model, state, TARGET, against), model.embedding(torch.from_numpy(ids)), ids
+
+
+def result(events: Generator[Any, None, T]) -> T:
+    while True:
+        try:
+            next(events)
+        except StopIteration as ended:
+            value: T = ended.value
+            return value
+
+
+def in_words(ids: Ids) -> str:
+    return TOKENIZER.decode(ids)
+
+
+def opened(model: Model) -> Opened:
+    return Opened(Path("model"), TorchPredictor(model), TOKENIZER, {})
+
+
+def direct(model: Model, ids: Ids, at: int, target: int, against: int | None, scale: Tensor | None = None) -> Tensor:
+    """Return F after `at` symbols, all read at once from the start, with embeddings scaled by (T,)."""
+    given = model.embedding.weight[torch.from_numpy(ids)]
+    given = given if scale is None else given * scale[:, None]
+    x = torch.cat([model.embedding.weight[TOKENIZER.start_id][None], given])[:, None]
+    for layer in model.before:
+        x = torch.nn.functional.gelu(layer(x))
+    y = model.recurrent(x)[0]
+    log_p = torch.log_softmax(model.logits(y)[at, 0], dim=-1)
+    return log_p[target] - (log_p[against] if against is not None else 0)
+
+
+def law_derivative(model: Model, against: int | None) -> None:
+    """Gradient × input is what F gains when a symbol's embedding grows, by central differences, to 1e-6."""
+    prediction, x, ids = asked(model, 24, against)
+    found = gradient_times_input(prediction, x)
+    step = 1e-5
+    for t in range(len(ids)):
+        change = torch.zeros(len(ids), dtype=torch.float64)
+        change[t] = step
+        above, below = (direct(model, ids, len(ids), TARGET, against, 1 + sign * change) for sign in (1, -1))
+        slope = float(above - below) / (2 * step)
+        assert found[t] == pytest.approx(slope, rel=1e-6, abs=1e-9), t
+
+
+@pytest.mark.parametrize("against", [None, AGAINST])
+@pytest.mark.parametrize("name", MODELS)
+def test_gradient_times_input_is_the_derivative(name: str, against: int | None) -> None:
+    law_derivative(network(name), against)
+
+
+def law_complete(model: Model) -> None:
+    """Integrated gradients sum to F(text) - F(baseline), to 1e-6."""
+    prediction, x, ids = asked(model, 24)
+    found = result(integrated_gradients(prediction, x, 128))
+    nothing = torch.zeros(len(ids), dtype=torch.float64)
+    change = direct(model, ids, len(ids), TARGET, AGAINST) - direct(model, ids, len(ids), TARGET, AGAINST, nothing)
+    assert found.sum() == pytest.approx(float(change), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_integrated_gradients_are_complete(name: str) -> None:
+    law_complete(network(name))
+
+
+@pytest.mark.parametrize("name", ["lstm", "window"])
+def test_integrated_gradients_are_the_integral(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "HELD", 1000)  # a few rows at a time
+    prediction, x, _ = asked(network(name), 5)
+    found, points = result(integrated_gradients(prediction, x, 64)), 200
+    slow = np.mean([gradient_of_path(prediction, x, (k + 0.5) / points) for k in range(points)], axis=0)
+    np.testing.assert_allclose(found, slow, rtol=0, atol=1e-5)
+
+
+def gradient_of_path(prediction: Prediction, x: Tensor, alpha: float) -> Floats:
+    """Return x · ∂F/∂x at αx, by the chain rule from gradient × input there."""
+    return gradient_times_input(prediction, alpha * x) / alpha
+
+
+@pytest.fixture
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let few texts be read side by side."""
+    monkeypatch.setattr(measure, "ROWS", 9)
+
+
+def law_left_out(model: Model) -> None:
+    """Leave-one-out is F less F with that embedding zero, each run by itself, at the seams between rows too."""
+    prediction, x, ids = asked(model, 23)
+    found = result(leave_one_out(prediction, x))
+    whole = direct(model, ids, len(ids), TARGET, AGAINST)
+    for t in range(len(ids)):
+        scale = torch.ones(len(ids), dtype=torch.float64)
+        scale[t] = 0
+        assert found[t] == pytest.approx(float(whole - direct(model, ids, len(ids), TARGET, AGAINST, scale)), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_leave_one_out_is_what_a_slow_loop_finds(name: str, few_rows: None) -> None:
+    law_left_out(network(name))
+
+
+def test_where_all_is_linear_every_method_says_weight_times_input() -> None:
+    """A window whose tanh is never left its straight part: F = Σ head · W_k x, so W_k x is each symbol's score."""
+    model = random_model(model_config("window", num_layers=1)).requires_grad_(False)
+    layer = model.recurrent.layers[0]
+    assert isinstance(layer, torch.nn.Linear)
+    layer.weight.mul_(1e-6)
+    layer.bias.zero_()
+    prediction, x, ids = asked(model, WINDOW + 3)
+    blocks = layer.weight.view(len(layer.weight), WINDOW, -1)  # (H, n, E)
+    head = model.head.weight[TARGET] - model.head.weight[AGAINST]
+    exact = np.zeros(len(ids))
+    exact[-WINDOW:] = torch.einsum("h,hne,ne->n", head, blocks, x[-WINDOW:]).numpy()
+    for found in (
+        gradient_times_input(prediction, x),
+        result(integrated_gradients(prediction, x, 2)),
+        result(leave_one_out(prediction, x)),
+    ):
+        # What is left out is the difference of two logits near 1: its rounding depends on the processor's sums.
+        np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-14)
+
+
+def every_score(model: Model, text: str, **asked: Any) -> list[Attribution]:
+    found = []
+    for method in METHODS:
+        *_, last = attributing(opened(model), text, method=method, **asked)
+        assert isinstance(last, Attribution)
+        found.append(last)
+    return found
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_nothing_acts_back_and_the_gradient_is_that_of_the_whole_text(arch: str) -> None:
+    ids, at = random_ids(30).astype(np.int64), 21
+    model = network(arch)
+    changed = np.concatenate([ids[:at], ids[at:][::-1]])
+    for one, other in zip(
+        every_score(model, in_words(ids), at=at, target="d"),
+        every_score(model, in_words(changed), at=at, target="d"),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one.scores, other.scores)
+        assert one.value == other.value and not one.scores[at:].any() and len(one.scores) == len(ids)
+        if arch == "window":
+            np.testing.assert_allclose(one.scores[: at - WINDOW], 0, atol=1e-12 * (one.method == "leave-out"))
+            assert (np.abs(one.scores[at - WINDOW : at]) > 1e-6).all()
+        else:
+            assert one.scores[:at].all()
+    scale = torch.ones(len(ids), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(direct(model, ids, at, TOKENIZER.encode("d")[0], None, scale), scale)
+    (gradient,) = (one for one in every_score(model, in_words(ids), at=at, target="d") if one.method == "gradient")
+    np.testing.assert_allclose(gradient.scores, slope.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_predicted() -> None:
+    model = network("lstm")
+    own, named = every_score(model, "abcdef")[0], every_score(model, "abcde", target="f")[0]
+    assert (own.target, own.at, named.target, named.at) == ("f", 5, "f", 5)
+    np.testing.assert_array_equal(own.scores, [*named.scores, 0])
+    ids = TOKENIZER.encode("abcde")
+    assert own.value == pytest.approx(float(direct(model, ids, 5, TOKENIZER.encode("f")[0], None)))
+    nothing = torch.zeros(5, dtype=torch.float64)
+    assert own.baseline == pytest.approx(float(direct(model, ids, 5, TOKENIZER.encode("f")[0], None, nothing)))
+    assert every_score(model, "abcdef", at=2)[0].target == "c"
+    assert every_score(model, "abc", target="\\n")[0].target == "\n", "as tables show it"
+    one, other = (
+        every_score(model, "abcde", target="f", against="g"),
+        every_score(model, "abcde", target="g", against="f"),
+    )
+    np.testing.assert_allclose(one[1].scores, -other[1].scores, atol=1e-12)
+
+
+def test_figures_say_how_far_to_trust_them() -> None:
+    gradient, integrated, left_out = every_score(network("lstm"), "abcdefghij", target="a")
+    assert gradient.residual is None and left_out.residual is None and left_out.agreement is None
+    assert integrated.residual is not None and abs(integrated.residual) < 1e-9 and not integrated.notes
+    assert integrated.agreement == rank_correlation(integrated.scores, left_out.scores)
+    figures = json.loads(json.dumps(integrated.figures(), allow_nan=False))
+    assert figures["residual"] == integrated.residual and figures["steps"] == 64
+    assert [each["leave_out"] for each in figures["symbols"]] == left_out.scores.tolist()
+    rough = every_score(network("rnn", scale=0.8), in_words(random_ids(30).astype(np.int64)), target="a", steps=2)[1]
+    assert any("take more steps" in note for note in rough.notes), rough.residual
+
+
+def test_the_opened_model_stays_as_it_was() -> None:
+    model = Model(model_config("lstm"))
+    every_score(model, "abc")
+    assert model.embedding.weight.dtype == torch.float32 and model.embedding.weight.requires_grad
+
+
+def test_unknown_symbols_are_noted() -> None:
+    (note,) = every_score(network("lstm"), "abcXdY", at=5)[1].notes
+    assert "'X', 'Y'" in note and "<unk>" in note
+
+
+def slow_ranks(values: Floats) -> Floats:
+    return np.array([sum(other < one for other in values) + (sum(values == one) + 1) / 2 for one in values])
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_rank_correlation(ties: bool) -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        first, second = random.normal(size=(2, 15)).round(0 if ties else 9)
+        slow = np.corrcoef(slow_ranks(first), slow_ranks(second))[0, 1]
+        assert rank_correlation(first, second) == pytest.approx(slow)
+    assert rank_correlation(np.arange(5.0), np.arange(5.0) ** 3) == pytest.approx(1)
+    assert rank_correlation(np.arange(5.0), -np.exp(np.arange(5.0))) == pytest.approx(-1)
+    assert rank_correlation(np.arange(5.0), np.ones(5)) is None and rank_correlation(np.ones(1), np.ones(1)) is None
+
+
+# ---- planted faults
+
+
+def stale(self: Prediction, x: Tensor, state: State) -> tuple[Tensor, State]:
+    return self.network.recurrent(x, state)[0], state
+
+
+def a_symbol_late(prediction: Prediction, x: Tensor) -> Tensor:
+    return TRUE_GRADIENTS(prediction, x).roll(1, dims=0)
+
+
+TRUE_GRADIENTS = measure.gradients
+
+
+@pytest.mark.parametrize(
+    ("law", "where", "fault"),
+    [
+        (law_left_out, "Prediction.read", stale),
+        (lambda model: law_derivative(model, AGAINST), "gradients", a_symbol_late),
+        (law_complete, "gradients", a_symbol_late),
+    ],
+)
+def test_faults_are_caught(
+    law: Callable[[Model], None], where: str, fault: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, few_rows: None
+) -> None:
+    law(network("lstm"))
+    monkeypatch.setattr(f"unroll.insight.attribution.measure.{where}", fault)
+    with pytest.raises(AssertionError):
+        law(network("lstm"))
+
+
+# ---- models on the disk, refusals, pictures
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An LSTM of a few steps and an n-gram."""
+    folder = tmp_path_factory.mktemp("attribution")
+    list(begin_training(make_corpus(folder / "corpus", [text(200)]), folder / "model", overrides(), 4))
+    list(make([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
+    return folder
+
+
+def test_a_models_directory(folder: Path) -> None:
+    found = attribute(folder / "model", "Alice is driving a car", method="gradient")
+    assert found.target == "r" and found.at == 21 and found.symbols[:5] == tuple("Alice")
+    assert -1 <= (found.agreement or 0) <= 1 and found.steps is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "what", "fix"),
+    [
+        ({"text": ""}, "no symbol was read", "longer text"),
+        ({"text": "a"}, "no symbol was read", "longer text"),
+        ({"target": "she"}, "'she' (target) is no symbol", "its first symbol, 's'"),
+        ({"target": "%"}, "'%' (target) is no symbol", "name a symbol"),
+        ({"against": "%"}, "'%' (against) is no symbol", "name a symbol"),
+        ({"target": "a", "against": "a"}, "against itself", "another"),
+        ({"at": 7}, "a prediction after 7 symbols", "longer text"),
+        ({"at": 0, "target": "a"}, "a prediction after 0 symbols", "longer text"),
+        ({"text": "a" * (LONGEST + 1)}, "1,001 symbols", "the part that matters"),
+        ({"method": "guess"}, "the method is 'guess'", "choose"),
+        ({"steps": 0}, "0 steps", "64"),
+        ({"model": "ngram"}, "n-gram", "unroll train"),
+    ],
+)
+def test_what_cannot_be_attributed_is_refused(asked: dict[str, Any], what: str, fix: str, folder: Path) -> None:
+    given = {"model": "model", "text": "the car"} | asked
+    with pytest.raises(UserError) as caught:
+        attribute(folder / given.pop("model"), given.pop("text"), **given)
+    assert what in caught.value.what and fix in caught.value.fix and caught.value.allowed
+
+
+def test_a_picture_shows_the_scores(folder: Path) -> None:
+    for chosen in METHODS:
+        found = attribute(folder / "model", "the car\n", target="a", against="e", method=chosen)
+        drawn = picture(found, "a $title_", ".svg").decode()
+        assert all(what in drawn for what in ("a $title_", "log p(a) − log p(e)", "leave-one-out", "↵", "␣"))
+
+
+def test_a_picture_is_the_same_each_time(folder: Path) -> None:
+    found = attribute(folder / "model", "the car", method="gradient")
+    first, second = (picture(found, "title", ".png") for _ in range(2))
+    assert first == second and first.startswith(b"\x89PNG")
+
+
+def test_progress_is_told_before_the_result() -> None:
+    events = list(islice(attributing(opened(network("lstm")), "abcdef", target="a"), 50))
+    assert len(events) == 3 and [type(event).__name__ for event in events] == ["Progress", "Progress", "Attribution"]

@@ -1,0 +1,315 @@
+"""Long-range tasks: the distance is exact, nothing but the cue tells the answer, and no test sequence is trained on."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.random import Generator
+
+from unroll.errors import UserError
+from unroll.insight.longrange.sentences import ENGLISH, PARTICLES, phrases
+from unroll.insight.longrange.tasks import (
+    ALL,
+    CHANCE_ERROR,
+    DEEPEST,
+    LETTERS,
+    TASKS,
+    TOLERANCE,
+    Batch,
+    Ids,
+    Layout,
+    Part,
+    Task,
+    VectorTask,
+    adding,
+    draw,
+    find_task,
+    lines,
+    nesting,
+    some_distance,
+)
+
+SYMBOLS = [task for task in ALL if isinstance(task, Task)]
+each_task = pytest.mark.parametrize("task", SYMBOLS, ids=lambda task: task.name)
+
+
+def random(seed: int = 0) -> Generator:
+    return np.random.default_rng(seed)
+
+
+def some_distances(task: Task) -> list[int]:
+    return [task.least, task.least + 2, *task.distances]
+
+
+def words(task: Task, made: Batch) -> list[list[str]]:
+    return [task.tokenizer.decode(row).split() for row in made.ids]
+
+
+# ---- laws
+
+
+def law_only_the_cue(task: Task, distance: int, seed: int) -> None:
+    """With another answer, all else as it was, the cue is another and so is the answer, and nothing else at all."""
+    layout = task.layout(task, random(seed), distance)
+    answers = random(seed).integers(len(task.candidates), size=64)
+    others = (answers + 1 + random(seed).integers(len(task.candidates) - 1, size=64)) % len(task.candidates)
+    first, second = (layout.fill(random(seed + 1), chosen) for chosen in (answers, others))
+    place = layout.places[0]
+    assert (first[:, place] == task.ids(task.candidates)[answers]).all()
+    differ = first != second
+    assert differ[:, place].all() and differ[:, place - distance].all()
+    differ[:, [place, place - distance]] = False
+    assert not differ.any()
+
+
+@each_task
+def test_only_the_cue_tells_and_it_lies_at_the_distance(task: Task) -> None:
+    for distance in some_distances(task):
+        for seed in range(4):
+            law_only_the_cue(task, distance, seed)
+
+
+def leaking(task: Task, random: Generator, distance: int) -> Layout:
+    """Planted fault: the word before the answer depends on it."""
+    layout = TASKS["agreement"].layout(task, random, distance)  # type: ignore[union-attr]
+
+    def fill(random: Generator, answers: Ids) -> Ids:
+        ids = layout.fill(random, answers)
+        ids[:, layout.places[0] - 1] = task.ids(["key", "keys"])[answers]
+        return ids
+
+    return Layout(layout.places, fill)
+
+
+def late(task: Task, random: Generator, distance: int) -> Layout:
+    """Planted fault: the cue lies one symbol further back."""
+    return TASKS["agreement"].layout(task, random, distance + 1)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("fault", [leaking, late])
+def test_a_leak_and_another_distance_are_caught(fault: Callable[[Task, Generator, int], Layout]) -> None:
+    agreement = find_task("agreement")
+    assert isinstance(agreement, Task)
+    with pytest.raises(AssertionError):
+        law_only_the_cue(replace(agreement, layout=fault), 20, 0)
+
+
+@each_task
+def test_answers_are_even_and_parts_share_no_sequence(task: Task) -> None:
+    seen: dict[bytes, Part] = {}
+    parts: tuple[Part, ...] = ("train", "valid", "test")
+    rows = 10 * len(task.candidates)
+    for distance in (task.least, task.least + 2, 21):
+        for part in parts:
+            for seed in range(10):
+                made = draw(task, random(seed), rows, distance, part)
+                assert made.ids.shape[0] == rows and made.ids.max() < task.tokenizer.vocab_size
+                counts = [np.count_nonzero(made.ids[:, made.places[0]] == k) for k in task.ids(task.candidates)]
+                assert counts == [10] * len(task.candidates)
+                assert {seen.setdefault(row.tobytes(), part) for row in made.ids} == {part}
+
+
+@each_task
+def test_the_seed_decides_everything(task: Task) -> None:
+    first, again, other = (draw(task, random(seed), 20, task.distances[1]).ids for seed in (3, 3, 4))
+    assert first.tobytes() == again.tobytes() != other.tobytes()
+
+
+# ---- answers, by a slow direct reading of the words
+
+
+def topic(row: list[str]) -> list[str]:
+    """Return the persons a text is about: names with which it, or a sentence, begins."""
+    starts = [word for before, word in zip([".", *row], row, strict=False) if before == "."]
+    return [word for word in starts if word in ENGLISH["PERSON"].split()]
+
+
+def answer(task: Task, row: list[str], place: int) -> str:
+    """Return what must stand at the place of decision, told from the words before it."""
+    past = row[:place]
+    match task.name:
+        case "pronouns":
+            return "she" if topic(past)[-1] in ENGLISH["WOMAN"].split() else "he"
+        case "german":
+            verb = [word for word, after in pairwise(past) if after == "sich"][-1]
+            return next(particle for particle, verbs in PARTICLES.items() if verb in verbs.split())
+        case "agreement":
+            return "are" if past[1].endswith("s") else "is"
+        case "copying":
+            return past[past.index(":") - past.index(":") + place - past.index(":") - 1]
+        case "parity":
+            ends = [0, *(k for k, word in enumerate(past) if word in task.candidates)]
+            return ("even", "odd")[past[ends[-1] :].count("1") % 2]
+        case "dyck1":
+            return "closed" if past.count("(") == past.count(")") else "open"
+    stack: list[str] = []
+    for word in past:
+        if word in "([":
+            stack.append(word)
+        else:
+            assert stack.pop() + word in ("()", "[]")
+    return {"(": ")", "[": "]"}[stack[-1]]
+
+
+@each_task
+def test_answers_are_right_by_reading(task: Task) -> None:
+    for distance in some_distances(task):
+        made = draw(task, random(distance), 30, distance)
+        for row in words(task, made):
+            assert len(row) == made.ids.shape[1]
+            for place in made.places:
+                assert row[place] == answer(task, row, place)
+
+
+def test_sentences_are_grammatical_and_have_decoys() -> None:
+    pronouns, german = TASKS["pronouns"], TASKS["german"]
+    assert isinstance(pronouns, Task) and isinstance(german, Task)
+    people = set(ENGLISH["PERSON"].split())
+    changes = decoys = 0
+    for seed in range(40):
+        for row in words(pronouns, draw(pronouns, random(seed), 10, 40)):
+            text = " ".join(row)
+            assert re.fullmatch(r"((\w+ )+\. )+(she|he) \w+ \.", text)
+            assert len([word for word in row if word in ("she", "he")]) == len(topic(row)) <= 2
+            changes += len(topic(row)) == 2
+            decoys += len([word for word in row if word in people]) > len(topic(row))
+    assert 100 < changes < 300 and decoys > 300
+    prepositions = 0
+    for row in words(german, draw(german, random(), 70, 40)):
+        assert re.fullmatch(r"((\w+ )(\w+ )sich (\w+ )*\w+ \.\s?)+", " ".join(row))
+        prepositions += len({*row[:-2]} & {*german.candidates}) >= 3
+    assert prepositions > 35
+
+
+def test_dyck_words_are_nested_as_deep_as_is_said() -> None:
+    dyck2 = TASKS["dyck2"]
+    assert isinstance(dyck2, Task)
+    made = draw(dyck2, random(), 200, 41)
+    deepest = 0
+    for row in words(dyck2, made):
+        depths = np.cumsum([1 if word in "([" else -1 for word in row])
+        assert depths[-1] == 0 and depths.min() >= 0
+        cue = made.places[0] - 41
+        between = depths[cue + 1 : made.places[0]] - depths[cue]
+        assert between.min() >= 0 and between.max() <= DEEPEST
+        deepest = max(deepest, between.max())
+    assert deepest == DEEPEST
+
+
+# ---- what can be seen on the surface
+
+
+def naive_bayes(task: Task, bags: Ids, answers: Ids, train: int) -> float:
+    """Return how often bags of words (N, V) tell the answer, fitted on the first of them and tried on the others."""
+    candidates = task.ids(task.candidates)
+    counts = np.stack([bags[:train][answers[:train] == k].sum(axis=0) for k in candidates]) + 1.0
+    guessed = (bags[train:] @ np.log(counts / counts.sum(axis=1, keepdims=True)).T).argmax(axis=1)
+    return float((candidates[guessed] == answers[train:]).mean())
+
+
+@each_task
+def test_a_bag_of_the_words_since_the_cue_tells_nothing(task: Task) -> None:
+    """Nor one of the words before the cue; with the cue itself, where it is a word of its own, it tells."""
+    distance, train, rows = 21, 1400, 2100
+    found = [draw(task, random(seed), 70, distance) for seed in range(rows // 70)]
+    answers = np.concatenate([made.ids[:, made.places[0]] for made in found])
+
+    def told(first: int, last: int) -> float:
+        cut = [row for made in found for row in made.ids[:, max(0, made.places[0] + first) : made.places[0] + last]]
+        bags = np.stack([np.bincount(row, minlength=task.tokenizer.vocab_size) for row in cut])
+        return naive_bayes(task, bags, answers, train)
+
+    sure = 4 * np.sqrt(task.chance * (1 - task.chance) / (rows - train))
+    assert abs(told(1 - distance, 0) - task.chance) < sure
+    assert abs(told(-distance - 8, -distance) - task.chance) < sure
+    if task.name in ("pronouns", "german", "agreement", "copying"):
+        assert told(-distance, 1 - distance) > 0.99
+
+
+def test_the_person_named_last_is_seldom_the_one_meant() -> None:
+    pronouns = TASKS["pronouns"]
+    assert isinstance(pronouns, Task)
+    right = []
+    for seed in range(40):
+        made = draw(pronouns, random(seed), 10, 100)
+        for row in words(pronouns, made):
+            last = [word for word in row[: made.places[0]] if word in ENGLISH["PERSON"].split()][-1]
+            right.append((last in ENGLISH["WOMAN"].split()) == (row[made.places[0]] == "she"))
+    assert abs(np.mean(right) - 0.5) < 0.1
+
+
+# ---- pieces
+
+
+@given(words=st.integers(0, 60), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_phrases_have_exactly_so_many_words(words: int, seed: int) -> None:
+    kinds = [[("a",)] * length for length in (3, 4, 5)]
+    if words in (1, 2):
+        return
+    assert len(phrases(random(seed), kinds, words)) == words
+
+
+@given(seed=st.integers(0, 999), most=st.integers(10, 200))
+@settings(max_examples=60, deadline=None)
+def test_distances_are_those_that_a_task_has(seed: int, most: int) -> None:
+    for task in ALL:
+        found = [some_distance(task, random(seed + k), most) for k in range(5)]
+        assert all(task.least <= distance <= most for distance in found)
+        assert not task.odd or all(distance % 2 for distance in found)
+
+
+def test_short_distances_come_oftener() -> None:
+    task, numbers = TASKS["pronouns"], random()
+    found = [some_distance(task, numbers, 100) for _ in range(4000)]
+    below = np.mean(np.array(found) < 18)  # 3 to 17 is as much of the logarithm as 18 to 100
+    assert abs(below - np.log(18 / 3) / np.log(101 / 3)) < 0.03
+
+
+def test_nestings_are_drawn_evenly() -> None:
+    found, counts = np.unique(nesting(random(), 5000, 6), axis=0, return_counts=True)
+    assert len(found) == 5 and (abs(counts - 1000) < 4 * np.sqrt(800)).all()
+    shallow = nesting(random(), 500, 20, deepest=2)
+    depths = shallow.cumsum(axis=1)
+    assert depths.max() == 2 and depths.min() == 0 and (depths[:, -1] == 0).all()
+    found, counts = np.unique(nesting(random(), 3000, 6, closing=2), axis=0, return_counts=True)
+    assert len(found) == 2 and (found[:, 2] == -1).all() and (abs(counts - 1500) < 4 * np.sqrt(750)).all()
+    assert nesting(random(), 3, 0).shape == (3, 0)
+
+
+def test_adding_is_what_it_says() -> None:
+    x, wanted = adding(random(), 3000, 25)
+    assert x.shape == (25, 3000, 2) and x.dtype == wanted.dtype == np.float32
+    marks = x[:, :, 1]
+    assert {*np.unique(marks)} == {0, 1}
+    assert (marks[:12].sum(axis=0) == 1).all() and (marks[12:].sum(axis=0) == 1).all()
+    assert len(np.unique(marks.argmax(axis=0))) == 12
+    for k in range(50):
+        first, second = x[marks[:, k] == 1, k, 0]
+        assert wanted[k] == pytest.approx(first + second)
+    assert np.mean((wanted - 1) ** 2) == pytest.approx(CHANCE_ERROR, rel=0.1)
+    assert np.mean(np.abs(wanted - 1) <= TOLERANCE) == pytest.approx(VectorTask().chance, abs=0.03)
+
+
+@each_task
+def test_lines_are_sequences_of_the_training_part(task: Task) -> None:
+    made = list(lines(task, random(), 30, 20))
+    assert len(made) == 30 == len([line for line in made if "\n" not in line])
+    for line in made:
+        assert not task.tokenizer.unknown(line)
+    again = draw(task, random(5), 8, 21, "train")
+    assert task.tokenizer.encode(task.tokenizer.decode(again.ids[0])).tolist() == again.ids[0].tolist()
+
+
+def test_what_is_no_task_names_the_nearest() -> None:
+    for name, nearest in (("pronoun", "pronouns"), ("dyck3", "dyck2"), ("German", "german"), ("sum", None)):
+        with pytest.raises(UserError) as caught:
+            find_task(name)
+        assert nearest is None or f"did you mean '{nearest}'" in caught.value.fix
+        assert "adding" in caught.value.allowed
+    assert find_task("copying").distances[0] > LETTERS

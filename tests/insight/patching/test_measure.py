@@ -1,0 +1,420 @@
+"""Patching: the whole state is the other text, nothing is nothing, a row is what is patched by itself."""
+
+import json
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+
+from tiny import (
+    ARCHS,
+    TOKENIZER,
+    begin_training,
+    make_corpus,
+    model_config,
+    overrides,
+    random_ids,
+    random_model,
+    text,
+)
+from unroll.artifact.ngram import make
+from unroll.artifact.open import Opened
+from unroll.data.tokenizer import Tokenizer, WordTokenizer
+from unroll.errors import UserError
+from unroll.insight.patching import measure as module
+from unroll.insight.patching.measure import (
+    Choice,
+    Floats,
+    Ids,
+    Masks,
+    Patched,
+    by_position,
+    chosen_mask,
+    masks_of_units,
+    nothing,
+    own_value,
+    part_masks,
+    patch,
+    patched_values,
+    patching,
+    picture,
+    replaced,
+    same_end,
+    state_after,
+)
+from unroll.nn.model import Model, ModelConfig
+from unroll.nn.state import State
+from unroll.predict.torch import TorchPredictor
+
+T = TypeVar("T")
+START = TOKENIZER.start_id
+AT, LENGTH = 18, 26
+SHAPES: dict[str, dict[str, Any]] = {
+    **{arch: {} for arch in ARCHS},
+    "lstm-sum": {"skip": "sum", "num_layers": 3},
+    "gru-residual": {"skip": "residual", "layers_before": 1, "layers_after": 1},
+}
+RECURRENT = [name for name in SHAPES if name != "window"]
+
+
+def choice(name: str) -> Choice:
+    others = {"window": LENGTH} if name == "window" else {}
+    model = random_model(model_config(name.split("-")[0], **(SHAPES[name] | others)), scale=0.4)
+    return Choice(model.requires_grad_(False), 3, 5)
+
+
+def texts() -> tuple[Ids, Ids]:
+    """Return two texts that differ in all of the first symbols up to the point and in none after it."""
+    ours = random_ids(LENGTH).astype(np.int64)
+    theirs = ours.copy()
+    theirs[:AT] = 1 + ours[:AT] % (TOKENIZER.vocab_size - 1)
+    return ours, theirs
+
+
+def result(events: Generator[Any, None, T]) -> T:
+    while True:
+        try:
+            next(events)
+        except StopIteration as ended:
+            value: T = ended.value
+            return value
+
+
+def values(one: Choice, masks: Masks, at: int = AT, ids: tuple[Ids, Ids] | None = None) -> Floats:
+    ours, theirs = ids or texts()
+    a, b = state_after(one.network, START, ours[:at]), state_after(one.network, START, theirs[:at])
+    return result(patched_values(one, a, b, masks, ours[at:]))
+
+
+def by_itself(one: Choice, change: Callable[[State, State], None], at: int = AT) -> float:
+    """Return D when `change` has put something of the second text's state into the first's, in place, read alone."""
+    ours, theirs = texts()
+    model = one.network
+
+    def after(ids: Ids) -> State:
+        _, state = model(torch.tensor([[START, *ids[:at].tolist()]]), engine="stepwise")
+        return tuple(tuple(part.clone() for part in layer) for layer in state)
+
+    state = after(ours)
+    change(state, after(theirs))
+    logits, _ = model(torch.from_numpy(ours[None, at:]), state, engine="stepwise")
+    return float(logits[0, -1, one.target] - logits[0, -1, one.against])
+
+
+def law_whole(one: Choice) -> None:
+    """With the whole state of the second text, the first goes on as the second does."""
+    (value,) = values(one, ~nothing(one.network)[None])
+    ours, theirs = (own_value(one, START, ids) for ids in texts())
+    assert abs(ours - theirs) > 1e-3
+    assert value == pytest.approx(theirs, abs=1e-9)
+
+
+def law_nothing(one: Choice) -> None:
+    """Patched with nothing, the first text is what it was."""
+    (value,) = values(one, nothing(one.network)[None])
+    assert value == pytest.approx(own_value(one, START, texts()[0]), abs=1e-9)
+
+
+def law_units(one: Choice) -> None:
+    """Each unit's row is what patching it by itself gives, h and c together or one of them."""
+    model = one.network
+    signals = module.state_signals(model)
+    for chosen in ((), *((name,) for name in signals)):
+        which = [signals.index(name) for name in chosen or signals]
+        units, masks = masks_of_units(model, (), chosen)
+        found = values(one, masks)
+        assert len(found) == model.config.num_layers * model.config.hidden_size
+        for (k, u), value in list(zip(units.tolist(), found.tolist(), strict=True))[:: 1 if chosen == () else 3]:
+
+            def change(state: State, other: State, k: int = k, u: int = u, which: list[int] = which) -> None:
+                for s in which:
+                    state[k][s][0, u] = other[k][s][0, u]
+
+            assert value == pytest.approx(by_itself(one, change), abs=1e-9), (k, u)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_whole_state_is_the_other_text(name: str) -> None:
+    law_whole(choice(name))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_patching_nothing_changes_nothing(name: str) -> None:
+    law_nothing(choice(name))
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_units_side_by_side_are_units_one_by_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HELD", 1500)  # a few rows at a time
+    law_units(choice(name))
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_parts_are_what_their_names_say(name: str) -> None:
+    one = choice(name)
+    signals = module.state_signals(one.network)
+    masks = part_masks(one.network)
+    found = dict(zip(masks, values(one, np.stack(list(masks.values()))), strict=True))
+    layers = one.network.config.num_layers
+    assert len(found) == (1 + layers) * (1 + len(signals)) if len(signals) > 1 else 1 + layers
+    for part, value in found.items():
+        layer, _, signal = part.partition("/")
+
+        def change(state: State, other: State, layer: str = layer, signal: str = signal) -> None:
+            for k in range(layers):
+                for s, own in enumerate(signals):
+                    if layer in ("state", f"layer{k}", own) and signal in ("", own):
+                        state[k][s].copy_(other[k][s])
+
+        assert value == pytest.approx(by_itself(one, change), abs=1e-9), part
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_by_position_is_patching_at_each(name: str) -> None:
+    one = choice(name)
+    masks = np.stack(list(part_masks(one.network).values()))
+    positions, found = result(by_position(one, START, *texts(), 2, masks))
+    assert positions.tolist() == list(range(2, LENGTH)) and found.shape == (LENGTH - 2, len(masks))
+    for position, row in zip(positions.tolist(), found, strict=True):
+        np.testing.assert_allclose(row, values(one, masks, position), rtol=0, atol=1e-9)
+
+
+def test_texts_of_unlike_length_are_aligned_at_their_ends() -> None:
+    one = choice("lstm")
+    ours, theirs = texts()
+    longer = np.concatenate([theirs[:AT], theirs[:AT], ours[AT:]])
+    assert (
+        same_end(ours, longer) == LENGTH - AT
+        and same_end(ours, ours) == LENGTH
+        and same_end(ours, ours[3:]) == LENGTH - 3
+    )
+    _, found = result(by_position(one, START, ours, longer, AT, ~nothing(one.network)[None]))
+    np.testing.assert_allclose(found, own_value(one, START, longer), rtol=0, atol=1e-9)
+
+
+# ---- planted faults
+
+
+def stale(ours: State, theirs: State, masks: Masks) -> State:
+    return replaced(ours, ours, masks)
+
+
+def layers_swapped(ours: State, theirs: State, masks: Masks) -> State:
+    return replaced(ours, theirs, masks[:, ::-1].copy())
+
+
+def signals_swapped(ours: State, theirs: State, masks: Masks) -> State:
+    return replaced(ours, tuple(layer[::-1] for layer in theirs), masks)
+
+
+def ahead(ours: State, theirs: State, masks: Masks) -> State:
+    return replaced(theirs, theirs, masks)
+
+
+@pytest.mark.parametrize(
+    ("law", "fault"),
+    [
+        (law_whole, stale),
+        (law_whole, signals_swapped),
+        (law_nothing, ahead),
+        (law_units, stale),
+        (law_units, layers_swapped),
+        (law_units, signals_swapped),
+    ],
+)
+def test_faults_are_caught(
+    law: Callable[[Choice], None], fault: Callable[..., State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    law(choice("lstm"))
+    monkeypatch.setattr(module, "replaced", fault)
+    with pytest.raises(AssertionError):
+        law(choice("lstm"))
+
+
+# ---- a network whose memory is known
+
+
+WORDS = WordTokenizer(("Alice", "Bob", "Bert", "she", "he", "reads", "and", "and_on"))
+CARRIER = 4
+"""The unit that carries the person: its cell is 1 after Alice, -1 after Bob, and nothing else ever writes to it."""
+
+
+def planted() -> Model:
+    model = Model(ModelConfig(WORDS.vocab_size, embedding_size=3, hidden_size=6)).double().eval()
+    random = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(0.3 * torch.randn(weight.shape, generator=random, dtype=torch.float64))
+        layer: Any = model.recurrent.layers[0]
+        size = 6
+        i, f, g, o = (n * size + CARRIER for n in range(4))
+        alice, bob, she, he = (int(WORDS.encode(word)[0]) for word in ("Alice", "Bob", "she", "he"))
+        model.embedding.weight[:, 0] = 0
+        model.embedding.weight[alice, 0], model.embedding.weight[bob, 0] = 1, -1
+        model.embedding.weight[:, 1] = 0
+        model.embedding.weight[[alice, bob], 1] = 1
+        for row in (i, f, g, o):
+            layer.weight_ih[row], layer.weight_hh[row], layer.bias_ih[row], layer.bias_hh[row] = 0, 0, 0, 0
+        layer.weight_ih[i, 1], layer.bias_ih[i] = 80, -40  # open at a name, shut otherwise
+        layer.weight_ih[f, 1], layer.bias_ih[f] = -80, 40  # the other way round
+        layer.weight_ih[g, 0] = 40
+        layer.bias_ih[o] = 40
+        layer.weight_hh[:, CARRIER] = 0  # the others do not see it
+        model.head.weight[[she, he]] = 0
+        model.head.bias[[she, he]] = 0
+        model.head.weight[she, CARRIER], model.head.weight[he, CARRIER] = 1, -1
+    return model
+
+
+def opened(model: Model, tokenizer: Tokenizer = TOKENIZER) -> Opened:
+    return Opened(Path("model"), TorchPredictor(model), tokenizer, {})
+
+
+def asked(one: Opened, first: str, second: str, **others: Any) -> Patched:
+    *_, found = patching(one, first, second, **({"target": "she", "against": "he"} | others))
+    assert isinstance(found, Patched)
+    return found
+
+
+def test_a_planted_carrier_is_found_and_turns_the_pronoun_alone() -> None:
+    found = asked(opened(planted(), WORDS), "Alice reads and reads and reads", "Bob reads and reads and reads")
+    two = 2 * np.tanh(1)
+    assert found.first == pytest.approx(two, abs=1e-9) and found.second == pytest.approx(-two, abs=1e-9)
+    assert found.at == (1, 1) and not found.notes
+    strongest, *others = found.ranked()
+    assert strongest.name == f"0:{CARRIER}" and strongest.flips and strongest.recovery == pytest.approx(1)
+    assert max(abs(unit.effect) for unit in others) < 1e-9
+    assert found.smallest == 1
+    assert found.parts["layer0/c"] == pytest.approx(-two) and found.parts["layer0/h"] == pytest.approx(two)
+    assert found.positions.tolist() == [1, 2, 3, 4, 5] and found.symbols[:2] == ("Alice", "reads")
+    np.testing.assert_allclose(found.curves["layer0/c"], -two, atol=1e-9)
+    figures = json.loads(json.dumps(found.figures(2), allow_nan=False))
+    assert figures["smallest_set"]["units"] == [f"0:{CARRIER}"] and figures["smallest_set"]["flips"]
+    assert [unit["name"] for unit in figures["units"]] == [f"0:{CARRIER}", others[0].name]
+    assert {part["name"]: part["flips"] for part in figures["parts"]} == {
+        "state": True, "layer0/h": False, "layer0/c": True,
+    }  # fmt: skip
+
+
+def test_what_is_chosen_is_patched_and_ranked() -> None:
+    one, sentences = opened(planted(), WORDS), ("Alice reads and reads", "Bob reads and reads")
+    kept = asked(one, *sentences, signals=["h"])
+    assert kept.parts["chosen"] == kept.parts["layer0/h"] and kept.smallest is None
+    assert not any(unit.flips for unit in kept.ranked())
+    assert asked(one, *sentences, units=[(0, CARRIER), (0, 1)]).parts["chosen"] < 0
+    assert asked(one, *sentences, units=[(0, 1)], signals=["c"]).parts["chosen"] > 0
+    assert "chosen" in asked(one, *sentences, layers=[0]).curves and "chosen" not in asked(one, *sentences).curves
+
+
+def test_where_the_point_is() -> None:
+    one = opened(planted(), WORDS)
+    assert asked(one, "Alice reads and reads", "Bob reads and reads", at=2).at == (2, 2)
+    found = asked(one, "reads Alice and reads", "reads and Bob and reads")
+    assert found.at == (2, 3) and found.positions.tolist() == [2, 3]
+    found = asked(one, "Alice and reads and_on", "Bob and reads and_on", after="reads")
+    assert found.at == (3, 3) and found.positions.tolist() == [1, 2, 3], "the curve begins where the texts meet"
+    found = asked(one, "Alice and reads and_on", "Bob reads and and_on", at=1)
+    assert found.at == (1, 1) and "go on differently" in found.notes[0]
+    assert asked(one, "reads Alice reads", "Alice reads").at == (1, 0)
+
+
+def test_what_makes_no_decision_is_said() -> None:
+    found = asked(opened(planted(), WORDS), "Alice reads and", "Alice and and")
+    assert found.smallest is None and any("prefer the same" in note for note in found.notes)
+    assert "'Eve'" in asked(opened(planted(), WORDS), "Alice reads", "Eve reads").notes[0]
+
+
+def test_sets_end_with_the_whole_state() -> None:
+    model = random_model(model_config("lstm"), scale=0.4)
+    found = asked(opened(model), "abcde" * 4, "bbcde" * 1 + "abcde" * 3, target="a", against="b")
+    assert (
+        found.set_values[-1] == pytest.approx(found.second, abs=1e-9) == pytest.approx(found.parts["state"], abs=1e-9)
+    )
+    assert found.set_values[0] == found.unit_values[0]
+    towards = (found.unit_values - found.first) * np.sign(found.second - found.first)
+    assert (np.diff(towards) <= 0).all() and len(towards) == 20
+    third = chosen_mask(model.double(), units=[(int(k), int(u)) for k, u in found.units[:3]])
+    ours, theirs = TOKENIZER.encode("abcde" * 4), TOKENIZER.encode("bbcde" + "abcde" * 3)
+    one = Choice(model.requires_grad_(False), int(TOKENIZER.encode("a")[0]), int(TOKENIZER.encode("b")[0]))
+    assert found.set_values[2] == pytest.approx(values(one, third[None], 1, (ours, theirs))[0], abs=1e-9)
+
+
+def test_a_window_is_patched_as_a_whole() -> None:
+    model = random_model(model_config("window"), scale=0.4)
+    near = asked(opened(model), "aab", "bab", target="a", against="b")
+    assert set(near.parts) == {"state"} == set(near.curves) and not len(near.units) and near.smallest is None
+    assert near.parts["state"] == pytest.approx(near.second) and near.first != near.second
+    far = asked(opened(model), "aabcd", "babcd", target="a", against="b")
+    assert far.first == far.second and far.effect("", far.second).recovery is None, "beyond its four symbols"
+    assert json.dumps(far.figures(), allow_nan=False)
+
+
+# ---- models on the disk, refusals, pictures
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An LSTM and a window of a few steps, and an n-gram."""
+    folder = tmp_path_factory.mktemp("patching")
+    corpus = make_corpus(folder / "corpus", [text(200)])
+    for arch in ("lstm", "window"):
+        list(begin_training(corpus, folder / arch, overrides({"arch": arch}), 2))
+    list(make([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
+    return folder
+
+
+def test_a_models_directory(folder: Path) -> None:
+    found = patch(folder / "lstm", "the cat was", "the car was", target=" ", against="e", after="the")
+    assert found.at == (3, 3) and found.positions.tolist() == [3, 4, 5, 6, 7, 8, 9, 10]
+    assert found.symbols[6] == "t" and set(found.parts) > {"state", "h", "c", "layer1", "layer0/c"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ({"target": "she"}, "'she' (target) is no symbol"),
+        ({"against": "%"}, "'%' (against) is no symbol"),
+        ({"against": "a"}, "against itself"),
+        ({"second": "the cat"}, "both texts are the same"),
+        ({"second": "the car"}, "nothing is read after the point"),
+        ({"second": "a cat", "at": 2}, "do not align: 5 and 3 symbols"),
+        ({"at": 7}, "a point after 7 symbols of texts of 7 and 7"),
+        ({"at": 0}, "a point after 0 symbols"),
+        ({"at": 1, "after": "the"}, "both a number of symbols and a word"),
+        ({"after": "he"}, "'he' stands in the first text 0 times"),
+        ({"first": "cat cat", "after": "cat"}, "stands in the first text 2 times"),
+        ({"after": "the"}, "stands in the second text 0 times"),
+        ({"units": [(0, 10)]}, "no unit 0:10"),
+        ({"units": [(2, 0)]}, "no unit 2:0"),
+        ({"units": [(0, 1)], "layers": [0]}, "both layers and units"),
+        ({"layers": [2]}, "no layer 2"),
+        ({"signals": ["f"]}, "has no f"),
+        ({"model": "window", "units": [(0, 0)]}, "window is its last 3 inputs"),
+        ({"model": "window", "signals": ["h"]}, "window is its last 3 inputs"),
+        ({"model": "ngram"}, "n-gram"),
+    ],
+)
+def test_what_cannot_be_patched_is_refused(asked: dict[str, Any], what: str, folder: Path) -> None:
+    given = {"model": "lstm", "first": "the cat", "second": "she cat", "target": "a", "against": "e"} | asked
+    with pytest.raises(UserError) as caught:
+        patch(folder / given.pop("model"), given.pop("first"), given.pop("second"), **given)
+    assert what in caught.value.what and caught.value.fix and caught.value.allowed
+
+
+def test_an_rnn_has_no_cell_to_patch() -> None:
+    model = random_model(model_config("rnn"))
+    with pytest.raises(UserError, match="only LSTMs have a cell c"):
+        asked(opened(model), "abc", "bbc", target="a", against="b", signals=["c"])
+
+
+@pytest.mark.parametrize("arch", ["lstm", "window"])
+def test_a_picture_shows_the_curves(arch: str, folder: Path) -> None:
+    found = patch(folder / arch, "the cat\nwas a", "she cat\nwas a", target="a", against="e")
+    first, second = (picture(found, "a $title_", ".svg") for _ in range(2))
+    assert first == second
+    drawn = first.decode()
+    assert all(what in drawn for what in ("a $title_", "log p(a) − log p(e)", "second text", "↵", "␣", "state"))
+    assert ("units patched together" in drawn) == (arch == "lstm") == ("layer1" in drawn)

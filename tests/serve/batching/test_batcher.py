@@ -1,0 +1,401 @@
+"""The batch: streams that come and go at any time, and what each writes, which none of that changes."""
+
+import asyncio
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+
+from serve.live import CHARS, Live, make_model, resident, run_apart, serving
+from unroll import api
+from unroll.artifact.ngram import make
+from unroll.artifact.open import open_model
+from unroll.engine.native import default_instructions
+from unroll.predict.predictor import Predictor, State, Window
+from unroll.serve.batching.batcher import Batcher
+from unroll.serve.batching.cohort import Prefixes
+from unroll.serve.batching.streams import CHUNK, Options, Prompt, Row, Sink, Start
+from unroll.serve.metrics import Metrics
+from unroll.serve.models import Models
+from unroll.serve.settings import Settings
+
+Eventually = Callable[..., None]
+ENDLESS = 10**7
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("batched") / "char")
+
+
+@pytest.fixture
+def live(folder: Path) -> Iterator[Live]:
+    with serving(folder, max_tokens=ENDLESS, write_seconds=2.0, slots=64, queue=64) as served:
+        yield served
+
+
+def batcher_of(live: Live) -> Batcher:
+    return live.context.batchers.of(live.context.models.latest("char"))
+
+
+def open_stream(live: Live, **fields: Any) -> socket.socket:
+    """Ask for a stream on a connection of its own, with a small buffer, and read nothing of it."""
+    body = json.dumps({"model": "char", "stream": True, "max_tokens": ENDLESS, **fields}).encode()
+    connection = socket.socket()
+    # Not smaller: with a window below the size of a segment the kernel sends the rest after timers of half a minute.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**15)
+    connection.settimeout(30)
+    connection.connect(("127.0.0.1", live.settings.port))
+    head = (
+        f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{live.settings.port}\r\nContent-Type: application/json\r\n"
+    )
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return connection
+
+
+# ---- what is written does not depend on who else is there
+
+
+def test_streams_that_come_and_go_change_nothing(folder: Path) -> None:
+    """Rows of many kinds join and leave a batch at random, some are cancelled: each ends as it does alone."""
+    served = Models([folder]).latest("char")
+    draw = random.Random(0)
+
+    def asked(number: int) -> tuple[np.ndarray, Options]:
+        size = draw.choice([0, 1, 5, CHUNK - 1, CHUNK, CHUNK + 7, 3 * CHUNK])
+        ids = np.array([CHARS.start_id, *(draw.randrange(1, CHARS.vocab_size) for _ in range(size))])
+        return ids, Options(
+            length=draw.randint(1, 120), temperature=draw.choice([0, 0.5, 1.0]), top_k=draw.choice([0, 3]), seed=number,
+            top_p=draw.choice([1.0, 0.8]), stops=draw.choice([(), ("ab", "e")]), top=draw.choice([None, None, 0, 3]),
+            presence_penalty=draw.choice([0, 0, 1.0]), streaming=draw.random() < 0.5,
+        )  # fmt: skip
+
+    wanted = [asked(number) for number in range(80)]
+
+    async def write(batcher: Batcher, number: int, *, leave: bool = False) -> tuple[str, list[int], list[float]]:
+        ids, options = wanted[number]
+        sink = Sink()
+        row = Row(sink, 0, 0, options)
+        batcher.submit([Prompt(ids, [row])])
+        if leave:
+            await asyncio.sleep(draw.random() * 0.01)
+            row.cancelled = True
+            batcher.wake()
+            return "", [], []
+        text = ""
+        while True:
+            part = await sink.get()
+            assert part is not None and part.error is None
+            text += "".join(part.pieces)
+            row.taken += len(part.pieces)
+            if part.finish:
+                return text, row.ids, row.nats
+
+    async def main() -> None:
+        alone = []
+        for number in range(len(wanted)):
+            batcher = Batcher(served, Settings(prefix_bytes=0), Metrics())
+            alone.append(await write(batcher, number))
+            batcher.close()
+        batcher = Batcher(served, Settings(slots=20), Metrics())
+        for _ in range(2):  # the second time prompts are known
+
+            async def later(number: int) -> tuple[str, list[int], list[float]]:
+                await asyncio.sleep(draw.random() * 0.2)
+                return await write(batcher, number)
+
+            async def nuisance(number: int) -> None:
+                await asyncio.sleep(draw.random() * 0.2)
+                await write(batcher, number, leave=True)
+
+            together = await asyncio.gather(
+                *(later(number) for number in range(len(wanted))), *(nuisance(number) for number in range(40))
+            )
+            for written, expected in zip(together, alone, strict=False):
+                assert written is not None
+                text, ids, nats = written
+                assert (text, ids) == expected[:2]
+                # The kernels compute a row the same bit for bit, whoever is beside it; numpy's products do not.
+                exact = default_instructions() is not None
+                assert nats == (expected[2] if exact else pytest.approx(expected[2], abs=1e-5))
+        batcher.close()
+        assert await asyncio.to_thread(batcher.join, 5) and sum(batcher.load) == 0
+
+    run_apart(main())
+
+
+def test_an_ngram_and_a_gpu_model_are_batched_too(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat. the dog sat on the log.\n" * 30)
+    for _ in make([text], tmp_path / "gram", 4, {"level": "char"}):
+        pass
+    opened = open_model(tmp_path / "gram")
+    with serving(tmp_path / "gram") as live:
+        answer = live.openai().completions.create(model="gram", prompt="the", max_tokens=40, seed=3, n=5, logprobs=2)
+        for stream, choice in enumerate(answer.choices):
+            drawn = api.sample(opened, "the", length=40, seed=3, stream=stream, temperature=1.0)
+            assert choice.text == "".join(symbol.text for symbol in drawn)
+        told = live.openai().completions.create(model="gram", prompt="the cat", max_tokens=0, echo=True, logprobs=0)
+        ids = opened.tokenizer.encode("the cat")
+        nats = opened.predictor.nats(np.array([[opened.tokenizer.start_id, *ids[:-1]]]), ids[None])[0][0]
+        values = told.choices[0].logprobs.token_logprobs  # type: ignore[union-attr]
+        assert values is not None and values[1:] == pytest.approx((-nats[1:]).tolist())
+        with pytest.raises(openai.BadRequestError, match="no hidden state"):
+            live.openai().embeddings.create(model="gram", input="a")
+
+
+def test_torch_models_are_batched_by_the_same_loop(folder: Path) -> None:
+    """What a GPU runs: the predictor of torch, here on the CPU."""
+    from dataclasses import replace
+
+    from unroll.artifact.checkpoint import load
+    from unroll.predict.torch import TorchPredictor
+
+    with serving(folder) as live:
+        entry = live.context.models._entries["char"]
+        ours = live.openai().completions.create(model="char", prompt="the cat", max_tokens=60, seed=1, n=4)
+        torch_model = TorchPredictor(load(folder).model)
+        opened = replace(entry.served.opened, predictor=torch_model)
+        entry.served = replace(entry.served, opened=opened, version="torch")
+        theirs = live.openai().completions.create(model="char", prompt="the cat", max_tokens=60, seed=1, n=4)
+        assert [choice.text for choice in theirs.choices] == [choice.text for choice in ours.choices]
+        assert batcher_of(live)._predictor is torch_model
+
+
+def test_prompts_of_any_length_are_read_once(live: Live) -> None:
+    client = live.openai()
+    metrics = live.context.metrics
+    prompt = "the cat sat on the mat. " * 200
+    texts = set()
+    for expected in (0.0, 1.0, 2.0):
+        texts.add(client.completions.create(model="char", prompt=prompt, max_tokens=20, seed=1).choices[0].text)
+        assert metrics.prefix_hits._value.get() == expected
+    longer = client.completions.create(model="char", prompt=prompt + "a", max_tokens=20, seed=1).choices[0].text
+    assert metrics.prefix_hits._value.get() == 3.0  # up to the last boundary
+    with serving(live.context.models.path("char"), prefix_bytes=0) as fresh:
+        again = fresh.openai().completions.create(model="char", prompt=[prompt, prompt + "a"], max_tokens=20, seed=1)
+        assert fresh.context.metrics.prefix_hits._value.get() == 0.0
+        again_longer = fresh.openai().completions.create(model="char", prompt=prompt + "a", max_tokens=20, seed=1)
+    assert texts == {again.choices[0].text} and longer == again_longer.choices[0].text
+
+
+def test_prefixes_are_bounded() -> None:
+    prefixes = Prefixes(1000)
+    one = Start(((np.zeros((1, 10)),),), np.zeros((1, 10)), ())
+    for number in range(50):
+        prefixes.put(str(number).encode(), one)
+        assert prefixes.get(b"0") is one  # what is used stays
+    assert prefixes._size <= 1000 and len(prefixes._kept) == 1000 // one.nbytes
+    assert prefixes.get(b"49") is one and prefixes.get(b"30") is None
+    prefixes.put(b"huge", Start(((np.zeros((1, 1000)),),), np.zeros((1, 10)), ()))
+    assert prefixes.get(b"huge") is None and prefixes.get(b"49") is one
+
+
+# ---- clients that leave, and clients that do not read
+
+
+def test_a_closed_connection_frees_its_slot(live: Live, eventually: Eventually) -> None:
+    batcher = batcher_of(live)
+    connections = [open_stream(live, seed=number) for number in range(60)]
+    eventually(lambda: batcher.load[0] + batcher.load[1] == 60)
+    for connection in connections:
+        connection.close()
+    eventually(lambda: batcher.load == (0, 0, 0))
+    assert live.context.metrics.disconnects._value.get() == 60
+    # So is one that waits for the whole answer, one that waits for a slot, and one whose prompt is being read.
+    waiting = [open_stream(live, stream=False, prompt="the cat" * 3000) for _ in range(80)]
+    eventually(lambda: sum(batcher.load) == 80)
+    for connection in waiting:
+        connection.close()
+    eventually(lambda: batcher.load == (0, 0, 0))
+    assert live.openai().completions.create(model="char", prompt="a", max_tokens=5).choices[0].finish_reason == "length"
+
+
+def test_a_slow_reader_is_parked_then_cut_and_nobody_else_waits(live: Live, eventually: Eventually) -> None:
+    batcher = batcher_of(live)
+    slow = [open_stream(live, seed=number) for number in range(10)]
+    try:
+        eventually(lambda: batcher.load[1] == 10)
+        for connection in slow:
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        started = time.monotonic()
+        answer = live.openai().completions.create(model="char", prompt="a", max_tokens=2000, seed=1)
+        assert answer.choices[0].finish_reason == "length" and time.monotonic() - started < 20
+        eventually(lambda: batcher.load == (0, 0, 0))
+        for connection in slow:  # what was sent before is there; then nothing
+            with pytest.raises((ConnectionResetError, EOFError)):
+                while True:
+                    if not connection.recv(65536):
+                        raise EOFError
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+@pytest.mark.skipif(default_instructions() is None, reason="numpy writes too slowly to fill a connection in time")
+def test_a_parked_stream_goes_on_where_it_was(live: Live, eventually: Eventually) -> None:
+    batcher = batcher_of(live)
+    length = 200_000
+    wanted = live.openai().completions.create(model="char", prompt="a", max_tokens=length, seed=8).choices[0].text
+    connection = open_stream(live, prompt="a", max_tokens=length, seed=8)
+    eventually(lambda: batcher.load[1] == 1)
+    data = b""
+    while not data.endswith(b"0\r\n\r\n"):
+        data += connection.recv(65536)
+    connection.close()
+    text, body = "", b""
+    rest = data.split(b"\r\n\r\n", 1)[1]
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        body += rest[: int(size, 16)]
+        rest = rest[int(size, 16) + 2 :]
+    for line in body.decode().split("\n\n"):
+        if line.startswith("data: {"):
+            text += json.loads(line[6:])["choices"][0]["text"]
+    assert text == wanted
+
+
+def test_a_full_queue_is_told_at_once(folder: Path, eventually: Eventually) -> None:
+    with serving(folder, max_tokens=ENDLESS, slots=2, queue=3) as live:
+        batcher = batcher_of(live)
+        held = [open_stream(live) for _ in range(5)]
+        eventually(lambda: batcher.load == (2, 0, 3))
+        with pytest.raises(openai.RateLimitError) as error:
+            live.openai().completions.create(model="char", prompt="a")
+        assert error.value.response.headers["retry-after"] == "1"
+        held.pop(0).close()
+        eventually(lambda: batcher.load == (2, 0, 2))
+        for connection in held:
+            connection.close()
+        eventually(lambda: batcher.load == (0, 0, 0))
+
+
+def test_more_texts_than_slots_take_turns(folder: Path) -> None:
+    with serving(folder, slots=3, queue=100) as live:
+        answer = live.openai().completions.create(model="char", prompt=["a", "the"], n=16, max_tokens=20, seed=1)
+        assert len({choice.text for choice in answer.choices}) > 16
+    with serving(folder) as live:
+        wide = live.openai().completions.create(model="char", prompt=["a", "the"], n=16, max_tokens=20, seed=1)
+    assert [choice.text for choice in wide.choices] == [choice.text for choice in answer.choices]
+
+
+def test_a_text_may_not_take_for_ever(folder: Path) -> None:
+    with (
+        serving(folder, max_tokens=ENDLESS, generation_seconds=0.3) as live,
+        pytest.raises(openai.InternalServerError) as error,
+    ):
+        live.openai().completions.create(model="char", prompt="a", max_tokens=ENDLESS)
+    assert error.value.code == "generation_timeout"
+
+
+# ---- the end
+
+
+def test_a_stop_lets_streams_end(folder: Path) -> None:
+    with serving(folder, drain_seconds=5.0) as live:
+        with live.openai().completions.create(model="char", prompt="a", max_tokens=4000, stream=True) as events:
+            first = next(iter(events))
+            live.server.should_exit = True
+            whole = first.choices[0].text + "".join(chunk.choices[0].text for chunk in events)
+        assert len(whole) == 4000
+        live.thread.join(10)
+        assert not live.thread.is_alive()
+
+
+def test_a_stop_tells_streams_that_do_not_end(folder: Path) -> None:
+    with (
+        serving(folder, max_tokens=ENDLESS, drain_seconds=0.5) as live,
+        live.openai().completions.create(model="char", prompt="a", max_tokens=ENDLESS, stream=True) as events,
+    ):
+        next(iter(events))
+        live.server.should_exit = True
+        with pytest.raises(openai.APIError, match="the server is stopping"):
+            for _ in events:
+                pass
+
+
+def test_an_abrupt_death_is_no_silence(folder: Path) -> None:
+    with (
+        serving(folder, max_tokens=ENDLESS) as live,
+        live.openai().completions.create(model="char", prompt="a", max_tokens=ENDLESS, stream=True) as events,
+    ):
+        next(iter(events))
+        connections: Any = live.server.server_state.connections
+        (transport,) = [each for each in connections if each.cycle is not None]
+        transport.loop.call_soon_threadsafe(transport.transport.abort)
+        with pytest.raises(Exception, match=r"peer|reset|closed|disconnected|Connection"):
+            for _ in events:
+                pass
+
+
+# ---- over time
+
+
+def test_memory_and_slots_are_flat(live: Live, eventually: Eventually) -> None:
+    batcher = batcher_of(live)
+
+    def round_(number: int) -> None:
+        connections = [open_stream(live, seed=number + k, prompt="a" * (number % 7)) for k in range(8)]
+        for seed in range(5):
+            live.openai().completions.create(model="char", prompt=f"the cat {'s' * seed}", max_tokens=30, logprobs=2)
+        for connection in connections:
+            connection.close()
+        eventually(lambda: batcher.load == (0, 0, 0))
+
+    for number in range(3):
+        round_(number)
+    before = resident()
+    for number in range(8):
+        round_(number)
+    assert resident() - before < 8e6
+    assert not batcher._parked and not batcher._ready and not batcher._reading
+    assert threading.active_count() < 20
+
+
+def test_a_failure_in_the_model_ends_what_runs_and_nothing_else(folder: Path) -> None:
+    class Fails:
+        """A predictor that fails now and then."""
+
+        def __init__(self, inner: Predictor) -> None:
+            self.inner, self.calls = inner, 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def logits(self, inputs: Window, state: State | None = None) -> Any:
+            self.calls += 1
+            if self.calls == 2:
+                raise MemoryError("planted")
+            return self.inner.logits(inputs, state)
+
+    with serving(folder, prefix_bytes=0) as live:
+        batcher = batcher_of(live)
+        batcher._predictor = Fails(batcher._predictor)
+        client = live.openai()
+        text = client.completions.create(model="char", prompt="a", seed=1).choices[0].text
+        with pytest.raises(openai.InternalServerError):
+            client.completions.create(model="char", prompt="a", seed=1)
+        assert client.completions.create(model="char", prompt="a", seed=1).choices[0].text == text
+        assert sum(batcher.load) == 0
+
+
+def test_counts_are_told(live: Live, eventually: Eventually) -> None:
+    eventually(lambda: "unroll_event_loop_delay_seconds_count 0.0" not in live.get("/metrics").text)
+    live.openai().completions.create(model="char", prompt="the cat", max_tokens=33, n=2)
+    text = live.get("/metrics").text
+    told = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert told["unroll_generated_tokens_total"] == "66.0" and told["unroll_prompt_tokens_total"] == "8.0"
+    assert told['unroll_slots{state="free"}'] == "64.0" and told["unroll_requests_running"] == "0.0"
+    assert told['unroll_requests_total{code="200",route="/v1/completions"}'] == "1.0"
+    assert float(told["unroll_time_to_first_token_seconds_count"]) == 2
+    assert float(told["unroll_event_loop_delay_seconds_count"]) >= 1
+    assert live.get("/a<b").status_code == 404
+    assert 'route="other"' in live.get("/metrics").text and "a<b" not in live.get("/metrics").text

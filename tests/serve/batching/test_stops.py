@@ -1,0 +1,107 @@
+"""Stops, held back and cut off however the symbols come, against an oracle that sees the whole text."""
+
+import itertools
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from unroll.serve.batching.stops import Writing
+
+LETTERS = "abc \n\u00e9"
+CASES: list[tuple[Tokenizer, list[int]]] = []
+for tokenizer in (
+    CharTokenizer.learn(LETTERS),
+    ByteTokenizer(),
+    WordTokenizer.learn({"a": 3, "b": 2, "ab": 1}),
+    BpeTokenizer.learn(["abc abab\n é abcab ab" * 20], vocab_size=290),
+):
+    usual = set(LETTERS.encode())
+    CASES.append((tokenizer, [id for id, piece in enumerate(tokenizer.pieces) if set(piece) <= usual]))
+
+COUNT = 50_000
+"""Of cases for each level."""
+
+
+def oracle(tokenizer: Tokenizer, ids: Sequence[int], stops: Sequence[str]) -> tuple[str, int]:
+    """Return the text before the first stop that is complete, and how many symbols it took."""
+    decoder = tokenizer.stream_decoder()
+    pieces = [decoder.push(id) for id in ids]
+    pieces[-1] += decoder.flush()
+    whole = "".join(pieces)
+    found = [(at + len(stop), at) for stop in stops if (at := whole.find(stop)) >= 0]
+    if not found:
+        return whole, len(ids)
+    end, at = min(found)
+    sizes = itertools.accumulate(map(len, pieces))
+    return whole[:at], 1 + next(number for number, size in enumerate(sizes) if size >= end)
+
+
+def law_stops(tokenizer: Tokenizer, pool: list[int], seed: int, count: int, make: type[Writing] = Writing) -> None:
+    """What is shown, never to be taken back, is the oracle's text."""
+    draw = random.Random(seed)
+    for _ in range(count):
+        ids = draw.choices(pool, k=draw.randint(1, 10))
+        stops = ["".join(draw.choices(LETTERS + "\ufffd", k=draw.randint(1, 4))) for _ in range(draw.randint(1, 4))]
+        writing = make(tokenizer, [], stops)
+        shown, sent, used, at = "", 0, 0, 0
+        while at < len(ids) and not writing.ended:
+            size = draw.randint(1, 4)
+            used += writing.push(ids[at : at + size])
+            at += size
+            assert sent <= writing.free <= len(writing.pieces)
+            shown += "".join(writing.pieces[sent : writing.free])
+            sent = writing.free
+        if not writing.ended:
+            writing.finish()
+        shown += "".join(writing.pieces[sent : writing.free])
+        wanted, taken = oracle(tokenizer, ids, stops)
+        assert (shown, used) == (wanted, taken)
+        assert "".join(writing.pieces) == wanted
+        if writing.ended:
+            assert writing.whole in (len(writing.pieces), len(writing.pieces) - 1)
+
+
+@pytest.mark.parametrize(("tokenizer", "pool"), CASES, ids=lambda value: getattr(value, "level", ""))
+def test_two_hundred_thousand_stops(tokenizer: Tokenizer, pool: list[int]) -> None:
+    law_stops(tokenizer, pool, 0, COUNT)
+
+
+class HoldsNothing(Writing):
+    def _hold(self, since: int) -> None:
+        pass
+
+
+class ForgetsTheLongest(Writing):
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int], stops: Sequence[str]) -> None:
+        super().__init__(tokenizer, before, stops)
+        self._longest -= 1
+
+
+class TakesTheFirstNamed(Writing):
+    def _stop(self, before: int) -> int | None:
+        stops, self._stops = self._stops, self._stops[:1]
+        try:
+            return super()._stop(before)
+        finally:
+            self._stops = stops
+
+
+@pytest.mark.parametrize("fault", [HoldsNothing, ForgetsTheLongest, TakesTheFirstNamed])
+def test_planted_faults_are_caught(fault: type[Writing]) -> None:
+    with pytest.raises(AssertionError):
+        law_stops(*CASES[0], 0, 3000, fault)
+
+
+@pytest.mark.parametrize(("tokenizer", "pool"), CASES, ids=lambda value: getattr(value, "level", ""))
+def test_a_text_goes_on_from_what_stands_before_it(tokenizer: Tokenizer, pool: list[int]) -> None:
+    draw = random.Random(1)
+    for _ in range(300):
+        ids = draw.choices(pool, k=30)
+        cut = draw.randint(0, 29)
+        whole = tokenizer.stream_decoder()
+        pieces = [whole.push(id) for id in ids]
+        writing = Writing(tokenizer, ids[:cut], [])
+        writing.push(ids[cut:])
+        assert writing.pieces == pieces[cut:]
