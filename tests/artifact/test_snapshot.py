@@ -521,3 +521,23 @@ def test_what_is_no_model_yet_is_not_put_aside(pair: Pair, trainings: Trainings)
     with pytest.raises(UserError, match=r"lower/tokenizer\.json is not the tokenizer"):
         trainings.keep("lower")
     assert not list(pair.folder.glob(".*"))
+
+
+def test_a_model_that_vanishes_while_models_are_listed_hides_no_other(
+    pair: Pair, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = set(trainings.names())
+    assert len(names) >= 2
+    real = Path.stat
+    asked: dict[str, int] = {}
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        asked[path.parent.name] = asked.get(path.parent.name, 0) + 1
+        if path.parent.name == vanishing and asked[vanishing] > 1:  # after it was seen as a file
+            raise FileNotFoundError(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    for vanishing in names:
+        asked.clear()
+        assert set(trainings.names()) == names - {vanishing}

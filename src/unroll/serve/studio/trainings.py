@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,14 +84,12 @@ class Trainings:
     def names(self) -> list[str]:
         """Return the models and trainings there are, the newest first."""
         found: dict[str, float] = dict.fromkeys(self._processes, time.time())
-        try:
-            for entry in os.scandir(self.runs):
-                if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+        with suppress(OSError), os.scandir(self.runs) as entries:
+            for entry in entries:
+                with suppress(OSError):  # a model that is being replaced has no file for a moment
                     file = Path(entry.path) / "model.json"
-                    if file.is_file():
+                    if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False) and file.is_file():
                         found.setdefault(entry.name, file.stat().st_mtime)
-        except OSError:
-            pass
         return sorted(found, key=lambda name: -found[name])
 
     def folder(self, name: str) -> Path:
