@@ -51,8 +51,7 @@ def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) ->
     """Tell how probable the text in the FILEs is to the model in DIR, as one text."""
     from unroll.lm.adapted import report
 
-    with console.bar() as show:
-        (known,) = console.follow(report(model, files, **options), show)
+    known = console.run(report(model, files, **options))
     if as_json:
         console.put_json(known)
         return

@@ -129,8 +129,7 @@ def followed(plan: "Plan", out: Path | None, *, quiet: bool) -> "LongRange | Non
                 if not quiet:
                     console.note(told(event))
             else:
-                share = event.done_bytes / event.total_bytes
-                show(event.phase, event.done_bytes, event.total_bytes, f"{share:.0%}")
+                show(event.phase, event.done, event.total, f"{event.done / event.total:.0%}")
             if stop.wanted:
                 break
     return table(plan, found) if found else None

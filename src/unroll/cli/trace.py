@@ -75,7 +75,7 @@ def verb(
         check_picture(plot)
     from unroll.artifact.open import open_model
     from unroll.files import refuse_input
-    from unroll.insight.trace import Traced, ids_of_file, trace_ids
+    from unroll.insight.trace import ids_of_file, trace_ids
 
     for written in (html, plot, options["out"]):
         refuse_input(written, file)
@@ -89,12 +89,7 @@ def verb(
             allowed=f"{most:,} at most in a heat map" if plot else f"{most:,} at most to be coloured",
             fix="take a piece of it; --out has no limit",
         )
-    with console.bar() as show:
-        for event in trace_ids(opened, ids, **wanted, keep=False):
-            if isinstance(event, Traced):
-                traced = event
-            else:
-                show("tracing", event.done_bytes, event.total_bytes, f"{event.total_bytes:,} symbols")
+    traced = console.run(trace_ids(opened, ids, **wanted, keep=False))
     rows = coloured(opened, ids, places, options["signals"]) if places else []
     symbols = symbols_of(opened, traced) if rows or plot else []
     if html:

@@ -14,10 +14,10 @@ from click.core import ParameterSource
 from unroll.cli import console, process
 from unroll.errors import UserError
 from unroll.files import identity
+from unroll.progress import Progress
 from unroll.training.many import torchrun
 
 if TYPE_CHECKING:
-    from unroll.data.encode import Progress
     from unroll.training.loop import Report
 
 DIVERGED = 1

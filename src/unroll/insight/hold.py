@@ -1,6 +1,6 @@
 """Running a network with a unit held: what it then predicts worse, and how much of that any unit would do."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.insight.trace import SIGNALS, parts
 from unroll.lm.sample import Stepper
@@ -18,6 +17,7 @@ from unroll.nn.recurrent import Hold
 from unroll.nn.state import State, select_rows
 from unroll.predict.predictor import State as NumpyState
 from unroll.predict.torch import to_numpy, to_torch
+from unroll.progress import Progress, Work
 
 Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]
@@ -81,7 +81,7 @@ class Recorded:
 
 def record(
     network: Model, ids: Ids, start_id: int, places: Ids, starts: Sequence[int] = (), phase: str = "reading"
-) -> Generator[Progress, None, Recorded]:
+) -> Work[Recorded]:
     """Read a text (N,) from the start symbol on and keep h and c after the symbols at `places`, which rise.
 
     `starts` are symbols before whose prediction the state is kept: 0, or 2 and more. Yields progress.
@@ -109,7 +109,7 @@ def record(
                     )
                     for k in range(config.num_layers)
                 )
-        yield Progress(phase, part.first + count, len(ids))
+        yield Progress(phase, part.first + count, len(ids), "symbols")
     states = [kept[start] for start in starts]
     joined = tuple(tuple(torch.cat(rows) for rows in zip(*layer, strict=True)) for layer in zip(*states, strict=True))
     return Recorded(values, signals, config.hidden_size, joined)
@@ -145,9 +145,7 @@ class Reading:
     """KL(as it is ‖ held), of the predictions."""
 
 
-def read_held(
-    network: Model, read: Stretches, helds: Sequence[Held], marks: Ids | None = None
-) -> Generator[Progress, None, list[Reading]]:
+def read_held(network: Model, read: Stretches, helds: Sequence[Held], marks: Ids | None = None) -> Work[list[Reading]]:
     """Read stretches as they are and with each of `helds`; yields progress and returns the readings, in this order.
 
     A cell is held at every step, so that neither the step's output nor the next step sees its own value. `marks`
@@ -161,7 +159,7 @@ def read_held(
         made = _read_together(network, read, helds[first : first + together], table)
         found += made if first == 0 else made[1:]
         done = min(len(helds), first + together)
-        yield Progress("holding cells", done, len(helds))
+        yield Progress("clamping cells", done, len(helds), "cells")
     return found
 
 

@@ -18,6 +18,7 @@ from unroll.insight.cells.search import mid_ranks
 from unroll.insight.trace import CLOSED, GATES, OPEN, SIGNALS, Traced, network_of, trace_ids
 from unroll.nn.model import Model
 from unroll.nn.recurrent import RecurrentLayer
+from unroll.progress import result
 
 Floats = NDArray[np.floating]
 
@@ -100,7 +101,7 @@ def look(opened: Opened, text: Text) -> Seen:
             allowed=f"{MOST_BYTES // each:,} for a network of this size: all of its {each // 4:,} numbers at each",
             fix="take the part that matters",
         )
-    *_, traced = trace_ids(opened, text.ids, signals=(*own, "nats"))
+    traced = result(trace_ids(opened, text.ids, signals=(*own, "nats")))
     assert isinstance(traced, Traced)
     with torch.inference_mode():
         device = network.embedding.weight.device
