@@ -16,6 +16,7 @@ from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.files import is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
+from unroll.nn.arch import ARCHITECTURES
 from unroll.predict.predictor import State, Window
 from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, Ids
 from unroll.progress import Progress, Work
@@ -79,7 +80,7 @@ def reader_of(opened: Opened) -> Reader:
         return opened.predictor
     raise UserError(
         f"{opened.path} is a model without a hidden state, so it has no vectors",
-        allowed="a network: lstm, gru, rnn, window",
+        allowed=f"a network: {', '.join(ARCHITECTURES)}",
         fix="train one with `unroll train`",
     )
 

@@ -15,6 +15,7 @@ from unroll.insight.cells.properties import Text
 from unroll.insight.gradients.jacobian import StepFunction, like, parts_of, step_of
 from unroll.insight.gradients.measure import in_float64
 from unroll.insight.trace import network_of
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
 from unroll.nn.state import State
 from unroll.serve.texts import names, surfaces
@@ -101,7 +102,8 @@ def unroll_text(opened: Opened, text: Text) -> Unrolled:
     )
     moves = last["h"][:, 0].std(dim=0, correction=0)
     units = moves.argsort(descending=True, stable=True)[:UNITS].sort().values
-    states: dict[str, Floats] = {name: last[name][:, 0, units].numpy() for name in ("h", "c") if name in last}
+    signals = ARCHITECTURES[config.arch].state or ("h",)
+    states: dict[str, Floats] = {name: last[name][:, 0, units].numpy() for name in signals}
     return Unrolled(
         config.arch,
         tuple(surfaces(opened.tokenizer, text)),
@@ -165,7 +167,7 @@ def _sizes(
         by_input[np.arange(j, count), np.arange(count - j)] = gradients.flatten(1).norm(dim=1).numpy()
     if exact.config.arch == "window":
         return {"x": by_input}
-    kinds = [("h", "c")[place] for layer in shaped for place in range(len(layer))]
+    kinds = ARCHITECTURES[exact.config.arch].state * len(shaped)
     found: dict[str, Floats] = {}
     for kind in dict.fromkeys(kinds):
         sizes = np.zeros((count, count))
