@@ -36,7 +36,7 @@ from unroll.export import onnx as export
 from unroll.export.onnx import Exported, Session, as_layers, export_onnx, state_shapes
 from unroll.files import write_atomically
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.state import State
+from unroll.state import State
 
 TOKENIZER = CharTokenizer.learn("abcde")
 FLOATS = [

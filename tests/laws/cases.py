@@ -8,7 +8,7 @@ from torch import Tensor
 from laws.laws import Subject
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.recurrent import Engine
-from unroll.nn.state import State
+from unroll.state import State
 
 ROWS, STEPS, VOCAB, WINDOW = 4, 26, 7, 5
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}

@@ -28,7 +28,7 @@ from unroll.nn.cells import CellWeights, state_after
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Arch, Engine, Recurrent, RecurrentLayer, run_fused, run_stepwise
-from unroll.nn.state import State
+from unroll.state import State
 
 ARCHS: list[Arch] = ["lstm", "gru", "rnn"]
 PRECISIONS = [torch.float64, torch.float32]

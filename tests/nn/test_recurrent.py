@@ -6,7 +6,7 @@ from torch import Tensor
 
 from laws.laws import close
 from unroll.nn.recurrent import Arch, Recurrent, RecurrentLayer, run_fused
-from unroll.nn.state import detach
+from unroll.state import detach
 
 ARCHS: list[Arch] = ["lstm", "gru", "rnn"]
 GATE_COUNT = {"lstm": 4, "gru": 3, "rnn": 1}

@@ -18,8 +18,9 @@ from unroll.errors import UserError
 from unroll.files import explained, write_atomically
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.predict.ngram import NgramConfig
-from unroll.predict.predictor import State, Window
+from unroll.predict.predictor import Window
 from unroll.settings import to_mapping
+from unroll.state import State, parts_of
 
 OPSET, IR_VERSION = 17, 8
 """Of 2022: every operation that is used is in them, and runtimes of that year on read them."""
@@ -394,8 +395,7 @@ def runs(
         y, after = ours.hidden(ids, as_layers(state, config))
         logits, theirs = session.run(ids, state)
         yield np.asarray(ours.logits_after(y)), logits
-        parts = [part for layer in after for part in layer]
-        yield from zip(parts, theirs.values(), strict=True)
+        yield from zip(parts_of(after), theirs.values(), strict=True)
 
 
 def as_layers(state: Mapping[str, NDArray[np.float32]], config: ModelConfig) -> State:

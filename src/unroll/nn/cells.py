@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unroll.nn.state import LayerState
+from unroll.state import LayerState
 
 
 class CellWeights(NamedTuple):

@@ -25,7 +25,7 @@ from unroll.insight.gradients.advice import VANISHES, TrainingNorms, advise, tra
 from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
 from unroll.insight.trace import Ids, ids_of_file, network_of
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.state import State
+from unroll.state import State, map_state
 from unroll.training.recipe import read_recipe
 
 Floats = NDArray[np.float64]
@@ -383,7 +383,7 @@ def in_float64(network: Model) -> Model:
 
 
 def _double(state: State) -> State:
-    return tuple(tuple(part.double() for part in layer) for layer in state)
+    return map_state(lambda part: part.double(), state)
 
 
 def _nats(network: Model, targets: Tensor, y: Tensor) -> Tensor:
