@@ -119,7 +119,7 @@ def is_regular(file: BinaryIO) -> bool:
 
 
 def reserve(file: BinaryIO, size: int) -> None:
-    """Reserve `size` bytes for a regular file, so that a full disk is reported before anything is written. Raises OSError."""
+    """Reserve `size` bytes for a regular file, so that a full disk is reported before it is written. Raises OSError."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)

@@ -20,8 +20,9 @@ from unroll.files import explained, write_atomically
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.predict.ngram import NgramConfig
-from unroll.predict.predictor import State, Window
+from unroll.predict.predictor import Window
 from unroll.settings import to_mapping
+from unroll.state import State, parts_of
 
 MOST_BYTES = 2**31 - 2**20
 """What one file may have: protobuf counts to two gigabytes."""
@@ -217,8 +218,7 @@ def runs(
         y, after = ours.hidden(ids, as_layers(state, config))
         logits, theirs = session.run(ids, state)
         yield np.asarray(ours.logits_after(y)), logits
-        parts = [part for layer in after for part in layer]
-        yield from zip(parts, theirs.values(), strict=True)
+        yield from zip(parts_of(after), theirs.values(), strict=True)
 
 
 def as_layers(state: Mapping[str, NDArray[np.float32]], config: ModelConfig) -> State:

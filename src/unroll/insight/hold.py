@@ -15,10 +15,9 @@ from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.cells import LSTMStep, Step
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Hold
-from unroll.nn.state import State, select_rows
-from unroll.predict.predictor import State as NumpyState
 from unroll.predict.torch import to_numpy, to_torch
 from unroll.progress import Progress, Work
+from unroll.state import State, join_rows, select_rows
 
 Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]
@@ -110,9 +109,7 @@ def record(
                     for k in range(config.num_layers)
                 )
         yield Progress(phase, part.first + count, len(ids), "symbols")
-    states = [kept[start] for start in starts]
-    joined = tuple(tuple(torch.cat(rows) for rows in zip(*layer, strict=True)) for layer in zip(*states, strict=True))
-    return Recorded(values, signals, config.hidden_size, joined)
+    return Recorded(values, signals, config.hidden_size, join_rows([kept[start] for start in starts]))
 
 
 @dataclass(frozen=True)
@@ -264,7 +261,7 @@ def held_stepper(network: Model, held: Held | None) -> Stepper:
     dtype, device = network.embedding.weight.dtype, network.embedding.weight.device
 
     @torch.inference_mode()
-    def step(ids: Sequence[int], state: NumpyState | None) -> tuple[NDArray[np.float64], NumpyState]:
+    def step(ids: Sequence[int], state: State | None) -> tuple[NDArray[np.float64], State]:
         now = None if state is None else to_torch(state, device)
         holds: dict[int, Hold] = {}
         if held is not None:

@@ -24,9 +24,9 @@ from unroll.errors import MachineError, UserError
 from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import Progress, Work, result
+from unroll.state import State, join_rows, select_rows
 
 Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]
@@ -214,10 +214,7 @@ def parts(network: Model, ids: Ids, start_id: int) -> Iterator[Part]:
                 state = network.hidden(piece[None, k * SPAN : (k + 1) * SPAN], state)[1]
             made: list[tuple[torch.Tensor, list[dict[str, torch.Tensor]]]] = []
             if whole:
-                together = tuple(
-                    tuple(torch.cat(rows) for rows in zip(*layer, strict=True)) for layer in zip(*held, strict=True)
-                )
-                logits, after, inside = network.trace(piece[: whole * SPAN].view(whole, SPAN), together)
+                logits, after, inside = network.trace(piece[: whole * SPAN].view(whole, SPAN), join_rows(held))
                 made.append((logits, inside))
                 state = select_rows(after, torch.tensor([whole - 1], device=device))
             if len(piece) % SPAN:

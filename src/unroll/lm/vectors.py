@@ -17,9 +17,10 @@ from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.files import is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
 from unroll.nn.arch import ARCHITECTURES
-from unroll.predict.predictor import State, Window
+from unroll.predict.predictor import Window
 from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, Ids
 from unroll.progress import Progress, Work
+from unroll.state import State
 
 Pool = Literal["last", "mean", "max"]
 """What stands for a line: the hidden state after its last symbol, or the mean or the maximum over all its symbols."""

@@ -25,8 +25,8 @@ from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run
 from unroll.insight.trace import Ids, ids_of_file, network_of
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.state import State
 from unroll.progress import Progress, Work, result
+from unroll.state import State, map_state
 from unroll.training.recipe import read_recipe
 
 Floats = NDArray[np.float64]
@@ -378,7 +378,7 @@ def in_float64(network: Model) -> Model:
 
 
 def _double(state: State) -> State:
-    return tuple(tuple(part.double() for part in layer) for layer in state)
+    return map_state(lambda part: part.double(), state)
 
 
 def _nats(network: Model, targets: Tensor, y: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ from unroll.insight.attribution.measure import in_double, read_text, symbol_id
 from unroll.lm.surprisal import token_name
 from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
 from unroll.progress import Progress, Work, result
+from unroll.state import State, join_rows, select_rows
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -275,10 +275,7 @@ def by_position(
     a, b = state_after(network, start_id, ours[:first]), state_after(network, start_id, theirs[: first + shift])
     rows, y = select_rows(a, torch.zeros(0, dtype=torch.long)), torch.zeros(0)
     for place in range(first, len(ours)):
-        rows = tuple(
-            tuple(torch.cat(pair) for pair in zip(*layers, strict=True))
-            for layers in zip(rows, replaced(a, b, masks), strict=True)
-        )
+        rows = join_rows([rows, replaced(a, b, masks)])
         symbol, other = torch.from_numpy(ours[place : place + 1]), torch.from_numpy(theirs[place + shift :][:1])
         y, rows = network.hidden(symbol.expand(len(rows[0][0]), 1), rows, engine="stepwise")
         a, b = network.hidden(symbol[None], a)[1], network.hidden(other[None], b)[1]
