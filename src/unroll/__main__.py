@@ -21,7 +21,7 @@ def main() -> None:
 
     from unroll.cli import console
     from unroll.cli.app import app
-    from unroll.errors import UserError
+    from unroll.errors import UserError, install
     from unroll.files import explanation
 
     console.prepare_streams()
@@ -39,7 +39,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        code = console.refuse('this needs PyTorch\n  fix: pip install "unroll-lm[train]"')
+        code = console.refuse(f"this needs PyTorch\n  fix: {install('train')}")
     except (click.Abort, KeyboardInterrupt):  # before RuntimeError, which Abort is
         console.note("Interrupted.")
         code = 128 + (process.ended_by or 2)  # SIGINT
@@ -63,7 +63,7 @@ def drop_output() -> None:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Tell whether an error says that memory is out: Python's, numpy's, or torch's on the CPU and on a GPU."""
+    """Return whether an error says that memory ran out: Python's, numpy's, or torch's on the CPU and on a GPU."""
     names = {cls.__name__ for cls in type(error).__mro__}  # torch is not imported for this
     said = str(error).lower()
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or "allocate" in said or "out of memory" in said

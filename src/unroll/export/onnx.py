@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import unroll
 from unroll.artifact.directory import WEIGHTS, read_config, read_description, read_tokenizer
 from unroll.artifact.open import open_model
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.files import explained, write_atomically
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.predict.ngram import NgramConfig
@@ -151,7 +151,7 @@ def require_onnx() -> None:
         raise UserError(
             f"exporting needs the package {error.name}, which is not installed",
             allowed="onnx, and onnxruntime to check what was made",
-            fix='pip install "unroll-lm[export]"',
+            fix=install("export"),
         ) from None
     assert onnx.defs.onnx_opset_version() >= OPSET
 

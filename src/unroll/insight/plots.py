@@ -14,7 +14,7 @@ import numpy as np
 
 from unroll.artifact.open import open_model
 from unroll.data.encode import Progress
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.files import StrPath, write_atomically
 from unroll.lm.curves import (
     EDGES,
@@ -185,7 +185,7 @@ def check_picture(out: Path) -> None:
         raise UserError(
             "drawing needs matplotlib, which is not installed",
             allowed="the numbers alone without it: --json and no --out",
-            fix='pip install "unroll-lm[insight]"',
+            fix=install("insight"),
         ) from None
 
 
