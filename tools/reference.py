@@ -64,9 +64,9 @@ def recipe() -> str:
     """Return the page of all keys of a recipe: table by table, with their defaults."""
     head = f"""# Recipe
 
-Generated from the code by `{REGENERATE}`. `recipe.toml` in a model directory has every key below, as it was resolved. `unroll train
---set KEY=VALUE` fixes one, `--recipe FILE` those of a TOML file, and the budget chooses the rest for the text: the default
-given here is not always what a training uses.
+Generated from the code by `{REGENERATE}`. `recipe.toml` in a model directory has every key below, as it was
+resolved. `unroll train --set KEY=VALUE` fixes one, `--recipe FILE` fixes those of a TOML file, and the budget chooses
+the rest for the text: the default given here is not always what a training uses.
 """
     return head + "".join(table(name, config) for name, config in TABLES.items())
 

@@ -112,7 +112,7 @@ def test_refusals(trained: Trained, refused: Refused, test_text: Path, short: Pa
     assert "more than 300 symbols" in said("surprisal", model, test_text, "--unit", "token", "--json")
     assert "8 models in one picture" in said("position", *[model] * 8, test_text, *out)
     assert "--length applies to position only" in said("surprisal", model, short, "--length", "9", *out)
-    assert "--unit is of surprisal" in said("reliability", model, short, "--unit", "word", *out)
+    assert "--unit applies to surprisal only" in said("reliability", model, short, "--unit", "word", *out)
     assert "--smooth applies to position only" in said("reliability", model, short, "--smooth", *out)
     assert "no model directory" in refused("plot", "position", tmp_path / "none", test_text, *out)
     assert "cannot read" in refused("plot", "position", model, tmp_path / "none.txt", *out)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     epilog="""\b
 Methods, each a score in nats for every symbol before the prediction:
   gradient    gradient × input: how the prediction would change to first order
-  integrated  integrated gradients: the same, averaged over the path from the baseline to the text;
-              the scores sum to F(text) - F(baseline), and the residual is reported
+  integrated  integrated gradients: the same, averaged along the path from baseline to text; the
+              scores sum to F(text) - F(baseline), and the residual is reported
   leave-out   leave-one-out: F(text) - F(text without the symbol); the check of the other two
 
 \b

@@ -12,9 +12,9 @@ from unroll.cli.options import PATH, json_option
     "export",
     epilog="""\b
 Inputs are ids (batch, length) and the state; outputs are logits (batch, length, symbols) and the
-state after them, each by name. A state of zeros has read nothing. The vocabulary is written beside
-the file. Before anything is written, ONNX Runtime runs the graph and its results are compared
-with our own network.
+state after them, each by name. A state of zeros has read nothing. The vocabulary is written
+beside the file. Before anything is written, ONNX Runtime runs the graph and its results are
+compared with our own network.
 
 \b
 Examples:

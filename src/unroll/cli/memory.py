@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Three views, at the same thousand symbols of the text:
   context    the loss after exactly 1, 2, 4, … symbols, and where 99 % of the gain is reached.
              A window is flat beyond its length; a model that remembers more keeps falling.
-  disturbed  the loss when everything beyond 1, 2, 4, … symbols is shuffled, or replaced by symbols
-             drawn from the text (Khandelwal et al. 2018): what must stay as it is?
+  disturbed  the loss when everything beyond 1, 2, 4, … symbols is shuffled, or replaced by
+             symbols drawn from the text (Khandelwal et al. 2018): what must stay as it is?
   gradient   how fast the gradient of the loss fades with the distance of a state, by half-life.
 
 \b

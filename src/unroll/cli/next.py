@@ -27,9 +27,9 @@ Examples:
   unroll next runs/book "It wa" --top 1000 --json
 
 \b
-For a model of characters, bytes or BPE a whole word is one whose characters come next, followed by
-white space. Where TEXT ends inside a word, these are the words that complete it: end TEXT with a
-space to see the word after it. More white space in place of a word is listed too.""",
+For a model of characters, bytes or BPE a whole word is one whose characters come next, followed
+by white space. Where TEXT ends inside a word, these are the words that complete it: end TEXT with
+a space to see the word after it. More white space in place of a word is listed too.""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="TEXT")

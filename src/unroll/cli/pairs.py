@@ -24,7 +24,7 @@ Formats, recognised by their first line:
 
 \b
 What is compared:
-  Sentences are read from a fresh state, and their end counts (newline, <eos>), as in the published
+  Sentences are read from a fresh state, and their end counts (newline, <eos>), as in published
   figures of LSTMs and n-grams on BLiMP; --no-eos leaves it out. A pair is right if the good text
   is strictly more probable; a tie is wrong. In an agreement item only the word after the prefix
   counts, with the white space after it unless symbols are words. Intervals: Wilson, 95 %. A pair

@@ -27,7 +27,7 @@ Kinds:
                bins, against how often the symbols came; ECE: the expected calibration error of
                the most probable one, in 15 bins. The text is read as one, with carried state.
   position     what is context worth? Bits per symbol by the number of symbols read since a fresh
-               state. A window is flat beyond its length; a model that remembers more keeps falling.
+               state. A window is flat beyond its length; what remembers more keeps falling.
   surprisal    what surprises? Bits of every word or symbol of a short text.
 
 \b
