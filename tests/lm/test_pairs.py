@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from data.hostile import WORDS
 from tiny import ARCHS, model_config, random_model
 from unroll.artifact.open import Opened
-from unroll.data.encode import Progress
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.lm import pairs as pairs_module
@@ -36,8 +35,10 @@ from unroll.lm.pairs import (
     word_nats,
 )
 from unroll.predict import protocols
-from unroll.predict.predictor import Predictor, State, log_probabilities
+from unroll.predict.predictor import Predictor, log_probabilities
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import Progress, result
+from unroll.state import State
 
 CHARS = CharTokenizer.learn("abcdefghij ")
 HEADER = "pattern\tconstr_id\tsent_id\tcorrect_number\tform\tclass\ttype\tprefix\tlen_prefix\tsent"
@@ -319,7 +320,7 @@ def test_pairs_with_unknown_symbols_count_for_no_model_or_are_read_as_unk(
     monkeypatch.setattr(pairs_module, "open_model", lambda path: models[path.name])
 
     def result(*names: str, unknown: str = "exclude") -> PairsResult:
-        *_, found = minimal_pairs([Path(name) for name in names], [file], unknown)  # type: ignore[arg-type]
+        found = result(minimal_pairs([Path(name) for name in names], [file], unknown))  # type: ignore[arg-type]
         assert isinstance(found, PairsResult)
         return found
 
@@ -446,7 +447,7 @@ def test_carried_scores_are_log_probabilities(tmp_path: Path) -> None:
     first, second = carried(pairs)
     assert (first.model, first.good.tolist(), first.bad.tolist()) == ("model", [1.5, 3, 3], [2, 2, 4])
     assert (second.model, second.good.tolist()) == ("other", [1.5, 3, 3])
-    *_, told = minimal_pairs([], [one], scored=True)
+    told = result(minimal_pairs([], [one], scored=True))
     assert isinstance(told, PairsResult)
     assert told.figures()["by_set"] == {"original": 0.5, "nonsense": 1.0}
     assert told.figures()["unknown_rate"] is None

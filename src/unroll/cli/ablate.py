@@ -58,14 +58,9 @@ def verb(
         )
     layer, unit = place(cell)
     from unroll.artifact.open import open_model
-    from unroll.insight.cells.ablation import Ablated, hold
+    from unroll.insight.cells.ablation import hold
 
-    with console.bar() as show:
-        for event in hold(open_model(model), layer, unit, file, value=0.0 if zero else value, **options):
-            if isinstance(event, Ablated):
-                found = event
-            else:
-                show(event.phase, event.done_bytes, event.total_bytes, "")
+    found = console.run(hold(open_model(model), layer, unit, file, value=0.0 if zero else value, **options))
     if as_json:
         console.put_json(found.figures())
         return

@@ -70,15 +70,10 @@ def verb(
         check_picture(plot)
     from unroll.artifact.open import open_model
     from unroll.files import printable_name, write_atomically
-    from unroll.insight.attribution.measure import NAMES, Attribution, attributing, formula, picture
+    from unroll.insight.attribution.measure import NAMES, attributing, formula, picture
 
     opened = open_model(model)
-    with console.bar() as show:
-        for event in attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps):
-            if isinstance(event, Attribution):
-                found = event
-            else:
-                show(event.phase, event.done_bytes, event.total_bytes, f"{event.total_bytes:,}")
+    found = console.run(attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps))
     gap = " " if opened.tokenizer.level == "word" else ""
     symbols = [symbol + gap for symbol in found.symbols]
     shown = {NAMES[method]: found.scores} | {NAMES["leave-out"]: found.leave_out}

@@ -64,17 +64,12 @@ def verb(model: Path, file: Path | None, asked: str, top: int, plot: Path | None
 
         check_picture(plot)
     from unroll.artifact.open import open_model
-    from unroll.insight.cells.measure import Tracking, track
+    from unroll.insight.cells.measure import track
     from unroll.insight.cells.properties import label, read_text
 
     opened = open_model(model)
     text = read_text(opened, file)
-    with console.bar() as show:
-        for event in track(opened, text, label(text, asked), top=top):
-            if isinstance(event, Tracking):
-                found = event
-            else:
-                show(event.phase, event.done_bytes, event.total_bytes, "")
+    found = console.run(track(opened, text, label(text, asked), top=top))
     if plot:
         from unroll.files import write_atomically
         from unroll.insight.cells.picture import picture

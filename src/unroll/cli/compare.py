@@ -33,8 +33,7 @@ def verb(models: tuple[Path, ...], file: Path, protocol: "Protocol", as_json: bo
     """Compare the models in the DIRs on the text FILE: size, figures, speed, context, and a paired test."""
     from unroll.lm.compare import compare
 
-    with console.bar() as show:
-        (known,) = console.follow(compare(models, [file], protocol), show)
+    known = console.run(compare(models, [file], protocol))
     if as_json:
         console.put_json(known)
         return

@@ -52,9 +52,7 @@ def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -
     from unroll import api
     from unroll.data.corpus import load_corpus
 
-    with console.bar() as show:
-        for _ in console.follow(api.prepare(files, out, **choices), show):
-            pass
+    console.run(api.prepare(files, out, **choices))
     corpus = load_corpus(out)
     parts = corpus.info.parts
     if as_json:
@@ -98,9 +96,7 @@ def fetch(name: str, out: Path, as_json: bool) -> None:
     source = sources.SOURCES[name]
     if not source.verified:
         console.warn(f"no checksum is known for {name}: the download is not verified")
-    with console.bar() as show:
-        for _ in console.follow(reports, show):
-            pass
+    console.run(reports)
     files = [str(path) for path in sources.texts(source, out)]
     if as_json:
         console.put_json({"name": name, "url": source.url, "verified": source.verified, "files": files})

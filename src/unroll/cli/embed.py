@@ -46,8 +46,7 @@ def verb(model: Path, file: Path, out: Path | None, pool: "Pool", precision: "Pr
 
     if out is None and (out := Path(f"{file.name}.npy")).exists():
         raise UserError(f"{out} exists", allowed="a new file", fix=f"to replace it, add --out {out}")
-    with console.bar() as show:
-        (result,) = console.follow(embed(open_model(model, precision=precision), file, out, pool), show)
+    result = console.run(embed(open_model(model, precision=precision), file, out, pool))
     known = {"model": str(model), "out": str(out)} | result.figures()
     if as_json:
         console.put_json(known)

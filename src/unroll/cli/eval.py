@@ -52,8 +52,7 @@ def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) ->
     """Evaluate the model in DIR on the text in the FILEs, read as one text."""
     from unroll.lm.adapted import report
 
-    with console.bar() as show:
-        (known,) = console.follow(report(model, files, **options), show)
+    known = console.run(report(model, files, **options))
     if as_json:
         console.put_json(known)
         return

@@ -49,14 +49,9 @@ def verb(
     models: tuple[Path, ...], file: Path | None, lags: int, fresh: bool, curve: bool, plot: Path | None, as_json: bool
 ) -> None:
     """Report whether gradients vanish or explode in the networks in the DIRs, and what to do about it."""
-    from unroll.insight.gradients.measure import GradientReport, measure
+    from unroll.insight.gradients.measure import measure
 
-    with console.bar() as show:
-        for event in measure(models, file, lags=lags, fresh=fresh, plot=plot, curve=curve):
-            if isinstance(event, GradientReport):
-                report = event
-            else:
-                show(event.phase, event.done_bytes, event.total_bytes, f"of {event.total_bytes:,} places")
+    report = console.run(measure(models, file, lags=lags, fresh=fresh, plot=plot, curve=curve))
     if as_json:
         console.put_json(report.figures(curve=curve))
         return

@@ -9,6 +9,7 @@ import click
 from unroll.cli import console
 from unroll.cli.options import PATH, json_option, plot_option
 from unroll.errors import UserError
+from unroll.nn.arch import ARCHITECTURES
 
 if TYPE_CHECKING:
     from unroll.insight.longrange.table import LongRange, Plan, Result, Trial
@@ -18,7 +19,7 @@ INTERRUPTED = 130
 
 @click.command(
     "longrange",
-    epilog="""\b
+    epilog=f"""\b
 Tasks, with their chance of guessing right:
   pronouns   1/2  she or he, by the person the story is about
   german     1/7  the particle that ends a German sentence, by its verb (sieht sich … an)
@@ -29,7 +30,8 @@ Tasks, with their chance of guessing right:
 
 \b
 Architectures, all with as many weights as an LSTM of 64 units (within 2 %):
-  window, rnn-uniform and rnn-orthogonal (by the start of its recurrent weights), gru, lstm
+  {", ".join(name + variant for name, a in reversed(ARCHITECTURES.items()) for variant in a.trial_rates)}
+  (uniform, orthogonal: how recurrent weights start)
 
 \b
 A distance is the number of symbols from the cue to the answer; the window sees 10. Each distance
@@ -131,8 +133,7 @@ def followed(plan: "Plan", out: Path | None, *, quiet: bool) -> "LongRange | Non
                 if not quiet:
                     console.note(told(event))
             else:
-                share = event.done_bytes / event.total_bytes
-                show(event.phase, event.done_bytes, event.total_bytes, f"{share:.0%}")
+                show(event.phase, event.done, event.total, f"{event.done / event.total:.0%}")
             if stop.wanted:
                 break
     return table(plan, found) if found else None

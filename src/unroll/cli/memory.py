@@ -62,14 +62,9 @@ def verb(
         check_written(len(models), report, plot)
     from unroll.files import write_atomically
     from unroll.insight.memory.contexts import TARGETS
-    from unroll.insight.memory.measure import Memory, measure
+    from unroll.insight.memory.measure import measure
 
-    with console.bar() as show:
-        for event in measure(models, file, targets=TARGETS if targets is None else targets, **options):
-            if isinstance(event, Memory):
-                found = event
-            else:
-                show(event.phase, event.done_bytes, event.total_bytes, f"{event.total_bytes:,} symbols")
+    found = console.run(measure(models, file, targets=TARGETS if targets is None else targets, **options))
     if report or plot:
         from unroll.insight.memory.picture import main_picture
         from unroll.insight.memory.report import page

@@ -41,9 +41,7 @@ def verb(files: tuple[Path, ...], order: int, out: Path | None, as_json: bool, *
     from unroll import api
 
     folder = out or api.ngram_folder(files, order)
-    with console.bar() as show:
-        for _ in console.follow(api.ngram(files, order=order, out=folder, **choices), show):
-            pass
+    console.run(api.ngram(files, order=order, out=folder, **choices))
     known = api.info(folder)
     if as_json:
         known = {"out": str(folder), "tokens": known["tokens_seen"], "seconds": known["train_seconds"]} | known

@@ -65,8 +65,7 @@ def verb(
             )  # fmt: skip
     files = [path for path in paths if not path.is_dir()]
     refuse_input(items, *files)
-    with console.bar() as show:
-        (result,) = console.follow(minimal_pairs(models, files, unknown, eos=eos, scored=scored), show)
+    result = console.run(minimal_pairs(models, files, unknown, eos=eos, scored=scored))
     if items is not None:
         write_atomically(items, result.table().encode())
     if as_json:

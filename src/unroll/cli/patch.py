@@ -70,15 +70,10 @@ def verb(
 
         check_picture(plot)
     from unroll.artifact.open import open_model
-    from unroll.insight.patching.measure import Patched, patching, picture
+    from unroll.insight.patching.measure import patching, picture
 
     opened = open_model(model)
-    with console.bar() as show:
-        for event in patching(opened, first, second, units=listed(units), **options):
-            if isinstance(event, Patched):
-                found = event
-            else:
-                show(event.phase, event.done_bytes, event.total_bytes, f"{event.total_bytes:,}")
+    found = console.run(patching(opened, first, second, units=listed(units), **options))
     if plot:
         from unroll.files import printable_name, write_atomically
 

@@ -58,8 +58,7 @@ def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, a
         )
     from unroll.insight.plots import draw
 
-    with console.bar() as show:
-        (result,) = console.follow(draw(kind, models, file, out, **given), show)
+    result = console.run(draw(kind, models, file, out, **given))
     if as_json:
         console.put_json(result.figures())
         return

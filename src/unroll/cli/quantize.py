@@ -25,8 +25,7 @@ def verb(model: Path, as_json: bool) -> None:
     """Measure what eight-bit weights cost the model in DIR, on its validation part."""
     from unroll.artifact.quantize import quantize
 
-    with console.bar() as show:
-        (cost,) = console.follow(quantize(model), show)
+    cost = console.run(quantize(model))
     if as_json:
         console.put_json({"model": str(model), **cost})
         return

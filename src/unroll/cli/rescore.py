@@ -77,12 +77,10 @@ def verb(
         raise UserError("both --weight and --tune are given", allowed="one of them", fix="leave one out")
     refuse_input(out, tune, nbest if best else None)  # a whole list may take the place of itself
     fields = Fields(id_field, text_field, score_field)
-    with console.bar() as show:
-        lines = best and (out is not None or not as_json)
-        reports = rescore(
-            open_model(model), nbest, 1.0 if weight is None else weight, word_bonus, tune, fields, best=lines
-        )
-        (result,) = console.follow(reports, show)
+    lines = best and (out is not None or not as_json)
+    result = console.run(
+        rescore(open_model(model), nbest, 1.0 if weight is None else weight, word_bonus, tune, fields, best=lines)
+    )
     content = result.best().encode() if lines else result.written()
     if out is not None:
         write_atomically(out, content)

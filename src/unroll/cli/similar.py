@@ -62,8 +62,7 @@ def verb(
     else:
         assert file is not None
         assert query is not None
-        with console.bar() as show:
-            (found,) = console.follow(similar_lines(opened, file, query, top, pool, vectors), show)
+        found = console.run(similar_lines(opened, file, query, top, pool, vectors))
         if unknown := opened.tokenizer.unknown(query):
             named = ", ".join(dict.fromkeys(repr(symbol) for _, symbol in unknown))
             notes.append(f"symbols of the query that the model does not know were read as <unk>: {named}")

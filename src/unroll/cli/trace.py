@@ -10,6 +10,7 @@ import click
 from unroll.cli import console
 from unroll.cli.options import JSON, PATH, plot_option
 from unroll.errors import UserError
+from unroll.nn.arch import ARCHITECTURES
 
 if TYPE_CHECKING:
     from unroll.artifact.open import Opened
@@ -19,16 +20,17 @@ MOST_COLOURED = 100_000
 """Maximum number of symbols in a page or on a terminal."""
 MOST_DRAWN = 400
 """Maximum number of symbols in a heat map, where they can still be distinguished."""
+SIGNALS = "\n".join(
+    f"  {a.label:8} {', '.join(f'{name} {word}' for name, word in a.signals.items())}" for a in ARCHITECTURES.values()
+)
 
 
 @click.command(
     "trace",
-    epilog="""\b
+    epilog=f"""\b
 Signals, one row for each symbol of the text, one column for each unit:
-  LSTM    i f o   gates, 0 closed to 1 open        g   what would be written, -1 to 1
-          c       memory cell                      h   hidden state, -1 to 1
-  GRU     r z n h     RNN and window   h
-  nats    how surprising each symbol was           logits   what was expected after it
+{SIGNALS}
+  nats     how surprising each symbol was    logits   what was expected after it
 
 \b
 Examples:
@@ -88,7 +90,7 @@ def verb(
         check_picture(plot)
     from unroll.artifact.open import open_model
     from unroll.files import refuse_input
-    from unroll.insight.trace import Traced, ids_of_file, trace_ids
+    from unroll.insight.trace import ids_of_file, trace_ids
 
     for written in (html, plot, options["out"]):
         refuse_input(written, file)
@@ -102,12 +104,7 @@ def verb(
             allowed=f"{most:,} at most in a heat map" if plot else f"{most:,} at most to be coloured",
             fix="take a part of it; --out has no limit",
         )
-    with console.bar() as show:
-        for event in trace_ids(opened, ids, **wanted, keep=False):
-            if isinstance(event, Traced):
-                traced = event
-            else:
-                show("tracing", event.done_bytes, event.total_bytes, f"{event.total_bytes:,} symbols")
+    traced = console.run(trace_ids(opened, ids, **wanted, keep=False))
     rows = coloured(opened, ids, places, options["signals"]) if places else []
     symbols = symbols_of(opened, traced) if rows or plot else []
     if html:
@@ -164,10 +161,10 @@ def coloured(
     """Return the name and the values (T,) of what the text is coloured by: the cell, or h where there is none."""
     import numpy as np
 
-    from unroll.insight.trace import SIGNALS, network_of, parts
+    from unroll.insight.trace import network_of, parts
 
     network = network_of(opened)
-    own = SIGNALS[network.config.arch]
+    own = ARCHITECTURES[network.config.arch].signals
     names = [name for name in signals if name in own] or ["c" if "c" in own else "h"]
     found: dict[str, list[Any]] = {}
     for part in parts(network, ids, opened.tokenizer.start_id):
@@ -187,10 +184,10 @@ def draw_heat_map(
 
     from unroll.files import printable_name, write_atomically
     from unroll.insight.plots import heat_map
-    from unroll.insight.trace import SIGNALS, network_of, parts
+    from unroll.insight.trace import network_of, parts
 
     network = network_of(opened)
-    own = SIGNALS[network.config.arch]
+    own = ARCHITECTURES[network.config.arch].signals
     signal = next((name for name in signals if name in own), "c" if "c" in own else "h")
     name = f"layer{layers[0] if layers else 0}/{signal}"
     values = np.concatenate([part.arrays[name] for part in parts(network, ids, opened.tokenizer.start_id)])

@@ -15,10 +15,11 @@ from unroll.cli import console, process
 from unroll.cli.options import LEVEL, PATH, SPLIT, TEST, VALID
 from unroll.errors import UserError
 from unroll.files import identity
+from unroll.nn.arch import ARCHITECTURES, DEFAULT
+from unroll.progress import Progress
 from unroll.training.many import torchrun
 
 if TYPE_CHECKING:
-    from unroll.data.encode import Progress
     from unroll.training.loop import Report
 
 DIVERGED = 1
@@ -40,7 +41,7 @@ Examples:
 @click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>]")
 @click.option("--minutes", metavar="M", type=float, help="Budget of wall clock, everything included.  [default: 3]")
 @click.option("--steps", metavar="N", type=int, help="Budget in steps instead of minutes.")
-@click.option("--arch", type=click.Choice(["lstm", "gru", "rnn", "window"]), help="The architecture.  [default: lstm]")
+@click.option("--arch", type=click.Choice(list(ARCHITECTURES)), help=f"The architecture.  [default: {DEFAULT}]")
 @LEVEL
 @VALID
 @TEST
