@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import unroll
 from unroll.artifact.directory import WEIGHTS, read_config, read_description, read_tokenizer
 from unroll.artifact.open import open_model
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.export.graph import OPSET, build, state_shapes
 from unroll.files import explained, write_atomically
 from unroll.nn.arch import ARCHITECTURES
@@ -146,7 +146,7 @@ def require_onnx() -> None:
         raise UserError(
             f"exporting needs the package {error.name}, which is not installed",
             allowed="onnx, and onnxruntime to check what was made",
-            fix='pip install "unroll-lm[export]"',
+            fix=install("export"),
         ) from None
     assert onnx.defs.onnx_opset_version() >= OPSET
 

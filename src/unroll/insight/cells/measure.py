@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened, open_model
 from unroll.data.tokenizer import Tokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.files import StrPath
 from unroll.insight.cells import probe
 from unroll.insight.cells.ablation import Ablation, held_beside
@@ -287,9 +287,7 @@ def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) ->
     found, best_untrained = read.search(values, binary=binary)
     recent: Recent | None = None
     if not probe.installed():
-        notes.append(
-            'gain and probe need scikit-learn, pip install "unroll-lm[insight]": without a gain cells only lean'
-        )
+        notes.append(f"gain and probe need scikit-learn, and without a gain cells only lean. {install('insight')}")
     elif probing or found.p_value(float(found.weaker.max())) <= ALPHA:
         yield Progress("asking the last 8 characters", 0, 1)
         told = probe.told_by_recent(read.recent, labels, int(places[half]), places[half:])
