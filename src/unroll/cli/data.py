@@ -44,10 +44,9 @@ def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -
     Several FILEs are documents in order: one that lacks its final newline gets one, but for the last. A byte order mark
     at the start of a file is left out, except at level byte.
     """
-    from unroll import api
-    from unroll.data.corpus import load_corpus
+    from unroll.data.corpus import load_corpus, prepare
 
-    console.run(api.prepare(files, out, **choices))
+    console.run(prepare(files, out, **choices))
     corpus = load_corpus(out)
     parts = corpus.info.parts
     if as_json:
@@ -84,15 +83,13 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def fetch(name: str, out: Path, as_json: bool) -> None:
     """Fetch the public corpus NAME of `unroll data list`; a broken download goes on where it broke off."""
-    from unroll import api
     from unroll.data import sources
 
-    reports = api.fetch(name, out)
+    reports = sources.fetch(name, out)
     source = sources.SOURCES[name]
     if not source.verified:
         console.warn(f"nobody has vouched for a checksum of {name}: what comes is not checked")
-    console.run(reports)
-    files = [str(path) for path in sources.texts(source, out)]
+    files = list(map(str, console.run(reports)))
     if as_json:
         console.put_json({"name": name, "url": source.url, "verified": source.verified, "files": files})
         return
@@ -112,11 +109,11 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"corpora": [...]}.')
 def list_sources(as_json: bool) -> None:
     """List the public corpora that can be fetched by name."""
-    from unroll import api
+    from unroll.data.sources import sources
 
-    sources = api.sources()
+    corpora = sources()
     if as_json:
-        console.put_json({"corpora": [vars(source) | {"verified": source.verified} for source in sources]})
+        console.put_json({"corpora": [vars(source) | {"verified": source.verified} for source in corpora]})
         return
     console.put_columns(
         (
@@ -126,5 +123,5 @@ def list_sources(as_json: bool) -> None:
             source.licence,
             source.description,
         )
-        for source in sources
+        for source in corpora
     )

@@ -49,9 +49,9 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Tell how probable the text in the FILEs is to the model in DIR, as one text."""
-    from unroll.lm.adapted import report
+    from unroll.lm.adapted import evaluate_model
 
-    known = console.run(report(model, files, **options))
+    known = console.run(evaluate_model(model, files, **options))
     if as_json:
         console.put_json(known)
         return

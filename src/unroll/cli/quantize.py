@@ -22,9 +22,9 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"cost_nats", "float32_nats", ...}.')
 def verb(model: Path, as_json: bool) -> None:
     """Measure what eight-bit weights cost the model in DIR, on its validation part."""
-    from unroll.artifact.quantize import quantize
+    from unroll.artifact.quantize import measure_cost
 
-    cost = console.run(quantize(model))
+    cost = console.run(measure_cost(model))
     if as_json:
         console.put_json({"model": str(model), **cost})
         return

@@ -98,7 +98,7 @@ class Evaluation:
         }
 
 
-def evaluate(
+def evaluate_predictors(
     predictors: Sequence[Predictor],
     tokenizer: Tokenizer,
     files: Sequence[Path],
