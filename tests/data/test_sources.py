@@ -121,8 +121,8 @@ def test_a_download_is_the_text(server: Server, tmp_path: Path, checked: bool, c
     assert os.listdir(out) == ["corpus.txt"]
     loading = [progress for progress in seen if progress.phase == "downloading"]
     assert len(loading) >= len(TEXT) // CHUNK_BYTES
-    assert loading[-1] == Progress("downloading", len(TEXT), 0 if chunked and not checked else len(TEXT), "bytes", "bytes")
-    assert seen[-1] == Progress("checking", len(TEXT), len(TEXT), "bytes", "bytes")
+    assert loading[-1] == Progress("downloading", len(TEXT), 0 if chunked and not checked else len(TEXT), "bytes")
+    assert seen[-1] == Progress("checking", len(TEXT), len(TEXT), "bytes")
 
 
 def test_what_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> None:

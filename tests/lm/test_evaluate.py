@@ -19,10 +19,11 @@ from unroll.lm import evaluate as module
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate_predictors, lines_of, nats_of_lines, regrouped, scored
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.predict.predictor import Nats, State, Window
+from unroll.predict.predictor import Nats, Window
 from unroll.predict.protocols import Ids, lines
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
+from unroll.state import State
 
 
 class Priced:

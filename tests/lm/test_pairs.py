@@ -35,9 +35,10 @@ from unroll.lm.pairs import (
     word_nats,
 )
 from unroll.predict import protocols
-from unroll.predict.predictor import Predictor, State, log_probabilities
+from unroll.predict.predictor import Predictor, log_probabilities
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import Progress, result
+from unroll.state import State
 
 CHARS = CharTokenizer.learn("abcdefghij ")
 HEADER = "pattern\tconstr_id\tsent_id\tcorrect_number\tform\tclass\ttype\tprefix\tlen_prefix\tsent"

@@ -28,10 +28,10 @@ from unroll.lm.vectors import (
     similar_lines,
     similar_symbols,
 )
-from unroll.predict.predictor import State
 from unroll.predict.protocols import Ids
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
+from unroll.state import State
 
 Vectors = Callable[[Reader, Iterable[Ids], int, Pool], Iterator[NDArray[np.float32]]]
 

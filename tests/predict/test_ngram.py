@@ -28,8 +28,9 @@ from unroll.lm.sample import SampleOptions, generate, stepper
 from unroll.predict import ngram_counts, protocols
 from unroll.predict.ngram import MAX_ORDER, NgramConfig, NgramPredictor, Tables, fault
 from unroll.predict.ngram_counts import FALL_BACK, count
-from unroll.predict.predictor import log_probabilities, select_rows
+from unroll.predict.predictor import log_probabilities
 from unroll.progress import result
+from unroll.state import select_rows
 from unroll.training.start import Budget, start
 
 Ids = NDArray[np.int64]

@@ -8,6 +8,7 @@ import click
 
 from unroll.cli import console
 from unroll.errors import UserError
+from unroll.nn.arch import ARCHITECTURES
 
 if TYPE_CHECKING:
     from unroll.insight.longrange.table import LongRange, Plan, Result, Trial
@@ -18,7 +19,7 @@ PATH = click.Path(path_type=Path)
 
 @click.command(
     "longrange",
-    epilog="""\b
+    epilog=f"""\b
 Tasks, with their chance of guessing right:
   pronouns   1/2  she or he, by the person whom the story is about
   german     1/7  the particle that ends a German sentence, by its verb (sieht sich … an)
@@ -29,7 +30,8 @@ Tasks, with their chance of guessing right:
 
 \b
 Architectures, all with as many weights as an LSTM of 64 units (within 2 %):
-  window, rnn-uniform and rnn-orthogonal (by the start of its recurrent weights), gru, lstm
+  {", ".join(name + variant for name, a in reversed(ARCHITECTURES.items()) for variant in a.trial_rates)}
+  (uniform, orthogonal: how recurrent weights start)
 
 \b
 Distances count the symbols from what decides an answer to the answer; the window sees 10.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMAND_MARK = "UNROLL_COMMAND_PID"  # as in lm/calibrate.py, which loads torch
+COMMAND_MARK = "UNROLL_COMMAND_PID"  # as in training/calibrate.py, which loads torch
 STARTED_MARK = "UNROLL_COMMAND_STARTED"
 
 

@@ -9,6 +9,7 @@ import click
 
 from unroll.cli import console
 from unroll.errors import UserError
+from unroll.nn.arch import ARCHITECTURES
 
 if TYPE_CHECKING:
     from unroll.artifact.open import Opened
@@ -19,16 +20,17 @@ MOST_COLOURED = 100_000
 """Symbols that a page or a terminal is given."""
 MOST_DRAWN = 400
 """Symbols that can be told apart in a heat map."""
+SIGNALS = "\n".join(
+    f"  {a.label:8} {', '.join(f'{name} {word}' for name, word in a.signals.items())}" for a in ARCHITECTURES.values()
+)
 
 
 @click.command(
     "trace",
-    epilog="""\b
+    epilog=f"""\b
 Signals, one row for each symbol of the text, one column for each unit:
-  LSTM    i f o   gates, 0 closed to 1 open        g   what would be written, -1 to 1
-          c       memory cell                      h   hidden state, -1 to 1
-  GRU     r z n h     RNN and window   h
-  nats    how surprising each symbol was           logits   what was expected after it
+{SIGNALS}
+  nats     how surprising each symbol was    logits   what was expected after it
 
 \b
 Examples:
@@ -146,10 +148,10 @@ def coloured(
     """Return the name and the values (T,) of what the text is coloured by: the cell, or h where there is none."""
     import numpy as np
 
-    from unroll.insight.trace import SIGNALS, network_of, parts
+    from unroll.insight.trace import network_of, parts
 
     network = network_of(opened)
-    own = SIGNALS[network.config.arch]
+    own = ARCHITECTURES[network.config.arch].signals
     names = [name for name in signals if name in own] or ["c" if "c" in own else "h"]
     found: dict[str, list[Any]] = {}
     for part in parts(network, ids, opened.tokenizer.start_id):
@@ -169,10 +171,10 @@ def draw_heat_map(
 
     from unroll.files import printable_name, write_atomically
     from unroll.insight.plots import heat_map
-    from unroll.insight.trace import SIGNALS, network_of, parts
+    from unroll.insight.trace import network_of, parts
 
     network = network_of(opened)
-    own = SIGNALS[network.config.arch]
+    own = ARCHITECTURES[network.config.arch].signals
     signal = next((name for name in signals if name in own), "c" if "c" in own else "h")
     name = f"layer{layers[0] if layers else 0}/{signal}"
     values = np.concatenate([part.arrays[name] for part in parts(network, ids, opened.tokenizer.start_id)])

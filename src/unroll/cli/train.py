@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from unroll.cli import console, process
 from unroll.errors import UserError
 from unroll.files import identity
+from unroll.nn.arch import ARCHITECTURES, DEFAULT
 from unroll.progress import Progress
 from unroll.training.many import torchrun
 
@@ -40,7 +41,7 @@ Examples:
 @click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>]")
 @click.option("--minutes", metavar="M", type=float, help="The budget: wall clock, everything included.  [default: 3]")
 @click.option("--steps", metavar="N", type=int, help="The budget in steps; the clock plays no part then.")
-@click.option("--arch", type=click.Choice(["lstm", "gru", "rnn", "window"]), help="The architecture.  [default: lstm]")
+@click.option("--arch", type=click.Choice(list(ARCHITECTURES)), help=f"The architecture.  [default: {DEFAULT}]")
 @click.option("--level", type=click.Choice(["char", "byte", "word", "bpe"]), help="What a symbol is.  [default: char]")
 @click.option("--valid", metavar="FILE", type=PATH, help="Validate on this text, not on a part of FILE.")
 @click.option("--test", metavar="FILE", type=PATH, help="Keep this text for a test at the very end.")

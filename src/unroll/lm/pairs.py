@@ -17,9 +17,10 @@ from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.files import Files, as_paths
 from unroll.lm.intervals import wilson
-from unroll.predict.predictor import Predictor, State, log_probabilities
+from unroll.predict.predictor import Predictor, log_probabilities
 from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, lines
 from unroll.progress import Progress, Work, result
+from unroll.state import State
 
 Unknown = Literal["exclude", "include"]
 UNKNOWN: tuple[Unknown, ...] = get_args(Unknown)

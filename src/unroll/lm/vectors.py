@@ -16,9 +16,11 @@ from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.files import StrPath, as_path, is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
-from unroll.predict.predictor import State, Window
+from unroll.nn.arch import ARCHITECTURES
+from unroll.predict.predictor import Window
 from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, Ids
 from unroll.progress import Progress, Work, result
+from unroll.state import State
 
 Pool = Literal["last", "mean", "max"]
 """What stands for a line: the hidden state after its last symbol, or the mean or the maximum over all its symbols."""
@@ -79,7 +81,7 @@ def reader_of(opened: Opened) -> Reader:
         return opened.predictor
     raise UserError(
         f"{opened.path} is a model without a hidden state, so it has no vectors",
-        allowed="a network: lstm, gru, rnn, window",
+        allowed=f"a network: {', '.join(ARCHITECTURES)}",
         fix="train one with `unroll train`",
     )
 

@@ -3,12 +3,13 @@
 import re
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Literal
 
 from unroll.errors import UserError
+from unroll.nn.arch import ARCHITECTURES, DEFAULT, Arch, Init, layer_shapes
 
 Skip = Literal["none", "residual", "sum"]
-Init = Literal["fan_in", "torch"]
 
 MAX_PARAMETERS = 2**31
 
@@ -18,7 +19,7 @@ class ModelConfig:
     """The shape of a model and what is dropped while it trains."""
 
     vocab_size: int
-    arch: Literal["lstm", "gru", "rnn", "window"] = "lstm"
+    arch: Arch = DEFAULT
     embedding_size: int = 64
     hidden_size: int = 384
     num_layers: int = 1
@@ -67,8 +68,8 @@ class ModelConfig:
                     allowed="0 up to, not including, 1",
                     fix="write for example 0.2, or leave it out",
                 )
-        if self.arch not in ("lstm", "gru", "rnn", "window"):
-            raise UserError(f"arch is {self.arch!r}", allowed="lstm, gru, rnn, window", fix="choose one of them")
+        if self.arch not in ARCHITECTURES:
+            raise UserError(f"arch is {self.arch!r}", allowed=", ".join(ARCHITECTURES), fix="choose one of them")
         if self.skip not in ("none", "residual", "sum"):
             raise UserError(f"skip is {self.skip!r}", allowed="none, residual, sum", fix="choose one of them")
         if self.init not in ("fan_in", "torch"):
@@ -125,8 +126,9 @@ def parameter_count(config: ModelConfig) -> int:
     if config.arch == "window":
         first, further = (config.window * emb + 1) * hidden, (hidden + 1) * hidden
     else:
-        gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.arch]
-        first, further = gates * hidden * (emb + hidden + 2), gates * hidden * (2 * hidden + 2)
+        first, further = (
+            sum(map(prod, layer_shapes(config.arch, inputs, hidden).values())) for inputs in (emb, hidden)
+        )
     count += first + (config.num_layers - 1) * further
     if config.tie_weights:
         return count + (hidden * emb if hidden != emb else 0) + vocab

@@ -16,10 +16,8 @@ from unroll.errors import UserError
 from unroll.insight.gradients.jacobian import (
     StepFunction,
     growth,
-    like,
     long_run,
     norms_by_lag,
-    parts_of,
     spectral_radius,
     step_figures,
     step_jacobian,
@@ -34,7 +32,7 @@ from unroll.insight.gradients.measure import (
 )
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Recurrent, RecurrentLayer, run_stepwise
-from unroll.nn.state import State
+from unroll.state import State, like, parts_of
 
 ROWS, LAGS = 3, 24
 

@@ -46,9 +46,9 @@ from unroll.insight.patching.measure import (
     state_after,
 )
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.state import State
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
+from unroll.state import State
 
 T = TypeVar("T")
 START = TOKENIZER.start_id

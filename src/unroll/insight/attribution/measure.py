@@ -19,8 +19,8 @@ from unroll.files import StrPath
 from unroll.insight.trace import network_of
 from unroll.lm.surprisal import token_name
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
 from unroll.progress import Progress, Work, result
+from unroll.state import State, select_rows
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]

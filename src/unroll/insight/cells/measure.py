@@ -20,8 +20,8 @@ from unroll.insight.cells.search import Searched, Spectra, interval, resampled, 
 from unroll.insight.hold import SPAN, Cell, Recorded, Stretches, record, stretches
 from unroll.insight.trace import network_of
 from unroll.nn.model import Model
-from unroll.nn.state import select_rows
 from unroll.progress import Progress, Work, result
+from unroll.state import select_rows
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]

@@ -23,9 +23,10 @@ from unroll.files import StrPath, write_atomically
 from unroll.insight.gradients.advice import VANISHES, TrainingNorms, advise, training_norms
 from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
 from unroll.insight.trace import Ids, ids_of_file, network_of
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.state import State
 from unroll.progress import Progress, Work, result
+from unroll.state import State, map_state
 from unroll.training.recipe import read_recipe
 
 Floats = NDArray[np.float64]
@@ -110,9 +111,9 @@ def lag_norms(network: Model, ids: Tensor, lags: int, state: State | None = None
     x = exact.embedding(inputs[:, -steps:].transpose(0, 1))
     loss = partial(_nats, exact, targets)
     of_state, of_inputs = norms_by_lag(step_of(exact), loss, x, _double(state))
-    names = [f"layer{k}/{part}" for k in range(len(state)) for part in ("h", "c")[: len(state[k])]]
-    rows = {} if exact.config.arch == "window" else dict(zip(names, of_state, strict=True))
-    found = {name: norms[:, : lags + 1].cpu().numpy() for name, norms in rows.items()}
+    names = [f"layer{k}/{part}" for k in range(len(state)) for part in ARCHITECTURES[exact.config.arch].state]
+    rows = zip(names, of_state, strict=bool(names))  # a window's inputs have no names
+    found = {name: norms[:, : lags + 1].cpu().numpy() for name, norms in rows}
     found["x"] = F.pad(of_inputs, (0, lags + 1 - steps), value=math.nan).cpu().numpy()
     return LagNorms(found)
 
@@ -377,7 +378,7 @@ def in_float64(network: Model) -> Model:
 
 
 def _double(state: State) -> State:
-    return tuple(tuple(part.double() for part in layer) for layer in state)
+    return map_state(lambda part: part.double(), state)
 
 
 def _nats(network: Model, targets: Tensor, y: Tensor) -> Tensor:

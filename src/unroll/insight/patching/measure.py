@@ -18,9 +18,10 @@ from unroll.errors import UserError
 from unroll.files import StrPath
 from unroll.insight.attribution.measure import in_double, read_text, symbol_id
 from unroll.lm.surprisal import token_name
+from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
 from unroll.progress import Progress, Work, result
+from unroll.state import State, join_rows, select_rows
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -274,10 +275,7 @@ def by_position(
     a, b = state_after(network, start_id, ours[:first]), state_after(network, start_id, theirs[: first + shift])
     rows, y = select_rows(a, torch.zeros(0, dtype=torch.long)), torch.zeros(0)
     for place in range(first, len(ours)):
-        rows = tuple(
-            tuple(torch.cat(pair) for pair in zip(*layers, strict=True))
-            for layers in zip(rows, replaced(a, b, masks), strict=True)
-        )
+        rows = join_rows([rows, replaced(a, b, masks)])
         symbol, other = torch.from_numpy(ours[place : place + 1]), torch.from_numpy(theirs[place + shift :][:1])
         y, rows = network.hidden(symbol.expand(len(rows[0][0]), 1), rows, engine="stepwise")
         a, b = network.hidden(symbol[None], a)[1], network.hidden(other[None], b)[1]
@@ -290,7 +288,7 @@ def by_position(
 
 def state_signals(network: Model) -> tuple[str, ...]:
     """Return the names of a layer's parts of state, in its order; none of a window."""
-    return {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",), "window": ()}[network.config.arch]
+    return ARCHITECTURES[network.config.arch].state
 
 
 def nothing(network: Model) -> Masks:
@@ -345,13 +343,13 @@ def _check_parts(
         raise UserError(
             f"the state of a window is its last {config.window - 1} inputs: it has no layers, signals or units",
             allowed="the whole state",
-            fix="leave out --layer, --signal and --units, or take an RNN, a GRU or an LSTM",
+            fix=f"leave out --layer, --signal and --units, or take a recurrent network: {', '.join(RECURRENT)}",
         )
     if wrong := [name for name in signals if name not in names]:
         raise UserError(
             f"the state of this model has no {wrong[0]}",
             allowed=", ".join(names),
-            fix="only LSTMs have a cell c" if wrong[0] == "c" else "gates are made anew at every step",
+            fix="choose among them; gates are computed again at every step",
         )
     last, size = config.num_layers - 1, config.hidden_size
     if wrong_layers := [k for k in layers if not 0 <= k <= last]:
