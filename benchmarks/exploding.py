@@ -18,7 +18,7 @@ import torch
 
 from measure import show
 from unroll.data.batches import Streams
-from unroll.data.corpus import Corpus, DataConfig, load_corpus, prepare
+from unroll.data.corpus import Corpus, DataConfig, load_corpus, write_corpus
 from unroll.data.sources import stdlib_corpus
 from unroll.insight.gradients.measure import lag_norms
 from unroll.nn.arch import ARCHITECTURES
@@ -76,7 +76,7 @@ def corpus_of(text: Path | None, folder: Path) -> Corpus:
     content = text.read_text(encoding="utf-8") if text else stdlib_corpus().data.decode()
     file = folder / "text.txt"
     file.write_text(content[:SYMBOLS], encoding="utf-8")
-    for _ in prepare([file], folder / "data", DataConfig()):
+    for _ in write_corpus([file], folder / "data", DataConfig()):
         pass
     return load_corpus(folder / "data")
 

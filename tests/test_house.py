@@ -19,7 +19,7 @@ FLOORS = {
     "lm": 5,
     "training": 6,
     "insight": 7, "export": 7,
-    "serve": 8, "api": 8,
+    "serve": 8,
     "cli": 9, "__init__": 9, "__main__": 9,
 }  # fmt: skip
 

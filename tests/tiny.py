@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unroll.artifact import checkpoint
 from unroll.artifact.checkpoint import read_events, read_info
-from unroll.data.corpus import DataConfig, prepare
+from unroll.data.corpus import DataConfig, write_corpus
 from unroll.data.tokenizer import CharTokenizer
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model, ModelConfig
@@ -58,7 +58,7 @@ def make_corpus(folder: Path, texts: list[str], config: DataConfig | None = None
     files = [folder / f"text{number}.txt" for number in range(len(texts))]
     for file, content in zip(files, texts, strict=True):
         file.write_text(content, encoding="utf-8")
-    for _ in prepare(files, folder / "data", config or DataConfig(split="90/10")):
+    for _ in write_corpus(files, folder / "data", config or DataConfig(split="90/10")):
         pass
     return folder / "data"
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 import unroll
 from tiny import make_corpus, overrides, text
 from unroll.artifact import checkpoint
-from unroll.artifact.ngram import make
+from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import open_model
 from unroll.data.corpus import DataConfig, load_corpus
 from unroll.data.tokenizer import CharTokenizer
@@ -528,12 +528,12 @@ def test_other_texts_can_be_held_against_it(tmp_path: Path) -> None:
 
 def test_a_prepared_corpus_is_counted_where_it_lies(tmp_path: Path) -> None:
     folder = make_corpus(tmp_path, [text(170)], DataConfig(level="word", split="90/10"))
-    list(make([folder], tmp_path / "model", 3, {}))
+    list(write_ngram([folder], tmp_path / "model", 3, {}))
     known, corpus = unroll.info(tmp_path / "model"), load_corpus(folder)
     assert (known["tokens_seen"], known["valid_tokens"]) == (len(corpus.train), len(corpus.valid))
     assert not (tmp_path / "model" / "resume" / "data").exists()
     with pytest.raises(UserError, match="split cannot change any more"):
-        list(make([folder], tmp_path / "other", 3, {"split": "80/20"}))
+        list(write_ngram([folder], tmp_path / "other", 3, {"split": "80/20"}))
     assert not (tmp_path / "other").exists()
 
 

@@ -20,7 +20,7 @@ from tiny import (
     random_model,
     text,
 )
-from unroll.artifact.ngram import make
+from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import Tokenizer, WordTokenizer
 from unroll.errors import UserError
@@ -354,7 +354,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = make_corpus(folder / "corpus", [text(200)])
     for arch in ("lstm", "window"):
         list(begin_training(corpus, folder / arch, overrides({"arch": arch}), 2))
-    list(make([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
+    list(write_ngram([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
     return folder
 
 
