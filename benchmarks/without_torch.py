@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from measure import run_json, show, unroll_command
-from unroll.artifact.checkpoint import load
 from unroll.artifact.directory import WEIGHTS
+from unroll.artifact.open import load
 from unroll.engine.network import Drawing, Network, Precision
 from unroll.engine.weights import read_weights
 from unroll.predict.protocols import stream

@@ -17,9 +17,9 @@ from unroll import api
 from unroll.data.corpus import DataConfig, load_corpus
 from unroll.data.encode import Progress
 from unroll.files import Files
-from unroll.training.loop import Report
+from unroll.training.budget import Budget
 from unroll.training.recipe import Overrides, read_recipe
-from unroll.training.start import Budget
+from unroll.training.report import Report
 
 Call = tuple[list[Path], Path, Budget, Overrides, dict[str, Any]]
 
@@ -42,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         calls.append((files, out, budget, overrides, others))
         return [Report("start", 0, 0, 0.0)]
 
-    monkeypatch.setattr(start, "start", start)
+    monkeypatch.setattr("unroll.training.start.start", start)
     return calls
 
 

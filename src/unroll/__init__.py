@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from unroll._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from unroll.api import (
         compare,
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from unroll.insight.plots import plot
     from unroll.insight.trace import trace
 
-__version__ = "0.1.0"
 __all__ = [
     "UserError",
     "ablate",

@@ -16,7 +16,6 @@ from unroll.settings import Settings, from_mapping, parse_value, setting_pairs, 
 if TYPE_CHECKING:
     import torch
 
-    from unroll.artifact.checkpoint import Loaded
     from unroll.artifact.open import Opened
     from unroll.data.encode import Progress
     from unroll.data.sources import Source
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from unroll.lm.sample import Drawn
     from unroll.lm.surprisal import TextScore, Unit, UnitName, UnknownRule
     from unroll.lm.vectors import Embedded, Neighbour, Pool
-    from unroll.training.loop import Report
     from unroll.training.recipe import Overrides
+    from unroll.training.report import Report
 
 T = TypeVar("T")
 
@@ -70,7 +69,8 @@ def train(
     is a model directory to fine-tune. Closing the generator saves a checkpoint. Raises UserError.
     """
     from unroll.artifact.directory import read_description
-    from unroll.training.start import Budget, start
+    from unroll.training.budget import Budget
+    from unroll.training.start import start
 
     started = time.monotonic() if started is None else started
     given = _paths(files)
@@ -153,15 +153,15 @@ def resume(path: StrPath, *, device: str = "auto") -> "Generator[Report, None, N
     yield from start.resume(Path(path), device=device)
 
 
-def load(path: StrPath, device: "torch.device | str" = "cpu") -> "Loaded":
+def load(path: StrPath, device: "torch.device | str" = "cpu") -> "Opened":
     """Load a model directory for use; runs no code from it. Raises UserError when it is foreign or damaged."""
-    from unroll.artifact import checkpoint
+    from unroll.artifact.open import load
 
-    return checkpoint.load(Path(path), device)
+    return load(Path(path), str(device))
 
 
 def sample(
-    model: "StrPath | Loaded | Opened",
+    model: "StrPath | Opened",
     prompt: str = "",
     length: int = 500,
     *,
@@ -211,7 +211,7 @@ def quantize(path: StrPath) -> dict[str, Any]:
 
 
 def score(
-    model: "StrPath | Loaded | Opened",
+    model: "StrPath | Opened",
     texts: str | Sequence[str],
     *,
     eos: bool = False,
@@ -242,7 +242,7 @@ def score(
 
 
 def score_file(
-    model: "StrPath | Loaded | Opened",
+    model: "StrPath | Opened",
     file: StrPath,
     *,
     unit: "UnitName" = "line",
@@ -277,18 +277,14 @@ def score_file(
     return score_lines(opened, Path(file), unknown=unknown) if fresh else units()
 
 
-def next_symbols(
-    model: "StrPath | Loaded | Opened", text: str, top: int = 10, *, replace_unknown: bool = False
-) -> "Next":
+def next_symbols(model: "StrPath | Opened", text: str, top: int = 10, *, replace_unknown: bool = False) -> "Next":
     """Return the `top` most probable symbols after a text; above the vocabulary, all of it. Raises UserError."""
     from unroll.lm import continuations as following
 
     return following.next_symbols(_opened(model), text, top, replace_unknown=replace_unknown)
 
 
-def next_words(
-    model: "StrPath | Loaded | Opened", text: str, top: int = 10, *, replace_unknown: bool = False
-) -> "NextWords":
+def next_words(model: "StrPath | Opened", text: str, top: int = 10, *, replace_unknown: bool = False) -> "NextWords":
     """Return the `top` most probable whole words after a text, of a model of characters, bytes or BPE pieces.
 
     A word is its characters and then white space; where the text ends inside a word, all complete it. Raises UserError.
@@ -300,7 +296,8 @@ def next_words(
 
 def evolution(path: StrPath) -> list[dict[str, Any]]:
     """Return the samples taken while a model was trained: `step, nats, prompt, temperature, seed, text` each."""
-    from unroll.artifact.directory import SAMPLE, SAMPLES, read_description, read_events
+    from unroll.artifact.directory import read_description
+    from unroll.artifact.events import SAMPLE, SAMPLES, read_events
 
     read_description(Path(path))
     return read_events(Path(path) / SAMPLES, SAMPLE)
@@ -405,7 +402,7 @@ def pairs(
 
 
 def rescore(
-    model: "StrPath | Loaded | Opened",
+    model: "StrPath | Opened",
     nbest: StrPath,
     *,
     weight: float = 1.0,
@@ -422,9 +419,7 @@ def rescore(
     return _last(rescore(_opened(model), Path(nbest), weight, word_bonus, _path(tune), fields))
 
 
-def embed(
-    model: "StrPath | Loaded | Opened", file: StrPath, *, out: StrPath | None = None, pool: "Pool" = "last"
-) -> "Embedded":
+def embed(model: "StrPath | Opened", file: StrPath, *, out: StrPath | None = None, pool: "Pool" = "last") -> "Embedded":
     """Return a vector for each line of a file: the hidden state after it, or the mean or maximum over its symbols.
 
     With `out` they are written there in numpy's format, and memory does not grow with the file. Raises UserError.
@@ -435,7 +430,7 @@ def embed(
 
 
 def similar(
-    model: "StrPath | Loaded | Opened",
+    model: "StrPath | Opened",
     file: StrPath,
     query: str,
     *,
@@ -449,7 +444,7 @@ def similar(
     return _last(similar_lines(_opened(model), Path(file), query, top, pool, _path(vectors)))
 
 
-def similar_symbols(model: "StrPath | Loaded | Opened", symbol: str, *, top: int = 10) -> "list[Neighbour]":
+def similar_symbols(model: "StrPath | Opened", symbol: str, *, top: int = 10) -> "list[Neighbour]":
     """Return the symbols whose embeddings are nearest to that of `symbol`, which is left out. Raises UserError."""
     from unroll.lm import vectors
 
@@ -481,16 +476,10 @@ def _paths(files: Files | None) -> list[Path]:
     return [Path(files)] if isinstance(files, str | os.PathLike) else [Path(file) for file in files]
 
 
-def _opened(model: "StrPath | Loaded | Opened") -> "Opened":
+def _opened(model: "StrPath | Opened") -> "Opened":
     from unroll.artifact.open import Opened, open_model
 
-    if isinstance(model, Opened):
-        return model
-    if isinstance(model, str | os.PathLike):
-        return open_model(Path(model))
-    from unroll.predict.torch import TorchPredictor
-
-    return Opened(model.path, TorchPredictor(model.model), model.tokenizer, model.description)
+    return model if isinstance(model, Opened) else open_model(Path(model))
 
 
 def _path(file: StrPath | None) -> Path | None:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from laws.laws import Subject
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.nn.recurrent import Engine
 from unroll.nn.state import State
 

@@ -57,8 +57,9 @@ def verb(
     from unroll.artifact.open import open_model
     from unroll.insight.cells.ablation import Ablated, hold
 
+    opened = open_model(model, needs="network")
     with console.bar() as show:
-        for event in hold(open_model(model), layer, unit, file, value=0.0 if zero else value, **options):
+        for event in hold(opened, layer, unit, file, value=0.0 if zero else value, **options):
             if isinstance(event, Ablated):
                 found = event
             else:

@@ -73,7 +73,7 @@ def verb(
     from unroll.files import printable_name, write_atomically
     from unroll.insight.attribution.measure import NAMES, Attribution, attributing, formula, picture
 
-    opened = open_model(model)
+    opened = open_model(model, needs="network")
     with console.bar() as show:
         for event in attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps):
             if isinstance(event, Attribution):

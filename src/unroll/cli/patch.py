@@ -67,7 +67,7 @@ def verb(
     from unroll.artifact.open import open_model
     from unroll.insight.patching.measure import Patched, patching, picture
 
-    opened = open_model(model)
+    opened = open_model(model, needs="network")
     with console.bar() as show:
         for event in patching(opened, first, second, units=listed(units), **options):
             if isinstance(event, Patched):

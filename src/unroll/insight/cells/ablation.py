@@ -249,9 +249,8 @@ def ablate(
     With a `prompt` samples are taken as well. Raises UserError.
     """
     text = None if file is None else Path(file)
-    events = hold(
-        open_model(Path(model)), layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed
-    )
+    opened = open_model(Path(model), needs="network")
+    events = hold(opened, layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed)
     *_, found = events
     assert isinstance(found, Ablated)
     return found

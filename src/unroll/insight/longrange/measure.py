@@ -45,12 +45,13 @@ from unroll.insight.longrange.tasks import (
     find_task,
     some_distance,
 )
-from unroll.nn.config import Init
+from unroll.nn.config import Init, ModelConfig, parameter_count
 from unroll.nn.loss import cross_entropy
-from unroll.nn.model import Model, ModelConfig, parameter_count
+from unroll.nn.model import Model
 from unroll.nn.recurrent import Recurrent, RecurrentLayer
 from unroll.nn.window import Window
-from unroll.training.optim import OptimConfig, learning_rate_at, make_optimizer, set_learning_rate
+from unroll.training.config import OptimConfig
+from unroll.training.optim import learning_rate_at, make_optimizer, set_learning_rate
 
 INIT: dict[str, Init] = {"window": "fan_in", "rnn": "torch", "gru": "fan_in", "lstm": "fan_in"}
 """How input weights start. As large as in the others they saturate a plain RNN, which then fails 10 symbols away."""

@@ -99,9 +99,9 @@ def unroll_text(opened: Opened, text: Text) -> Unrolled:
         tuple((written[k], p) for k, p in zip(which, row, strict=True))
         for which, row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     )
-    moves = last["h"][:, 0].std(dim=0, correction=0)
+    moves = last["h"][0].std(dim=0, correction=0)
     units = moves.argsort(descending=True, stable=True)[:UNITS].sort().values
-    states: dict[str, Floats] = {name: last[name][:, 0, units].numpy() for name in ("h", "c") if name in last}
+    states: dict[str, Floats] = {name: last[name][0, :, units].numpy() for name in ("h", "c") if name in last}
     return Unrolled(
         config.arch,
         tuple(surfaces(opened.tokenizer, text)),
