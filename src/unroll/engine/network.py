@@ -1,9 +1,5 @@
 """A network in use without torch: it reads, scores and generates, by the kernels or, where there are none, by numpy."""
 
-import os
-import sys
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +17,7 @@ from unroll.engine.checks import (
     check_steps,
 )
 from unroll.engine.draw import Drawing, draw_rows, nats_of_rows
+from unroll.engine.pace import Pace
 from unroll.engine.reference import Array, State, Weights
 from unroll.engine.weights import check_weights, read_weights
 from unroll.nn.config import ModelConfig
@@ -193,104 +190,6 @@ class Network:
             pieces.append(outputs)
             done += block.steps
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1), after
-
-
-@dataclass
-class _Block:
-    pace: "Pace"
-    kind: str
-    rows: int
-    steps: int
-    threads: int = 1
-    started: float = 0.0
-
-    def __enter__(self) -> "_Block":
-        self.threads, most = self.pace.choose(self.kind, self.rows)
-        self.steps = min(self.steps, most)
-        self.started = time.perf_counter()
-        return self
-
-    def __exit__(self, failure: object, *_: object) -> None:
-        if failure is None and self.steps:
-            self.pace.note(self.kind, self.rows, self.threads, (time.perf_counter() - self.started) / self.steps)
-
-
-@dataclass
-class _Known:
-    """What is known of blocks of one kind and so many rows."""
-
-    seconds: dict[int, float] = field(default_factory=dict)
-    """That a step takes lately, by the number of threads."""
-    gap: float = 0.0
-    """Seconds between the last trial of the other number and the next."""
-    due: float = 0.0
-    """When that is, on the clock time.perf_counter."""
-
-    @property
-    def better(self) -> int:
-        return min(self.seconds, key=self.seconds.__getitem__)
-
-
-class Pace:
-    """How many threads a block of steps gets: one, or as many as may work, whichever was faster lately.
-
-    Threads that share the steps of few rows wait for each other at every layer: beside other busy processes that is
-    slower than one. Both ways are tried, and tried again now and then. The result is the same, bit for bit.
-    """
-
-    SOONEST, LATEST = 0.05, 5.0
-    """Seconds until the other way is tried again: twice as long each time that it was slower."""
-    FEW, SECONDS = 8, 0.001
-    """A trial has so many steps, or as many as the better way takes in so many seconds."""
-    SLOWLY = 8
-    """Blocks that a way which has become slower takes to be known as such."""
-
-    def __init__(self, threads: int | None) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        told = os.environ.get("OMP_NUM_THREADS", "")
-        if threads is not None and not 1 <= threads < 2**31:
-            raise ValueError(f"threads is {threads}; allowed: 1 or more, or None for as many as pay")
-        self.most = threads or (int(told) if told.isdigit() and int(told) > 0 else min(cores, 16))
-        self._known: dict[tuple[str, int], _Known] = {}
-
-    def of(self, kind: str, rows: int, steps: int) -> _Block:
-        """Return the context of a block of up to so many steps; `kind` is what they do.
-
-        It knows how many they are, and its threads. It is told of steps that were not taken.
-        """
-        return _Block(self, kind, rows, steps)
-
-    def choose(self, kind: str, rows: int) -> tuple[int, int]:
-        """Return how many threads a block of so many rows gets, and the most steps that it may have."""
-        if self._certain(rows):
-            return self.most, sys.maxsize
-        known = self._known.get((kind, rows), _Known())
-        for threads in (1, self.most):
-            if threads not in known.seconds:
-                return threads, self.FEW
-        left, seconds = known.due - time.perf_counter(), known.seconds[known.better]
-        if left > 0:
-            return known.better, max(self.FEW, round(left / seconds))
-        return self.most if known.better == 1 else 1, max(self.FEW, round(self.SECONDS / seconds))
-
-    def note(self, kind: str, rows: int, threads: int, seconds: float) -> None:
-        """Take down how long a step took: the best lately, for a single slow one says nothing about the way."""
-        if self._certain(rows):
-            return
-        if len(self._known) > 32:
-            self._known.clear()
-        known = self._known.setdefault((kind, rows), _Known())
-        trial = len(known.seconds) < 2 or threads != known.better
-        before = known.seconds.get(threads, seconds)
-        known.seconds[threads] = min(seconds, before + (seconds - before) / self.SLOWLY)
-        if trial:
-            lost = len(known.seconds) == 2 and threads != known.better
-            known.gap = min(max(self.SOONEST, 2 * known.gap), self.LATEST) if lost else self.SOONEST
-            known.due = time.perf_counter() + known.gap
-
-    def _certain(self, rows: int) -> bool:
-        """Tell whether each thread has rows of its own, or there is but one."""
-        return rows >= 2 * self.most or self.most == 1
 
 
 def rounded(weights: Weights) -> Weights:

@@ -15,10 +15,10 @@ from unroll.data.batches import Streams
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.native import keep_memory
 from unroll.nn.precision import has_bfloat16_lstm, has_onednn
+from unroll.threads import threads_are_set, threads_up_to
 from unroll.training.loop import Precision, TrainConfig, begin, share_out, train_step
 from unroll.training.many import processes
 from unroll.training.optim import OptimConfig
-from unroll.training.recipe import threads_up_to
 
 POLICY_MARK = "UNROLL_WAIT_POLICY"
 """Set in the environment of a process image that was started again with another wait policy."""
@@ -108,7 +108,7 @@ def measure_machine(
 
     on_cpu = device.type == "cpu"
     most = int(fixed.get("threads", threads_up_to(8))) if on_cpu else 1
-    free = on_cpu and most > 1 and "threads" not in fixed and "OMP_NUM_THREADS" not in os.environ
+    free = on_cpu and most > 1 and "threads" not in fixed and not threads_are_set()
     few = 1 if free else most
     ways = [fixed["precision"]] if "precision" in fixed else list(precisions(model.arch, device))
     precision = max(ways, key=lambda precision: rate(few, precision))
