@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 from measure import show, unroll_command
-from unroll import api
 from unroll.artifact.checkpoint import WEIGHTS, save_tensors
 from unroll.artifact.directory import save_description
 from unroll.artifact.open import open_model
 from unroll.data.tokenizer import CharTokenizer
 from unroll.engine.network import Drawing, Network
+from unroll.lm.sample import sample
 from unroll.nn.model import Model, ModelConfig
 
 LETTERS = "\n !'(),-.0123456789:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -151,7 +151,7 @@ def streams(model: Path, port: int, count: int, length: int) -> dict[str, Any]:
     opened = open_model(model)
     wrong = 0
     for fields, answer in zip(requests, answers, strict=True):
-        drawn = api.sample(opened, str(fields["prompt"]), length=length, seed=int(str(fields["seed"])), temperature=1.0)
+        drawn = sample(opened, str(fields["prompt"]), length=length, seed=int(str(fields["seed"])), temperature=1.0)
         wrong += answer.text != "".join(symbol.text for symbol in drawn)
     errors = [answer.error for answer in answers if answer.error]
     return {

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from unroll.artifact import checkpoint
 from unroll.artifact.checkpoint import read_events, read_info
-from unroll.data.corpus import DataConfig, prepare
+from unroll.data.corpus import DataConfig, write_corpus
 from unroll.data.tokenizer import CharTokenizer
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model, ModelConfig
 from unroll.training.loop import Report
 from unroll.training.recipe import Overrides
@@ -20,7 +21,7 @@ from unroll.training.start import Budget, start
 
 Ids = NDArray[np.uint8]
 
-ARCHS = ("lstm", "gru", "rnn", "window")
+ARCHS = tuple(ARCHITECTURES)
 
 WORDS = [
     "the",
@@ -57,7 +58,7 @@ def make_corpus(folder: Path, texts: list[str], config: DataConfig | None = None
     files = [folder / f"text{number}.txt" for number in range(len(texts))]
     for file, content in zip(files, texts, strict=True):
         file.write_text(content, encoding="utf-8")
-    for _ in prepare(files, folder / "data", config or DataConfig(split="90/10")):
+    for _ in write_corpus(files, folder / "data", config or DataConfig(split="90/10")):
         pass
     return folder / "data"
 

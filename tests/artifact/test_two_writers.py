@@ -14,8 +14,8 @@ import pytest
 from tiny import overrides, text
 from unroll.artifact import checkpoint
 from unroll.artifact.directory import exchange, locked, partial_of, publish, put_back_replaced
-from unroll.artifact.ngram import make
-from unroll.artifact.quantize import quantize
+from unroll.artifact.ngram import write_ngram
+from unroll.artifact.quantize import measure_cost
 from unroll.errors import UserError
 from unroll.files import Folder, FolderLost, write_atomically
 from unroll.training.loop import Report
@@ -87,18 +87,18 @@ def test_planted_fault_paths_would_mix_them(texts: list[Path], tmp_path: Path, m
 
 def test_an_ngram_and_a_measurement_leave_their_successor_alone(texts: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "run"
-    counting = make([texts[0]], out, 3, {"split": "80/20"})
+    counting = write_ngram([texts[0]], out, 3, {"split": "80/20"})
     for report in counting:
         if report.phase == "counting":
             break
     partial_of(out).rename(tmp_path / "away")
-    list(make([texts[1]], out, 3, {"split": "80/20"}))
+    list(write_ngram([texts[1]], out, 3, {"split": "80/20"}))
     before = content(out)
     with pytest.raises(FolderLost):
         list(counting)
     assert content(out) == before
     list(training(texts[0], tmp_path / "first"))
-    measuring = quantize(tmp_path / "first")
+    measuring = measure_cost(tmp_path / "first")
     next(measuring)
     (tmp_path / "first").rename(tmp_path / "elsewhere")
     list(training(texts[1], tmp_path / "first"))
@@ -111,10 +111,10 @@ def test_a_model_that_is_measured_or_trained_has_one_writer(texts: list[Path], t
     reports = training(texts[0], tmp_path / "run")
     until(reports, 3)
     others: list[Iterator[Any]] = [
-        quantize(tmp_path / "run"),
+        measure_cost(tmp_path / "run"),
         resume(tmp_path / "run", device="cpu"),
         training(texts[1], tmp_path / "run", force=True),
-        make([texts[1]], tmp_path / "run", 2, {}, force=True),
+        write_ngram([texts[1]], tmp_path / "run", 2, {}, force=True),
     ]
     for other in others:
         with pytest.raises(UserError, match="written by another process"):
@@ -273,7 +273,9 @@ def test_nothing_that_is_complete_is_lost_where_it_cannot_be_published(
         remove(path, **others)
 
     def again(verb: str) -> Iterator[Any]:
-        return training(texts[1], out, force=True) if verb == "train" else make([texts[1]], out, 2, {}, force=True)
+        return (
+            training(texts[1], out, force=True) if verb == "train" else write_ngram([texts[1]], out, 2, {}, force=True)
+        )
 
     for verb in ("train", "ngram"):
         with monkeypatch.context() as patch:
@@ -307,7 +309,11 @@ def test_a_path_that_leads_nowhere_is_refused_at_once(name: str, texts: list[Pat
     (tmp_path / "loop").symlink_to("loop")
     before = sorted(tmp_path.iterdir())
     for out in (tmp_path / name, tmp_path / name / "run"):
-        works: list[Iterator[Any]] = [training(texts[0], out), make([texts[0]], out, 2, {}), resume(out, device="cpu")]
+        works: list[Iterator[Any]] = [
+            training(texts[0], out),
+            write_ngram([texts[0]], out, 2, {}),
+            resume(out, device="cpu"),
+        ]
         for work in works:
             if name == "y" * 250 and out.name == "run":
                 continue  # such a folder there may be
@@ -371,7 +377,7 @@ def test_a_link_to_a_model_stays_a_link(texts: list[Path], tmp_path: Path) -> No
             list(training(file, models / "m", force=bool(number or seed), seed=seed))
             assert os.readlink(models / "m") == "../disk/m" and checkpoint.load(models / "m")
             assert [path.name for path in models.iterdir()] == ["m"] and [path.name for path in disk.iterdir()] == ["m"]
-    list(make([texts[0]], models / "m", 2, {}, force=True))
+    list(write_ngram([texts[0]], models / "m", 2, {}, force=True))
     assert (models / "m").is_symlink() and [path.name for path in disk.iterdir()] == ["m"]
     shutil.rmtree(disk / "m")
     with pytest.raises(UserError, match="no model directory"):

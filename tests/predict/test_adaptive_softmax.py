@@ -15,7 +15,7 @@ from laws.laws import Outcome, Subject, law_engines, law_probabilities, law_spli
 from tiny import law_resume, outcome, overrides
 from unroll.artifact import checkpoint
 from unroll.artifact.open import open_model
-from unroll.data.corpus import DataConfig, prepare
+from unroll.data.corpus import DataConfig, write_corpus
 from unroll.engine import native, reference
 from unroll.engine.draw import Drawing
 from unroll.engine.network import Network
@@ -26,8 +26,8 @@ from unroll.lm.sample import SampleOptions, generate, stepper
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.nn.state import State
 from unroll.predict.torch import TorchPredictor
+from unroll.state import State
 from unroll.training.loop import Report
 from unroll.training.recipe import check_overrides
 from unroll.training.start import Budget, resume, start
@@ -118,7 +118,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = 1 / np.arange(1, 61)
     lines = [" ".join(random.choice(WORDS, 8, p=weights / weights.sum())) for _ in range(400)]
     (folder / "text.txt").write_text("\n".join(lines) + "\n")
-    for _ in prepare([folder / "text.txt"], folder / "data", DataConfig(level="word", split="90/10")):
+    for _ in write_corpus([folder / "text.txt"], folder / "data", DataConfig(level="word", split="90/10")):
         pass
     return folder / "data"
 

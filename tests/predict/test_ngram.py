@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 import unroll
 from tiny import make_corpus, overrides, text
 from unroll.artifact import checkpoint
-from unroll.artifact.ngram import make
+from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import open_model
 from unroll.data.corpus import DataConfig, load_corpus
 from unroll.data.tokenizer import CharTokenizer
@@ -28,7 +28,9 @@ from unroll.lm.sample import SampleOptions, generate, stepper
 from unroll.predict import ngram_counts, protocols
 from unroll.predict.ngram import MAX_ORDER, NgramConfig, NgramPredictor, Tables, fault
 from unroll.predict.ngram_counts import FALL_BACK, count
-from unroll.predict.predictor import log_probabilities, select_rows
+from unroll.predict.predictor import log_probabilities
+from unroll.progress import result
+from unroll.state import select_rows
 from unroll.training.start import Budget, start
 
 Ids = NDArray[np.int64]
@@ -37,7 +39,7 @@ BEGIN = "<s>"
 
 
 def tables_of(ids: Ids, config: NgramConfig) -> Tables:
-    *_, tables = count(ids, config)
+    tables = result(count(ids, config))
     assert isinstance(tables, Tables)
     return tables
 
@@ -526,12 +528,12 @@ def test_other_texts_can_be_held_against_it(tmp_path: Path) -> None:
 
 def test_a_prepared_corpus_is_counted_where_it_lies(tmp_path: Path) -> None:
     folder = make_corpus(tmp_path, [text(170)], DataConfig(level="word", split="90/10"))
-    list(make([folder], tmp_path / "model", 3, {}))
+    list(write_ngram([folder], tmp_path / "model", 3, {}))
     known, corpus = unroll.info(tmp_path / "model"), load_corpus(folder)
     assert (known["tokens_seen"], known["valid_tokens"]) == (len(corpus.train), len(corpus.valid))
     assert not (tmp_path / "model" / "resume" / "data").exists()
     with pytest.raises(UserError, match="split cannot change any more"):
-        list(make([folder], tmp_path / "other", 3, {"split": "80/20"}))
+        list(write_ngram([folder], tmp_path / "other", 3, {"split": "80/20"}))
     assert not (tmp_path / "other").exists()
 
 
@@ -542,7 +544,7 @@ def test_what_is_interrupted_leaves_nothing(tmp_path: Path, moment: int) -> None
     for _, _report in zip(range(moment), reports, strict=False):
         pass
     assert isinstance(reports, Iterator)
-    reports.close()  # type: ignore[attr-defined]
+    reports.close()
     assert os.listdir(tmp_path) == ["text.txt"]
 
 

@@ -32,7 +32,7 @@ from unroll.artifact.directory import (
 from unroll.artifact.snapshot import pinned
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
-from unroll.files import write_atomically
+from unroll.files import StrPath, write_atomically
 from unroll.nn.model import Model, ModelConfig, parameter_count
 from unroll.settings import from_mapping
 
@@ -96,12 +96,13 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
         raise damaged(file, str(error)) from None
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> Loaded:
-    """Load a model directory for use, in evaluation mode.
+def load(path: StrPath, device: torch.device | str = "cpu") -> Loaded:
+    """Load a model directory for use, in evaluation mode; runs no code from it.
 
     Raises UserError for a missing, foreign or damaged directory and for an n-gram; sizes are checked before anything
     is allocated. All files are of one directory, whatever its name leads to meanwhile.
     """
+    path = Path(path)
     with pinned(path) as here:
         return replace(_loaded(here, device), path=path)
 

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,59 @@ from unroll.artifact.directory import (
     read_info,
     save_description,
 )
+from unroll.artifact.output import output_folder
 from unroll.data.blocks import file_size
-from unroll.data.corpus import Corpus, DataConfig, is_prepared, load_corpus, prepare, prepared_corpus
-from unroll.data.encode import Progress
-from unroll.files import Folder, explained, printable_name, real_folder
+from unroll.data.corpus import (
+    Corpus,
+    DataConfig,
+    is_prepared,
+    load_corpus,
+    prepared_corpus,
+    refuse_split_and_valid,
+    write_corpus,
+)
+from unroll.files import Files, Folder, StrPath, as_path, as_paths, explained, printable_name, real_folder
 from unroll.predict.ngram import NgramConfig, NgramPredictor, Tables, fault
 from unroll.predict.ngram_counts import count
 from unroll.predict.protocols import stream
+from unroll.progress import Progress, Work, mapped
 from unroll.settings import from_mapping, to_mapping, toml_of
 
 UNSIGNED = ("U8", "U16", "U32")
 
 
-def make(
+def ngram(
+    files: Files,
+    *,
+    order: int,
+    out: StrPath | None = None,
+    level: str | None = None,
+    split: str | None = None,
+    valid: StrPath | None = None,
+    test: StrPath | None = None,
+    min_count: int | None = None,
+    vocab_size: int | None = None,
+    force: bool = False,
+) -> Work[None]:
+    """Count a Kneser-Ney n-gram of text files, or of a prepared corpus, yielding progress.
+
+    The model appears in `out`, by default `ngram_folder(files, order)`. All of the text is counted, unless a `split`
+    holds parts of it back, or `valid` and `test` name other texts, on which it is measured. Raises UserError.
+    """
+    refuse_split_and_valid(split, valid)
+    given = {"level": level, "split": split, "min_count": min_count, "vocab_size": vocab_size}
+    data = {name: value for name, value in given.items() if value is not None}
+    folder = Path(out) if out is not None else ngram_folder(files, order)
+    return write_ngram(as_paths(files), folder, order, data, valid=as_path(valid), test=as_path(test), force=force)
+
+
+def ngram_folder(files: Files, order: int) -> Path:
+    """Return where an n-gram is written when no folder is named: runs/, the name of the first text and the order."""
+    folder = output_folder(files)
+    return folder.with_name(f"{folder.name}-{order}gram")
+
+
+def write_ngram(
     files: Sequence[Path],
     out: Path,
     order: int,
@@ -49,7 +89,7 @@ def make(
     valid: Path | None = None,
     test: Path | None = None,
     force: bool = False,
-) -> Iterator[Progress]:
+) -> Work[None]:
     """Count the n-grams of text files, or of a prepared corpus, yielding progress; `out` appears when all is done.
 
     `data` are those keys of a DataConfig that are asked for. All of the text is counted, unless they name a split.
@@ -80,7 +120,7 @@ def make(
                 corpus = prepared_corpus(files, data, valid, test)
                 folder.write(DATA_PATH, os.fsencode(files[0].resolve()))
             else:
-                yield from prepare(files, partial / DATA, config, valid=valid, test=test)
+                yield from write_corpus(files, partial / DATA, config, valid=valid, test=test)
                 corpus = load_corpus(partial / DATA)
                 folder.check()
             named = {"valid_file": valid, "test_file": test}
@@ -122,15 +162,13 @@ def load_ngram(path: Path, config: NgramConfig) -> NgramPredictor:
     return NgramPredictor(tables)
 
 
-def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], started: float) -> Iterator[Progress]:
+def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], started: float) -> Work[None]:
     """Count, measure, and write the files of a model directory."""
     tokenizer, parts = corpus.tokenizer, corpus.info.parts
     config = NgramConfig(tokenizer.vocab_size, order, tokenizer.start_id, lines=tokenizer.level == "word")
-    for report in count(corpus.train, config):
-        if isinstance(report, Tables):
-            tables = report
-        else:
-            yield Progress("counting", parts["train"].bytes * report // order, parts["train"].bytes)
+    size = parts["train"].bytes
+    counting = count(corpus.train, config)
+    tables = yield from mapped(counting, lambda orders: Progress("counting", size * orders // order, size, "bytes"))
     folder.write(WEIGHTS, _packed(tables, {"tokens_seen": len(corpus.train)}))
     predictor = NgramPredictor(tables)
     nats: dict[str, float] = {}
@@ -140,7 +178,7 @@ def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], sta
         total, done = 0.0, 0
         for some, _ in stream(predictor, ids, tokenizer.start_id):
             total, done = total + float(some.sum()), done + len(some)
-            yield Progress(f"scoring {name}", parts[name].bytes * done // len(ids), parts[name].bytes)
+            yield Progress(f"scoring {name}", parts[name].bytes * done // len(ids), parts[name].bytes, "bytes")
         nats[name] = total / len(ids)
     held = len(corpus.valid) or None
     result = {

@@ -10,14 +10,14 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from unroll.data.encode import Progress
 from unroll.errors import UserError
-from unroll.files import explained
+from unroll.files import StrPath, explained
+from unroll.progress import Progress, Work
+from unroll.settings import unknown_key
 
 CHUNK_BYTES = 2**18
 TIMEOUT_SECONDS = 30.0
@@ -154,14 +154,30 @@ def texts(source: Source, out: Path) -> list[Path]:
     return [folder / PurePosixPath(member).name for member in source.members] or [folder / f"{source.name}.txt"]
 
 
-def fetch(source: Source, out: Path) -> Iterator[Progress]:
-    """Download the source into the folder `out`, check it and unpack it; `texts` says what is there then.
+def sources() -> list[Source]:
+    """Return the public corpora that `fetch` knows by name."""
+    return list(SOURCES.values())
+
+
+def fetch(name: str, out: StrPath = "data") -> Work[list[Path]]:
+    """Download the public corpus `name` into the folder `out`, yielding progress; returns the files of its text.
+
+    What is there already is not downloaded again, and a broken download goes on where it broke off. Raises UserError.
+    """
+    if name not in SOURCES:
+        raise unknown_key(name, list(SOURCES), "the public corpora")
+    return fetch_source(SOURCES[name], Path(out))
+
+
+def fetch_source(source: Source, out: Path) -> Work[list[Path]]:
+    """Download the source into the folder `out`, check it and unpack it; returns its `texts`.
 
     What a broken download has left goes on where it broke off. Raises UserError when the server cannot be reached,
     stops early, or sends something else than the size and checksum promise.
     """
-    if all(path.exists() for path in texts(source, out)):
-        return
+    files = texts(source, out)
+    if all(path.exists() for path in files):
+        return files
     part = out / f"{source.name}.part"
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -171,8 +187,9 @@ def fetch(source: Source, out: Path) -> Iterator[Progress]:
             yield from _unpack(source, part, out)
             part.unlink()
         else:
-            os.replace(part, texts(source, out)[0])
+            os.replace(part, files[0])
         _mark(part).unlink(missing_ok=True)
+    return files
 
 
 def _mark(part: Path) -> Path:
@@ -186,7 +203,7 @@ def _mark_of(answer: http.client.HTTPResponse) -> str:
     return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
 
 
-def _download(source: Source, part: Path) -> Iterator[Progress]:
+def _download(source: Source, part: Path) -> Work[None]:
     mark = "" if source.verified or not _mark(part).exists() else _mark(part).read_text("latin-1")
     # Without a checksum or a mark, halves of two files might be joined.
     done = part.stat().st_size if part.exists() and (source.verified or mark) else 0
@@ -208,7 +225,7 @@ def _download(source: Source, part: Path) -> Iterator[Progress]:
             while (chunk := _read(answer, source.url)) and done <= (source.bytes or math.inf):
                 file.write(chunk)
                 done += len(chunk)
-                yield Progress("downloading", done, total)
+                yield Progress("downloading", done, total, "bytes")
     if done < total:
         raise UserError(
             f"the download of {source.url} broke off after {done:,} of {total:,} bytes",
@@ -217,13 +234,13 @@ def _download(source: Source, part: Path) -> Iterator[Progress]:
         )
 
 
-def _check(source: Source, part: Path) -> Iterator[Progress]:
+def _check(source: Source, part: Path) -> Work[None]:
     size, done, hasher = part.stat().st_size, 0, hashlib.sha256()
     with open(part, "rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             hasher.update(chunk)
             done += len(chunk)
-            yield Progress("checking", done, size)
+            yield Progress("checking", done, size, "bytes")
     for what, found, promised in (("bytes", size, source.bytes), ("SHA-256", hasher.hexdigest(), source.sha256)):
         if promised not in (None, found):
             raise _refused(source, part, what, found, promised)
@@ -235,7 +252,7 @@ def _refused(source: Source, part: Path, what: str, found: object, promised: obj
     return UserError(f"{source.url} is not what it was: {what} {found}", allowed=f"{what} {promised}", fix=_ELSEWHERE)
 
 
-def _unpack(source: Source, part: Path, out: Path) -> Iterator[Progress]:
+def _unpack(source: Source, part: Path, out: Path) -> Work[None]:
     try:
         with zipfile.ZipFile(part) as archive:
             infos = [archive.getinfo(member) for member in source.members]
@@ -249,7 +266,7 @@ def _unpack(source: Source, part: Path, out: Path) -> Iterator[Progress]:
                     while chunk := packed.read(CHUNK_BYTES):
                         file.write(chunk)
                         done += len(chunk)
-                        yield Progress("unpacking", done, total)
+                        yield Progress("unpacking", done, total, "bytes")
                 os.replace(beside, path)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
         part.unlink()

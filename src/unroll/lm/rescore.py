@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.open import Opened
-from unroll.data.encode import Progress
+from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.data.lines import LINE_ENDS, json_line, line_text, read_lines
 from unroll.errors import UserError
+from unroll.files import StrPath, as_path
 from unroll.predict.protocols import lines
+from unroll.progress import Progress, Work, result
 
 Format = Literal["moses", "tsv", "jsonl"]
 
@@ -339,6 +340,22 @@ def read_references(path: Path, names: Collection[str]) -> dict[str, str]:
 
 
 def rescore(
+    model: AnyModel,
+    nbest: StrPath,
+    *,
+    weight: float = 1.0,
+    word_bonus: float = 0.0,
+    tune: StrPath | None = None,
+    fields: Fields | None = None,
+) -> Rescored:
+    """Return an n-best list with total = old score + weight * ln P(hypothesis) + word_bonus * words.
+
+    With `tune`, a file of references, the weight is the one that leaves the fewest word errors. Raises UserError.
+    """
+    return result(rescore_list(as_opened(model), Path(nbest), weight, word_bonus, as_path(tune), fields))
+
+
+def rescore_list(
     opened: Opened,
     path: Path,
     weight: float = 1.0,
@@ -347,8 +364,8 @@ def rescore(
     fields: Fields | None = None,
     *,
     best: bool = False,
-) -> Iterator[Progress | Rescored]:
-    """Score the hypotheses of a file, yielding progress and last of all the list with new scores.
+) -> Work[Rescored]:
+    """Score the hypotheses of a file, yielding progress; returns the list with new scores.
 
     Each is read from a fresh state, its end scored with it. With `references` the weight is the one that leaves the
     fewest word errors in the best hypotheses. With `best` the list is for `Rescored.best`, so that each must be one
@@ -371,7 +388,7 @@ def rescore(
         for nats in some:
             log_probability[next(done)] = -nats.sum()
             read += len(nats)
-        yield Progress("rescoring", read, sum(map(len, texts)))
+        yield Progress("rescoring", read, sum(map(len, texts)), "symbols")
     times = list(map(len, numbers.values()))
     symbols = sum(len(ids) * count for ids, count in zip(texts, times, strict=True))
     strange = sum(opened.tokenizer.count_unknown(ids) * count for ids, count in zip(texts, times, strict=True))
@@ -381,7 +398,7 @@ def rescore(
     if right is not None:
         weight, tuned = fit_weight(nbest, old, old + word_bonus * words, log_probability, right)
     total = old + weight * log_probability + word_bonus * words
-    yield Rescored(nbest, log_probability, total, weight, word_bonus, strange / symbols, tuned)
+    return Rescored(nbest, log_probability, total, weight, word_bonus, strange / symbols, tuned)
 
 
 def fit_weight(

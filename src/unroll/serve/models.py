@@ -258,7 +258,7 @@ def _open(name: str, path: Path, device: str, precision: Precision) -> Served:
 
 def _read(path: Path, device: str, precision: Precision) -> tuple[Opened, dict[str, Any], str]:
     """Return a model, what its weights say of themselves, and a digest of all that its answers depend on."""
-    opened = open_model(path, device, precision)
+    opened = open_model(path, precision, device=device)
     shape = opened.description["model"]
     info = {} if shape.get("arch") == "ngram" else read_weights_info(path)
     parts = (weights_digest(path), opened.tokenizer.digest, dumps(shape, sort_keys=True))

@@ -30,15 +30,15 @@ from unroll.data.corpus import (
     is_prepared,
     load_corpus,
     open_corpus,
-    prepare,
     prepared_corpus,
+    write_corpus,
 )
-from unroll.data.encode import Progress
 from unroll.errors import UserError
-from unroll.files import Folder, explained, printable_name, real_folder
+from unroll.files import Folder, StrPath, explained, printable_name, real_folder
 from unroll.nn.model import Model, ModelConfig, parameter_count
 from unroll.predict.protocols import stream_nats
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import Progress
 from unroll.settings import from_mapping
 from unroll.training.calibrate import Machine, has_tf32, measure_machine, tokens_per_second
 from unroll.training.loop import Report, Run, TrainConfig, begin, restore, save, save_weights, train
@@ -163,7 +163,7 @@ def start(
                 folder.write(DATA_PATH, os.fsencode(files[0].resolve()))
             else:
                 known = parent.tokenizer if parent else None
-                yield from prepare(files, partial / checkpoint.DATA, data, valid=valid, test=test, tokenizer=known)
+                yield from write_corpus(files, partial / checkpoint.DATA, data, valid=valid, test=test, tokenizer=known)
                 corpus = load_corpus(partial / checkpoint.DATA)
                 folder.check()
             if not len(corpus.valid):
@@ -444,7 +444,7 @@ def new_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:
     return sorted(found)
 
 
-def resume(path: Path, *, device: str = "auto") -> Generator[Report, None, None]:
+def resume(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
     """Go on exactly where a training stopped; a finished one yields nothing. Raises UserError when it cannot.
 
     It goes on on the recorded device, unless another is named.
@@ -454,7 +454,7 @@ def resume(path: Path, *, device: str = "auto") -> Generator[Report, None, None]
         follow(device)
         return
     with processes.joined(device):
-        path = real_folder(path)
+        path = real_folder(Path(path))
         put_back_replaced(path)
         check_trained(path)
         description = checkpoint.read_description(path)

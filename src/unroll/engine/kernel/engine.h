@@ -5,7 +5,7 @@
 
 #include "team.h"
 
-enum Arch : int64_t { RNN = 0, GRU = 1, LSTM = 2, WINDOW = 3 };
+enum Arch : int64_t { LSTM, GRU, RNN, WINDOW };  // in the order of unroll/nn/arch.py
 enum Skip : int64_t { NONE = 0, RESIDUAL = 1, SUM = 2 };
 
 struct Shape {
