@@ -1,6 +1,6 @@
 """Random calls of the engine, valid and not: each gives the right result or raises, and none reaches beyond its memory.
 
-`python -m engine.fuzz CALLS [SEED]` does it as a program, which the sanitizers watch (test_sanitized.py).
+`python -m engine.fuzz CALLS [SEED]` does it as a program, which the sanitizers watch (kernel/test_sanitized.py).
 """
 
 import json

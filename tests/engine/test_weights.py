@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from engine.networks import config, weights_of
-from laws.cases import randomised
+from engine.networks import MODELS, config, weights_of
+from laws.cases import Case, randomised
 from unroll.engine.weights import read_weights, shapes
 from unroll.errors import UserError
 from unroll.nn.config import ModelConfig
@@ -29,6 +29,12 @@ def saved(changes: dict[str, Any] | None = None, leave: str = "") -> bytes:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "weights.safetensors"
+
+
+@pytest.mark.parametrize("case", MODELS, ids=lambda case: case.name)
+def test_the_names_and_shapes_are_torchs(case: Case) -> None:
+    named = {name: tuple(weight.shape) for name, weight in Model(case.config).named_parameters()}
+    assert shapes(case.config) == named
 
 
 def test_weights_come_back(file: Path) -> None:

@@ -56,7 +56,7 @@ def test_calls_at_the_same_time_share_the_helpers_and_change_nothing() -> None:
 RUN = """
 import os, resource, signal, sys
 import numpy as np
-from engine.test_team import made, written
+from engine.kernel.test_team import made, written
 
 network, told = made(), sys.argv[1]
 expected = written(network, 1)
