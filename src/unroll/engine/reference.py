@@ -1,4 +1,4 @@
-"""The network in numpy: each cell's equation on many rows at once, for any float type. What the kernels are held to."""
+"""The network in numpy: each cell's equation on many rows at once, for any float type. The kernels' reference."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def fresh_state(config: ModelConfig, rows: int, dtype: Any = np.float32) -> Stat
 
 
 def embeddings(config: ModelConfig, weights: Weights) -> Array:
-    """Return what the first layer reads of each symbol (V, E): its vector, through the layers before."""
+    """Return the first layer's input for each symbol (V, E): its embedding, through the layers before."""
     x = weights["embedding.weight"]
     for k in range(config.layers_before):
         x = gelu(x @ weights[f"before.{k}.weight"].T + weights[f"before.{k}.bias"])
@@ -149,7 +149,7 @@ def _adaptive_logits(config: ModelConfig, weights: Weights, y: Array) -> NDArray
 
 
 def _adaptive_nats(config: ModelConfig, weights: Weights, y: Array, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return -ln P(target) (N,) after inputs of the output layer (N, H), of each only the cluster it lies in."""
+    """Return -ln P(target) (N,) after inputs of the output layer (N, H); computes only the clusters of the targets."""
     cuts, rows = np.array(config.cutoffs), np.arange(len(y))
     number = np.searchsorted(cuts, targets, side="right")  # of its cluster, from 1; 0 for a frequent symbol
     column = np.where(number == 0, targets, cuts[0] + number - 1)

@@ -1,4 +1,4 @@
-// A network's layers: made of torch's weights, and stepped by tiles of rows and panels.
+// A network's layers: laid out from torch's weights, and computed by tiles of rows and panels.
 #pragma once
 #include "engine.h"
 #include "weights.h"
@@ -56,8 +56,8 @@ bool make_linear(Layer& layer, const float* w, const float* bias, int64_t inputs
     return pack(layer.input, w, inputs, layout, bytes) && pack_start(layer.start, bias, nullptr, layout, false);
 }
 
-void free_net(void* made) {
-    Net* net = (Net*)made;
+void free_net(void* network) {
+    Net* net = (Net*)network;
     if (!net) return;
     for (int64_t k = 0; net->layers && k < net->shape.layers; ++k) drop(net->layers[k]);
     for (int64_t k = 0; net->after && k < net->shape.after; ++k) drop(net->after[k]);
@@ -163,8 +163,8 @@ struct RowIn {
 // Panels that a few rows go through side by side, as far as the registers reach.
 constexpr int abreast(int rows) { return rows == 1 || (rows == 2 && MAX_ROWS > 3) ? 2 : 1; }
 
-// A unit's sums, of what comes in (from its bias on) and of the state (from zero on), are added at the end: so either may be
-// worked out first, and the result is the same.
+// A unit's sums over its inputs (from its bias on) and over the state (from zero on) are added at the end: so either may be
+// computed first, and the result is the same.
 template <class Cell, int R, int NP>
 INLINE void cell_tile(const Layer& layer, int64_t panel, const RowIn* row_in) {
     vf acc[NP][R][4] = {}, of_input[NP][R][4];
@@ -248,7 +248,7 @@ APART void sum_panels(const Packed& w, int64_t from, int64_t to, bool back, cons
                   [&](int64_t panel) { sum_tile<Map, R, 1>(w, panel, sum); });
 }
 
-// Sums of up to MAX_ROWS rows for some panels, from the first on or from the last.
+// Sums of up to MAX_ROWS rows for the panels `from` up to `to`, from the first or from the last.
 template <class Map>
 void sums(const Packed& w, int64_t rows, int64_t from, int64_t to, bool back, const PartialSum* sum) {
     with_constant(rows, [&](auto r) { sum_panels<Map, r.value>(w, from, to, back, sum); });

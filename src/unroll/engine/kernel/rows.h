@@ -195,7 +195,7 @@ struct Rows {
 
     // Few rows wait for the weights. So that what a core's cache still holds of them is read first, every second step goes
     // backwards through all of them, as far as the order of layers lets it: through two layers wholly. For that the first
-    // layer's sums of its state are worked out a step ahead. With U for weights of a state and W for those of an input:
+    // layer's sums of its state are computed a step ahead. With U for weights of a state and W for those of an input:
     //   U₁ h₁, U₀ h₀ (for the next step), W₁ h₀; the next step W₁ h₀, U₀ h₀, U₁ h₁.
     template <class Cell>
     const float* step_few_rows(const int64_t* ids, int64_t ids_stride, bool last) {
