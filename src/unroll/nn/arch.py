@@ -31,6 +31,8 @@ class Architecture:
     """What a layer has inside at every step, as its cell names it, with the words for it; of a window its outputs."""
     gates: tuple[str, ...] = ()
     """The signals that a sigmoid keeps between 0 and 1."""
+    unbounded: tuple[str, ...] = ()
+    """The signals that may leave -1 to 1; the last of them is what the memory is in."""
     state: tuple[str, ...] = ("h",)
     """The signals that a layer's state is made of, in order; a window's state is its last inputs instead."""
     forget: tuple[str, int] | None = None
@@ -63,6 +65,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "h": "output",
         },
         gates=("i", "f", "o"),
+        unbounded=("c",),
         state=("h", "c"),
         forget=("f", 1),
         bfloat16_on_cpu=True,
