@@ -77,12 +77,10 @@ class RecurrentLayer(nn.Module):
         bound = math.sqrt(3 / input_size) if init == "fan_in" else 1 / math.sqrt(hidden_size)
         for name, shape in layer_shapes(arch, input_size, hidden_size).items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
-        if not ARCHITECTURES[arch].reads_state:
-            self.register_buffer("weight_hh", torch.zeros(0, hidden_size), persistent=False)
-            self.register_buffer("bias_hh", torch.zeros(0), persistent=False)
+        self.hidden_size, self.reads_state = hidden_size, ARCHITECTURES[arch].reads_state
         with torch.no_grad():
             self.weight_ih.uniform_(-bound, bound)
-            for block in torch.split(self.weight_hh, hidden_size):
+            for block in torch.split(self.weight_hh, hidden_size) if self.reads_state else ():
                 nn.init.orthogonal_(block)
             if forget := ARCHITECTURES[arch].forget:
                 gate, sign = forget
@@ -101,16 +99,19 @@ class RecurrentLayer(nn.Module):
 
     def weights(self, weight_drop: float) -> CellWeights:
         """Return the weights as the cell's arguments, some recurrent ones dropped while training."""
+        if not self.reads_state:
+            empty = self.weight_ih.new_empty(0, self.hidden_size)
+            return CellWeights(self.weight_ih, empty, self.bias_ih, empty[:, 0])
         weight_hh = drop_weights(self.weight_hh, weight_drop, training=self.training)
         return CellWeights(self.weight_ih, weight_hh, self.bias_ih, self.bias_hh)
 
 
 def flatten(layer: RecurrentLayer) -> None:
     """Move a layer's weights into one piece of memory, in cuDNN's order, by torch's own hand; not on a CPU."""
+    if not layer.reads_state:
+        return  # cuDNN has no such layer
     kinds: dict[int, Any] = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}
     rows, hidden = layer.weight_hh.shape
-    if not rows:
-        return  # cuDNN has no such layer
     theirs = kinds[rows // hidden](layer.weight_ih.shape[1], hidden, device="meta")
     for name in CellWeights._fields:
         setattr(theirs, f"{name}_l0", getattr(layer, name))
