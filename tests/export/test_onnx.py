@@ -39,7 +39,7 @@ from unroll.export.onnx import Exported, Session, as_layers, export_onnx
 from unroll.files import write_atomically
 from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.state import State
+from unroll.state import State
 
 TOKENIZER = CharTokenizer.learn("abcde")
 FLOATS = [

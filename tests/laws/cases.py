@@ -9,7 +9,7 @@ from laws.laws import Subject
 from unroll.nn.arch import RECURRENT
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.recurrent import Engine
-from unroll.nn.state import State
+from unroll.state import State
 
 ROWS, STEPS, VOCAB, WINDOW = 4, 26, 7, 5
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}

@@ -29,7 +29,7 @@ from laws.test_laws import ARCHS, layer_weights, leaf, named, random_like
 from unroll.nn.arch import ARCHITECTURES, Cell
 from unroll.nn.cells import CellWeights, Step, lstm_step, state_after
 from unroll.nn.recurrent import run_fused, run_stepwise
-from unroll.nn.state import LayerState, State, detach, reset_rows, select_rows
+from unroll.state import LayerState, State, detach, reset_rows, select_rows
 
 Law = Callable[[Subject], None]
 Fault = Callable[[Run], Run]

@@ -29,7 +29,7 @@ from unroll.nn.cells import CellWeights, state_after
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Engine, Recurrent, RecurrentLayer, run_fused, run_stepwise
-from unroll.nn.state import State
+from unroll.state import State
 
 ARCHS = RECURRENT
 PRECISIONS = [torch.float64, torch.float32]

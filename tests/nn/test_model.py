@@ -12,7 +12,7 @@ from unroll.errors import UserError
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import MAX_PARAMETERS, Model, ModelConfig, parameter_count
-from unroll.nn.state import State
+from unroll.state import State
 
 ARCHS = list(ARCHITECTURES)
 SHAPES = [

@@ -7,7 +7,7 @@ from torch import Tensor
 from laws.laws import close
 from unroll.nn.arch import ARCHITECTURES, RECURRENT, Cell
 from unroll.nn.recurrent import Recurrent, RecurrentLayer, run_fused
-from unroll.nn.state import detach
+from unroll.state import detach
 
 ARCHS = RECURRENT
 

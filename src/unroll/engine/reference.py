@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from unroll.engine.checks import state_shapes
 from unroll.engine.draw import nats_of_rows
 from unroll.nn.config import ModelConfig
+from unroll.state import LayerState, State
 
 Array = NDArray[Any]
 Weights = dict[str, Array]
-LayerState = tuple[Array, ...]
-State = tuple[LayerState, ...]
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 import unroll
 from unroll.artifact.directory import WEIGHTS, read_config, read_description, read_tokenizer
 from unroll.artifact.open import open_model
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.export.graph import OPSET, build, state_shapes
 from unroll.files import explained, write_atomically
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.predict.ngram import NgramConfig
-from unroll.predict.predictor import State, Window
+from unroll.predict.predictor import Window
 from unroll.settings import to_mapping
+from unroll.state import State, parts_of
 
 MOST_BYTES = 2**31 - 2**20
 """What one file may have: protobuf counts to two gigabytes."""
@@ -145,7 +146,7 @@ def require_onnx() -> None:
         raise UserError(
             f"exporting needs the package {error.name}, which is not installed",
             allowed="onnx, and onnxruntime to check what was made",
-            fix='pip install "unroll-lm[export]"',
+            fix=install("export"),
         ) from None
     assert onnx.defs.onnx_opset_version() >= OPSET
 
@@ -217,8 +218,7 @@ def runs(
         y, after = ours.hidden(ids, as_layers(state, config))
         logits, theirs = session.run(ids, state)
         yield np.asarray(ours.logits_after(y)), logits
-        parts = [part for layer in after for part in layer]
-        yield from zip(parts, theirs.values(), strict=True)
+        yield from zip(parts_of(after), theirs.values(), strict=True)
 
 
 def as_layers(state: Mapping[str, NDArray[np.float32]], config: ModelConfig) -> State:

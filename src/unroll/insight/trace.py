@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from unroll.artifact.checkpoint import load
 from unroll.artifact.open import Opened, open_model
 from unroll.data.blocks import read_blocks
-from unroll.data.encode import Progress, block_ids
+from unroll.data.encode import block_ids
 from unroll.engine.network import Network
 from unroll.errors import MachineError, UserError
 from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import Progress, Work, result
+from unroll.state import State, join_rows, select_rows
 
 Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]
@@ -106,9 +107,7 @@ def trace(
     the arrays go to that .npz file in constant memory, else they are returned. Raises UserError.
     """
     opened, target = open_model(Path(model)), None if out is None else Path(out)
-    *_, traced = trace_ids(opened, opened.tokenizer.encode(text), layers=layers, signals=signals, out=target)
-    assert isinstance(traced, Traced)
-    return traced
+    return result(trace_ids(opened, opened.tokenizer.encode(text), layers=layers, signals=signals, out=target))
 
 
 def ids_of_file(opened: Opened, file: Path) -> Ids:
@@ -125,8 +124,8 @@ def trace_ids(
     signals: Sequence[str] | None = None,
     out: Path | None = None,
     keep: bool = True,
-) -> Iterator[Progress | Traced]:
-    """Do what `trace` does with the ids (T,) of a text, yielding progress and last of all the result.
+) -> Work[Traced]:
+    """Do what `trace` does with the ids (T,) of a text, yielding progress; returns the result.
 
     Unless `keep`, arrays that go to no file are not held either, so that memory does not grow with the text.
     """
@@ -146,10 +145,10 @@ def trace_ids(
                     files.append(name, part.arrays[name])
                 elif keep:
                     kept[name].append(part.arrays[name])
-            yield Progress("tracing", part.first + len(part.arrays["nats"]), len(ids))
+            yield Progress("tracing", part.first + len(part.arrays["nats"]), len(ids), "symbols")
         files.finish()
     arrays = {name: np.concatenate(pieces) for name, pieces in kept.items() if pieces}
-    yield Traced(ids, names, arrays, use.layers(), nats)
+    return Traced(ids, names, arrays, use.layers(), nats)
 
 
 def network_of(opened: Opened) -> Model:
@@ -215,10 +214,7 @@ def parts(network: Model, ids: Ids, start_id: int) -> Iterator[Part]:
                 state = network.hidden(piece[None, k * SPAN : (k + 1) * SPAN], state)[1]
             made: list[tuple[torch.Tensor, list[dict[str, torch.Tensor]]]] = []
             if whole:
-                together = tuple(
-                    tuple(torch.cat(rows) for rows in zip(*layer, strict=True)) for layer in zip(*held, strict=True)
-                )
-                logits, after, inside = network.trace(piece[: whole * SPAN].view(whole, SPAN), together)
+                logits, after, inside = network.trace(piece[: whole * SPAN].view(whole, SPAN), join_rows(held))
                 made.append((logits, inside))
                 state = select_rows(after, torch.tensor([whole - 1], device=device))
             if len(piece) % SPAN:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unroll.nn.arch import Cell
-from unroll.nn.state import LayerState
+from unroll.state import LayerState
 
 
 class CellWeights(NamedTuple):

@@ -14,7 +14,7 @@ from unroll.nn.cells import STEPS, CellWeights, Step, state_after
 from unroll.nn.config import Skip
 from unroll.nn.dropout import drop, drop_weights
 from unroll.nn.precision import has_bfloat16_lstm
-from unroll.nn.state import LayerState, State, reset_rows, to_float
+from unroll.state import LayerState, State, reset_rows, to_float
 
 Engine = Literal["fused", "stepwise"]
 Hold = Callable[[int, Step], Step]

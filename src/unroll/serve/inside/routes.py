@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -13,7 +13,6 @@ from starlette.routing import Route
 
 from unroll.artifact.open import Opened
 from unroll.artifact.snapshot import Changed
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.insight.cells.measure import MOST as MOST_SEARCHED
 from unroll.insight.cells.measure import Read
@@ -22,6 +21,7 @@ from unroll.insight.memory.contexts import MOST as MOST_MEASURED
 from unroll.insight.trace import network_of
 from unroll.nn.arch import ARCHITECTURES, DEFAULT
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import Work, result
 from unroll.serve.context import Context
 from unroll.serve.errors import invalid, json_response
 from unroll.serve.inside import find, memory, similar, trace, unrolled
@@ -276,10 +276,10 @@ async def measure_memory(inside: Inside, request: Request) -> Response:
     most = MOST_MEASURED if full else memory.QUICK_SYMBOLS
     name, found = await inside.apart(lambda: inside.source(served[0].opened, body, most))
 
-    def work() -> Iterator[Progress | dict[str, Any]]:
+    def work() -> Work[dict[str, Any]]:
         opened = [one.opened for one in served]
         texts = [read(one, found.source, found.content, find.MOST_READ).ids for one in opened]
-        yield from memory.remembered(opened, texts, found.source, full=full)
+        return (yield from memory.remembered(opened, texts, found.source, full=full))
 
     return begun(inside.jobs.submit(("memory", tuple(one.version for one in served), name, full), work))
 
@@ -294,7 +294,7 @@ async def depends(inside: Inside, request: Request) -> Response:
     def work(one: Served) -> dict[str, Any]:
         try:
             text = read(one.opened, GIVEN, content, trace.MOST)
-            return last_of(memory.depends(one.opened, text, at, method)) | {"model": one.name}
+            return result(memory.depends(one.opened, text, at, method)) | {"model": one.name}
         except UserError as error:  # of an n-gram, for example: the others still answer
             return {"model": one.name, "error": {"message": error.what, "allowed": error.allowed, "fix": error.fix}}
 
@@ -428,12 +428,3 @@ def checked_runs(runs: object) -> list[tuple[int, int, float]]:
 def binary(data: bytes) -> Response:
     """Answer with a frame of bytes."""
     return Response(data, media_type="application/octet-stream")
-
-
-def last_of(events: Iterator[Any]) -> dict[str, Any]:
-    """Return what a generator returns, progress passed over."""
-    while True:
-        try:
-            next(events)
-        except StopIteration as ended:
-            return ended.value  # type: ignore[no-any-return]

@@ -19,6 +19,7 @@ from unroll.insight.trace import CLOSED, OPEN, Traced, network_of, trace_ids
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
 from unroll.nn.recurrent import RecurrentLayer
+from unroll.progress import result
 
 Floats = NDArray[np.floating]
 
@@ -102,7 +103,7 @@ def look(opened: Opened, text: Text) -> Seen:
             allowed=f"{MOST_BYTES // each:,} for a network of this size: all of its {each // 4:,} numbers at each",
             fix="take the part that matters",
         )
-    *_, traced = trace_ids(opened, text.ids, signals=(*own, "nats"))
+    traced = result(trace_ids(opened, text.ids, signals=(*own, "nats")))
     assert isinstance(traced, Traced)
     with torch.inference_mode():
         device = network.embedding.weight.device

@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 import unroll
 from unroll.artifact.open import Opened
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.nn.arch import ARCHITECTURES, DEFAULT
 from unroll.predict.predictor import log_probabilities
 from unroll.serve.context import Context
@@ -407,9 +407,7 @@ async def train(studio: Studio, request: Request) -> Response:
     """Start a training on a text that was sent, a file of the folder, or the standard library."""
     wanted = asked.body(request)
     if find_spec("torch") is None:
-        raise UserError(
-            "training needs PyTorch", allowed="reading and sampling without", fix="pip install 'unroll-lm[train]'"
-        )
+        raise UserError("training needs PyTorch", allowed="reading and sampling without", fix=install("train"))
     source = asked.choice(wanted, "source", "demo", ("upload", "file", "demo"))
     file, title = None, "python-stdlib"
     if source == "upload":
