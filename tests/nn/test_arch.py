@@ -17,7 +17,7 @@ from unroll.nn.arch import ARCHITECTURES, DEFAULT, RECURRENT, Arch, Architecture
 from unroll.nn.cells import STEPS, CellWeights, state_after
 from unroll.nn.model import Model, parameter_count
 
-HEADER = Path(engine.__file__).parent / "kernel" / "engine.h"
+HEADER = Path(engine.__file__).parent / "kernel" / "cells.h"
 
 
 def law_cell(arch: Cell, table: Architecture) -> None:
