@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-Cell = Literal["lstm", "gru", "rnn"]
+Cell = Literal["lstm", "gru", "mingru", "rnn"]
 """Architectures with recurrent layers: `cells.py` has the equation of each."""
 RECURRENT: tuple[Cell, ...] = get_args(Cell)
 Arch = Literal[Cell, "window"]
@@ -81,6 +81,20 @@ ARCHITECTURES: dict[str, Architecture] = {
         signals={"r": "reset gate", "z": "update gate", "n": "candidate", "h": "output"},
         gates=("r", "z"),
         apart="n",
+        trial_rates={"": 1e-2},
+    ),
+    "mingru": Architecture(
+        label="minGRU",
+        article="a minGRU",
+        about="has no memory cell beside h, and the gate z, which reads the input alone",
+        colour="",
+        peak_rate=1.6e-2,
+        blocks=("z", "n"),
+        reads_state=False,
+        signals={"z": "update gate", "n": "candidate", "h": "output"},
+        gates=("z",),
+        unbounded=("n", "h"),
+        forget=("z", -1),
         trial_rates={"": 1e-2},
     ),
     "rnn": Architecture(

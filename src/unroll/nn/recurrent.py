@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unroll.nn import native
@@ -43,6 +44,8 @@ def run_fused(arch: Cell, x: Tensor, state: LayerState, w: CellWeights, *, train
     Our own for an LSTM in bfloat16 on a processor with the instructions for it, otherwise torch's (oneDNN, cuDNN).
     One call per layer without torch's own dropout, which is wrong on Apple GPUs in current releases.
     """
+    if arch == "mingru":
+        return run_mingru(x, state, w)
     if arch == "lstm" and native.fits(x, w.weight_hh.shape[1]):
         return native.run_lstm(x, state, w)
     h = tuple(part.unsqueeze(0) for part in state)
@@ -58,6 +61,17 @@ def run_fused(arch: Cell, x: Tensor, state: LayerState, w: CellWeights, *, train
     run = torch.gru if arch == "gru" else torch.rnn_tanh
     y, h_n = run(x, h[0], weights, True, 1, 0.0, training, False, False)
     return y, (h_n.squeeze(0),)
+
+
+def run_mingru(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    """Run a minGRU over `x` (T, B, I): one product for all steps, as no gate reads the state; then h step by step."""
+    (h,) = state
+    z, n = F.linear(x, w.weight_ih, w.bias_ih).to(h.dtype).chunk(2, dim=-1)  # (T, B, H) each
+    outputs = []
+    for z_t, n_t in zip(torch.sigmoid(z), n, strict=True):
+        h = torch.lerp(h, n_t, z_t)
+        outputs.append(h)
+    return torch.stack(outputs), (h,)
 
 
 class RecurrentLayer(nn.Module):

@@ -2,7 +2,7 @@
 #pragma once
 #include "weights.h"
 
-enum Arch : int64_t { LSTM, GRU, RNN, WINDOW };  // in the order of unroll/nn/arch.py
+enum Arch : int64_t { LSTM, GRU, MINGRU, RNN, WINDOW };  // in the order of unroll/nn/arch.py
 
 namespace {
 
@@ -24,6 +24,17 @@ struct GruCell {
         store(out, fma(z, load(h), (1.f - z) * n));                               // h = (1 - z) n + z h₋₁
     }
 };
+// a[0] is z and a[1] is n, both of the input alone; the other two accumulators lie idle.
+struct MinGruInput { static constexpr int width = 2; static constexpr int at[4] = {0, 1, 1, 1}; };
+struct Nothing { static constexpr int width = 0; };
+struct MinGruCell {
+    typedef MinGruInput Input; typedef Nothing State;
+    static constexpr int gates = 2, vectors = 1;
+    INLINE void finish(const vf* a, const float* h, float*, float* out) {
+        const vf z = sigmoid(a[0]);
+        store(out, fma(z, a[1], (1.f - z) * load(h)));  // h = (1 - z) h₋₁ + z n
+    }
+};
 struct RnnCell {
     typedef Four Input; typedef Four State;
     static constexpr int gates = 0, vectors = 4;
@@ -38,6 +49,7 @@ INLINE auto with_cell(int64_t arch, F&& f) {
     switch (arch) {
         case LSTM: return f(LstmCell{});
         case GRU: return f(GruCell{});
+        case MINGRU: return f(MinGruCell{});
         default: return f(RnnCell{});
     }
 }
