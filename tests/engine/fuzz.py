@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,14 @@ from unroll.engine import native
 from unroll.engine.draw import Drawing
 from unroll.engine.network import Network
 from unroll.engine.weights import shapes
+from unroll.nn.arch import RECURRENT
 from unroll.nn.config import ModelConfig
 
 Array = NDArray[Any]
 REFUSALS = (ValueError, IndexError, TypeError)
 SIZES: dict[str, Any] = {"vocab_size": 23, "embedding_size": 6, "hidden_size": 18, "window": 4}
-CELLS: tuple[Literal["lstm", "gru", "rnn"], ...] = ("lstm", "gru", "rnn")
 CONFIGS = [
-    *(ModelConfig(**SIZES, arch=arch, num_layers=layers) for arch, layers in product(CELLS, (1, 2))),
+    *(ModelConfig(**SIZES, arch=arch, num_layers=layers) for arch, layers in product(RECURRENT, (1, 2))),
     ModelConfig(arch="lstm", num_layers=3, skip="residual", tie_weights=True, layers_after=1, **SIZES),
     ModelConfig(arch="gru", num_layers=3, skip="sum", layers_before=1, **SIZES),
     ModelConfig(arch="rnn", num_layers=2, vocab_size=2, embedding_size=1, hidden_size=1),

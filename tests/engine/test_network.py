@@ -14,6 +14,7 @@ from unroll.engine import native
 from unroll.engine.draw import Drawing, draw_rows, probabilities
 from unroll.engine.network import Network, Precision
 from unroll.lm.sample import SampleOptions, generate, stepper, uniforms
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, Skip
 from unroll.nn.model import Model
 
@@ -46,7 +47,7 @@ def alone(drawing: Drawing, row: int) -> Drawing:
 
 
 @pytest.mark.parametrize("instructions", SETS)
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
+@pytest.mark.parametrize("arch", list(ARCHITECTURES))
 def test_the_kernel_draws_what_the_reference_draws(arch: str, instructions: str) -> None:
     model, random = small_model(arch), np.random.default_rng(0)
     prompt, numbers = random.integers(0, VOCAB, (ROWS, 3)), random.random((ROWS, STEPS))
@@ -150,7 +151,7 @@ def test_eight_bit_sums_are_the_same_on_every_processor() -> None:
         np.testing.assert_allclose(logits, found[0], atol=1e-3)  # only exponentials differ in their last place
 
 
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
+@pytest.mark.parametrize("arch", list(ARCHITECTURES))
 def test_int8_is_near_float32_and_not_the_same(arch: str) -> None:
     model, random = small_model(arch), np.random.default_rng(3)
     ids = random.integers(0, VOCAB, (8, 60))

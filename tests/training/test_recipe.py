@@ -244,7 +244,8 @@ def test_dropout_grows_with_the_times_a_text_is_read() -> None:
 def test_recurrent_weights_are_dropped_where_a_text_is_read_often() -> None:
     often, seldom = chosen(train_tokens=100_000), chosen(train_tokens=1_000_000)
     assert often.model.weight_drop > seldom.model.weight_drop == 0
-    assert chosen(nothing() | {"model": {"arch": "window"}}, train_tokens=100_000).model.weight_drop == 0
+    for arch in ("window", "mingru"):
+        assert chosen(nothing() | {"model": {"arch": arch}}, train_tokens=100_000).model.weight_drop == 0
     assert chosen(nothing() | {"model": {"weight_drop": 0.0}}, train_tokens=100_000).model.weight_drop == 0
 
 

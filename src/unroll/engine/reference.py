@@ -88,12 +88,19 @@ def gru_step(x: Array, z: Array, state: LayerState) -> LayerState:
     return ((1 - update) * n + update * h,)
 
 
+def mingru_step(x: Array, z: Array, state: LayerState) -> LayerState:
+    """h = (1 - z) · h₋₁ + z · n, of which the state gives nothing."""
+    update, n = np.split(x, 2, axis=1)
+    update = sigmoid(update)
+    return ((1 - update) * state[0] + update * n,)
+
+
 def rnn_step(x: Array, z: Array, state: LayerState) -> LayerState:
     """h = tanh(x + z)."""
     return (np.tanh(x + z),)
 
 
-STEPS = {"lstm": lstm_step, "gru": gru_step, "rnn": rnn_step}
+STEPS = {"lstm": lstm_step, "gru": gru_step, "mingru": mingru_step, "rnn": rnn_step}
 
 
 def _run_window(config: ModelConfig, weights: Weights, x: Array, state: State) -> tuple[Array, State]:

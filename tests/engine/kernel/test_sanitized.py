@@ -15,6 +15,7 @@ import pytest
 
 from engine.networks import SETS
 from unroll.engine import native
+from unroll.nn.arch import ARCHITECTURES
 
 KERNELS = Path(native.__file__).with_name("kernel")
 FLAGS = {
@@ -118,7 +119,7 @@ def test_calls_at_random_stay_within_memory(sanitized: Sanitized) -> None:
     assert min(counts["accepted"], counts["refused"]) > CALLS // 4, counts
 
 
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
+@pytest.mark.parametrize("arch", list(ARCHITECTURES))
 def test_without_its_checks_the_sanitizer_reports(arch: str, sanitized: Sanitized) -> None:
     assert sanitized.run(UNCHECKED, arch, "checked").stdout == "refused\n"
     done = sanitized.run(UNCHECKED, arch, "unchecked")
