@@ -13,7 +13,10 @@ from unroll.artifact import checkpoint
 from unroll.artifact.checkpoint import read_events, read_info
 from unroll.data.corpus import DataConfig, prepare
 from unroll.data.tokenizer import CharTokenizer
+from unroll.engine.draw import Step
 from unroll.nn.model import Model, ModelConfig
+from unroll.predict.predictor import Nats, Predictor, Window
+from unroll.state import State
 from unroll.training.loop import Report
 from unroll.training.recipe import Overrides
 from unroll.training.start import Budget, start
@@ -43,6 +46,21 @@ WORDS = [
 SMALL = {"embedding_size": 6, "hidden_size": 10, "num_layers": 2, "window": 4}
 
 TOKENIZER = CharTokenizer.learn("abcdefghij")
+
+
+class Stepping(Predictor):
+    """A predictor of its step alone, which reads ids and says what follows: what it can do besides is the default."""
+
+    vocab_size = 0
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
+        raise NotImplementedError
+
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[Nats, State]:
+        return self.step(inputs, state)
 
 
 def text(sentences: int, seed: int = 0) -> str:

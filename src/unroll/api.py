@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from unroll.lm.evaluate import Protocol
     from unroll.lm.pairs import PairsResult, Unknown
     from unroll.lm.rescore import Fields, Rescored
-    from unroll.lm.sample import Drawn
+    from unroll.lm.sample import SampledSymbol
     from unroll.lm.surprisal import TextScore, Unit, UnitName, UnknownRule
     from unroll.lm.vectors import Embedded, Neighbour, Pool
     from unroll.training.loop import Report
@@ -173,24 +173,21 @@ def sample(
     seed: int = 0,
     stream: int = 0,
     replace_unknown: bool = False,
-) -> "Iterator[Drawn]":
-    """Yield up to `length` symbols that follow the prompt, each as soon as it is drawn.
+) -> "Iterator[SampledSymbol]":
+    """Yield up to `length` symbols that follow the prompt, a few at a time.
 
     It ends before the text `stop`, of several before the first that comes. The same seed and stream give the same text;
     the streams of one seed are independent. The defaults are those of the samples taken while training. Raises
     UserError.
     """
-    from unroll.engine.network import Network
-    from unroll.lm.sample import SampleOptions, encode_prompt, generate, stepper
+    from unroll.lm.sample import SampleOptions, encode_prompt, generate
 
     if length < 1:
         raise UserError(f"length is {length}", allowed="1 or more", fix="ask for one symbol at least")
     options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     opened = _opened(model)
     ids = encode_prompt(opened.tokenizer, prompt, replace_unknown=replace_unknown)
-    network = opened.predictor if isinstance(opened.predictor, Network) else None
-    step = stepper(opened.predictor)
-    return generate(step, opened.tokenizer, ids, length, options, network=network, stream=stream, stop=stop)
+    return generate(opened.predictor, opened.tokenizer, ids, length, options, stream=stream, stop=stop)
 
 
 def open_model(path: StrPath, precision: "Precision" = "float32") -> "Opened":

@@ -19,13 +19,13 @@ from unroll.lm import evaluate as module
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate, lines_of, nats_of_lines, regrouped, scored
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.predict.predictor import Nats, Window
+from unroll.predict.predictor import Nats, Predictor, Window
 from unroll.predict.protocols import Ids, lines
 from unroll.predict.torch import TorchPredictor
 from unroll.state import State
 
 
-class Priced:
+class Priced(Predictor):
     """A predictor in which a symbol costs its id plus one, whatever came before."""
 
     vocab_size = 2**16

@@ -19,11 +19,9 @@ from unroll.artifact.checkpoint import load
 from unroll.artifact.open import Opened, open_model
 from unroll.data.blocks import read_blocks
 from unroll.data.encode import Progress, block_ids
-from unroll.engine.network import Network
 from unroll.errors import MachineError, UserError
 from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
 from unroll.nn.model import Model
-from unroll.predict.torch import TorchPredictor
 from unroll.state import State, join_rows, select_rows
 
 Ids = NDArray[np.integer]
@@ -157,15 +155,14 @@ def trace_ids(
 
 def network_of(opened: Opened) -> Model:
     """Return the network of an opened model, in evaluation mode; raises UserError where there is none (an n-gram)."""
-    if isinstance(opened.predictor, Network):  # the engine keeps no gates and has no gradients
-        return load(opened.path).model
-    if not isinstance(opened.predictor, TorchPredictor):
+    if (network := opened.predictor.network) is None:
         raise UserError(
             f"{opened.path} is an n-gram, which has no states and no gates",
             allowed="windows, RNNs, GRUs and LSTMs",
             fix="name a model made by `unroll train`",
         )
-    return opened.predictor.model.eval()
+    model = network.torch_model
+    return load(opened.path).model if model is None else model.eval()  # the engine keeps no gates
 
 
 def chosen_names(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate
 from unroll.predict.mixture import fit_weights
-from unroll.predict.predictor import HiddenPredictor, Predictor
+from unroll.predict.predictor import Predictor
 from unroll.predict.protocols import Ids, stream
 from unroll.settings import Settings, from_mapping, parse_value, setting_pairs, unknown_key
 
@@ -149,13 +149,12 @@ def _adapted(
 ) -> Generator[Progress, None, tuple["DynamicOptions | CacheOptions", Adapting]]:
     """Return the options, as given or as fitted, and what gives the adapting predictor, each time from the start."""
     opened = open_model(path)
-    predictor, start_id = opened.predictor, opened.tokenizer.start_id
-    if opened.description["model"].get("arch") == "ngram":
+    start_id = opened.tokenizer.start_id
+    if (network := opened.predictor.network) is None:
         raise UserError(f"{path} cannot adapt", allowed="a neural model", fix="leave out --adapt")
     if adapt == "cache":
         from unroll.predict import cache
 
-        network = cast(HiddenPredictor, predictor)
         if options:
             chosen_cache = from_mapping(cache.CacheOptions, dict(options), "the settings")
         else:

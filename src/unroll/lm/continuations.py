@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import EOS, Tokenizer
 from unroll.errors import UserError
-from unroll.lm.sample import encode_prompt, stepper
+from unroll.lm.sample import encode_prompt, read_prompt
 from unroll.lm.surprisal import token_name
 from unroll.predict.predictor import log_probabilities
 from unroll.state import State, join_rows, select_rows
@@ -154,8 +154,8 @@ def next_words(
 def _read(opened: Opened, text: str, *, replace_unknown: bool) -> tuple[Probabilities, State]:
     """Return the distribution (V,) of what follows a text, and the state after it."""
     prompt = encode_prompt(opened.tokenizer, text, replace_unknown=replace_unknown)
-    logits, state = stepper(opened.predictor)([opened.tokenizer.start_id, *prompt], None)
-    return np.exp(log_probabilities(logits)), state
+    logits, state = read_prompt(opened.predictor, [opened.tokenizer.start_id, *prompt])
+    return np.exp(log_probabilities(logits[0])), state
 
 
 def _check(top: int) -> None:

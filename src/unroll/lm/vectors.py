@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.files import is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
-from unroll.predict.predictor import Window
+from unroll.predict.predictor import HiddenPredictor, Window
 from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, Ids
 from unroll.state import State
 
@@ -29,18 +29,6 @@ LINES_TOGETHER = 2**13
 """Lines whose vectors are held at a time, however short they are."""
 BLOCK = 2**22
 """Numbers of a file of vectors that are compared at a time."""
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """What has a hidden state: networks, not n-grams."""
-
-    @property
-    def embedding(self) -> NDArray[np.floating]:
-        """The vectors of the symbols, (V, E)."""
-
-    def hidden(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.floating], State]:
-        """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +62,10 @@ class Neighbour:
     """Counted from 1; None for a symbol."""
 
 
-def reader_of(opened: Opened) -> Reader:
+def reader_of(opened: Opened) -> HiddenPredictor:
     """Return what reads; raises UserError for a model without a hidden state."""
-    if isinstance(opened.predictor, Reader):
-        return opened.predictor
+    if (network := opened.predictor.network) is not None:
+        return network
     raise UserError(
         f"{opened.path} is a model without a hidden state, so it has no vectors",
         allowed="a network: lstm, gru, rnn, window",
@@ -85,7 +73,9 @@ def reader_of(opened: Opened) -> Reader:
     )
 
 
-def line_vectors(reader: Reader, texts: Iterable[Ids], start_id: int, pool: Pool) -> Iterator[NDArray[np.float32]]:
+def line_vectors(
+    reader: HiddenPredictor, texts: Iterable[Ids], start_id: int, pool: Pool
+) -> Iterator[NDArray[np.float32]]:
     """Yield the vectors (n, H) of every text, each read from a fresh state, some at a time, in order.
 
     Texts of like length are read side by side; what fills up the shorter ones is part of no vector.
@@ -102,7 +92,7 @@ def line_vectors(reader: Reader, texts: Iterable[Ids], start_id: int, pool: Pool
         yield _of_like_length(reader, held, start_id, pool)
 
 
-def _of_like_length(reader: Reader, texts: Sequence[Ids], start_id: int, pool: Pool) -> NDArray[np.float32]:
+def _of_like_length(reader: HiddenPredictor, texts: Sequence[Ids], start_id: int, pool: Pool) -> NDArray[np.float32]:
     found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(texts)
     order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
     while order:
@@ -118,7 +108,7 @@ def _of_like_length(reader: Reader, texts: Sequence[Ids], start_id: int, pool: P
     return np.stack(found)
 
 
-def _pooled(reader: Reader, symbols: Window, lengths: NDArray[np.int64], pool: Pool) -> NDArray[np.float32]:
+def _pooled(reader: HiddenPredictor, symbols: Window, lengths: NDArray[np.int64], pool: Pool) -> NDArray[np.float32]:
     """Return the vectors (B, H) of rows that hold the start symbol and then as many symbols as `lengths` says."""
     state: State | None = None
     vectors: NDArray[np.floating] = np.zeros(0)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +9,9 @@ from numpy.typing import NDArray
 from unroll.data.batches import stream_windows
 from unroll.errors import UserError
 from unroll.predict.mixture import fit_weights
-from unroll.predict.predictor import HiddenPredictor, Nats, Window, log_probabilities
+from unroll.predict.predictor import Hidden, HiddenPredictor, Nats, Predictor, Window, log_probabilities
 from unroll.predict.protocols import STREAM_WINDOW, Ids
 from unroll.state import State
-
-Hidden = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class CacheOptions:
 # ---- dynamic evaluation
 
 
-class CachePredictor:
+class CachePredictor(Predictor):
     """A model mixed with a cache: (1-λ) p(w) + λ Σ_i exp(θ h_t·h_i) [w_i = w] / Σ_i exp(θ h_t·h_i).
 
     h_i is the output that the symbol w_i followed, over the last `size` symbols (Grave et al. 2017, equations 2 and 3).

@@ -13,7 +13,7 @@ from unroll.data.batches import Streams
 from unroll.errors import UserError
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.predict.predictor import Nats, Window
+from unroll.predict.predictor import Nats, Predictor, Window
 from unroll.predict.protocols import STREAM_WINDOW, Ids, stream
 from unroll.predict.torch import TorchPredictor, to_numpy, to_torch
 from unroll.state import State, detach
@@ -69,7 +69,7 @@ def gradient_sizes(model: Model, ids: Ids, start_id: int, seq_len: int) -> list[
     return [square.sqrt_() for square in squares]
 
 
-class DynamicPredictor:
+class DynamicPredictor(Predictor):
     """A model whose weights learn from each few symbols after these were scored; one row only.
 
     The one predictor that remembers: its weights belong to it while `dynamic` lasts.
@@ -130,9 +130,6 @@ def dynamic(model: Model, sizes: Sequence[Tensor], options: DynamicOptions) -> I
         yield predictor
     finally:
         predictor.forget()
-
-
-# ---- the continuous cache
 
 
 # ---- options, fitted on validation text alone

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from unroll.errors import UserError
-from unroll.predict.predictor import Nats, Window
+from unroll.predict.predictor import Nats, Predictor, Window
 from unroll.state import State
 
 Ids = NDArray[np.integer]
@@ -185,7 +185,7 @@ class _Step(NamedTuple):
     """and where in the text that is."""
 
 
-class NgramPredictor:
+class NgramPredictor(Predictor):
     """An n-gram as a predictor. Its state is one array, the ids read last (B, order - 1), -1 where there are none."""
 
     def __init__(self, tables: Tables) -> None:

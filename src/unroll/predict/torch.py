@@ -13,13 +13,11 @@ from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.nn.precision import tf32
 from unroll.nn.recurrent import Engine
-from unroll.predict.predictor import MAX_LOGITS, Nats, Window
+from unroll.predict.predictor import MAX_LOGITS, Hidden, HiddenPredictor, Logits, Nats, Window
 from unroll.state import State, map_state
 
-Hidden = NDArray[np.floating]
 
-
-class TorchPredictor:
+class TorchPredictor(HiddenPredictor):
     """A torch model as a predictor: the fused kernel for many symbols at once, the cell's equation for one.
 
     Every method raises ValueError for arrays whose shapes or types do not fit the model or each other, IndexError for
@@ -42,6 +40,11 @@ class TorchPredictor:
         return np.asarray(self.model.embedding.weight.detach().cpu().numpy())
 
     @property
+    def torch_model(self) -> Model:
+        """The model."""
+        return self.model
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.embedding.weight.device
@@ -54,7 +57,7 @@ class TorchPredictor:
             y, after = self._read(inputs, state)
             return self._nats(y, targets), to_numpy(after)
 
-    def logits(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.float64], State]:
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[Logits, State]:
         """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
         with _evaluating(self.model), self._mixed:
             y, after = self._read(inputs, state)
@@ -74,7 +77,7 @@ class TorchPredictor:
         with _evaluating(self.model), self._mixed:
             return self._nats(self._tensor(y).transpose(0, 1), targets)
 
-    def logits_after(self, y: Hidden) -> NDArray[np.float64]:
+    def logits_after(self, y: Hidden) -> Logits:
         """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
         check_array(y, "y", FLOATS, ("B", "T", self.model.config.hidden_size))
         with _evaluating(self.model), self._mixed:

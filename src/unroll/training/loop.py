@@ -18,7 +18,7 @@ from unroll.data.corpus import Corpus
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.files import Folder
-from unroll.lm.sample import SampleOptions, generate, stepper
+from unroll.lm.sample import SampleOptions, generate
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.nn.native import keep_memory
@@ -362,7 +362,7 @@ def sample_text(run: Run, tokenizer: Tokenizer) -> str:
     options = SampleOptions(temperature=config.sample_temperature, seed=config.seed)
     prompt = [int(symbol) for symbol in tokenizer.encode(config.sample_prompt)]
     with _kept_in(run):
-        drawn = generate(stepper(TorchPredictor(run.model)), tokenizer, prompt, config.sample_length, options)
+        drawn = generate(TorchPredictor(run.model), tokenizer, prompt, config.sample_length, options)
         return "".join(symbol.text for symbol in drawn)
 
 
