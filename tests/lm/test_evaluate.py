@@ -157,7 +157,7 @@ def test_counts_and_nats_are_those_of_the_text(
     whole = "".join(read)
     ids = np.concatenate([tokenizer.encode(text) for text in read])
     if not len(ids):
-        with pytest.raises(UserError, match="too little text"):
+        with pytest.raises(UserError, match="is too short for the protocol"):
             list(evaluate([Priced()], tokenizer, files, protocol))
         return
     *_, found = evaluate([Priced()], tokenizer, files, protocol)

@@ -401,7 +401,7 @@ def test_of_several_stops_the_first_that_is_complete_ends_the_text(tokenizer: To
 
 def test_an_empty_stop_is_refused() -> None:
     for stop in ("", ["a", ""]):
-        with pytest.raises(UserError, match="a text to stop at is empty"):
+        with pytest.raises(UserError, match="a stop text is empty"):
             generate(scripted([2], 4), CharTokenizer.learn("ab"), [], 1, SampleOptions(), stop=stop)
 
 

@@ -205,7 +205,7 @@ COUNTING = Opened(Path("m"), Stepping(lambda ids, state: (np.zeros((len(ids), CH
         (lambda model, file, folder: list(embed(model, write(folder / "empty", ""))), "is empty"),
         (lambda model, file, folder: list(embed(model, file, folder / "no" / "out.npy")), "No such file"),
         (lambda model, file, folder: list(similar_lines(model, file, "a", 0)), "top is 0"),
-        (lambda model, file, folder: similar_symbols(model, "ab"), "'ab' is no symbol of model"),
+        (lambda model, file, folder: similar_symbols(model, "ab"), "'ab' is not a symbol of model"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked(ask: Callable[[Opened, Path, Path], object], says: str, tmp_path: Path) -> None:
@@ -275,10 +275,10 @@ def test_vectors_of_something_else_are_refused(tmp_path: Path) -> None:
             nearest(file, "a", vectors=stored)
     for content in (b"", b"no numbers", stored.read_bytes()[:40]):
         stored.write_bytes(content)
-        with pytest.raises(UserError, match="is no file of vectors"):
+        with pytest.raises(UserError, match="is not a file of vectors"):
             nearest(file, "a", vectors=stored)
     np.save(stored, np.array([{}, {}]))
-    with pytest.raises(UserError, match="is no file of vectors"):
+    with pytest.raises(UserError, match="is not a file of vectors"):
         nearest(file, "a", vectors=stored)
 
 

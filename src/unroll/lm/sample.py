@@ -16,12 +16,12 @@ from unroll.state import State
 BLOCK, BLOCK_SECONDS = 64, 0.05
 """The most symbols drawn before they are handed on, and how long that may take; one symbol may take longer."""
 PROMPT_WINDOW = 1024
-"""Symbols of a prompt read at a time, so that memory does not grow with it."""
+"""Symbols of a prompt read at a time, so that memory does not grow with its length."""
 
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """How the next symbol is drawn from the model's distribution. The filters apply after the temperature."""
+    """How symbols are drawn from the model's distribution. The filters apply after the temperature."""
 
     temperature: float = 1.0
     """0 takes the most probable symbol."""
@@ -46,7 +46,7 @@ class SampleOptions:
             raise UserError(f"seed is {self.seed}", allowed="0 to 2^64-1")
 
     def drawing(self, never: int | None) -> Drawing:
-        """Return how symbols are drawn, of which `never` is not."""
+        """Return these options for the predictor; the symbol `never` is not drawn."""
         return Drawing(self.temperature, self.top_k, self.top_p, self.min_p, never)
 
 
@@ -94,18 +94,18 @@ def generate(
 
     The start symbol is read first. Streams of one seed are independent. With one or several texts to `stop` at, text
     that could begin one is held back until it is known not to, and sampling ends before the first that is complete, of
-    those that are complete with the same character before the longest. The predictor draws in blocks, which grow from
-    one symbol while they are quick; the symbols do not depend on that.
+    those that are complete with the same character before the longest. Symbols are drawn in blocks that grow from one
+    symbol while they are quick, which changes no symbol.
     """
     stops = checked_stops(stop)
     return _generate(predictor, tokenizer, prompt, length, options, stream, stops)
 
 
 def checked_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the texts to stop at; raises UserError for an empty one, before which nothing could be written."""
+    """Return the texts to stop at; raises UserError for an empty one, which would stop before the first symbol."""
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if "" in stops:
-        raise UserError("a text to stop at is empty", allowed="one character or more", fix="leave it out")
+        raise UserError("a stop text is empty", allowed="one character or more", fix="leave it out")
     return stops
 
 
@@ -153,13 +153,13 @@ def _symbols(
 
 
 def _first_stop(text: str, stops: Sequence[str]) -> int | None:
-    """Return where the first stop begins that is complete in a text, of several that end together the longest."""
-    found = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
-    return min(found)[1] if found else None
+    """Return where the first complete stop in a text begins; of several that end together, the longest."""
+    ends = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    return min(ends)[1] if ends else None
 
 
 def _beginning(text: str, stops: Sequence[str]) -> int:
-    """Return how many characters at the end of a text may yet become a stop."""
+    """Return how many characters at the end of a text may still become a stop."""
     return max(
         (k for stop in stops for k in range(1, min(len(stop) - 1, len(text)) + 1) if stop.startswith(text[-k:])),
         default=0,
@@ -167,14 +167,14 @@ def _beginning(text: str, stops: Sequence[str]) -> int:
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str, *, replace_unknown: bool = False) -> list[int]:
-    """Return the ids of a prompt; raises UserError naming symbols it does not know, unless they are replaced."""
+    """Return the ids of a prompt; raises UserError naming unknown symbols, unless they are replaced."""
     unknown = tokenizer.unknown(prompt)
     if unknown and not replace_unknown:
-        shown = ", ".join(f"{symbol!r} at {offset}" for offset, symbol in unknown[:5])
+        names = ", ".join(f"{symbol!r} at {offset}" for offset, symbol in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UserError(
-            f"the prompt has symbols that the model has never seen: {shown}{more}",
+            f"the prompt has symbols that the model has never seen: {names}{more}",
             allowed="symbols of the training text",
-            fix="change the prompt, or replace them by <unk> with --replace-unknown",
+            fix="change the prompt, or replace them with <unk> by --replace-unknown",
         )
     return [int(symbol) for symbol in tokenizer.encode(prompt)]

@@ -19,7 +19,7 @@ Logits = NDArray[np.float64]
 Hidden = NDArray[np.floating]
 
 MAX_LOGITS = 2**25
-"""Logits held at a time, so that a large vocabulary does not take gigabytes."""
+"""Most logits in memory at a time, so that a large vocabulary does not take gigabytes."""
 
 
 class Predictor(Protocol):

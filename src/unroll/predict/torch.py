@@ -21,11 +21,11 @@ class TorchPredictor(HiddenPredictor):
     """A torch model as a predictor: the fused kernel for many symbols at once, the cell's equation for one.
 
     Every method raises ValueError for arrays whose shapes or types do not fit the model or each other, IndexError for
-    an id that is no symbol's, as the engine does.
+    an id outside the vocabulary, as the engine does.
     """
 
     def __init__(self, model: Model, mixed: AbstractContextManager[object] | None = None) -> None:
-        """Use `model` as it is now; `mixed` is the context of mixed precision, if any, which it runs in."""
+        """Use `model` as it is now, within the context `mixed` of mixed precision, if given."""
         self.model = model
         self._mixed = mixed or tf32(False)
 
@@ -64,7 +64,7 @@ class TorchPredictor(HiddenPredictor):
             return self.model.logits(y[-1:])[0].double().cpu().numpy(), to_numpy(after)
 
     def hidden(self, inputs: Window, state: State | None = None) -> tuple[Hidden, State]:
-        """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
+        """Read `inputs` (B, T); return the last recurrent layer's output after each (B, T, H), and the state."""
         with _evaluating(self.model), self._mixed:
             y, after = self._read(inputs, state)
             y = y.float() if y.dtype == torch.bfloat16 else y
@@ -87,11 +87,11 @@ class TorchPredictor(HiddenPredictor):
     def _nats(self, y: Tensor, targets: Window) -> Nats:
         if not targets.size:
             return np.zeros(targets.shape)
-        wanted = torch.from_numpy(_writable(targets)).to(self.device)
+        symbols = torch.from_numpy(_writable(targets)).to(self.device)
         size = max(1, MAX_LOGITS // (len(targets) * self.vocab_size))
         pieces = [
             cross_entropy(
-                self.model.logits(y[first : first + size]).transpose(0, 1), wanted[:, first : first + size], "none"
+                self.model.logits(y[first : first + size]).transpose(0, 1), symbols[:, first : first + size], "none"
             )
             for first in range(0, len(y), size)
         ]
@@ -99,7 +99,7 @@ class TorchPredictor(HiddenPredictor):
 
     def _read(self, inputs: Window, state: State | None) -> tuple[Tensor, State]:
         inputs = _writable(check_ids(inputs, "inputs", self.vocab_size))
-        check_steps(inputs)  # torch's kernels want one
+        check_steps(inputs)  # torch's kernels need at least one
         before = None
         if state is not None:
             check_state(state, self.model.config, len(inputs))
@@ -115,12 +115,12 @@ class TorchPredictor(HiddenPredictor):
 
 
 def _writable(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array that torch can have as a tensor: it warns of others."""
+    """Return an array that torch can wrap as a tensor: it warns about read-only ones."""
     return array if array.flags.writeable else array.copy()
 
 
 class _evaluating:
-    """Within it the model drops nothing and no gradient is kept."""
+    """A context without dropout and without gradients."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
