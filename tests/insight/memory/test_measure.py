@@ -211,7 +211,7 @@ def test_disturbing_nothing_changes_nothing(arch: str) -> None:
     assert (found.harm["shuffled"][-1], found.harm["replaced"][-1]) == (0.0, 0.0)
 
 
-class Copier:
+class Copier(Predictor):
     """A known memory: it expects the symbol of five steps ago and, before it has read five, none in particular."""
 
     vocab_size = TOKENIZER.vocab_size
