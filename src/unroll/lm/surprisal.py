@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from unroll.artifact.open import Opened
 from unroll.artifact.saved_state import Reading, read_on
 from unroll.data.blocks import MAX_LINE, Block, Seen, read_blocks
-from unroll.data.tokenizer import Tokenizer, code_points
+from unroll.data.tokenizer import Tokenizer
+from unroll.data.utf8 import code_points
 from unroll.errors import UserError
 from unroll.predict.predictor import Nats, Predictor, log_probabilities
 from unroll.predict.protocols import Ids, lines
