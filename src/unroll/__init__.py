@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from unroll.insight.attribution.measure import attribute
     from unroll.insight.cells.ablation import ablate
     from unroll.insight.cells.measure import cells
-    from unroll.insight.gradients.measure import gradients
+    from unroll.insight.curves.picture import plot
+    from unroll.insight.gradients.picture import gradients
     from unroll.insight.longrange.measure import longrange
     from unroll.insight.memory.measure import memory
     from unroll.insight.patching.measure import patch
-    from unroll.insight.plots import plot
     from unroll.insight.trace import trace
 
 __version__ = "0.1.0"
@@ -93,11 +93,11 @@ if not TYPE_CHECKING:
             "attribute": "unroll.insight.attribution.measure",
             "cells": "unroll.insight.cells.measure",
             "export_onnx": "unroll.export.onnx",
-            "gradients": "unroll.insight.gradients.measure",
+            "gradients": "unroll.insight.gradients.picture",
             "longrange": "unroll.insight.longrange.measure",
             "memory": "unroll.insight.memory.measure",
             "patch": "unroll.insight.patching.measure",
-            "plot": "unroll.insight.plots",
+            "plot": "unroll.insight.curves.picture",
             "trace": "unroll.insight.trace",
         }
         return getattr(import_module(homes.get(name, "unroll.api")), name)

@@ -61,7 +61,7 @@ def test_lines_page_and_picture(trained: Trained, tmp_path: Path) -> None:
         (["the", "--against", "€"], "'€' (against) is no symbol"),
         (["the", "--at", "3"], "a prediction after 3 symbols"),
         (["the", "--steps", "0"], "0 steps"),
-        (["the", "--plot", "x.gif"], "no name of a picture"),
+        (["the", "--plot", "x.gif"], "is not a .png or .svg"),
     ],
 )
 def test_refusals(arguments: list[str], what: str, trained: Trained, refused: Refused) -> None:

@@ -59,7 +59,7 @@ def test_tables_and_picture(trained: Trained, tmp_path: Path) -> None:
         (["the cat", "a cat", "--units", "one"], "names no unit"),
         (["the cat", "a cat", "--layer", "7"], "no layer 7"),
         (["the cat", "a cat", "--signal", "f"], "has no f"),
-        (["the cat", "a cat", "--plot", "x.gif"], "no name of a picture"),
+        (["the cat", "a cat", "--plot", "x.gif"], "is not a .png or .svg"),
         (["the cat", "a cat", "--target", "€"], "'€' (target) is no symbol"),
     ],
 )

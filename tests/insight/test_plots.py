@@ -16,7 +16,8 @@ import pytest
 import unroll
 from tiny import make_corpus, overrides, text, trained
 from unroll.errors import UserError
-from unroll.insight.plots import COLOURS, architecture, labels, picture, shown
+from unroll.insight.curves.picture import picture
+from unroll.insight.plots import COLOURS, architecture, labels, shown
 from unroll.lm.curves import Curve, Kind, PositionLoss, Reliability, Surprisal
 from unroll.lm.surprisal import Unit
 
@@ -99,7 +100,7 @@ def test_what_legends_and_axes_say() -> None:
         assert isinstance(one.numbers, Reliability)
         assert any(line.endswith(f"ECE {one.numbers.ece:.3f}") for line in written)
     assert {"as predicted", "0.0001", "1", "observed frequency (95 % interval)"} <= {*written}
-    assert "never came: the upper end of the interval" in written
+    assert "never occurred: the upper end of the interval" in written
     found = curves("position")
     written = texts(picture("position", found, "a", ".svg")[0])
     for one in found:
@@ -207,7 +208,12 @@ def test_plot_writes_the_picture_of_the_numbers_it_returns(
 
 def test_what_cannot_be_drawn_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
-    for out, said in (("a.jpg", "no name of a picture"), ("a", "no name of a picture"), ("x/a.png", "is not there")):
+    wrong = "is not a .png or .svg"
+    for out, said in (("a.jpg", wrong), ("a", wrong), ("x/a.png", "does not exist")):
+        ("a.jpg", "is not a .png or .svg"),
+        ("a", "is not a .png or .svg"),
+        ("x/a.png", "does not exist"),
+    ):
         with pytest.raises(UserError, match=said) as error:
             unroll.plot("position", nowhere, nowhere, out=tmp_path / out)
         assert error.value.allowed and error.value.fix

@@ -71,7 +71,8 @@ def verb(
         check_picture(plot)
     from unroll.artifact.open import open_model
     from unroll.files import printable_name, write_atomically
-    from unroll.insight.attribution.measure import NAMES, attributing, formula, picture
+    from unroll.insight.attribution.measure import NAMES, attributing, formula
+    from unroll.insight.attribution.picture import picture
 
     opened = open_model(model)
     found = console.run(attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps))

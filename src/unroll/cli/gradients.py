@@ -49,9 +49,9 @@ def verb(
     models: tuple[Path, ...], file: Path | None, lags: int, fresh: bool, curve: bool, plot: Path | None, as_json: bool
 ) -> None:
     """Tell whether gradients vanish or explode in the networks in the DIRs, and what to do about it."""
-    from unroll.insight.gradients.measure import measure
+    from unroll.insight.gradients.picture import draw
 
-    report = console.run(measure(models, file, lags=lags, fresh=fresh, plot=plot, curve=curve))
+    report = console.run(draw(models, file, plot, lags=lags, fresh=fresh, curve=curve))
     if as_json:
         console.put_json(report.figures(curve=curve))
         return

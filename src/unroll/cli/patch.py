@@ -65,7 +65,8 @@ def verb(
 
         check_picture(plot)
     from unroll.artifact.open import open_model
-    from unroll.insight.patching.measure import patching, picture
+    from unroll.insight.patching.measure import patching
+    from unroll.insight.patching.picture import picture
 
     opened = open_model(model)
     found = console.run(patching(opened, first, second, units=listed(units), **options))

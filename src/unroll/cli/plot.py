@@ -11,7 +11,7 @@ from unroll.cli import console
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
-    from unroll.insight.plots import Plotted
+    from unroll.insight.curves.picture import Plot
     from unroll.lm.curves import Kind
 
 PATH = click.Path(path_type=Path)
@@ -54,7 +54,7 @@ def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, a
         raise UserError(
             "nowhere to draw", allowed="--out PICTURE.png or .svg, or --json", fix=f"for example: --out {kind}.png"
         )
-    from unroll.insight.plots import draw
+    from unroll.insight.curves.picture import draw
 
     result = console.run(draw(kind, models, file, out, **given))
     if as_json:
@@ -65,7 +65,7 @@ def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, a
         console.warn(note)
 
 
-def rows_of(result: "Plotted") -> Iterator[tuple[str, str]]:
+def rows_of(result: "Plot") -> Iterator[tuple[str, str]]:
     """Yield what the picture says of each model, and where it is."""
     from unroll.insight.plots import labels
     from unroll.lm.curves import PositionLoss, Reliability

@@ -20,13 +20,12 @@ from unroll.insight.gradients.advice import TrainingNorms, advise, training_norm
 from unroll.insight.gradients.measure import (
     GradientReport,
     LagNorms,
-    gradients,
     lag_norms,
     stretches,
     untrained,
     validation_part,
 )
-from unroll.insight.gradients.picture import _by_lag, named, picture, power
+from unroll.insight.gradients.picture import _by_lag, gradients, named, picture, power
 from unroll.insight.trace import network_of
 from unroll.training.recipe import read_recipe
 from unroll.training.start import make_run

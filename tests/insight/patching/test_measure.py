@@ -40,11 +40,11 @@ from unroll.insight.patching.measure import (
     patch,
     patched_values,
     patching,
-    picture,
     replaced,
     same_end,
     state_after,
 )
+from unroll.insight.patching.picture import picture
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.state import State
 from unroll.predict.torch import TorchPredictor

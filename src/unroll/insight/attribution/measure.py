@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from unroll.artifact.open import Opened, open_model
 from unroll.errors import UserError
 from unroll.files import StrPath
+from unroll.insight.plots import shown
 from unroll.insight.trace import network_of
 from unroll.lm.surprisal import token_name
 from unroll.nn.model import Model
@@ -322,50 +322,7 @@ def _missed(method: Method, scores: Floats, change: float) -> Iterator[str]:
         )
 
 
-# ---- picture
-
-
-def picture(found: Attribution, title: str, ending: str) -> bytes:
-    """Return bars, a score for each symbol, with leave-one-out as marks, as bytes of PNG or SVG."""
-    import warnings
-
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
-    from unroll.insight.plots import COLOURS, DPI, FORMATS, GREY, STYLE, shown
-
-    names = [shown(symbol) for symbol in found.symbols[: found.at]]
-    upright = max(map(len, names)) <= 2
-    data = BytesIO()
-    with style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure = Figure(figsize=(max(6.0, min(24.0, 2 + (0.2 if upright else 0.55) * len(names))), 4.2),
-                        layout="constrained")  # fmt: skip
-        axes = figure.subplots()
-        places = np.arange(len(names))
-        scores = found.scores[: found.at]
-        axes.bar(
-            places, scores, 0.72, color=[COLOURS[1] if score > 0 else COLOURS[0] for score in scores],
-            label=NAMES[found.method],
-        )  # fmt: skip
-        if found.method != "leave-out":
-            axes.plot(places, found.leave_out[: found.at], ls="none", marker="D", ms=5, mfc="white", color="black",
-                      label=NAMES["leave-out"])  # fmt: skip
-        axes.axhline(0, color=GREY, lw=0.8)
-        turned: dict[str, Any] = {} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(places, names, **turned)
-        axes.tick_params(axis="x", length=0)
-        axes.grid(visible=False, axis="x")
-        axes.set_ylabel(f"nats of {formula(found)}")
-        axes.set_title(title, loc="left")
-        axes.legend(loc="best")
-        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
-    return data.getvalue()
-
-
 def formula(found: Attribution) -> str:
     """Return what was attributed as a formula: log p(she) − log p(he)."""
-    from unroll.insight.plots import shown
-
     own = f"log p({shown(found.target)})"
     return own if found.against is None else f"{own} − log p({shown(found.against)})"

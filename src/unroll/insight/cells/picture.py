@@ -1,11 +1,9 @@
 """A picture of the cell that tracks a property best: its value at every symbol, and the property, over a stretch."""
 
-import warnings
-from io import BytesIO
-
 import numpy as np
 
 from unroll.insight.cells.measure import Tracking
+from unroll.insight.plots import COLOURS, GREY, drawing, encoded, legend, shown
 
 ROW = 60
 """Symbols in a row of the picture."""
@@ -14,19 +12,14 @@ ROWS = 3
 
 def picture(found: Tracking, ending: str) -> bytes:
     """Return the best cell over the stretch in which the property changes most often, as bytes of PNG or SVG."""
-    from matplotlib import style
     from matplotlib.figure import Figure
-
-    from unroll.insight.plots import COLOURS, DPI, FORMATS, GREY, STYLE, legend, shown
 
     sample, best = found.sample, found.findings[0]
     assert sample is not None
-    data = BytesIO()
     count = min(ROWS, -(-len(sample.symbols) // ROW))
     low, high = min(0.0, float(sample.values.min())), max(0.0, float(sample.values.max()))
     room = 0.08 * (high - low or 1.0)
-    with style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
+    with drawing():
         figure = Figure(figsize=(11, 0.9 + 1.75 * count), layout="constrained")
         for row, axes in enumerate(figure.subplots(count, 1, sharey=True, squeeze=False)[:, 0]):
             part = slice(row * ROW, (row + 1) * ROW)
@@ -58,5 +51,4 @@ def picture(found: Tracking, ending: str) -> bytes:
             f"Unit {sample.cell.layer}:{sample.cell.unit}: {metric} {best.score:.3f} on held-out text, {best.verdict}"
         )
         legend(figure, title, [(drawn, f"{sample.cell.signal} after each symbol"), (its, found.labels.what)])
-        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
-    return data.getvalue()
+        return encoded(figure, ending)

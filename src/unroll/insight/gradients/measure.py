@@ -1,8 +1,7 @@
-"""Do gradients vanish or explode? Their norms by lag, the step's Jacobian, the norms while training, and advice."""
+"""Whether gradients vanish or explode: norms by lag, the Jacobian of a step, norms while training, and advice."""
 
 import copy
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +18,12 @@ from unroll.artifact.directory import data_path
 from unroll.artifact.open import Opened, open_model
 from unroll.data.corpus import open_corpus
 from unroll.errors import UserError
-from unroll.files import StrPath, write_atomically
 from unroll.insight.gradients.advice import VANISHES, TrainingNorms, advise, training_norms
 from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
 from unroll.insight.trace import Ids, ids_of_file, network_of
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.state import State
-from unroll.progress import Progress, Work, result
+from unroll.progress import Progress, Work
 from unroll.training.recipe import read_recipe
 
 Floats = NDArray[np.float64]
@@ -212,9 +210,10 @@ class GradientReport:
     file: Path | None
     """None: each model's own validation part."""
     lags: int
-    plot: Path | None
     models: tuple[Gradients, ...]
     notes: tuple[str, ...]
+    plot: Path | None = None
+    """The picture of it."""
 
     def figures(self, *, curve: bool = False) -> dict[str, Any]:
         """Return the figures as JSON."""
@@ -227,38 +226,11 @@ class GradientReport:
         }
 
 
-def gradients(
-    models: StrPath | Sequence[StrPath],
-    file: StrPath | None = None,
-    *,
-    lags: int = LAGS,
-    fresh: bool = False,
-    plot: StrPath | None = None,
-) -> GradientReport:
-    """Measure how gradients of models fare on their way back through a text: by lag, at every step, while training.
+def measure(paths: Sequence[Path], file: Path | None, *, lags: int = LAGS, fresh: bool = False) -> Work[GradientReport]:
+    """Measure the gradients of models on a text, by default each model's validation part, yielding progress.
 
-    The text is `file`, or the part of its own text that each model was validated on. With `fresh`, untrained weights of
-    each model's shape are measured beside it. `plot` is a .png or .svg to draw. Raises UserError.
+    With `fresh`, untrained weights of each model's shape are measured beside it. Returns the report, without a picture.
     """
-    paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
-    text, picture = None if file is None else Path(file), None if plot is None else Path(plot)
-    return result(measure(paths, text, lags=lags, fresh=fresh, plot=picture))
-
-
-def measure(
-    paths: Sequence[Path],
-    file: Path | None,
-    *,
-    lags: int = LAGS,
-    fresh: bool = False,
-    plot: Path | None = None,
-    curve: bool = False,
-) -> Work[GradientReport]:
-    """Do what `gradients` does, yielding progress; returns the result; `curve` is for the picture."""
-    if plot is not None:
-        from unroll.insight.gradients.picture import check
-
-        check(plot, len(paths) * (1 + fresh))
     if not paths:
         raise UserError("no model is named", allowed="one or more", fix="for example: unroll gradients runs/book")
     found: list[Gradients] = []
@@ -276,12 +248,7 @@ def measure(
         notes.append("each model read the validation part of its own text: name one text for all with --file")
     if len(vocabularies) > 1:
         notes.append("the models have different vocabularies: a lag is a symbol of each model's own")
-    report = GradientReport(file, lags, plot, tuple(found), tuple(notes))
-    if plot is not None:
-        from unroll.insight.gradients.picture import picture
-
-        write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
-    return report
+    return GradientReport(file, lags, tuple(found), tuple(notes))
 
 
 def gradients_of(

@@ -1,30 +1,31 @@
 """The picture of gradients: their norm by lag for every layer and signal, and their norm while training."""
 
 import math
-import warnings
-from collections.abc import Iterator
-from io import BytesIO
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unroll.errors import UserError
-from unroll.insight.gradients.measure import Floats, GradientReport, Gradients
+from unroll.files import StrPath, write_atomically
+from unroll.insight.gradients.measure import LAGS, Floats, GradientReport, Gradients, halving, measure
 from unroll.insight.plots import (
     COLOURS,
-    DPI,
-    FORMATS,
     GREY,
     LEGEND_LINE,
     MARKERS,
-    STYLE,
     Entry,
     check_picture,
+    drawing,
+    encoded,
     labels,
     legend,
     shown_name,
 )
+from unroll.progress import Work, result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +33,42 @@ if TYPE_CHECKING:
 LINES = {"h": "--", "c": "-", "x": ":"}
 DEEPEST = 1e-12
 """The least share of the largest norm that is drawn."""
+
+
+def gradients(
+    models: StrPath | Sequence[StrPath],
+    file: StrPath | None = None,
+    *,
+    lags: int = LAGS,
+    fresh: bool = False,
+    plot: StrPath | None = None,
+) -> GradientReport:
+    """Measure how gradients of models fare on their way back through a text: by lag, at every step, while training.
+
+    The text is `file`, or the part of its own text that each model was validated on. With `fresh`, untrained weights of
+    each model's shape are measured beside it. `plot` is a .png or .svg to draw. Raises UserError.
+    """
+    paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
+    text, out = None if file is None else Path(file), None if plot is None else Path(plot)
+    return result(draw(paths, text, out, lags=lags, fresh=fresh))
+
+
+def draw(
+    paths: Sequence[Path],
+    file: Path | None,
+    plot: Path | None,
+    *,
+    lags: int = LAGS,
+    fresh: bool = False,
+    curve: bool = False,
+) -> Work[GradientReport]:
+    """Do what `gradients` does, yielding progress; returns the result; `curve` adds the norms while training."""
+    if plot is None:
+        return (yield from measure(paths, file, lags=lags, fresh=fresh))
+    check(plot, len(paths) * (1 + fresh))
+    report = yield from measure(paths, file, lags=lags, fresh=fresh)
+    write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
+    return replace(report, plot=plot)
 
 
 def check(out: Path, models: int) -> None:
@@ -47,15 +84,12 @@ def check(out: Path, models: int) -> None:
 
 def picture(report: GradientReport, ending: str, *, curve: bool = False) -> bytes:
     """Return a picture as bytes of PNG or SVG, with the norms while training below if the curve is asked for."""
-    from matplotlib import style
     from matplotlib.figure import Figure
 
     trained = [model for model in report.models if model.training] if curve else []
     names = named(report)
     lines = sum(len(drawn(report, model)) for model in report.models) + len(trained)
-    data = BytesIO()
-    with style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
+    with drawing():
         figure = Figure(figsize=(8.5, (5.3 if not trained else 8.3) + LEGEND_LINE * lines), layout="constrained")
         panels = figure.subplots(1 + bool(trained), 1, squeeze=False, height_ratios=(3, 2)[: 1 + bool(trained)])[:, 0]
         entries = list(_by_lag(panels[0], report, names))
@@ -63,8 +97,7 @@ def picture(report: GradientReport, ending: str, *, curve: bool = False) -> byte
             entries += _while_training(panels[1], report, names)
         text = shown_name(report.file.name) if report.file else "the validation part"
         legend(figure, f"Do gradients vanish or explode?  Norms on their way back through {text}", entries)
-        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
-    return data.getvalue()
+        return encoded(figure, ending)
 
 
 def named(report: GradientReport) -> list[str]:
@@ -115,8 +148,6 @@ def _by_lag(axes: "Axes", report: GradientReport, names: list[str]) -> Iterator[
 
 def _what(name: str, norms: Floats, model: Gradients) -> str:
     """Return what a line is by, and how fast it falls where that is known."""
-    from unroll.insight.gradients.measure import halving
-
     layer, _, signal = name.rpartition("/")
     if not layer:
         return "by the input" + (f", 0 beyond {model.context} symbols" if model.context is not None else "")

@@ -1,14 +1,13 @@
 """The picture of long-range tasks: how much each architecture gets right, by distance."""
 
 from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from unroll.insight.longrange.table import SOLVED_ERROR, WINDOW, LongRange, Result, named, student
 from unroll.insight.longrange.tasks import CHANCE_ERROR, VectorTask
-from unroll.insight.plots import COLOURS, DPI, FORMATS, GREY, LEGEND_LINE, MARKERS, STYLE, Entry, legend
+from unroll.insight.plots import COLOURS, GREY, LEGEND_LINE, MARKERS, Entry, drawing, encoded, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,13 +35,12 @@ def point(result: Result) -> Point:
 
 def picture(found: LongRange, ending: str) -> bytes:
     """Return the picture as bytes of PNG or SVG: lines over distance, or bars where there is one distance alone."""
-    from matplotlib import style
     from matplotlib.figure import Figure
 
-    plan, data = found.plan, BytesIO()
+    plan = found.plan
     sums = isinstance(plan.task, VectorTask)
     archs = [arch for arch in plan.archs if any(result.arch == arch for result in found.results)]
-    with style.context(["default", STYLE]):
+    with drawing():
         figure = Figure(figsize=(8.5, 4.6 + LEGEND_LINE * (len(archs) + 2)), layout="constrained")
         axes = figure.subplots()
         paint = _lines if len(plan.distances) > 1 else _bars
@@ -59,8 +57,7 @@ def picture(found: LongRange, ending: str) -> bytes:
         axes.set_ylabel(f"{'mean squared error' if sums else 'right decisions in %'}\n({spread})")
         training = "on all distances at once" if plan.mixed else "on each distance by itself"
         legend(figure, f"{plan.task.name}: {plan.task.about}\n{plan.steps:,} steps {training}", entries)
-        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
-    return data.getvalue()
+        return encoded(figure, ending)
 
 
 def _lines(axes: "Axes", found: LongRange, archs: Sequence[str]) -> list[Entry]:

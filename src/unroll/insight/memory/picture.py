@@ -1,9 +1,7 @@
 """How far back models remember, drawn: loss over context, what disturbing it costs, gradients by lag."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +11,14 @@ from unroll.errors import UserError
 from unroll.insight.memory.measure import GAIN, Memory, ModelMemory, Span
 from unroll.insight.plots import (
     COLOURS,
-    DPI,
-    FORMATS,
     GREY,
     LEGEND_LINE,
     MARKERS,
-    STYLE,
     UNIT_NAMES,
     Entry,
     check_picture,
+    drawing,
+    encoded,
     labels,
     legend,
     plain,
@@ -69,18 +66,14 @@ def main_picture(found: Memory, ending: str) -> bytes:
 
 def drawn(found: Memory, paint: "Paint", ending: str, width: float, *, titled: bool) -> bytes:
     """Return what `paint` draws, with its legend; the same numbers give the same bytes."""
-    from matplotlib import style
     from matplotlib.figure import Figure
 
-    data = BytesIO()
-    with style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
+    with drawing():
         figure = Figure(figsize=(width, 0.5 * width + 0.8), layout="constrained")
         title, entries = paint(figure, found)
         figure.set_figheight(figure.get_figheight() + LEGEND_LINE * (len(entries) + titled))
         legend(figure, title if titled else "", entries)
-        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
-    return data.getvalue()
+        return encoded(figure, ending)
 
 
 def context(figure: "Figure", found: Memory) -> tuple[str, list[Entry]]:
