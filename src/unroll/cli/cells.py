@@ -9,7 +9,7 @@ import click
 from unroll.cli import console
 
 if TYPE_CHECKING:
-    from unroll.insight.cells.measure import Finding, Tracking
+    from unroll.insight.cells.findings import Finding, Tracking
 
 PATH = click.Path(path_type=Path)
 
@@ -138,7 +138,7 @@ def sentence(found: "Tracking", one: "Finding") -> Iterator[str]:
 def why(one: "Finding") -> str:
     """Return what a finding lacks."""
     from unroll.insight.cells.ablation import APART, CAUSAL
-    from unroll.insight.cells.measure import ALPHA
+    from unroll.insight.cells.findings import ALPHA
 
     held = one.ablation
     if one.p_value > ALPHA:

@@ -13,15 +13,10 @@ from torch import Tensor
 from tiny import (
     ARCHS,
     TOKENIZER,
-    begin_training,
-    make_corpus,
     model_config,
-    overrides,
     random_ids,
     random_model,
-    text,
 )
-from unroll.artifact.ngram import make
 from unroll.artifact.open import Opened
 from unroll.errors import UserError
 from unroll.insight.attribution import measure
@@ -39,7 +34,6 @@ from unroll.insight.attribution.measure import (
     leave_one_out,
     rank_correlation,
 )
-from unroll.insight.attribution.picture import picture
 from unroll.nn.model import Model
 from unroll.nn.state import State
 from unroll.predict.torch import TorchPredictor
@@ -293,18 +287,6 @@ def test_faults_are_caught(
         law(network("lstm"))
 
 
-# ---- models on the disk, refusals, pictures
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An LSTM of a few steps and an n-gram."""
-    folder = tmp_path_factory.mktemp("attribution")
-    list(begin_training(make_corpus(folder / "corpus", [text(200)]), folder / "model", overrides(), 4))
-    list(make([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
-    return folder
-
-
 def test_a_models_directory(folder: Path) -> None:
     found = attribute(folder / "model", "Alice is driving a car", method="gradient")
     assert found.target == "r" and found.at == 21 and found.symbols[:5] == tuple("Alice")
@@ -333,19 +315,6 @@ def test_what_cannot_be_attributed_is_refused(asked: dict[str, Any], what: str, 
     with pytest.raises(UserError) as caught:
         attribute(folder / given.pop("model"), given.pop("text"), **given)
     assert what in caught.value.what and fix in caught.value.fix and caught.value.allowed
-
-
-def test_a_picture_shows_the_scores(folder: Path) -> None:
-    for chosen in METHODS:
-        found = attribute(folder / "model", "the car\n", target="a", against="e", method=chosen)
-        drawn = picture(found, "a $title_", ".svg").decode()
-        assert all(what in drawn for what in ("a $title_", "log p(a) − log p(e)", "leave-one-out", "↵", "␣"))
-
-
-def test_a_picture_is_the_same_each_time(folder: Path) -> None:
-    found = attribute(folder / "model", "the car", method="gradient")
-    first, second = (picture(found, "title", ".png") for _ in range(2))
-    assert first == second and first.startswith(b"\x89PNG")
 
 
 def test_progress_is_reported_before_the_result() -> None:

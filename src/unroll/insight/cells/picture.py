@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from unroll.insight.cells.measure import Tracking
+from unroll.insight.cells.findings import Tracking
 from unroll.insight.plots import COLOURS, GREY, drawing, encoded, legend, shown
 
 ROW = 60
