@@ -55,9 +55,9 @@ def verb(
         raise UserError("a cell is held at one value", allowed="one of --mean, --zero, --set V", fix="leave out others")
     layer, unit = place(cell)
     from unroll.artifact.open import open_model
-    from unroll.insight.cells.ablation import hold
+    from unroll.insight.cells.ablation import ablating
 
-    found = console.run(hold(open_model(model), layer, unit, file, value=0.0 if zero else value, **options))
+    found = console.run(ablating(open_model(model), layer, unit, file, value=0.0 if zero else value, **options))
     if as_json:
         console.put_json(found.figures())
         return

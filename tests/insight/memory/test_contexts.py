@@ -1,4 +1,4 @@
-"""Contexts of a memory are what a slow loop reads; targets are spread over the text; gradients are of the whole state."""
+"""Contexts of a memory are what a slow loop reads; targets are spread; gradients are of the whole state."""
 
 import math
 

@@ -15,58 +15,63 @@ Verdict = Literal["causal", "tracks", "leans", "none"]
 
 ALPHA = 0.01
 VERDICTS: dict[Verdict, str] = {
-    "leans": "its score in both halves of the text is above what the best of all units reaches in both halves in 99 % "
-    "of all circular shifts of the labels (p <= 0.01)",
-    "tracks": "leans, and scores above every unit of an untrained network, and in the second half above what the last "
-    "8 characters tell: the 95 % interval of the gain lies above 0",
-    "causal": "tracks, and held at its mean it makes the network predict the property's marks worse: by 10 times as "
-    "much as matched cells do, by more than any of them, with a 95 % interval above 0; and beside theirs it harms the "
-    "marks at least twice as much as all else",
+    "leans": "suggestive: in both halves of the text its score is above that of the best of all units in 99 % of all "
+    "circular shifts of the labels (p <= 0.01)",
+    "tracks": "suggestive, and it scores above every unit of an untrained network and, in the second half, above the "
+    "last 8 characters: the 95 % interval of the gain lies above 0",
+    "causal": "tracks, and clamped at its mean it makes the network predict the property's marks worse: 10 times as "
+    "much as matched cells do, more than any of them, with a 95 % interval above 0; relative to theirs it harms the "
+    "marks at least twice as much as everything else",
     "none": "none of these",
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A unit and what it has to do with the property."""
+    """A unit and how it relates to the property."""
 
     cell: Cell
     rises: bool
-    """Whether it is high where the property holds, or its number is large; else low."""
+    """True if the unit is high where the property holds or its number is large, False if it is low there."""
     score: float
-    """In the second half, with the sign of the first: AUROC, or correlation."""
+    """AUROC or correlation in the second half, with the sign of the first."""
     fit_score: float
-    """In the first half."""
+    """The same in the first half."""
     interval: tuple[float, float]
-    """95 % of the score."""
+    """95 % interval of the score."""
     p_value: float
     null: float
-    """What must be passed in both halves: the 99th percentile of the best of all units over all shifts."""
+    """Threshold for both halves: the 99th percentile of the best of all units over all shifts."""
     untrained: float
-    """What the best unit of an untrained network reaches in both halves."""
+    """Score of the best unit of an untrained network in both halves."""
     gain: float | None
-    """Over what the last 8 characters tell; None without scikit-learn."""
+    """The score less that of the last 8 characters; None without scikit-learn."""
     gain_interval: tuple[float, float] | None
     ablation: Ablation | None
     """None where the cell does not track the property, or no symbols mark it."""
 
     @property
     def weaker(self) -> float:
-        """What it reaches in both halves."""
+        """The score in the weaker half."""
         return min(self.fit_score, self.score)
 
     @property
     def verdict(self) -> Verdict:
-        """What the finding is worth, by the thresholds of VERDICTS."""
+        """The verdict in JSON, by the thresholds of VERDICTS."""
         if self.p_value > ALPHA:
             return "none"
         if self.weaker <= self.untrained or self.gain_interval is None or self.gain_interval[0] <= 0:
             return "leans"
         return "causal" if self.ablation and self.ablation.causal else "tracks"
 
+    @property
+    def word(self) -> str:
+        """The verdict for people, who read `suggestive` for what JSON calls `leans`."""
+        return "suggestive" if self.verdict == "leans" else self.verdict
+
     def figures(self, metric: str) -> dict[str, Any]:
         """Return the finding as JSON."""
-        held = self.ablation
+        ablation = self.ablation
         return {
             "layer": self.cell.layer,
             "unit": self.cell.unit,
@@ -81,15 +86,15 @@ class Finding:
             "untrained": self.untrained,
             "gain": self.gain,
             "gain_interval": None if self.gain_interval is None else list(self.gain_interval),
-            "ablation_ratio": None if held is None else held.ratio,
-            "ablation": None if held is None else held.figures(),
+            "ablation_ratio": None if ablation is None else ablation.ratio,
+            "ablation": None if ablation is None else ablation.figures(),
             "verdict": self.verdict,
         }
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What all units tell together, and a few of them, by a linear probe: fitted on one half, scored on the other."""
+    """Linear probes of all units together and of a few: fitted on the first half, scored on the second."""
 
     score: float
     interval: tuple[float, float]
@@ -106,43 +111,43 @@ class Probe:
             "untrained": self.untrained,
             "small": [
                 {
-                    "cells": [{"layer": one.layer, "unit": one.unit, "signal": one.signal} for one in cells],
-                    "score": its,
+                    "cells": [{"layer": cell.layer, "unit": cell.unit, "signal": cell.signal} for cell in cells],
+                    "score": score,
                 }
-                for cells, its in self.small
+                for cells, score in self.small
             ],
         }
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the best cell does over a stretch of the second half."""
+    """The best cell over a stretch of the second half."""
 
     cell: Cell
     symbols: tuple[str, ...]
     values: Floats
-    """Of the cell, after each symbol (L,)."""
+    """The cell after each symbol (L,)."""
     labels: Floats
     """(L,)"""
 
 
 @dataclass(frozen=True)
 class Tracking:
-    """Who tracks a property, and who seems to."""
+    """Units against a property of a text, with the evidence for each."""
 
     model: str
     file: str
     labels: Labels
     symbols: int
-    """That were read."""
+    """Symbols read."""
     searched: int
-    """Signals of units."""
+    """Signals of units searched."""
     recent: float | None
-    """What the last 8 characters tell, as a score."""
+    """Score of the last 8 characters alone."""
     marks: tuple[str, ...] | None
     """The symbols at which the property changes, the most frequent first."""
     findings: tuple[Finding, ...]
-    """One for each of the units that go best with the property, by the better of its signals."""
+    """The units that fit the property best, the best first, each by the better of its signals."""
     probe: Probe | None
     sample: Sample | None
     notes: tuple[str, ...]
