@@ -87,12 +87,12 @@ def verb(
 
 def rows_of(found: "Memory") -> Iterator[tuple[str, str]]:
     """Yield a line for the text, one for each model, and one that puts them in order."""
-    from unroll.insight.memory.report import agreement, told_of
+    from unroll.insight.memory.report import agreement, summary
     from unroll.insight.plots import labels
 
     plan = found.models[0].plan
     yield "text", f"{found.text}: {len(plan.targets):,} targets, after 1 to {plan.contexts[-1]:,} symbols"
     for label, one in zip(labels(found.models), found.models, strict=True):
-        yield label, told_of(one)
+        yield label, summary(one)
     if order := " ".join(agreement(found)):
         yield "together", order

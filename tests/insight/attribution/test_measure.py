@@ -296,11 +296,11 @@ def test_a_models_directory(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "what", "fix"),
     [
-        ({"text": ""}, "no symbol was read", "longer text"),
-        ({"text": "a"}, "no symbol was read", "longer text"),
-        ({"target": "she"}, "'she' (target) is no symbol", "its first symbol, 's'"),
-        ({"target": "%"}, "'%' (target) is no symbol", "name a symbol"),
-        ({"against": "%"}, "'%' (against) is no symbol", "name a symbol"),
+        ({"text": ""}, "no symbol comes before", "longer text"),
+        ({"text": "a"}, "no symbol comes before", "longer text"),
+        ({"target": "she"}, "'she' (target) is not a symbol", "its first symbol, 's'"),
+        ({"target": "%"}, "'%' (target) is not a symbol", "name a symbol"),
+        ({"against": "%"}, "'%' (against) is not a symbol", "name a symbol"),
         ({"target": "a", "against": "a"}, "against itself", "another"),
         ({"at": 7}, "a prediction after 7 symbols", "longer text"),
         ({"at": 0, "target": "a"}, "a prediction after 0 symbols", "longer text"),

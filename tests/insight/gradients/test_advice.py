@@ -54,10 +54,10 @@ def test_advice_for_spikes_while_training() -> None:
 
 
 def test_advice_for_what_does_neither() -> None:
-    assert advise(FLAT, LSTM) == ("neither explodes nor vanishes: keeps more than a half of lag 1 after 100 steps",)
+    assert advise(FLAT, LSTM) == ("neither explodes nor vanishes: keeps more than half of lag 1 after 100 steps",)
     fading = 0.97 ** np.arange(100)
     (said,) = advise(fading, LSTM)
-    assert said == "fades, but does not vanish: more than a half of lag 1 is left after 23 steps, 4.9 % after 100"
+    assert said == "fades, but does not vanish: more than half of lag 1 is left after 23 steps, 4.9 % after 100"
     assert fading[22] > 0.5 > fading[23]
     (said,) = advise(np.zeros(5), model_config("window"))
     assert said.startswith("sees 4 symbols: no gradient comes from further back")

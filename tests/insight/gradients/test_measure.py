@@ -304,7 +304,7 @@ def test_what_cannot_be_measured_is_refused(models: dict[str, Path], tmp_path: P
     with pytest.raises(UserError, match="has 10 symbols, too few to look 10 steps back"):
         gradients(models["lstm"], file, lags=10)
     assert len(gradients(models["lstm"], file, lags=9).models[0].norms.rows["x"]) == 1
-    with pytest.raises(UserError, match="no model is named"):
+    with pytest.raises(UserError, match="no model is given"):
         gradients([])
     with pytest.raises(UserError, match="8 lines of models"):
         gradients([models["lstm"]] * 4, fresh=True, plot=tmp_path / "a.png")

@@ -126,11 +126,11 @@ def test_the_span_is_where_99_percent_of_the_gain_is_had() -> None:
 
 def test_a_gain_that_may_be_chance_has_no_span_and_notes_say_so() -> None:
     chance = made(lambda k: 1 + 0.05 * (k < 2), targets=20, spread=1.0)
-    assert math.isnan(chance.span_99.symbols) and "worth nothing to it for sure" in chance.notes[0]
+    assert math.isnan(chance.span_99.symbols) and "no significant benefit" in chance.notes[0]
     assert made(lambda k: 3 / k).notes[:3] == (
-        "99 % of the gain is not had within 32 symbols",
-        "the order of symbols counts beyond the last 16",
-        "symbols count beyond the last 16",
+        "32 symbols bring less than 99 % of the gain",
+        "the order of symbols matters beyond the last 16",
+        "symbols matter beyond the last 16",
     )
     window = replace(made(octaves), arch="window", gradient=Gradient(np.ones(3), {}, None))
     assert [note for note in window.notes if "no half-life" in note] == [
@@ -220,8 +220,8 @@ def test_long_texts_are_read_in_part_and_vocabularies_told(models: dict[str, Pat
         ({"limit": -3}, "limit is -3"),
         ({"targets": 9}, "targets is 9"),
         ({"context": "old"}, "the context is 'old'"),
-        ({"models": []}, "there is no model"),
-        ({"models": ["counted"]}, "validation part of .* is not there"),
+        ({"models": []}, "no model is given"),
+        ({"models": ["counted"]}, "validation part of .* is missing"),
         ({"models": ["lstm", "other"]}, "was not trained on the text of"),
         ({"file": "short"}, "has 40 symbols"),
     ],

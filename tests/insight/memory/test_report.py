@@ -54,10 +54,10 @@ def test_readings_are_computed_from_the_numbers() -> None:
     falls, slower = made(octaves), made(lambda k: 2 / k)
     one = replace(falls, model="a/quick", context=8)
     (line, leak) = context_readings(memory_of(one))
-    assert "quick (lstm, char) has 99 % of its gain within 16 characters (16 to 16): it pays 7.21 bits" in line
+    assert "quick (lstm, char) reaches 99 % of its gain within 16 characters (16 to 16): it pays 7.21 bits" in line
     assert "should be flat after 8" in leak and "something leaks" in leak
-    assert "goes on gaining beyond 32 characters" in next(context_readings(memory_of(slower)))
-    assert "gains nothing for sure" in next(context_readings(memory_of(made(lambda k: 1.0))))
+    assert "keeps gaining beyond 32 characters" in next(context_readings(memory_of(slower)))
+    assert "shows no significant gain" in next(context_readings(memory_of(made(lambda k: 1.0))))
     astray = made(lambda k: octaves(k) + 1.5 * (k == 16), targets=400, spread=0.1)
     assert astray.rise is not None and astray.rise[:2] == (8, 16) and astray.rise[2] == pytest.approx(0.5, abs=0.05)
     assert "hurts made (lstm, char) between 8 and 16 characters, by 0.7" in [*context_readings(memory_of(astray))][1]

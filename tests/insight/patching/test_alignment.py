@@ -11,5 +11,5 @@ def test_where_the_point_is() -> None:
     found = asked(one, "Alice and reads and_on", "Bob and reads and_on", after="reads")
     assert found.at == (3, 3) and found.positions.tolist() == [1, 2, 3], "the curve begins where the texts meet"
     found = asked(one, "Alice and reads and_on", "Bob reads and and_on", at=1)
-    assert found.at == (1, 1) and "go on differently" in found.notes[0]
+    assert found.at == (1, 1) and "differ after the point" in found.notes[0]
     assert asked(one, "reads Alice reads", "Alice reads").at == (1, 0)

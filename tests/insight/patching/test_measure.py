@@ -284,8 +284,8 @@ def test_a_models_directory(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "what"),
     [
-        ({"target": "she"}, "'she' (target) is no symbol"),
-        ({"against": "%"}, "'%' (against) is no symbol"),
+        ({"target": "she"}, "'she' (target) is not a symbol"),
+        ({"against": "%"}, "'%' (against) is not a symbol"),
         ({"against": "a"}, "against itself"),
         ({"second": "the cat"}, "both texts are the same"),
         ({"second": "the car"}, "nothing is read after the point"),
@@ -293,9 +293,9 @@ def test_a_models_directory(folder: Path) -> None:
         ({"at": 7}, "a point after 7 symbols of texts of 7 and 7"),
         ({"at": 0}, "a point after 0 symbols"),
         ({"at": 1, "after": "the"}, "both a number of symbols and a word"),
-        ({"after": "he"}, "'he' stands in the first text 0 times"),
-        ({"first": "cat cat", "after": "cat"}, "stands in the first text 2 times"),
-        ({"after": "the"}, "stands in the second text 0 times"),
+        ({"after": "he"}, "'he' occurs 0 times in the first text"),
+        ({"first": "cat cat", "after": "cat"}, "occurs 2 times in the first text"),
+        ({"after": "the"}, "occurs 0 times in the second text"),
         ({"units": [(0, 10)]}, "no unit 0:10"),
         ({"units": [(2, 0)]}, "no unit 2:0"),
         ({"units": [(0, 1)], "layers": [0]}, "both layers and units"),

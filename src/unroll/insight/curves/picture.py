@@ -135,7 +135,7 @@ def _check(kind: Kind, models: Sequence[Path], out: Path | None, unit: UnitName)
     if not 1 <= len(models) <= len(COLOURS):
         raise UserError(
             f"{len(models)} models in one picture",
-            allowed=f"1 to {len(COLOURS)}, one for each colour that everyone can tell apart",
+            allowed=f"1 to {len(COLOURS)}, one for each distinct colour",
             fix="make several pictures",
         )
     if out is not None:

@@ -1,4 +1,4 @@
-"""Where is it kept: the state of one text put into another in mid-sentence, whole or in parts, and what that turns."""
+"""Where a network keeps something: the state of one text put into another, whole or in parts, and its effect."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,15 +22,15 @@ from unroll.progress import Progress, Work, result
 
 Floats = NDArray[np.float64]
 Masks = NDArray[np.bool_]
-"""(R, L, S, H): which parts of the state of each layer, its units of h and c, a row takes from the other text."""
+"""(R, L, S, H): which units of h and c of each layer a row takes from the other text."""
 
 HELD = 2**24
-"""Numbers of one kind that rows side by side may hold."""
+"""Most numbers of one kind in rows side by side."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Two symbols that may come next: D = log p(target) - log p(against), in nats, above 0 where the target wins."""
+    """Two candidates for the next symbol: D = log p(target) - log p(against), in nats, above 0 if the target wins."""
 
     network: Model
     target: int
@@ -44,65 +44,66 @@ class Choice:
 
 @dataclass(frozen=True)
 class Effect:
-    """What patching a part of the state did."""
+    """The effect of patching a part of the state."""
 
     name: str
     """`state`, `h`, `layer0`, `layer0/c`, `chosen`, or a unit as 0:17."""
     value: float
-    """D after it."""
+    """D after patching."""
     effect: float
-    """D after it - D of the first text."""
+    """D after patching - D of the first text."""
     recovery: float | None
-    """effect / (D of the second text - D of the first); None where these are equal."""
+    """effect / (D of the second text - D of the first); None if these are equal."""
     flips: bool
-    """Whether the other symbol is the more probable one now."""
+    """True if the other symbol is now the more probable one."""
 
 
 @dataclass(frozen=True)
 class Patched:
-    """D when the state of the second text is put into the first: by parts, units, sets of units and places."""
+    """D with the state of the second text put into the first: by parts, units, sets of units and places."""
 
     symbols: tuple[str, ...]
-    """Of the first text."""
+    """Symbols of the first text."""
     at: tuple[int, int]
-    """After so many symbols of each text the state was taken and put."""
+    """Number of symbols of each text before the point of patching."""
     target: str
     against: str
     first: float
-    """D of the first text as it is."""
+    """D of the first text."""
     second: float
+    """D of the second text."""
     parts: dict[str, float]
-    """D by part: the whole `state`; of recurrent models each signal and layer; what was asked for as `chosen`."""
+    """D by part: the whole `state`; in recurrent models each signal and layer; the requested part as `chosen`."""
     units: Ids
-    """(U, 2) layers and units, those first that move D most towards the second text's; none of a window."""
+    """(U, 2) layers and units, those that move D most towards the second text first; none for a window."""
     unit_values: Floats
     """(U,) D with this unit alone patched."""
     set_values: Floats
     """(U,) D with this unit and all before it patched."""
     positions: Ids
-    """(P,) symbols of the first text that are read before patching."""
+    """(P,) numbers of symbols of the first text read before patching."""
     curves: dict[str, Floats]
-    """D (P,) of patching there, by part."""
+    """D (P,) of patching at each position, by part."""
     notes: tuple[str, ...]
 
     def effect(self, name: str, value: float) -> Effect:
-        """Return what a D says beside those of the two texts."""
+        """Return a D relative to those of the two texts."""
         effect, whole = value - self.first, self.second - self.first
         return Effect(name, value, effect, effect / whole if whole else None, (value > 0) != (self.first > 0))
 
     def ranked(self) -> Iterator[Effect]:
-        """Yield what each unit does alone, the strongest first."""
+        """Yield the effect of each unit alone, the strongest first."""
         for (layer, unit), value in zip(self.units.tolist(), self.unit_values.tolist(), strict=True):
             yield self.effect(f"{layer}:{unit}", value)
 
     @property
     def main_parts(self) -> list[str]:
-        """The parts to show where not all have room: signals of single layers are left out of many."""
+        """The parts to show: of many, those of a single layer's signal are left out."""
         return [name for name in self.parts if "/" not in name or len(self.parts) < 5]
 
     @property
     def smallest(self) -> int | None:
-        """The least number of units, the strongest first, that together turn the decision; None where none do."""
+        """The smallest number of units, the strongest first, that together turn the decision; None if none do."""
         turned = np.flatnonzero((self.set_values > 0) != (self.first > 0))
         return int(turned[0]) + 1 if len(turned) and (self.second > 0) != (self.first > 0) else None
 
@@ -111,8 +112,8 @@ class Patched:
         units, size = [asdict(effect) for effect in self.ranked()], self.smallest
         smallest = None
         if size is not None:
-            joined = asdict(self.effect("", float(self.set_values[size - 1])))
-            smallest = joined | {"name": "set", "units": [unit["name"] for unit in units[:size]]}
+            set_effect = asdict(self.effect("", float(self.set_values[size - 1])))
+            smallest = set_effect | {"name": "set", "units": [unit["name"] for unit in units[:size]]}
         return {
             "target": self.target,
             "against": self.against,
@@ -142,11 +143,11 @@ def patch(
     signals: Sequence[str] = (),
     units: Sequence[tuple[int, int]] = (),
 ) -> Patched:
-    """Read both texts to a point, put the second's state into the first's, read on; see who of two symbols comes next.
+    """Read both texts to a point, replace the first's state by the second's, read on, and compare two next symbols.
 
-    The point is `at` so many symbols of both, or the end of the word `after` in each, or else where the texts have
-    become the same. `units` (layer, unit), `layers` and `signals` (h, c) choose what is patched as one part; layers
-    and signals also what of a unit is patched when all are ranked. In float64. Raises UserError.
+    The point is after `at` symbols of both, or the end of the word `after` in each, or else where the rest of the texts
+    is the same. `units` (layer, unit), `layers` and `signals` (h, c) choose what is patched as one part; layers and
+    signals also choose what of each unit is patched for the ranking. In float64. Raises UserError.
     """
     work = patching(
         open_model(Path(model)), first, second, target=target, against=against, at=at, after=after, layers=layers,
@@ -174,54 +175,54 @@ def patching(
     choice = Choice(network, symbol_id(opened, target, "target"), symbol_id(opened, against, "against"))
     if choice.target == choice.against:
         raise UserError("the target is set against itself", allowed="two symbols", fix="name another one")
-    (ours, notes), (theirs, more) = (read_text(opened, text) for text in (first, second))
-    notes += [note for note in more if note not in notes]
+    (ours, notes), (theirs, more_notes) = (read_text(opened, text) for text in (first, second))
+    notes += [note for note in more_notes if note not in notes]
     places = patch_points(opened.tokenizer, (first, second), (ours, theirs), at, after)
     if (ours[places[0] :] != theirs[places[1] :]).any():
-        notes.append("the texts go on differently after the point: the whole state need not recover all")
+        notes.append("the texts differ after the point: the whole state may not recover everything")
     start = opened.tokenizer.start_id
-    value, other = (own_value(choice, start, ids) for ids in (ours, theirs))
-    if (value > 0) == (other > 0):
+    first_value, second_value = (own_value(choice, start, ids) for ids in (ours, theirs))
+    if (first_value > 0) == (second_value > 0):
         notes.append("both texts prefer the same symbol: there is no decision to turn")
 
     parts = part_masks(network)
     if layers or signals or units:
         parts["chosen"] = chosen_mask(network, layers, signals, units)
     names, masks = list(parts), np.stack(list(parts.values()))
-    before, given = (
+    own_state, patch_state = (
         state_after(network, start, ids[:place]) for ids, place in zip((ours, theirs), places, strict=True)
     )
     rest = ours[places[0] :]
-    values = yield from patched_values(choice, before, given, masks, rest)
-    which, unit_values, set_values = np.zeros((0, 2), np.int64), np.zeros(0), np.zeros(0)
+    values = yield from patched_values(choice, own_state, patch_state, masks, rest)
+    ranked, unit_values, set_values = np.zeros((0, 2), np.int64), np.zeros(0), np.zeros(0)
     if network.config.arch != "window":
-        which, unit_masks = masks_of_units(network, layers, signals)
-        unit_values = yield from patched_values(choice, before, given, unit_masks, rest)
-        order = np.argsort(-(unit_values - value) * np.sign(other - value), kind="stable")
-        which, unit_values, unit_masks = which[order], unit_values[order], unit_masks[order]
+        ranked, unit_masks = masks_of_units(network, layers, signals)
+        unit_values = yield from patched_values(choice, own_state, patch_state, unit_masks, rest)
+        order = np.argsort(-(unit_values - first_value) * np.sign(second_value - first_value), kind="stable")
+        ranked, unit_values, unit_masks = ranked[order], unit_values[order], unit_masks[order]
         sets = np.logical_or.accumulate(unit_masks)  # the first, the first two, and so on
-        set_values = yield from patched_values(choice, before, given, sets, rest)
-    # Earlier too, if it was not asked for where the texts have become the same.
+        set_values = yield from patched_values(choice, own_state, patch_state, sets, rest)
+    # The curve begins at the earlier of the point and the common rest of the texts.
     first_place = min(places[0], len(ours) - same_end(ours, theirs))
-    positions, found = yield from by_position(choice, start, ours, theirs, first_place, masks)
+    positions, curves = yield from by_position(choice, start, ours, theirs, first_place, masks)
     return Patched(
         tuple(token_name(opened.tokenizer, id) for id in ours.tolist()),
         places,
         token_name(opened.tokenizer, choice.target),
         token_name(opened.tokenizer, choice.against),
-        value,
-        other,
+        first_value,
+        second_value,
         dict(zip(names, values.tolist(), strict=True)),
-        which,
+        ranked,
         unit_values,
         set_values,
         positions,
-        dict(zip(names, found.T, strict=True)),
+        dict(zip(names, curves.T, strict=True)),
         tuple(notes),
     )
 
 
-# ---- patching: run on, replace, run on
+# ---- patching: read, replace, read on
 
 
 @torch.no_grad()
@@ -232,15 +233,15 @@ def state_after(network: Model, start_id: int, ids: Ids) -> State:
 
 @torch.no_grad()
 def own_value(choice: Choice, start_id: int, ids: Ids) -> float:
-    """Return D of a text as it is."""
+    """Return D of an unchanged text."""
     return float(choice(choice.network.hidden(torch.tensor([[start_id, *ids.tolist()]]))[0][-1])[0])
 
 
 def replaced(ours: State, theirs: State, masks: Masks) -> State:
     """Return a row of state for each mask: `theirs` where it is True, else `ours`, each one row."""
-    which = torch.from_numpy(masks)
+    taken = torch.from_numpy(masks)
     return tuple(
-        tuple(torch.where(which[:, k, s], new, old) for s, (old, new) in enumerate(zip(*layers, strict=True)))
+        tuple(torch.where(taken[:, k, s], new, old) for s, (old, new) in enumerate(zip(*layers, strict=True)))
         for k, layers in enumerate(zip(ours, theirs, strict=True))
     )
 
@@ -250,13 +251,13 @@ def patched_values(choice: Choice, ours: State, theirs: State, masks: Masks, res
     """Return D (R,) after reading `rest` from `ours` with the parts of each mask from `theirs`, yielding progress."""
     network = choice.network
     size = max(1, HELD // (len(rest) * network.config.hidden_size))
-    ids, found = torch.from_numpy(rest)[None], []
+    ids, values = torch.from_numpy(rest)[None], []
     for first in range(0, len(masks), size):
         state = replaced(ours, theirs, masks[first : first + size])
         y, _ = network.hidden(ids.expand(len(state[0][0]), -1), state)
-        found.append(choice(y[-1]))
+        values.append(choice(y[-1]))
         yield Progress("patching", min(len(masks), first + size), len(masks), "parts")
-    return np.concatenate(found)
+    return np.concatenate(values)
 
 
 @torch.no_grad()
@@ -265,7 +266,7 @@ def by_position(
 ) -> Work[tuple[Ids, Floats]]:
     """Return positions (P,) of `ours` from `first` on and D (P, R) of patching there, yielding progress.
 
-    The texts are aligned at their ends. All is read once: rows join as they are patched and are read on together.
+    The texts are aligned at their ends. Everything is read once: rows join as they are patched and are read together.
     """
     network, shift = choice.network, len(theirs) - len(ours)
     a, b = state_after(network, start_id, ours[:first]), state_after(network, start_id, theirs[: first + shift])
@@ -286,12 +287,12 @@ def by_position(
 
 
 def state_signals(network: Model) -> tuple[str, ...]:
-    """Return the names of a layer's parts of state, in its order; none of a window."""
+    """Return the names of a layer's parts of state, in its order; none for a window."""
     return {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",), "window": ()}[network.config.arch]
 
 
 def nothing(network: Model) -> Masks:
-    """Return the mask (L, S, H) that takes nothing; of a window, whose state is one piece, (1, 1, 1, 1)."""
+    """Return the mask (L, S, H) that takes nothing; for a window, whose state is one piece, (1, 1, 1, 1)."""
     config, signals = network.config, state_signals(network)
     shape = (config.num_layers, len(signals), config.hidden_size) if signals else (1, 1, 1, 1)
     return np.zeros(shape, bool)
@@ -317,7 +318,7 @@ def chosen_mask(
     signals: Sequence[str] = (),
     units: Sequence[tuple[int, int]] = (),
 ) -> Masks:
-    """Return the mask (L, S, H) of these units, or of all in these layers, in these signals; none named means all."""
+    """Return the mask (L, S, H) of these units, or of all in these layers, in these signals; none given means all."""
     mask, names = nothing(network), state_signals(network)
     which = [names.index(name) for name in signals or names]
     for layer, unit in units:
@@ -342,13 +343,13 @@ def _check_parts(
         raise UserError(
             f"the state of a window is its last {config.window - 1} inputs: it has no layers, signals or units",
             allowed="the whole state",
-            fix="leave out --layer, --signal and --units, or take an RNN, a GRU or an LSTM",
+            fix="leave out --layer, --signal and --units, or use an RNN, a GRU or an LSTM",
         )
     if wrong := [name for name in signals if name not in names]:
         raise UserError(
             f"the state of this model has no {wrong[0]}",
             allowed=", ".join(names),
-            fix="only LSTMs have a cell c" if wrong[0] == "c" else "gates are made anew at every step",
+            fix="only LSTMs have a cell c" if wrong[0] == "c" else "gates are not part of the state",
         )
     last, size = config.num_layers - 1, config.hidden_size
     if wrong_layers := [k for k in layers if not 0 <= k <= last]:
