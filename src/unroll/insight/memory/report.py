@@ -227,8 +227,8 @@ def method(memory: Memory) -> Iterator[str]:
     if any(model.gradient is not None for model in memory.models):
         yield (
             f"Gradient: of the nats of up to {GRADIENT_ROWS} of the targets, by the whole state k steps before "
-            "(Pascanu et al. 2013), in float64, geometric means; its half-life is that of the line through its logarithm, "
-            "down to 1 %. A window has no state: its gradient is by the inputs."
+            "(Pascanu et al. 2013), in float64, geometric means; its half-life is that of the line through its "
+            "logarithm, down to 1 %. A window has no state: its gradient is by the inputs."
         )
 
 
