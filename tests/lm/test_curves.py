@@ -26,12 +26,14 @@ from unroll.lm.curves import (
 )
 from unroll.lm.intervals import wilson
 from unroll.lm.pairs import Count
-from unroll.predict.ngram import NgramConfig, NgramPredictor, Tables
+from unroll.predict.ngram import NgramPredictor, Tables
+from unroll.predict.ngram_config import NgramConfig
 from unroll.predict.ngram_counts import count
-from unroll.predict.predictor import Nats, Predictor, State, Window, log_probabilities
+from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.predict.protocols import Ids, crops_nats, stream
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
+from unroll.state import State
 
 SIZE = TOKENIZER.vocab_size
 

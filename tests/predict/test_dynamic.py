@@ -21,9 +21,10 @@ from unroll.predict.dynamic import (
     gradient_sizes,
 )
 from unroll.predict.mixture import fit_weights, mixed_nats
-from unroll.predict.predictor import Nats, Predictor, State, log_probabilities, select_rows
+from unroll.predict.predictor import Nats, Predictor, log_probabilities
 from unroll.predict.protocols import Ids, stream
 from unroll.predict.torch import TorchPredictor
+from unroll.state import State, select_rows
 
 START = TOKENIZER.start_id
 
@@ -161,8 +162,8 @@ def cached_by_hand(model: Model, ids: Ids, options: CacheOptions) -> list[float]
     symbols = [START, *ids.tolist()]
     with torch.no_grad():
         y, _ = model.hidden(torch.tensor([symbols[:-1]]))
-        p = torch.softmax(model.logits(y)[:, 0], -1).numpy()
-    h, found = y[:, 0].numpy(), []
+        p = torch.softmax(model.logits(y)[0], -1).numpy()
+    h, found = y[0].numpy(), []
     for t, target in enumerate(symbols[1:]):
         past = range(max(0, t - options.size), t)
         alike = np.array([np.exp(options.flatness * h[t] @ h[i]) for i in past])

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.errors import UserError
-from unroll.insight.trace import SIGNALS, parts
+from unroll.insight.trace import parts
 from unroll.lm.sample import Stepper
+from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.cells import LSTMStep, Step
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Hold
-from unroll.nn.state import State, select_rows
-from unroll.predict.predictor import State as NumpyState
 from unroll.predict.torch import to_numpy, to_torch
 from unroll.progress import Progress, Work
+from unroll.state import State, join_rows, select_rows
 
 Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]
@@ -88,7 +88,7 @@ def record(
     `starts` are symbols before whose prediction the state is kept: 0, or 2 and above. Yields progress.
     """
     config = network.config
-    signals = tuple(name for name in ("c", "h") if name in SIGNALS[config.arch])
+    signals = tuple(name for name in ("c", "h") if name in ARCHITECTURES[config.arch].signals)
     names = [f"layer{k}/{signal}" for k in range(config.num_layers) for signal in signals]
     values = np.empty((len(places), len(names) * config.hidden_size), np.float32)
     fresh = network.fresh_state(1)
@@ -105,15 +105,12 @@ def record(
                 kept[start] = tuple(
                     tuple(
                         torch.from_numpy(part.arrays[f"layer{k}/{name}"][place : place + 1].copy())
-                        for name in ("h", "c")
-                        if name in signals
+                        for name in ARCHITECTURES[config.arch].state
                     )
                     for k in range(config.num_layers)
                 )
         yield Progress(phase, part.first + count, len(ids), "symbols")
-    states = [kept[start] for start in starts]
-    joined = tuple(tuple(torch.cat(rows) for rows in zip(*layer, strict=True)) for layer in zip(*states, strict=True))
-    return Recorded(values, signals, config.hidden_size, joined)
+    return Recorded(values, signals, config.hidden_size, join_rows([kept[start] for start in starts]))
 
 
 @dataclass(frozen=True)
@@ -240,12 +237,12 @@ def matched(moves: Floats, unit: int, among: Mask, count: int = MATCHED) -> list
 def checked_cell(network: Model, layer: int, unit: int, signal: str | None) -> Cell:
     """Return a cell of a network, `c` where it has one unless `signal` is given; raises UserError if there is none."""
     config = network.config
-    own = [name for name in ("c", "h") if name in SIGNALS[config.arch]]
+    own = [name for name in ("c", "h") if name in ARCHITECTURES[config.arch].signals]
     if config.arch == "window":
         raise UserError(
             "a window has no cells: it forgets symbols once they leave it",
-            allowed="RNNs, GRUs and LSTMs",
-            fix="name a model that was trained with --arch lstm",
+            allowed=f"recurrent networks: {', '.join(RECURRENT)}",
+            fix=f"name a model that was trained with --arch {RECURRENT[0]}",
         )
     if not (0 <= layer < config.num_layers and 0 <= unit < config.hidden_size):
         raise UserError(
@@ -255,9 +252,9 @@ def checked_cell(network: Model, layer: int, unit: int, signal: str | None) -> C
         )
     if signal is not None and signal not in own:
         raise UserError(
-            f"{'an RNN' if config.arch == 'rnn' else 'a GRU'} has no signal {signal}",
+            f"{ARCHITECTURES[config.arch].article} has no signal {signal}",
             allowed=", ".join(own),
-            fix="only LSTMs have a memory cell c",
+            fix="choose among them",
         )
     return Cell(layer, signal or own[0], unit)
 
@@ -267,7 +264,7 @@ def held_stepper(network: Model, held: Held | None) -> Stepper:
     dtype, device = network.embedding.weight.dtype, network.embedding.weight.device
 
     @torch.inference_mode()
-    def step(ids: Sequence[int], state: NumpyState | None) -> tuple[NDArray[np.float64], NumpyState]:
+    def step(ids: Sequence[int], state: State | None) -> tuple[NDArray[np.float64], State]:
         now = None if state is None else to_torch(state, device)
         holds: dict[int, Hold] = {}
         if held is not None:

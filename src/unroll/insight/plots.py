@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def check_picture(out: Path) -> None:
         raise UserError(
             "drawing needs matplotlib, which is not installed",
             allowed="numbers without a picture: leave out the picture's option",
-            fix='pip install "unroll-lm[insight]"',
+            fix=install("insight"),
         ) from None
 
 

@@ -3,7 +3,7 @@
 All of it works through the predictor's interface, so that windows, n-grams and recurrent networks are read alike.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,9 +22,10 @@ from unroll.lm.compare import context
 from unroll.lm.evaluate import regrouped
 from unroll.lm.intervals import Z95, ratio, wilson
 from unroll.lm.surprisal import Unit, beginning, score_units
-from unroll.predict.predictor import Nats, Predictor, State, Window, log_probabilities
+from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.predict.protocols import STREAM_WINDOW, Ids
 from unroll.progress import Progress, Work, renamed
+from unroll.state import State, join_rows
 
 Kind = Literal["reliability", "position", "surprisal"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -285,7 +286,7 @@ def distributions(predictor: Predictor, blocks: Iterable[Ids], start_id: int) ->
                 _, state = predictor.logits(inputs, state)
         if held:
             inputs, targets = np.concatenate([row[0] for row in held]), np.concatenate([row[1] for row in held])
-            yield from _steps(predictor, inputs, targets, _side_by_side([row[2] for row in held]))
+            yield from _steps(predictor, inputs, targets, join_rows([row[2] for row in held]))
 
 
 def _steps(
@@ -295,11 +296,6 @@ def _steps(
         logits, state = predictor.logits(inputs[:, step : step + 1], state)
         yield logits, targets[:, step]
     return state
-
-
-def _side_by_side(states: Sequence[State]) -> State:
-    """Return the states of single rows as one of many rows."""
-    return tuple(tuple(map(np.concatenate, zip(*layer, strict=True))) for layer in zip(*states, strict=True))
 
 
 # ---- what is context worth?

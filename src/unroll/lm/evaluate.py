@@ -16,9 +16,10 @@ from unroll.data.encode import block_ids
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.predict.mixture import mixed_nats
-from unroll.predict.predictor import Nats, Predictor, State
+from unroll.predict.predictor import Nats, Predictor
 from unroll.predict.protocols import Ids, crops_of, lines, stream, together
 from unroll.progress import Progress, Work
+from unroll.state import State
 
 Protocol = Literal["stream", "crops", "lines"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -98,7 +99,7 @@ class Evaluation:
         }
 
 
-def evaluate(
+def evaluate_predictors(
     predictors: Sequence[Predictor],
     tokenizer: Tokenizer,
     files: Sequence[Path],

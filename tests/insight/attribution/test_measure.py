@@ -35,9 +35,9 @@ from unroll.insight.attribution.measure import (
     rank_correlation,
 )
 from unroll.nn.model import Model
-from unroll.nn.state import State
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
+from unroll.state import State
 
 T = TypeVar("T")
 TARGET, AGAINST = 3, 5

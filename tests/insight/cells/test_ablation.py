@@ -8,7 +8,8 @@ import torch
 from insight.planted import COUNTER, planted, save
 from unroll.errors import UserError
 from unroll.insight.cells.ablation import ablate
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 
 
 def test_ablating_the_planted_cell_harms_the_brackets_it_counts(there: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny import model_config
-from unroll.artifact.checkpoint import read_events
+from unroll.artifact.events import read_events
 from unroll.insight.gradients.advice import TrainingNorms, advise, training_norms
 from unroll.insight.gradients.measure import (
     LagNorms,

@@ -14,10 +14,8 @@ from tiny import model_config, random_model
 from unroll.insight.gradients.jacobian import (
     StepFunction,
     growth,
-    like,
     long_run,
     norms_by_lag,
-    parts_of,
     spectral_radius,
     step_figures,
     step_jacobian,
@@ -27,7 +25,7 @@ from unroll.insight.gradients.measure import (
     in_float64,
 )
 from unroll.nn.model import Model
-from unroll.nn.state import State
+from unroll.state import State, like, parts_of
 
 SPECTRUM = torch.tensor([1.05, -0.97, 0.9, 0.5, -0.3, 0.01], dtype=torch.float64)
 

@@ -23,8 +23,9 @@ from unroll.insight.memory.contexts import (
 )
 from unroll.insight.memory.measure import Memory, ModelMemory, read
 from unroll.nn.model import Model
-from unroll.predict.predictor import Nats, Predictor, State, Window, log_probabilities
+from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.predict.torch import TorchPredictor
+from unroll.state import State
 
 Floats = NDArray[np.float64]
 

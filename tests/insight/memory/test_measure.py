@@ -28,8 +28,9 @@ from unroll.insight.memory.contexts import (
 )
 from unroll.insight.memory.measure import ModelMemory, fallen, memory, read
 from unroll.insight.memory.report import context_readings
-from unroll.predict.predictor import Nats, State, Window
+from unroll.predict.predictor import Nats, Window
 from unroll.predict.torch import TorchPredictor
+from unroll.state import State
 
 # ---- laws
 

@@ -10,7 +10,7 @@ from tiny import (
     overrides,
     text,
 )
-from unroll.artifact.ngram import make
+from unroll.artifact.ngram import write_ngram
 
 
 @pytest.fixture(scope="module")
@@ -20,5 +20,5 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = make_corpus(folder / "corpus", [text(200)])
     for arch in ("lstm", "window"):
         list(begin_training(corpus, folder / arch, overrides({"arch": arch}), 2))
-    list(make([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
+    list(write_ngram([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
     return folder

@@ -14,7 +14,8 @@ from unroll.insight.patching.measure import (
     Patched,
     patching,
 )
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
 

@@ -35,8 +35,8 @@ from unroll.insight.patching.measure import (
     replaced,
     state_after,
 )
-from unroll.nn.state import State
 from unroll.progress import result
+from unroll.state import State
 
 T = TypeVar("T")
 START = TOKENIZER.start_id

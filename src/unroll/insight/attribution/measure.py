@@ -19,8 +19,8 @@ from unroll.insight.plots import shown
 from unroll.insight.trace import network_of
 from unroll.lm.surprisal import token_name
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
 from unroll.progress import Progress, Work, result
+from unroll.state import State, select_rows
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -134,9 +134,8 @@ def attribute(
     next one if no target is given. The scored quantity is log p(target), with `against` the difference to
     log p(against), in nats, in float64. Raises UserError.
     """
-    return result(
-        attributing(open_model(Path(model)), text, target=target, against=against, at=at, method=method, steps=steps)
-    )
+    opened = open_model(Path(model), needs="network")
+    return result(attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps))
 
 
 def attributing(

@@ -251,9 +251,8 @@ def ablate(
     With a `prompt` samples are taken as well. Raises UserError.
     """
     text = None if file is None else Path(file)
-    work = ablating(
-        open_model(Path(model)), layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed
-    )
+    opened = open_model(Path(model), needs="network")
+    work = ablating(opened, layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed)
     return result(work)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened, open_model
 from unroll.data.tokenizer import Tokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.files import StrPath
 from unroll.insight.cells import probe
 from unroll.insight.cells.ablation import held_beside
@@ -20,8 +20,8 @@ from unroll.insight.cells.search import Searched, Spectra, interval, resampled, 
 from unroll.insight.hold import SPAN, Cell, Recorded, Stretches, record, stretches
 from unroll.insight.trace import network_of
 from unroll.nn.model import Model
-from unroll.nn.state import select_rows
 from unroll.progress import Progress, Work, result
+from unroll.state import select_rows
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -40,7 +40,7 @@ def cells(model: StrPath, file: StrPath | None = None, *, property: str = "quote
 
     `property`: a name of `properties.PROPERTIES`, `re:PATTERN`, or a table `FILE.tsv`. Raises UserError.
     """
-    opened = open_model(Path(model))
+    opened = open_model(Path(model), needs="network")
     text = read_text(opened, None if file is None else Path(file))
     return result(track(opened, text, label(text, property), top=top))
 
@@ -135,9 +135,7 @@ def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) ->
     searched, best_untrained = read.search(values, binary=binary)
     recent: Recent | None = None
     if not probe.installed():
-        notes.append(
-            'gain and probe need scikit-learn, pip install "unroll-lm[insight]": no cell is more than suggestive'
-        )
+        notes.append(f"gain and probe need scikit-learn; no cell is more than suggestive. {install('insight')}")
     elif probing or searched.p_value(float(searched.weaker.max())) <= ALPHA:
         yield Progress("scoring the last 8 characters", 0, 1)
         guesses = probe.guesses_by_recent(read.recent, labels, int(places[half]), places[half:])
@@ -299,6 +297,6 @@ def sample_of(
     row = int(np.argmax([labels.changes[start : start + length].sum() for start in starts]))
     with torch.inference_mode():
         _, _, inside = network.trace(read.inputs[row : row + 1], select_rows(read.states, torch.tensor([row])))
-    values = inside[cell.layer][cell.signal][:, 0, cell.unit].double().numpy()
+    values = inside[cell.layer][cell.signal][0, :, cell.unit].double().numpy()
     symbols = tuple(tokenizer.decode([int(k)]) for k in read.inputs[row])
     return Sample(cell, symbols, values, labels.values[starts[row] - 1 :][:length])

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from unroll.lm.intervals import Z95
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
 from unroll.nn.window import Window
 from unroll.progress import Progress, Work
+from unroll.state import State, like, parts_of, select_rows
 
 StepFunction = Callable[[Tensor, State], tuple[Tensor, State]]
 """Reads one vector for each row, (B, I), from a state; returns the outputs (B, H) and the state that it hands on."""
@@ -204,17 +204,6 @@ def _spaced(rows: Tensor, count: int) -> Tensor:
 
 def _spread(values: Sequence[float]) -> Spread:
     return Spread(sum(values) / len(values), min(values), max(values))
-
-
-def parts_of(state: State) -> list[Tensor]:
-    """Return the tensors of a state, layer after layer, h before c."""
-    return [part for layer in state for part in layer]
-
-
-def like(state: State, parts: Sequence[Tensor]) -> State:
-    """Return tensors as a state of the shape of `state`; undoes `parts_of`."""
-    iterator = iter(parts)
-    return tuple(tuple(next(iterator) for _ in layer) for layer in state)
 
 
 def _to_length_one(back: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

@@ -21,9 +21,11 @@ from unroll.errors import UserError
 from unroll.insight.gradients.advice import VANISHES, TrainingNorms, advise, training_norms
 from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
 from unroll.insight.trace import Ids, ids_of_file, network_of
-from unroll.nn.model import Model, ModelConfig
-from unroll.nn.state import State
+from unroll.nn.arch import ARCHITECTURES
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.progress import Progress, Work
+from unroll.state import State, map_state
 from unroll.training.recipe import read_recipe
 
 Floats = NDArray[np.float64]
@@ -108,9 +110,9 @@ def lag_norms(network: Model, ids: Tensor, lags: int, state: State | None = None
     x = exact.embedding(inputs[:, -steps:].transpose(0, 1))
     loss = partial(_nats, exact, targets)
     of_state, of_inputs = norms_by_lag(step_of(exact), loss, x, _double(state))
-    names = [f"layer{k}/{part}" for k in range(len(state)) for part in ("h", "c")[: len(state[k])]]
-    rows = {} if exact.config.arch == "window" else dict(zip(names, of_state, strict=True))
-    norms_of = {name: norms[:, : lags + 1].cpu().numpy() for name, norms in rows.items()}
+    names = [f"layer{k}/{part}" for k in range(len(state)) for part in ARCHITECTURES[exact.config.arch].state]
+    rows = zip(names, of_state, strict=bool(names))  # a window's inputs have no names
+    norms_of = {name: norms[:, : lags + 1].cpu().numpy() for name, norms in rows}
     norms_of["x"] = F.pad(of_inputs, (0, lags + 1 - steps), value=math.nan).cpu().numpy()
     return LagNorms(norms_of)
 
@@ -235,7 +237,7 @@ def measure(paths: Sequence[Path], file: Path | None, *, lags: int = LAGS, fresh
     gradients: list[Gradients] = []
     vocabularies: set[str] = set()
     for path in paths:
-        opened = open_model(path)
+        opened = open_model(path, needs="network")
         network = network_of(opened)
         vocabularies.add(opened.tokenizer.digest)
         ids = ids_of_file(opened, file) if file else validation_part(opened)
@@ -351,7 +353,7 @@ def in_float64(network: Model) -> Model:
 
 
 def _double(state: State) -> State:
-    return tuple(tuple(part.double() for part in layer) for layer in state)
+    return map_state(lambda part: part.double(), state)
 
 
 def _nats(network: Model, targets: Tensor, y: Tensor) -> Tensor:

@@ -44,16 +44,16 @@ from unroll.insight.longrange.tasks import (
     find_task,
     some_distance,
 )
-from unroll.nn.config import Init
+from unroll.nn.arch import ARCHITECTURES, DEFAULT, layer_shapes
+from unroll.nn.config import ModelConfig, parameter_count
 from unroll.nn.loss import cross_entropy
-from unroll.nn.model import Model, ModelConfig, parameter_count
+from unroll.nn.model import Model
 from unroll.nn.recurrent import Recurrent, RecurrentLayer
 from unroll.nn.window import Window
 from unroll.progress import Progress, mapped
-from unroll.training.optim import OptimConfig, learning_rate_at, make_optimizer, set_learning_rate
+from unroll.training.config import OptimConfig
+from unroll.training.optim import learning_rate_at, make_optimizer, set_learning_rate
 
-INIT: dict[str, Init] = {"window": "fan_in", "rnn": "torch", "gru": "fan_in", "lstm": "fan_in"}
-"""Initial input weights. As large as in the others they would saturate a plain RNN, which then fails at distance 10."""
 EMBEDDING_SIZE = 32
 VALIDATIONS = 20
 """Number of checks during a training whether the task is solved."""
@@ -163,8 +163,8 @@ class Summer(nn.Module):
         if arch == "window":
             self.recurrent = Window(2, hidden_size, 1, WINDOW, 0.0, False)
         else:
-            assert arch in ("rnn", "gru", "lstm")
-            self.recurrent = Recurrent(arch, 2, hidden_size, 1, init=INIT[arch])  # type: ignore[arg-type]
+            init = ARCHITECTURES[arch].trial_init
+            self.recurrent = Recurrent(arch, 2, hidden_size, 1, init=init)  # type: ignore[arg-type]
         self.head = nn.Linear(hidden_size, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -179,8 +179,7 @@ def size_of(task: Task | VectorTask, arch: str, hidden_size: int) -> int:
         return parameter_count(config_of(task, arch, hidden_size))
     if arch == "window":
         return (2 * WINDOW + 1) * hidden_size + hidden_size + 1
-    gates = {"gru": 3, "lstm": 4}.get(arch, 1)
-    return gates * hidden_size * (2 + hidden_size + 2) + hidden_size + 1
+    return sum(map(math.prod, layer_shapes(arch.partition("-")[0], 2, hidden_size).values())) + hidden_size + 1
 
 
 def config_of(task: Task, arch: str, hidden_size: int) -> ModelConfig:
@@ -191,13 +190,13 @@ def config_of(task: Task, arch: str, hidden_size: int) -> ModelConfig:
         embedding_size=EMBEDDING_SIZE,
         hidden_size=hidden_size,
         window=WINDOW,
-        init=INIT[arch.partition("-")[0]],
+        init=ARCHITECTURES[arch.partition("-")[0]].trial_init,
     )
 
 
 def width(task: Task | VectorTask, arch: str, hidden_size: int) -> int:
     """Return the width at which a network has as nearly as possible as many weights as an LSTM of `hidden_size`."""
-    target_size = size_of(task, "lstm", hidden_size)
+    target_size = size_of(task, DEFAULT, hidden_size)
     above = bisect_left(range(2, target_size), target_size, key=lambda size: size_of(task, arch, size)) + 2
     return min((above - 1, above), key=lambda size: abs(size_of(task, arch, size) - target_size))
 

@@ -16,9 +16,10 @@ from unroll.files import StrPath
 from unroll.insight.attribution.measure import in_double, read_text, symbol_id
 from unroll.insight.patching.alignment import Ids, patch_points, same_end
 from unroll.lm.surprisal import token_name
+from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
 from unroll.progress import Progress, Work, result
+from unroll.state import State, join_rows, select_rows
 
 Floats = NDArray[np.float64]
 Masks = NDArray[np.bool_]
@@ -149,9 +150,10 @@ def patch(
     is the same. `units` (layer, unit), `layers` and `signals` (h, c) choose what is patched as one part; layers and
     signals also choose what of each unit is patched for the ranking. In float64. Raises UserError.
     """
+    opened = open_model(Path(model), needs="network")
     work = patching(
-        open_model(Path(model)), first, second, target=target, against=against, at=at, after=after, layers=layers,
-        signals=signals, units=units,
+        opened, first, second, target=target, against=against, at=at, after=after, layers=layers, signals=signals,
+        units=units,
     )  # fmt: skip
     return result(work)
 
@@ -234,7 +236,7 @@ def state_after(network: Model, start_id: int, ids: Ids) -> State:
 @torch.no_grad()
 def own_value(choice: Choice, start_id: int, ids: Ids) -> float:
     """Return D of an unchanged text."""
-    return float(choice(choice.network.hidden(torch.tensor([[start_id, *ids.tolist()]]))[0][-1])[0])
+    return float(choice(choice.network.hidden(torch.tensor([[start_id, *ids.tolist()]]))[0][:, -1])[0])
 
 
 def replaced(ours: State, theirs: State, masks: Masks) -> State:
@@ -255,7 +257,7 @@ def patched_values(choice: Choice, ours: State, theirs: State, masks: Masks, res
     for first in range(0, len(masks), size):
         state = replaced(ours, theirs, masks[first : first + size])
         y, _ = network.hidden(ids.expand(len(state[0][0]), -1), state)
-        values.append(choice(y[-1]))
+        values.append(choice(y[:, -1]))
         yield Progress("patching", min(len(masks), first + size), len(masks), "parts")
     return np.concatenate(values)
 
@@ -272,15 +274,12 @@ def by_position(
     a, b = state_after(network, start_id, ours[:first]), state_after(network, start_id, theirs[: first + shift])
     rows, y = select_rows(a, torch.zeros(0, dtype=torch.long)), torch.zeros(0)
     for place in range(first, len(ours)):
-        rows = tuple(
-            tuple(torch.cat(pair) for pair in zip(*layers, strict=True))
-            for layers in zip(rows, replaced(a, b, masks), strict=True)
-        )
+        rows = join_rows([rows, replaced(a, b, masks)])
         symbol, other = torch.from_numpy(ours[place : place + 1]), torch.from_numpy(theirs[place + shift :][:1])
         y, rows = network.hidden(symbol.expand(len(rows[0][0]), 1), rows, engine="stepwise")
         a, b = network.hidden(symbol[None], a)[1], network.hidden(other[None], b)[1]
         yield Progress("by position", place + 1 - first, len(ours) - first, "positions")
-    return np.arange(first, len(ours)), choice(y[-1]).reshape(-1, len(masks))
+    return np.arange(first, len(ours)), choice(y[:, -1]).reshape(-1, len(masks))
 
 
 # ---- parts of a state
@@ -288,7 +287,7 @@ def by_position(
 
 def state_signals(network: Model) -> tuple[str, ...]:
     """Return the names of a layer's parts of state, in its order; none for a window."""
-    return {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",), "window": ()}[network.config.arch]
+    return ARCHITECTURES[network.config.arch].state
 
 
 def nothing(network: Model) -> Masks:
@@ -343,13 +342,13 @@ def _check_parts(
         raise UserError(
             f"the state of a window is its last {config.window - 1} inputs: it has no layers, signals or units",
             allowed="the whole state",
-            fix="leave out --layer, --signal and --units, or use an RNN, a GRU or an LSTM",
+            fix=f"leave out --layer, --signal and --units, or take a recurrent network: {', '.join(RECURRENT)}",
         )
     if wrong := [name for name in signals if name not in names]:
         raise UserError(
             f"the state of this model has no {wrong[0]}",
             allowed=", ".join(names),
-            fix="only LSTMs have a cell c" if wrong[0] == "c" else "gates are not part of the state",
+            fix="choose among them; gates are computed again at every step",
         )
     last, size = config.num_layers - 1, config.hidden_size
     if wrong_layers := [k for k in layers if not 0 <= k <= last]:

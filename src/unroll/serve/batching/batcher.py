@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.predict.predictor import State, log_probabilities, select_rows
-from unroll.serve.batching.cohort import ROOM, Cohort, Prefixes, joined
+from unroll.predict.predictor import log_probabilities
+from unroll.serve.batching.cohort import ROOM, Cohort, Prefixes
 from unroll.serve.batching.stepping import UNHALTED, Floats, generate_with
 from unroll.serve.batching.stops import BEFORE, Writing
 from unroll.serve.batching.streams import CHUNK, Part, Point, Prompt, Row, Start, points_of
@@ -27,6 +27,7 @@ from unroll.serve.errors import ApiError, internal
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Served
 from unroll.serve.settings import Settings
+from unroll.state import State, join_rows, select_rows
 
 log = logging.getLogger("unroll.serve")
 
@@ -218,7 +219,7 @@ class Batcher:
             each for each in self._reading if each.top is None and each.chunk == size and (each.state is None) == fresh
         ][: max(1, READ_TOGETHER // size)]
         ids = np.stack([each.ids[each.read : each.read + size] for each in group])
-        before = None if fresh else joined([each.state for each in group if each.state is not None])
+        before = None if fresh else join_rows([each.state for each in group if each.state is not None])
         logits, after = self._predictor.logits(ids, before)
         for row, each in enumerate(group):
             each.state, each.logits = select_rows(after, [row]), logits[[row]]

@@ -18,7 +18,8 @@ from unroll.insight.cells.measure import MOST as MOST_SEARCHED
 from unroll.insight.cells.measure import Read
 from unroll.insight.cells.properties import PROPERTIES, Labels, Text
 from unroll.insight.memory.contexts import MOST as MOST_MEASURED
-from unroll.insight.trace import GATES, SIGNALS, network_of
+from unroll.insight.trace import network_of
+from unroll.nn.arch import ARCHITECTURES, DEFAULT
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import Work, result
 from unroll.serve.context import Context
@@ -164,6 +165,7 @@ async def open_text(inside: Inside, request: Request) -> Response:
         name, found = inside.source(opened, body, trace.MOST)
         seen = inside.seen(served, name)
         config = seen.network.config
+        own = ARCHITECTURES[config.arch]
         return {
             "model": served.name,
             "version": served.version,
@@ -176,12 +178,15 @@ async def open_text(inside: Inside, request: Request) -> Response:
             "layers": config.num_layers,
             "units": config.hidden_size,
             "window": config.window if config.arch == "window" else None,
-            "signals": list(SIGNALS[config.arch]),
-            "gates": list(GATES[config.arch]),
+            "signals": list(own.signals),
+            "words": ARCHITECTURES[DEFAULT].signals | own.signals,
+            "gates": list(own.gates),
             "absent": {
-                signal: trace.absent(config.arch, signal) for signal in "chifog" if signal not in SIGNALS[config.arch]
+                signal: trace.absent(config.arch, signal)
+                for signal in ARCHITECTURES[DEFAULT].signals
+                if signal not in own.signals
             },
-            "domains": {name: list(trace.domain(seen, name)) for name in SIGNALS[config.arch]},
+            "domains": {name: list(trace.domain(seen, name)) for name in own.signals},
             "symbols": surfaces(opened.tokenizer, seen.text),
             "nats": [round(float(one), 6) for one in seen.traced.arrays["nats"]],
             "notes": unknown(opened.tokenizer, found.content),

@@ -21,9 +21,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-import unroll
+from unroll._version import __version__
 from unroll.artifact.open import Opened
-from unroll.errors import UserError
+from unroll.errors import UserError, install
+from unroll.nn.arch import ARCHITECTURES, DEFAULT
 from unroll.predict.predictor import log_probabilities
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, dump, invalid, json_response
@@ -160,8 +161,9 @@ async def info(studio: Studio, request: Request) -> Response:
     newest = {name: k for k, name in enumerate(studio.trainings.names())}
     settings = studio.context.settings
     return json_response({
-        "version": unroll.__version__,
+        "version": __version__,
         "models": sorted(models, key=lambda model: newest.get(model["name"], len(newest))),
+        "architectures": {name: {"label": a.label, "colour": a.colour} for name, a in ARCHITECTURES.items()},
         "more": more,
         "trainings": studio.trainings.brief(),
         "can_train": find_spec("torch") is not None,
@@ -208,19 +210,20 @@ def brief(studio: Studio, served: Served) -> dict[str, Any]:
     description = served.opened.description
     shape, result = description["model"], description.get("result") or {}
     arch, level = str(shape.get("arch")), str(description["level"])
+    architecture = ARCHITECTURES.get(arch)
     nats, kept = result.get("valid_nats_per_token"), served.info
     if nats is None:
         nats = kept.get("valid_nats")
     layers, units = shape.get("num_layers") or 0, shape.get("hidden_size") or 0
     size = f"{layers} × {units}" if layers and layers > 1 else f"{units}"
-    kind = f"{shape.get('order')}-gram" if arch == "ngram" else f"{NAMES.get(arch, arch)} {size}"
+    kind = f"{shape.get('order')}-gram" if arch == "ngram" else f"{architecture.label if architecture else arch} {size}"
     made = {
         "name": served.name,
         "arch": arch,
         "level": level,
         "layers": layers,
         "units": units,
-        "signals": list(SIGNALS.get(arch, ())),
+        "signals": list(architecture.signals if architecture else ()),
         "vocab_size": served.tokenizer.vocab_size,
         "parameters": description["parameters"],
         "kind": kind,
@@ -235,11 +238,6 @@ def brief(studio: Studio, served: Served) -> dict[str, Any]:
     }
     studio.briefs[served.name] = (served.version + str(served.stamp), made)
     return made
-
-
-NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "window": "window"}
-SIGNALS = {"lstm": "ifgoch", "gru": "rznh", "rnn": "h", "window": "h"}
-"""What a unit has of each, as in insight/trace.py, which loads torch."""
 
 
 # ---- Texts
@@ -408,9 +406,7 @@ async def train(studio: Studio, request: Request) -> Response:
     """Start a training on a text that was sent, a file of the folder, or the standard library."""
     wanted = asked.body(request)
     if find_spec("torch") is None:
-        raise UserError(
-            "training needs PyTorch", allowed="reading and sampling without", fix="pip install 'unroll-lm[train]'"
-        )
+        raise UserError("training needs PyTorch", allowed="reading and sampling without", fix=install("train"))
     source = asked.choice(wanted, "source", "demo", ("upload", "file", "demo"))
     file, title = None, "python-stdlib"
     if source == "upload":
@@ -434,7 +430,7 @@ def chosen(wanted: dict[str, Any]) -> list[str]:
     """Return the choices of a request as arguments of `unroll train`."""
     if wanted.get("speed") is not None:
         return list(SPEEDS[asked.choice(wanted, "speed", "first", tuple(SPEEDS))])
-    arguments = ["--arch", asked.choice(wanted, "arch", "lstm", ("lstm", "gru", "rnn", "window"))]
+    arguments = ["--arch", asked.choice(wanted, "arch", DEFAULT, tuple(ARCHITECTURES))]
     arguments += ["--level", asked.choice(wanted, "level", "char", ("char", "byte", "word", "bpe"))]
     if wanted.get("steps") is not None:
         arguments += ["--steps", str(asked.whole(wanted, "steps", None, 1, MOST_STEPS))]

@@ -270,7 +270,7 @@ function Start({ api, info, started }) {
   const [named, setNamed] = useState("");
   const [name, setName] = useState("");
   const [minutes, setMinutes] = useState("3");
-  const [arch, setArch] = useState("lstm");
+  const [arch, setArch] = useState(Object.keys(info.architectures)[0]);
   const [level, setLevel] = useState("char");
   const [size, setSize] = useState("");
   const [busy, setBusy] = useState(false);
@@ -299,7 +299,7 @@ function Start({ api, info, started }) {
     }
   };
   const ready = { paste: text.trim().length > 0, upload: file && file.size <= info.limits.upload, file: there?.length > 0, demo: true }[source];
-  if (!info.can_train) return html`<${Panel} title="A new training"><p>Training needs PyTorch, which is not installed: <code>pip install 'unroll-lm[train]'</code>. Models that are there can be read and sampled without.</p><//>`;
+  if (!info.can_train) return html`<${Panel} title="A new training"><p>Training needs PyTorch, which is not installed: <code>pip install "unroll-lm[train]"</code>, or in a clone <code>pip install ".[train]"</code>. Models that are there can be read and sampled without.</p><//>`;
   return html`<form onSubmit=${begin} class="grid">
     <${Panel} class="w8" title="A text to learn from" aside=${html`<${Choice} label="Where the text comes from" value=${source} onChange=${setSource}
       options=${[["paste", "Paste"], ["upload", "A file"], ["file", "The folder", info.texts ? undefined : "start the studio with --texts DIR"], ["demo", "Python's library"]]} />`}>
@@ -313,7 +313,7 @@ function Start({ api, info, started }) {
     <//>
     <${Panel} class="w4 stack" title="How">
       <div><p class="label">Time</p><${Choice} label="Time" value=${minutes} options=${BUDGETS} onChange=${setMinutes} /></div>
-      <div><p class="label">Network</p><${Choice} label="Network" value=${arch} options=${[["lstm", "LSTM"], ["gru", "GRU"], ["rnn", "RNN"], ["window", "window"]]} onChange=${setArch} /></div>
+      <div><p class="label">Network</p><${Choice} label="Network" value=${arch} options=${Object.entries(info.architectures).map(([name, { label }]) => [name, label])} onChange=${setArch} /></div>
       <div><p class="label">A symbol is</p><${Choice} label="A symbol is" value=${level} options=${[["char", "a character"], ["byte", "a byte"], ["word", "a word"]]} onChange=${setLevel} /></div>
       <div class="row"><${Field} label="Units"><input type="number" min="8" max="4096" value=${size} placeholder="chosen" onInput=${(event) => setSize(event.target.value)} /><//>
       <${Field} label="Name"><input type="text" value=${name} maxlength="56" pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*" placeholder="from the text" onInput=${(event) => setName(event.target.value)} /><//></div>

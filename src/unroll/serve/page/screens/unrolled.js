@@ -8,7 +8,7 @@ import { probe } from "../frame/probe.js";
 import { calm } from "../frame/theme.js";
 import { useText } from "../frame/view.js";
 import { size } from "../inside/figures.js";
-import { ModelChoice, OWN, coloursOf, sideBySide } from "../inside/opened.js";
+import { ModelChoice, coloursOf, labelOf, sideBySide } from "../inside/opened.js";
 import { River, listed, reachText, stepText } from "../inside/river.js";
 
 const LONGEST = 64;
@@ -118,7 +118,7 @@ function Drawn({ models, view, go, info }) {
       <span class="labelled">gradient by <${Choice} label="Gradient by" value=${kind} options=${[["state", "the whole state"], ["h", "h"], ["c", "c", there.some(({ flow }) => flow.c) ? undefined : "only LSTMs have a cell c"], ["x", "the inputs"]]} onChange=${setKind} /></span>
       <span class="labelled">width <${Choice} label="Width of the stream" value=${log} options=${[[false, "as it is"], [true, "by its logarithm"]]} onChange=${setLog} /></span>
     </div>
-    ${models.map((made, k) => html`<${One} key=${made.model} made=${made} colour=${colours[k]} t=${t} kind=${kind} most=${most} log=${log} upto=${upto} most_nats=${most_nats} room=${room} move=${move} box=${(element) => boxes.current.set(made.model, element)} onScroll=${together} />`)}
+    ${models.map((made, k) => html`<${One} key=${made.model} made=${made} label=${labelOf(made.arch, info)} colour=${colours[k]} t=${t} kind=${kind} most=${most} log=${log} upto=${upto} most_nats=${most_nats} room=${room} move=${move} box=${(element) => boxes.current.set(made.model, element)} onScroll=${together} />`)}
     <p class="note">Each step reads a symbol, changes the state, guesses the next symbol and pays for what comes: −log₂ p bits. The sum of the losses is what training makes smaller. The stream is the gradient of one loss by what each step before handed on,
       ‖∂L/∂s‖, computed exactly in float64; its widest place is ${size(most)}, and all diagrams have this one scale${log ? `; half the width is a thousandth (six powers of ten in all)` : ""}. Inputs are tinted by the gradient that reaches them. Of the last layer, the units that move most are drawn.</p>`;
 }
@@ -130,12 +130,12 @@ function StepOf({ t, count, symbols, move }) {
     <span class="muted">guess of <b class="sym">${named(symbols[t] ?? "")}</b></span></span>`;
 }
 
-function One({ made, colour, t: wanted, kind, most, log, upto, most_nats: nats, room, move, box, onScroll }) {
+function One({ made, label, colour, t: wanted, kind, most, log, upto, most_nats: nats, room, move, box, onScroll }) {
   const [asTable, setAsTable] = useState(false);
   if (made.error) return html`<${Panel} title=${made.model}><${Failure} error=${made.error} /><//>`;
   const t = Math.min(wanted, made.symbols.length - 1);
-  const summary = useMemo(() => summaryOf(made, t, kind), [made, t, kind]);
-  const title = html`<i class="dot" style=${{ background: `var(${colour})` }}></i>${made.model} <small>${OWN[made.arch]}</small>`;
+  const summary = useMemo(() => summaryOf(made, label, t, kind), [made, t, kind]);
+  const title = html`<i class="dot" style=${{ background: `var(${colour})` }}></i>${made.model} <small>${label}</small>`;
   return html`<${Panel} title=${title} label=${made.model} aside=${html`${reachText(made, t, kind)} · <b>${fixed(bits(made.total_nats), 1)} bits</b> for ${plural(made.symbols.length, "symbol")}`}>
     ${made.notes?.map((note) => html`<p class="note" key=${note}>${note}</p>`)}
     <div class="river-box" ref=${box} onScroll=${onScroll} tabindex="0" aria-label=${`${made.model}, unrolled: scrolls sideways`}><${River} made=${made} t=${t} kind=${kind} most=${most} log=${log} upto=${upto} most_nats=${nats} room=${room} onPick=${move} summary=${summary} /></div>
@@ -149,6 +149,6 @@ function One({ made, colour, t: wanted, kind, most, log, upto, most_nats: nats, 
   <//>`;
 }
 
-function summaryOf(made, t, kind) {
-  return `${OWN[made.arch]} ${made.model} unrolled over ${plural(made.symbols.length, "symbol")}: ${fixed(bits(made.total_nats), 1)} bits in all. ${stepText(made, t)}; ${reachText(made, t, kind)}.`;
+function summaryOf(made, label, t, kind) {
+  return `${label} ${made.model} unrolled over ${plural(made.symbols.length, "symbol")}: ${fixed(bits(made.total_nats), 1)} bits in all. ${stepText(made, t)}; ${reachText(made, t, kind)}.`;
 }
