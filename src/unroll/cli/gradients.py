@@ -101,14 +101,14 @@ def rows_of(model: "Gradients") -> Iterator[tuple[str, str]]:
         rate, half = model.growth
         interval = f" ({math.exp(rate - half):.3f} to {math.exp(rate + half):.3f})" if math.isfinite(half) else ""
         yield "long run", f"a gradient is multiplied by {math.exp(rate):.3f}{interval} at every step back"
-    if its := model.training:
-        known = its.figures(curve=False)
-        clip = {None: "", 0.0: ", unclipped"}.get(its.grad_clip, f", clipped at {its.grad_clip:g}")
-        share = f" in {100 * known['clipped']:.0f} % of them" if its.grad_clip else ""
+    if training := model.training:
+        figures = training.figures(curve=False)
+        clip = {None: "", 0.0: ", unclipped"}.get(training.grad_clip, f", clipped at {training.grad_clip:g}")
+        share = f" in {100 * figures['clipped']:.0f} % of them" if training.grad_clip else ""
         yield (
             "training",
-            f"norm of all gradients {known['median']:.2g} (median of {known['logged_steps']:,} logged steps), at most "
-            f"{known['max']:.2g} at step {known['max_step']:,}{clip}{share}",
+            f"norm of all gradients {figures['median']:.2g} (median of {figures['logged_steps']:,} logged steps), "
+            f"at most {figures['max']:.2g} at step {figures['max_step']:,}{clip}{share}",
         )
     for line in model.advice:
         yield "advice", line
