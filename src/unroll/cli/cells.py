@@ -116,11 +116,11 @@ def table(tracking: "Tracking") -> Iterator[tuple[str, ...]]:
 def sentence(tracking: "Tracking", finding: "Finding") -> Iterator[str]:
     """Yield the evidence about a cell, and the reason for its verdict."""
     labels = tracking.labels
-    high, low, metric = ("high", "low", "AUROC") if labels.binary else ("rises with", "falls with", "correlation")
-    yield f"{high if finding.rises else low} {labels.what}: {metric} {finding.score:.3f} on the half of the text that"
+    rising, falling, metric = ("high", "low", "AUROC") if labels.binary else ("rises with", "falls with", "correlation")
+    yield f"{rising if finding.rises else falling} {labels.what}: {metric} {finding.score:.3f} on the half of the text that"
     recent = "" if tracking.recent is None else f", the last 8 characters {tracking.recent:.3f}"
-    yield f"it was not chosen on. In both halves it reaches {finding.weaker:.3f}, the best of {tracking.searched:,} signals"
-    yield f"{finding.null:.3f} by chance, an untrained network {finding.untrained:.3f}{recent}."
+    yield f"it was not chosen on. In both halves it reaches {finding.weaker:.3f}, the best of {tracking.searched:,}"
+    yield f"signals {finding.null:.3f} by chance, an untrained network {finding.untrained:.3f}{recent}."
     if (ablation := finding.ablation) is not None:
         marks = " ".join(tracking.marks[:6]) + (" …" if len(tracking.marks) > 6 else "") if tracking.marks else ""
         low, high = (1000 * bound for bound in ablation.interval)
