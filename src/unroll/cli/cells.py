@@ -117,7 +117,8 @@ def sentence(tracking: "Tracking", finding: "Finding") -> Iterator[str]:
     """Yield the evidence about a cell, and the reason for its verdict."""
     labels = tracking.labels
     rising, falling, metric = ("high", "low", "AUROC") if labels.binary else ("rises with", "falls with", "correlation")
-    yield f"{rising if finding.rises else falling} {labels.what}: {metric} {finding.score:.3f} on the half of the text that"
+    way = rising if finding.rises else falling
+    yield f"{way} {labels.what}: {metric} {finding.score:.3f} on the half of the text that"
     recent = "" if tracking.recent is None else f", the last 8 characters {tracking.recent:.3f}"
     yield f"it was not chosen on. In both halves it reaches {finding.weaker:.3f}, the best of {tracking.searched:,}"
     yield f"signals {finding.null:.3f} by chance, an untrained network {finding.untrained:.3f}{recent}."
