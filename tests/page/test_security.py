@@ -18,7 +18,7 @@ from page.conftest import CHROMIUM, FLAGS, Running, Visit, probed, start_studio,
 from serve.live import Live, make_model, serving
 from unroll import api
 from unroll.serve.guard import Guard
-from unroll.serve.studio.routes import Folders
+from unroll.serve.studio.studio import Folders
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -22,8 +22,8 @@ from unroll.data.corpus import open_corpus
 from unroll.errors import UserError
 from unroll.lm.sample import stepper
 from unroll.predict.predictor import log_probabilities
+from unroll.serve.studio.files import listed_files
 from unroll.serve.studio.reading import Prefixes, as_typed, compared, expectations
-from unroll.serve.studio.routes import listed_files
 from unroll.serve.studio.training_log import Tail, baselines, known_words, progress, thinned
 from unroll.serve.studio.trainings import Plan, Trainings
 

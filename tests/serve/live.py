@@ -26,7 +26,7 @@ from unroll.serve.server import Server, bind, make_server
 from unroll.serve.settings import Settings
 
 if TYPE_CHECKING:
-    from unroll.serve.studio.routes import Folders
+    from unroll.serve.studio.studio import Folders
 
 T = TypeVar("T")
 

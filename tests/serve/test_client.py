@@ -327,12 +327,12 @@ def test_the_bytes_of_a_character_one_by_one(live: Live) -> None:
 def test_an_alternative_whose_name_is_taken_has_that_of_its_bytes(live: Live) -> None:
     """A piece that is é, where é came as two bytes."""
     from unroll.serve.batching.streams import Point
-    from unroll.serve.completions.answer import _Choice
+    from unroll.serve.completions.choice import Choice
 
     served = live.context.models.latest("bpe")
     pieces = list(served.tokenizer.pieces)
     whole, last = pieces.index("é".encode()), pieces.index("é".encode()[1:])
-    choice: Any = _Choice.__new__(_Choice)
+    choice: Any = Choice.__new__(Choice)
     choice.served = served
     found = choice._top(Point(-2.0, [whole, last], [-1.0, -2.0]), last, "é", pieces.index("é".encode()[:1]))
     assert found == {"\\xc3\\xa9": -1.0, "é": -2.0}
@@ -448,7 +448,7 @@ def test_so_many_vectors_at_a_time(live: Live) -> None:
     """Empty texts have no symbols that could be counted; each has a vector all the same."""
     assert len(live.post("/v1/embeddings", {"model": "char", "input": [""] * 2048}).json()["data"]) == 2048
     answer = live.post("/v1/embeddings", {"model": "char", "input": [""] * 2049})
-    assert answer.status_code == 400 and "2,049 texts; allowed: up to 2,048" in answer.json()["error"]["message"]
+    assert answer.status_code == 400 and "2,049 texts, above the limit of 2,048" in answer.json()["error"]["message"]
 
 
 def test_symbols_by_number_are_the_text(live: Live) -> None:
@@ -498,7 +498,7 @@ def test_the_client_tries_again_where_that_helps(tmp_path: Path) -> None:
         assert told(error.value)["code"] == "queue_full" and error.value.response.headers["retry-after"] == "1"
         assert len(seen) == 3
         seen.clear()
-        live.context.batchers.of(live.context.models.latest("char"))._predictor = None  # type: ignore[assignment]
+        live.context.batchers.of(live.context.models.latest("char"))._reader._predictor = None  # type: ignore[assignment]
         with pytest.raises(openai.InternalServerError) as failure:
             client.completions.create(model="char", prompt="aaa")
         assert told(failure.value)["code"] == "internal_error" and len(seen) == 1
@@ -513,7 +513,7 @@ def test_a_failure_in_a_stream_is_told_in_the_stream(tmp_path: Path) -> None:
 
         batcher._generate = fail
         with (
-            pytest.raises(openai.APIError, match=r"the server made a mistake|during streaming"),
+            pytest.raises(openai.APIError, match=r"internal server error|during streaming"),
             live.openai().completions.create(model="char", prompt="a", stream=True) as events,
         ):
             list(events)

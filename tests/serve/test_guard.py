@@ -58,7 +58,7 @@ def parsed(answer: bytes) -> tuple[int, str]:
     assert b"content-security-policy: " + CONTENT_SECURITY_POLICY.encode() in head.lower()
     error = json.loads(body).get("error") if b"application/json" in head else None
     if status >= 400:
-        assert error is not None and error.keys() == {"message", "type", "param", "code"}
+        assert error is not None and error.keys() == {"message", "allowed", "fix", "type", "param", "code"}
     return status, error["code"] if error else ""
 
 

@@ -58,7 +58,7 @@ def test_without_a_name_several_models_answer_nothing(live: Live, path: str, not
     told = error(answer)
     assert told["param"] == "model" and told["code"] == "missing_required_parameter"
     assert "names no model, and 4 are served" in told["message"]
-    assert f"allowed: {', '.join(LEVELS)}" in told["message"] and "fix: " in told["message"]
+    assert told["allowed"] == ", ".join(LEVELS) and told["fix"]
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -152,7 +152,7 @@ def test_numbers_of_a_larger_vocabulary_are_refused(live: Live) -> None:
         ):
             answer = live.post(path, body | {"model": level})
             assert answer.status_code == 400, (level, path)
-            assert f"{size}" in error(answer)["message"] and f"0 to {size - 1}" in error(answer)["message"]
+            assert f"{size}" in error(answer)["message"] and error(answer)["allowed"] == f"0 to {size - 1}"
 
 
 # ---- lm-evaluation-harness: its requests, to the letter (0.4.13: utils.RemoteTokenizer, models.api_models.TemplateAPI)
@@ -264,7 +264,7 @@ def test_what_a_request_may_hold_stays_bounded(folders: dict[str, Path]) -> None
             answer = live.post("/v1/completions", asked | {"logprobs": logprobs, "echo": echo})
             assert answer.status_code == status, (logprobs, echo)
         told = error(live.post("/v1/completions", asked | {"logprobs": 20}))
-        assert told["param"] == "logprobs" and "2,100 probabilities" in told["message"] and "fix: " in told["message"]
+        assert told["param"] == "logprobs" and "2,100 probabilities" in told["message"] and told["fix"]
 
 
 def test_one_request_fills_no_more_slots_than_there_are(tmp_path: Path) -> None:
@@ -305,4 +305,4 @@ def test_two_lengths_that_differ_are_refused_in_three_parts(live: Live) -> None:
         answer = live.post("/v1/completions", {"model": "char", "prompt": "a", **fields})
         told = error(answer)
         assert answer.status_code == 400 and told["param"] == "max_completion_tokens"
-        assert "allowed: " in told["message"] and "fix: " in told["message"]
+        assert told["allowed"] and told["fix"] and "\n" not in told["message"]

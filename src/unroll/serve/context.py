@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from unroll.serve.batching.batcher import Batchers
+from unroll.serve.batching.batchers import Batchers
 from unroll.serve.completions.handles import States
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Models

@@ -356,7 +356,7 @@ def test_memory_and_slots_are_flat(live: Live, eventually: Eventually) -> None:
     for number in range(8):
         round_(number)
     assert resident() - before < 8e6
-    assert not batcher._parked and not batcher._ready and not batcher._reading
+    assert not batcher._parked and not batcher._ready and not batcher._reader.prompts
     assert threading.active_count() < 20
 
 
@@ -378,7 +378,7 @@ def test_a_failure_in_the_model_ends_what_runs_and_nothing_else(folder: Path) ->
 
     with serving(folder, prefix_bytes=0) as live:
         batcher = batcher_of(live)
-        batcher._predictor = Fails(batcher._predictor)
+        batcher._reader._predictor = Fails(batcher._predictor)
         client = live.openai()
         text = client.completions.create(model="char", prompt="a", seed=1).choices[0].text
         with pytest.raises(openai.InternalServerError):

@@ -188,9 +188,9 @@ def test_a_range_ranks_units_by_auroc(studio: Studio) -> None:
 
 
 def test_a_trace_that_was_dropped_is_made_anew(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unroll.serve.inside import routes
+    from unroll.serve.inside import store
 
-    monkeypatch.setattr(routes, "MOST_TRACES", 1)
+    monkeypatch.setattr(store, "MOST_TRACES", 1)
     one = studio.post("open", model="latch", text=SHORT)
     studio.post("open", model="rnn", text=SHORT)
     again = studio.get("unit", model="latch", id=one["id"], layer=0, unit=0)
