@@ -204,7 +204,7 @@ def test_cells_by_keyboard_alone(visit: Visit, inside: Running) -> None:
         page.keyboard.press("ArrowRight")
     page.keyboard.press("m")
     assert probed(page, "cells", "it.range")["range"] == [1, 4]
-    page.wait_for_selector("text=Which units are on here?")
+    page.wait_for_selector("text=Units active in this range")
     page.keyboard.press("Escape")
     probed(page, "cells", "!it.range")
     page.locator(".heat").focus()
@@ -226,7 +226,7 @@ def test_a_range_is_dragged_over_the_text(visit: Visit, inside: Running) -> None
     page.mouse.up()
     shown = probed(page, "cells", "it.range && it.order.length")
     assert shown["range"] == [first, last]
-    row = page.locator("text=Which units are on here?").locator("xpath=ancestor::section").locator("tbody tr")
+    row = page.locator("text=Units active in this range").locator("xpath=ancestor::section").locator("tbody tr")
     row.first.wait_for()
     assert "0:0" in (row.all_text_contents()[0] + row.all_text_contents()[1])
 

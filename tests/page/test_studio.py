@@ -333,7 +333,7 @@ def test_a_text_that_cannot_be_learnt_says_why(trainings: Trainings, tmp_path: P
     file.write_text("ab")
     trainings.start(Plan("short", file, ("--steps", "5", *QUICK)))
     until(lambda: trainings.state("short") == "failed")
-    assert "fix:" in trainings.said("short")
+    assert "fix:" in trainings.output("short")
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 60, "a b", "-rf"])
@@ -426,7 +426,7 @@ def test_the_page_starts_a_training_and_watches_it(visit: Visit, studio: Running
     page.wait_for_selector(".growing")
     page.get_by_role("button", name="Pause").click()
     probed(page, "train", 'it.state === "paused"', timeout=120_000)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     probed(page, "train", 'it.state === "running"', timeout=120_000)
     page.get_by_role("button", name="Pause").click()
     probed(page, "train", 'it.state === "paused"', timeout=120_000)

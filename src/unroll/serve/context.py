@@ -1,4 +1,4 @@
-"""What the routes share."""
+"""The context that the routes share."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,5 +19,5 @@ class Context:
     batchers: Batchers
     states: States
     worker: ThreadPoolExecutor
-    """One thread for analyses, so that they wait for each other and never for the event loop."""
+    """One thread for analyses: they wait for each other, and the event loop never waits for them."""
     metrics: Metrics

@@ -267,7 +267,7 @@ def test_jobs_wait_their_turn_and_are_not_without_end() -> None:
 
 def test_an_expression_is_applied_apart_and_ended_where_it_takes_too_long() -> None:
     assert np.array_equal(inside_apart(r"“([^”]*)”", TEXT), inside(r"“([^”]*)”")(TEXT))
-    with pytest.raises(UserError, match="no regular expression"):
+    with pytest.raises(UserError, match="not a regular expression"):
         inside_apart("(", "text")
     started = time.monotonic()
     with pytest.raises(UserError, match="longer than"):
@@ -426,7 +426,7 @@ def test_texts_are_kept_by_what_they_say_within_limits(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "MOST_KEPT", 10)
     first = texts.keep("aaaaaaaa")
     texts.keep("bbbbbbbb")
-    with pytest.raises(UserError, match="not here any more"):
+    with pytest.raises(UserError, match="no longer kept"):
         texts.find(first)
     with pytest.raises(UserError, match="empty"):
         texts.keep("")
@@ -449,11 +449,11 @@ def test_unknown_symbols_are_named(studio: Studio) -> None:
         ("open", {"model": "latch", "text": "a" * 20_001}, 400, "20,000"),
         ("open", {"model": "latch", "part": {"first": -1}}, 400, "number"),
         ("open", {"model": "latch"}, 400, "no text of its own"),
-        ("range", {"model": "latch", "id": "gone", "signal": "c", "first": 0, "last": 1}, 400, "not here any more"),
+        ("range", {"model": "latch", "id": "gone", "signal": "c", "first": 0, "last": 1}, 400, "no longer kept"),
         ("labels", {"model": "latch", "text": TEXT, "property": "nonsense"}, 400, "quotes"),
         ("labels", {"model": "latch", "text": TEXT, "property": "/etc/passwd.tsv"}, 400, "no property"),
-        ("labels", {"model": "latch", "text": TEXT, "property": "re:("}, 400, "no regular expression"),
-        ("find", {"model": "latch", "text": TEXT, "labels": [[5, 2, 1]]}, 400, "from less to more"),
+        ("labels", {"model": "latch", "text": TEXT, "property": "re:("}, 400, "not a regular expression"),
+        ("find", {"model": "latch", "text": TEXT, "labels": [[5, 2, 1]]}, 400, "from a smaller to a larger index"),
         ("find", {"model": "latch", "text": TEXT, "labels": [[0, 2, True]]}, 400, "[from, to, label]"),
         ("find", {"model": "latch", "text": TEXT, "labels": [[0, 2, 1e300]]}, 400, "label"),
         ("find", {"model": "latch", "text": TEXT, "property": "quotes", "top": 0}, 400, "top"),
@@ -477,7 +477,7 @@ def test_what_cannot_be_is_refused_with_a_reason(studio: Studio, path: str, body
         ({"layer": 1}, "there is no layer 1"),
         ({"layer": 0, "signal": "r"}, "has the gates i, f, o"),
         ({"layer": "x"}, "whole number"),
-        ({"layer": 0, "signal": "c", "id": "gone"}, "not here any more"),
+        ({"layer": 0, "signal": "c", "id": "gone"}, "no longer kept"),
     ],
 )
 def test_a_picture_that_is_not_there_is_refused(studio: Studio, query: Json, says: str) -> None:

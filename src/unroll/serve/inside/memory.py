@@ -1,4 +1,4 @@
-"""How far back models remember: the loss by context and the gradient by lag; what one prediction depends on."""
+"""How far back models remember: the loss by context, the gradient by lag, and the causes of one prediction."""
 
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Literal, get_args
@@ -33,9 +33,9 @@ METHODS: tuple[Method, ...] = get_args(Method)
 QUICK_TARGETS, QUICK_LIMIT, QUICK_SYMBOLS = 120, 128, 10_000
 TARGETS, LIMIT = 1000, 512
 BACK = 256
-"""Symbols before a prediction that are told apart; of what lies before them the state is kept."""
+"""Symbols before a prediction that are scored; the state stands for earlier ones."""
 STEPS = 32
-"""Points of the path of integrated gradients."""
+"""Points on the path of integrated gradients."""
 
 
 def remembered(
@@ -68,17 +68,17 @@ def remembered(
 
 
 def depends(opened: Opened, text: Text, at: int, method: str) -> Generator[Progress, None, dict[str, Any]]:
-    """Return what the prediction of symbol `at` of a text depends on, as JSON: a score for each of those before.
+    """Return what the prediction of symbol `at` of a text depends on, as JSON: a score for each symbol before it.
 
     `size` is ‖∂L/∂x‖, in nats per unit of embedding; the others are nats of log P(the symbol), signed. Up to `BACK`
-    symbols are told apart, read from the true state before them.
+    symbols are scored, read from the true state before them.
     """
     ids = text.ids
     if method not in METHODS:
         raise UserError(f"the method is {method!r}", allowed=", ".join(METHODS), fix="choose one of them")
     if not 1 <= at < len(ids):
         raise UserError(
-            f"symbol {at} of {len(ids):,}",
+            f"symbol {at} of {len(ids):,} has no symbols before it, or does not exist",
             allowed=f"1 to {len(ids) - 1:,}" if len(ids) > 1 else "a text of two symbols or more",
             fix="choose a symbol that others precede",
         )
@@ -101,7 +101,7 @@ def depends(opened: Opened, text: Text, at: int, method: str) -> Generator[Progr
         elif method == "integrated":
             scores = yield from integrated_gradients(prediction, x, STEPS)
         agreement = None if method == "leave-out" else rank_correlation(scores, left_out)
-        scores = scores.round(12)  # differences below it are rounding: what a window cannot see is nothing
+        scores = scores.round(12)  # smaller differences are rounding: symbols outside a window score 0
     written = names(opened.tokenizer)
     return {
         "model": opened.path.name,

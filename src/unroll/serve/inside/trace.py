@@ -1,4 +1,4 @@
-"""What is inside a network at every symbol of a text, in the forms that the page draws: pictures in bytes, numbers."""
+"""The inside of a network at each symbol of a text, in the forms that the page draws: pictures in bytes, numbers."""
 
 import json
 import struct
@@ -22,13 +22,13 @@ from unroll.nn.recurrent import RecurrentLayer
 Floats = NDArray[np.floating]
 
 MOST = 20_000
-"""Symbols of a text that is traced."""
+"""Maximum symbols of a traced text."""
 MOST_BYTES = 2**29
-"""Of a trace in memory."""
+"""Maximum bytes of a trace."""
 COMMON = 99.5
-"""Percentile of |c| at which the colours of cells end."""
+"""Percentile of |c| at which the colour scale of cells ends."""
 BEST = 20
-"""Units that are told of a range."""
+"""Units returned for a range."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class Seen:
     text: Text
     traced: Traced
     start: tuple[dict[str, Floats], ...]
-    """What is inside each layer after the start symbol, (H,) by signal: what the first symbol of the text finds."""
+    """The signals of each layer after the start symbol, (H,) by name."""
 
     @property
     def arch(self) -> str:
-        """What the model is."""
+        """The architecture."""
         return self.network.config.arch
 
     @property
     def nbytes(self) -> int:
-        """How much memory it takes."""
+        """Bytes in memory."""
         return sum(values.nbytes for values in self.traced.arrays.values())
 
     def values(self, layer: int, signal: str) -> Floats:
@@ -124,16 +124,16 @@ def absent(arch: str, signal: str) -> str:
 
 
 def domain(seen: Seen, signal: str) -> tuple[float, float]:
-    """Return the values at the two ends of a signal's colours: of gates 0 and 1, else symmetric about 0."""
+    """Return the values at the ends of a signal's colour scale: 0 and 1 for gates, else symmetric about 0."""
     if signal in GATES[seen.arch]:
         return 0.0, 1.0
     return (-seen.reach, seen.reach) if signal == "c" else (-1.0, 1.0)
 
 
 def levels(values: Floats, low: float, high: float | Floats) -> NDArray[np.uint8]:
-    """Return the number of each value's colour, as the page's own tables have it: 127 and 128 are both 0.
+    """Return the index of each value's colour in the page's tables: 127 and 128 both stand for 0.
 
-    Of gates, which have no sign, 0 to 255.
+    Gates, which have no sign, use 0 to 255.
     """
     share = np.clip(values.astype(np.float64) / high, 0.0 if low == 0 else -1.0, 1.0)
     if low == 0:
@@ -164,7 +164,7 @@ def heat(seen: Seen, layer: int, signal: str, *, own: bool = False) -> bytes:
 def unit(seen: Seen, layer: int, number: int) -> bytes:
     """Return all signals of one unit, exactly, as a frame of float32 (S, T), with its values before the text.
 
-    Of a plain RNN also what came in and what was remembered: h = tanh(from_input + from_state).
+    A plain RNN also has its two sums: h = tanh(from_input + from_state).
     """
     config = seen.network.config
     if not 0 <= number < config.hidden_size:
@@ -209,7 +209,7 @@ def parts_of_sum(seen: Seen, layer: int, number: int) -> list[Floats]:
 
 
 def gate_use(seen: Seen, layer: int) -> dict[str, Any]:
-    """Return how often each unit's gates were shut and open over the text, as shares (H,), as JSON."""
+    """Return how often each unit's gates were closed and open over the text, as shares (H,), as JSON."""
     found = []
     for name in GATES[seen.arch]:
         values = seen.values(layer, name)
@@ -226,11 +226,11 @@ def gate_use(seen: Seen, layer: int) -> dict[str, Any]:
 
 
 def on_here(seen: Seen, signal: str, first: int, last: int) -> list[dict[str, Any]]:
-    """Return the units that tell symbols `first` to `last` of a text from its others best, by their AUROC, as JSON."""
+    """Return the units that best separate symbols `first` to `last` of a text from the rest, by AUROC, as JSON."""
     count = len(seen.text.ids)
     if not 0 <= first <= last < count or last - first + 1 == count:
         raise UserError(
-            f"symbols {first} to {last} of {count}",
+            f"symbols {first} to {last} of {count} are not a part of the text",
             allowed="a range inside the text that leaves some of it out",
             fix="choose fewer symbols",
         )
@@ -252,7 +252,7 @@ DTYPES = {"uint8": "u1", "int32": "i4", "float32": "f4", "float64": "f8"}
 
 
 def frame(described: Mapping[str, Any], **arrays: NDArray[Any]) -> bytes:
-    """Return arrays as the page reads them: u32 length of a JSON header, the header, each array, to multiples of 8."""
+    """Return arrays as a frame: u32 length of a JSON header, the header, each array, each padded to multiples of 8."""
     listed = [
         {"name": name, "dtype": DTYPES[values.dtype.name], "shape": list(values.shape)}
         for name, values in arrays.items()

@@ -60,7 +60,8 @@ export function Passage({ symbols, paint, painted, pos = -1, onPick, onHover, sa
   };
   const onKey = (event) => {
     const last = symbols.length - 1;
-    const to = { ArrowLeft: () => pos - 1, ArrowRight: () => pos + 1, ArrowUp: () => vertical(-1), ArrowDown: () => vertical(1), Home: () => 0, End: () => last }[event.key]?.();
+    const to = { ArrowLeft: () => pos - 1, ArrowRight: () => pos + 1, ArrowUp: () => vertical(-1), ArrowDown: () => vertical(1), Home: () => 0,
+      End: () => last }[event.key]?.();
     if (to === undefined || last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     if (to >= 0 || event.key === "ArrowLeft") pick(Math.min(last, Math.max(0, to)));
