@@ -295,7 +295,7 @@ def test_a_training_pauses_goes_on_and_ends_as_if_it_had_not(trainings: Training
     choices = ("--steps", "400", *QUICK)
     trainings.start(Plan("whole", file, choices))
     trainings.start(Plan("parted", file, choices))
-    with pytest.raises(UserError, match="run already"):
+    with pytest.raises(UserError, match="already running"):
         trainings.start(Plan("third", file, choices))
     until(lambda: trainings.watch("parted", 0, 0, 0)["step"] >= 20 if trainings.state("parted") == "running" else False)
     trainings.pause("parted")

@@ -62,7 +62,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not is_loopback(self.host) and not self.api_keys:
             raise UserError(
-                f"{self.host} can be reached from other machines, and no API key is set",
+                f"{self.host} can be reached from other machines, and there is no key",
                 allowed="a loopback address such as 127.0.0.1, or an address with a key",
                 fix="set a key with --api-key or in UNROLL_API_KEY, or leave out --host",
             )
