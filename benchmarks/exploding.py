@@ -21,13 +21,13 @@ from unroll.data.batches import Streams
 from unroll.data.corpus import Corpus, DataConfig, load_corpus, prepare
 from unroll.data.sources import stdlib_corpus
 from unroll.insight.gradients.measure import lag_norms
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.recurrent import Recurrent, RecurrentLayer
 from unroll.predict.protocols import stream_nats
 from unroll.predict.torch import TorchPredictor
 from unroll.training.loop import TrainConfig, begin, train_step
 from unroll.training.optim import OptimConfig
-from unroll.training.recipe import PEAK_RATE
 
 SYMBOLS = 2_000_000
 """Of the text, read at most."""
@@ -56,8 +56,8 @@ def main() -> None:
         ("sgd", told.rate, told.radius, 0.0),
         ("sgd", told.rate, told.radius, told.clip),
         ("sgd", told.rate, 1.0, 0.0),
-        ("adamw", PEAK_RATE["rnn"], told.radius, 0.0),
-        ("adamw", PEAK_RATE["rnn"], told.radius, told.clip),
+        ("adamw", ARCHITECTURES["rnn"].peak_rate, told.radius, 0.0),
+        ("adamw", ARCHITECTURES["rnn"].peak_rate, told.radius, told.clip),
     ]
     runs = []
     with tempfile.TemporaryDirectory() as folder:

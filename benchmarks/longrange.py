@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from measure import show
-from unroll.data.encode import Progress
 from unroll.files import write_atomically
 from unroll.insight.longrange.measure import make_plan, trials
 from unroll.insight.longrange.table import ARCHS, STEPS, LongRange, Plan, Trial, table
+from unroll.progress import Progress
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def followed(plan: Plan) -> tuple[LongRange, bool]:
     try:
         for event in trials(plan):
             if isinstance(event, Progress):
-                share = event.done_bytes / event.total_bytes
+                share = event.done / event.total
                 continue
             found.append(event)
             scores = ", ".join(

@@ -28,7 +28,7 @@ from unroll.insight.patching.measure import Choice, chosen_mask, masks_of_units,
 from unroll.insight.plots import COLOURS, DPI, FORMATS, GREY, MARKERS, STYLE, check_picture
 from unroll.lm.intervals import wilson
 from unroll.nn.model import Model
-from unroll.nn.state import State
+from unroll.state import State
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]

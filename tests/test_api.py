@@ -15,8 +15,8 @@ import unroll
 from tiny import STEPS, TRAINING, begin_training, make_corpus, overrides, text, trained
 from unroll import api
 from unroll.data.corpus import DataConfig, load_corpus
-from unroll.data.encode import Progress
 from unroll.files import Files
+from unroll.progress import Progress
 from unroll.training.loop import Report
 from unroll.training.recipe import Overrides, read_recipe
 from unroll.training.start import Budget
@@ -160,7 +160,7 @@ def test_prepare_makes_what_train_takes(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text(text(170))
     progress = list(unroll.prepare(tmp_path / "book.txt", tmp_path / "data", level="word", split="80/20",
                                    settings={"min_count": 2, "data.documents": True}))  # fmt: skip
-    assert progress[-1].done_bytes == progress[-1].total_bytes
+    assert progress[-1].done == progress[-1].total
     config = load_corpus(tmp_path / "data").info.config
     assert config == DataConfig(level="word", split="80/20", min_count=2, documents=True)
     with pytest.raises(unroll.UserError, match="unknown key 'hidden_size'"):

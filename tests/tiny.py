@@ -13,6 +13,7 @@ from unroll.artifact import checkpoint
 from unroll.artifact.checkpoint import read_events, read_info
 from unroll.data.corpus import DataConfig, prepare
 from unroll.data.tokenizer import CharTokenizer
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model, ModelConfig
 from unroll.training.loop import Report
 from unroll.training.recipe import Overrides
@@ -20,7 +21,7 @@ from unroll.training.start import Budget, start
 
 Ids = NDArray[np.uint8]
 
-ARCHS = ("lstm", "gru", "rnn", "window")
+ARCHS = tuple(ARCHITECTURES)
 
 WORDS = [
     "the",

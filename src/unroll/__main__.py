@@ -12,16 +12,17 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the command line; exits with 0, with 2 for a mistake that its user can mend, 130 when interrupted.
+    """Run the command line.
 
-    With 1 where the machine fails, as a disk that is full, and where the verb says so.
+    Exits with 0, with 2 for a mistake that its user can mend, with 1 where the machine fails (a full disk) or the verb
+    says so, and with 130 when interrupted.
     """
     process.mark()
     import click
 
     from unroll.cli import console
     from unroll.cli.app import app
-    from unroll.errors import UserError
+    from unroll.errors import UserError, install
     from unroll.files import explanation
 
     console.prepare_streams()
@@ -39,7 +40,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        code = console.refuse('this needs PyTorch\n  fix: pip install "unroll-lm[train]"')
+        code = console.refuse(f"this needs PyTorch\n  fix: {install('train')}")
     except (click.Abort, KeyboardInterrupt):  # before RuntimeError, which Abort is
         console.note("Interrupted.")
         code = 128 + (process.ended_by or 2)  # SIGINT
@@ -49,24 +50,24 @@ def main() -> None:
         failure = memory_error(error)
         code = console.refuse(str(failure), failure.exit_code)
     except BrokenPipeError:
-        code = 1  # whoever read our output went away
+        code = 1  # the reader of our output is gone
         drop_output()
-    except OSError as error:  # nobody has said of what
+    except OSError as error:  # of no known file
         failure = explanation(Path(os.fsdecode(error.filename or "a file")), error)
         code = console.refuse(str(failure), failure.exit_code)
     sys.exit(code)
 
 
 def drop_output() -> None:
-    """Let nothing be written to stdout when Python closes it at its end, which would fail again."""
+    """Discard what is still to be written to stdout: flushing it at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Tell whether an error says that memory is out: Python's, numpy's, or torch's on the CPU and on a GPU."""
+    """Return True for an out-of-memory error of Python, numpy, or torch (CPU or GPU)."""
     names = {cls.__name__ for cls in type(error).__mro__}  # torch is not imported for this
-    said = str(error).lower()
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "allocate" in said or "out of memory" in said
+    message = str(error).lower()
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "allocate" in message or "out of memory" in message
 
 
 def memory_error(error: Exception) -> "UserError":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from unroll.errors import UserError
 from unroll.files import Files, StrPath, explained, real_folder, refuse_input, write_atomically
+from unroll.progress import Progress, Work, result
 from unroll.settings import Settings, from_mapping, parse_value, setting_pairs, unknown_key
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from unroll.artifact.checkpoint import Loaded
     from unroll.artifact.open import Opened
-    from unroll.data.encode import Progress
     from unroll.data.sources import Source
     from unroll.engine.network import Precision
     from unroll.lm.adapted import Adapt
@@ -124,7 +124,7 @@ def ngram(
     min_count: int | None = None,
     vocab_size: int | None = None,
     force: bool = False,
-) -> "Iterator[Progress]":
+) -> "Work[None]":
     """Count a Kneser-Ney n-gram of text files, or of a prepared corpus, yielding progress.
 
     The model appears in `out`, by default `ngram_folder(files, order)`. All of the text is counted, unless a `split`
@@ -207,7 +207,7 @@ def quantize(path: StrPath) -> dict[str, Any]:
     """
     from unroll.artifact.quantize import quantize
 
-    return _last(quantize(Path(path)))
+    return result(quantize(Path(path)))
 
 
 def score(
@@ -315,7 +315,7 @@ def prepare(
     valid: StrPath | None = None,
     test: StrPath | None = None,
     settings: Settings = (),
-) -> "Iterator[Progress]":
+) -> "Work[None]":
     """Encode text files into the new folder `out`, which `train` takes in place of files; yields progress."""
     from unroll.data import corpus
 
@@ -339,7 +339,7 @@ def sources() -> "list[Source]":
     return list(SOURCES.values())
 
 
-def fetch(name: str, out: StrPath = "data") -> "Generator[Progress, None, list[Path]]":
+def fetch(name: str, out: StrPath = "data") -> "Work[list[Path]]":
     """Download the public corpus `name` into the folder `out`, yielding progress; returns the files of its text.
 
     What is there already is not downloaded again, and a broken download goes on where it broke off. Raises UserError.
@@ -350,7 +350,7 @@ def fetch(name: str, out: StrPath = "data") -> "Generator[Progress, None, list[P
         raise unknown_key(name, list(sources.SOURCES), "the public corpora")
     source, folder = sources.SOURCES[name], Path(out)
 
-    def reports() -> "Generator[Progress, None, list[Path]]":
+    def reports() -> "Work[list[Path]]":
         yield from sources.fetch(source, folder)
         return sources.texts(source, folder)
 
@@ -385,7 +385,7 @@ def evaluate(
     from unroll.lm.adapted import report
 
     others = [Path(path) for path in mix]
-    return _last(
+    return result(
         report(Path(model), _paths(files), protocol, adapt=adapt, settings=settings, mix=others, valid=_path(valid),
                precision=precision)
     )  # fmt: skip
@@ -401,7 +401,7 @@ def pairs(
     """
     from unroll.lm.pairs import minimal_pairs
 
-    return _last(minimal_pairs(_paths(models), _paths(files), unknown, eos=eos, scored=scored))
+    return result(minimal_pairs(_paths(models), _paths(files), unknown, eos=eos, scored=scored))
 
 
 def rescore(
@@ -419,7 +419,7 @@ def rescore(
     """
     from unroll.lm.rescore import rescore
 
-    return _last(rescore(_opened(model), Path(nbest), weight, word_bonus, _path(tune), fields))
+    return result(rescore(_opened(model), Path(nbest), weight, word_bonus, _path(tune), fields))
 
 
 def embed(
@@ -431,7 +431,7 @@ def embed(
     """
     from unroll.lm.vectors import embed
 
-    return _last(embed(_opened(model), Path(file), _path(out), pool))
+    return result(embed(_opened(model), Path(file), _path(out), pool))
 
 
 def similar(
@@ -446,7 +446,7 @@ def similar(
     """Return the lines of a file whose vectors, read from it or from `vectors`, are nearest to that of a text."""
     from unroll.lm.vectors import similar_lines
 
-    return _last(similar_lines(_opened(model), Path(file), query, top, pool, _path(vectors)))
+    return result(similar_lines(_opened(model), Path(file), query, top, pool, _path(vectors)))
 
 
 def similar_symbols(model: "StrPath | Loaded | Opened", symbol: str, *, top: int = 10) -> "list[Neighbour]":
@@ -464,15 +464,7 @@ def compare(models: Sequence[StrPath], files: Files, *, protocol: "Protocol" = "
     """
     from unroll.lm.compare import compare
 
-    return _last(compare([Path(model) for model in models], _paths(files), protocol))
-
-
-def _last(reports: "Iterator[Progress | T]") -> "T":
-    """Return what comes after the progress."""
-    from unroll.data.encode import Progress
-
-    (result,) = (report for report in reports if not isinstance(report, Progress))
-    return result
+    return result(compare([Path(model) for model in models], _paths(files), protocol))
 
 
 def _paths(files: Files | None) -> list[Path]:

@@ -87,7 +87,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that takes the place of `path` once all is written and flushed to the disk; else `path` stays.
+    """Yield a file that replaces `path` once all is written and flushed to the disk; on an error `path` stays.
 
     A link is followed and stays; a file that exists keeps its mode. What is no regular file (a pipe, a device, a
     stream of this process such as /dev/stdout) is written directly. Raises UserError.
@@ -119,7 +119,7 @@ def is_regular(file: BinaryIO) -> bool:
 
 
 def reserve(file: BinaryIO, size: int) -> None:
-    """Reserve so many bytes for a regular file, so that a full disk says so before it is written. Raises OSError."""
+    """Reserve `size` bytes for a regular file, so that a full disk is reported before it is written. Raises OSError."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -165,14 +165,14 @@ def refuse_folder(path: Path) -> None:
 
 
 def refuse_input(out: Path | None, *inputs: Path | None) -> None:
-    """Raise UserError where a file to be written is one of those that are read, also by a link."""
-    if out is None or (there := identity(out)) is None or not out.is_file():
+    """Raise UserError where a file to be written is one of the inputs, also through a link."""
+    if out is None or (output := identity(out)) is None or not out.is_file():
         return
     for path in inputs:
-        if path is not None and identity(path) == there:
+        if path is not None and identity(path) == output:
             raise UserError(
-                f"{out} is the file {path} itself, which is read",
-                allowed="another file for what is written",
+                f"{out} is the input {path} itself",
+                allowed="an output that is not an input",
                 fix="choose another name",
             )
 
@@ -235,9 +235,9 @@ class Folder:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """What tells it from any other folder, as the function of that name does."""
-        held = os.fstat(self._number)
-        return held.st_dev, held.st_ino
+        """Device and inode, as `identity()` gives them."""
+        status = os.fstat(self._number)
+        return status.st_dev, status.st_ino
 
     def is_here(self) -> bool:
         """Return whether its path leads to it."""
@@ -300,12 +300,12 @@ def write_into(folder: Path | Folder, name: str, data: bytes) -> None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file or folder from any other that has its name; None where there is none."""
+    """Return device and inode of a file or folder; None where there is none."""
     try:
-        there = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return there.st_dev, there.st_ino
+    return status.st_dev, status.st_ino
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -328,8 +328,8 @@ def printable_name(path: Path) -> str:
     File systems allow any bytes but `/` and NUL: `caf\\xe9.txt` stands for a name of an old archive.
     """
 
-    def shown(letter: str) -> str:
+    def escaped(letter: str) -> str:
         controls = ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 or letter in "\u2028\u2029"
         return ascii(letter)[1:-1] if controls else letter
 
-    return "".join(map(shown, os.fsencode(path.name).decode("utf-8", "backslashreplace")))
+    return "".join(map(escaped, os.fsencode(path.name).decode("utf-8", "backslashreplace")))

@@ -43,7 +43,7 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
 
 
 def unknown_key(key: str, known: list[str], where: str) -> UserError:
-    """Return the error for a key that nobody reads."""
+    """Return the error for an unknown key."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return UserError(
         f"unknown key '{key}' in {where}",
@@ -55,7 +55,7 @@ def unknown_key(key: str, known: list[str], where: str) -> UserError:
 def parse_value(text: str, hint: Any, where: str) -> Any:
     """Turn the text of a flag into a value of the type `hint`, by TOML's rules.
 
-    What is to be a string is its text as it stands, also 42 or a bare word, unless it is quoted.
+    For a string the text is taken as it stands, also 42 or a bare word, unless it is quoted.
     """
     try:
         table = tomllib.loads(f"value = {text.strip()}")
@@ -91,7 +91,7 @@ def check(value: Any, hint: Any, where: str) -> Any:
             return float(value)
         except OverflowError:
             raise UserError(
-                f"{where} is beyond all floats", allowed="a value of type float", fix="write a smaller number"
+                f"{where} is too large for a float", allowed="a value of type float", fix="write a smaller number"
             ) from None
     if isinstance(value, bool) != (hint is bool) or not isinstance(value, hint):
         raise UserError(
@@ -131,5 +131,5 @@ def setting_pairs(settings: Settings) -> Iterator[tuple[str, str]]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise UserError(f"'{setting}' sets nothing", allowed="KEY=VALUE", fix=f"write for example {setting}=1")
+            raise UserError(f"'{setting}' is not a setting", allowed="KEY=VALUE", fix=f"write for example {setting}=1")
         yield key.strip(), value

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from data.hostile import documents
 from unroll.data import blocks, encode
 from unroll.data.blocks import Block, Level, read_blocks
-from unroll.data.corpus import Corpus, DataConfig, Progress, load_corpus, prepare
+from unroll.data.corpus import Corpus, DataConfig, load_corpus, prepare
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
+from unroll.progress import Progress
 
 CORPORA = Path(os.environ.get("UNROLL_CORPORA", Path(__file__).parents[3] / "shared" / "corpora"))
 LEVELS: tuple[Level, ...] = ("char", "byte", "word", "bpe")
@@ -524,10 +525,10 @@ def test_progress_ends_with_the_last_byte_of_each_pass(tmp_path: Path) -> None:
     files = [tmp_path / "a.txt", tmp_path / "b.gz"]
     total = sum(path.stat().st_size for path in files)
     seen = list(prepare(files, tmp_path / "out", DataConfig(level="word"), block_bytes=16))
-    assert all(progress.total_bytes == total for progress in seen)
+    assert all(progress.total == total for progress in seen)
     assert seen == sorted(seen, key=lambda progress: ("reading", "learning", "encoding").index(progress.phase))
     for phase in ("reading", "encoding"):
-        done = [progress.done_bytes for progress in seen if progress.phase == phase]
+        done = [progress.done for progress in seen if progress.phase == phase]
         assert done == sorted(done)
         assert done[-1] == total
     assert isinstance(seen[0], Progress)
@@ -538,7 +539,7 @@ def test_abandoning_leaves_nothing(tmp_path: Path) -> None:
     passes = prepare([tmp_path / "text.txt"], tmp_path / "out", DataConfig(), block_bytes=8)
     assert next(progress for progress in passes if progress.phase == "encoding")
     assert len(os.listdir(tmp_path)) == 2
-    passes.close()  # type: ignore[attr-defined]
+    passes.close()
     assert os.listdir(tmp_path) == ["text.txt"]
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from unroll.data.corpus import DataConfig, load_corpus, prepare
-from unroll.data.encode import Progress
 from unroll.data.sources import CHUNK_BYTES, SOURCES, STDLIB_BYTES, Source, fetch, stdlib_corpus, texts
 from unroll.errors import UserError
+from unroll.progress import Progress
 
 TEXT = bytes(range(32, 127)) * 10_000  # several chunks
 
@@ -141,7 +141,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     kept = (tmp_path / "corpus.part").stat().st_size
     assert 0 < kept <= 300_000
     server.broken_after = None
-    done = [progress.done_bytes for progress in fetch(source, tmp_path) if progress.phase == "downloading"]
+    done = [progress.done for progress in fetch(source, tmp_path) if progress.phase == "downloading"]
     assert done[0] > kept
     assert server.asked == [None, f"bytes={kept}-"]
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT

@@ -13,7 +13,7 @@ from laws.laws import Run, Subject
 from unroll.engine import native
 from unroll.engine.network import Network, Precision
 from unroll.nn.model import Model
-from unroll.nn.state import State
+from unroll.state import State
 
 MODELS = [
     *(case for case in CASES if case.engine == "fused" and case.dtype == torch.float64 and case.config.window != 40),

@@ -14,8 +14,8 @@ from unroll.engine import network as module
 from unroll.engine.draw import Drawing
 from unroll.engine.network import Network
 from unroll.nn.model import Model
-from unroll.predict.predictor import State
 from unroll.predict.torch import TorchPredictor
+from unroll.state import State
 
 SIZES = {"vocab_size": 23, "embedding_size": 6, "hidden_size": 18}
 KERNELS: list[bool | str] = [False, *SETS]

@@ -32,11 +32,14 @@ from unroll.artifact import checkpoint
 from unroll.artifact.directory import save_description
 from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, WordTokenizer
 from unroll.errors import UserError
+from unroll.export import graph
 from unroll.export import onnx as export
-from unroll.export.onnx import Exported, Session, as_layers, export_onnx, state_shapes
+from unroll.export.graph import state_shapes
+from unroll.export.onnx import Exported, Session, as_layers, export_onnx
 from unroll.files import write_atomically
+from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.state import State
+from unroll.state import State
 
 TOKENIZER = CharTokenizer.learn("abcde")
 FLOATS = [
@@ -129,9 +132,9 @@ def test_it_is_another_engine_of_the_same_network(case: Case, subject: Subject) 
 
 def test_the_cases_cover_what_they_say() -> None:
     shapes = [case.config for case in FLOATS]
-    assert {shape.arch for shape in shapes} == {"lstm", "gru", "rnn", "window"}
+    assert {shape.arch for shape in shapes} == set(ARCHITECTURES)
     assert {(shape.arch, shape.skip) for shape in shapes} >= {
-        (arch, skip) for arch in ("lstm", "gru", "rnn") for skip in ("none", "residual", "sum")
+        (arch, skip) for arch in RECURRENT for skip in ("none", "residual", "sum")
     }
     assert any(s.tie_weights and s.embedding_size != s.hidden_size for s in shapes)
     assert any(s.tie_weights and s.embedding_size == s.hidden_size for s in shapes)
@@ -148,8 +151,8 @@ SHAPES: dict[str, ModelConfig] = {
 }
 
 
-def gates(arch: str, *order: int) -> Callable[[pytest.MonkeyPatch], None]:
-    return lambda patch: patch.setitem(export.ORDER, arch, order)
+def gates(arch: str, order: str) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setitem(graph.ORDER, arch, order)
 
 
 def changed(name: str, change: Callable[[Any], Any]) -> Callable[[pytest.MonkeyPatch], None]:
@@ -170,14 +173,14 @@ def without(operator: str) -> Callable[[pytest.MonkeyPatch], None]:
     """Return a fault: an operation hands on its first input as it is."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        add = export.Graph.add
+        add = graph.Graph.add
 
-        def faulty(graph: Any, called: str, *inputs: str, **options: Any) -> Any:
+        def faulty(made: Any, called: str, *inputs: str, **options: Any) -> Any:
             if called != operator:
-                return add(graph, called, *inputs, **options)
-            return add(graph, "Identity", inputs[0], name=options.get("name", ""))
+                return add(made, called, *inputs, **options)
+            return add(made, "Identity", inputs[0], name=options.get("name", ""))
 
-        patch.setattr(export.Graph, "add", faulty)
+        patch.setattr(graph.Graph, "add", faulty)
 
     return plant
 
@@ -186,34 +189,34 @@ def option(wrong: dict[str, Any]) -> Callable[[pytest.MonkeyPatch], None]:
     """Return a fault: a recurrent operation with another option."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        add = export.Graph.add
+        add = graph.Graph.add
 
-        def faulty(graph: Any, called: str, *inputs: str, **options: Any) -> Any:
-            return add(graph, called, *inputs, **(options | (wrong if called in ("GRU", "LSTM", "RNN") else {})))
+        def faulty(made: Any, called: str, *inputs: str, **options: Any) -> Any:
+            return add(made, called, *inputs, **(options | (wrong if called in ("GRU", "LSTM", "RNN") else {})))
 
-        patch.setattr(export.Graph, "add", faulty)
+        patch.setattr(graph.Graph, "add", faulty)
 
     return plant
 
 
 def stale_state(patch: pytest.MonkeyPatch) -> None:
     """The state before comes back as the state after."""
-    add = export.Graph.add
+    add = graph.Graph.add
 
-    def faulty(graph: Any, called: str, *inputs: str, **options: Any) -> Any:
+    def faulty(made: Any, called: str, *inputs: str, **options: Any) -> Any:
         name = options.get("name", "")
-        return add(graph, "Identity", name.removesuffix("_after"), name=name) if name.endswith("_after") else add(
-            graph, called, *inputs, **options
+        return add(made, "Identity", name.removesuffix("_after"), name=name) if name.endswith("_after") else add(
+            made, called, *inputs, **options
         )  # fmt: skip
 
-    patch.setattr(export.Graph, "add", faulty)
+    patch.setattr(graph.Graph, "add", faulty)
 
 
 FAULTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
-    "lstm in our order": ("lstm", gates("lstm", 0, 1, 2, 3)),
-    "lstm o and f swapped": ("lstm", gates("lstm", 0, 1, 3, 2)),
-    "lstm i and f swapped": ("lstm", gates("lstm", 1, 3, 0, 2)),
-    "gru in our order": ("gru", gates("gru", 0, 1, 2)),
+    "lstm in our order": ("lstm", gates("lstm", "ifgo")),
+    "lstm o and f swapped": ("lstm", gates("lstm", "ifog")),
+    "lstm i and f swapped": ("lstm", gates("lstm", "foig")),
+    "gru in our order": ("gru", gates("gru", "rzn")),
     "gru reset before the product": ("gru", option({"linear_before_reset": 0})),
     "lstm another activation": ("lstm", option({"activations": ["Sigmoid", "Sigmoid", "Tanh"]})),
     "rnn relu": ("rnn", option({"activations": ["Relu"]})),
@@ -245,7 +248,7 @@ def test_a_fault_is_caught_and_nothing_is_written(fault: str, tmp_path: Path, mo
 def test_a_fault_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
     before = export_onnx(path).path.read_bytes()
-    gates("lstm", 0, 1, 2, 3)(monkeypatch)
+    gates("lstm", "ifgo")(monkeypatch)
     with pytest.raises(UserError, match="differs from ours"):
         export_onnx(path)
     assert (path / "onnx" / "model.onnx").read_bytes() == before

@@ -23,7 +23,8 @@ from tiny import (
 from unroll.artifact.open import open_model
 from unroll.errors import UserError
 from unroll.insight.cells.colours import in_terminal, ink, page, shade, strengths
-from unroll.insight.trace import ROWS, SIGNALS, SPAN, Part, chosen_names, parts, trace
+from unroll.insight.trace import ROWS, SPAN, Part, chosen_names, parts, trace
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
 from unroll.predict.protocols import stream_nats
 from unroll.predict.torch import TorchPredictor
@@ -52,7 +53,10 @@ def test_it_is_what_the_fused_kernel_says(arch: str, skip: str, count: int) -> N
     others: dict[str, Any] = {} if arch == "window" else {"skip": skip}
     model = random_model(model_config(arch, **others))
     ids, found = traced(model, count)
-    assert set(found) == {f"layer{k}/{name}" for k in range(2) for name in SIGNALS[arch]} | {"logits", "nats"}
+    assert set(found) == {f"layer{k}/{name}" for k in range(2) for name in ARCHITECTURES[arch].signals} | {
+        "logits",
+        "nats",
+    }
     with torch.no_grad():
         read = torch.tensor([[TOKENIZER.start_id, *ids.tolist()]])
         logits, state = model(read)

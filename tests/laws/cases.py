@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from laws.laws import Subject
+from unroll.nn.arch import RECURRENT
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.recurrent import Engine
-from unroll.nn.state import State
+from unroll.state import State
 
 ROWS, STEPS, VOCAB, WINDOW = 4, 26, 7, 5
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -66,7 +67,7 @@ def config(arch: str, num_layers: int, /, **others: object) -> ModelConfig:
 
 def _cases() -> list[Case]:
     cases = []
-    for arch in ("lstm", "gru", "rnn"):
+    for arch in RECURRENT:
         shapes = {
             "1": config(arch, 1),
             "2": config(arch, 2),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unroll.nn.cells import GRUStep, LSTMStep, Step, state_after
 from unroll.nn.loss import cross_entropy
-from unroll.nn.state import LayerState, State, reset_rows, select_rows
+from unroll.state import LayerState, State, reset_rows, select_rows
 
 
 class Run(Protocol):

@@ -26,9 +26,10 @@ from laws.laws import (
     outcome,
 )
 from laws.test_laws import ARCHS, layer_weights, leaf, named, random_like
+from unroll.nn.arch import ARCHITECTURES, Cell
 from unroll.nn.cells import CellWeights, Step, lstm_step, state_after
-from unroll.nn.recurrent import Arch, run_fused, run_stepwise
-from unroll.nn.state import LayerState, State, detach, reset_rows, select_rows
+from unroll.nn.recurrent import run_fused, run_stepwise
+from unroll.state import LayerState, State, detach, reset_rows, select_rows
 
 Law = Callable[[Subject], None]
 Fault = Callable[[Run], Run]
@@ -259,8 +260,8 @@ def relabel(steps: list[Step], one: str, other: str) -> list[Any]:
     ("arch", "one", "other"),
     [("lstm", *pair) for pair in ("if", "ig", "io", "fg", "fo", "go", "ch")] + [("gru", "r", "z"), ("gru", "z", "n")],
 )
-def test_trace_catches_swapped_labels(arch: Arch, one: str, other: str) -> None:
-    state = tuple(random_like((4, 8), torch.float64, 3 + k) for k in range(2 if arch == "lstm" else 1))
+def test_trace_catches_swapped_labels(arch: Cell, one: str, other: str) -> None:
+    state = tuple(random_like((4, 8), torch.float64, 3 + k) for k in range(len(ARCHITECTURES[arch].state)))
     x, w = random_like((STEPS, 4, 6), torch.float64, 2), layer_weights(arch, torch.float64)
     outputs, last, steps = run_stepwise(arch, x, state, w)
     with pytest.raises(AssertionError):
@@ -268,8 +269,8 @@ def test_trace_catches_swapped_labels(arch: Arch, one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("arch", ["lstm", "gru"])
-def test_trace_catches_another_start(arch: Arch) -> None:
-    state = tuple(random_like((4, 8), torch.float64, 3 + k) for k in range(2 if arch == "lstm" else 1))
+def test_trace_catches_another_start(arch: Cell) -> None:
+    state = tuple(random_like((4, 8), torch.float64, 3 + k) for k in range(len(ARCHITECTURES[arch].state)))
     x, w = random_like((STEPS, 4, 6), torch.float64, 2), layer_weights(arch, torch.float64)
     outputs, last, steps = run_stepwise(arch, x, state, w)
     with pytest.raises(AssertionError):

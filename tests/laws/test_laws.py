@@ -23,14 +23,15 @@ from laws.laws import (
     outcome,
     resets_for,
 )
+from unroll.nn.arch import ARCHITECTURES, RECURRENT, Cell
 from unroll.nn.cells import STEPS as CELLS
 from unroll.nn.cells import CellWeights, state_after
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.nn.recurrent import Arch, Engine, Recurrent, RecurrentLayer, run_fused, run_stepwise
-from unroll.nn.state import State
+from unroll.nn.recurrent import Engine, Recurrent, RecurrentLayer, run_fused, run_stepwise
+from unroll.state import State
 
-ARCHS: list[Arch] = ["lstm", "gru", "rnn"]
+ARCHS = RECURRENT
 PRECISIONS = [torch.float64, torch.float32]
 
 
@@ -70,7 +71,7 @@ def test_limit(window: int) -> None:
         law_limit(Case("window", config("window", num_layers, window=window)).subject(), window)
 
 
-def layer_weights(arch: Arch, dtype: torch.dtype, sizes: tuple[int, int] = (6, 8)) -> CellWeights:
+def layer_weights(arch: Cell, dtype: torch.dtype, sizes: tuple[int, int] = (6, 8)) -> CellWeights:
     layer = RecurrentLayer(arch, *sizes, forget_bias=1.0, init="fan_in").to(dtype)
     random = torch.Generator().manual_seed(1)
     return CellWeights(*(
@@ -86,9 +87,9 @@ def random_like(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor
 
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("arch", ARCHS)
-def test_trace(arch: Arch, dtype: torch.dtype) -> None:
+def test_trace(arch: Cell, dtype: torch.dtype) -> None:
     w = layer_weights(arch, dtype)
-    state = tuple(random_like((ROWS, 8), dtype, 3 + k) for k in range(2 if arch == "lstm" else 1))
+    state = tuple(random_like((ROWS, 8), dtype, 3 + k) for k in range(len(ARCHITECTURES[arch].state)))
     outputs, last, steps = run_stepwise(arch, random_like((STEPS, ROWS, 6), dtype, 2), state, w)
     assert len(steps) == STEPS
     law_trace(steps, state, outputs, last, TOLERANCE[dtype])
@@ -102,7 +103,7 @@ def torch_twin(recurrent: Recurrent) -> nn.RNNBase:
     first = recurrent.layers[0]
     assert isinstance(first, RecurrentLayer)
     shape = first.weight_ih.shape[1], recurrent.hidden_size, len(recurrent.layers)
-    kinds: dict[Arch, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+    kinds: dict[Cell, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
     twin = kinds[recurrent.arch](*shape, dtype=first.weight_ih.dtype)
     twin.load_state_dict({
         f"{name}_l{k}": weight for k, layer in enumerate(recurrent.layers) for name, weight in layer.named_parameters()
@@ -139,7 +140,7 @@ def leaf(state: State) -> State:
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("arch", ARCHS)
-def test_engines_agree_with_torch(arch: Arch, num_layers: int, dtype: torch.dtype, training: bool) -> None:
+def test_engines_agree_with_torch(arch: Cell, num_layers: int, dtype: torch.dtype, training: bool) -> None:
     model = Case("", config(arch, num_layers), dtype=dtype).model()
     recurrent = model.recurrent.train(training)
     assert isinstance(recurrent, Recurrent)
@@ -180,7 +181,7 @@ def test_no_gradient_passes_a_reset(case: Case) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_engines_agree_without_gradients(arch: Arch) -> None:
+def test_engines_agree_without_gradients(arch: Cell) -> None:
     # Without gradients, in float32 and at this size, torch takes other kernels (oneDNN) than in the laws above.
     sizes = {"hidden_size": 160, "embedding_size": 64}
     model = Model(config(arch, 2, **sizes)).eval()
@@ -195,10 +196,10 @@ def test_engines_agree_without_gradients(arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_gradients_of_the_cell(arch: Arch) -> None:
+def test_gradients_of_the_cell(arch: Cell) -> None:
     w = layer_weights(arch, torch.float64, (3, 4))
     x = random_like((2, 3), torch.float64, 2)
-    state = tuple(random_like((2, 4), torch.float64, 3 + k) for k in range(2 if arch == "lstm" else 1))
+    state = tuple(random_like((2, 4), torch.float64, 3 + k) for k in range(len(ARCHITECTURES[arch].state)))
 
     def step(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         return state_after(CELLS[arch](x, rest[:-4], CellWeights(*rest[-4:])))
@@ -208,10 +209,10 @@ def test_gradients_of_the_cell(arch: Arch) -> None:
 
 @pytest.mark.parametrize("engine", ["fused", "stepwise"])
 @pytest.mark.parametrize("arch", ARCHS)
-def test_gradients_of_the_layer(arch: Arch, engine: Engine) -> None:
+def test_gradients_of_the_layer(arch: Cell, engine: Engine) -> None:
     w = layer_weights(arch, torch.float64, (2, 3))
     x = random_like((5, 2, 2), torch.float64, 2)
-    state = tuple(random_like((2, 3), torch.float64, 3 + k) for k in range(2 if arch == "lstm" else 1))
+    state = tuple(random_like((2, 3), torch.float64, 3 + k) for k in range(len(ARCHITECTURES[arch].state)))
 
     def layer(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         weights = CellWeights(*rest[-4:])

@@ -17,9 +17,10 @@ from unroll.artifact.open import Opened
 from unroll.data.tokenizer import BpeTokenizer, CharTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.lm import continuations as following
-from unroll.lm.continuations import NextWords, join_rows, next_symbols, next_words
-from unroll.predict.predictor import log_probabilities, select_rows
+from unroll.lm.continuations import NextWords, next_symbols, next_words
+from unroll.predict.predictor import log_probabilities
 from unroll.predict.torch import TorchPredictor
+from unroll.state import join_rows, select_rows
 
 TINY = CharTokenizer.learn("ab ")  # and <unk> and the newline: five symbols
 LONGEST = 7

@@ -10,7 +10,6 @@ import torch
 
 from tiny import ARCHS, SMALL, TOKENIZER, model_config, random_model
 from unroll.artifact.open import Opened
-from unroll.data.encode import Progress
 from unroll.data.tokenizer import CharTokenizer
 from unroll.errors import UserError
 from unroll.lm import curves as module
@@ -29,9 +28,11 @@ from unroll.lm.intervals import wilson
 from unroll.lm.pairs import Count
 from unroll.predict.ngram import NgramConfig, NgramPredictor, Tables
 from unroll.predict.ngram_counts import count
-from unroll.predict.predictor import Nats, Predictor, State, Window, log_probabilities
+from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.predict.protocols import Ids, crops_nats, stream
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import result
+from unroll.state import State
 
 SIZE = TOKENIZER.vocab_size
 
@@ -84,7 +85,7 @@ def network(arch: str = "lstm") -> TorchPredictor:
 def counted(file: Path, order: int, tokenizer: CharTokenizer = TOKENIZER) -> NgramPredictor:
     """Return the n-gram of a text."""
     ids = tokenizer.lookup(file.read_text())
-    *_, tables = count(ids, NgramConfig(tokenizer.vocab_size, order, tokenizer.start_id))
+    tables = result(count(ids, NgramConfig(tokenizer.vocab_size, order, tokenizer.start_id)))
     assert isinstance(tables, Tables)
     return NgramPredictor(tables)
 
@@ -97,16 +98,11 @@ def drawn(probabilities: Iterable[float], length: int, file: Path, seed: int = 3
 
 
 def reliability_of(predictor: Predictor, file: Path) -> Reliability:
-    *progress, found = reliability(predictor, TOKENIZER, file)
-    assert isinstance(found, Reliability)
-    assert all(isinstance(event, Progress) for event in progress)
-    return found
+    return result(reliability(predictor, TOKENIZER, file))
 
 
 def position_of(predictor: Predictor, file: Path, length: int, *, smooth: bool = False) -> PositionLoss:
-    *_, found = position_loss(predictor, TOKENIZER, file, length, smooth=smooth)
-    assert isinstance(found, PositionLoss)
-    return found
+    return result(position_loss(predictor, TOKENIZER, file, length, smooth=smooth))
 
 
 def brute(predictor: TorchPredictor, file: Path) -> tuple[Nats, Ids]:
@@ -342,8 +338,7 @@ def test_surprisal_adds_up_and_is_short(letters: Path, tmp_path: Path) -> None:
     tokens = surprisal(opened, short, "token")
     assert len(tokens.units) == len(ids)
     assert math.isclose(tokens.nats.sum(), total)
-    *_, curve = measure("surprisal", opened, short)
-    assert not isinstance(curve, Progress)
+    curve = result(measure("surprisal", opened, short))
     figures = curve.figures()
     assert (figures["arch"], figures["level"], figures["context"], figures["unit"]) == ("lstm", "char", None, "word")
     assert math.isclose(figures["nats"], total)

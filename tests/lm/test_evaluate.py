@@ -19,9 +19,11 @@ from unroll.lm import evaluate as module
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate, lines_of, nats_of_lines, regrouped, scored
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.predict.predictor import Nats, State, Window
+from unroll.predict.predictor import Nats, Window
 from unroll.predict.protocols import Ids, lines
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import result
+from unroll.state import State
 
 
 class Priced:
@@ -44,7 +46,7 @@ def read(model: Model, ids: Ids) -> float:
 
 
 def evaluated(model: Model, file: Path, protocol: Protocol) -> Evaluation:
-    *_, found = evaluate([TorchPredictor(model)], TOKENIZER, [file], protocol)
+    found = result(evaluate([TorchPredictor(model)], TOKENIZER, [file], protocol))
     assert isinstance(found, list)
     return found[0]
 
@@ -159,7 +161,7 @@ def test_counts_and_nats_are_those_of_the_text(
         with pytest.raises(UserError, match="too little text"):
             list(evaluate([Priced()], tokenizer, files, protocol))
         return
-    *_, found = evaluate([Priced()], tokenizer, files, protocol)
+    found = result(evaluate([Priced()], tokenizer, files, protocol))
     assert isinstance(found, list)
     assert found[0].tokens == len(ids)
     assert found[0].nats == (ids + 1.0).sum()
@@ -182,7 +184,7 @@ def test_counts_and_nats_are_those_of_the_text(
 def test_a_mixture_is_the_weighted_mean_of_probabilities(letters: Path) -> None:
     first, second = (TorchPredictor(random_model(model_config(arch))) for arch in ("lstm", "rnn"))
     weights = np.array([0.3, 0.7])
-    *_, found = evaluate([first, second], TOKENIZER, [letters], "stream", weights)
+    found = result(evaluate([first, second], TOKENIZER, [letters], "stream", weights))
     assert isinstance(found, list)
     ids = TOKENIZER.encode(letters.read_text())
     ((_, each),) = scored([first, second], [ids], TOKENIZER.start_id, TOKENIZER.start_id, "stream")

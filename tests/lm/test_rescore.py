@@ -28,6 +28,7 @@ from unroll.lm.rescore import (
     word_errors,
 )
 from unroll.predict import protocols
+from unroll.progress import result
 
 MOSES = (
     "0 ||| a bad cab  ||| d: 0 -5.5 lm: -3 ||| -9.2298\n"
@@ -49,9 +50,7 @@ LISTS = {"moses": MOSES, "tsv": TABLE, "jsonl": JSON_LINES}
 
 
 def rescored(path: Path, weight: float = 0.5, word_bonus: float = 0.0, references: Path | None = None) -> Rescored:
-    *_, result = rescore(opened(), path, weight, word_bonus, references)
-    assert isinstance(result, Rescored)
-    return result
+    return result(rescore(opened(), path, weight, word_bonus, references))
 
 
 def without_added(format: str, line: bytes) -> bytes:

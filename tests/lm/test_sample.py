@@ -28,9 +28,9 @@ from unroll.lm.sample import (
 )
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.predict.predictor import State
 from unroll.predict.protocols import stream_nats
 from unroll.predict.torch import TorchPredictor
+from unroll.state import State
 
 Array = NDArray[np.float64]
 

@@ -38,8 +38,9 @@ from unroll.lm.surprisal import (
     score_units,
 )
 from unroll.predict import protocols
-from unroll.predict.predictor import Nats, State, Window, log_probabilities
+from unroll.predict.predictor import Nats, Window, log_probabilities
 from unroll.predict.torch import TorchPredictor
+from unroll.state import State
 
 Array = NDArray[np.float64]
 Scorer = Callable[[Opened, Sequence[str]], list[TextScore]]

@@ -28,9 +28,10 @@ from unroll.lm.vectors import (
     similar_lines,
     similar_symbols,
 )
-from unroll.predict.predictor import State
 from unroll.predict.protocols import Ids
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import result
+from unroll.state import State
 
 Vectors = Callable[[Reader, Iterable[Ids], int, Pool], Iterator[NDArray[np.float32]]]
 
@@ -100,9 +101,7 @@ def test_the_law_of_vectors_fails_for_faults(fault: Vectors, pool: Pool) -> None
 
 
 def embedded(model: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Embedded:
-    *_, result = embed(model, file, out, pool)
-    assert isinstance(result, Embedded)
-    return result
+    return result(embed(model, file, out, pool))
 
 
 def lines_of(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -166,7 +165,7 @@ def test_a_failure_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pyte
     write(file, "a\n" * 9)
     steps = embed(opened(), file, out)
     next(steps)
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
     assert os.listdir(tmp_path) == ["lines"]
 
 
@@ -220,7 +219,7 @@ def test_what_cannot_be_asked(ask: Callable[[Opened, Path, Path], object], says:
 
 
 def nearest(file: Path, query: str, top: int = 10, pool: Pool = "last", vectors: Path | None = None) -> list[Neighbour]:
-    *_, found = similar_lines(opened(), file, query, top, pool, vectors)
+    found = result(similar_lines(opened(), file, query, top, pool, vectors))
     assert isinstance(found, list)
     return found
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from laws.laws import close
+from unroll.nn.arch import ARCHITECTURES, RECURRENT, Cell
 from unroll.nn.cells import (
-    GATES,
     STEPS,
     CellWeights,
     GRUStep,
@@ -98,9 +98,9 @@ def test_state_after() -> None:
     assert state_after(LSTMStep(i=a, f=b, g=c, o=d, c=e, h=f)) == (f, e)
 
 
-@pytest.mark.parametrize("arch", STEPS)
-def test_a_saturated_cell_stays_finite(arch: str) -> None:
-    w = CellWeights(*(1e4 * part for part in weights(GATES[arch])))
-    x, *state = inputs(IN, *[H] * (2 if arch == "lstm" else 1))
+@pytest.mark.parametrize("arch", RECURRENT)
+def test_a_saturated_cell_stays_finite(arch: Cell) -> None:
+    w = CellWeights(*(1e4 * part for part in weights(len(ARCHITECTURES[arch].blocks))))
+    x, *state = inputs(IN, *[H] * len(ARCHITECTURES[arch].state))
     step = STEPS[arch](x, tuple(state), w)
     assert all(part.isfinite().all() for part in step)

@@ -12,15 +12,16 @@ from torch import Tensor
 from laws.cases import config, randomised, start_state
 from laws.laws import close, resets_for
 from unroll.errors import UserError
+from unroll.nn.arch import RECURRENT, Cell
 from unroll.nn.config import Skip
 from unroll.nn.dropout import drop, drop_symbols, drop_weights
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.recurrent import Arch, Engine, Recurrent, RecurrentLayer
+from unroll.nn.recurrent import Engine, Recurrent, RecurrentLayer
 
 P = 0.4
 Drop = Callable[[Tensor], Tensor]
 KNOBS = ("dropout", "input_dropout", "embedding_dropout", "weight_drop")
-ARCHS: list[Arch] = ["lstm", "gru", "rnn"]
+ARCHS = RECURRENT
 
 
 def plain(x: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ def test_nothing_is_dropped_unless_training(p: float) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_weight_drop_changes_recurrent_weights_alone(arch: Arch) -> None:
+def test_weight_drop_changes_recurrent_weights_alone(arch: Cell) -> None:
     layer = RecurrentLayer(arch, 6, 8, forget_bias=1.0, init="fan_in")
     before = {name: weight.clone() for name, weight in layer.named_parameters()}
     dropped = layer.weights(0.5)
@@ -127,7 +128,7 @@ def test_weight_drop_changes_recurrent_weights_alone(arch: Arch) -> None:
 
 @pytest.mark.parametrize("engine", get_args(Engine))
 @pytest.mark.parametrize("arch", ARCHS)
-def test_weight_drop_is_not_inert(arch: Arch, engine: Engine) -> None:
+def test_weight_drop_is_not_inert(arch: Cell, engine: Engine) -> None:
     # The famous fault: the kernel goes on reading the weights as they were before anything was dropped.
     torch.manual_seed(0)
     recurrent = Recurrent(arch, 6, 8, 2, weight_drop=0.5)
@@ -142,7 +143,7 @@ def test_weight_drop_is_not_inert(arch: Arch, engine: Engine) -> None:
 
 @pytest.mark.parametrize("engine", get_args(Engine))
 @pytest.mark.parametrize("arch", ARCHS)
-def test_dropped_weights_learn_nothing(arch: Arch, engine: Engine) -> None:
+def test_dropped_weights_learn_nothing(arch: Cell, engine: Engine) -> None:
     torch.manual_seed(0)
     recurrent = Recurrent(arch, 6, 8, 1, weight_drop=0.5)
     layer = recurrent.layers[0]

@@ -11,7 +11,7 @@ from laws.laws import close
 from unroll.errors import UserError
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import MAX_PARAMETERS, Model, ModelConfig, parameter_count
-from unroll.nn.state import State
+from unroll.state import State
 
 ARCHS = ["lstm", "gru", "rnn", "window"]
 SHAPES = [

@@ -14,7 +14,7 @@ from unroll.nn import native
 from unroll.nn.cells import CellWeights
 from unroll.nn.loss import cross_entropy
 from unroll.nn.recurrent import Recurrent, run_fused, run_stepwise
-from unroll.nn.state import LayerState
+from unroll.state import LayerState
 
 pytestmark = pytest.mark.skipif(
     native.library() is None, reason="no native kernel: it was not built, or the processor lacks AMX"

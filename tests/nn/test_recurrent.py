@@ -5,25 +5,25 @@ import torch
 from torch import Tensor
 
 from laws.laws import close
-from unroll.nn.recurrent import Arch, Recurrent, RecurrentLayer, run_fused
-from unroll.nn.state import detach
+from unroll.nn.arch import ARCHITECTURES, RECURRENT, Cell
+from unroll.nn.recurrent import Recurrent, RecurrentLayer, run_fused
+from unroll.state import detach
 
-ARCHS: list[Arch] = ["lstm", "gru", "rnn"]
-GATE_COUNT = {"lstm": 4, "gru": 3, "rnn": 1}
+ARCHS = RECURRENT
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_recurrent_weights_start_orthogonal_gate_by_gate(arch: Arch) -> None:
+def test_recurrent_weights_start_orthogonal_gate_by_gate(arch: Cell) -> None:
     torch.manual_seed(0)
     layer = RecurrentLayer(arch, 6, 16, forget_bias=1.5, init="fan_in")
-    gates = layer.weight_hh.chunk(GATE_COUNT[arch])
+    gates = layer.weight_hh.chunk(len(ARCHITECTURES[arch].blocks))
     for gate in gates:
         close(gate @ gate.T, torch.eye(16), 1e-5)
     assert len({tuple(gate.flatten().tolist()) for gate in gates}) == len(gates)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_inputs_of_unit_variance_start_gates_of_unit_variance(arch: Arch) -> None:
+def test_inputs_of_unit_variance_start_gates_of_unit_variance(arch: Cell) -> None:
     """Whatever the sizes; with torch's own way they depend on both."""
     torch.manual_seed(0)
     x = torch.randn(1000, 64)
@@ -35,9 +35,9 @@ def test_inputs_of_unit_variance_start_gates_of_unit_variance(arch: Arch) -> Non
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_biases_start_at_zero_but_for_the_forget_gate(arch: Arch) -> None:
+def test_biases_start_at_zero_but_for_the_forget_gate(arch: Cell) -> None:
     layer = RecurrentLayer(arch, 6, 16, forget_bias=1.5, init="fan_in")
-    bias = (layer.bias_ih + layer.bias_hh).view(GATE_COUNT[arch], 16)
+    bias = (layer.bias_ih + layer.bias_hh).view(len(ARCHITECTURES[arch].blocks), 16)
     expected = torch.zeros_like(bias)
     if arch == "lstm":
         expected[1] = 1.5  # gates i, f, g, o
@@ -45,7 +45,7 @@ def test_biases_start_at_zero_but_for_the_forget_gate(arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_the_forget_bias_makes_the_cell_keep(arch: Arch) -> None:
+def test_the_forget_bias_makes_the_cell_keep(arch: Cell) -> None:
     """Measure what the bias is for: with it, a memory lasts; the other cells have no such bias and ignore it."""
     kept = []
     for forget_bias in (0.0, 5.0):
@@ -59,7 +59,7 @@ def test_the_forget_bias_makes_the_cell_keep(arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_skip(arch: Arch) -> None:
+def test_skip(arch: Cell) -> None:
     torch.manual_seed(0)
     none = Recurrent(arch, 6, 8, 3).double()
     residual, total = (Recurrent(arch, 6, 8, 3, skip=skip).double() for skip in ("residual", "sum"))
@@ -81,10 +81,10 @@ def test_skip(arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_the_fresh_state(arch: Arch) -> None:
+def test_the_fresh_state(arch: Cell) -> None:
     recurrent = Recurrent(arch, 6, 8, 3)
     state = recurrent.fresh_state(5, torch.ones(1, dtype=torch.float64))
-    assert len(state) == 3 and all(len(layer) == (2 if arch == "lstm" else 1) for layer in state)
+    assert len(state) == 3 and all(len(layer) == len(ARCHITECTURES[arch].state) for layer in state)
     assert all(part.shape == (5, 8) and part.dtype == torch.float64 for layer in state for part in layer)
     assert all((part == 0).all() for layer in state for part in layer)
     x = torch.randn(20, 5, 6)
@@ -92,7 +92,7 @@ def test_the_fresh_state(arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_a_state_of_other_rows_is_refused(arch: Arch) -> None:
+def test_a_state_of_other_rows_is_refused(arch: Cell) -> None:
     layers = Recurrent(arch, 3, 5, 2)
     x = torch.zeros(4, 2, 3)
     with pytest.raises(ValueError, match=r"\(3, 5\) for 2 rows of 5 units"):
@@ -102,7 +102,7 @@ def test_a_state_of_other_rows_is_refused(arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_truncation_is_one_visible_detach(arch: Arch) -> None:
+def test_truncation_is_one_visible_detach(arch: Cell) -> None:
     torch.manual_seed(0)
     recurrent = Recurrent(arch, 6, 8, 2)
     first = torch.randn(10, 4, 6, requires_grad=True)

@@ -26,8 +26,8 @@ from unroll.lm.sample import SampleOptions, generate, stepper
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.nn.state import State
 from unroll.predict.torch import TorchPredictor
+from unroll.state import State
 from unroll.training.loop import Report
 from unroll.training.recipe import check_overrides
 from unroll.training.start import Budget, resume, start

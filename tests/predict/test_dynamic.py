@@ -21,9 +21,10 @@ from unroll.predict.dynamic import (
     gradient_sizes,
 )
 from unroll.predict.mixture import fit_weights, mixed_nats
-from unroll.predict.predictor import Nats, Predictor, State, log_probabilities, select_rows
+from unroll.predict.predictor import Nats, Predictor, log_probabilities
 from unroll.predict.protocols import Ids, stream
 from unroll.predict.torch import TorchPredictor
+from unroll.state import State, select_rows
 
 START = TOKENIZER.start_id
 

@@ -28,7 +28,9 @@ from unroll.lm.sample import SampleOptions, generate, stepper
 from unroll.predict import ngram_counts, protocols
 from unroll.predict.ngram import MAX_ORDER, NgramConfig, NgramPredictor, Tables, fault
 from unroll.predict.ngram_counts import FALL_BACK, count
-from unroll.predict.predictor import log_probabilities, select_rows
+from unroll.predict.predictor import log_probabilities
+from unroll.progress import result
+from unroll.state import select_rows
 from unroll.training.start import Budget, start
 
 Ids = NDArray[np.int64]
@@ -37,7 +39,7 @@ BEGIN = "<s>"
 
 
 def tables_of(ids: Ids, config: NgramConfig) -> Tables:
-    *_, tables = count(ids, config)
+    tables = result(count(ids, config))
     assert isinstance(tables, Tables)
     return tables
 
@@ -542,7 +544,7 @@ def test_what_is_interrupted_leaves_nothing(tmp_path: Path, moment: int) -> None
     for _, _report in zip(range(moment), reports, strict=False):
         pass
     assert isinstance(reports, Iterator)
-    reports.close()  # type: ignore[attr-defined]
+    reports.close()
     assert os.listdir(tmp_path) == ["text.txt"]
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ from unroll.artifact.directory import (
 )
 from unroll.data.blocks import file_size
 from unroll.data.corpus import Corpus, DataConfig, is_prepared, load_corpus, prepare, prepared_corpus
-from unroll.data.encode import Progress
 from unroll.files import Folder, explained, printable_name, real_folder
 from unroll.predict.ngram import NgramConfig, NgramPredictor, Tables, fault
 from unroll.predict.ngram_counts import count
 from unroll.predict.protocols import stream
+from unroll.progress import Progress, Work, mapped
 from unroll.settings import from_mapping, to_mapping, toml_of
 
 UNSIGNED = ("U8", "U16", "U32")
@@ -49,7 +49,7 @@ def make(
     valid: Path | None = None,
     test: Path | None = None,
     force: bool = False,
-) -> Iterator[Progress]:
+) -> Work[None]:
     """Count the n-grams of text files, or of a prepared corpus, yielding progress; `out` appears when all is done.
 
     `data` are those keys of a DataConfig that are asked for. All of the text is counted, unless they name a split.
@@ -122,15 +122,13 @@ def load_ngram(path: Path, config: NgramConfig) -> NgramPredictor:
     return NgramPredictor(tables)
 
 
-def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], started: float) -> Iterator[Progress]:
+def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], started: float) -> Work[None]:
     """Count, measure, and write the files of a model directory."""
     tokenizer, parts = corpus.tokenizer, corpus.info.parts
     config = NgramConfig(tokenizer.vocab_size, order, tokenizer.start_id, lines=tokenizer.level == "word")
-    for report in count(corpus.train, config):
-        if isinstance(report, Tables):
-            tables = report
-        else:
-            yield Progress("counting", parts["train"].bytes * report // order, parts["train"].bytes)
+    size = parts["train"].bytes
+    counting = count(corpus.train, config)
+    tables = yield from mapped(counting, lambda orders: Progress("counting", size * orders // order, size, "bytes"))
     folder.write(WEIGHTS, _packed(tables, {"tokens_seen": len(corpus.train)}))
     predictor = NgramPredictor(tables)
     nats: dict[str, float] = {}
@@ -140,7 +138,7 @@ def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], sta
         total, done = 0.0, 0
         for some, _ in stream(predictor, ids, tokenizer.start_id):
             total, done = total + float(some.sum()), done + len(some)
-            yield Progress(f"scoring {name}", parts[name].bytes * done // len(ids), parts[name].bytes)
+            yield Progress(f"scoring {name}", parts[name].bytes * done // len(ids), parts[name].bytes, "bytes")
         nats[name] = total / len(ids)
     held = len(corpus.valid) or None
     result = {

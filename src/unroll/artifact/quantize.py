@@ -1,27 +1,26 @@
 """What eight-bit weights cost a model: measured on its own validation part, and kept beside it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from unroll.artifact.directory import check_trained, check_types, data_path, locked
 from unroll.artifact.open import open_model
 from unroll.data.corpus import load_corpus
-from unroll.data.encode import Progress
 from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.files import read_json
 from unroll.predict.protocols import stream
+from unroll.progress import Progress, Work
 
 FILE = "int8.json"
 COST: dict[str, Any] = {"tokens": int, "float32_nats": float, "int8_nats": float, "cost_nats": float}
 
 
-def quantize(path: Path) -> Iterator[Progress | dict[str, Any]]:
+def quantize(path: Path) -> Work[dict[str, Any]]:
     """Score the validation part with float32 and with int8 weights, carried state, and write int8.json.
 
-    Yields progress, and last what was written: `tokens`, `float32_nats`, `int8_nats` and `cost_nats`, each per symbol.
+    Yields progress; returns what was written: `tokens`, `float32_nats`, `int8_nats` and `cost_nats`, each per symbol.
     Raises UserError where there is no validation text.
     """
     check_trained(path)
@@ -42,7 +41,7 @@ def quantize(path: Path) -> Iterator[Progress | dict[str, Any]]:
                 total += float(nats.sum())
                 read += len(nats)
                 folder.check()
-                yield Progress("measuring", number * len(corpus.valid) + read, 2 * len(corpus.valid))
+                yield Progress("measuring", number * len(corpus.valid) + read, 2 * len(corpus.valid), "symbols")
             nats_of[precision] = total / len(corpus.valid)
         cost = {
             "protocol": "stream",
@@ -52,7 +51,7 @@ def quantize(path: Path) -> Iterator[Progress | dict[str, Any]]:
             "cost_nats": nats_of["int8"] - nats_of["float32"],
         }
         folder.write(FILE, (json.dumps(cost, indent=2) + "\n").encode())
-    yield cost
+    return cost
 
 
 def read_cost(path: Path) -> dict[str, Any] | None:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from unroll.artifact.open import Opened
 from unroll.errors import UserError
 from unroll.files import unreadable, write_atomically
-from unroll.predict.predictor import Nats, Predictor, State
+from unroll.predict.predictor import Nats, Predictor
 from unroll.predict.protocols import Ids, stream
+from unroll.state import State, flatten, unflatten
 
 FORMAT_VERSION = 1
 KIND = "unroll state"
@@ -52,7 +53,7 @@ def save_reading(file: Path, reading: Reading, model: Path) -> None:
         "weights_sha256": weights_digest(model),
         "before": reading.before,
     }
-    tensors = {name: np.ascontiguousarray(part) for name, part in _named(reading.state or ()).items()}
+    tensors = {name: np.ascontiguousarray(part) for name, part in flatten(reading.state or ()).items()}
     write_atomically(file, save(tensors, metadata={"info": json.dumps(info, sort_keys=True)}))
 
 
@@ -62,8 +63,7 @@ def load_reading(file: Path, opened: Opened) -> Reading:
     Its size is checked before anything is allocated, and its arrays against those of a state of this model.
     """
     start = np.array([[opened.tokenizer.start_id]], np.int64)
-    like = opened.predictor.logits(start)[1]
-    expected = _named(like)
+    expected = flatten(opened.predictor.logits(start)[1])
     info, tensors = _read(file, MAX_HEADER_BYTES + sum(part.nbytes for part in expected.values()))
     if info.get("kind") != KIND or info.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{file} is no state", allowed="a file written by --save-state", fix="check the path")
@@ -89,8 +89,7 @@ def load_reading(file: Path, opened: Opened) -> Reading:
         # Whole numbers are symbols; -1 stands for none.
         if part.dtype.kind in "iu" and not ((part >= -1) & (part < opened.predictor.vocab_size)).all():
             raise _damaged(file, f"{name} holds symbols that there are not")
-    state = tuple(tuple(tensors[f"state/{i}/{j}"] for j in range(len(layer))) for i, layer in enumerate(like))
-    return Reading(state, before)
+    return Reading(unflatten(tensors), before)
 
 
 def weights_digest(model: Path) -> str:
@@ -103,10 +102,6 @@ def weights_digest(model: Path) -> str:
         except OSError as error:
             raise unreadable(file, error) from None
     return whole.hexdigest()
-
-
-def _named(state: State) -> dict[str, NDArray[Any]]:
-    return {f"state/{i}/{j}": part for i, layer in enumerate(state) for j, part in enumerate(layer)}
 
 
 def _read(file: Path, most: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedWriter, RawIOBase, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
 from unroll.errors import MachineError
 from unroll.files import MACHINE_ERRORS
-
-if TYPE_CHECKING:
-    from unroll.data.encode import Progress
+from unroll.progress import Progress, Work, result
 
 T = TypeVar("T")
 
@@ -265,15 +263,16 @@ def bar() -> Iterator[Show]:
     if not sys.stderr.isatty():
         yield lambda label, done, total, remark: None
         return
+    from rich import progress as bars
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
 
-    cells = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[remark]}"))
+    cells = (bars.TextColumn("{task.description}"), bars.BarColumn(None), bars.TextColumn("{task.fields[remark]}"))
     screen = Console(stderr=True, width=columns())
     out = sys.stdout.isatty()  # else rows for a pipe would go to the terminal with the bar
     # Redrawn at each report and by no thread: that would take time from the training.
-    bars = Progress(*cells, console=screen, auto_refresh=False, transient=True, expand=True, redirect_stdout=out)
-    with bars as progress:
+    with bars.Progress(
+        *cells, console=screen, auto_refresh=False, transient=True, expand=True, redirect_stdout=out
+    ) as progress:
         task = progress.add_task("", total=None, remark="", visible=False)
 
         def show(label: str, done: float, total: float, remark: str) -> None:
@@ -284,12 +283,22 @@ def bar() -> Iterator[Show]:
         yield show
 
 
-def follow(reports: Iterable["Progress | T"], show: Show) -> Iterator[T]:
-    """Draw the progress of reading, encoding or downloading, and pass on whatever else is reported."""
-    from unroll.data.encode import Progress
+def run(work: Work[T]) -> T:
+    """Do the work below a progress bar and return its result."""
+    with bar() as show:
+        return result(work, lambda progress: draw(progress, show))
 
+
+def follow(reports: Iterable[Progress | T], show: Show) -> Iterator[T]:
+    """Draw what is progress, and pass on whatever else is reported."""
     for report in reports:
         if isinstance(report, Progress):
-            show(report.phase, report.done_bytes, report.total_bytes, f"of {size(report.total_bytes)}")
+            draw(report, show)
         else:
             yield report
+
+
+def draw(progress: Progress, show: Show) -> None:
+    """Draw how far work has come."""
+    phase, done, total, unit = progress
+    show(phase, done, total, "" if not unit else f"of {size(total) if unit == 'bytes' else f'{total:,} {unit}'}")

@@ -1,4 +1,4 @@
-"""This process as the command: since when it runs, and how it starts itself again without a child."""
+"""This process as the command: since when it runs, and how it restarts itself without a child."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMAND_MARK = "UNROLL_COMMAND_PID"  # as in lm/calibrate.py, which loads torch
+COMMAND_MARK = "UNROLL_COMMAND_PID"  # as in training/calibrate.py, which loads torch
 STARTED_MARK = "UNROLL_COMMAND_STARTED"
 
 
@@ -43,7 +43,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def is_command() -> bool:
-    """Tell whether this process is the command, which may start itself again, and not someone's who imports it."""
+    """Return whether this process is the command, which may restart itself, and not a program that imports unroll."""
     return os.environ.get(COMMAND_MARK) == str(os.getpid())
 
 

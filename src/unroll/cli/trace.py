@@ -1,4 +1,4 @@
-"""`unroll trace`: what is inside a model at every step of a text."""
+"""`unroll trace`: the states and gates of a model at every step of a text."""
 
 import sys
 from collections.abc import Iterator
@@ -8,27 +8,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import JSON, PATH, plot_option
 from unroll.errors import UserError
+from unroll.nn.arch import ARCHITECTURES
 
 if TYPE_CHECKING:
     from unroll.artifact.open import Opened
     from unroll.insight.trace import Ids, Traced
 
-PATH = click.Path(path_type=Path)
 MOST_COLOURED = 100_000
-"""Symbols that a page or a terminal is given."""
+"""Maximum number of symbols in a page or on a terminal."""
 MOST_DRAWN = 400
-"""Symbols that can be told apart in a heat map."""
+"""Maximum number of symbols in a heat map, where they can still be distinguished."""
+SIGNALS = "\n".join(
+    f"  {a.label:8} {', '.join(f'{name} {word}' for name, word in a.signals.items())}" for a in ARCHITECTURES.values()
+)
 
 
 @click.command(
     "trace",
-    epilog="""\b
+    epilog=f"""\b
 Signals, one row for each symbol of the text, one column for each unit:
-  LSTM    i f o   gates, 0 closed to 1 open        g   what would be written, -1 to 1
-          c       memory cell                      h   hidden state, -1 to 1
-  GRU     r z n h     RNN and window   h
-  nats    how surprising each symbol was           logits   what was expected after it
+{SIGNALS}
+  nats     how surprising each symbol was    logits   what was expected after it
 
 \b
 Examples:
@@ -41,15 +43,28 @@ Examples:
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="[TEXT]", required=False)
 @click.option("--file", metavar="F", type=PATH, help="Trace this text instead.")
-@click.option("--layer", "layers", metavar="L", multiple=True, type=int, help="Keep this layer; counted from 0.")
-@click.option("--signal", "signals", metavar="NAME", multiple=True, help="Keep this signal.  [default: all]")
-@click.option("--unit", "units", metavar="L:K", multiple=True, help="Colour the text by unit K of layer L.")
-@click.option("--out", metavar="F.npz", type=PATH, help="Write arrays (T, H) named layer0/c and so on.")
-@click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one page.")
 @click.option(
-    "--plot", metavar="F", type=PATH, help="Draw a heat map of all units, a .png or .svg (one --layer, --signal)."
+    "--layer",
+    "layers",
+    metavar="L",
+    multiple=True,
+    type=int,
+    help="Keep only this layer, counted from 0.  May be repeated.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--signal",
+    "signals",
+    metavar="NAME",
+    multiple=True,
+    help="Keep only this signal.  May be repeated.  [default: all]",
+)
+@click.option(
+    "--unit", "units", metavar="L:K", multiple=True, help="Colour the text by unit K of layer L.  May be repeated."
+)
+@click.option("--out", metavar="F.npz", type=PATH, help="Write arrays (T, H), named layer0/c and so on.")
+@click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one HTML page.")
+@plot_option("a heat map of all units (of one --layer and --signal)")
+@JSON
 def verb(
     model: Path,
     text: str | None,
@@ -68,14 +83,14 @@ def verb(
             fix='for example: unroll trace DIR "John is driving a car"',
         )
     if html and not units:
-        raise UserError("--html colours nothing", allowed="one --unit L:K or more beside it", fix="add --unit 0:0")
+        raise UserError("--html needs --unit", allowed="one --unit L:K or more", fix="add --unit 0:0")
     if plot:
         from unroll.insight.plots import check_picture
 
         check_picture(plot)
     from unroll.artifact.open import open_model
     from unroll.files import refuse_input
-    from unroll.insight.trace import Traced, ids_of_file, trace_ids
+    from unroll.insight.trace import ids_of_file, trace_ids
 
     for written in (html, plot, options["out"]):
         refuse_input(written, file)
@@ -87,14 +102,9 @@ def verb(
         raise UserError(
             f"the text has {len(ids):,} symbols",
             allowed=f"{most:,} at most in a heat map" if plot else f"{most:,} at most to be coloured",
-            fix="take a piece of it; --out has no limit",
+            fix="take a part of it; --out has no limit",
         )
-    with console.bar() as show:
-        for event in trace_ids(opened, ids, **wanted, keep=False):
-            if isinstance(event, Traced):
-                traced = event
-            else:
-                show("tracing", event.done_bytes, event.total_bytes, f"{event.total_bytes:,} symbols")
+    traced = console.run(trace_ids(opened, ids, **wanted, keep=False))
     rows = coloured(opened, ids, places, options["signals"]) if places else []
     symbols = symbols_of(opened, traced) if rows or plot else []
     if html:
@@ -128,7 +138,7 @@ def verb(
 
 
 def place(unit: str, opened: "Opened") -> tuple[int, int]:
-    """Return layer and unit of `L:K`; raises UserError for what is not there."""
+    """Return layer and unit of `L:K`; raises UserError for a unit that does not exist."""
     config = opened.description["model"]
     if config.get("arch") == "ngram":
         from unroll.insight.trace import network_of
@@ -139,7 +149,7 @@ def place(unit: str, opened: "Opened") -> tuple[int, int]:
     if layer.isdigit() and number.isdigit() and int(layer) < layers and int(number) < size:
         return int(layer), int(number)
     raise UserError(
-        f"--unit {unit} is no unit of {opened.path}",
+        f"--unit {unit} is not a unit of {opened.path}",
         allowed=f"L:K with L from 0 to {layers - 1} and K from 0 to {size - 1}",
         fix="for example: --unit 0:17",
     )
@@ -151,10 +161,10 @@ def coloured(
     """Return the name and the values (T,) of what the text is coloured by: the cell, or h where there is none."""
     import numpy as np
 
-    from unroll.insight.trace import SIGNALS, network_of, parts
+    from unroll.insight.trace import network_of, parts
 
     network = network_of(opened)
-    own = SIGNALS[network.config.arch]
+    own = ARCHITECTURES[network.config.arch].signals
     names = [name for name in signals if name in own] or ["c" if "c" in own else "h"]
     found: dict[str, list[Any]] = {}
     for part in parts(network, ids, opened.tokenizer.start_id):
@@ -174,10 +184,10 @@ def draw_heat_map(
 
     from unroll.files import printable_name, write_atomically
     from unroll.insight.plots import heat_map
-    from unroll.insight.trace import SIGNALS, network_of, parts
+    from unroll.insight.trace import network_of, parts
 
     network = network_of(opened)
-    own = SIGNALS[network.config.arch]
+    own = ARCHITECTURES[network.config.arch].signals
     signal = next((name for name in signals if name in own), "c" if "c" in own else "h")
     name = f"layer{layers[0] if layers else 0}/{signal}"
     values = np.concatenate([part.arrays[name] for part in parts(network, ids, opened.tokenizer.start_id)])
@@ -185,7 +195,7 @@ def draw_heat_map(
 
 
 def symbols_of(opened: "Opened", traced: "Traced") -> list[str]:
-    """Return the text of every symbol; bytes that are no character by themselves show as �."""
+    """Return the text of every symbol; bytes that are not a whole character show as �."""
     decode = opened.tokenizer.decode
     words = opened.tokenizer.level == "word"
     return [decode([int(symbol)]) + (" " if words else "") for symbol in traced.ids]

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from unroll.data.blocks import BLOCK_BYTES, Level
 from unroll.data.encode import Part, Text, TextFile, encode, learn, survey
-from unroll.data.encode import Progress as Progress
 from unroll.data.overlap import Overlap, shared
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
 from unroll.files import explained, read_json, real_folder
+from unroll.progress import Progress, Work, mapped
 from unroll.settings import from_mapping, to_mapping
 
 FORMAT_VERSION = 1
@@ -38,10 +38,15 @@ class DataConfig:
     """How text becomes ids."""
 
     level: Level = "char"
-    split: str = "90/5/5"  # percent for train and, if there are more, valid and test; 100 holds nothing back
-    min_count: int = 1  # rarer words are <unk>
-    vocab_size: int = 0  # at most so many ids (word, bpe); 0: no limit (word), 1024 (bpe)
-    documents: bool = False  # each file starts from a fresh state
+    """What a symbol is."""
+    split: str = "90/5/5"
+    """Percent for training, validation and, if there is a third, test; 100 holds nothing back."""
+    min_count: int = 1
+    """Words that occur less often are read as <unk>."""
+    vocab_size: int = 0
+    """Maximum number of ids at levels word and bpe; 0 is no limit for words and 1024 for bpe."""
+    documents: bool = False
+    """Whether each file starts from a fresh state."""
 
     def __post_init__(self) -> None:
         _shares(self.split)
@@ -111,7 +116,7 @@ def prepare(
     test: Path | None = None,
     tokenizer: Tokenizer | None = None,
     block_bytes: int = BLOCK_BYTES,
-) -> Iterator[Progress]:
+) -> Work[None]:
     """Encode the files, documents in order, into the new folder `out`, in memory that does not grow with them.
 
     A document that another one follows, and that lacks its final newline, gets one; a byte order mark at the start of a
@@ -284,7 +289,7 @@ def _part_sizes(count: int, shares: Sequence[Fraction], text: Text) -> list[int]
 
 def _overlap(
     folder: Path, part: str, tokenizer: Tokenizer, training: Sequence[TextFile], given: TextFile
-) -> Generator[Progress, None, Overlap]:
+) -> Work[Overlap]:
     """Return how much of a part that was given as a file stands in the training text, both as written in `folder`."""
     same = next((source.name for source in training if source.sha256 == given.sha256), None)
     if same is not None:
@@ -292,12 +297,9 @@ def _overlap(
     train, other = (np.memmap(folder / f"{name}.bin", tokenizer.dtype, mode="r") for name in ("train", part))
     size = sum(source.bytes for source in (*training, given))
     comparing = shared(train, other, tokenizer.newline_id)
-    while True:
-        try:
-            yield Progress("comparing", int(next(comparing) * size), size)
-        except StopIteration as ended:
-            share, usual = ended.value or (None, None)
-            return Overlap(given.name, share=share, usual=usual)
+    shares = yield from mapped(comparing, lambda done: Progress("comparing", int(done * size), size, "bytes"))
+    share, usual = shares or (None, None)
+    return Overlap(given.name, share=share, usual=usual)
 
 
 def _digest(parts: Mapping[str, Part]) -> str:

@@ -2,13 +2,12 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, takewhile
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +16,9 @@ from unroll.data.blocks import Block, Level, Seen, bytes_of, characters, cut, fi
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer, code_points
 from unroll.errors import UserError
 from unroll.files import printable_name
+from unroll.progress import Progress, Work
 
 CODE_POINTS = 0x110000
-
-
-class Progress(NamedTuple):
-    """How far a pass, or a download, has come."""
-
-    phase: str
-    done_bytes: int
-    total_bytes: int
 
 
 @dataclass(frozen=True)
@@ -99,7 +91,7 @@ class Text:
         return UserError(f"{names} changed while being read", fix="try again when nobody writes to it")
 
 
-def survey(text: Text) -> Generator[Progress, None, Survey]:
+def survey(text: Text) -> Work[Survey]:
     """Read the text once and return what is in it."""
     count = 0
     seen = [Seen() for _ in text.files]
@@ -109,7 +101,7 @@ def survey(text: Text) -> Generator[Progress, None, Survey]:
         if text.level == "char":
             _note_first(first, unseen, text_of(block), count)
         count += units(block, text.level)
-        yield Progress("reading", block.read, text.disk_bytes)
+        yield Progress("reading", block.read, text.disk_bytes, "bytes")
     sources = (
         TextFile(printable_name(path), file.bytes, file.hash.hexdigest(), file.mark_bytes > 0, file.newline_added)
         for path, file in zip(text.files, seen, strict=True)
@@ -117,9 +109,7 @@ def survey(text: Text) -> Generator[Progress, None, Survey]:
     return Survey(count, tuple(sources), first)
 
 
-def learn(
-    text: Text, sizes: Sequence[int], found: Survey, *, min_count: int, vocab_size: int
-) -> Generator[Progress, None, Tokenizer]:
+def learn(text: Text, sizes: Sequence[int], found: Survey, *, min_count: int, vocab_size: int) -> Work[Tokenizer]:
     """Return the vocabulary of the first part of the text alone."""
     training = (block for _, block in takewhile(lambda pair: pair[0] == 0, text.parts(sizes)))
     match text.level:
@@ -131,16 +121,16 @@ def learn(
             counts: Counter[str] = Counter()
             for block in training:
                 counts.update(text_of(block).split())
-                yield Progress("learning", block.read, text.disk_bytes)
+                yield Progress("learning", block.read, text.disk_bytes, "bytes")
             return WordTokenizer.learn(counts, min_count=min_count, vocab_size=vocab_size)
         case "bpe":
-            yield Progress("learning", 0, text.disk_bytes)
+            yield Progress("learning", 0, text.disk_bytes, "bytes")
             return BpeTokenizer.learn(map(text_of, training), vocab_size=vocab_size)
 
 
 def encode(
     text: Text, sizes: Sequence[int], tokenizer: Tokenizer, folder: Path
-) -> Generator[Progress, None, tuple[dict[str, Part], list[int]]]:
+) -> Work[tuple[dict[str, Part], list[int]]]:
     """Write the ids of each part to `folder/NAME.bin`; return the parts and where in the first of them files begin."""
     parts: dict[str, Part] = {}
     starts: dict[int, int] = {}
@@ -158,7 +148,7 @@ def encode(
                 chars += characters(block)
                 size += block.size
                 unknown += tokenizer.count_unknown(ids)
-                yield Progress("encoding", block.read, text.disk_bytes)
+                yield Progress("encoding", block.read, text.disk_bytes, "bytes")
         parts[text.names[number]] = Part(tokens, chars, size, unknown, hasher.hexdigest())
     return parts, [start for start in dict.fromkeys(starts.values()) if start < parts[text.names[0]].tokens]
 

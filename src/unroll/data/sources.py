@@ -10,14 +10,13 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import explained
+from unroll.progress import Progress, Work
 
 CHUNK_BYTES = 2**18
 TIMEOUT_SECONDS = 30.0
@@ -154,7 +153,7 @@ def texts(source: Source, out: Path) -> list[Path]:
     return [folder / PurePosixPath(member).name for member in source.members] or [folder / f"{source.name}.txt"]
 
 
-def fetch(source: Source, out: Path) -> Iterator[Progress]:
+def fetch(source: Source, out: Path) -> Work[None]:
     """Download the source into the folder `out`, check it and unpack it; `texts` says what is there then.
 
     What a broken download has left goes on where it broke off. Raises UserError when the server cannot be reached,
@@ -186,7 +185,7 @@ def _mark_of(answer: http.client.HTTPResponse) -> str:
     return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
 
 
-def _download(source: Source, part: Path) -> Iterator[Progress]:
+def _download(source: Source, part: Path) -> Work[None]:
     mark = "" if source.verified or not _mark(part).exists() else _mark(part).read_text("latin-1")
     # Without a checksum or a mark, halves of two files might be joined.
     done = part.stat().st_size if part.exists() and (source.verified or mark) else 0
@@ -208,7 +207,7 @@ def _download(source: Source, part: Path) -> Iterator[Progress]:
             while (chunk := _read(answer, source.url)) and done <= (source.bytes or math.inf):
                 file.write(chunk)
                 done += len(chunk)
-                yield Progress("downloading", done, total)
+                yield Progress("downloading", done, total, "bytes")
     if done < total:
         raise UserError(
             f"the download of {source.url} broke off after {done:,} of {total:,} bytes",
@@ -217,13 +216,13 @@ def _download(source: Source, part: Path) -> Iterator[Progress]:
         )
 
 
-def _check(source: Source, part: Path) -> Iterator[Progress]:
+def _check(source: Source, part: Path) -> Work[None]:
     size, done, hasher = part.stat().st_size, 0, hashlib.sha256()
     with open(part, "rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             hasher.update(chunk)
             done += len(chunk)
-            yield Progress("checking", done, size)
+            yield Progress("checking", done, size, "bytes")
     for what, found, promised in (("bytes", size, source.bytes), ("SHA-256", hasher.hexdigest(), source.sha256)):
         if promised not in (None, found):
             raise _refused(source, part, what, found, promised)
@@ -235,7 +234,7 @@ def _refused(source: Source, part: Path, what: str, found: object, promised: obj
     return UserError(f"{source.url} is not what it was: {what} {found}", allowed=f"{what} {promised}", fix=_ELSEWHERE)
 
 
-def _unpack(source: Source, part: Path, out: Path) -> Iterator[Progress]:
+def _unpack(source: Source, part: Path, out: Path) -> Work[None]:
     try:
         with zipfile.ZipFile(part) as archive:
             infos = [archive.getinfo(member) for member in source.members]
@@ -249,7 +248,7 @@ def _unpack(source: Source, part: Path, out: Path) -> Iterator[Progress]:
                     while chunk := packed.read(CHUNK_BYTES):
                         file.write(chunk)
                         done += len(chunk)
-                        yield Progress("unpacking", done, total)
+                        yield Progress("unpacking", done, total, "bytes")
                 os.replace(beside, path)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
         part.unlink()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.engine.draw import Drawing
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 
 Shape = tuple[int, ...]
@@ -19,10 +20,10 @@ _KINDS = {INTEGERS: "integers", FLOATS: "floating-point numbers"}
 
 
 def state_shapes(config: ModelConfig, rows: int) -> tuple[tuple[Shape, ...], ...]:
-    """Return the shapes of a state: for each layer that of h, of an LSTM h and c; a window has one (B, n-1, E)."""
+    """Return the shapes of a state: each part of each layer (B, H); a window has one (B, n-1, E)."""
     if config.arch == "window":
         return (((rows, config.window - 1, config.embedding_size),),)
-    return (((rows, config.hidden_size),) * (2 if config.arch == "lstm" else 1),) * config.num_layers
+    return (((rows, config.hidden_size),) * len(ARCHITECTURES[config.arch].state),) * config.num_layers
 
 
 def check_array(array: Any, name: str, kinds: str, shape: Sequence[int | str], fix: str = "") -> None:

@@ -26,6 +26,7 @@ from unroll.engine.draw import Drawing
 from unroll.engine.reference import Weights, embeddings
 from unroll.engine.weights import check_weights
 from unroll.errors import UserError
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 
 LIBRARY = Path(__file__).with_name("libengine.so")
@@ -59,7 +60,7 @@ class _Job(ctypes.Structure):
 
 _FLOAT32 = np.dtype(np.float32)
 READ, HEAD, GENERATE = 0, 1, 2
-ARCHES = ("rnn", "gru", "lstm", "window")
+ARCHES = tuple(ARCHITECTURES)
 SKIPS = ("none", "residual", "sum")
 
 
@@ -137,14 +138,16 @@ class Kernel:
             if config.arch == "window":
                 arrays += [weights[f"{name}.weight"], weights[f"{name}.bias"]]
                 continue
-            of_input, first, second = (weights[f"{name}.{part}"] for part in ("weight_ih", "bias_ih", "bias_hh"))
+            of_input, first = weights[f"{name}.weight_ih"], weights[f"{name}.bias_ih"]
+            of_state, second = weights.get(f"{name}.weight_hh"), weights.get(f"{name}.bias_hh")
             if k == 0 and table:
-                # A GRU's candidate takes its second bias with the state's part.
-                both = first + second
-                if config.arch == "gru":
-                    both[2 * config.hidden_size :] = first[2 * config.hidden_size :]
+                both = first.copy() if second is None else first + second
+                if apart := ARCHITECTURES[config.arch].apart:
+                    # That block takes its second bias with the state's part.
+                    at = ARCHITECTURES[config.arch].blocks.index(apart) * config.hidden_size
+                    both[at : at + config.hidden_size] = first[at : at + config.hidden_size]
                 arrays[0] = x @ of_input.T + both
-            arrays += [None if k == 0 and table else of_input, weights[f"{name}.weight_hh"], first, second]
+            arrays += [None if k == 0 and table else of_input, of_state, first, second]
         layers_after = 0 if self._adaptive else config.layers_after
         for k in range(layers_after):
             arrays += [weights[f"after.{k}.weight"], weights[f"after.{k}.bias"]]

@@ -21,9 +21,10 @@ from unroll.engine.checks import (
     check_steps,
 )
 from unroll.engine.draw import Drawing, draw_rows, nats_of_rows
-from unroll.engine.reference import Array, State, Weights
+from unroll.engine.reference import Array, Weights
 from unroll.engine.weights import check_weights, read_weights
 from unroll.nn.config import ModelConfig
+from unroll.state import State, map_state, parts_of
 
 __all__ = ["Drawing", "Network", "Precision", "load_network"]
 
@@ -167,7 +168,7 @@ class Network:
         while not pieces or (left and (halt is None or not halt[0])):
             with self._pace.of("generate", rows, left) as block:
                 numbers = uniforms[:, uniforms.shape[1] - left :][:, : block.steps]
-                pieces.append(self._head.generate(now, _flat(after), drawing, numbers, block.threads, halt))
+                pieces.append(self._head.generate(now, parts_of(after), drawing, numbers, block.threads, halt))
                 block.steps = pieces[-1][0].shape[1]
             left -= block.steps
         ids, nats = (np.concatenate(part, axis=1) if len(pieces) > 1 else part[0] for part in zip(*pieces, strict=True))
@@ -181,14 +182,14 @@ class Network:
             check_state(state, self.config, len(inputs))
         if self._kernel is None:
             x = self._inputs[check_ids(inputs, "inputs", self.vocab_size).T]
-            state = tuple(tuple(part.astype(self.embedding.dtype, copy=False) for part in layer) for layer in state)
+            state = map_state(lambda part: part.astype(self.embedding.dtype, copy=False), state)
             y, after = reference.run(self.config, self._weights, x, state)
             return y.swapaxes(0, 1), after
         after, done, pieces = _copied(state), 0, list[Array]()
         while not pieces or done < inputs.shape[1]:
             with self._pace.of("read", len(inputs), inputs.shape[1] - done) as block:
                 some = inputs[:, done : done + block.steps]
-                outputs = self._kernel.read(some, _flat(after), block.threads, outputs=True)
+                outputs = self._kernel.read(some, parts_of(after), block.threads, outputs=True)
             assert outputs is not None
             pieces.append(outputs)
             done += block.steps
@@ -314,8 +315,4 @@ def load_network(file: Path, config: ModelConfig, *, precision: Precision = "flo
 
 
 def _copied(state: State) -> State:
-    return tuple(tuple(np.array(part, np.float32, order="C") for part in layer) for layer in state)
-
-
-def _flat(state: State) -> list[NDArray[np.float32]]:
-    return [part for layer in state for part in layer]
+    return map_state(lambda part: np.array(part, np.float32, order="C"), state)

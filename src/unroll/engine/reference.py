@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from unroll.engine.checks import state_shapes
 from unroll.engine.draw import nats_of_rows
 from unroll.nn.config import ModelConfig
+from unroll.state import LayerState, State
 
 Array = NDArray[Any]
 Weights = dict[str, Array]
-LayerState = tuple[Array, ...]
-State = tuple[LayerState, ...]
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 
@@ -58,27 +57,43 @@ def run(config: ModelConfig, weights: Weights, x: Array, state: State) -> tuple[
 
 
 def _run_layer(config: ModelConfig, weights: Weights, k: int, x: Array, state: LayerState) -> tuple[Array, LayerState]:
-    """Run one layer over `x` (T, B, I): the equations of unroll.nn.cells."""
-    name, hidden = f"recurrent.layers.{k}", config.hidden_size
-    recurrent, bias = weights[f"{name}.weight_hh"].T, weights[f"{name}.bias_hh"]
+    """Run one layer over `x` (T, B, I)."""
+    name, hidden, step = f"recurrent.layers.{k}", config.hidden_size, STEPS[config.arch]
+    recurrent = weights.get(f"{name}.weight_hh", np.zeros((0, hidden), x.dtype)).T
+    bias = weights.get(f"{name}.bias_hh", np.zeros(0, x.dtype))
     inputs = x @ weights[f"{name}.weight_ih"].T + weights[f"{name}.bias_ih"]  # (T, B, G·H)
-    h, outputs = state[0], np.empty((*x.shape[:2], hidden), x.dtype)
-    c = state[-1]
+    outputs = np.empty((*x.shape[:2], hidden), x.dtype)
     for t in range(len(x)):
-        z = h @ recurrent + bias
-        if config.arch == "rnn":
-            h = np.tanh(inputs[t] + z)
-        elif config.arch == "gru":
-            r, update = np.split(sigmoid(inputs[t, :, : 2 * hidden] + z[:, : 2 * hidden]), 2, axis=1)
-            n = np.tanh(inputs[t, :, 2 * hidden :] + r * z[:, 2 * hidden :])
-            h = (1 - update) * n + update * h
-        else:
-            z += inputs[t]
-            i, f = np.split(sigmoid(z[:, : 2 * hidden]), 2, axis=1)
-            c = f * c + i * np.tanh(z[:, 2 * hidden : 3 * hidden])
-            h = sigmoid(z[:, 3 * hidden :]) * np.tanh(c)
-        outputs[t] = h
-    return outputs, ((h, c) if config.arch == "lstm" else (h,))
+        state = step(inputs[t], state[0] @ recurrent + bias, state)
+        outputs[t] = state[0]
+    return outputs, state
+
+
+# ---- the equations of unroll.nn.cells, from what the input (x) and the state (z) give to the blocks, each (B, G·H)
+
+
+def lstm_step(x: Array, z: Array, state: LayerState) -> LayerState:
+    """c = f · c₋₁ + i · g and h = o · tanh c."""
+    hidden, z = state[1].shape[1], z + x
+    i, f = np.split(sigmoid(z[:, : 2 * hidden]), 2, axis=1)
+    c = f * state[1] + i * np.tanh(z[:, 2 * hidden : 3 * hidden])
+    return sigmoid(z[:, 3 * hidden :]) * np.tanh(c), c
+
+
+def gru_step(x: Array, z: Array, state: LayerState) -> LayerState:
+    """h = (1 - z) · n + z · h₋₁, where n = tanh(x + r · z)."""
+    (h,), hidden = state, state[0].shape[1]
+    r, update = np.split(sigmoid(x[:, : 2 * hidden] + z[:, : 2 * hidden]), 2, axis=1)
+    n = np.tanh(x[:, 2 * hidden :] + r * z[:, 2 * hidden :])
+    return ((1 - update) * n + update * h,)
+
+
+def rnn_step(x: Array, z: Array, state: LayerState) -> LayerState:
+    """h = tanh(x + z)."""
+    return (np.tanh(x + z),)
+
+
+STEPS = {"lstm": lstm_step, "gru": gru_step, "rnn": rnn_step}
 
 
 def _run_window(config: ModelConfig, weights: Weights, x: Array, state: State) -> tuple[Array, State]:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from unroll.engine.checks import FLOATS, check_array
 from unroll.errors import UserError
 from unroll.files import unreadable
+from unroll.nn.arch import layer_shapes
 from unroll.nn.config import ModelConfig, parameter_count
 
 Array = NDArray[np.float32]
 Weights = dict[str, Array]
 """By the names of the torch model's parameters."""
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 MAX_HEADER_BYTES = 16 * 2**20
 
 
@@ -35,13 +35,8 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             inputs = hidden if k else config.window * emb
             named |= {f"{layer}.weight": (hidden, inputs), f"{layer}.bias": (hidden,)}
             continue
-        rows = GATES[config.arch] * hidden
-        named |= {
-            f"{layer}.weight_ih": (rows, hidden if k else emb),
-            f"{layer}.weight_hh": (rows, hidden),
-            f"{layer}.bias_ih": (rows,),
-            f"{layer}.bias_hh": (rows,),
-        }
+        of_layer = layer_shapes(config.arch, hidden if k else emb, hidden)
+        named |= {f"{layer}.{name}": shape for name, shape in of_layer.items()}
     for k in range(config.layers_after):
         named |= {f"after.{k}.weight": (hidden, hidden), f"after.{k}.bias": (hidden,)}
     if config.tie_weights:

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 import unroll
 from unroll.artifact.directory import WEIGHTS, read_config, read_description, read_tokenizer
 from unroll.artifact.open import open_model
-from unroll.errors import UserError
+from unroll.errors import UserError, install
+from unroll.export.graph import OPSET, build, state_shapes
 from unroll.files import explained, write_atomically
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.predict.ngram import NgramConfig
-from unroll.predict.predictor import State, Window
+from unroll.predict.predictor import Window
 from unroll.settings import to_mapping
-
-OPSET, IR_VERSION = 17, 8
-"""Of 2022: every operation that is used is in them, and runtimes of that year on read them."""
+from unroll.state import State, parts_of
 
 MOST_BYTES = 2**31 - 2**20
 """What one file may have: protobuf counts to two gigabytes."""
@@ -33,11 +33,6 @@ TOLERANCE = 1e-4
 
 CHECKED = ((1, 1), (3, 24), (2, 40))
 """Rows and lengths at which an export is run; none of them is built into it."""
-
-ORDER = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
-"""Where ONNX's gates (GRU: z r h; LSTM: i o f c) stand among ours (r z n; i f g o)."""
-
-OPERATORS = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
 
 
 @dataclass(frozen=True)
@@ -151,7 +146,7 @@ def require_onnx() -> None:
         raise UserError(
             f"exporting needs the package {error.name}, which is not installed",
             allowed="onnx, and onnxruntime to check what was made",
-            fix='pip install "unroll-lm[export]"',
+            fix=install("export"),
         ) from None
     assert onnx.defs.onnx_opset_version() >= OPSET
 
@@ -161,177 +156,6 @@ def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
     from safetensors.numpy import load_file
 
     return load_file(path / WEIGHTS)
-
-
-def state_shapes(config: ModelConfig) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the parts of the state in order, each with its name and shape but for the batch, which comes first."""
-    if config.arch == "window":
-        return [("layer0_inputs", (config.window - 1, config.embedding_size))]
-    parts = "hc" if config.arch == "lstm" else "h"
-    return [(f"layer{k}_{part}", (config.hidden_size,)) for k in range(config.num_layers) for part in parts]
-
-
-class Graph:
-    """Nodes and constants as they are added; a value is known by its name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: dict[str, Any] = {}
-
-    def add(self, operator: str, *inputs: str, name: str = "", results: int = 1, **options: Any) -> Any:
-        """Add a node and return the name of its result, or the names of several."""
-        from onnx import helper
-
-        made = [name or f"value{len(self.nodes)}"]
-        made += [f"{made[0]}_{k}" for k in range(1, results)]
-        self.nodes.append(helper.make_node(operator, inputs, made, name=f"node{len(self.nodes)}", **options))
-        return made[0] if results == 1 else made
-
-    def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Add a constant, once under its name."""
-        from onnx import numpy_helper
-
-        if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        return name
-
-    def axes(self, *axes: int) -> str:
-        """Add axes as a constant."""
-        return self.constant(f"axes{'_'.join(map(str, axes))}", np.array(axes, np.int64))
-
-
-def build(config: ModelConfig, weights: Mapping[str, NDArray[np.float32]], about: Mapping[str, str]) -> bytes:
-    """Return the network as an ONNX file; equal weights make equal bytes."""
-    from onnx import TensorProto, checker, helper
-
-    graph = Graph()
-    x = graph.add("Gather", graph.constant("embedding", weights["embedding.weight"]), "ids")  # (B, T, E)
-    x = graph.add("Transpose", x, perm=[1, 0, 2])  # (T, B, E), as in our own network
-    for k in range(config.layers_before):
-        x = gelu(graph, linear(graph, x, weights, f"before.{k}"))
-    y = window(graph, x, config, weights) if config.arch == "window" else recurrent(graph, x, config, weights)
-    for k in range(config.layers_after):
-        y = gelu(graph, linear(graph, y, weights, f"after.{k}"))
-    if config.tie_weights:
-        if "projection.weight" in weights:
-            y = graph.add("MatMul", y, graph.constant("projection", weights["projection.weight"].T))
-        y = graph.add("MatMul", y, graph.add("Transpose", "embedding", perm=[1, 0]))
-        y = graph.add("Add", y, graph.constant("bias", weights["bias"]))
-    elif config.cutoffs:
-        y = adaptive(graph, y, config, weights)
-    else:
-        y = linear(graph, y, weights, "head")
-    graph.add("Transpose", y, name="logits", perm=[1, 0, 2])
-
-    def value(name: str, kind: int, *shape: int | str) -> Any:
-        return helper.make_tensor_value_info(name, kind, shape)
-
-    states = state_shapes(config)
-    inputs = [value("ids", TensorProto.INT64, "batch", "length")]
-    inputs += [value(name, TensorProto.FLOAT, "batch", *shape) for name, shape in states]
-    outputs = [value("logits", TensorProto.FLOAT, "batch", "length", config.vocab_size)]
-    outputs += [value(f"{name}_after", TensorProto.FLOAT, "batch", *shape) for name, shape in states]
-    made = helper.make_model(
-        helper.make_graph(graph.nodes, "unroll", inputs, outputs, list(graph.constants.values())),
-        producer_name="unroll",
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        doc_string="A recurrent language model: ids and a state in, logits of what follows each and the state out.",
-    )
-    helper.set_model_props(made, dict(about))
-    checker.check_model(made, full_check=True)
-    return cast(bytes, made.SerializeToString(deterministic=True))
-
-
-def linear(graph: Graph, x: str, weights: Mapping[str, NDArray[np.float32]], name: str) -> str:
-    """Add W x + b of the layer `name` over the last axis."""
-    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    flat = name.replace(".", "_")
-    x = graph.add("MatMul", x, graph.constant(f"{flat}_weight", weight.T))
-    return str(graph.add("Add", x, graph.constant(f"{flat}_bias", bias)))
-
-
-def adaptive(graph: Graph, y: str, config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> str:
-    """Add ln P of all symbols by an adaptive softmax: that of the frequent ones, and of each cluster times its own."""
-
-    def product(x: str, name: str) -> str:
-        return str(graph.add("MatMul", x, graph.constant(name.replace(".", "_"), weights[name].T)))
-
-    def part(x: str, start: int, end: int) -> str:
-        bounds = (graph.constant(f"at{place}", np.array([place], np.int64)) for place in (start, end))
-        return str(graph.add("Slice", x, *bounds, graph.axes(2)))
-
-    first = config.cutoffs[0]
-    head = graph.add("LogSoftmax", product(y, "adaptive.head.weight"), axis=-1)
-    parts = [part(head, 0, first)]
-    for k in range(len(config.cutoffs)):
-        narrow = product(product(y, f"adaptive.tail.{k}.0.weight"), f"adaptive.tail.{k}.1.weight")
-        within = graph.add("LogSoftmax", narrow, axis=-1)
-        parts.append(graph.add("Add", within, part(head, first + k, first + k + 1)))
-    return str(graph.add("Concat", *parts, axis=-1))
-
-
-def gelu(graph: Graph, x: str) -> str:
-    """Add x/2 (1 + erf(x / √2)); an operation of its own only in later versions of ONNX."""
-    half, one, root = (
-        graph.constant(name, np.array(value, np.float32))
-        for name, value in (("half", 0.5), ("one", 1.0), ("root", 2**0.5))
-    )
-    share = graph.add("Add", graph.add("Erf", graph.add("Div", x, root)), one)
-    return str(graph.add("Mul", graph.add("Mul", x, half), share))
-
-
-def recurrent(graph: Graph, x: str, config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> str:
-    """Add the recurrent layers over `x` (T, B, E) and the states after them."""
-    options: dict[str, Any] = {"hidden_size": config.hidden_size}
-    if config.arch == "gru":
-        options["linear_before_reset"] = 1  # reset after the product, as in cuDNN
-    total = ""
-    for k in range(config.num_layers):
-        w, r, b_w, b_r = (
-            in_their_order(weights[f"recurrent.layers.{k}.{name}"], config.arch)
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
-        constants = [
-            graph.constant(f"layer{k}_{name}", value[None])  # one direction
-            for name, value in (("W", w), ("R", r), ("B", np.concatenate([b_w, b_r])))
-        ]
-        parts = [name for name, _ in state_shapes(config) if name.startswith(f"layer{k}_")]
-        before = [graph.add("Unsqueeze", part, graph.axes(0)) for part in parts]
-        # The empty name is that of the rows' lengths: all are as long as the input.
-        made = graph.add(OPERATORS[config.arch], x, *constants, "", *before, results=1 + len(parts), **options)
-        y = graph.add("Squeeze", made[0], graph.axes(1))  # (T, B, H)
-        for part, after in zip(parts, made[1:], strict=True):
-            graph.add("Squeeze", after, graph.axes(0), name=f"{part}_after")
-        if config.skip == "residual" and k > 0:
-            y = graph.add("Add", y, x)
-        total = graph.add("Add", total, y) if total else y
-        x = y
-    return total if config.skip == "sum" else x
-
-
-def in_their_order(weight: NDArray[np.float32], arch: str) -> NDArray[np.float32]:
-    """Return a weight or bias, (G·H, …), with its gates in ONNX's order."""
-    gates = np.split(weight, len(ORDER[arch]))
-    return np.concatenate([gates[place] for place in ORDER[arch]])
-
-
-def window(graph: Graph, x: str, config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> str:
-    """Add the layers of a window over `x` (T, B, E), the first of them a convolution, and the last inputs after it."""
-    (name, _), *_ = state_shapes(config)
-    x = graph.add("Transpose", x, perm=[1, 0, 2])
-    seen = graph.add("Concat", name, x, axis=1)  # (B, n-1+T, E)
-    length = graph.add("Shape", "ids", start=1, end=2)
-    end = graph.constant("end", np.array([2**62], np.int64))
-    graph.add("Slice", seen, length, end, graph.axes(1), name=f"{name}_after")
-    first = weights["recurrent.layers.0.weight"].reshape(config.hidden_size, config.window, config.embedding_size)
-    kernel = graph.constant("layer0_kernel", first.transpose(0, 2, 1))  # (H, E, n), oldest first
-    bias = graph.constant("layer0_bias", weights["recurrent.layers.0.bias"])
-    y = graph.add("Conv", graph.add("Transpose", seen, perm=[0, 2, 1]), kernel, bias)  # (B, H, T)
-    y = graph.add("Tanh", graph.add("Transpose", y, perm=[2, 0, 1]))
-    for k in range(1, config.num_layers):
-        y = graph.add("Tanh", linear(graph, y, weights, f"recurrent.layers.{k}"))
-    return str(y)
 
 
 class Network(Protocol):
@@ -394,12 +218,11 @@ def runs(
         y, after = ours.hidden(ids, as_layers(state, config))
         logits, theirs = session.run(ids, state)
         yield np.asarray(ours.logits_after(y)), logits
-        parts = [part for layer in after for part in layer]
-        yield from zip(parts, theirs.values(), strict=True)
+        yield from zip(parts_of(after), theirs.values(), strict=True)
 
 
 def as_layers(state: Mapping[str, NDArray[np.float32]], config: ModelConfig) -> State:
     """Return named parts of a state as our networks take them: a tuple for each layer."""
     parts = list(state.values())
-    size = 2 if config.arch == "lstm" else 1
+    size = len(ARCHITECTURES[config.arch].state) or 1
     return tuple(tuple(parts[first : first + size]) for first in range(0, len(parts), size))

@@ -1,6 +1,6 @@
 """Running a network with a unit held: what it then predicts worse, and how much of that any unit would do."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,16 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unroll.data.encode import Progress
 from unroll.errors import UserError
-from unroll.insight.trace import SIGNALS, parts
+from unroll.insight.trace import parts
 from unroll.lm.sample import Stepper
+from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.cells import LSTMStep, Step
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Hold
-from unroll.nn.state import State, select_rows
-from unroll.predict.predictor import State as NumpyState
 from unroll.predict.torch import to_numpy, to_torch
+from unroll.progress import Progress, Work
+from unroll.state import State, join_rows, select_rows
 
 Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]
@@ -81,13 +81,13 @@ class Recorded:
 
 def record(
     network: Model, ids: Ids, start_id: int, places: Ids, starts: Sequence[int] = (), phase: str = "reading"
-) -> Generator[Progress, None, Recorded]:
+) -> Work[Recorded]:
     """Read a text (N,) from the start symbol on and keep h and c after the symbols at `places`, which rise.
 
     `starts` are symbols before whose prediction the state is kept: 0, or 2 and more. Yields progress.
     """
     config = network.config
-    signals = tuple(name for name in ("c", "h") if name in SIGNALS[config.arch])
+    signals = tuple(name for name in ("c", "h") if name in ARCHITECTURES[config.arch].signals)
     names = [f"layer{k}/{signal}" for k in range(config.num_layers) for signal in signals]
     values = np.empty((len(places), len(names) * config.hidden_size), np.float32)
     fresh = network.fresh_state(1)
@@ -104,15 +104,12 @@ def record(
                 kept[start] = tuple(
                     tuple(
                         torch.from_numpy(part.arrays[f"layer{k}/{name}"][place : place + 1].copy())
-                        for name in ("h", "c")
-                        if name in signals
+                        for name in ARCHITECTURES[config.arch].state
                     )
                     for k in range(config.num_layers)
                 )
-        yield Progress(phase, part.first + count, len(ids))
-    states = [kept[start] for start in starts]
-    joined = tuple(tuple(torch.cat(rows) for rows in zip(*layer, strict=True)) for layer in zip(*states, strict=True))
-    return Recorded(values, signals, config.hidden_size, joined)
+        yield Progress(phase, part.first + count, len(ids), "symbols")
+    return Recorded(values, signals, config.hidden_size, join_rows([kept[start] for start in starts]))
 
 
 @dataclass(frozen=True)
@@ -145,9 +142,7 @@ class Reading:
     """KL(as it is ‖ held), of the predictions."""
 
 
-def read_held(
-    network: Model, read: Stretches, helds: Sequence[Held], marks: Ids | None = None
-) -> Generator[Progress, None, list[Reading]]:
+def read_held(network: Model, read: Stretches, helds: Sequence[Held], marks: Ids | None = None) -> Work[list[Reading]]:
     """Read stretches as they are and with each of `helds`; yields progress and returns the readings, in this order.
 
     A cell is held at every step, so that neither the step's output nor the next step sees its own value. `marks`
@@ -161,7 +156,7 @@ def read_held(
         made = _read_together(network, read, helds[first : first + together], table)
         found += made if first == 0 else made[1:]
         done = min(len(helds), first + together)
-        yield Progress("holding cells", done, len(helds))
+        yield Progress("clamping cells", done, len(helds), "cells")
     return found
 
 
@@ -239,12 +234,12 @@ def matched(moves: Floats, unit: int, among: Mask, count: int = MATCHED) -> list
 def checked_cell(network: Model, layer: int, unit: int, signal: str | None) -> Cell:
     """Return a cell of a network, `c` where it has one unless `signal` is given; raises UserError for what is none."""
     config = network.config
-    own = [name for name in ("c", "h") if name in SIGNALS[config.arch]]
+    own = [name for name in ("c", "h") if name in ARCHITECTURES[config.arch].signals]
     if config.arch == "window":
         raise UserError(
             "a window has no cells: it forgets what it has read once it has passed",
-            allowed="RNNs, GRUs and LSTMs",
-            fix="name a model that was trained with --arch lstm",
+            allowed=f"recurrent networks: {', '.join(RECURRENT)}",
+            fix=f"name a model that was trained with --arch {RECURRENT[0]}",
         )
     if not (0 <= layer < config.num_layers and 0 <= unit < config.hidden_size):
         raise UserError(
@@ -254,9 +249,9 @@ def checked_cell(network: Model, layer: int, unit: int, signal: str | None) -> C
         )
     if signal is not None and signal not in own:
         raise UserError(
-            f"{'an RNN' if config.arch == 'rnn' else 'a GRU'} has no signal {signal}",
+            f"{ARCHITECTURES[config.arch].article} has no signal {signal}",
             allowed=", ".join(own),
-            fix="only LSTMs have a memory cell c",
+            fix="choose among them",
         )
     return Cell(layer, signal or own[0], unit)
 
@@ -266,7 +261,7 @@ def held_stepper(network: Model, held: Held | None) -> Stepper:
     dtype, device = network.embedding.weight.dtype, network.embedding.weight.device
 
     @torch.inference_mode()
-    def step(ids: Sequence[int], state: NumpyState | None) -> tuple[NDArray[np.float64], NumpyState]:
+    def step(ids: Sequence[int], state: State | None) -> tuple[NDArray[np.float64], State]:
         now = None if state is None else to_torch(state, device)
         holds: dict[int, Hold] = {}
         if held is not None:

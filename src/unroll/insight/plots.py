@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from unroll.artifact.open import open_model
-from unroll.data.encode import Progress
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.files import StrPath, write_atomically
 from unroll.lm.curves import (
     EDGES,
@@ -30,6 +29,7 @@ from unroll.lm.curves import (
     UnitName,
     measure,
 )
+from unroll.progress import Work, result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,9 +111,7 @@ def plot(
     """
     paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
     target = None if out is None else Path(out)
-    *_, result = draw(kind, paths, Path(file), target, length=length, smooth=smooth, unit=unit)
-    assert isinstance(result, Plotted)
-    return result
+    return result(draw(kind, paths, Path(file), target, length=length, smooth=smooth, unit=unit))
 
 
 def draw(
@@ -125,19 +123,15 @@ def draw(
     length: int = LENGTH,
     smooth: bool = False,
     unit: UnitName = "word",
-) -> Iterator[Progress | Plotted]:
-    """Do what `plot` does, yielding progress and last of all the result. What cannot be drawn is refused at once."""
+) -> Work[Plotted]:
+    """Do what `plot` does, yielding progress; returns the result. What cannot be drawn is refused at once."""
     _check(kind, models, out, unit)
     curves: list[Curve] = []
     vocabularies: set[str] = set()
     for path in models:
         opened = open_model(path)
         vocabularies.add(opened.tokenizer.digest)
-        for event in measure(kind, opened, file, length=length, smooth=smooth, unit=unit):
-            if isinstance(event, Curve):
-                curves.append(event)
-            else:
-                yield event
+        curves.append((yield from measure(kind, opened, file, length=length, smooth=smooth, unit=unit)))
     notes = list(_notes(curves))
     if kind == "position" and len(vocabularies) > 1:
         notes.append("the models have different vocabularies: bits per symbol compare only where symbols are the same")
@@ -146,7 +140,7 @@ def draw(
         write_atomically(out, data)
         if missing:
             notes.append("the picture's font has not all characters of the text: in a PNG they are boxes")
-    yield Plotted(kind, file, out, tuple(curves), tuple(notes))
+    return Plotted(kind, file, out, tuple(curves), tuple(notes))
 
 
 def _check(kind: Kind, models: Sequence[Path], out: Path | None, unit: UnitName) -> None:
@@ -185,7 +179,7 @@ def check_picture(out: Path) -> None:
         raise UserError(
             "drawing needs matplotlib, which is not installed",
             allowed="the numbers alone without it: --json and no --out",
-            fix='pip install "unroll-lm[insight]"',
+            fix=install("insight"),
         ) from None
 
 

@@ -18,21 +18,19 @@ from numpy.typing import NDArray
 from unroll.artifact.checkpoint import load
 from unroll.artifact.open import Opened, open_model
 from unroll.data.blocks import read_blocks
-from unroll.data.encode import Progress, block_ids
+from unroll.data.encode import block_ids
 from unroll.engine.network import Network
 from unroll.errors import MachineError, UserError
 from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import Progress, Work, result
+from unroll.state import State, join_rows, select_rows
 
 Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]
 
-SIGNALS = {"lstm": ("i", "f", "g", "o", "c", "h"), "gru": ("r", "z", "n", "h"), "rnn": ("h",), "window": ("h",)}
-"""What a layer has inside at every step, by the names of DESIGN's cells; of a window its outputs."""
-GATES = {"lstm": ("i", "f", "o"), "gru": ("r", "z"), "rnn": (), "window": ()}
-"""Those that lie between 0 and 1."""
 CLOSED, OPEN = 0.1, 0.9
 """A gate below the one or above the other is saturated."""
 ROWS, SPAN = 64, 64
@@ -68,7 +66,7 @@ class LayerUse:
     layer: int
     gates: tuple[GateUse, ...]
     time_constants: Floats | None
-    """Of an LSTM's units (H,), in symbols: -1 / mean ln f, after which a memory has faded to 1/e; inf if never."""
+    """Symbols after which each unit has faded to 1/e (H,): -1 / mean ln f; inf if never, None without a forget gate."""
     largest: Floats
     """The largest |h| of each unit (H,)."""
 
@@ -109,9 +107,7 @@ def trace(
     the arrays go to that .npz file in constant memory, else they are returned. Raises UserError.
     """
     opened, target = open_model(Path(model)), None if out is None else Path(out)
-    *_, traced = trace_ids(opened, opened.tokenizer.encode(text), layers=layers, signals=signals, out=target)
-    assert isinstance(traced, Traced)
-    return traced
+    return result(trace_ids(opened, opened.tokenizer.encode(text), layers=layers, signals=signals, out=target))
 
 
 def ids_of_file(opened: Opened, file: Path) -> Ids:
@@ -128,8 +124,8 @@ def trace_ids(
     signals: Sequence[str] | None = None,
     out: Path | None = None,
     keep: bool = True,
-) -> Iterator[Progress | Traced]:
-    """Do what `trace` does with the ids (T,) of a text, yielding progress and last of all the result.
+) -> Work[Traced]:
+    """Do what `trace` does with the ids (T,) of a text, yielding progress; returns the result.
 
     Unless `keep`, arrays that go to no file are not held either, so that memory does not grow with the text.
     """
@@ -149,10 +145,10 @@ def trace_ids(
                     files.append(name, part.arrays[name])
                 elif keep:
                     kept[name].append(part.arrays[name])
-            yield Progress("tracing", part.first + len(part.arrays["nats"]), len(ids))
+            yield Progress("tracing", part.first + len(part.arrays["nats"]), len(ids), "symbols")
         files.finish()
     arrays = {name: np.concatenate(pieces) for name, pieces in kept.items() if pieces}
-    yield Traced(ids, names, arrays, use.layers(), nats)
+    return Traced(ids, names, arrays, use.layers(), nats)
 
 
 def network_of(opened: Opened) -> Model:
@@ -162,7 +158,7 @@ def network_of(opened: Opened) -> Model:
     if not isinstance(opened.predictor, TorchPredictor):
         raise UserError(
             f"{opened.path} is an n-gram, which has no states and no gates",
-            allowed="windows, RNNs, GRUs and LSTMs",
+            allowed=f"a network: {', '.join(ARCHITECTURES)}",
             fix="name a model made by `unroll train`",
         )
     return opened.predictor.model.eval()
@@ -173,7 +169,7 @@ def chosen_names(
 ) -> tuple[str, ...]:
     """Return the names of the arrays that are wanted; raises UserError for layers and signals that are not there."""
     config = network.config
-    own = SIGNALS[config.arch]
+    own = ARCHITECTURES[config.arch].signals
     if wrong := [k for k in layers or () if not 0 <= k < config.num_layers]:
         raise UserError(
             f"there is no layer {wrong[0]}",
@@ -182,9 +178,9 @@ def chosen_names(
         )
     if wrong_names := [name for name in signals or () if name not in (*own, "logits", "nats")]:
         raise UserError(
-            f"{_named(config.arch)} has no signal {wrong_names[0]}",
+            f"{ARCHITECTURES[config.arch].article} has no signal {wrong_names[0]}",
             allowed=", ".join((*own, "logits", "nats")),
-            fix="only LSTMs have a cell c and gates i, f, o" if wrong_names[0] in "cifgo" else "choose among them",
+            fix="choose among them",
         )
     wanted = signals or (*own, "nats", *(["logits"] if 4 * steps * config.vocab_size <= MOST_LOGITS else []))
     inside = [f"layer{k}/{name}" for k in layers or range(config.num_layers) for name in wanted if name in own]
@@ -218,10 +214,7 @@ def parts(network: Model, ids: Ids, start_id: int) -> Iterator[Part]:
                 state = network.hidden(piece[None, k * SPAN : (k + 1) * SPAN], state)[1]
             made: list[tuple[torch.Tensor, list[dict[str, torch.Tensor]]]] = []
             if whole:
-                together = tuple(
-                    tuple(torch.cat(rows) for rows in zip(*layer, strict=True)) for layer in zip(*held, strict=True)
-                )
-                logits, after, inside = network.trace(piece[: whole * SPAN].view(whole, SPAN), together)
+                logits, after, inside = network.trace(piece[: whole * SPAN].view(whole, SPAN), join_rows(held))
                 made.append((logits, inside))
                 state = select_rows(after, torch.tensor([whole - 1], device=device))
             if len(piece) % SPAN:
@@ -231,7 +224,7 @@ def parts(network: Model, ids: Ids, start_id: int) -> Iterator[Part]:
             arrays = {
                 f"layer{k}/{name}": torch.cat([_in_order(inside[k][name]) for _, inside in made]).cpu().numpy()
                 for k in range(network.config.num_layers)
-                for name in SIGNALS[network.config.arch]
+                for name in ARCHITECTURES[network.config.arch].signals
             }
             guesses = torch.log_softmax(torch.cat([last, logits[:-1]]).double(), dim=-1)
             arrays["nats"] = -guesses.gather(1, piece[:, None])[:, 0].cpu().numpy()
@@ -245,17 +238,14 @@ def _in_order(values: torch.Tensor) -> torch.Tensor:
     return values.transpose(0, 1).reshape(-1, values.shape[-1])
 
 
-def _named(arch: str) -> str:
-    return {"lstm": "an LSTM", "gru": "a GRU", "rnn": "an RNN", "window": "a window"}[arch]
-
-
 class _Use:
     """Sums over the steps of a text of what gates and states do."""
 
     def __init__(self, network: Model) -> None:
         config = network.config
-        self.arch, self.steps = config.arch, 0
-        self.sums = {(k, g): np.zeros(3) for k in range(config.num_layers) for g in GATES[config.arch]}
+        self.gates, self.forget = ARCHITECTURES[config.arch].gates, ARCHITECTURES[config.arch].forget
+        self.steps = 0
+        self.sums = {(k, g): np.zeros(3) for k in range(config.num_layers) for g in self.gates}
         self.logs = [np.zeros(config.hidden_size) for _ in range(config.num_layers)]
         self.largest = [np.zeros(config.hidden_size) for _ in range(config.num_layers)]
 
@@ -271,17 +261,19 @@ class _Use:
             ]
         for k, largest in enumerate(self.largest):
             np.maximum(largest, np.abs(part.arrays[f"layer{k}/h"]).max(axis=0), out=largest)
-            if self.arch == "lstm":
-                f = part.arrays[f"layer{k}/f"].astype(np.float64)
+            if self.forget is not None:
+                gate, sign = self.forget
+                f = part.arrays[f"layer{k}/{gate}"].astype(np.float64)
+                f = f if sign > 0 else 1 - f
                 self.logs[k] += np.log(np.maximum(f, np.finfo(np.float64).tiny)).sum(axis=0)
 
     def layers(self) -> tuple[LayerUse, ...]:
         """Return what every layer did."""
         made = []
         for k, largest in enumerate(self.largest):
-            gates = tuple(GateUse(gate, *(self.sums[k, gate] / self.steps).tolist()) for gate in GATES[self.arch])
+            gates = tuple(GateUse(gate, *(self.sums[k, gate] / self.steps).tolist()) for gate in self.gates)
             constants = None
-            if self.arch == "lstm":
+            if self.forget is not None:
                 fading = -self.logs[k] / self.steps
                 constants = np.divide(1.0, fading, out=np.full(len(fading), np.inf), where=fading > 0)
             made.append(LayerUse(k, gates, constants, largest))

@@ -1,7 +1,7 @@
 """A model's figures on a text, static and, beside them, adapted and mixed, with options fitted on validation text."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -14,13 +14,14 @@ from unroll.artifact.directory import data_path
 from unroll.artifact.open import Opened, open_model
 from unroll.data.blocks import read_blocks
 from unroll.data.corpus import Corpus, open_corpus
-from unroll.data.encode import Progress, block_ids
+from unroll.data.encode import block_ids
 from unroll.engine.network import Precision
 from unroll.errors import UserError
-from unroll.lm.evaluate import Evaluation, Protocol, evaluate
+from unroll.lm.evaluate import Protocol, evaluate
 from unroll.predict.mixture import fit_weights
 from unroll.predict.predictor import HiddenPredictor, Predictor
 from unroll.predict.protocols import Ids, stream
+from unroll.progress import Progress, Work
 from unroll.settings import Settings, from_mapping, parse_value, setting_pairs, unknown_key
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def report(
     mix: Sequence[Path] = (),
     valid: Path | None = None,
     precision: Precision = "float32",
-) -> Iterator[Progress | dict[str, Any]]:
-    """Evaluate a model on text files, yielding progress and last of all its figures, as JSON.
+) -> Work[dict[str, Any]]:
+    """Evaluate a model on text files, yielding progress; returns its figures, as JSON.
 
     `adapt` adds the figures of the model that adapts while it reads, `mix` those of its mixture, adapted if it adapts,
     with further models of the same vocabulary. The mixture's weights, and the options of adaptation unless `settings`
@@ -85,12 +86,7 @@ def report(
             assert fitting is not None
             columns += [nats_of(predictor, fitting, start_id) for predictor in static[1:]]
             weights = np.concatenate([[0.0] * (len(first) - 1), fit_weights(np.stack(columns))])
-        found: list[Evaluation] = []
-        for event in evaluate([*first, *static[1:]], opened.tokenizer, files, protocol, weights):
-            if isinstance(event, list):
-                found = event
-            else:
-                yield event
+        found = yield from evaluate([*first, *static[1:]], opened.tokenizer, files, protocol, weights)
     figures: dict[str, Any] = {
         "model": str(model),
         "precision": precision,
@@ -108,7 +104,7 @@ def report(
             "nats_per_token_each": [one.nats_per_token for one in found[len(first) - 1 : -1]],
             **found[-1].figures(),
         }
-    yield figures | {"seconds": round(time.perf_counter() - started, 3)}
+    return figures | {"seconds": round(time.perf_counter() - started, 3)}
 
 
 def adapt_options(adapt: Adapt | None, settings: Mapping[str, str]) -> dict[str, Any]:
@@ -146,7 +142,7 @@ Adapting = Callable[[], AbstractContextManager[Predictor]]
 
 def _adapted(
     path: Path, adapt: Adapt, options: Mapping[str, Any], fitting: Ids | None
-) -> Generator[Progress, None, tuple["DynamicOptions | CacheOptions", Adapting]]:
+) -> Work[tuple["DynamicOptions | CacheOptions", Adapting]]:
     """Return the options, as given or as fitted, and what gives the adapting predictor, each time from the start."""
     opened = open_model(path)
     predictor, start_id = opened.predictor, opened.tokenizer.start_id
@@ -184,12 +180,12 @@ def _adapted(
     return chosen, lambda: ways.dynamic(model, sizes, chosen)
 
 
-def _best(tried: Iterator[tuple[T, float]], trials: int) -> Generator[Progress, None, T]:
+def _best(tried: Iterator[tuple[T, float]], trials: int) -> Work[T]:
     """Return the options with the least nats."""
     found = []
     for number, pair in enumerate(tried, 1):
         found.append(pair)
-        yield Progress("fitting", number, trials)
+        yield Progress("fitting", number, trials, "trials")
     return min(found, key=lambda pair: pair[1])[0]
 
 

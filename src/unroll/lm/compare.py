@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.open import open_model
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate, nats_of_lines
+from unroll.progress import Work, renamed
 
 GROUPS = 1000
 """Stretches of whole lines that are compared; what lies within one may hang together."""
@@ -34,10 +34,8 @@ class Difference:
     stretches: int
 
 
-def compare(
-    models: Sequence[Path], files: Sequence[Path], protocol: Protocol = "stream"
-) -> Iterator[Progress | dict[str, Any]]:
-    """Evaluate models on one text, one after another, yielding progress and last of all the table, as JSON.
+def compare(models: Sequence[Path], files: Sequence[Path], protocol: Protocol = "stream") -> Work[dict[str, Any]]:
+    """Evaluate models on one text, one after another, yielding progress; returns the table, as JSON.
 
     Each pair is compared on the same lines: by the cost of the text, where both give every byte of it back or count the
     same symbols. Raises UserError.
@@ -53,11 +51,7 @@ def compare(
     for path in models:
         opened = open_model(path)
         started = time.perf_counter()
-        for event in evaluate([opened.predictor], opened.tokenizer, files, protocol):
-            if isinstance(event, list):
-                found += event
-            else:
-                yield event._replace(phase=path.name)
+        found += yield from renamed(evaluate([opened.predictor], opened.tokenizer, files, protocol), path.name)
         seconds = time.perf_counter() - started
         rows.append(
             {
@@ -75,7 +69,7 @@ def compare(
         for i in range(len(rows))
         for j in range(i + 1, len(rows))
     ]
-    yield {"files": [str(file) for file in files], "protocol": protocol, "models": rows, "pairs": pairs}
+    return {"files": [str(file) for file in files], "protocol": protocol, "models": rows, "pairs": pairs}
 
 
 def context(model: dict[str, Any]) -> int | None:

@@ -1,7 +1,6 @@
 """What comes next: the distribution over symbols, and over whole words by a search that says what it left out."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush, nlargest, nsmallest
 from math import fsum
@@ -15,7 +14,8 @@ from unroll.data.tokenizer import EOS, Tokenizer
 from unroll.errors import UserError
 from unroll.lm.sample import encode_prompt, stepper
 from unroll.lm.surprisal import token_name
-from unroll.predict.predictor import State, log_probabilities, select_rows
+from unroll.predict.predictor import log_probabilities
+from unroll.state import State, join_rows, select_rows
 
 MAX_PREFIXES = 10_000
 """Beginnings of words that a search reads at most: seconds, and some ten megabytes of states."""
@@ -148,13 +148,6 @@ def next_words(
         max(0.0, 1 - fsum(probability for _, probability in best)),
         begun,
         certain=len(best) == top and not (waiting and -waiting[0].cost > floor),
-    )
-
-
-def join_rows(states: Sequence[State]) -> State:
-    """Return states as the rows of one, in order."""
-    return tuple(
-        tuple(np.concatenate(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
     )
 
 

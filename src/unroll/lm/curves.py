@@ -3,7 +3,7 @@
 All of it works through the predictor's interface, so that windows, n-grams and recurrent networks are read alike.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from unroll.artifact.open import Opened
 from unroll.data.batches import crops
 from unroll.data.blocks import file_size, read_blocks
-from unroll.data.encode import Progress, block_ids
+from unroll.data.encode import block_ids
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.compare import context
 from unroll.lm.evaluate import regrouped
 from unroll.lm.intervals import Z95, ratio, wilson
 from unroll.lm.surprisal import Unit, beginning, score_units
-from unroll.predict.predictor import Nats, Predictor, State, Window, log_probabilities
+from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.predict.protocols import STREAM_WINDOW, Ids
+from unroll.progress import Progress, Work, renamed
+from unroll.state import State, join_rows
 
 Kind = Literal["reliability", "position", "surprisal"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -206,34 +208,30 @@ def measure(
     length: int = LENGTH,
     smooth: bool = False,
     unit: UnitName = "word",
-) -> Iterator[Progress | Curve]:
-    """Read a text file with a model, yielding progress and last of all what there is to draw.
+) -> Work[Curve]:
+    """Read a text file with a model, yielding progress; returns what there is to draw.
 
     `length` and `smooth` are of the kind position, `unit` is of surprisal. Raises UserError.
     """
     match kind:
         case "reliability":
-            found: Iterator[Progress | Reliability | PositionLoss | Surprisal] = reliability(
-                opened.predictor, opened.tokenizer, file
-            )
+            reliabilities = reliability(opened.predictor, opened.tokenizer, file)
+            numbers: Reliability | PositionLoss | Surprisal = yield from renamed(reliabilities, opened.path.name)
         case "position":
-            found = position_loss(opened.predictor, opened.tokenizer, file, length, smooth=smooth)
+            losses = position_loss(opened.predictor, opened.tokenizer, file, length, smooth=smooth)
+            numbers = yield from renamed(losses, opened.path.name)
         case "surprisal":
-            found = iter([surprisal(opened, file, unit)])
+            numbers = surprisal(opened, file, unit)
         case _:
             raise UserError(f"the kind of picture is {kind!r}", allowed=", ".join(KINDS), fix="choose one of them")
     model = opened.description["model"]
-    for event in found:
-        if isinstance(event, Progress):
-            yield event._replace(phase=opened.path.name)
-        else:
-            yield Curve(str(opened.path), model["arch"], opened.tokenizer.level, context(model), event)
+    return Curve(str(opened.path), model["arch"], opened.tokenizer.level, context(model), numbers)
 
 
 # ---- are the probabilities right?
 
 
-def reliability(predictor: Predictor, tokenizer: Tokenizer, file: Path) -> Iterator[Progress | Reliability]:
+def reliability(predictor: Predictor, tokenizer: Tokenizer, file: Path) -> Work[Reliability]:
     """Compare what is predicted with what comes, read as one row with carried state from the start symbol.
 
     Every symbol of the vocabulary at every position is one prediction. Memory does not grow with the text.
@@ -261,7 +259,9 @@ def reliability(predictor: Predictor, tokenizer: Tokenizer, file: Path) -> Itera
     positions = int(top_predictions.sum())
     if not positions:
         raise _too_short(file, "one symbol")
-    yield Reliability(positions, size, predictions, hits, ratio(sums, predictions), top_predictions, top_hits, top_sums)
+    return Reliability(
+        positions, size, predictions, hits, ratio(sums, predictions), top_predictions, top_hits, top_sums
+    )
 
 
 def distributions(predictor: Predictor, blocks: Iterable[Ids], start_id: int) -> Iterator[tuple[Floats, Ids]]:
@@ -286,7 +286,7 @@ def distributions(predictor: Predictor, blocks: Iterable[Ids], start_id: int) ->
                 _, state = predictor.logits(inputs, state)
         if held:
             inputs, targets = np.concatenate([row[0] for row in held]), np.concatenate([row[1] for row in held])
-            yield from _steps(predictor, inputs, targets, _side_by_side([row[2] for row in held]))
+            yield from _steps(predictor, inputs, targets, join_rows([row[2] for row in held]))
 
 
 def _steps(
@@ -298,17 +298,12 @@ def _steps(
     return state
 
 
-def _side_by_side(states: Sequence[State]) -> State:
-    """Return the states of single rows as one of many rows."""
-    return tuple(tuple(map(np.concatenate, zip(*layer, strict=True))) for layer in zip(*states, strict=True))
-
-
 # ---- what is context worth?
 
 
 def position_loss(
     predictor: Predictor, tokenizer: Tokenizer, file: Path, length: int = LENGTH, *, smooth: bool = False
-) -> Iterator[Progress | PositionLoss]:
+) -> Work[PositionLoss]:
     """Read all crops of `length` symbols of a text, each from a fresh state, and average position by position.
 
     Position t is the symbol after the first t of a crop, which are all that is known. With `smooth`, positions are
@@ -332,7 +327,7 @@ def position_loss(
     if not count:
         raise _too_short(file, f"one crop of {length:,} symbols and the one after it", "or a smaller --length")
     half = Z95 * np.sqrt(squares / (count - 1) / count) if count > 1 else np.full(len(starts), np.nan)
-    yield PositionLoss(length, count, starts + 1, starts + widths, mean, half)
+    return PositionLoss(length, count, starts + 1, starts + widths, mean, half)
 
 
 def crop_nats(predictor: Predictor, blocks: Iterable[Ids], length: int) -> Iterator[Nats]:
@@ -401,7 +396,7 @@ class _Text:
 
     def progress(self) -> Progress:
         """Return how far it is read."""
-        return Progress("reading", self.read, file_size(self.file))
+        return Progress("reading", self.read, file_size(self.file), "bytes")
 
 
 def _listed(values: Floats) -> list[float | None]:

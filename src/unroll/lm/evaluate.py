@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import Seen, file_size, read_blocks
-from unroll.data.encode import Progress, block_ids
+from unroll.data.encode import block_ids
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.predict.mixture import mixed_nats
-from unroll.predict.predictor import Nats, Predictor, State
+from unroll.predict.predictor import Nats, Predictor
 from unroll.predict.protocols import Ids, crops_of, lines, stream, together
+from unroll.progress import Progress, Work
+from unroll.state import State
 
 Protocol = Literal["stream", "crops", "lines"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -103,10 +105,10 @@ def evaluate(
     files: Sequence[Path],
     protocol: Protocol,
     weights: NDArray[np.float64] | None = None,
-) -> Iterator[Progress | list[Evaluation]]:
+) -> Work[list[Evaluation]]:
     """Read text files of any size as one text, documents in order, with several models of one vocabulary, side by side.
 
-    Yields progress and, last of all, the evaluation of each, and of their mixture where its `weights` (K,) are given.
+    Yields progress; returns the evaluation of each, and of their mixture where its `weights` (K,) are given.
     `stream`: one row from the start symbol to the end, the state carried on. `lines`: each line, its end included,
     after the start symbol from a fresh state. `crops`: nanoGPT's, crops of 256 symbols from fresh states.
     Raises UserError for what is no text, and for one that is too short for the protocol.
@@ -127,7 +129,7 @@ def evaluate(
         rows = nats if weights is None else [*nats, mixed_nats(np.stack(nats), weights)]
         for one, its in zip(found, rows, strict=True):
             one.add(measures, ids, its)
-        yield Progress("evaluating", place, total)
+        yield Progress("evaluating", place, total, "bytes")
     if not found[0].tokens:
         need = "one crop of 256 symbols and the one after it" if protocol == "crops" else "one symbol"
         raise UserError(
@@ -137,7 +139,7 @@ def evaluate(
         )
     for one in found:
         one.remarks += _remarks(seen)
-    yield found
+    return found
 
 
 def _remarks(seen: Sequence[Seen]) -> Iterator[str]:

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.open import open_model
-from unroll.data.encode import Progress
 from unroll.data.lines import escaped, json_line, line_text, read_lines
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.intervals import wilson
-from unroll.predict.predictor import Predictor, State, log_probabilities
+from unroll.predict.predictor import Predictor, log_probabilities
 from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, lines
+from unroll.progress import Progress, Work
+from unroll.state import State
 
 Unknown = Literal["exclude", "include"]
 UNKNOWN: tuple[Unknown, ...] = get_args(Unknown)
@@ -344,8 +345,8 @@ def carried(pairs: Sequence[Pair]) -> list[PairNats]:
 
 def score_pairs(
     name: str, predictor: Predictor, tokenizer: Tokenizer, pairs: Sequence[Pair], unknown: Unknown, *, eos: bool
-) -> Iterator[Progress | PairNats]:
-    """Let a model read all pairs, yielding progress and last of all its nats.
+) -> Work[PairNats]:
+    """Let a model read all pairs, yielding progress; returns its nats.
 
     A sentence is read from a fresh state after the start symbol, its end scored with it (`eos`), as for the figures
     published of LSTMs and n-grams on BLiMP. Of a word after a prefix only the word counts, see `word_nats`.
@@ -383,11 +384,11 @@ def score_pairs(
                 nats[number, 1] = nats[number, 0]  # read in another batch, the last digit may differ
             read += len((pairs[number].good, pairs[number].bad)[side])
             done += 1
-        yield Progress(name, read, total)
+        yield Progress(name, read, total, "characters")
     if words:
         items = [(pairs[k].prefix or "", word) for k in words for word in (pairs[k].good, pairs[k].bad)]
         nats[words] = word_nats(predictor, tokenizer, items).reshape(-1, 2)
-    yield PairNats(name, nats[:, 0], nats[:, 1], count / max(1, symbols), tuple(strange)[:SHOWN])
+    return PairNats(name, nats[:, 0], nats[:, 1], count / max(1, symbols), tuple(strange)[:SHOWN])
 
 
 def word_nats(predictor: Predictor, tokenizer: Tokenizer, items: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
@@ -431,8 +432,8 @@ def minimal_pairs(
     *,
     eos: bool = True,
     scored: bool = False,
-) -> Iterator[Progress | PairsResult]:
-    """Let every model read the pairs of the files, yielding progress and last of all the result.
+) -> Work[PairsResult]:
+    """Let every model read the pairs of the files, yielding progress; returns the result.
 
     With `scored`, the models whose scores the files carry are counted after them. Raises UserError.
     """
@@ -448,12 +449,8 @@ def minimal_pairs(
     found: list[PairNats] = []
     for path in models:
         opened = open_model(path)
-        for report in score_pairs(str(path), opened.predictor, opened.tokenizer, pairs, unknown, eos=eos):
-            if isinstance(report, PairNats):
-                found.append(report)
-            else:
-                yield report
-    yield result_of(pairs, found + (carried(pairs) if scored else []), unknown, eos=eos)
+        found.append((yield from score_pairs(str(path), opened.predictor, opened.tokenizer, pairs, unknown, eos=eos)))
+    return result_of(pairs, found + (carried(pairs) if scored else []), unknown, eos=eos)
 
 
 def result_of(pairs: Sequence[Pair], models: Sequence[PairNats], unknown: Unknown, *, eos: bool) -> PairsResult:

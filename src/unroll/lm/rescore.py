@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
-from unroll.data.encode import Progress
 from unroll.data.lines import LINE_ENDS, json_line, line_text, read_lines
 from unroll.errors import UserError
 from unroll.predict.protocols import lines
+from unroll.progress import Progress, Work
 
 Format = Literal["moses", "tsv", "jsonl"]
 
@@ -347,8 +347,8 @@ def rescore(
     fields: Fields | None = None,
     *,
     best: bool = False,
-) -> Iterator[Progress | Rescored]:
-    """Score the hypotheses of a file, yielding progress and last of all the list with new scores.
+) -> Work[Rescored]:
+    """Score the hypotheses of a file, yielding progress; returns the list with new scores.
 
     Each is read from a fresh state, its end scored with it. With `references` the weight is the one that leaves the
     fewest word errors in the best hypotheses. With `best` the list is for `Rescored.best`, so that each must be one
@@ -371,7 +371,7 @@ def rescore(
         for nats in some:
             log_probability[next(done)] = -nats.sum()
             read += len(nats)
-        yield Progress("rescoring", read, sum(map(len, texts)))
+        yield Progress("rescoring", read, sum(map(len, texts)), "symbols")
     times = list(map(len, numbers.values()))
     symbols = sum(len(ids) * count for ids, count in zip(texts, times, strict=True))
     strange = sum(opened.tokenizer.count_unknown(ids) * count for ids, count in zip(texts, times, strict=True))
@@ -381,7 +381,7 @@ def rescore(
     if right is not None:
         weight, tuned = fit_weight(nbest, old, old + word_bonus * words, log_probability, right)
     total = old + weight * log_probability + word_bonus * words
-    yield Rescored(nbest, log_probability, total, weight, word_bonus, strange / symbols, tuned)
+    return Rescored(nbest, log_probability, total, weight, word_bonus, strange / symbols, tuned)
 
 
 def fit_weight(

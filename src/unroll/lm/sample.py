@@ -12,7 +12,8 @@ from unroll.engine.draw import nats_of_rows
 from unroll.engine.draw import probabilities as distribution
 from unroll.engine.network import Drawing, Network
 from unroll.errors import UserError
-from unroll.predict.predictor import Predictor, State
+from unroll.predict.predictor import Predictor
+from unroll.state import State
 
 Stepper = Callable[[Sequence[int], State | None], tuple[NDArray[np.float64], State]]
 """Reads ids from a state; returns the logits (V,) of what comes next, and the state."""

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
-from unroll.data.encode import Progress
 from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.files import is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
-from unroll.predict.predictor import State, Window
+from unroll.nn.arch import ARCHITECTURES
+from unroll.predict.predictor import Window
 from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, Ids
+from unroll.progress import Progress, Work
+from unroll.state import State
 
 Pool = Literal["last", "mean", "max"]
 """What stands for a line: the hidden state after its last symbol, or the mean or the maximum over all its symbols."""
@@ -79,7 +81,7 @@ def reader_of(opened: Opened) -> Reader:
         return opened.predictor
     raise UserError(
         f"{opened.path} is a model without a hidden state, so it has no vectors",
-        allowed="a network: lstm, gru, rnn, window",
+        allowed=f"a network: {', '.join(ARCHITECTURES)}",
         fix="train one with `unroll train`",
     )
 
@@ -138,8 +140,8 @@ def _pooled(reader: Reader, symbols: Window, lengths: NDArray[np.int64], pool: P
     return vectors.astype(np.float32)
 
 
-def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Iterator[Progress | Embedded]:
-    """Read a file line by line, yielding progress and last of all its vectors.
+def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Work[Embedded]:
+    """Read a file line by line, yielding progress; returns its vectors.
 
     With `out` they are written there as they come, in numpy's format, and memory does not grow with the file. An end
     of line (LF, CR LF) and, above level byte, a byte order mark are no part of a line. Raises UserError.
@@ -175,13 +177,13 @@ def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "las
             if vectors is not None:
                 vectors[done : done + len(some)] = some
             done += len(some)
-            yield Progress("reading", counts.bytes, total)
+            yield Progress("reading", counts.bytes, total, "bytes")
         if done < lines:
             raise UserError(f"{file} shrank while it was read", fix="begin again when it is complete")
     if vectors is None:
         assert out is not None
         vectors = np.load(out, mmap_mode="r")
-    yield Embedded(vectors, pool, counts.unknown / max(1, counts.symbols), counts.empty)
+    return Embedded(vectors, pool, counts.unknown / max(1, counts.symbols), counts.empty)
 
 
 @dataclass
@@ -219,8 +221,8 @@ def _size(file: Path) -> tuple[int, int]:
 
 def similar_lines(
     opened: Opened, file: Path, query: str, top: int = 10, pool: Pool = "last", vectors: Path | None = None
-) -> Iterator[Progress | list[Neighbour]]:
-    """Read a file, or its `vectors` as `embed` wrote them, yielding progress and last of all the `top` nearest lines.
+) -> Work[list[Neighbour]]:
+    """Read a file, or its `vectors` as `embed` wrote them, yielding progress; returns the `top` nearest lines.
 
     The nearest first; of equally near ones the earlier. All are compared, none is left out. Raises UserError.
     """
@@ -239,13 +241,13 @@ def similar_lines(
     for block in blocks:
         best.add(done, cosines(block, wanted))
         done += len(block)
-        yield Progress("reading", counts.bytes if vectors is None else total * done // lines, total)
+        yield Progress("reading", counts.bytes if vectors is None else total * done // lines, total, "bytes")
     chosen = dict.fromkeys(best.numbers.tolist(), "")
     for number, line in enumerate(read_lines(file)):
         if number in chosen:
             text = line.decode("utf-8" if number else "utf-8-sig", errors="replace")
             chosen[number] = text.removesuffix("\n").removesuffix("\r")
-    yield [
+    return [
         Neighbour(chosen[number], float(cosine), number + 1)
         for number, cosine in zip(best.numbers.tolist(), best.cosines, strict=True)
     ]

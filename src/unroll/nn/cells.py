@@ -10,11 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unroll.nn.state import LayerState
+from unroll.nn.arch import Cell
+from unroll.state import LayerState
 
 
 class CellWeights(NamedTuple):
-    """The weights of one recurrent layer with G gates: (G·H, I), (G·H, H), (G·H,), (G·H,)."""
+    """The weights of one recurrent layer with G blocks: (G·H, I), (G·H, H), (G·H,), (G·H,).
+
+    The second and the last are empty, (0, H) and (0,), where the blocks do not read the state.
+    """
 
     weight_ih: Tensor
     weight_hh: Tensor
@@ -80,12 +84,11 @@ def lstm_step(x: Tensor, state: LayerState, w: CellWeights) -> LSTMStep:
 
 Step = RNNStep | GRUStep | LSTMStep
 
-STEPS: dict[str, Callable[[Tensor, LayerState, CellWeights], Step]] = {
+STEPS: dict[Cell, Callable[[Tensor, LayerState, CellWeights], Step]] = {
     "rnn": rnn_step,
     "gru": gru_step,
     "lstm": lstm_step,
 }
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 
 def state_after(step: Step) -> LayerState:

@@ -3,12 +3,13 @@
 import re
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Literal
 
 from unroll.errors import UserError
+from unroll.nn.arch import ARCHITECTURES, DEFAULT, Arch, Init, layer_shapes
 
 Skip = Literal["none", "residual", "sum"]
-Init = Literal["fan_in", "torch"]
 
 MAX_PARAMETERS = 2**31
 
@@ -18,10 +19,11 @@ class ModelConfig:
     """The shape of a model and what is dropped while it trains."""
 
     vocab_size: int
-    arch: Literal["lstm", "gru", "rnn", "window"] = "lstm"
+    arch: Arch = DEFAULT
     embedding_size: int = 64
     hidden_size: int = 384
     num_layers: int = 1
+    """Number of recurrent layers."""
     window: int = 8
     """How many symbols the window model sees; the others ignore it."""
     layers_before: int = 0
@@ -29,19 +31,25 @@ class ModelConfig:
     layers_after: int = 0
     """Feed-forward layers between the recurrent layers and the output, of `hidden_size`."""
     skip: Skip = "none"
+    """What joins several layers: `residual` adds a layer's input to its output, `sum` adds up the outputs of all."""
     tie_weights: bool = False
+    """Whether the output layer uses the weights of the embedding."""
     adaptive_softmax: str = ""
     """Cut-offs of an adaptive softmax (Grave et al. 2017) for large vocabularies whose ids fall in frequency, such as
     "2000,10000": the rarer symbols behind each share one output of the head and are told apart by smaller layers."""
     forget_bias: float = 1.0
+    """Start of an LSTM's forget bias."""
     init: Init = "fan_in"
     """How a recurrent layer's input weights start: uniform in ±√(3/I), so that I inputs of unit variance give gates
     of unit variance (LeCun et al. 1998), or in ±1/√H, as in torch.nn."""
     dropout: float = 0.0
-    """On the outputs of every recurrent layer, between layers and before the output layer."""
+    """Probability of dropping an output of a recurrent layer, between layers and before the output layer."""
     input_dropout: float = 0.0
+    """Probability of dropping an element of an embedded symbol."""
     embedding_dropout: float = 0.0
+    """Probability of dropping a symbol's whole embedding."""
     weight_drop: float = 0.0
+    """Probability of dropping a recurrent weight (Merity et al. 2018)."""
     variational: bool = False
     """One dropout mask for a whole window instead of one for each step."""
 
@@ -67,8 +75,8 @@ class ModelConfig:
                     allowed="0 up to, not including, 1",
                     fix="write for example 0.2, or leave it out",
                 )
-        if self.arch not in ("lstm", "gru", "rnn", "window"):
-            raise UserError(f"arch is {self.arch!r}", allowed="lstm, gru, rnn, window", fix="choose one of them")
+        if self.arch not in ARCHITECTURES:
+            raise UserError(f"arch is {self.arch!r}", allowed=", ".join(ARCHITECTURES), fix="choose one of them")
         if self.skip not in ("none", "residual", "sum"):
             raise UserError(f"skip is {self.skip!r}", allowed="none, residual, sum", fix="choose one of them")
         if self.init not in ("fan_in", "torch"):
@@ -125,8 +133,9 @@ def parameter_count(config: ModelConfig) -> int:
     if config.arch == "window":
         first, further = (config.window * emb + 1) * hidden, (hidden + 1) * hidden
     else:
-        gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.arch]
-        first, further = gates * hidden * (emb + hidden + 2), gates * hidden * (2 * hidden + 2)
+        first, further = (
+            sum(map(prod, layer_shapes(config.arch, inputs, hidden).values())) for inputs in (emb, hidden)
+        )
     count += first + (config.num_layers - 1) * further
     if config.tie_weights:
         return count + (hidden * emb if hidden != emb else 0) + vocab

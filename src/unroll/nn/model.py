@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from unroll.nn.config import MAX_PARAMETERS, ModelConfig, parameter_count
 from unroll.nn.dropout import drop, drop_symbols
 from unroll.nn.recurrent import Engine, Hold, Recurrent
-from unroll.nn.state import State
 from unroll.nn.window import Window
+from unroll.state import State
 
 __all__ = ["MAX_PARAMETERS", "Model", "ModelConfig", "parameter_count"]
 

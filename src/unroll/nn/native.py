@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unroll.nn.cells import CellWeights
-from unroll.nn.state import LayerState
+from unroll.state import LayerState
 
 LIBRARY = Path(__file__).with_name("libkernel.so")
 FLOATS = (torch.float32, torch.bfloat16, torch.float64, torch.float16)

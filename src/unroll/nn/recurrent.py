@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from unroll.nn import native
-from unroll.nn.cells import GATES, STEPS, CellWeights, Step, state_after
-from unroll.nn.config import Init, Skip
+from unroll.nn.arch import ARCHITECTURES, Cell, Init, layer_shapes
+from unroll.nn.cells import STEPS, CellWeights, Step, state_after
+from unroll.nn.config import Skip
 from unroll.nn.dropout import drop, drop_weights
 from unroll.nn.precision import has_bfloat16_lstm
-from unroll.nn.state import LayerState, State, reset_rows, to_float
+from unroll.state import LayerState, State, reset_rows, to_float
 
-Arch = Literal["rnn", "gru", "lstm"]
 Engine = Literal["fused", "stepwise"]
 Hold = Callable[[int, Step], Step]
 """Returns what step number t is held at."""
 
 
 def run_stepwise(
-    arch: Arch, x: Tensor, state: LayerState, w: CellWeights, hold: Hold | None = None
+    arch: Cell, x: Tensor, state: LayerState, w: CellWeights, hold: Hold | None = None
 ) -> tuple[Tensor, LayerState, list[Step]]:
     """Run a layer as its cell's equation in a loop over `x` (T, B, I); also returns each step with its gates.
 
@@ -37,7 +37,7 @@ def run_stepwise(
     return torch.stack([s.h for s in steps]), state, steps
 
 
-def run_fused(arch: Arch, x: Tensor, state: LayerState, w: CellWeights, *, training: bool) -> tuple[Tensor, LayerState]:
+def run_fused(arch: Cell, x: Tensor, state: LayerState, w: CellWeights, *, training: bool) -> tuple[Tensor, LayerState]:
     """Run a layer with a kernel for the whole window over `x` (T, B, I) on the same weights.
 
     Our own for an LSTM in bfloat16 on a processor with the instructions for it, otherwise torch's (oneDNN, cuDNN).
@@ -63,23 +63,31 @@ def run_fused(arch: Arch, x: Tensor, state: LayerState, w: CellWeights, *, train
 class RecurrentLayer(nn.Module):
     """The weights of one recurrent layer.
 
-    Recurrent weights start orthogonal, gate by gate (Saxe et al. 2014), input weights uniform in ±√(3/I) or, with
-    `init` "torch", in ±1/√H, biases at zero and an LSTM's forget bias at `forget_bias` (Jozefowicz et al. 2015).
+    Recurrent weights start orthogonal, block by block (Saxe et al. 2014), input weights uniform in ±√(3/I) or, with
+    `init` "torch", in ±1/√H, biases at zero and the forget gate's at `forget_bias` (Jozefowicz et al. 2015).
     """
 
-    def __init__(self, arch: Arch, input_size: int, hidden_size: int, forget_bias: float, init: Init) -> None:
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor
+    bias_hh: Tensor
+
+    def __init__(self, arch: Cell, input_size: int, hidden_size: int, forget_bias: float, init: Init) -> None:
         super().__init__()
-        rows = GATES[arch] * hidden_size
         bound = math.sqrt(3 / input_size) if init == "fan_in" else 1 / math.sqrt(hidden_size)
-        self.weight_ih = nn.Parameter(torch.empty(rows, input_size).uniform_(-bound, bound))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
-        self.bias_ih = nn.Parameter(torch.zeros(rows))
-        self.bias_hh = nn.Parameter(torch.zeros(rows))
+        for name, shape in layer_shapes(arch, input_size, hidden_size).items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+        if not ARCHITECTURES[arch].reads_state:
+            self.register_buffer("weight_hh", torch.zeros(0, hidden_size), persistent=False)
+            self.register_buffer("bias_hh", torch.zeros(0), persistent=False)
         with torch.no_grad():
-            for gate in torch.split(self.weight_hh, hidden_size):
-                nn.init.orthogonal_(gate)
-            if arch == "lstm":
-                self.bias_ih[hidden_size : 2 * hidden_size].fill_(forget_bias)
+            self.weight_ih.uniform_(-bound, bound)
+            for block in torch.split(self.weight_hh, hidden_size):
+                nn.init.orthogonal_(block)
+            if forget := ARCHITECTURES[arch].forget:
+                gate, sign = forget
+                first = ARCHITECTURES[arch].blocks.index(gate) * hidden_size
+                self.bias_ih[first : first + hidden_size].fill_(sign * forget_bias)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert the weights, as `to` and its like do; on a GPU they then lie in one piece.
@@ -101,6 +109,8 @@ def flatten(layer: RecurrentLayer) -> None:
     """Move a layer's weights into one piece of memory, in cuDNN's order, by torch's own hand; not on a CPU."""
     kinds: dict[int, Any] = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}
     rows, hidden = layer.weight_hh.shape
+    if not rows:
+        return  # cuDNN has no such layer
     theirs = kinds[rows // hidden](layer.weight_ih.shape[1], hidden, device="meta")
     for name in CellWeights._fields:
         setattr(theirs, f"{name}_l0", getattr(layer, name))
@@ -116,7 +126,7 @@ class Recurrent(nn.Module):
 
     def __init__(
         self,
-        arch: Arch,
+        arch: Cell,
         input_size: int,
         hidden_size: int,
         num_layers: int,
@@ -129,7 +139,7 @@ class Recurrent(nn.Module):
         variational: bool = False,
     ) -> None:
         super().__init__()
-        self.arch: Arch = arch
+        self.arch: Cell = arch
         self.hidden_size = hidden_size
         self.skip = skip
         self.dropout = dropout
@@ -142,8 +152,8 @@ class Recurrent(nn.Module):
 
     def fresh_state(self, batch_size: int, like: Tensor) -> State:
         """Return the state before anything was read: zeros, in the type and on the device of `like`."""
-        parts = 2 if self.arch == "lstm" else 1
-        return tuple(tuple(like.new_zeros(batch_size, self.hidden_size) for _ in range(parts)) for _ in self.layers)
+        parts = ARCHITECTURES[self.arch].state
+        return tuple(tuple(like.new_zeros(batch_size, self.hidden_size) for _ in parts) for _ in self.layers)
 
     def forward(
         self, x: Tensor, state: State | None = None, resets: Tensor | None = None, engine: Engine = "fused"

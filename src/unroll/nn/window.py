@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from unroll.nn.dropout import drop
-from unroll.nn.state import State, to_float
+from unroll.state import State, to_float
 
 
 class Window(nn.Module):

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from unroll.data.batches import stream_windows
 from unroll.errors import UserError
 from unroll.predict.mixture import fit_weights
-from unroll.predict.predictor import HiddenPredictor, Nats, State, Window, log_probabilities
+from unroll.predict.predictor import HiddenPredictor, Nats, Window, log_probabilities
 from unroll.predict.protocols import STREAM_WINDOW, Ids
+from unroll.state import State
 
 Hidden = NDArray[Any]
 

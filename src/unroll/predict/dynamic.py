@@ -13,10 +13,10 @@ from unroll.data.batches import Streams
 from unroll.errors import UserError
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.nn.state import detach
-from unroll.predict.predictor import Nats, State, Window
+from unroll.predict.predictor import Nats, Window
 from unroll.predict.protocols import STREAM_WINDOW, Ids, stream
 from unroll.predict.torch import TorchPredictor, to_numpy, to_torch
+from unroll.state import State, detach
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from unroll.errors import UserError
-from unroll.predict.predictor import Nats, State, Window
+from unroll.predict.predictor import Nats, Window
+from unroll.state import State
 
 Ids = NDArray[np.integer]
 Indices = NDArray[np.int64]

@@ -29,8 +29,8 @@ class _Strings(NamedTuple):
     """Of each group: its first place."""
 
 
-def count(ids: Ids, config: NgramConfig) -> Iterator[int | Tables]:
-    """Count the n-grams of a text (N,) after its start symbol; yields how many orders are done, at last the tables.
+def count(ids: Ids, config: NgramConfig) -> Generator[int, None, Tables]:
+    """Count the n-grams of a text (N,) after its start symbol; yields how many orders are done; returns the tables.
 
     An n-gram that begins at a start, where none can be longer in front, keeps its raw count at every order, as those of
     KenLM that begin with <s>. Raises UserError for a text that is too short or too long.
@@ -71,7 +71,7 @@ def count(ids: Ids, config: NgramConfig) -> Iterator[int | Tables]:
         yield strings.length
     counts[0] = _spread(counts[0], symbols[0], config.num_symbols)[: config.vocab_size]
     follows[:1] = [_spread(each, symbols[0], config.num_symbols) for each in follows[:1]]
-    yield Tables(
+    return Tables(
         config,
         text,
         np.array([FALL_BACK if each is None else each for each in discounts]),

@@ -1,16 +1,14 @@
 """Whatever predicts the next symbol: the one interface of scoring, evaluation and sampling. Without torch."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.state import State
+
 Window = NDArray[np.int64]
 Nats = NDArray[np.float64]
-
-State = tuple[tuple[NDArray[Any], ...], ...]
-"""What was read so far, as a value in numpy: one entry per layer, each a tuple of arrays with the rows first."""
 
 MAX_LOGITS = 2**25
 """Held at a time, so that a large vocabulary does not take gigabytes."""
@@ -19,9 +17,9 @@ MAX_LOGITS = 2**25
 class Predictor(Protocol):
     """A language model in use: it reads symbols from a state, which it never stores, and tells what comes next.
 
-    `state` is what a call handed back, or None for rows that have read nothing; symbols are ids, B rows of T. Networks
-    raise ValueError for arrays whose shapes or types do not fit them or each other, such as a state of other rows, and
-    IndexError for an id that is no symbol's.
+    `state`, of numpy arrays, is what a call handed back, or None for rows that have read nothing; symbols are ids, B
+    rows of T. Networks raise ValueError for arrays whose shapes or types do not fit them or each other, such as a state
+    of other rows, and IndexError for an id outside the vocabulary.
     """
 
     @property
@@ -46,11 +44,6 @@ class HiddenPredictor(Predictor, Protocol):
 
     def logits_after(self, y: NDArray[Any]) -> NDArray[np.float64]:
         """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
-
-
-def select_rows(state: State, rows: Sequence[int] | NDArray[np.integer]) -> State:
-    """Return the state of the chosen rows, in order; one row may be chosen several times."""
-    return tuple(tuple(part[np.asarray(rows)] for part in layer) for layer in state)
 
 
 def log_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:

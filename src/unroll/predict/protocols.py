@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.batches import crops, rows, stream_windows
-from unroll.predict.predictor import MAX_LOGITS, Nats, Predictor, State
+from unroll.predict.predictor import MAX_LOGITS, Nats, Predictor
+from unroll.state import State
 
 Ids = NDArray[np.integer]
 

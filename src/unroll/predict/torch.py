@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.engine.checks import FLOATS, INTEGERS, check_array, check_ids, check_state, check_steps, packed
-from unroll.nn import state as torch_state
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.nn.precision import tf32
 from unroll.nn.recurrent import Engine
-from unroll.predict.predictor import MAX_LOGITS, Nats, State, Window
+from unroll.predict.predictor import MAX_LOGITS, Nats, Window
+from unroll.state import State, map_state
 
 Hidden = NDArray[np.floating]
 
@@ -94,13 +94,13 @@ class TorchPredictor:
         ]
         return np.asarray(torch.cat(pieces, dim=1).double().cpu().numpy())
 
-    def _read(self, inputs: Window, state: State | None) -> tuple[Tensor, torch_state.State]:
+    def _read(self, inputs: Window, state: State | None) -> tuple[Tensor, State]:
         inputs = _writable(check_ids(inputs, "inputs", self.vocab_size))
         check_steps(inputs)  # torch's kernels want one
         before = None
         if state is not None:
             check_state(state, self.model.config, len(inputs))
-            before = tuple(tuple(map(self._tensor, layer)) for layer in state)
+            before = map_state(self._tensor, state)
         engine: Engine = "stepwise" if inputs.shape[1] == 1 else "fused"
         return self.model.hidden(torch.from_numpy(inputs).to(self.device), before, engine=engine)
 
@@ -135,11 +135,11 @@ class _evaluating:
         self.inference.__exit__(*exception)
 
 
-def to_numpy(state: torch_state.State) -> State:
+def to_numpy(state: State) -> State:
     """Return a model's state in numpy."""
-    return tuple(tuple(part.cpu().numpy() for part in layer) for layer in state)
+    return map_state(lambda part: part.cpu().numpy(), state)
 
 
-def to_torch(state: State, device: torch.device) -> torch_state.State:
+def to_torch(state: State, device: torch.device) -> State:
     """Return a state as tensors."""
-    return tuple(tuple(torch.from_numpy(part).to(device) for part in layer) for layer in state)
+    return map_state(lambda part: torch.from_numpy(part).to(device), state)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from unroll.data.batches import Streams
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.native import keep_memory
 from unroll.nn.precision import has_bfloat16_lstm, has_onednn
@@ -82,10 +83,10 @@ def has_tf32(device: torch.device) -> bool:
 
 
 def can_bfloat16(arch: str, device: torch.device) -> bool:
-    """Tell whether training in bfloat16 is worth a try: on a GPU, or a processor whose LSTM kernel has it."""
+    """Tell whether training in bfloat16 is worth a try: on a GPU, or a processor whose kernels have it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and arch == "lstm" and has_onednn() and has_bfloat16_lstm()
+    return device.type == "cpu" and ARCHITECTURES[arch].bfloat16_on_cpu and has_onednn() and has_bfloat16_lstm()
 
 
 def measure_machine(

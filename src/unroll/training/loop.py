@@ -23,10 +23,10 @@ from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.nn.native import keep_memory
 from unroll.nn.precision import tf32
-from unroll.nn.state import State, detach, flatten, reset_rows, unflatten
 from unroll.predict.protocols import rows_nats, stream_nats
 from unroll.predict.torch import TorchPredictor
 from unroll.settings import to_mapping
+from unroll.state import State, detach, flatten, map_state, reset_rows, unflatten
 from unroll.training.many import processes
 from unroll.training.optim import (
     OptimConfig,
@@ -222,7 +222,7 @@ def restore(run: Run) -> None:
         average.copy_(tensors[f"average/{name}"])
     load_optimizer_tensors(run.model, run.optimizer, tensors)
     # Copied into memory of torch's own: a memory-mapped tensor's alignment may change how a kernel rounds.
-    run.state = tuple(tuple(part.to(run.device, copy=True) for part in layer) for layer in unflatten(tensors))
+    run.state = map_state(lambda part: part.to(run.device, copy=True), unflatten(tensors))
 
 
 def save(run: Run) -> None:

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from unroll.data.corpus import DataConfig
 from unroll.errors import UserError
 from unroll.files import Folder, write_into
+from unroll.nn.arch import ARCHITECTURES, DEFAULT, RECURRENT
 from unroll.nn.model import ModelConfig, parameter_count
 from unroll.settings import from_mapping, parse_value, read_toml, to_mapping, toml_of, unknown_key
 from unroll.training.loop import TrainConfig
@@ -108,10 +109,6 @@ def shapes(level: str) -> tuple[tuple[int, int], ...]:
     return (*((size, 1) for size in HIDDEN_SIZES), (384, 2) if level in ("char", "byte") else (640, 1))
 
 
-PEAK_RATE = {"lstm": 1.6e-2, "gru": 8e-3, "rnn": 3e-3, "window": 4e-3}
-"""Up to hidden size 512, for batches of 16 x 64."""
-
-
 TOKENS_PER_PARAMETER = 6.0
 """How many symbols a model should read for each of its weights, repeats included, before a larger one pays."""
 
@@ -146,7 +143,7 @@ def choose(
     """
     check_overrides(overrides)
     fixed_model, fixed_optim, fixed_training = overrides["model"], overrides["optim"], overrides["training"]
-    arch = fixed_model.get("arch", "lstm")
+    arch = fixed_model.get("arch", DEFAULT)
     if fixed_model.get("vocab_size", vocab_size) != vocab_size:
         raise UserError(
             f"vocab_size is {fixed_model['vocab_size']} in the recipe's [model]",
@@ -159,7 +156,7 @@ def choose(
     batch_size, seq_len = fit_batch(train_tokens, batch_size, seq_len, fixed_training)
     epochs = steps * batch_size * seq_len / train_tokens
 
-    # Without a forget bias an LSTM learns faster at first (docs/lab-notes.md); to keep it learns all the same.
+    # Without a forget bias a network learns faster at first (docs/lab-notes.md); to keep it learns all the same.
     model: dict[str, Any] = {"vocab_size": vocab_size, "hidden_size": hidden_size, "arch": arch, "forget_bias": 0.0}
     if fixed_model.get("num_layers", num_layers) > 1:
         model |= {"num_layers": num_layers, "skip": "sum"}
@@ -168,11 +165,11 @@ def choose(
         tied = vocab_size > 2000 and not fixed_model.get("adaptive_softmax")
         model |= {"tie_weights": tied, "embedding_size": min(256, hidden_size)}
     model["dropout"] = dropout_for(epochs)
-    if arch != "window" and epochs >= WEIGHT_DROP_FROM:
+    if arch in RECURRENT and ARCHITECTURES[arch].reads_state and epochs >= WEIGHT_DROP_FROM:
         model["weight_drop"] = 0.2
     size = fixed_model.get("hidden_size", hidden_size)
     # A trained model is tuned at a quarter of the rate that a random one starts with.
-    rate = PEAK_RATE[arch] * min(1.0, (512 / size) ** 0.8) * (0.25 if tuned else 1)
+    rate = ARCHITECTURES[arch].peak_rate * min(1.0, (512 / size) ** 0.8) * (0.25 if tuned else 1)
     rate *= 0.625 if fixed_model.get("num_layers", num_layers) > 1 else 1
     optim: dict[str, Any] = {
         "learning_rate": float(f"{rate:.2g}"),

@@ -33,12 +33,12 @@ from unroll.data.corpus import (
     prepare,
     prepared_corpus,
 )
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import Folder, explained, printable_name, real_folder
 from unroll.nn.model import Model, ModelConfig, parameter_count
 from unroll.predict.protocols import stream_nats
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import Progress
 from unroll.settings import from_mapping
 from unroll.training.calibrate import Machine, has_tf32, measure_machine, tokens_per_second
 from unroll.training.loop import Report, Run, TrainConfig, begin, restore, save, save_weights, train

@@ -1,7 +1,7 @@
 """Attribution: it is the derivative, it is complete, it is exact where the network is linear, and nothing acts back."""
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,8 +42,9 @@ from unroll.insight.attribution.measure import (
     rank_correlation,
 )
 from unroll.nn.model import Model
-from unroll.nn.state import State
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import result
+from unroll.state import State
 
 T = TypeVar("T")
 TARGET, AGAINST = 3, 5
@@ -66,15 +67,6 @@ def asked(model: Model, count: int, against: int | None = AGAINST) -> tuple[Pred
     ids = random_ids(count).astype(np.int64)
     _, state = model(torch.tensor([[TOKENIZER.start_id]]))
     return Prediction(model, state, TARGET, against), model.embedding(torch.from_numpy(ids)), ids
-
-
-def result(events: Generator[Any, None, T]) -> T:
-    while True:
-        try:
-            next(events)
-        except StopIteration as ended:
-            value: T = ended.value
-            return value
 
 
 def in_words(ids: Ids) -> str:
@@ -188,12 +180,7 @@ def test_where_all_is_linear_every_method_says_weight_times_input() -> None:
 
 
 def every_score(model: Model, text: str, **asked: Any) -> list[Attribution]:
-    found = []
-    for method in METHODS:
-        *_, last = attributing(opened(model), text, method=method, **asked)
-        assert isinstance(last, Attribution)
-        found.append(last)
-    return found
+    return [result(attributing(opened(model), text, method=method, **asked)) for method in METHODS]
 
 
 @pytest.mark.parametrize("arch", ARCHS)

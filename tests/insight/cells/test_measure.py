@@ -21,7 +21,7 @@ from unroll.insight.hold import Cell, Held, holding, holds_of
 from unroll.nn.cells import STEPS, LSTMStep, state_after
 from unroll.nn.model import Model, ModelConfig
 from unroll.nn.recurrent import RecurrentLayer
-from unroll.nn.state import LayerState
+from unroll.state import LayerState
 
 T = TypeVar("T")
 

@@ -16,10 +16,8 @@ from unroll.errors import UserError
 from unroll.insight.gradients.jacobian import (
     StepFunction,
     growth,
-    like,
     long_run,
     norms_by_lag,
-    parts_of,
     spectral_radius,
     step_figures,
     step_jacobian,
@@ -34,7 +32,7 @@ from unroll.insight.gradients.measure import (
 )
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Recurrent, RecurrentLayer, run_stepwise
-from unroll.nn.state import State
+from unroll.state import State, like, parts_of
 
 ROWS, LAGS = 3, 24
 
@@ -375,7 +373,7 @@ def test_figures_of_steps_along_a_text() -> None:
     model = in_float64(network("lstm-none"))
     inputs = some_ids(30, rows=40)
     *progress, last = returned(step_figures(model, inputs, "a"))
-    assert [(event.phase, event.total_bytes) for event in progress] == [("Jacobians of a", 8)] * 8
+    assert [(event.phase, event.total) for event in progress] == [("Jacobians of a", 8)] * 8
     assert last.places == 8 and last.radius.least <= last.radius.mean <= last.radius.largest <= last.stretch.largest
     with torch.no_grad():
         state = model.hidden(inputs[:1, :-1])[1]

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import unroll
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.insight.longrange import measure as module
 from unroll.insight.longrange.measure import (
@@ -50,6 +49,7 @@ from unroll.insight.trace import trace
 from unroll.lm.intervals import wilson
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Recurrent
+from unroll.progress import Progress, result
 
 
 @pytest.fixture(autouse=True)
@@ -302,8 +302,8 @@ def test_training_reports_how_far_it_is_and_repeats_itself(mixed: bool, monkeypa
         plan = make_plan(task, archs=["rnn-uniform", "lstm"], distances=[5, 9], steps=3, mixed=mixed, hidden_size=8)
         events = list(trials(plan))
         steps = [event for event in events if isinstance(event, Progress)]
-        done = [event.done_bytes for event in steps]
-        assert done == sorted(done) and done[-1] == steps[-1].total_bytes
+        done = [event.done for event in steps]
+        assert done == sorted(done) and done[-1] == steps[-1].total
         assert all(event.phase.startswith(("rnn-uniform", "lstm")) for event in steps)
         again = table(plan, (event for event in trials(plan) if isinstance(event, Trial)))
         first = table(plan, (event for event in events if isinstance(event, Trial)))
@@ -323,23 +323,23 @@ def test_the_rate_is_chosen_by_validation_on_a_seed_of_its_own(monkeypatch: pyte
         assert [(trial.seed, trial.scores[0].distance) for trial in found] == [(0, 5), (0, 9), (1, 5), (1, 9)]
         assert table(plan, found).finished and not table(plan, found[:-1]).finished
         for number, first in ((0, 0), (1, 4)):
-            tried = [[*train(plan, training)][-1] for training in trainings[first : first + 3]]
+            tried = [result(train(plan, training)) for training in trainings[first : first + 3]]
             assert all(isinstance(trial, Trial) and trial.scores[0].decisions == 50 for trial in tried)
-            best = max(tried, key=goodness)  # type: ignore[arg-type]
-            assert found[number].learning_rate == found[number + 2].learning_rate == best.learning_rate  # type: ignore[union-attr]
+            best = max(tried, key=goodness)
+            assert found[number].learning_rate == found[number + 2].learning_rate == best.learning_rate
     assert goodness(found[0]) == -(found[0].scores[0].error or 0)
 
 
 def test_validation_says_when_it_is_solved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SOLVED", 0.0)
     plan = make_plan("pronouns", archs=["gru"], distances=[5], steps=40, hidden_size=4)
-    *_, trial = train(plan, Training(0, "gru", (5,), 1e-2))
+    trial = result(train(plan, Training(0, "gru", (5,), 1e-2)))
     assert isinstance(trial, Trial) and trial.solved_at == 2
 
 
 def test_a_kept_network_is_a_model_directory(tmp_path: Path) -> None:
     plan = make_plan("german", archs=["lstm"], distances=[5], steps=2, hidden_size=8)
-    *_, trial = train(plan, Training(0, "lstm", (5,), 1e-2))
+    trial = result(train(plan, Training(0, "lstm", (5,), 1e-2)))
     assert isinstance(trial, Trial) and isinstance(trial.network, Model)
     path = save(trial, plan, tmp_path / "nets")
     assert path == tmp_path / "nets" / "lstm-5"
@@ -364,9 +364,9 @@ def test_the_picture_is_of_the_numbers() -> None:
         assert any(text.startswith(f"{named(arch)}, ") for text in texts)
     assert {"chance: 50 %", "as far back as the window sees", "100", "20"} <= {*texts}
     assert any("mean of 3 seeds, 95 % interval" in text for text in texts)
-    for result in found.results:
-        y, low, high = point(result)
-        assert low <= y <= high and y == pytest.approx(100 * result.accuracy)
+    for row in found.results:
+        y, low, high = point(row)
+        assert low <= y <= high and y == pytest.approx(100 * row.accuracy)
     assert drawn != picture(table(plan, made_up(plan)[:-1]), ".svg")
 
 

@@ -43,8 +43,9 @@ from unroll.insight.memory.measure import Memory, ModelMemory, fallen, memory, r
 from unroll.insight.memory.picture import main_picture
 from unroll.insight.memory.report import agreement, context_readings, disturbed_readings, gradient_readings, page
 from unroll.nn.model import Model
-from unroll.predict.predictor import Nats, Predictor, State, Window, log_probabilities
+from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.predict.torch import TorchPredictor
+from unroll.state import State
 
 Floats = NDArray[np.float64]
 N = 4

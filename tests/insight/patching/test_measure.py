@@ -1,7 +1,7 @@
 """Patching: the whole state is the other text, nothing is nothing, a row is what is patched by itself."""
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,8 +46,9 @@ from unroll.insight.patching.measure import (
     state_after,
 )
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.state import State
 from unroll.predict.torch import TorchPredictor
+from unroll.progress import result
+from unroll.state import State
 
 T = TypeVar("T")
 START = TOKENIZER.start_id
@@ -72,15 +73,6 @@ def texts() -> tuple[Ids, Ids]:
     theirs = ours.copy()
     theirs[:AT] = 1 + ours[:AT] % (TOKENIZER.vocab_size - 1)
     return ours, theirs
-
-
-def result(events: Generator[Any, None, T]) -> T:
-    while True:
-        try:
-            next(events)
-        except StopIteration as ended:
-            value: T = ended.value
-            return value
 
 
 def values(one: Choice, masks: Masks, at: int = AT, ids: tuple[Ids, Ids] | None = None) -> Floats:
@@ -274,7 +266,7 @@ def opened(model: Model, tokenizer: Tokenizer = TOKENIZER) -> Opened:
 
 
 def asked(one: Opened, first: str, second: str, **others: Any) -> Patched:
-    *_, found = patching(one, first, second, **({"target": "she", "against": "he"} | others))
+    found = result(patching(one, first, second, **({"target": "she", "against": "he"} | others)))
     assert isinstance(found, Patched)
     return found
 

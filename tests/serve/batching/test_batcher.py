@@ -19,13 +19,14 @@ from unroll import api
 from unroll.artifact.ngram import make
 from unroll.artifact.open import open_model
 from unroll.engine.native import default_instructions
-from unroll.predict.predictor import Predictor, State, Window
+from unroll.predict.predictor import Predictor, Window
 from unroll.serve.batching.batcher import Batcher
 from unroll.serve.batching.cohort import Prefixes
 from unroll.serve.batching.streams import CHUNK, Options, Prompt, Row, Sink, Start
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Models
 from unroll.serve.settings import Settings
+from unroll.state import State
 
 Eventually = Callable[..., None]
 ENDLESS = 10**7

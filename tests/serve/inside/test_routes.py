@@ -17,7 +17,6 @@ from starlette.testclient import TestClient
 import unroll
 from serve.quoted import TOKENIZER, latch, other, quoted, save
 from unroll.artifact.open import Opened, open_model
-from unroll.data.encode import Progress
 from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.insight.cells.properties import as_read, inside, label
@@ -25,6 +24,7 @@ from unroll.insight.gradients.measure import in_float64, lag_norms
 from unroll.insight.trace import network_of
 from unroll.nn.model import Model, ModelConfig
 from unroll.predict.protocols import stream_nats
+from unroll.progress import Progress, Work
 from unroll.serve import texts as module
 from unroll.serve.app import create_app
 from unroll.serve.inside import memory, similar, trace, unrolled
@@ -243,11 +243,11 @@ def test_a_search_can_be_cancelled_and_says_why_it_failed(studio: Studio) -> Non
 def test_jobs_wait_their_turn_and_are_not_without_end() -> None:
     jobs, go, deadline = Jobs(), list[bool](), time.monotonic() + 20
 
-    def work() -> Iterator[Progress | Json]:
+    def work() -> Work[Json]:
         while not go:
             time.sleep(0.005)
             yield Progress("working", 0, 1)
-        yield {"answer": 42}
+        return {"answer": 42}
 
     first = jobs.submit("first", work)
     while first.state == "waiting":

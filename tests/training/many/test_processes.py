@@ -312,7 +312,7 @@ def test_a_signal_saves_once_and_any_number_of_processes_goes_on(
         wait_for_step(tmp_path / "run", 35)
         process.send_signal(number)
         out, err = process.communicate(timeout=PATIENCE)
-    assert err.count("Stopping after this step.\n") == err.count("To go on: unroll train --resume run\n") == 1
+    assert err.count("Stopping after this step.\n") == err.count("To resume: unroll train --resume run\n") == 1
     steps = json.loads(out)["steps"]
     assert 35 <= steps < STEPS and steps == checkpoint.read_info(tmp_path / "run" / checkpoint.STATE)["step"]
     code, _, err = together(tmp_path, "train", "--resume", "run")

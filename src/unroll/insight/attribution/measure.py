@@ -1,6 +1,6 @@
 """Which earlier symbols made a prediction: gradient × input, integrated gradients, and leaving out as the check."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.artifact.open import Opened, open_model
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import StrPath
 from unroll.insight.trace import network_of
 from unroll.lm.surprisal import token_name
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
+from unroll.progress import Progress, Work, result
+from unroll.state import State, select_rows
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -134,11 +134,9 @@ def attribute(
     the next one where no target is named. What is scored is log p(target), with `against` the difference to
     log p(against), in nats, in float64. Raises UserError.
     """
-    *_, found = attributing(
-        open_model(Path(model)), text, target=target, against=against, at=at, method=method, steps=steps
+    return result(
+        attributing(open_model(Path(model)), text, target=target, against=against, at=at, method=method, steps=steps)
     )
-    assert isinstance(found, Attribution)
-    return found
 
 
 def attributing(
@@ -150,8 +148,8 @@ def attributing(
     at: int | None = None,
     method: Method = "integrated",
     steps: int = STEPS,
-) -> Iterator[Progress | Attribution]:
-    """Do what `attribute` does, yielding progress and last of all the result."""
+) -> Work[Attribution]:
+    """Do what `attribute` does, yielding progress; returns the result."""
     network = in_double(opened)
     if method not in METHODS:
         raise UserError(f"the method is {method!r}", allowed=", ".join(METHODS), fix="choose one of them")
@@ -178,7 +176,7 @@ def attributing(
     agreement = None if method == "leave-out" else rank_correlation(scores, leave_out)
     if agreement is None and method != "leave-out":
         notes.append("no rank agreement: it takes two symbols at least, and scores that differ")
-    made = Attribution(
+    return Attribution(
         method,
         ids,
         tuple(token_name(opened.tokenizer, id) for id in ids.tolist()),
@@ -193,7 +191,6 @@ def attributing(
         steps if method == "integrated" else None,
         (*notes, *_missed(method, scores, value - baseline)),
     )
-    yield made
 
 
 # ---- the methods
@@ -204,7 +201,7 @@ def gradient_times_input(prediction: Prediction, x: Tensor) -> Floats:
     return np.asarray((gradients(prediction, x[:, None])[:, 0] * x).sum(dim=1).numpy())
 
 
-def integrated_gradients(prediction: Prediction, x: Tensor, steps: int) -> Generator[Progress, None, Floats]:
+def integrated_gradients(prediction: Prediction, x: Tensor, steps: int) -> Work[Floats]:
     """Return x_t · ∫ ∂F/∂x_t (αx) dα, α from 0 to 1, of each vector of `x` (T, E), yielding progress.
 
     They sum to F(x) - F(0) (Sundararajan et al. 2017, equation 1 and proposition 1), up to the error of the
@@ -219,12 +216,12 @@ def integrated_gradients(prediction: Prediction, x: Tensor, steps: int) -> Gener
         some = slice(first, first + rows)
         path = alpha[some, None] * x[:, None]  # (T, rows, E)
         total += (gradients(prediction, path) * weight[some, None]).sum(dim=1)
-        yield Progress("integrating", min(steps, first + rows), steps)
+        yield Progress("integrating", min(steps, first + rows), steps, "points")
     return np.asarray((total * x).sum(dim=1).numpy())
 
 
 @torch.no_grad()
-def leave_one_out(prediction: Prediction, x: Tensor) -> Generator[Progress, None, Floats]:
+def leave_one_out(prediction: Prediction, x: Tensor) -> Work[Floats]:
     """Return F(x) - F(x with x_t = 0) of each vector of `x` (T, E), yielding progress.
 
     The embedding is zeroed, not the symbol removed: all others keep their places, and it is what the gradient, times
@@ -238,7 +235,7 @@ def leave_one_out(prediction: Prediction, x: Tensor) -> Generator[Progress, None
         rows[range(count), range(count)] = 0.0
         found.append(whole - prediction(rows, state))
         _, state = prediction.read(x[first : first + count, None], state)
-        yield Progress("leaving out", first + count, len(x))
+        yield Progress("leaving out", first + count, len(x), "symbols")
     return np.asarray(torch.cat(found).numpy())
 
 

@@ -1,7 +1,7 @@
 """What holding a cell changes: what the network then predicts worse, beside cells that move as much; its samples."""
 
 import unicodedata
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened, open_model
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import StrPath
 from unroll.insight.cells.properties import read_text
@@ -32,6 +31,7 @@ from unroll.insight.hold import (
 from unroll.insight.trace import Floats, Ids, network_of
 from unroll.lm.sample import SampleOptions, encode_prompt, generate
 from unroll.nn.model import Model
+from unroll.progress import Progress, Work, result
 
 Mask = NDArray[np.bool_]
 
@@ -101,7 +101,7 @@ class Ablation:
 
 def held_beside(
     network: Model, read: Stretches, cells: Sequence[Cell], recorded: Recorded, idle: Mask, marks: Ids
-) -> Generator[Progress, None, dict[Cell, Ablation]]:
+) -> Work[dict[Cell, Ablation]]:
     """Hold each of the cells at its mean, and `MATCHED` of the `idle` units (layers, H) that move as much as it does.
 
     Yields progress and returns what each costs, in telling the kinds of `marks` and in all else.
@@ -249,12 +249,10 @@ def ablate(
     With a `prompt` samples are taken as well. Raises UserError.
     """
     text = None if file is None else Path(file)
-    events = hold(
+    work = hold(
         open_model(Path(model)), layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed
     )
-    *_, found = events
-    assert isinstance(found, Ablated)
-    return found
+    return result(work)
 
 
 def hold(
@@ -268,8 +266,8 @@ def hold(
     prompt: str | None = None,
     length: int = 300,
     seed: int = 0,
-) -> Iterator[Progress | Ablated]:
-    """Do what `ablate` does, yielding progress and last of all the result."""
+) -> Work[Ablated]:
+    """Do what `ablate` does, yielding progress; returns the result."""
     network, tokenizer, notes = network_of(opened), opened.tokenizer, list[str]()
     cell = checked_cell(network, layer, unit, signal)
     prompt_ids = None if prompt is None else encode_prompt(tokenizer, prompt)
@@ -298,7 +296,7 @@ def hold(
             for what in (None, helds[0])
         )
         samples = (as_is, with_held)
-    yield Ablated(
+    return Ablated(
         model=str(opened.path),
         file=text.name,
         cell=cell,

@@ -1,6 +1,5 @@
 """Which cell tracks this: every unit against a property of the text, with what a finding must pass before it counts."""
 
-from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened, open_model
-from unroll.data.encode import Progress
 from unroll.data.tokenizer import Tokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.files import StrPath
 from unroll.insight.cells import probe
 from unroll.insight.cells.ablation import Ablation, held_beside
@@ -22,7 +20,8 @@ from unroll.insight.cells.search import Searched, Spectra, interval, resampled, 
 from unroll.insight.hold import SPAN, Cell, Recorded, Stretches, record, stretches
 from unroll.insight.trace import network_of
 from unroll.nn.model import Model
-from unroll.nn.state import select_rows
+from unroll.progress import Progress, Work, result
+from unroll.state import select_rows
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -195,9 +194,7 @@ def cells(model: StrPath, file: StrPath | None = None, *, property: str = "quote
     """
     opened = open_model(Path(model))
     text = read_text(opened, None if file is None else Path(file))
-    *_, found = track(opened, text, label(text, property), top=top)
-    assert isinstance(found, Tracking)
-    return found
+    return result(track(opened, text, label(text, property), top=top))
 
 
 @dataclass(frozen=True)
@@ -246,17 +243,17 @@ class Read:
         return starts, stretches(self.text.ids, self.opened.tokenizer.start_id, starts, self.span, states)
 
 
-def track(opened: Opened, text: Text, labels: Labels, *, top: int = 10) -> Iterator[Progress | Tracking]:
-    """Do what `cells` does with the labels of a text, yielding progress and last of all the result."""
+def track(opened: Opened, text: Text, labels: Labels, *, top: int = 10) -> Work[Tracking]:
+    """Do what `cells` does with the labels of a text, yielding progress; returns the result."""
     if top < 1:
         raise UserError(f"--top is {top}", allowed="1 or more", fix="for example --top 10")
     places = sampled(min(MOST, len(text.ids)), network_of(opened))
     check(labels, labels.values[places], text.name)  # before it takes time
     read = yield from reading(opened, text)
-    yield (yield from judge(read, labels, top=top))
+    return (yield from judge(read, labels, top=top))
 
 
-def reading(opened: Opened, text: Text) -> Generator[Progress, None, Read]:
+def reading(opened: Opened, text: Text) -> Work[Read]:
     """Read a text with a network and with an untrained one; yields progress and returns what units did."""
     network, start_id, notes = network_of(opened), opened.tokenizer.start_id, list[str]()
     if len(text.ids) > MOST:
@@ -275,7 +272,7 @@ def reading(opened: Opened, text: Text) -> Generator[Progress, None, Read]:
     return Read(opened, network, text, places, tuple(starts), span, trained, bare, tuple(notes))
 
 
-def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) -> Generator[Progress, None, Tracking]:
+def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) -> Work[Tracking]:
     """Tell which units track a property of a text that was read; yields progress and returns the result.
 
     Without `probing` there is no probe of all units, and the last 8 characters are asked only where a unit leans: for
@@ -290,9 +287,7 @@ def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) ->
     found, best_untrained = read.search(values, binary=binary)
     recent: Recent | None = None
     if not probe.installed():
-        notes.append(
-            'gain and probe need scikit-learn, pip install "unroll-lm[insight]": without a gain cells only lean'
-        )
+        notes.append(f"gain and probe need scikit-learn, and without a gain cells only lean. {install('insight')}")
     elif probing or found.p_value(float(found.weaker.max())) <= ALPHA:
         yield Progress("asking the last 8 characters", 0, 1)
         told = probe.told_by_recent(read.recent, labels, int(places[half]), places[half:])

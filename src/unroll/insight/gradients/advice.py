@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.directory import METRICS, read_events
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 from unroll.training.recipe import read_recipe
 
@@ -105,7 +106,7 @@ CLIP = "clip at 1 (--set grad_clip=1)"
 
 def _remedy(config: ModelConfig) -> str:
     """Return what keeps gradients from vanishing (Gers et al. 2000; Jozefowicz et al. 2015)."""
-    if config.arch != "lstm":
+    if ARCHITECTURES[config.arch].forget is None:
         return "use an LSTM (--arch lstm), and start its forget bias at 2 (--set forget_bias=2)"
     if config.forget_bias < 2:
         return "start the forget bias at 2 (--set forget_bias=2)"

@@ -1,7 +1,7 @@
 """One step of a network as a function of the state it is given: gradients back through steps, Jacobians, growth."""
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unroll.data.encode import Progress
 from unroll.lm.intervals import Z95
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
 from unroll.nn.window import Window
+from unroll.progress import Progress, Work
+from unroll.state import State, like, parts_of, select_rows
 
 StepFunction = Callable[[Tensor, State], tuple[Tensor, State]]
 """Reads one vector for each row, (B, I), from a state; returns the outputs (B, H) and the state that it hands on."""
@@ -159,7 +159,7 @@ def _pulled(step: StepFunction, x: Tensor, state: State, back: Sequence[Tensor])
     return torch.autograd.grad(after, leaves, list(back), materialize_grads=True)
 
 
-def step_figures(network: Model, inputs: Tensor, name: str) -> Generator[Progress, None, StepFigures | None]:
+def step_figures(network: Model, inputs: Tensor, name: str) -> Work[StepFigures | None]:
     """Return what the last step does of some rows of `inputs` (B, T), each read from a fresh state.
 
     None of a state with so many values that eigenvalues would take minutes; `name` is for the progress.
@@ -173,7 +173,7 @@ def step_figures(network: Model, inputs: Tensor, name: str) -> Generator[Progres
     radii: list[float] = []
     most: list[float] = []
     for k in range(len(chosen)):
-        yield Progress(f"Jacobians of {name}", k, len(chosen))
+        yield Progress(f"Jacobians of {name}", k, len(chosen), "places")
         row = torch.tensor([k], device=inputs.device)
         jacobian = step_jacobian(step, network.embedding(chosen[row, -1]), select_rows(state, row))
         radii.append(spectral_radius(jacobian, layers))
@@ -204,17 +204,6 @@ def _spaced(rows: Tensor, count: int) -> Tensor:
 
 def _spread(values: Sequence[float]) -> Spread:
     return Spread(sum(values) / len(values), min(values), max(values))
-
-
-def parts_of(state: State) -> list[Tensor]:
-    """Return the tensors of a state, layer after layer, h before c."""
-    return [part for layer in state for part in layer]
-
-
-def like(state: State, parts: Sequence[Tensor]) -> State:
-    """Return tensors as a state of the shape of `state`; undoes `parts_of`."""
-    following = iter(parts)
-    return tuple(tuple(next(following) for _ in layer) for layer in state)
 
 
 def _to_length_one(back: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

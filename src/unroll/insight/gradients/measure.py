@@ -3,7 +3,7 @@
 import copy
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,15 @@ from torch import Tensor
 from unroll.artifact.directory import data_path
 from unroll.artifact.open import Opened, open_model
 from unroll.data.corpus import open_corpus
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import StrPath, write_atomically
 from unroll.insight.gradients.advice import VANISHES, TrainingNorms, advise, training_norms
 from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
 from unroll.insight.trace import Ids, ids_of_file, network_of
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model, ModelConfig
-from unroll.nn.state import State
+from unroll.progress import Progress, Work, result
+from unroll.state import State, map_state
 from unroll.training.recipe import read_recipe
 
 Floats = NDArray[np.float64]
@@ -110,9 +111,9 @@ def lag_norms(network: Model, ids: Tensor, lags: int, state: State | None = None
     x = exact.embedding(inputs[:, -steps:].transpose(0, 1))
     loss = partial(_nats, exact, targets)
     of_state, of_inputs = norms_by_lag(step_of(exact), loss, x, _double(state))
-    names = [f"layer{k}/{part}" for k in range(len(state)) for part in ("h", "c")[: len(state[k])]]
-    rows = {} if exact.config.arch == "window" else dict(zip(names, of_state, strict=True))
-    found = {name: norms[:, : lags + 1].cpu().numpy() for name, norms in rows.items()}
+    names = [f"layer{k}/{part}" for k in range(len(state)) for part in ARCHITECTURES[exact.config.arch].state]
+    rows = zip(names, of_state, strict=bool(names))  # a window's inputs have no names
+    found = {name: norms[:, : lags + 1].cpu().numpy() for name, norms in rows}
     found["x"] = F.pad(of_inputs, (0, lags + 1 - steps), value=math.nan).cpu().numpy()
     return LagNorms(found)
 
@@ -242,9 +243,7 @@ def gradients(
     """
     paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
     text, picture = None if file is None else Path(file), None if plot is None else Path(plot)
-    *_, report = measure(paths, text, lags=lags, fresh=fresh, plot=picture)
-    assert isinstance(report, GradientReport)
-    return report
+    return result(measure(paths, text, lags=lags, fresh=fresh, plot=picture))
 
 
 def measure(
@@ -255,8 +254,8 @@ def measure(
     fresh: bool = False,
     plot: Path | None = None,
     curve: bool = False,
-) -> Iterator[Progress | GradientReport]:
-    """Do what `gradients` does, yielding progress and last of all the result; `curve` is for the picture."""
+) -> Work[GradientReport]:
+    """Do what `gradients` does, yielding progress; returns the result; `curve` is for the picture."""
     if plot is not None:
         from unroll.insight.gradients.picture import check
 
@@ -272,11 +271,7 @@ def measure(
         ids = ids_of_file(opened, file) if file else validation_part(opened)
         for weights in (network, untrained(network, path)) if fresh else (network,):
             name, drawn_anew = str(file or f"the validation part of {path}"), weights is not network
-            for event in gradients_of(opened, weights, ids, lags, name=name, fresh=drawn_anew):
-                if isinstance(event, Gradients):
-                    found.append(event)
-                else:
-                    yield event
+            found.append((yield from gradients_of(opened, weights, ids, lags, name=name, fresh=drawn_anew)))
     notes = []
     if len(paths) > 1 and file is None:
         notes.append("each model read the validation part of its own text: name one text for all with --file")
@@ -287,12 +282,12 @@ def measure(
         from unroll.insight.gradients.picture import picture
 
         write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
-    yield report
+    return report
 
 
 def gradients_of(
     opened: Opened, network: Model, ids: Ids, lags: int = LAGS, *, name: str = "the text", fresh: bool = False
-) -> Iterator[Progress | Gradients]:
+) -> Work[Gradients]:
     """Measure one network, that of an opened model or another of its shape, on the ids (N,) of a text called `name`.
 
     `fresh` says that its weights are not those of the model: they were drawn anew.
@@ -301,7 +296,7 @@ def gradients_of(
     there = torch.from_numpy(rows).to(network.embedding.weight.device)
     pieces: list[LagNorms] = []
     for first in range(0, len(rows), ROWS):
-        yield Progress(f"gradients of {opened.path.name}", first, len(rows))
+        yield Progress(f"gradients of {opened.path.name}", first, len(rows), "places")
         pieces.append(lag_norms(network, there[first : first + ROWS], lags))
     norms = LagNorms({name: np.concatenate([piece.rows[name] for piece in pieces]) for name in pieces[0].rows})
     notes: list[str] = []
@@ -325,7 +320,7 @@ def gradients_of(
     if training is None and not fresh:
         notes.append("the model directory has no log of its training")
     model = opened.description
-    yield Gradients(
+    return Gradients(
         str(opened.path), network.config, model["level"], fresh, run_in, norms, step, grown, training, tuple(notes)
     )
 
@@ -383,7 +378,7 @@ def in_float64(network: Model) -> Model:
 
 
 def _double(state: State) -> State:
-    return tuple(tuple(part.double() for part in layer) for layer in state)
+    return map_state(lambda part: part.double(), state)
 
 
 def _nats(network: Model, targets: Tensor, y: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import math
 import shutil
 from bisect import bisect_left
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from unroll.artifact.checkpoint import save_tensors
 from unroll.artifact.directory import WEIGHTS, partial_of, save_description
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import explained
 from unroll.insight.longrange.table import (
@@ -45,15 +44,14 @@ from unroll.insight.longrange.tasks import (
     find_task,
     some_distance,
 )
-from unroll.nn.config import Init
+from unroll.nn.arch import ARCHITECTURES, DEFAULT, layer_shapes
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model, ModelConfig, parameter_count
 from unroll.nn.recurrent import Recurrent, RecurrentLayer
 from unroll.nn.window import Window
+from unroll.progress import Progress, mapped
 from unroll.training.optim import OptimConfig, learning_rate_at, make_optimizer, set_learning_rate
 
-INIT: dict[str, Init] = {"window": "fan_in", "rnn": "torch", "gru": "fan_in", "lstm": "fan_in"}
-"""How input weights start. As large as in the others they saturate a plain RNN, which then fails 10 symbols away."""
 EMBEDDING_SIZE = 32
 VALIDATIONS = 20
 """How often it is looked whether a task is solved."""
@@ -133,14 +131,17 @@ def trials(plan: Plan) -> Iterator[Progress | Trial]:
             training = training._replace(learning_rate=best[key].learning_rate)
         at = "" if plan.mixed else f" at {training.distances[0]}"
         phase = f"{training.arch}{at}, {'choosing its rate' if tuning else f'seed {training.seed}'}"
-        for event in train(plan, training):
-            if not isinstance(event, Trial):
-                yield Progress(phase, round(done + event * cost), total)
-            elif tuning:
-                best[key] = max(best.get(key, event), event, key=goodness)
-            else:
-                yield event
+        trial = yield from mapped(train(plan, training), progress_in(phase, done, cost, total))
+        if tuning:
+            best[key] = max(best.get(key, trial), trial, key=goodness)
+        else:
+            yield trial
         done += plan.steps * cost
+
+
+def progress_in(phase: str, done: float, cost: float, total: int) -> Callable[[int], Progress]:
+    """Return what turns steps of a training, after `done` and each of this cost, into progress."""
+    return lambda steps: Progress(phase, round(done + steps * cost), total, "steps")
 
 
 def goodness(trial: Trial) -> float:
@@ -160,8 +161,8 @@ class Summer(nn.Module):
         if arch == "window":
             self.recurrent = Window(2, hidden_size, 1, WINDOW, 0.0, False)
         else:
-            assert arch in ("rnn", "gru", "lstm")
-            self.recurrent = Recurrent(arch, 2, hidden_size, 1, init=INIT[arch])  # type: ignore[arg-type]
+            init = ARCHITECTURES[arch].trial_init
+            self.recurrent = Recurrent(arch, 2, hidden_size, 1, init=init)  # type: ignore[arg-type]
         self.head = nn.Linear(hidden_size, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -176,8 +177,7 @@ def size_of(task: Task | VectorTask, arch: str, hidden_size: int) -> int:
         return parameter_count(config_of(task, arch, hidden_size))
     if arch == "window":
         return (2 * WINDOW + 1) * hidden_size + hidden_size + 1
-    gates = {"gru": 3, "lstm": 4}.get(arch, 1)
-    return gates * hidden_size * (2 + hidden_size + 2) + hidden_size + 1
+    return sum(map(math.prod, layer_shapes(arch.partition("-")[0], 2, hidden_size).values())) + hidden_size + 1
 
 
 def config_of(task: Task, arch: str, hidden_size: int) -> ModelConfig:
@@ -188,13 +188,13 @@ def config_of(task: Task, arch: str, hidden_size: int) -> ModelConfig:
         embedding_size=EMBEDDING_SIZE,
         hidden_size=hidden_size,
         window=WINDOW,
-        init=INIT[arch.partition("-")[0]],
+        init=ARCHITECTURES[arch.partition("-")[0]].trial_init,
     )
 
 
 def width(task: Task | VectorTask, arch: str, hidden_size: int) -> int:
     """Return how wide a network has as many weights as an LSTM of `hidden_size`, as nearly as can be."""
-    wanted = size_of(task, "lstm", hidden_size)
+    wanted = size_of(task, DEFAULT, hidden_size)
     above = bisect_left(range(2, wanted), wanted, key=lambda size: size_of(task, arch, size)) + 2
     return min((above - 1, above), key=lambda size: abs(size_of(task, arch, size) - wanted))
 
@@ -220,8 +220,8 @@ def make_network(plan: Plan, arch: str, seed: int) -> Model | Summer:
 # ---- training and testing
 
 
-def train(plan: Plan, training: Training) -> Generator[int | Trial, None, None]:
-    """Train and test one network, yielding the steps done and last of all the trial.
+def train(plan: Plan, training: Training) -> Generator[int, None, Trial]:
+    """Train and test one network, yielding the steps done; returns the trial.
 
     Every sequence is new and read from a fresh state; all architectures are given the same. A network that is to tell
     how good its learning rate is gets no test: its scores are of validation.
@@ -250,7 +250,7 @@ def train(plan: Plan, training: Training) -> Generator[int | Trial, None, None]:
     part: Part = "valid" if seed == TUNING_SEED else "test"
     rows = VALID_ROWS if seed == TUNING_SEED else TEST_ROWS
     scores = tuple(measure(network, task, seed, distance, part, rows) for distance in distances)
-    yield Trial(seed, arch, network, sum(w.numel() for w in network.parameters()), rate, scores, solved_at)
+    return Trial(seed, arch, network, sum(w.numel() for w in network.parameters()), rate, scores, solved_at)
 
 
 def stream(seed: int, distance: int, part: Part) -> np.random.Generator:

@@ -19,7 +19,8 @@ from unroll.data.blocks import read_blocks
 from unroll.data.corpus import open_corpus
 from unroll.data.encode import block_ids
 from unroll.errors import UserError
-from unroll.predict.predictor import Nats, Predictor, State, Window, log_probabilities
+from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
+from unroll.state import State
 
 Ids = NDArray[np.integer]
 Floats = NDArray[np.float64]

@@ -6,7 +6,7 @@ L(1) - L(all) is what history is worth to a model, its gain, and `span_99` is th
 
 import math
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from unroll.artifact.open import Opened, open_model
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.files import StrPath
 from unroll.insight.memory.contexts import (
@@ -42,6 +41,7 @@ from unroll.lm.compare import context as sight
 from unroll.lm.intervals import Z95
 from unroll.predict.predictor import Nats
 from unroll.predict.protocols import stream
+from unroll.progress import Progress, Work, mapped, result
 
 T = TypeVar("T")
 
@@ -257,11 +257,10 @@ def memory(
     symbols (Khandelwal et al. 2018); and their gradients by lag. Raises UserError.
     """
     paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
-    *_, found = measure(
+    work = measure(
         paths, None if file is None else Path(file), limit=limit, context=context, targets=targets, seed=seed
     )
-    assert isinstance(found, Memory)
-    return found
+    return result(work)
 
 
 def measure(
@@ -272,8 +271,8 @@ def measure(
     context: Context = "fresh",
     targets: int = TARGETS,
     seed: int = 0,
-) -> Iterator[Progress | Memory]:
-    """Do what `memory` does, yielding progress, in symbols, and last of all the result."""
+) -> Work[Memory]:
+    """Do what `memory` does, yielding progress; returns the result."""
     if context not in CONTEXTS:
         raise UserError(f"the context is {context!r}", allowed=", ".join(CONTEXTS), fix="choose one of them")
     if targets < FEWEST_TARGETS:
@@ -289,23 +288,24 @@ def measure(
     for one, ids, its in zip(opened, texts, sights, strict=True):
         plan = plans.setdefault(one.tokenizer.digest, plan_of(ids, limit, sights, context, targets, seed))
         reading = read(one, plan, its)
-        found.append((yield from _reported(one.path.name, plan.symbols, reading)))
+        found.append((yield from reported(one.path.name, plan.symbols, reading)))
     if len(plans) > 1:
         notes.append("the models have different vocabularies: nats per symbol do not compare (bits per byte would)")
     if len({one.level for one in found}) > 1:
         notes.append("a span is in symbols of each model's own")
-    yield Memory(file, tuple(found), seed, tuple(notes))
+    return Memory(file, tuple(found), seed, tuple(notes))
 
 
-def _reported(name: str, total: int, reading: Generator[int, None, T]) -> Generator[Progress, None, T]:
-    """Turn the symbols that a reading yields into progress; return what it returns."""
+def reported(name: str, total: int, reading: Generator[int, None, T]) -> Work[T]:
+    """Yield the symbols that were read, of `total`, as progress; returns what the reading returns."""
     done = 0
-    while True:
-        try:
-            done += next(reading)
-        except StopIteration as ended:
-            return ended.value  # type: ignore[no-any-return]
-        yield Progress(name, min(done, total), total)
+
+    def progress(symbols: int) -> Progress:
+        nonlocal done
+        done += symbols
+        return Progress(name, min(done, total), total, "symbols")
+
+    return mapped(reading, progress)
 
 
 def read(opened: Opened, plan: Plan, its_sight: int | None) -> Generator[int, None, ModelMemory]:

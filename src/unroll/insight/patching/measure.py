@@ -1,7 +1,7 @@
 """Where is it kept: the state of one text put into another in mid-sentence, whole or in parts, and what that turns."""
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.artifact.open import Opened, open_model
-from unroll.data.encode import Progress
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.files import StrPath
 from unroll.insight.attribution.measure import in_double, read_text, symbol_id
 from unroll.lm.surprisal import token_name
+from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.model import Model
-from unroll.nn.state import State, select_rows
+from unroll.progress import Progress, Work, result
+from unroll.state import State, join_rows, select_rows
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -151,12 +152,11 @@ def patch(
     become the same. `units` (layer, unit), `layers` and `signals` (h, c) choose what is patched as one part; layers
     and signals also what of a unit is patched when all are ranked. In float64. Raises UserError.
     """
-    *_, found = patching(
+    work = patching(
         open_model(Path(model)), first, second, target=target, against=against, at=at, after=after, layers=layers,
         signals=signals, units=units,
     )  # fmt: skip
-    assert isinstance(found, Patched)
-    return found
+    return result(work)
 
 
 def patching(
@@ -171,8 +171,8 @@ def patching(
     layers: Sequence[int] = (),
     signals: Sequence[str] = (),
     units: Sequence[tuple[int, int]] = (),
-) -> Iterator[Progress | Patched]:
-    """Do what `patch` does, yielding progress and last of all the result."""
+) -> Work[Patched]:
+    """Do what `patch` does, yielding progress; returns the result."""
     network = in_double(opened)
     _check_parts(network, layers, signals, units)
     choice = Choice(network, symbol_id(opened, target, "target"), symbol_id(opened, against, "against"))
@@ -208,7 +208,7 @@ def patching(
     # Earlier too, if it was not asked for where the texts have become the same.
     first_place = min(places[0], len(ours) - same_end(ours, theirs))
     positions, found = yield from by_position(choice, start, ours, theirs, first_place, masks)
-    yield Patched(
+    return Patched(
         tuple(token_name(opened.tokenizer, id) for id in ours.tolist()),
         places,
         token_name(opened.tokenizer, choice.target),
@@ -250,9 +250,7 @@ def replaced(ours: State, theirs: State, masks: Masks) -> State:
 
 
 @torch.no_grad()
-def patched_values(
-    choice: Choice, ours: State, theirs: State, masks: Masks, rest: Ids
-) -> Generator[Progress, None, Floats]:
+def patched_values(choice: Choice, ours: State, theirs: State, masks: Masks, rest: Ids) -> Work[Floats]:
     """Return D (R,) after reading `rest` from `ours` with the parts of each mask from `theirs`, yielding progress."""
     network = choice.network
     size = max(1, HELD // (len(rest) * network.config.hidden_size))
@@ -261,14 +259,14 @@ def patched_values(
         state = replaced(ours, theirs, masks[first : first + size])
         y, _ = network.hidden(ids.expand(len(state[0][0]), -1), state)
         found.append(choice(y[-1]))
-        yield Progress("patching", min(len(masks), first + size), len(masks))
+        yield Progress("patching", min(len(masks), first + size), len(masks), "parts")
     return np.concatenate(found)
 
 
 @torch.no_grad()
 def by_position(
     choice: Choice, start_id: int, ours: Ids, theirs: Ids, first: int, masks: Masks
-) -> Generator[Progress, None, tuple[Ids, Floats]]:
+) -> Work[tuple[Ids, Floats]]:
     """Return positions (P,) of `ours` from `first` on and D (P, R) of patching there, yielding progress.
 
     The texts are aligned at their ends. All is read once: rows join as they are patched and are read on together.
@@ -277,14 +275,11 @@ def by_position(
     a, b = state_after(network, start_id, ours[:first]), state_after(network, start_id, theirs[: first + shift])
     rows, y = select_rows(a, torch.zeros(0, dtype=torch.long)), torch.zeros(0)
     for place in range(first, len(ours)):
-        rows = tuple(
-            tuple(torch.cat(pair) for pair in zip(*layers, strict=True))
-            for layers in zip(rows, replaced(a, b, masks), strict=True)
-        )
+        rows = join_rows([rows, replaced(a, b, masks)])
         symbol, other = torch.from_numpy(ours[place : place + 1]), torch.from_numpy(theirs[place + shift :][:1])
         y, rows = network.hidden(symbol.expand(len(rows[0][0]), 1), rows, engine="stepwise")
         a, b = network.hidden(symbol[None], a)[1], network.hidden(other[None], b)[1]
-        yield Progress("by position", place + 1 - first, len(ours) - first)
+        yield Progress("by position", place + 1 - first, len(ours) - first, "positions")
     return np.arange(first, len(ours)), choice(y[-1]).reshape(-1, len(masks))
 
 
@@ -293,7 +288,7 @@ def by_position(
 
 def state_signals(network: Model) -> tuple[str, ...]:
     """Return the names of a layer's parts of state, in its order; none of a window."""
-    return {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",), "window": ()}[network.config.arch]
+    return ARCHITECTURES[network.config.arch].state
 
 
 def nothing(network: Model) -> Masks:
@@ -348,13 +343,13 @@ def _check_parts(
         raise UserError(
             f"the state of a window is its last {config.window - 1} inputs: it has no layers, signals or units",
             allowed="the whole state",
-            fix="leave out --layer, --signal and --units, or take an RNN, a GRU or an LSTM",
+            fix=f"leave out --layer, --signal and --units, or take a recurrent network: {', '.join(RECURRENT)}",
         )
     if wrong := [name for name in signals if name not in names]:
         raise UserError(
             f"the state of this model has no {wrong[0]}",
             allowed=", ".join(names),
-            fix="only LSTMs have a cell c" if wrong[0] == "c" else "gates are made anew at every step",
+            fix="choose among them; gates are computed again at every step",
         )
     last, size = config.num_layers - 1, config.hidden_size
     if wrong_layers := [k for k in layers if not 0 <= k <= last]:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.engine.draw import Drawing
-from unroll.predict.predictor import State, select_rows
 from unroll.serve.batching.stepping import Floats
 from unroll.serve.batching.stops import BEFORE
 from unroll.serve.batching.streams import Row, Start
+from unroll.state import State, join_rows, select_rows
 
 
 class Prefixes:
@@ -74,7 +74,7 @@ class Cohort:
         if self.rows:
             starts.insert(0, Start(self.state, self.logits, ()))
         self.logits = np.concatenate([start.logits for start in starts])
-        self.state = joined([start.state for start in starts])
+        self.state = join_rows([start.state for start in starts])
         self.rows += rows
         self.ids = np.concatenate([self.ids, np.zeros((count, ROOM), np.int64)])
         self.nats = np.concatenate([self.nats, np.zeros((count, ROOM))])
@@ -137,10 +137,3 @@ class Cohort:
             np.array([each.min_p for each in options], np.float64),
             never,
         )
-
-
-def joined(states: Sequence[State]) -> State:
-    """Return the rows of several states as one."""
-    return tuple(
-        tuple(np.concatenate(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
-    )

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.predict.predictor import Predictor, State, log_probabilities, select_rows
-from unroll.serve.batching.cohort import Prefixes, joined
+from unroll.predict.predictor import Predictor, log_probabilities
+from unroll.serve.batching.cohort import Prefixes
 from unroll.serve.batching.stepping import Floats
 from unroll.serve.batching.streams import CHUNK, Prompt, Start, points_of
 from unroll.serve.metrics import Metrics
+from unroll.state import State, join_rows, select_rows
 
 READ_TOGETHER = 2048
 """Symbols of several prompts that are read in one step."""
@@ -69,7 +70,7 @@ class PromptReader:
             if prompt.top is None and prompt.chunk == size and (prompt.state is None) == fresh
         ][: max(1, READ_TOGETHER // size)]
         ids = np.stack([prompt.ids[prompt.read : prompt.read + size] for prompt in group])
-        before = None if fresh else joined([prompt.state for prompt in group if prompt.state is not None])
+        before = None if fresh else join_rows([prompt.state for prompt in group if prompt.state is not None])
         logits, after = self._predictor.logits(ids, before)
         for row, prompt in enumerate(group):
             prompt.state, prompt.logits = select_rows(after, [row]), logits[[row]]

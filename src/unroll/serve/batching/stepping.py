@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.engine.draw import Drawing, nats_of_rows
-from unroll.predict.predictor import Nats, Predictor, State, Window
+from unroll.predict.predictor import Nats, Predictor, Window
+from unroll.state import State
 
 Floats = NDArray[np.float64]
 Halt = NDArray[np.int32]

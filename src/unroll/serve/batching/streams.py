@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.lm.sample import uniforms
-from unroll.predict.predictor import State
 from unroll.serve.batching.stepping import Floats
 from unroll.serve.batching.stops import BEFORE, Writing
 from unroll.serve.errors import ApiError
+from unroll.state import State, parts_of
 
 CHUNK = 512
 """Symbols of a prompt that are read at a time; a boundary that depends on nothing else."""
@@ -38,7 +38,7 @@ class Start(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Its size."""
-        return self.logits.nbytes + sum(part.nbytes for layer in self.state for part in layer)
+        return int(self.logits.nbytes + sum(part.nbytes for part in parts_of(self.state)))
 
 
 class Part(NamedTuple):

@@ -1,6 +1,6 @@
 """The units that track a property, chosen or painted: first a preview of its labels, then the search."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.insight.cells.measure import LEAST, MOST, Finding, Read, check, judge, reading, sampled
 from unroll.insight.cells.properties import PROPERTIES, Labels, Text, as_read, label
 from unroll.insight.trace import network_of
+from unroll.progress import Work
 from unroll.serve.inside.pattern import inside_apart
 from unroll.serve.inside.trace import frame
 from unroll.serve.texts import surfaces
@@ -103,8 +103,8 @@ def preview(opened: Opened, text: Text, labels: Labels, id: str) -> bytes:
 
 def find(
     opened: Opened, text: Text, labels: Labels, top: int, kept: dict[object, Read], key: object
-) -> Iterator[Progress | dict[str, Any]]:
-    """Search the units of a network; yield progress, and last the findings as JSON, each with a stretch of text.
+) -> Work[dict[str, Any]]:
+    """Search the units of a network, yielding progress; return the findings as JSON, each with a stretch of text.
 
     The activations over a text are `kept` under its key, for the next property: those of one text, as they are large.
     """
@@ -113,7 +113,7 @@ def find(
         kept.clear()
         kept[key] = yield from reading(opened, text)
     found = yield from judge(kept[key], labels, top=top)
-    yield found.figures() | {
+    return found.figures() | {
         "what": labels.what,
         "binary": found.labels.binary,
         "stretch": drawn(opened, text, found.labels, found.findings),

@@ -4,26 +4,29 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any, Literal
 
-from unroll.data.encode import Progress
 from unroll.errors import UserError
+from unroll.progress import Progress, Work, result
 from unroll.serve.errors import of_user_error
 
 log = logging.getLogger("unroll.serve")
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
-Work = Callable[[], Iterator[Progress | dict[str, Any]]]
-"""Yields progress, and last of all the result."""
+Analysis = Callable[[], Work[dict[str, Any]]]
 
 KEPT = 64
 """Finished jobs that are remembered."""
 WAITING = 8
 """Jobs that may wait."""
+
+
+class Cancelled(Exception):
+    """A job is to stop."""
 
 
 @dataclass
@@ -32,7 +35,7 @@ class Job:
 
     id: str
     key: object
-    work: Work
+    work: Analysis
     state: State = "waiting"
     progress: Progress = field(default_factory=lambda: Progress("waiting", 0, 1))
     result: dict[str, Any] | None = None
@@ -47,8 +50,8 @@ class Job:
             "id": self.id,
             "state": self.state,
             "phase": self.progress.phase,
-            "done": self.progress.done_bytes,
-            "total": self.progress.total_bytes,
+            "done": self.progress.done,
+            "total": self.progress.total,
             "seconds": time.monotonic() - self.begun if self.state == "running" else self.seconds,
             "result": self.result,
             "error": None if self.error is None else of_user_error(self.error).figures(),
@@ -64,7 +67,7 @@ class Jobs:
         self._queue: SimpleQueue[Job] = SimpleQueue()
         self._thread: Thread | None = None
 
-    def submit(self, key: object, work: Work) -> Job:
+    def submit(self, key: object, work: Analysis) -> Job:
         """Return the job of a key, a new one if there is none; raises UserError where too many wait."""
         with self._lock:
             for job in self._jobs.values():
@@ -120,14 +123,15 @@ class Jobs:
                 job.state, job.seconds = state, time.monotonic() - job.begun
 
     def _do(self, job: Job) -> State:
+        def follow(progress: Progress) -> None:
+            if job.stop.is_set():
+                raise Cancelled
+            job.progress = progress
+
         try:
-            for event in job.work():
-                if job.stop.is_set():
-                    return "cancelled"
-                if isinstance(event, Progress):
-                    job.progress = event
-                else:
-                    job.result = event
+            job.result = result(job.work(), follow)
+        except Cancelled:
+            return "cancelled"
         except UserError as error:
             job.error = error
             return "failed"
@@ -135,4 +139,4 @@ class Jobs:
             log.exception("an analysis failed")
             job.error = UserError("the analysis failed; see the server log", fix="try another text or model")
             return "failed"
-        return "done"
+        return "cancelled" if job.stop.is_set() else "done"

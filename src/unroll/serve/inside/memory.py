@@ -1,6 +1,6 @@
 """How far back models remember: the loss by context, the gradient by lag, and the causes of one prediction."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.insight.attribution.measure import (
     Prediction,
@@ -21,8 +20,9 @@ from unroll.insight.attribution.measure import (
 )
 from unroll.insight.cells.properties import Text
 from unroll.insight.memory.contexts import MOST, checked_limit, plan_of
-from unroll.insight.memory.measure import Memory, read
+from unroll.insight.memory.measure import Memory, read, reported
 from unroll.lm.compare import context
+from unroll.progress import Work
 from unroll.serve.texts import names
 
 Ids = NDArray[np.integer]
@@ -38,10 +38,8 @@ STEPS = 32
 """Points on the path of integrated gradients."""
 
 
-def remembered(
-    models: Sequence[Opened], texts: Sequence[Ids], name: str, *, full: bool
-) -> Iterator[Progress | dict[str, Any]]:
-    """Measure what `unroll memory` does on the ids (N,) of a text for each model; progress, and last of all JSON."""
+def remembered(models: Sequence[Opened], texts: Sequence[Ids], name: str, *, full: bool) -> Work[dict[str, Any]]:
+    """Measure what `unroll memory` does on the ids (N,) of a text for each model, yielding progress; returns JSON."""
     texts = [ids[:MOST] for ids in texts]
     sights = [context(one.description["model"]) for one in models]
     shortest = min(map(len, texts))
@@ -53,21 +51,15 @@ def remembered(
     found = []
     for number, (one, its) in enumerate(zip(models, sights, strict=True), 1):
         plan = plans[one.tokenizer.digest]
-        reading, done = read(one, plan, its), 0
-        while True:
-            try:
-                done += next(reading)
-            except StopIteration as ended:
-                found.append(ended.value)
-                break
-            yield Progress(f"{one.path.name}, {number} of {len(models)}", min(done, plan.symbols), plan.symbols)
+        phase = f"{one.path.name}, {number} of {len(models)}"
+        found.append((yield from reported(phase, plan.symbols, read(one, plan, its))))
     notes = []
     if len(plans) > 1:
         notes.append("the models have different vocabularies: nats per symbol do not compare")
-    yield Memory(None, tuple(found), 0, tuple(notes)).figures() | {"file": name, "quick": not full}
+    return Memory(None, tuple(found), 0, tuple(notes)).figures() | {"file": name, "quick": not full}
 
 
-def depends(opened: Opened, text: Text, at: int, method: str) -> Generator[Progress, None, dict[str, Any]]:
+def depends(opened: Opened, text: Text, at: int, method: str) -> Work[dict[str, Any]]:
     """Return what the prediction of symbol `at` of a text depends on, as JSON: a score for each symbol before it.
 
     `size` is ‖∂L/∂x‖, in nats per unit of embedding; the others are nats of log P(the symbol), signed. Up to `BACK`

@@ -1,6 +1,6 @@
 """The routes that look inside a network, for the page; they need torch."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -9,12 +9,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from unroll.artifact.open import Opened
-from unroll.data.encode import Progress
 from unroll.errors import UserError
 from unroll.insight.cells.measure import MOST as MOST_SEARCHED
 from unroll.insight.cells.properties import PROPERTIES, Labels, Text
 from unroll.insight.memory.contexts import MOST as MOST_MEASURED
-from unroll.insight.trace import GATES, SIGNALS
+from unroll.nn.arch import ARCHITECTURES, DEFAULT
+from unroll.progress import Work, result
 from unroll.serve.context import Context
 from unroll.serve.errors import invalid, json_response, of_user_error
 from unroll.serve.fields import Table, read_body, read_query
@@ -70,6 +70,7 @@ async def open_text(store: Store, request: Request) -> Response:
         name, passage = store.source(opened, fields, trace.MOST)
         text_trace = store.trace_of(served, name)
         config = text_trace.network.config
+        own = ARCHITECTURES[config.arch]
         return {
             "model": served.name,
             "version": served.version,
@@ -82,12 +83,15 @@ async def open_text(store: Store, request: Request) -> Response:
             "layers": config.num_layers,
             "units": config.hidden_size,
             "window": config.window if config.arch == "window" else None,
-            "signals": list(SIGNALS[config.arch]),
-            "gates": list(GATES[config.arch]),
+            "signals": list(own.signals),
+            "words": ARCHITECTURES[DEFAULT].signals | own.signals,
+            "gates": list(own.gates),
             "absent": {
-                signal: trace.absent(config.arch, signal) for signal in "chifog" if signal not in SIGNALS[config.arch]
+                signal: trace.absent(config.arch, signal)
+                for signal in ARCHITECTURES[DEFAULT].signals
+                if signal not in own.signals
             },
-            "domains": {name: list(trace.domain(text_trace, name)) for name in SIGNALS[config.arch]},
+            "domains": {name: list(trace.domain(text_trace, name)) for name in own.signals},
             "symbols": surfaces(opened.tokenizer, text_trace.text),
             "nats": [round(float(nats), 6) for nats in text_trace.traced.arrays["nats"]],
             "notes": unknown(opened.tokenizer, passage.content),
@@ -174,10 +178,10 @@ async def measure_memory(store: Store, request: Request) -> Response:
     most = MOST_MEASURED if full else memory.QUICK_SYMBOLS
     name, passage = await store.apart(lambda: store.source(served[0].opened, fields, most))
 
-    def work() -> Iterator[Progress | dict[str, Any]]:
+    def work() -> Work[dict[str, Any]]:
         opened = [model.opened for model in served]
         texts = [read(model, passage.source, passage.content, find.MOST_READ).ids for model in opened]
-        yield from memory.remembered(opened, texts, passage.source, full=full)
+        return (yield from memory.remembered(opened, texts, passage.source, full=full))
 
     key = ("memory", tuple(model.version for model in served), name, full)
     return job_answer(store.jobs.submit(key, work))
@@ -192,7 +196,7 @@ async def depends(store: Store, request: Request) -> Response:
     def work(model: Served) -> dict[str, Any]:
         try:
             text = read(model.opened, GIVEN, content, trace.MOST)
-            return last_of(memory.depends(model.opened, text, at, method)) | {"model": model.name}
+            return result(memory.depends(model.opened, text, at, method)) | {"model": model.name}
         except UserError as error:  # an n-gram, for example: the others still answer
             return {"model": model.name, "error": of_user_error(error).figures()}
 
@@ -260,12 +264,3 @@ async def job_cancel(store: Store, request: Request) -> Response:
 def binary(data: bytes) -> Response:
     """Answer with a binary frame."""
     return Response(data, media_type="application/octet-stream")
-
-
-def last_of(events: Iterator[Any]) -> dict[str, Any]:
-    """Return what a generator returns, ignoring its progress."""
-    while True:
-        try:
-            next(events)
-        except StopIteration as ended:
-            return ended.value  # type: ignore[no-any-return]

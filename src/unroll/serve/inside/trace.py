@@ -15,9 +15,11 @@ from unroll.artifact.open import Opened
 from unroll.errors import UserError
 from unroll.insight.cells.properties import Text
 from unroll.insight.cells.search import mid_ranks
-from unroll.insight.trace import CLOSED, GATES, OPEN, SIGNALS, Traced, network_of, trace_ids
+from unroll.insight.trace import CLOSED, OPEN, Traced, network_of, trace_ids
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
 from unroll.nn.recurrent import RecurrentLayer
+from unroll.progress import result
 
 Floats = NDArray[np.floating]
 
@@ -56,15 +58,15 @@ class Seen:
         config = self.network.config
         if not 0 <= layer < config.num_layers:
             raise UserError(f"there is no layer {layer}", allowed=f"0 to {config.num_layers - 1}", fix="choose another")
-        if signal not in SIGNALS[config.arch]:
-            raise UserError(absent(config.arch, signal), allowed=", ".join(SIGNALS[config.arch]), fix="choose another")
+        if signal not in (own := ARCHITECTURES[config.arch].signals):
+            raise UserError(absent(config.arch, signal), allowed=", ".join(own), fix="choose another")
         return self.traced.arrays[f"layer{layer}/{signal}"]
 
     @cached_property
     def reaches(self) -> Floats:
         """The values (layers, H) at which the colours of c end, unit by unit: see `common_end`; of others 1."""
         config = self.network.config
-        if self.arch != "lstm":
+        if "c" not in ARCHITECTURES[self.arch].signals:
             return np.ones((config.num_layers, config.hidden_size))
         return np.array(
             [
@@ -76,7 +78,7 @@ class Seen:
     @cached_property
     def reach(self) -> float:
         """The value at which they end for all units together."""
-        if self.arch != "lstm":
+        if "c" not in ARCHITECTURES[self.arch].signals:
             return 1.0
         layers = range(self.network.config.num_layers)
         return max(common_end(float(np.percentile(np.abs(self.values(layer, "c")), COMMON))) for layer in layers)
@@ -92,7 +94,7 @@ def look(opened: Opened, text: Text) -> Seen:
     """Trace a text; raises UserError for an n-gram, and for a trace that would not fit into memory."""
     network = network_of(opened)
     config = network.config
-    own = SIGNALS[config.arch]
+    own = ARCHITECTURES[config.arch].signals
     each = 4 * config.hidden_size * config.num_layers * len(own)
     if len(text.ids) * each > MOST_BYTES:
         raise UserError(
@@ -100,7 +102,7 @@ def look(opened: Opened, text: Text) -> Seen:
             allowed=f"{MOST_BYTES // each:,} for a network of this size: all of its {each // 4:,} numbers at each",
             fix="take the part that matters",
         )
-    *_, traced = trace_ids(opened, text.ids, signals=(*own, "nats"))
+    traced = result(trace_ids(opened, text.ids, signals=(*own, "nats")))
     assert isinstance(traced, Traced)
     with torch.inference_mode():
         device = network.embedding.weight.device
@@ -111,21 +113,14 @@ def look(opened: Opened, text: Text) -> Seen:
 
 def absent(arch: str, signal: str) -> str:
     """Return why a kind of network has no such signal."""
-    if signal not in {name for names in SIGNALS.values() for name in names}:
+    if not any(signal in other.signals for other in ARCHITECTURES.values()):
         return f"there is no signal {signal}"
-    named = {"lstm": "an LSTM", "gru": "a GRU", "rnn": "a plain RNN", "window": "a window"}[arch]
-    own = {
-        "lstm": "has the gates i, f, o and the candidate g",
-        "gru": "has no memory cell beside h, and the gates r and z",
-        "rnn": "has no gates and no cell: h is all that it keeps",
-        "window": "has no state: h is what it makes of its inputs, anew at each symbol",
-    }[arch]
-    return f"{named} {own}"
+    return f"{ARCHITECTURES[arch].article} {ARCHITECTURES[arch].about}"
 
 
 def domain(seen: Seen, signal: str) -> tuple[float, float]:
     """Return the values at the ends of a signal's colour scale: 0 and 1 for gates, else symmetric about 0."""
-    if signal in GATES[seen.arch]:
+    if signal in ARCHITECTURES[seen.arch].gates:
         return 0.0, 1.0
     return (-seen.reach, seen.reach) if signal == "c" else (-1.0, 1.0)
 
@@ -169,7 +164,7 @@ def unit(seen: Seen, layer: int, number: int) -> bytes:
     config = seen.network.config
     if not 0 <= number < config.hidden_size:
         raise UserError(f"there is no unit {number}", allowed=f"0 to {config.hidden_size - 1}", fix="choose another")
-    names = list(SIGNALS[config.arch])
+    names = list(ARCHITECTURES[config.arch].signals)
     rows = [seen.values(layer, name)[:, number] for name in names]
     if config.arch == "rnn":
         rows += parts_of_sum(seen, layer, number)
@@ -211,12 +206,13 @@ def parts_of_sum(seen: Seen, layer: int, number: int) -> list[Floats]:
 def gate_use(seen: Seen, layer: int) -> dict[str, Any]:
     """Return how often each unit's gates were closed and open over the text, as shares (H,), as JSON."""
     found = []
-    for name in GATES[seen.arch]:
+    for name in ARCHITECTURES[seen.arch].gates:
         values = seen.values(layer, name)
         shares = [(values < CLOSED).mean(axis=0), (values > OPEN).mean(axis=0)]
         found.append(
             {
                 "name": name,
+                "word": ARCHITECTURES[seen.arch].signals[name],
                 "closed": [round(float(v), 4) for v in shares[0]],
                 "open": [round(float(v), 4) for v in shares[1]],
             }

@@ -12,12 +12,13 @@ from torch import Tensor
 from unroll.artifact.open import Opened
 from unroll.errors import UserError
 from unroll.insight.cells.properties import Text
-from unroll.insight.gradients.jacobian import StepFunction, like, parts_of, step_of
+from unroll.insight.gradients.jacobian import StepFunction, step_of
 from unroll.insight.gradients.measure import in_float64
 from unroll.insight.trace import network_of
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
-from unroll.nn.state import State
 from unroll.serve.texts import names, surfaces
+from unroll.state import State, join_rows, like, parts_of
 
 Floats = NDArray[np.float64]
 
@@ -101,7 +102,8 @@ def unroll_text(opened: Opened, text: Text) -> Unrolled:
     )
     moves = last["h"][:, 0].std(dim=0, correction=0)
     units = moves.argsort(descending=True, stable=True)[:UNITS].sort().values
-    states: dict[str, Floats] = {name: last[name][:, 0, units].numpy() for name in ("h", "c") if name in last}
+    signals = ARCHITECTURES[config.arch].state or ("h",)
+    states: dict[str, Floats] = {name: last[name][:, 0, units].numpy() for name in signals}
     return Unrolled(
         config.arch,
         tuple(surfaces(opened.tokenizer, text)),
@@ -127,13 +129,13 @@ def flow(exact: Model, ids: Tensor) -> Flow:
     with torch.no_grad():
         for t in range(count):
             before.append(step(x[t : t + 1], before[-1])[1])
-    given = [torch.cat(parts) for parts in zip(*(parts_of(state) for state in before[:-1]), strict=True)]  # (T, H) each
+    given = parts_of(join_rows(before[:-1]))  # (T, H) each
 
     leaves = [part.detach().clone().requires_grad_() for part in (*given, x)]
     with torch.enable_grad():
         y, after = step(leaves[-1], like(before[0], leaves[:-1]))
         losses = F.cross_entropy(exact.logits(y), targets, reduction="sum")
-    handed = list(parts_of(after))
+    handed = parts_of(after)
     # By s_{t+1}, which only the guess itself still reads, and then by s_t and x_t.
     now = torch.autograd.grad(losses, handed, retain_graph=True, materialize_grads=True)
     *back, by_input = torch.autograd.grad(losses, leaves, materialize_grads=True)
@@ -165,7 +167,7 @@ def _sizes(
         by_input[np.arange(j, count), np.arange(count - j)] = gradients.flatten(1).norm(dim=1).numpy()
     if exact.config.arch == "window":
         return {"x": by_input}
-    kinds = [("h", "c")[place] for layer in shaped for place in range(len(layer))]
+    kinds = ARCHITECTURES[exact.config.arch].state * len(shaped)
     found: dict[str, Floats] = {}
     for kind in dict.fromkeys(kinds):
         sizes = np.zeros((count, count))

@@ -13,8 +13,9 @@ from unroll.artifact.open import Opened
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.surprisal import token_name
-from unroll.predict.predictor import Predictor, State, log_probabilities
+from unroll.predict.predictor import Predictor, log_probabilities
 from unroll.serve.texts import SURROGATES, read, surfaces
+from unroll.state import State, parts_of
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -65,7 +66,7 @@ class Prefixes:
 
     def _bytes(self, key: bytes) -> int:
         state, logits = self.kept[key]
-        return len(key) + logits.nbytes + sum(part.nbytes for layer in state for part in layer)
+        return int(len(key) + logits.nbytes + sum(part.nbytes for part in parts_of(state)))
 
 
 def logits_along(predictor: Predictor, ids: Ids, state: State | None) -> tuple[Floats, State]:

@@ -18,8 +18,9 @@ from starlette.routing import BaseRoute, Route
 
 import unroll
 from unroll.artifact.open import Opened
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.lm.sample import SampleOptions
+from unroll.nn.arch import ARCHITECTURES
 from unroll.predict.predictor import log_probabilities
 from unroll.serve.errors import ApiError, dump, invalid, json_response, of_user_error
 from unroll.serve.fields import Table, ids_fault, read_body, read_query
@@ -79,6 +80,7 @@ async def info(studio: Studio, request: Request) -> Response:
     return json_response({
         "version": unroll.__version__,
         "models": sorted(models, key=lambda model: newest.get(model["name"], len(newest))),
+        "architectures": {name: {"label": a.label, "colour": a.colour} for name, a in ARCHITECTURES.items()},
         "more": more,
         "trainings": studio.trainings.brief(),
         "can_train": find_spec("torch") is not None,
@@ -96,19 +98,20 @@ def brief(studio: Studio, served: Served) -> dict[str, Any]:
     description = served.opened.description
     shape, result = description["model"], description.get("result") or {}
     arch, level = str(shape.get("arch")), str(description["level"])
+    architecture = ARCHITECTURES.get(arch)
     nats, kept = result.get("valid_nats_per_token"), served.info
     if nats is None:
         nats = kept.get("valid_nats")
     layers, units = shape.get("num_layers") or 0, shape.get("hidden_size") or 0
     size = f"{layers} × {units}" if layers and layers > 1 else f"{units}"
-    kind = f"{shape.get('order')}-gram" if arch == "ngram" else f"{NAMES.get(arch, arch)} {size}"
+    kind = f"{shape.get('order')}-gram" if arch == "ngram" else f"{architecture.label if architecture else arch} {size}"
     made = {
         "name": served.name,
         "arch": arch,
         "level": level,
         "layers": layers,
         "units": units,
-        "signals": list(SIGNALS.get(arch, ())),
+        "signals": list(architecture.signals if architecture else ()),
         "vocab_size": served.tokenizer.vocab_size,
         "parameters": description["parameters"],
         "kind": kind,
@@ -123,11 +126,6 @@ def brief(studio: Studio, served: Served) -> dict[str, Any]:
     }
     studio.briefs[served.name] = (served.version + str(served.stamp), made)
     return made
-
-
-NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "window": "window"}
-SIGNALS = {"lstm": "ifgoch", "gru": "rznh", "rnn": "h", "window": "h"}
-"""What a unit has of each, as in insight/trace.py, which loads torch."""
 
 
 # ---- Texts
@@ -253,9 +251,7 @@ async def train(studio: Studio, request: Request) -> Response:
     """Start a training on an upload, a file of the folder, or the standard library."""
     fields = await posted(request, tables.TRAIN)
     if find_spec("torch") is None:
-        raise UserError(
-            "training needs PyTorch", allowed="reading and sampling without", fix="pip install 'unroll-lm[train]'"
-        )
+        raise UserError("training needs PyTorch", allowed="reading and sampling without", fix=install("train"))
     file, title = None, "python-stdlib"
     if fields["source"] == "upload":
         file = studio.uploads.get(fields["upload"] or "")

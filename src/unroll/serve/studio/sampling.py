@@ -13,8 +13,9 @@ from unroll.artifact.open import Opened
 from unroll.data.tokenizer import Tokenizer
 from unroll.engine.draw import Drawing
 from unroll.lm.sample import SampleOptions, draw, probabilities, uniforms
-from unroll.predict.predictor import State, log_probabilities, select_rows
+from unroll.predict.predictor import log_probabilities
 from unroll.serve.studio.reading import Prefixes, expectations, name
+from unroll.state import State, select_rows
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]

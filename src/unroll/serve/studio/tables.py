@@ -1,5 +1,6 @@
 """What the studio's requests take: a table of fields for each."""
 
+from unroll.nn.arch import ARCHITECTURES, DEFAULT
 from unroll.serve.fields import IDS, STRING, Field, Schema, Table, choice, integer, number, text
 from unroll.serve.studio.reading import MOST
 from unroll.serve.studio.sampling import MOST_COLUMNS, MOST_LENGTH
@@ -58,7 +59,7 @@ TRAIN: Table = {
     "file": Field(STRING),
     "name": Field(text(56), default=""),
     "speed": Field(choice(*SPEEDS)),
-    "arch": Field(choice("lstm", "gru", "rnn", "window"), default="lstm"),
+    "arch": Field(choice(*ARCHITECTURES), default=DEFAULT),
     "level": Field(choice("char", "byte", "word", "bpe"), default="char"),
     "steps": Field(integer(1, MOST_STEPS)),
     "minutes": Field(number(0.05, MOST_MINUTES), default=3.0),

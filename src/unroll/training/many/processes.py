@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unroll.data.batches import Batch
 from unroll.errors import UserError
-from unroll.nn.state import State
+from unroll.state import State, map_state
 from unroll.training.many import torchrun
 
 PATIENCE = timedelta(days=1)
@@ -179,12 +179,9 @@ def share_batch(batch: Batch | None, rows: int, seq_len: int) -> Batch:
 
 def share_state(state: State | None, like: State) -> State:
     """Return this process' share of the state that the first process has; `like` is one of the share's shape."""
-    parts = None if state is None else [part for layer in state for part in layer]
-    shares = iter([
-        share_rows(None if parts is None else parts[k].cpu(), part.cpu()).to(part.device)
-        for k, part in enumerate(part for layer in like for part in layer)
-    ])  # fmt: skip
-    return tuple(tuple(next(shares) for _ in layer) for layer in like)
+    if state is None:
+        return map_state(lambda part: share_rows(None, part.cpu()).to(part.device), like)
+    return map_state(lambda whole, part: share_rows(whole.cpu(), part.cpu()).to(part.device), state, like)
 
 
 def share_rows(whole: Tensor | None, share: Tensor) -> Tensor:
@@ -199,7 +196,7 @@ def whole_state(state: State) -> State:
     """Return the state of all streams, of which each process gives its share; of use to the first process alone."""
     if rank() == 0:
         give(Order.GATHER)
-    return tuple(tuple(_gathered(part.detach().cpu()).to(part.device) for part in layer) for layer in state)
+    return map_state(lambda part: _gathered(part.detach().cpu()).to(part.device), state)
 
 
 def _gathered(share: Tensor) -> Tensor:

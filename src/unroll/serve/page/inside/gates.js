@@ -3,7 +3,6 @@ import { html, useState } from "../vendor/preact.js";
 import { percent } from "../frame/format.js";
 import { Choice, Table } from "../frame/parts.js";
 
-const NAMES = { i: "input", f: "forget", o: "output", r: "reset", z: "update" };
 const SIDE = 232;
 const at = (share) => 8 + share * (SIDE - 16);
 
@@ -15,7 +14,7 @@ export function Gates({ use, unit, onPick }) {
   const often = open.filter((share) => share > 0.5).length;
   const shut = closed.filter((share) => share > 0.5).length;
   const summary = [
-    `${NAMES[gate.name]} gate of ${open.length} units: ${often} are open more than half of the time, ${shut} are closed more than half of the time`,
+    `${gate.word} of ${open.length} units: ${often} are open more than half of the time, ${shut} are closed more than half of the time`,
     `unit ${unit} is open ${percent(open[unit])} % and closed ${percent(closed[unit])} % of the time`,
   ].join("; ");
   // Units by how often they are open: the arrow keys walk along them.
@@ -37,17 +36,16 @@ export function Gates({ use, unit, onPick }) {
   const lasting = use.time_constants?.[unit];
   return html`<div class="stack">
     <div class="row tight">
-      <${Choice} label="Gate" value=${gate.name} options=${use.gates.map(({ name }) => [name, `${name}, ${NAMES[name]}`])} onChange=${setChosen} /></div>
+      <${Choice} label="Gate" value=${gate.name} options=${use.gates.map(({ name, word }) => [name, `${name}, ${word}`])} onChange=${setChosen} /></div>
     <svg viewBox=${`0 0 ${SIDE} ${SIDE}`} class="dots" tabindex="0" role="img" aria-label=${summary} onKeyDown=${onKey} onClick=${onClick}>
       <rect x="8" y="8" width=${SIDE - 16} height=${SIDE - 16} class="frame" /><path d=${`M8 8 L${SIDE - 8} ${SIDE - 8}`} class="edge" />
       ${open.map((share, k) => html`<circle key=${k} cx=${at(share)} cy=${SIDE - at(closed[k])} r="2.6" />`)}
       <circle cx=${at(open[unit])} cy=${SIDE - at(closed[unit])} r="5.5" class="chosen" />
       <text x=${SIDE - 12} y=${SIDE - 14} class="end">open (above 0.9) →</text><text x="14" y="22">↑ closed (below 0.1)</text>
     </svg>
-    <p class="note">Unit ${unit}: ${NAMES[gate.name]} gate open ${percent(open[unit])} %, closed ${percent(
-      closed[unit])} % of the time${use.time_constants
-        ? html`; its memory decays to 1/e in <b>
-        ${lasting === null ? "no finite time" : lasting < 0.95 ? "less than a symbol" : `${Number(lasting.toPrecision(3))} symbols`}</b>` : ""}.</p>
+    <p class="note">Unit ${unit}: ${gate.word} open ${percent(open[unit])} %, closed ${percent(closed[unit])} % of the time${use.time_constants
+      ? html`; its memory decays to 1/e in <b>
+      ${lasting === null ? "no finite time" : lasting < 0.95 ? "less than a symbol" : `${Number(lasting.toPrecision(3))} symbols`}</b>` : ""}.</p>
     <button type="button" class="quiet" aria-expanded=${asTable} onClick=${() => setAsTable(!asTable)}>${asTable ? "Hide the table" : "Show as table"}</button>
     ${asTable && html`<${Table} caption=${summary} rows=${[...order].reverse()}
       columns=${[["unit", (k) => k, "number"], ["open, %", (k) => percent(open[k]), "number"], ["closed, %", (k) => percent(closed[k]), "number"]]} />`}

@@ -105,7 +105,8 @@ export function notYet({ data, error, busy }, waiting) {
   return null;
 }
 
-export const OWN = { lstm: "LSTM", gru: "GRU", rnn: "plain RNN", window: "fixed window", ngram: "n-gram" };
+// What an architecture is called; an n-gram is the one that is no network.
+export const labelOf = (arch, info) => info.architectures[arch]?.label ?? "n-gram";
 
 // The models side by side on a screen: view.with names them, joined by commas; else the chosen one and up to two
 // more of the same vocabulary level, other architectures first.
@@ -129,17 +130,17 @@ export function ModelChoice({ names, info, most = 4, onChange, fits = () => "" }
       return html`<label class="switch" key=${one.name} title=${why || one.brief}>
         <input type="checkbox" checked=${on} disabled=${Boolean(why) || (!on && names.length >= most) || (on && names.length === 1)}
         onChange=${() => onChange(on ? names.filter((name) => name !== one.name) : [...names, one.name])} />${one.name} <small>
-          ${OWN[one.arch] ?? one.arch}</small></label>`;
+          ${labelOf(one.arch, info)}</small></label>`;
     })}</fieldset>`;
 }
 
 export const COLOURS = ["--blue", "--orange", "--green", "--violet"];
 // One colour for each kind of network on all screens; models of one kind take the next that is free.
 export function coloursOf(names, info) {
-  const usual = { lstm: "--orange", rnn: "--blue", window: "--green", gru: "--violet", ngram: "--muted" };
   const taken = new Set();
   return names.map((name) => {
-    const wanted = usual[info.models.find((one) => one.name === name)?.arch];
+    const arch = info.models.find((one) => one.name === name)?.arch;
+    const wanted = arch === "ngram" ? "--muted" : info.architectures[arch]?.colour;
     const colour = wanted && !taken.has(wanted) ? wanted : (COLOURS.find((one) => !taken.has(one)) ?? "--muted");
     taken.add(colour);
     return colour;

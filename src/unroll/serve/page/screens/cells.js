@@ -15,7 +15,6 @@ import { TextChoice, frameOf, notYet, useOpened } from "../inside/opened.js";
 import { Sums } from "../inside/sums.js";
 import { timed } from "../inside/timing.js";
 
-const SAID = { c: "cell", h: "output", i: "input gate", f: "forget gate", o: "output gate", g: "candidate", r: "reset gate", z: "update gate", n: "candidate" };
 const SORTS = [["index", "by number"], ["variance", "by variance"], ["like", "by similarity to this unit"], ["range", "by the range"],
   ["labels", "by the property"]];
 const HEAT = 300;
@@ -106,7 +105,7 @@ function Looked({ opened, view, go, api }) {
     setSort("range");
     go({ range: `${first}-${last}` });
   };
-  const letters = [..."chifogrzn"].filter((name) => opened.signals.includes(name) && !"np".includes(name));
+  const letters = opened.signals.filter((name) => !"np".includes(name));
   useKeys(
     {
       ...cursorKeys({ ...view, pos, unit, layer }, go, { length: count, layers, units, signals: letters }),
@@ -155,7 +154,7 @@ function Looked({ opened, view, go, api }) {
       ${one.error && html`<${Failure} error=${one.error} />`}
       <${RangeText} symbols=${symbols} painted=${painted} pos=${pos} range=${range} anchor=${anchor} onRange=${setRange}
         paint=${(element, k, theme) => paintSymbol(element, k, theme, painted, agreement, range, anchor)}
-        onPick=${(k) => pick({ pos: k })} say=${say} label=${`${plural(count, "symbol")}, coloured by ${SAID[signal]} ${signal} of ${cellText}`} tall />
+        onPick=${(k) => pick({ pos: k })} say=${say} label=${`${plural(count, "symbol")}, coloured by ${opened.words[signal]} ${signal} of ${cellText}`} tall />
       ${labels.data && agreement && html`
         <p class="note">Underlined: ${labels.data.what}. ${signal} of this unit separates them with balanced accuracy <b>
         ${fixed(agreement.score, 3)}</b> on this text; red marks errors.
@@ -243,7 +242,7 @@ function linesOf(rows, from, to) {
 function bandsOf(opened, rows, from, to) {
   const colours = { i: "--green", f: "--violet", o: "--blue", r: "--green", z: "--violet" };
   return opened.gates.filter((name) => rows[name]).map(
-    (name) => ({ label: `${name}, ${SAID[name]}`, values: Array.from(rows[name].subarray(from, to)), colour: colours[name], width: 1.2 }));
+    (name) => ({ label: `${name}, ${opened.words[name]}`, values: Array.from(rows[name].subarray(from, to)), colour: colours[name], width: 1.2 }));
 }
 
 function sorted(sort, all, unit, range, labels, count) {
@@ -304,9 +303,10 @@ export function RangeText({ range, anchor, onRange, onPick, pos, symbols, tall, 
 }
 
 function Signals({ opened, signal, onChange }) {
-  const names = [..."chifog", ...opened.signals.filter((name) => !"chifog".includes(name))];
+  const order = (name) => -"hc".indexOf(name); // c and h first
+  const names = Object.keys(opened.words).sort((a, b) => order(a) - order(b));
   return html`<${Choice} label="Signal" value=${signal} options=${names.map((name) => [name, name, opened.absent[name]])} onChange=${onChange} />
-    <span class="muted">${SAID[signal]}${Object.keys(opened.absent).length ? html` · ${Object.values(opened.absent)[0]}` : ""}</span>`;
+    <span class="muted">${opened.words[signal]}${Object.keys(opened.absent).length ? html` · ${Object.values(opened.absent)[0]}` : ""}</span>`;
 }
 
 export function Steps({ label, value: now, most: last, onChange }) {

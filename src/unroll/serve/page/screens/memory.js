@@ -11,7 +11,7 @@ import { useText } from "../frame/view.js";
 import { LEAST, size, tenTo, value } from "../inside/figures.js";
 import { Legend } from "../inside/heat.js";
 import { Running, running, useJob } from "../inside/jobs.js";
-import { ModelChoice, OWN, SourceChoice, TextChoice, coloursOf, notYet, sideBySide, sourceOf, useOpened } from "../inside/opened.js";
+import { ModelChoice, SourceChoice, TextChoice, coloursOf, labelOf, notYet, sideBySide, sourceOf, useOpened } from "../inside/opened.js";
 
 export default function Memory({ view, go, api, info }) {
   const names = sideBySide(view, info, 3);
@@ -94,7 +94,7 @@ function Measured({ result, names, info }) {
         <th scope="col" class="number">gradient halves every</th><th scope="col" class="number">1 % of lag 1 remains after</th></tr></thead>
         <tbody>${models.map((model, k) => html`<tr key=${model.name}><th scope="row">
           <i class="dot" style=${{ background: `var(${colours[k]})` }}></i>${model.name} <small>
-          ${OWN[model.arch]}${model.context === null ? "" : `, sees ${model.context}`}</small></th>
+          ${labelOf(model.arch, info)}${model.context === null ? "" : `, sees ${model.context}`}</small></th>
           <td class="number">${fixed(bits(model.gain), 3)} bits per symbol</td><td class="number">${span(model, "span_99", result.limit)}</td>
             <td class="number">${span(model, "shuffled_99", result.history)}</td>
           <td class="number">${model.half_life === null ? html`<span title=${model.notes.join("; ")}>–</span>`
@@ -188,7 +188,7 @@ function Coloured({ one, opened, pos, method, largest, go, info }) {
   const top = scores.map((v, k) => [Math.abs(v), k]).sort((a, b) => b[0] - a[0]).slice(0, 3).map(
     ([, k]) => `${named(opened.symbols[first + k])} ${pos - first - k} before: ${said(scores[k])}`);
   return html`<div>
-    <h3 class="name"><b>${one.model}</b> <small>${OWN[info.models.find(({ name }) => name === one.model)?.arch] ?? ""}</small>
+    <h3 class="name"><b>${one.model}</b> <small>${labelOf(info.models.find(({ name }) => name === one.model)?.arch, info)}</small>
       ${one.nats !== undefined && html`
         <span class="muted"> ${named(one.target)} costs ${fixed(bits(one.nats))} bits${top.length ? `; most: ${top.join(", ")}`
         : ""}${one.agreement !== null && one.agreement !== undefined ? `; rank agreement with leave one out ${fixed(one.agreement)}` : ""}</span>`}</h3>

@@ -299,7 +299,7 @@ function Start({ api, info, started }) {
   const [named, setNamed] = useState("");
   const [name, setName] = useState("");
   const [minutes, setMinutes] = useState("3");
-  const [arch, setArch] = useState("lstm");
+  const [arch, setArch] = useState(Object.keys(info.architectures)[0]);
   const [level, setLevel] = useState("char");
   const [size, setSize] = useState("");
   const [busy, setBusy] = useState(false);
@@ -329,7 +329,7 @@ function Start({ api, info, started }) {
   };
   const ready = { paste: text.trim().length > 0, upload: file && file.size <= info.limits.upload, file: there?.length > 0, demo: true }[source];
   if (!info.can_train) return html`<${Panel} title="New training">
-    <p>Training needs PyTorch, which is not installed: <code>pip install 'unroll-lm[train]'</code>.
+    <p>Training needs PyTorch, which is not installed: <code>pip install "unroll-lm[train]"</code>, or in a clone <code>pip install ".[train]"</code>.
     Existing models can be read and sampled without it.</p><//>`;
   return html`<form onSubmit=${begin} class="grid">
     <${Panel} class="w8" title="Training text" aside=${html`<${Choice} label="Source of the text" value=${source} onChange=${setSource}
@@ -355,7 +355,7 @@ function Start({ api, info, started }) {
     <${Panel} class="w4 stack" title="Options">
       <div><p class="label">Time</p><${Choice} label="Time" value=${minutes} options=${BUDGETS} onChange=${setMinutes} /></div>
       <div><p class="label">Network</p>
-        <${Choice} label="Network" value=${arch} options=${[["lstm", "LSTM"], ["gru", "GRU"], ["rnn", "RNN"], ["window", "window"]]}
+        <${Choice} label="Network" value=${arch} options=${Object.entries(info.architectures).map(([name, { label }]) => [name, label])}
         onChange=${setArch} /></div>
       <div><p class="label">A symbol is</p>
         <${Choice} label="A symbol is" value=${level} options=${[["char", "a character"], ["byte", "a byte"], ["word", "a word"]]} onChange=${setLevel} /></div>

@@ -8,7 +8,7 @@ import { probe } from "../frame/probe.js";
 import { calm } from "../frame/theme.js";
 import { useText } from "../frame/view.js";
 import { size } from "../inside/figures.js";
-import { ModelChoice, OWN, coloursOf, sideBySide } from "../inside/opened.js";
+import { ModelChoice, coloursOf, labelOf, sideBySide } from "../inside/opened.js";
 import { River, listed, reachText, stepText } from "../inside/river.js";
 
 const LONGEST = 64;
@@ -132,8 +132,8 @@ function Drawn({ models, view, go, info }) {
         onChange=${setLog} /></span>
     </div>
     ${models.map((made, k) => html`
-      <${One} key=${made.model} made=${made} colour=${colours[k]} t=${t} kind=${kind} most=${most} log=${log} upto=${upto} most_nats=${most_nats}
-      room=${room} move=${move} box=${(element) => boxes.current.set(made.model, element)} onScroll=${together} />`)}
+      <${One} key=${made.model} made=${made} label=${labelOf(made.arch, info)} colour=${colours[k]} t=${t} kind=${kind} most=${most} log=${log}
+      upto=${upto} most_nats=${most_nats} room=${room} move=${move} box=${(element) => boxes.current.set(made.model, element)} onScroll=${together} />`)}
     <p class="note">Each step reads a symbol, updates the state, predicts the next symbol and pays −log₂ p bits for the actual one.
       Training minimises the sum of these losses. The stream is the gradient of one loss by the state after each earlier step,
       ‖∂L/∂s‖, computed exactly in float64; its widest point is ${size(most)}, and all diagrams share this scale${log
@@ -148,12 +148,12 @@ function StepOf({ t, count, symbols, move }) {
     <span class="muted">prediction of <b class="sym">${named(symbols[t] ?? "")}</b></span></span>`;
 }
 
-function One({ made, colour, t: wanted, kind, most, log, upto, most_nats: nats, room, move, box, onScroll }) {
+function One({ made, label, colour, t: wanted, kind, most, log, upto, most_nats: nats, room, move, box, onScroll }) {
   const [asTable, setAsTable] = useState(false);
   if (made.error) return html`<${Panel} title=${made.model}><${Failure} error=${made.error} /><//>`;
   const t = Math.min(wanted, made.symbols.length - 1);
-  const summary = useMemo(() => summaryOf(made, t, kind), [made, t, kind]);
-  const title = html`<i class="dot" style=${{ background: `var(${colour})` }}></i>${made.model} <small>${OWN[made.arch]}</small>`;
+  const summary = useMemo(() => summaryOf(made, label, t, kind), [made, t, kind]);
+  const title = html`<i class="dot" style=${{ background: `var(${colour})` }}></i>${made.model} <small>${label}</small>`;
   return html`<${Panel} title=${title} label=${made.model}
     aside=${html`${reachText(made, t, kind)} · <b>${fixed(bits(made.total_nats), 1)} bits</b> for ${plural(made.symbols.length, "symbol")}`}>
     ${made.notes?.map((note) => html`<p class="note" key=${note}>${note}</p>`)}
@@ -169,7 +169,7 @@ function One({ made, colour, t: wanted, kind, most, log, upto, most_nats: nats, 
   <//>`;
 }
 
-function summaryOf(made, t, kind) {
-  return `${OWN[made.arch]} ${made.model} unrolled over ${plural(made.symbols.length, "symbol")}: ${fixed(bits(made.total_nats),
-    1)} bits in total. ${stepText(made, t)}; ${reachText(made, t, kind)}.`;
+function summaryOf(made, label, t, kind) {
+  return `${label} ${made.model} unrolled over ${plural(made.symbols.length, "symbol")}: ${fixed(bits(made.total_nats), 1)} bits in total. ${stepText(
+    made, t)}; ${reachText(made, t, kind)}.`;
 }
