@@ -112,15 +112,15 @@ def find(
         check(labels, labels.values[sampled(len(text.ids), network_of(opened))], text.name)  # before it takes time
         kept.clear()
         kept[key] = yield from reading(opened, text)
-    found = yield from judge(kept[key], labels, top=top)
-    return found.figures() | {
+    cells = yield from judge(kept[key], labels, top=top)
+    return cells.figures() | {
         "what": labels.what,
-        "binary": found.labels.binary,
-        "stretch": drawn(opened, text, found.labels, found.findings),
+        "binary": cells.labels.binary,
+        "stretch": stretch(opened, text, cells.labels, cells.findings),
     }
 
 
-def drawn(opened: Opened, text: Text, labels: Labels, findings: Sequence[Finding]) -> dict[str, Any]:
+def stretch(opened: Opened, text: Text, labels: Labels, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return the values of units where the labels change most often, near the beginning of a text, as JSON."""
     network, ids = network_of(opened), text.ids[:NEAR].astype(np.int64)
     changes = np.concatenate([[0], np.cumsum(labels.changes[: len(ids)])])

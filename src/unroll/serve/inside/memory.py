@@ -41,22 +41,22 @@ STEPS = 32
 def remembered(models: Sequence[Opened], texts: Sequence[Ids], name: str, *, full: bool) -> Work[dict[str, Any]]:
     """Measure what `unroll memory` does on the ids (N,) of a text for each model, yielding progress; returns JSON."""
     texts = [ids[:MOST] for ids in texts]
-    sights = [context(one.description["model"]) for one in models]
+    contexts = [context(model.description["model"]) for model in models]
     shortest = min(map(len, texts))
     limit = min(LIMIT if full else QUICK_LIMIT, checked_limit(None, shortest, name))
     plans = {
-        one.tokenizer.digest: plan_of(ids, limit, sights, "fresh", TARGETS if full else QUICK_TARGETS, 0)
-        for one, ids in zip(models, texts, strict=True)
+        model.tokenizer.digest: plan_of(ids, limit, contexts, "fresh", TARGETS if full else QUICK_TARGETS, 0)
+        for model, ids in zip(models, texts, strict=True)
     }
-    found = []
-    for number, (one, its) in enumerate(zip(models, sights, strict=True), 1):
-        plan = plans[one.tokenizer.digest]
-        phase = f"{one.path.name}, {number} of {len(models)}"
-        found.append((yield from reported(phase, plan.symbols, read(one, plan, its))))
+    measured = []
+    for number, (model, model_context) in enumerate(zip(models, contexts, strict=True), 1):
+        plan = plans[model.tokenizer.digest]
+        phase = f"{model.path.name}, {number} of {len(models)}"
+        measured.append((yield from reported(phase, plan.symbols, read(model, plan, model_context))))
     notes = []
     if len(plans) > 1:
         notes.append("the models have different vocabularies: nats per symbol do not compare")
-    return Memory(None, tuple(found), 0, tuple(notes)).figures() | {"file": name, "quick": not full}
+    return Memory(None, tuple(measured), 0, tuple(notes)).figures() | {"file": name, "quick": not full}
 
 
 def depends(opened: Opened, text: Text, at: int, method: str) -> Work[dict[str, Any]]:

@@ -127,7 +127,7 @@ async def rank_units(store: Store, request: Request) -> Response:
     fields = await posted(request, tables.RANGE)
     served, name, signal = await store.model(fields["model"]), fields["id"], fields["signal"]
     first, last = fields["first"], fields["last"]
-    units = await store.apart(lambda: trace.on_here(store.trace_of(served, name), signal, first, last))
+    units = await store.apart(lambda: trace.rank_units(store.trace_of(served, name), signal, first, last))
     return json_response({"units": units, "first": first, "last": last, "signal": signal})
 
 

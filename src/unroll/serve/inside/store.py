@@ -38,7 +38,7 @@ class Store:
     jobs: Jobs = field(default_factory=Jobs)
     searched: dict[object, Read] = field(default_factory=dict)
     opened: OrderedDict[str, Opened] = field(default_factory=OrderedDict)
-    traces: OrderedDict[tuple[str, str], trace.Seen] = field(default_factory=OrderedDict)
+    traces: OrderedDict[tuple[str, str], trace.TextTrace] = field(default_factory=OrderedDict)
     vectors: OrderedDict[object, tuple[list[similar.Sentence], similar.Vectors, list[str]]] = field(
         default_factory=OrderedDict
     )
@@ -79,7 +79,7 @@ class Store:
         own = passage(opened, part.get("first") or 0, min(part.get("length") or PASSAGE, most))
         return self.texts.keep(own.content), own
 
-    def trace_of(self, served: Served, name: str) -> trace.Seen:
+    def trace_of(self, served: Served, name: str) -> trace.TextTrace:
         """Return the trace of a text that is kept under a name, traced again where it was dropped."""
         key = (served.version, name)
         if key not in self.traces:

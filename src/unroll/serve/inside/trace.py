@@ -34,7 +34,7 @@ BEST = 20
 
 
 @dataclass(frozen=True)
-class Seen:
+class TextTrace:
     """A text that was traced through a model."""
 
     network: Model
@@ -90,25 +90,25 @@ def common_end(most: float) -> float:
     return next((step for step in steps if step >= most and step != 1.5), 2.0**40)
 
 
-def look(opened: Opened, text: Text) -> Seen:
+def look(opened: Opened, text: Text) -> TextTrace:
     """Trace a text; raises UserError for an n-gram, and for a trace that would not fit into memory."""
     network = network_of(opened)
     config = network.config
-    own = ARCHITECTURES[config.arch].signals
-    each = 4 * config.hidden_size * config.num_layers * len(own)
-    if len(text.ids) * each > MOST_BYTES:
+    signals = ARCHITECTURES[config.arch].signals
+    step_bytes = 4 * config.hidden_size * config.num_layers * len(signals)
+    if len(text.ids) * step_bytes > MOST_BYTES:
         raise UserError(
             f"the text has {len(text.ids):,} symbols",
-            allowed=f"{MOST_BYTES // each:,} for a network of this size: all of its {each // 4:,} numbers at each",
+            allowed=f"{MOST_BYTES // step_bytes:,} for a network of this size: {step_bytes // 4:,} numbers for each",
             fix="take the part that matters",
         )
-    traced = result(trace_ids(opened, text.ids, signals=(*own, "nats")))
+    traced = result(trace_ids(opened, text.ids, signals=(*signals, "nats")))
     assert isinstance(traced, Traced)
     with torch.inference_mode():
         device = network.embedding.weight.device
         _, _, inside = network.trace(torch.tensor([[opened.tokenizer.start_id]], device=device))
-    start = tuple({name: inside[k][name][0, 0].cpu().numpy() for name in own} for k in range(config.num_layers))
-    return Seen(network, text, traced, start)
+    start = tuple({name: inside[k][name][0, 0].cpu().numpy() for name in signals} for k in range(config.num_layers))
+    return TextTrace(network, text, traced, start)
 
 
 def absent(arch: str, signal: str) -> str:
@@ -118,11 +118,11 @@ def absent(arch: str, signal: str) -> str:
     return f"{ARCHITECTURES[arch].article} {ARCHITECTURES[arch].about}"
 
 
-def domain(seen: Seen, signal: str) -> tuple[float, float]:
+def domain(text_trace: TextTrace, signal: str) -> tuple[float, float]:
     """Return the values at the ends of a signal's colour scale: 0 and 1 for gates, else symmetric about 0."""
-    if signal in ARCHITECTURES[seen.arch].gates:
+    if signal in ARCHITECTURES[text_trace.arch].gates:
         return 0.0, 1.0
-    return (-seen.reach, seen.reach) if signal == "c" else (-1.0, 1.0)
+    return (-text_trace.reach, text_trace.reach) if signal == "c" else (-1.0, 1.0)
 
 
 def levels(values: Floats, low: float, high: float | Floats) -> NDArray[np.uint8]:
@@ -137,14 +137,14 @@ def levels(values: Floats, low: float, high: float | Floats) -> NDArray[np.uint8
     return np.where(share < 0, np.floor((share + 1) * 127 + 0.5), 128 + np.floor(share * 127 + 0.5)).astype(np.uint8)
 
 
-def heat(seen: Seen, layer: int, signal: str, *, own: bool = False) -> bytes:
+def heat(text_trace: TextTrace, layer: int, signal: str, *, own: bool = False) -> bytes:
     """Return a picture of a signal as a frame of bytes (H, T), with what units can be sorted by.
 
     With `own` each unit's c is coloured up to its own reach, else up to that of all.
     """
-    values = seen.values(layer, signal)
-    low, high = domain(seen, signal)
-    ends = seen.reaches[layer] if signal == "c" and own else np.full(values.shape[1], high)
+    values = text_trace.values(layer, signal)
+    low, high = domain(text_trace, signal)
+    ends = text_trace.reaches[layer] if signal == "c" and own else np.full(values.shape[1], high)
     described = {
         "scale": [low, high],
         "ends": [float(end) for end in ends],
@@ -156,74 +156,74 @@ def heat(seen: Seen, layer: int, signal: str, *, own: bool = False) -> bytes:
     return frame(described, levels=np.ascontiguousarray(levels(values, low, ends).T))
 
 
-def unit(seen: Seen, layer: int, number: int) -> bytes:
+def unit(text_trace: TextTrace, layer: int, number: int) -> bytes:
     """Return all signals of one unit, exactly, as a frame of float32 (S, T), with its values before the text.
 
     A plain RNN also has its two sums: h = tanh(from_input + from_state).
     """
-    config = seen.network.config
+    config = text_trace.network.config
     if not 0 <= number < config.hidden_size:
         raise UserError(f"there is no unit {number}", allowed=f"0 to {config.hidden_size - 1}", fix="choose another")
     names = list(ARCHITECTURES[config.arch].signals)
-    rows = [seen.values(layer, name)[:, number] for name in names]
+    rows = [text_trace.values(layer, name)[:, number] for name in names]
     if config.arch == "rnn":
-        rows += parts_of_sum(seen, layer, number)
+        rows += parts_of_sum(text_trace, layer, number)
         names += ["from_input", "from_state"]
-    before = {name: float(values[number]) for name, values in seen.start[layer].items()}
-    constants = seen.traced.layers[layer].time_constants
+    before = {name: float(values[number]) for name, values in text_trace.start[layer].items()}
+    constants = text_trace.traced.layers[layer].time_constants
     lasting = None if constants is None else float(constants[number])
     described = {
         "signals": names,
         "before": before,
         "layer": layer,
         "unit": number,
-        "reach": float(seen.reaches[layer][number]),
+        "reach": float(text_trace.reaches[layer][number]),
         "time_constant": None if lasting is None or not np.isfinite(lasting) else lasting,
     }
     return frame(described, values=np.stack(rows).astype(np.float32))
 
 
-def parts_of_sum(seen: Seen, layer: int, number: int) -> list[Floats]:
+def parts_of_sum(text_trace: TextTrace, layer: int, number: int) -> list[Floats]:
     """Return the two sums (T,) whose tanh is h of a plain RNN's unit: W x + b, and W_h h₋₁ + b_h."""
-    network = seen.network
-    its = network.recurrent.layers[layer]
-    assert isinstance(its, RecurrentLayer)
-    h = seen.values(layer, "h")
-    before = np.concatenate([seen.start[layer]["h"][None], h[:-1]])
+    network = text_trace.network
+    recurrent_layer = network.recurrent.layers[layer]
+    assert isinstance(recurrent_layer, RecurrentLayer)
+    h = text_trace.values(layer, "h")
+    before = np.concatenate([text_trace.start[layer]["h"][None], h[:-1]])
     with torch.inference_mode():
-        x = network.embedding(torch.from_numpy(seen.text.ids.astype(np.int64)))
+        x = network.embedding(torch.from_numpy(text_trace.text.ids.astype(np.int64)))
         for dense in network.before:
             x = torch.nn.functional.gelu(dense(x))
         for k in range(layer):
-            y = torch.from_numpy(seen.values(k, "h"))
+            y = torch.from_numpy(text_trace.values(k, "h"))
             x = y + x if network.config.skip == "residual" and k > 0 else y
-        w = its.weights(0.0)
-        came = x @ w.weight_ih[number] + w.bias_ih[number]
-        kept = torch.from_numpy(before) @ w.weight_hh[number] + w.bias_hh[number]
-        return [came.numpy(), kept.numpy()]
+        w = recurrent_layer.weights(0.0)
+        from_input = x @ w.weight_ih[number] + w.bias_ih[number]
+        from_state = torch.from_numpy(before) @ w.weight_hh[number] + w.bias_hh[number]
+        return [from_input.numpy(), from_state.numpy()]
 
 
-def gate_use(seen: Seen, layer: int) -> dict[str, Any]:
+def gate_use(text_trace: TextTrace, layer: int) -> dict[str, Any]:
     """Return how often each unit's gates were closed and open over the text, as shares (H,), as JSON."""
-    found = []
-    for name in ARCHITECTURES[seen.arch].gates:
-        values = seen.values(layer, name)
+    gates = []
+    for name in ARCHITECTURES[text_trace.arch].gates:
+        values = text_trace.values(layer, name)
         shares = [(values < CLOSED).mean(axis=0), (values > OPEN).mean(axis=0)]
-        found.append(
+        gates.append(
             {
                 "name": name,
-                "word": ARCHITECTURES[seen.arch].signals[name],
+                "word": ARCHITECTURES[text_trace.arch].signals[name],
                 "closed": [round(float(v), 4) for v in shares[0]],
                 "open": [round(float(v), 4) for v in shares[1]],
             }
         )
-    use = seen.traced.layers[layer].figures()
-    return {"gates": found, "time_constants": use["time_constants"], "closed_below": CLOSED, "open_above": OPEN}
+    use = text_trace.traced.layers[layer].figures()
+    return {"gates": gates, "time_constants": use["time_constants"], "closed_below": CLOSED, "open_above": OPEN}
 
 
-def on_here(seen: Seen, signal: str, first: int, last: int) -> list[dict[str, Any]]:
+def rank_units(text_trace: TextTrace, signal: str, first: int, last: int) -> list[dict[str, Any]]:
     """Return the units that best separate symbols `first` to `last` of a text from the rest, by AUROC, as JSON."""
-    count = len(seen.text.ids)
+    count = len(text_trace.text.ids)
     if not 0 <= first <= last < count or last - first + 1 == count:
         raise UserError(
             f"symbols {first} to {last} of {count} are not a part of the text",
@@ -233,14 +233,14 @@ def on_here(seen: Seen, signal: str, first: int, last: int) -> list[dict[str, An
     inside = np.zeros(count)
     inside[first : last + 1] = 1
     weights = np.where(inside == 1, 1 / inside.sum(), -1 / (count - inside.sum()))
-    found = []
-    for layer in range(seen.network.config.num_layers):
-        ranks = mid_ranks(np.ascontiguousarray(seen.values(layer, signal).T))
-        found += [(float(0.5 + score), layer, number) for number, score in enumerate(ranks @ weights)]
-    found.sort(key=lambda one: (-abs(one[0] - 0.5), one[1], one[2]))
+    scores = []
+    for layer in range(text_trace.network.config.num_layers):
+        ranks = mid_ranks(np.ascontiguousarray(text_trace.values(layer, signal).T))
+        scores += [(float(0.5 + score), layer, number) for number, score in enumerate(ranks @ weights)]
+    scores.sort(key=lambda entry: (-abs(entry[0] - 0.5), entry[1], entry[2]))
     return [
         {"layer": layer, "unit": number, "signal": signal, "auroc": score, "on": score >= 0.5}
-        for score, layer, number in found[:BEST]
+        for score, layer, number in scores[:BEST]
     ]
 
 

@@ -168,13 +168,13 @@ def _sizes(
     if exact.config.arch == "window":
         return {"x": by_input}
     kinds = ARCHITECTURES[exact.config.arch].state * len(shaped)
-    found: dict[str, Floats] = {}
+    by_state: dict[str, Floats] = {}
     for kind in dict.fromkeys(kinds):
         sizes = np.zeros((count, count))
         for j, parts in enumerate(rounds[:count]):
-            some = torch.cat([part for part, its in zip(parts, kinds, strict=True) if its == kind], dim=1)
-            rows = np.arange(count - len(some), count)
-            keep = rows >= j  # of loss j - 1 this is by the fresh state, which no step handed on
-            sizes[rows[keep], rows[keep] - j] = some.norm(dim=1).numpy()[keep]
-        found[kind] = sizes
-    return {**found, "state": np.hypot(found["h"], found.get("c", np.zeros_like(by_input))), "x": by_input}
+            gradients = torch.cat([part for part, name in zip(parts, kinds, strict=True) if name == kind], dim=1)
+            rows = np.arange(count - len(gradients), count)
+            keep = rows >= j  # for loss j - 1 this is by the fresh state, which no step made
+            sizes[rows[keep], rows[keep] - j] = gradients.norm(dim=1).numpy()[keep]
+        by_state[kind] = sizes
+    return {**by_state, "state": np.hypot(by_state["h"], by_state.get("c", np.zeros_like(by_input))), "x": by_input}

@@ -92,9 +92,10 @@ async def info(studio: Studio, request: Request) -> Response:
 
 
 def brief(studio: Studio, served: Served) -> dict[str, Any]:
-    """Return what a model is, in short."""
-    if (known := studio.briefs.get(served.name)) is not None and known[0] == served.version + str(served.stamp):
-        return known[1]
+    """Return a summary of a model."""
+    version = served.version + str(served.stamp)
+    if (entry := studio.briefs.get(served.name)) is not None and entry[0] == version:
+        return entry[1]
     description = served.opened.description
     shape, result = description["model"], description.get("result") or {}
     arch, level = str(shape.get("arch")), str(description["level"])
@@ -105,7 +106,7 @@ def brief(studio: Studio, served: Served) -> dict[str, Any]:
     layers, units = shape.get("num_layers") or 0, shape.get("hidden_size") or 0
     size = f"{layers} × {units}" if layers and layers > 1 else f"{units}"
     kind = f"{shape.get('order')}-gram" if arch == "ngram" else f"{architecture.label if architecture else arch} {size}"
-    made = {
+    summary = {
         "name": served.name,
         "arch": arch,
         "level": level,
@@ -124,8 +125,8 @@ def brief(studio: Studio, served: Served) -> dict[str, Any]:
         "finished": bool(result),
         "brief": f"{kind}, {description['parameters']:,} weights",
     }
-    studio.briefs[served.name] = (served.version + str(served.stamp), made)
-    return made
+    studio.briefs[served.name] = (version, summary)
+    return summary
 
 
 # ---- Texts

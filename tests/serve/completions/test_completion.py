@@ -4,9 +4,8 @@ import asyncio
 import itertools
 import json
 import math
-import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,16 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from serve.live import CHARS, TOKENIZERS, Live, make_model, run_apart, serving, taking_all, told
+from serve.live import CHARS, LEVELS, TOKENIZERS, Live, make_model, near, run_apart, serving, taking_all, told
 from unroll import api
 from unroll.artifact.open import open_model
-from unroll.engine.native import default_instructions
 from unroll.predict.protocols import stream_nats
-
-LEVELS = tuple(TOKENIZERS)
 
 
 def sampled(folder: Path, prompt: str, length: int, seed: int, stream: int = 0, **others: Any) -> str:
     """Return what `unroll sample` writes."""
     drawn = api.sample(open_model(folder), prompt, length=length, seed=seed, stream=stream, **others)
     return "".join(symbol.text for symbol in drawn)
-
-
-def test_models_are_listed_and_found(live: Live) -> None:
-    client = live.openai()
-    assert [model.id for model in client.models.list()] == list(LEVELS)
-    assert client.models.retrieve("word").object == "model"
-    with pytest.raises(openai.NotFoundError) as error:
-        client.models.retrieve("nothing")
-    assert told(error.value)["code"] == "model_not_found" and told(error.value)["param"] == "model"
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -61,11 +48,6 @@ def test_filters_are_those_of_the_command(live: Live, folders: dict[str, Path], 
     answer = live.openai().completions.create(model="char", prompt="a", max_tokens=60, seed=2, **options)
     flat = {key: value for key, value in options.items() if key != "extra_body"} | options.get("extra_body", {})
     assert answer.choices[0].text == sampled(folders["char"], "a", 60, 2, **({"temperature": 1.0} | flat))
-
-
-def near(value: Any) -> Any:
-    """Return what equals a value: the kernels compute a row alike, whoever is beside it; numpy's products do not."""
-    return value if value is None or default_instructions() is not None else pytest.approx(value, abs=1e-5)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -221,266 +203,6 @@ def test_bytes_of_characters_are_never_cut(live: Live, cut: int) -> None:
         logit_bias={str(data[cut]): 100},
     )  # fmt: skip
     assert answer.choices[0].text == data[: cut + 1].decode(errors="replace")
-
-
-CHARACTERS = "aé€😀\n"
-"""Of one to four bytes."""
-
-
-def check_names(said: Any, text: str, begins: int = 0) -> None:
-    """Hold the parts of log-probabilities to each other: tokens, names of the best, offsets, and the text."""
-    assert "".join(said.tokens) == text[begins:]
-    at = begins
-    for token, value, top, offset in zip(
-        said.tokens, said.token_logprobs, said.top_logprobs, said.text_offset, strict=True
-    ):
-        assert offset == at and text[offset : offset + len(token)] == token
-        at += len(token)
-        if value is not None:
-            assert top[token] == value, (token, top)  # under the same name, in both places
-
-
-@pytest.mark.parametrize("level", ["byte", "bpe"])
-@pytest.mark.parametrize("top", [0, 1, 5, 20])
-def test_a_symbol_within_a_character_has_one_name(live: Live, level: str, top: int) -> None:
-    """Whatever is echoed: the first bytes of a character are "", the last is all of it, in both lists."""
-    text = 3 * CHARACTERS + "the cat sat é"
-    answer = live.openai().completions.create(
-        model=level, prompt=text, max_tokens=0, echo=True, logprobs=top
-    ).choices[0]  # fmt: skip
-    assert answer.text == text and answer.logprobs is not None and answer.logprobs.tokens
-    check_names(answer.logprobs, text)
-    assert "" in answer.logprobs.tokens and "é" in answer.logprobs.tokens
-    for best in (answer.logprobs.top_logprobs or [])[1:]:
-        assert top <= len(best) <= top + 1
-
-
-@pytest.mark.parametrize("level", ["byte", "bpe"])
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("echo", [False, True])
-def test_characters_that_a_model_writes_byte_by_byte_have_one_name(
-    live: Live, level: str, stream: bool, echo: bool
-) -> None:
-    """Random models write bytes in all sorts of orders; a bias makes those of one character frequent."""
-    for character in CHARACTERS:
-        bias = {str(int(id)): 30 for id in TOKENIZERS[level].encode(2 * character)}
-        asked: dict[str, Any] = {"model": level, "prompt": "é the", "max_tokens": 60, "seed": 3, "logit_bias": bias}
-        check_written(live, stream=stream, echo=echo, **asked)
-
-
-@pytest.fixture(scope="module")
-def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A server of an n-gram of bytes, which has counted characters of one to four of them and writes whole ones."""
-    folder = tmp_path_factory.mktemp("counted")
-    draw = random.Random(0)
-    (folder / "text.txt").write_text("".join(draw.choices(CHARACTERS, k=4000)), encoding="utf-8")
-    list(api.ngram(folder / "text.txt", order=5, level="byte", out=folder / "bytes"))
-    with serving(folder / "bytes") as live:
-        yield live
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("echo", [False, True])
-def test_a_model_of_bytes_that_writes_whole_characters(counted: Live, stream: bool, echo: bool) -> None:
-    for seed in range(8):
-        text, tokens = check_written(
-            counted, stream=stream, echo=echo, model="bytes", prompt="é€", max_tokens=80, seed=seed
-        )
-        assert len(set(CHARACTERS) & set(text)) == 5 and len(tokens) == 80 + 5 * echo
-        assert {*CHARACTERS, ""} <= set(tokens)
-
-
-def check_written(live: Live, *, stream: bool, echo: bool, **asked: Any) -> tuple[str, list[str]]:
-    """Check the names of what is written; return the text and its tokens."""
-    asked |= {"logprobs": 3, "echo": echo}
-    whole = live.openai().completions.create(**asked).choices[0]
-    assert whole.logprobs is not None
-    check_names(whole.logprobs, whole.text)
-    if stream:
-        text, tokens, tops = "", [], []
-        with live.openai().completions.create(stream=True, **asked) as events:
-            for event in events:
-                (choice,) = event.choices
-                check_names(choice.logprobs, text + choice.text, begins=len(text))
-                text += choice.text
-                tokens += choice.logprobs.tokens
-                tops += choice.logprobs.top_logprobs
-        assert (text, tokens, tops) == (whole.text, whole.logprobs.tokens, whole.logprobs.top_logprobs)
-    return whole.text, whole.logprobs.tokens
-
-
-def test_the_bytes_of_a_character_one_by_one(live: Live) -> None:
-    """A model of bytes that is made to write é€😀: each byte as the next of a prompt that ends within a character."""
-    data = "é€😀".encode()
-    for cut in range(1, len(data)):
-        answer = live.openai().completions.create(
-            model="byte", prompt=list(data[:cut]), max_tokens=1, logprobs=2, temperature=0,
-            logit_bias={str(data[cut]): 100},
-        ).choices[0]  # fmt: skip
-        said = answer.logprobs
-        assert said is not None and said.tokens and said.top_logprobs
-        check_names(said, answer.text)
-        others = set(said.top_logprobs[0]) - {said.tokens[0]}
-        assert all(name.isascii() and (len(name) == 1 or name.startswith("\\x")) for name in others), others
-
-
-def test_an_alternative_whose_name_is_taken_has_that_of_its_bytes(live: Live) -> None:
-    """A piece that is é, where é came as two bytes."""
-    from unroll.serve.batching.streams import Point
-    from unroll.serve.completions.choice import Choice
-
-    served = live.context.models.latest("bpe")
-    pieces = list(served.tokenizer.pieces)
-    whole, last = pieces.index("é".encode()), pieces.index("é".encode()[1:])
-    choice: Any = Choice.__new__(Choice)
-    choice.served = served
-    found = choice._top(Point(-2.0, [whole, last], [-1.0, -2.0]), last, "é", pieces.index("é".encode()[:1]))
-    assert found == {"\\xc3\\xa9": -1.0, "é": -2.0}
-
-
-ERRORS: list[tuple[dict[str, Any], type[openai.APIStatusError], str, str | None]] = [
-    ({"model": "none"}, openai.NotFoundError, "model_not_found", "model"),
-    ({"prompt": "QQ"}, openai.BadRequestError, "unknown_tokens", "prompt"),
-    ({"prompt": [10**6]}, openai.BadRequestError, "invalid_value", "prompt"),
-    ({"prompt": [-1]}, openai.BadRequestError, "invalid_value", "prompt"),
-    ({"prompt": ["a"] * 129}, openai.BadRequestError, "invalid_value", "prompt"),
-    ({"max_tokens": 0}, openai.BadRequestError, "invalid_value", "max_tokens"),
-    ({"max_tokens": 10**6}, openai.BadRequestError, "invalid_value", "max_tokens"),
-    ({"max_tokens": True}, openai.BadRequestError, "invalid_value", "max_tokens"),
-    (
-        {"max_tokens": 5, "extra_body": {"max_completion_tokens": 6}},
-        openai.BadRequestError,
-        "invalid_value",
-        "max_completion_tokens",
-    ),
-    (
-        {"extra_body": {"max_completion_tokens": 10**6}},
-        openai.BadRequestError,
-        "invalid_value",
-        "max_completion_tokens",
-    ),
-    ({"extra_body": {"max_completion_tokens": True}}, openai.BadRequestError, "invalid_value", "max_completion_tokens"),
-    ({"max_tokens": 4000, "n": 64, "logprobs": 20}, openai.BadRequestError, "invalid_value", "logprobs"),
-    ({"max_tokens": 1.5}, openai.BadRequestError, "invalid_value", "max_tokens"),
-    ({"temperature": 2.1}, openai.BadRequestError, "invalid_value", "temperature"),
-    ({"top_p": 0}, openai.BadRequestError, "invalid_value", "top_p"),
-    ({"n": 0}, openai.BadRequestError, "invalid_value", "n"),
-    ({"n": 3, "best_of": 2}, openai.BadRequestError, "invalid_value", "best_of"),
-    ({"best_of": 2, "stream": True}, openai.BadRequestError, "invalid_value", "best_of"),
-    ({"n": 33, "prompt": ["a"] * 4}, openai.BadRequestError, "invalid_value", "n"),
-    ({"best_of": 33, "prompt": ["a"] * 4}, openai.BadRequestError, "invalid_value", "best_of"),
-    ({"logprobs": 21}, openai.BadRequestError, "invalid_value", "logprobs"),
-    ({"stop": ""}, openai.BadRequestError, "invalid_value", "stop"),
-    ({"stop": ["a"] * 5}, openai.BadRequestError, "invalid_value", "stop"),
-    ({"stop": "a" * 65}, openai.BadRequestError, "invalid_value", "stop"),
-    ({"suffix": "a"}, openai.BadRequestError, "unsupported_parameter", "suffix"),
-    ({"logit_bias": {"a": 1}}, openai.BadRequestError, "invalid_value", "logit_bias"),
-    ({"logit_bias": {"999": 1}}, openai.BadRequestError, "invalid_value", "logit_bias"),
-    ({"logit_bias": {"1": 101}}, openai.BadRequestError, "invalid_value", "logit_bias"),
-    ({"stream_options": {"include_usage": True}}, openai.BadRequestError, "invalid_value", "stream_options"),
-    ({"presence_penalty": -3}, openai.BadRequestError, "invalid_value", "presence_penalty"),
-    ({"extra_body": {"state_from": "x"}}, openai.NotFoundError, "state_not_found", "state_from"),
-    ({"extra_body": {"top_k": -1}}, openai.BadRequestError, "invalid_value", "top_k"),
-]
-
-
-@pytest.mark.parametrize(("change", "kind", "code", "param"), ERRORS, ids=lambda value: str(value)[:40])
-def test_errors_have_the_shape_that_the_client_reads(
-    live: Live, change: dict[str, Any], kind: type[openai.APIStatusError], code: str, param: str | None
-) -> None:
-    with pytest.raises(kind) as error:
-        live.openai().completions.create(**({"model": "char", "prompt": "a"} | change))
-    assert told(error.value)["code"] == code and told(error.value)["param"] == param
-    assert error.value.response.headers["x-request-id"].startswith("req_")
-    assert told(error.value)["type"] == "invalid_request_error"
-    if hasattr(error.value, "request_id"):  # since 1.14
-        assert str(error.value.request_id).startswith("req_")
-
-
-def test_chat_is_refused_with_a_word(live: Live) -> None:
-    with pytest.raises(openai.BadRequestError) as error:
-        live.openai().chat.completions.create(model="char", messages=[{"role": "user", "content": "a"}])
-    said = told(error.value)
-    assert said["code"] == "unsupported_endpoint" and "/v1/completions" in said["message"]
-
-
-def test_embeddings_are_the_last_hidden_state(live: Live, folders: dict[str, Path]) -> None:
-    client = live.openai()
-    opened = open_model(folders["char"])
-    texts = ["the cat", "a dog sat on", ""]
-    plain = client.embeddings.create(model="char", input=texts, encoding_format="float")
-    packed = client.embeddings.create(model="char", input=texts)  # the client asks for base64 by itself
-    for index, text in enumerate(texts):
-        ids = np.array([[CHARS.start_id, *CHARS.encode(text)]])
-        hidden = opened.predictor.hidden(ids)[0][0, -1]  # type: ignore[attr-defined]
-        assert plain.data[index].embedding == pytest.approx(hidden.tolist(), abs=1e-6)
-        assert packed.data[index].embedding == pytest.approx(hidden.tolist(), abs=1e-6)
-    assert plain.usage.prompt_tokens == 19
-    by_number = client.embeddings.create(model="char", input=CHARS.encode("the cat").tolist(), encoding_format="float")
-    assert by_number.data[0].embedding == near(plain.data[0].embedding)
-    with pytest.raises(openai.BadRequestError) as error:
-        client.embeddings.create(model="char", input="a", extra_body={"dimensions": 3})
-    assert told(error.value)["code"] == "unsupported_parameter"
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_symbols_and_texts(live: Live, level: str) -> None:
-    tokenizer = TOKENIZERS[level]
-    text = "the cat sat\non the log."
-    found = live.post("/tokenize", {"model": level, "prompt": text, "return_token_strs": True}).json()
-    assert found["tokens"] == tokenizer.encode(text).tolist() and found["count"] == len(found["tokens"])
-    assert len(found["token_strs"]) == found["count"]
-    back = live.post("/detokenize", {"model": level, "tokens": found["tokens"]}).json()
-    assert back == {"prompt": tokenizer.decode(found["tokens"])}
-    with live.http() as client:
-        info = client.get("/tokenizer_info", params={"model": level}).json()
-    assert info["vocab_size"] == tokenizer.vocab_size and "eos_token" in info
-    start = live.post("/tokenize", {"model": level, "prompt": info["bos_token"], "add_special_tokens": False}).json()
-    assert start["tokens"] == [tokenizer.start_id] == [info["bos_token_id"]]
-    begun = live.post("/tokenize", {"model": level, "prompt": "a", "add_special_tokens": True}).json()["tokens"]
-    assert begun == [tokenizer.start_id, *tokenizer.encode("a").tolist()]
-    assert live.post("/detokenize", {"model": level, "tokens": [10**6]}).status_code == 400
-    strange = live.post("/tokenize", {"model": level, "prompt": "the ж"}).json()
-    assert found["unknown"] == 0 and strange["unknown"] == (tokenizer.unknown_id is not None)
-
-
-def test_so_many_vectors_at_a_time(live: Live) -> None:
-    """Empty texts have no symbols that could be counted; each has a vector all the same."""
-    assert len(live.post("/v1/embeddings", {"model": "char", "input": [""] * 2048}).json()["data"]) == 2048
-    answer = live.post("/v1/embeddings", {"model": "char", "input": [""] * 2049})
-    assert answer.status_code == 400 and "2,049 texts, above the limit of 2,048" in answer.json()["error"]["message"]
-
-
-def test_symbols_by_number_are_the_text(live: Live) -> None:
-    asked: dict[str, Any] = {"model": "word", "max_tokens": 20, "seed": 9}
-    ids = TOKENIZERS["word"].encode("the cat").tolist()
-    start = TOKENIZERS["word"].start_id
-    texts = {
-        live.openai().completions.create(prompt=prompt, **asked).choices[0].text
-        for prompt in ("the cat", ids, [start, *ids])
-    }
-    assert len(texts) == 1
-
-
-def test_extensions_and_what_is_not_understood(live: Live) -> None:
-    raw = live.openai().completions.with_raw_response.create(
-        model="char", prompt="a", max_tokens=3, extra_body={"return_state": True, "nonsense": 1, "bad\u2028key": 2}
-    )
-    assert raw.headers["x-ignored-params"] == "nonsense, bad%E2%80%A8key"
-    choice: Any = raw.parse().choices[0]
-    assert choice.state.startswith("state-")
-    with live.openai().completions.create(
-        model="char", prompt="a", max_tokens=3, stream=True, extra_body={"return_state": True}
-    ) as events:
-        last: Any = list(events)[-1].choices[0]
-    assert last.state.startswith("state-") and last.finish_reason == "length"
-
-
-def test_unknown_symbols_are_replaced_on_request_only(live: Live) -> None:
-    answer = live.openai().completions.create(
-        model="char", prompt="aQ", max_tokens=1, echo=True, extra_body={"replace_unknown": True}
-    )
-    assert answer.choices[0].text.startswith("a\ufffd")
 
 
 def test_the_client_tries_again_where_that_helps(tmp_path: Path) -> None:
