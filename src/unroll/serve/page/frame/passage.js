@@ -5,7 +5,7 @@ import { announce } from "./live.js";
 import { useTheme } from "./theme.js";
 
 // symbols: [text]; paint(element, index, theme) colours one, and runs for all again when `painted` changes;
-// pos: the cursor; onPick(index): a click, or the arrow keys; say(index): what a screen reader is told there;
+// pos: the cursor; onPick(index): a click, or the arrow keys; say(index): the text for screen readers;
 // onHover(index or -1). It is one stop of the Tab key.
 export function Passage({ symbols, paint, painted, pos = -1, onPick, onHover, say, label, class: kind = "" }) {
   const shown = useTheme();

@@ -21,7 +21,7 @@ export function paintHeat(canvas, levels, count, order, map, theme) {
 }
 
 // levels: Uint8Array (units, count); order: which unit each row shows; pos, row: the cursor; onPick(pos, row);
-// onDrag(first, last): a range that was dragged; say(pos, row): what a screen reader is told.
+// onDrag(first, last): a range that was dragged; say(pos, row): the text for screen readers.
 export function Heat({ levels, count, order, map, pos, row, range, onPick, onDrag, summary, height = 280 }) {
   const shown = useTheme();
   const canvas = useRef(null);

@@ -1,5 +1,5 @@
-// One network unrolled over a text, as it is drawn when it is taught: inputs below, states in a row, guesses and losses
-// above, and the gradient of one loss as a stream that flows back through the states, as wide as it is strong.
+// One network unrolled over a text, as textbooks draw it: inputs below, states in a row, predictions and losses above,
+// and the gradient of one loss as a stream that flows back through the states, as wide as its norm.
 import { html } from "../vendor/preact.js";
 import { css, entry, ink, table } from "../frame/colour.js";
 import { bits, fixed, shown as named } from "../frame/format.js";
@@ -111,7 +111,7 @@ export function River({ made, t, kind, most, log, upto, onPick, summary, most_na
   </svg>`;
 }
 
-// A name cut to a width, at so many pixels a letter.
+// A name cut to a width; `letter` is pixels per letter.
 const clip = (text, wide, letter) => (text.length * letter > wide ? `${text.slice(0, Math.max(1, Math.floor(wide / letter) - 1))}…` : text);
 
 // What flows from a loss down to its state.

@@ -29,7 +29,7 @@ export default function Cells({ view, go, api }) {
   </div>`;
 }
 
-// The signal that is shown: the one asked for where the network has it, else its cell, or its output.
+// The signal shown: the chosen one if the network has it, else its cell, or its output.
 export function signalOf(view, opened) {
   return opened.signals.includes(view.signal) ? view.signal : opened.signals.includes("c") ? "c" : "h";
 }
@@ -215,7 +215,7 @@ function Looked({ opened, view, go, api }) {
 }
 
 const at = (rows, k) => Object.fromEntries(Object.entries(rows).map(([name, values]) => [name, values[k]]));
-// The stretch around the cursor: it stays while the cursor moves within it.
+// The range around the cursor; it stays while the cursor moves within it.
 const AROUND = 200;
 function around(pos, count) {
   if (count <= 1.5 * AROUND) return [0, count];

@@ -48,12 +48,12 @@ export default function Sample({ view, go, api, info }) {
     let frame = 0;
     const flush = () => {
       frame = 0;
-      const some = held;
+      const pieces = held;
       held = [];
       setColumns((before) => before.map((column) => {
         const k = targets.indexOf(column.id);
         if (k < 0) return column;
-        const parts = some.map((piece) => piece[k]);
+        const parts = pieces.map((piece) => piece[k]);
         const joined = (name) => [...column[name], ...parts.flatMap((part) => part[name])];
         return { ...column, ids: joined("ids"), symbols: joined("symbols"), nats: joined("nats") };
       }));
@@ -100,14 +100,14 @@ export default function Sample({ view, go, api, info }) {
     if (model && prompt !== null) write();
   }, [model?.name, prompt === null]);
   // Another unit, another value: the same seed again, a moment later.
-  const held = view.pins ?? "";
-  const heldBefore = useRef(held);
+  const clamped = view.pins ?? "";
+  const clampedBefore = useRef(clamped);
   useEffect(() => {
-    if (heldBefore.current === held || !model) return;
-    heldBefore.current = held;
+    if (clampedBefore.current === clamped || !model) return;
+    clampedBefore.current = clamped;
     const timer = setTimeout(() => write(), 250);
     return () => clearTimeout(timer);
-  }, [held]);
+  }, [clamped]);
   useKeys(
     { s: () => write(), n: () => { go({ seed: String(seed + 1) }, { quiet: true }); write(seed + 1); }, Escape: quit },
     { s: "write", n: "write with the next seed", Esc: "stop" },
