@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+import unroll
 from serve.live import TOKENIZERS, Live, serving
-from unroll import api
 
 CHARACTERS = "aé€😀\n"
 """Of one to four bytes."""
@@ -60,7 +60,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("counted")
     draw = random.Random(0)
     (folder / "text.txt").write_text("".join(draw.choices(CHARACTERS, k=4000)), encoding="utf-8")
-    list(api.ngram(folder / "text.txt", order=5, level="byte", out=folder / "bytes"))
+    list(unroll.ngram(folder / "text.txt", order=5, level="byte", out=folder / "bytes"))
     with serving(folder / "bytes") as live:
         yield live
 

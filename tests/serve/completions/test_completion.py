@@ -15,15 +15,15 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+import unroll
 from serve.live import CHARS, LEVELS, TOKENIZERS, Live, make_model, near, run_apart, serving, taking_all, told
-from unroll import api
 from unroll.artifact.open import open_model
 from unroll.predict.protocols import stream_nats
 
 
 def sampled(folder: Path, prompt: str, length: int, seed: int, stream: int = 0, **others: Any) -> str:
     """Return what `unroll sample` writes."""
-    drawn = api.sample(open_model(folder), prompt, length=length, seed=seed, stream=stream, **others)
+    drawn = unroll.sample(open_model(folder), prompt, length=length, seed=seed, stream=stream, **others)
     return "".join(symbol.text for symbol in drawn)
 
 

@@ -8,7 +8,8 @@ from serve.inside.looking import ARCHS, SHORT, Json, Studio
 from serve.quoted import TOKENIZER
 from unroll.artifact.open import Opened
 from unroll.insight.gradients.measure import in_float64, lag_norms
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.predict.protocols import stream_nats
 from unroll.serve.inside import unrolled
 

@@ -58,10 +58,10 @@ def test_next_in_the_middle_of_a_text(book: Opened) -> None:
 
 
 def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
-    from unroll import api
+    import unroll
 
     (tmp_path / "book.txt").write_text(text(5000))
-    list(api.ngram(tmp_path / "book.txt", order=3, out=tmp_path / "tri"))
+    list(unroll.ngram(tmp_path / "book.txt", order=3, out=tmp_path / "tri"))
     opened = open_model(tmp_path / "tri")
     shown = as_typed(opened, "the cat", 0, Prefixes())
     step = stepper(opened.predictor)
@@ -71,10 +71,10 @@ def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
 
 
 def test_models_of_other_vocabularies_meet_where_both_begin_a_symbol(tmp_path: Path, book: Opened) -> None:
-    from unroll import api
+    import unroll
 
     (tmp_path / "book.txt").write_text(text(5000))
-    list(api.ngram(tmp_path / "book.txt", order=2, level="byte", out=tmp_path / "bytes"))
+    list(unroll.ngram(tmp_path / "book.txt", order=2, level="byte", out=tmp_path / "bytes"))
     other = open_model(tmp_path / "bytes")
     content = "the cät sat“ on"
     found = compared(book, other, content, (Prefixes(), Prefixes()))

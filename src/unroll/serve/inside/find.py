@@ -131,7 +131,7 @@ def stretch(opened: Opened, text: Text, labels: Labels, findings: Sequence[Findi
         _, state = network.hidden(read)
         _, _, inside = network.trace(torch.from_numpy(ids[start : start + length])[None], state)
     cells = [finding.cell for finding in findings]
-    units = [inside[cell.layer][cell.signal][:, 0, cell.unit] for cell in cells]
+    units = [inside[cell.layer][cell.signal][0, :, cell.unit] for cell in cells]
     piece = as_read(text.name, text.content[: int(text.ends[start + length - 1]) + 1], opened.tokenizer)
     return {
         "first": start,
