@@ -296,7 +296,7 @@ def test_memory_says_what_a_window_cannot_see(visit: Visit, inside: Running) -> 
     page.wait_for_selector("text=4: then exactly 0")
     depends = probed(page, "depends", "it.models.length === 3 && it.at === 300")
     window = next(one for one in depends["models"] if one["model"] == "window")
-    grounds = page.locator('[aria-label*="window\'s guess"] > span').evaluate_all(
+    grounds = page.locator('[aria-label*="window\'s prediction"] > span').evaluate_all(
         "all => all.slice(290, 301).map((one) => one.style.backgroundColor)"
     )
     surface = rgb(page.evaluate("getComputedStyle(document.querySelector('.panel')).backgroundColor"))
