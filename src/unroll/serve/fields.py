@@ -64,6 +64,11 @@ async def read_body(request: Request, table: Table) -> tuple[dict[str, Any], lis
     return check_fields(table, parse_object(body))
 
 
+async def posted(request: Request, table: Table) -> dict[str, Any]:
+    """Return the values of all fields that a body was sent for; raises ApiError."""
+    return (await read_body(request, table))[0]
+
+
 def read_query(request: Request, table: Table) -> dict[str, Any]:
     """Return the values of all fields of an address; raises ApiError."""
     values: dict[str, Any] = dict(request.query_params)

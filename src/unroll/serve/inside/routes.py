@@ -17,7 +17,7 @@ from unroll.nn.arch import ARCHITECTURES, DEFAULT
 from unroll.progress import Work, result
 from unroll.serve.context import Context
 from unroll.serve.errors import invalid, json_response, of_user_error
-from unroll.serve.fields import Table, read_body, read_query
+from unroll.serve.fields import posted, read_query
 from unroll.serve.inside import find, memory, similar, tables, trace, unrolled
 from unroll.serve.inside.jobs import Job
 from unroll.serve.inside.store import GIVEN, Store
@@ -45,11 +45,6 @@ def routes(context: Context) -> list[Route]:
     ]
     store = Store(context)
     return [Route(path, partial(handler, store), methods=[method]) for path, handler, method in handlers]
-
-
-async def posted(request: Request, table: Table) -> dict[str, Any]:
-    """Return the fields of a body; raises ApiError."""
-    return (await read_body(request, table))[0]
 
 
 # ---- Cells

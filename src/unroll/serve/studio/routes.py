@@ -23,7 +23,7 @@ from unroll.lm.sample import SampleOptions
 from unroll.nn.arch import ARCHITECTURES
 from unroll.predict.predictor import log_probabilities
 from unroll.serve.errors import ApiError, dump, invalid, json_response, of_user_error
-from unroll.serve.fields import Table, ids_fault, read_body, read_query
+from unroll.serve.fields import ids_fault, posted, read_query
 from unroll.serve.inside import lazy
 from unroll.serve.models import Served
 from unroll.serve.studio import tables
@@ -54,11 +54,6 @@ def routes(studio: Studio) -> list[BaseRoute]:
     ]
     own = [Route(path, partial(handler, studio), methods=[method]) for path, handler, method in handlers]
     return [*own, *lazy.routes(studio.context)]
-
-
-async def posted(request: Request, table: Table) -> dict[str, Any]:
-    """Return the fields of a body; raises ApiError."""
-    return (await read_body(request, table))[0]
 
 
 # ---- Models
