@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from serve.quoted import quoted
+from unroll.nn.arch import ARCHITECTURES
 
 TEXT = quoted(5000)
 
 SHORT = "ab “cd efg” hij.\nab “j”"
 
-ARCHS = ("lstm", "gru", "rnn", "window")
+ARCHS = tuple(ARCHITECTURES)
 
 Json = dict[str, Any]
 

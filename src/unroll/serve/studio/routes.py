@@ -108,6 +108,7 @@ def brief(studio: Studio, served: Served) -> dict[str, Any]:
         "layers": layers,
         "units": units,
         "signals": list(architecture.signals if architecture else ()),
+        "unbounded": list(architecture.unbounded if architecture else ()),
         "vocab_size": served.tokenizer.vocab_size,
         "parameters": description["parameters"],
         "kind": kind,

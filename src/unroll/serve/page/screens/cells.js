@@ -43,7 +43,7 @@ function rowsOf(frame) {
 
 // How a value of a signal is coloured: symmetric about 0, or from 0 to 1; of c up to the unit's own reach, if given.
 export function mapOf(opened, signal, reach) {
-  const [low, high] = signal === "c" && reach ? [-reach, reach] : opened.domains[signal];
+  const [low, high] = opened.unbounded.includes(signal) && reach ? [-reach, reach] : opened.domains[signal];
   const map = low === 0 ? "orange" : "diverging";
   return { map, low, high, colour: (v, theme) => table(map, theme)[entry(map, v / high)] };
 }
@@ -60,7 +60,8 @@ function Looked({ opened, view, go, api }) {
   const [anchor, setAnchor] = useState(-1);
   const [marks, setMarks] = useState(false);
   const [own, setOwn] = useState(true);
-  const its = signal === "c" && own;
+  const unbounded = opened.unbounded.includes(signal);
+  const its = unbounded && own;
 
   const of = `${opened.id} ${opened.version}`;
   const one = useAsked(`${of} ${layer} ${unit}`,
@@ -141,8 +142,8 @@ function Looked({ opened, view, go, api }) {
       <span class="pair"><button type="button" class="small" onClick=${() => step(-1)} title="p">Previous</button>
         <button type="button" class="small" onClick=${() => step(1)} title="n">Next in order</button></span>
       <span class="grow"></span>
-      ${signal === "c" && html`
-        <${Choice} label="Scale of c" value=${own} options=${[[true, "each unit’s own scale"], [false, "one scale for all"]]} onChange=${setOwn} />`}
+      ${unbounded && html`<${Choice} label=${`Scale of ${signal}`} value=${own}
+        options=${[[true, "each unit’s own scale"], [false, "one scale for all"]]} onChange=${setOwn} />`}
       <label class="switch"><input type="checkbox" checked=${marks} onChange=${() => setMarks(!marks)} />show signs</label>
       <${Legend} map=${scheme.map} low=${scheme.low === 0 ? "0 closed" : value(scheme.low, 1)} high=${scheme.low === 0 ? "1 open" : value(scheme.high, 1)} />
     </div>
@@ -181,8 +182,8 @@ function Looked({ opened, view, go, api }) {
     </div>
     <div class="w4 pile">
     <${Panel} title="At the cursor" aside=${html`symbol ${pos}, ${fixed(bits(opened.nats[pos]))} bits`}>
-      ${state ? html`<${Sums} arch=${opened.arch} now=${state.now} before=${state.before} reach=${(own ? current.reach : opened.domains.c?.[1]) ?? 1}
-        symbol=${symbols[pos]} />` : html`<${Waiting}>…<//>`}
+      ${state ? html`<${Sums} arch=${opened.arch} now=${state.now} before=${state.before}
+        reach=${(own ? current.reach : opened.domains[opened.unbounded.at(-1)]?.[1]) ?? 1} symbol=${symbols[pos]} />` : html`<${Waiting}>…<//>`}
       ${state && html`<p class="note">
         ${current.lasting ? html`The memory of this unit decays to 1/e in ${Number(
         current.lasting.toPrecision(3))} symbols on average (−1 / mean ln f).` : ""}</p>`}
@@ -207,9 +208,9 @@ function Looked({ opened, view, go, api }) {
       <div class="row tight">
         ${its ? html`<${Legend} map="diverging" low="−" high="+" />`
         : html`<${Legend} map=${scheme.map} low=${scheme.low ? value(scheme.low, 0) : "0"} high=${value(scheme.high, 0)} />`}
-        <span class="note">${all.data && signal === "c"
+        <span class="note">${all.data && unbounded
           ? (all.data.outside ? `${percent(all.data.outside / (units * count))} % of the values are beyond the ends of ${its
-          ? "their unit’s scale, which covers 99.5 % of its |c|" : "the scale, which covers 99.5 % of |c|"}.`
+          ? `their unit’s scale, which covers 99.5 % of its |${signal}|` : `the scale, which covers 99.5 % of |${signal}|`}.`
             : "No value is beyond the ends of the scale.") : ""} Click to choose a unit and a symbol; drag to choose a range.</span></div>
     <//>`;
 }
