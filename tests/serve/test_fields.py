@@ -17,7 +17,9 @@ from unroll.serve.fields import IDS, STRING, Field, check_fields, choice, fault,
 STRANGE: st.SearchStrategy[Any] = VALUES | st.sampled_from([10**30, -1, 1e308, "", [], {}, [[]], [[1]], ["a", 1], True])
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.dictionaries(st.sampled_from(list(COMPLETION)), STRANGE, max_size=5), st.sampled_from(sorted(BODIES)))
 def test_any_values_are_answered(live: Live, fields: dict[str, Any], path: str) -> None:
     body = {"model": "char", "prompt": "a", "max_tokens": 2, "tokens": [1], "input": "a"} | fields

@@ -1,10 +1,17 @@
 """Metrics: what is written is counted."""
 
+from pathlib import Path
+
 from serve.batching.streaming import Eventually
-from serve.live import Live
+from serve.live import Live, serving
 
 
-def test_counts_are_told(live: Live, eventually: Eventually) -> None:
+def test_counts_are_told(folders: dict[str, Path], eventually: Eventually) -> None:
+    with serving(folders["char"], slots=64) as live:
+        check_counts(live, eventually)
+
+
+def check_counts(live: Live, eventually: Eventually) -> None:
     eventually(lambda: "unroll_event_loop_delay_seconds_count 0.0" not in live.get("/metrics").text)
     live.openai().completions.create(model="char", prompt="the cat", max_tokens=33, n=2)
     text = live.get("/metrics").text

@@ -145,11 +145,8 @@ def heat(text_trace: TextTrace, layer: int, signal: str, *, own: bool = False) -
     """
     values = text_trace.values(layer, signal)
     low, high = domain(text_trace, signal)
-    ends = (
-        text_trace.reaches[layer]
-        if own and signal in ARCHITECTURES[text_trace.arch].unbounded
-        else np.full(values.shape[1], high)
-    )
+    by_unit = own and signal in ARCHITECTURES[text_trace.arch].unbounded
+    ends = text_trace.reaches[layer] if by_unit else np.full(values.shape[1], high)
     described = {
         "scale": [low, high],
         "ends": [float(end) for end in ends],
