@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from unroll.data.blocks import Level
-from unroll.data.corpus import DataConfig, prepare
+from unroll.data.corpus import DataConfig, write_corpus
 
 LEVELS: tuple[Level, ...] = ("char", "byte")
 SCRIPTS = {
@@ -48,7 +48,7 @@ def write_text(path: Path, kind: str, megabytes: int) -> None:
 def encode(path: Path, level: Level, out: Path) -> None:
     """Prepare a corpus in this process and print its own measure of time and memory."""
     start = time.perf_counter()
-    for _ in prepare([path], out, DataConfig(level=level)):
+    for _ in write_corpus([path], out, DataConfig(level=level)):
         pass
     print(json.dumps({"prepare_seconds": round(time.perf_counter() - start, 3), "peak_rss_mb": round(peak_mb(), 1)}))
 

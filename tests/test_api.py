@@ -1,5 +1,6 @@
 """The verbs as functions: what each argument becomes, and what `info` says of a directory in any condition."""
 
+import ast
 import json
 import math
 import os
@@ -13,13 +14,15 @@ import pytest
 
 import unroll
 from tiny import STEPS, TRAINING, begin_training, make_corpus, overrides, text, trained
-from unroll import api
+from unroll import HOMES
+from unroll.artifact.output import output_folder
 from unroll.data.corpus import DataConfig, load_corpus
 from unroll.files import Files
 from unroll.progress import Progress
-from unroll.training.loop import Report
+from unroll.training import request
+from unroll.training.budget import Budget
 from unroll.training.recipe import Overrides, read_recipe
-from unroll.training.start import Budget
+from unroll.training.report import Report
 
 Call = tuple[list[Path], Path, Budget, Overrides, dict[str, Any]]
 
@@ -42,7 +45,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         calls.append((files, out, budget, overrides, others))
         return [Report("start", 0, 0, 0.0)]
 
-    monkeypatch.setattr(start, "start", start)
+    monkeypatch.setattr(request, "start", start)
     return calls
 
 
@@ -104,7 +107,7 @@ def test_no_files_are_the_default_corpus_for_as_long_as_it_is_read(asked: list[C
     ],
 )
 def test_the_output_folder_is_named_after_the_text(files: Files | None, folder: str) -> None:
-    assert api.output_folder(files) == Path("runs") / folder
+    assert output_folder(files) == Path("runs") / folder
 
 
 def test_train_yields_progress_and_reports_and_resume_goes_on(tmp_path: Path) -> None:
@@ -285,8 +288,20 @@ def test_a_run_at_its_first_step_is_described(corpus: Path, tmp_path: Path) -> N
     assert known["notes"] == [f"not finished: step 0 of {STEPS}; the exact validation figure comes at the end"]
 
 
-def test_the_public_names_are_found_and_others_are_not() -> None:
-    assert set(unroll.__all__) <= set(dir(unroll))
-    assert all(getattr(unroll, name) for name in unroll.__all__)
+def imported_names(source: str) -> dict[str, str]:
+    """Return the names that type checkers are shown, each imported as itself, and where from."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    pairs = [(alias, str(node.module)) for node in nodes for alias in node.names]
+    return {alias.name: module for alias, module in pairs if alias.asname == alias.name and module in HOMES.values()}
+
+
+def test_the_public_names_stand_in_one_table_and_others_are_not_found() -> None:
+    source = Path(unroll.__file__).read_text()
+    assert imported_names(source) == HOMES
+    assert imported_names(source.replace("import sample as sample", "import generate as generate")) != HOMES
+    assert list(HOMES) == sorted(unroll.__all__)
+    assert set(HOMES) <= set(dir(unroll))
+    for name, home in HOMES.items():
+        assert getattr(unroll, name).__module__ == home
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         unroll.trian  # type: ignore[attr-defined]  # noqa: B018

@@ -11,7 +11,7 @@ import unroll
 
 SOURCE = Path(unroll.__file__).parent
 FLOORS = {
-    "errors": 0, "files": 0, "settings": 0, "progress": 0, "state": 0, "threads": 0,
+    "_version": 0, "errors": 0, "files": 0, "settings": 0, "progress": 0, "state": 0, "threads": 0,
     "data": 1, "nn": 1,
     "engine": 2,
     "predict": 3,
@@ -19,7 +19,7 @@ FLOORS = {
     "lm": 5,
     "training": 6,
     "insight": 7, "export": 7,
-    "serve": 8, "api": 8,
+    "serve": 8,
     "cli": 9, "__init__": 9, "__main__": 9,
 }  # fmt: skip
 

@@ -2,81 +2,82 @@
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from unroll.api import (
-        compare,
-        embed,
-        evaluate,
-        evolution,
-        fetch,
-        info,
-        load,
-        next_symbols,
-        next_words,
-        ngram,
-        open_model,
-        pairs,
-        prepare,
-        quantize,
-        rescore,
-        resume,
-        sample,
-        score,
-        score_file,
-        similar,
-        similar_symbols,
-        sources,
-        train,
-    )
-    from unroll.errors import UserError
-    from unroll.export.onnx import export_onnx
-    from unroll.insight.attribution.measure import attribute
-    from unroll.insight.cells.ablation import ablate
-    from unroll.insight.cells.measure import cells
-    from unroll.insight.gradients.measure import gradients
-    from unroll.insight.longrange.measure import longrange
-    from unroll.insight.memory.measure import memory
-    from unroll.insight.patching.measure import patch
-    from unroll.insight.plots import plot
-    from unroll.insight.trace import trace
+from unroll._version import __version__ as __version__
 
-__version__ = "0.1.0"
-__all__ = [
-    "UserError",
-    "ablate",
-    "attribute",
-    "cells",
-    "compare",
-    "embed",
-    "evaluate",
-    "evolution",
-    "export_onnx",
-    "fetch",
-    "gradients",
-    "info",
-    "load",
-    "longrange",
-    "memory",
-    "next_symbols",
-    "next_words",
-    "ngram",
-    "open_model",
-    "pairs",
-    "patch",
-    "plot",
-    "prepare",
-    "quantize",
-    "rescore",
-    "resume",
-    "sample",
-    "score",
-    "score_file",
-    "similar",
-    "similar_symbols",
-    "sources",
-    "trace",
-    "train",
-]
+if TYPE_CHECKING:
+    from unroll.artifact.info import evolution as evolution
+    from unroll.artifact.info import info as info
+    from unroll.artifact.ngram import ngram as ngram
+    from unroll.artifact.open import load as load
+    from unroll.artifact.open import open_model as open_model
+    from unroll.artifact.quantize import quantize as quantize
+    from unroll.data.corpus import prepare as prepare
+    from unroll.data.sources import fetch as fetch
+    from unroll.data.sources import sources as sources
+    from unroll.errors import UserError as UserError
+    from unroll.export.onnx import export_onnx as export_onnx
+    from unroll.insight.attribution.measure import attribute as attribute
+    from unroll.insight.cells.ablation import ablate as ablate
+    from unroll.insight.cells.measure import cells as cells
+    from unroll.insight.gradients.measure import gradients as gradients
+    from unroll.insight.longrange.measure import longrange as longrange
+    from unroll.insight.memory.measure import memory as memory
+    from unroll.insight.patching.measure import patch as patch
+    from unroll.insight.plots import plot as plot
+    from unroll.insight.trace import trace as trace
+    from unroll.lm.adapted import evaluate as evaluate
+    from unroll.lm.compare import compare as compare
+    from unroll.lm.continuations import next_symbols as next_symbols
+    from unroll.lm.continuations import next_words as next_words
+    from unroll.lm.pairs import pairs as pairs
+    from unroll.lm.rescore import rescore as rescore
+    from unroll.lm.sample import sample as sample
+    from unroll.lm.surprisal import score as score
+    from unroll.lm.surprisal import score_file as score_file
+    from unroll.lm.vectors import embed as embed
+    from unroll.lm.vectors import similar as similar
+    from unroll.lm.vectors import similar_symbols as similar_symbols
+    from unroll.training.request import train as train
+    from unroll.training.start import resume as resume
+
+HOMES = {
+    "UserError": "unroll.errors",
+    "ablate": "unroll.insight.cells.ablation",
+    "attribute": "unroll.insight.attribution.measure",
+    "cells": "unroll.insight.cells.measure",
+    "compare": "unroll.lm.compare",
+    "embed": "unroll.lm.vectors",
+    "evaluate": "unroll.lm.adapted",
+    "evolution": "unroll.artifact.info",
+    "export_onnx": "unroll.export.onnx",
+    "fetch": "unroll.data.sources",
+    "gradients": "unroll.insight.gradients.measure",
+    "info": "unroll.artifact.info",
+    "load": "unroll.artifact.open",
+    "longrange": "unroll.insight.longrange.measure",
+    "memory": "unroll.insight.memory.measure",
+    "next_symbols": "unroll.lm.continuations",
+    "next_words": "unroll.lm.continuations",
+    "ngram": "unroll.artifact.ngram",
+    "open_model": "unroll.artifact.open",
+    "pairs": "unroll.lm.pairs",
+    "patch": "unroll.insight.patching.measure",
+    "plot": "unroll.insight.plots",
+    "prepare": "unroll.data.corpus",
+    "quantize": "unroll.artifact.quantize",
+    "rescore": "unroll.lm.rescore",
+    "resume": "unroll.training.start",
+    "sample": "unroll.lm.sample",
+    "score": "unroll.lm.surprisal",
+    "score_file": "unroll.lm.surprisal",
+    "similar": "unroll.lm.vectors",
+    "similar_symbols": "unroll.lm.vectors",
+    "sources": "unroll.data.sources",
+    "trace": "unroll.insight.trace",
+    "train": "unroll.training.request",
+}
+"""The public names and the module that each lives in; a test holds the imports above, for type checkers, to them."""
+__all__ = list(HOMES)
 
 
 if not TYPE_CHECKING:
@@ -85,23 +86,10 @@ if not TYPE_CHECKING:
         """Import a public name when it is first asked for, so that `import unroll` stays light."""
         from importlib import import_module
 
-        if name not in __all__:
+        if name not in HOMES:
             raise AttributeError(f"module 'unroll' has no attribute '{name}'")
-        homes = {
-            "UserError": "unroll.errors",
-            "ablate": "unroll.insight.cells.ablation",
-            "attribute": "unroll.insight.attribution.measure",
-            "cells": "unroll.insight.cells.measure",
-            "export_onnx": "unroll.export.onnx",
-            "gradients": "unroll.insight.gradients.measure",
-            "longrange": "unroll.insight.longrange.measure",
-            "memory": "unroll.insight.memory.measure",
-            "patch": "unroll.insight.patching.measure",
-            "plot": "unroll.insight.plots",
-            "trace": "unroll.insight.trace",
-        }
-        return getattr(import_module(homes.get(name, "unroll.api")), name)
+        return getattr(import_module(HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *HOMES]

@@ -21,6 +21,19 @@ StrPath = str | os.PathLike[str]
 Files = StrPath | Sequence[StrPath]
 """One file or several, in order."""
 
+
+def as_paths(files: Files | None) -> list[Path]:
+    """Return one file or several as paths, none as an empty list."""
+    if files is None:
+        return []
+    return [Path(files)] if isinstance(files, str | os.PathLike) else [Path(file) for file in files]
+
+
+def as_path(file: StrPath | None) -> Path | None:
+    """Return a path as one of pathlib's; None stays None."""
+    return None if file is None else Path(file)
+
+
 MACHINE_ERRORS = {
     errno.ENOSPC: ("no space left on the disk", "a disk with enough space", "free some, or choose another place"),
     errno.EDQUOT: ("the disk quota is used up", "files within it", "remove some files, or choose another place"),

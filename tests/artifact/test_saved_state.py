@@ -15,11 +15,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+import unroll
 from lm.test_surprisal import Trigram
 from tiny import ARCHS, TOKENIZER, model_config, random_ids, random_model
-from unroll import api
-from unroll.artifact import checkpoint, saved_state
-from unroll.artifact.checkpoint import save_description, save_tensors
+from unroll.artifact import saved_state
+from unroll.artifact.checkpoint import save_tensors
+from unroll.artifact.directory import WEIGHTS, read_info, save_description
 from unroll.artifact.open import Opened, open_model
 from unroll.artifact.saved_state import Reading, load_reading, read_on, save_reading, weights_digest
 from unroll.errors import UserError
@@ -37,7 +38,7 @@ def directory(path: Path, arch: str, seed: float = 0.6) -> Path:
     TOKENIZER.save(path / "tokenizer.json")
     save_description(path, config, TOKENIZER)
     model = random_model(config, torch.float32, scale=seed)
-    save_tensors(path / checkpoint.WEIGHTS, dict(model.named_parameters()), {"step": 7})
+    save_tensors(path / WEIGHTS, dict(model.named_parameters()), {"step": 7})
     return path
 
 
@@ -100,9 +101,9 @@ def test_the_law_fails_when_something_is_lost(models: dict[str, Path]) -> None:
 
 SAVE = """
 import sys
-from unroll import api
+import unroll
 for model in sys.argv[2:]:
-    (score,) = api.score(model, sys.argv[1], save_state=model + ".state")
+    (score,) = unroll.score(model, sys.argv[1], save_state=model + ".state")
     print(repr(score.nats))
 """
 GO_ON = SAVE.replace("save_state", "state")
@@ -119,7 +120,7 @@ def run(code: str, text: str, models: dict[str, Path]) -> list[float]:
 def test_a_text_goes_on_in_another_process(models: dict[str, Path]) -> None:
     first, second = run(SAVE, A, models), run(GO_ON, B, models)
     for model, a, b in zip(models.values(), first, second, strict=True):
-        whole, fresh = api.score(model, [A + B, B])
+        whole, fresh = unroll.score(model, [A + B, B])
         assert a + b == pytest.approx(whole.nats, abs=1e-4)
         assert abs(a + fresh.nats - whole.nats) > 1e-2
 
@@ -127,39 +128,41 @@ def test_a_text_goes_on_in_another_process(models: dict[str, Path]) -> None:
 def test_a_model_may_be_loaded_once(models: dict[str, Path]) -> None:
     path = models["lstm"]
     for model in (str(path), open_model(path)):
-        assert api.score(model, A) == api.score(path, [A])
-        assert api.next_symbols(model, A, 3) == api.next_symbols(path, A, 3)
-        assert api.next_words(model, A, 3) == api.next_words(path, A, 3)
-    with_torch, engine = api.score(api.load(path), A)[0], api.score(path, A)[0]
+        assert unroll.score(model, A) == unroll.score(path, [A])
+        assert unroll.next_symbols(model, A, 3) == unroll.next_symbols(path, A, 3)
+        assert unroll.next_words(model, A, 3) == unroll.next_words(path, A, 3)
+    with_torch, engine = unroll.score(unroll.load(path), A)[0], unroll.score(path, A)[0]
     assert with_torch.nats == pytest.approx(engine.nats, abs=1e-5)
 
 
 def test_a_state_is_the_same_file_each_time(models: dict[str, Path], tmp_path: Path) -> None:
     for name in ("one", "other"):
-        api.score(models["lstm"], A, save_state=tmp_path / name)
+        unroll.score(models["lstm"], A, save_state=tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
 
 
 def test_several_texts_go_on_from_one_state_and_leave_none(models: dict[str, Path], tmp_path: Path) -> None:
     state = tmp_path / "state"
-    api.score(models["gru"], A, save_state=state)
-    one, other = api.score(models["gru"], [B, A], state=state)
-    assert [one, other] == [api.score(models["gru"], text, state=state)[0] for text in (B, A)]
+    unroll.score(models["gru"], A, save_state=state)
+    one, other = unroll.score(models["gru"], [B, A], state=state)
+    assert [one, other] == [unroll.score(models["gru"], text, state=state)[0] for text in (B, A)]
     with pytest.raises(UserError, match="no one state"):
-        api.score(models["gru"], [A, B], save_state=state)
+        unroll.score(models["gru"], [A, B], save_state=state)
 
 
 def test_a_file_goes_on_from_a_text(models: dict[str, Path], tmp_path: Path) -> None:
     state, file = tmp_path / "state", tmp_path / "text"
     file.write_text(B)
-    (first,) = api.score(models["lstm"], A, save_state=state)
-    rest = sum(unit.nats for unit in api.score_file(models["lstm"], file, unit="char", state=state, save_state=state))
-    (last,) = api.score(models["lstm"], A, state=state)
-    (whole,) = api.score(models["lstm"], A + B + A)
+    (first,) = unroll.score(models["lstm"], A, save_state=state)
+    rest = sum(
+        unit.nats for unit in unroll.score_file(models["lstm"], file, unit="char", state=state, save_state=state)
+    )
+    (last,) = unroll.score(models["lstm"], A, state=state)
+    (whole,) = unroll.score(models["lstm"], A + B + A)
     assert first.nats + rest + last.nats == pytest.approx(whole.nats, abs=1e-4)
     with pytest.raises(UserError, match="fresh"):
-        api.score_file(models["lstm"], file, fresh=True, state=state)
+        unroll.score_file(models["lstm"], file, fresh=True, state=state)
 
 
 # ---- what is refused
@@ -167,7 +170,7 @@ def test_a_file_goes_on_from_a_text(models: dict[str, Path], tmp_path: Path) -> 
 
 @pytest.fixture
 def state(models: dict[str, Path], tmp_path: Path) -> Path:
-    api.score(models["lstm"], A, save_state=tmp_path / "state")
+    unroll.score(models["lstm"], A, save_state=tmp_path / "state")
     return tmp_path / "state"
 
 
@@ -179,7 +182,7 @@ def refused(file: Path, opened: Opened, says: str) -> None:
 
 
 def info_of(file: Path) -> dict[str, Any]:
-    return checkpoint.read_info(file)
+    return read_info(file)
 
 
 def rewrite(file: Path, edit: Callable[[dict[str, Any], dict[str, Any]], Any]) -> None:

@@ -22,14 +22,16 @@ import torch
 
 from tiny import overrides, text
 from unroll.artifact.checkpoint import load_tensors
-from unroll.artifact.directory import DATA, METRICS, STATE, WEIGHTS, read_events
-from unroll.artifact.ngram import make
+from unroll.artifact.directory import DATA, STATE, WEIGHTS
+from unroll.artifact.events import METRICS, read_events
+from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import open_model
-from unroll.artifact.quantize import quantize
+from unroll.artifact.quantize import measure_cost
 from unroll.errors import UserError
 from unroll.files import Folder, FolderLost, write_atomically
 from unroll.settings import read_toml
-from unroll.training.start import Budget, resume, start
+from unroll.training.budget import Budget
+from unroll.training.start import resume, start
 
 SEEDS = (1, 2)
 """Of the two writers, whose models have the same shape: a mixture would open."""
@@ -65,7 +67,7 @@ def reference(folder: Path, texts: dict[int, Path]) -> dict[str, set[int]]:
                     whose.setdefault(digest, set()).add(seed)
         for digest in written(out):
             whose.setdefault(digest, set()).add(seed)
-        for _ in make([file], folder / f"counted{seed}", 3, {"split": "80/20"}):
+        for _ in write_ngram([file], folder / f"counted{seed}", 3, {"split": "80/20"}):
             pass
         for digest in written(folder / f"counted{seed}"):
             whose.setdefault(digest, set()).add(seed)
@@ -96,10 +98,10 @@ def writer(verb: str, seed: int, file: Path, out: Path, pace: Callable[[], None]
             for _ in resume(out, device="cpu"):
                 pace()
         elif verb == "quantize":
-            for _ in quantize(out):
+            for _ in measure_cost(out):
                 pace()
         else:
-            for _ in make([file], out, 3, {"split": "80/20"}, force=force):
+            for _ in write_ngram([file], out, 3, {"split": "80/20"}, force=force):
                 pace()
     except FolderLost:
         return 3

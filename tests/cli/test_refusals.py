@@ -254,7 +254,7 @@ def test_every_verb_refuses_or_does_without_what_is_damaged(
 def test_memory_that_is_out(here: Here, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from unroll import api
+    from unroll.training import request
 
     for error in (
         MemoryError(),
@@ -265,7 +265,7 @@ def test_memory_that_is_out(here: Here, book: Path, tmp_path: Path, monkeypatch:
         def fails(*arguments: object, error: Exception = error, **others: object) -> None:
             raise error
 
-        monkeypatch.setattr(api, "train", fails)
+        monkeypatch.setattr(request, "train", fails)
         done = here("train", book, "--out", tmp_path / "run", *STEPS)
         said = done.err
         assert done.code == 1 and "Traceback" not in said
@@ -277,12 +277,12 @@ def test_memory_that_is_out(here: Here, book: Path, tmp_path: Path, monkeypatch:
 
 
 def test_another_runtime_error_is_not_one_of_memory(here: Here, book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unroll import api
+    from unroll.training import request
 
     def fails(*arguments: object, **others: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(api, "train", fails)
+    monkeypatch.setattr(request, "train", fails)
     with pytest.raises(RuntimeError, match="a fault of ours"):
         here("train", book)
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from data.hostile import documents
 from unroll.data import blocks, encode
 from unroll.data.blocks import Block, Level, read_blocks
-from unroll.data.corpus import Corpus, DataConfig, load_corpus, prepare
+from unroll.data.corpus import Corpus, DataConfig, load_corpus, write_corpus
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.progress import Progress
@@ -57,7 +57,7 @@ def prepared(
             if content is not None:
                 given_parts[part] = folder / f"{part}.txt"
                 given_parts[part].write_bytes(content)
-        for _ in prepare(
+        for _ in write_corpus(
             paths,
             folder / "out",
             config,
@@ -394,7 +394,7 @@ def test_a_validation_file_is_a_text_of_its_own() -> None:
 def test_a_corpus_of_before_has_neither(tmp_path: Path) -> None:
     """One whose description does not speak of marks, newlines and overlaps."""
     (tmp_path / "text.txt").write_bytes(b"abcdefgh")
-    list(prepare([tmp_path / "text.txt"], tmp_path / "out", DataConfig(split="50/50")))
+    list(write_corpus([tmp_path / "text.txt"], tmp_path / "out", DataConfig(split="50/50")))
     file = tmp_path / "out" / "corpus.json"
     about = json.loads(file.read_text())
     del about["overlaps"]
@@ -416,7 +416,7 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
         file = tmp_path / os.fsdecode(raw)
         file.write_bytes(b"abcdefgh\n")
         out = tmp_path / os.fsdecode(raw + b".out")
-        list(prepare([file], out, DataConfig(), valid=file))
+        list(write_corpus([file], out, DataConfig(), valid=file))
         assert [source.name for source in load_corpus(out).info.sources] == [shown, shown]
         assert load_corpus(out).info.overlaps["valid"].same_as == shown
 
@@ -449,7 +449,7 @@ def refusal(tmp_path: Path, files: Sequence[Path], out: Path | None = None) -> U
     """Return the error of preparing the files, after which nothing lies beside them."""
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError) as caught:
-        list(prepare(files, out or tmp_path / "out", DataConfig(split="50/50")))
+        list(write_corpus(files, out or tmp_path / "out", DataConfig(split="50/50")))
     assert sorted(tmp_path.rglob("*")) == before
     assert caught.value.fix
     return caught.value
@@ -511,7 +511,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_that_changes_between_the_passes(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(b"text" * 2**14)
-    passes = prepare([path], tmp_path / "out", DataConfig(split="50/50"), block_bytes=2**12)
+    passes = write_corpus([path], tmp_path / "out", DataConfig(split="50/50"), block_bytes=2**12)
     assert next(progress for progress in passes if progress.phase == "encoding")
     path.write_bytes(change(b"text" * 2**14))
     with pytest.raises(UserError, match="changed while being read"):
@@ -524,7 +524,7 @@ def test_progress_ends_with_the_last_byte_of_each_pass(tmp_path: Path) -> None:
     (tmp_path / "b.gz").write_bytes(gzip.compress(b"ab\n" * 30))
     files = [tmp_path / "a.txt", tmp_path / "b.gz"]
     total = sum(path.stat().st_size for path in files)
-    seen = list(prepare(files, tmp_path / "out", DataConfig(level="word"), block_bytes=16))
+    seen = list(write_corpus(files, tmp_path / "out", DataConfig(level="word"), block_bytes=16))
     assert all(progress.total == total for progress in seen)
     assert seen == sorted(seen, key=lambda progress: ("reading", "learning", "encoding").index(progress.phase))
     for phase in ("reading", "encoding"):
@@ -536,7 +536,7 @@ def test_progress_ends_with_the_last_byte_of_each_pass(tmp_path: Path) -> None:
 
 def test_abandoning_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes(b"text" * 20)
-    passes = prepare([tmp_path / "text.txt"], tmp_path / "out", DataConfig(), block_bytes=8)
+    passes = write_corpus([tmp_path / "text.txt"], tmp_path / "out", DataConfig(), block_bytes=8)
     assert next(progress for progress in passes if progress.phase == "encoding")
     assert len(os.listdir(tmp_path)) == 2
     passes.close()
@@ -547,8 +547,8 @@ def test_abandoning_leaves_nothing(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_no_half_corpus(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes(b"abc\n" * 2**21)
     program = (
-        "import sys; from pathlib import Path; from unroll.data.corpus import DataConfig, prepare\n"
-        "for progress in prepare([Path('text.txt')], Path('out'), DataConfig()): print(progress.phase, flush=True)"
+        "import sys; from pathlib import Path; from unroll.data.corpus import DataConfig, write_corpus\n"
+        "for progress in write_corpus([Path('text.txt')], Path('out'), DataConfig()): print(progress.phase, flush=True)"
     )
     for moment in range(6):
         process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE)
@@ -628,7 +628,7 @@ DAMAGE |= {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_corpus_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.txt").write_bytes(b"abcdefgh")
-    list(prepare([tmp_path / "text.txt"], tmp_path / "out", DataConfig(split="50/50")))
+    list(write_corpus([tmp_path / "text.txt"], tmp_path / "out", DataConfig(split="50/50")))
     assert load_corpus(tmp_path / "out").train.tolist() == [2, 3, 4, 5]
     DAMAGE[name](tmp_path / "out")
     with pytest.raises(UserError):
@@ -659,7 +659,7 @@ needs_corpora = pytest.mark.skipif(not CORPORA.is_dir(), reason="the benchmark c
 @pytest.mark.corpora
 @needs_corpora
 def test_tiny_shakespeare_has_nanogpts_split(tmp_path: Path) -> None:
-    list(prepare([CORPORA / "tinyshakespeare" / "input.txt"], tmp_path / "out", DataConfig(split="90/10")))
+    list(write_corpus([CORPORA / "tinyshakespeare" / "input.txt"], tmp_path / "out", DataConfig(split="90/10")))
     corpus = load_corpus(tmp_path / "out")
     assert (len(corpus.train), len(corpus.valid), corpus.tokenizer.vocab_size) == (1_003_854, 111_540, 66)
 
@@ -674,7 +674,7 @@ def test_word_corpora_have_their_published_sizes(
     tmp_path: Path, name: str, vocab_size: int, tokens: tuple[int, ...]
 ) -> None:
     train, valid, test = (CORPORA / name / f"{part}.txt" for part in ("train", "valid", "test"))
-    list(prepare([train], tmp_path / "out", DataConfig(level="word"), valid=valid, test=test))
+    list(write_corpus([train], tmp_path / "out", DataConfig(level="word"), valid=valid, test=test))
     corpus = load_corpus(tmp_path / "out")
     assert tuple(part.tokens for part in corpus.info.parts.values()) == tokens
     assert corpus.tokenizer.vocab_size == vocab_size

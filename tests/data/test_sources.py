@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from unroll.data.corpus import DataConfig, load_corpus, prepare
-from unroll.data.sources import CHUNK_BYTES, SOURCES, STDLIB_BYTES, Source, fetch, stdlib_corpus, texts
+from unroll.data.corpus import DataConfig, load_corpus, write_corpus
+from unroll.data.sources import CHUNK_BYTES, SOURCES, STDLIB_BYTES, Source, fetch_source, stdlib_corpus, texts
 from unroll.errors import UserError
 from unroll.progress import Progress
 
@@ -97,7 +97,7 @@ def source_of(server: Server, *, path: str = "text", checked: bool = True, membe
 
 def refused(source: Source, out: Path) -> UserError:
     with pytest.raises(UserError) as caught:
-        list(fetch(source, out))
+        list(fetch_source(source, out))
     assert caught.value.fix
     return caught.value
 
@@ -115,20 +115,20 @@ def zipped(**members: bytes) -> bytes:
 def test_a_download_is_the_text(server: Server, tmp_path: Path, checked: bool, chunked: bool) -> None:
     server.chunked = chunked
     source, out = source_of(server, checked=checked), tmp_path / "new" / "folder"
-    seen = list(fetch(source, out))
+    seen = list(fetch_source(source, out))
     assert texts(source, out) == [out / "corpus.txt"]
     assert texts(source, out)[0].read_bytes() == TEXT
     assert os.listdir(out) == ["corpus.txt"]
     loading = [progress for progress in seen if progress.phase == "downloading"]
     assert len(loading) >= len(TEXT) // CHUNK_BYTES
-    assert loading[-1] == Progress("downloading", len(TEXT), 0 if chunked and not checked else len(TEXT))
-    assert seen[-1] == Progress("checking", len(TEXT), len(TEXT))
+    assert loading[-1] == Progress("downloading", len(TEXT), 0 if chunked and not checked else len(TEXT), "bytes")
+    assert seen[-1] == Progress("checking", len(TEXT), len(TEXT), "bytes")
 
 
 def test_what_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
     source = source_of(server)
-    list(fetch(source, tmp_path))
-    assert list(fetch(source, tmp_path)) == []
+    list(fetch_source(source, tmp_path))
+    assert list(fetch_source(source, tmp_path)) == []
     assert len(server.asked) == 1
 
 
@@ -141,7 +141,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     kept = (tmp_path / "corpus.part").stat().st_size
     assert 0 < kept <= 300_000
     server.broken_after = None
-    done = [progress.done for progress in fetch(source, tmp_path) if progress.phase == "downloading"]
+    done = [progress.done for progress in fetch_source(source, tmp_path) if progress.phase == "downloading"]
     assert done[0] > kept
     assert server.asked == [None, f"bytes={kept}-"]
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
@@ -150,14 +150,14 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
 def test_a_server_without_ranges_sends_it_all_again(server: Server, tmp_path: Path) -> None:
     source, server.ranges = source_of(server), False
     (tmp_path / "corpus.part").write_bytes(TEXT[:1000])
-    list(fetch(source, tmp_path))
+    list(fetch_source(source, tmp_path))
     assert server.asked == ["bytes=1000-"]
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
 
 
 def test_what_cannot_be_checked_is_not_continued(server: Server, tmp_path: Path) -> None:
     (tmp_path / "corpus.part").write_bytes(b"of another file")
-    list(fetch(source_of(server, checked=False), tmp_path))
+    list(fetch_source(source_of(server, checked=False), tmp_path))
     assert server.asked == [None]
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
 
@@ -172,7 +172,7 @@ def test_what_the_server_marks_goes_on(server: Server, tmp_path: Path, tag: tupl
     assert "it goes on from there" in refused(source, tmp_path).fix
     kept = (tmp_path / "corpus.part").stat().st_size
     server.broken_after = None
-    list(fetch(source, tmp_path))
+    list(fetch_source(source, tmp_path))
     assert server.asked == [None, f"bytes={kept}-"]
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
     assert os.listdir(tmp_path) == ["corpus.txt"]
@@ -184,7 +184,7 @@ def test_another_state_is_fetched_anew(server: Server, tmp_path: Path, understan
     source = source_of(server, checked=False)
     refused(source, tmp_path)
     server.body, server.tag, server.broken_after = TEXT[::-1], ("ETag", '"two"'), None
-    list(fetch(source, tmp_path))
+    list(fetch_source(source, tmp_path))
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT[::-1]
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
@@ -194,7 +194,7 @@ def test_a_weak_mark_is_none(server: Server, tmp_path: Path) -> None:
     source = source_of(server, checked=False)
     refused(source, tmp_path)
     server.broken_after = None
-    list(fetch(source, tmp_path))
+    list(fetch_source(source, tmp_path))
     assert server.asked == [None, None]
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
 
@@ -202,7 +202,7 @@ def test_a_weak_mark_is_none(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rest", [TEXT, TEXT + b"more"])
 def test_a_whole_or_too_long_rest_is_handled(server: Server, tmp_path: Path, rest: bytes) -> None:
     (tmp_path / "corpus.part").write_bytes(rest)
-    list(fetch(source_of(server), tmp_path))
+    list(fetch_source(source_of(server), tmp_path))
     assert server.asked == ([] if rest == TEXT else [f"bytes={len(rest)}-", None])
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
 
@@ -212,7 +212,7 @@ def test_a_wrong_rest_is_refused_and_forgotten(server: Server, tmp_path: Path) -
     source = source_of(server)
     assert "is not what it was: SHA-256" in refused(source, tmp_path).what
     assert os.listdir(tmp_path) == []
-    list(fetch(source, tmp_path))
+    list(fetch_source(source, tmp_path))
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
 
 
@@ -226,7 +226,7 @@ def test_another_file_than_promised_is_refused(server: Server, tmp_path: Path, b
 
 
 def test_a_redirection_is_followed_but_only_to_http(server: Server, tmp_path: Path) -> None:
-    list(fetch(source_of(server, path="moved"), tmp_path))
+    list(fetch_source(source_of(server, path="moved"), tmp_path))
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
     assert refused(source_of(server, path="to-a-file"), tmp_path / "other").what
 
@@ -244,12 +244,12 @@ def test_a_missing_page(server: Server, tmp_path: Path) -> None:
 def test_an_archive_is_unpacked(server: Server, tmp_path: Path) -> None:
     server.body = zipped(folder__train=TEXT, folder__test=b"test", other=b"x")
     source = source_of(server, members=("folder/train", "folder/test"))
-    seen = list(fetch(source, tmp_path))
+    seen = list(fetch_source(source, tmp_path))
     assert texts(source, tmp_path) == [tmp_path / "corpus" / "train", tmp_path / "corpus" / "test"]
     assert [path.read_bytes() for path in texts(source, tmp_path)] == [TEXT, b"test"]
     assert os.listdir(tmp_path) == ["corpus"]
     assert sorted(os.listdir(tmp_path / "corpus")) == ["test", "train"]
-    assert seen[-1] == Progress("unpacking", len(TEXT) + 4, len(TEXT) + 4)
+    assert seen[-1] == Progress("unpacking", len(TEXT) + 4, len(TEXT) + 4, "bytes")
 
 
 @pytest.mark.parametrize("what", ["no zip", "another member", "broken"])
@@ -281,8 +281,8 @@ def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path) -> None:
 def test_a_fetched_gzip_file_is_a_text_as_it_is(server: Server, tmp_path: Path) -> None:
     server.body = gzip.compress(TEXT)
     source = source_of(server)
-    list(fetch(source, tmp_path))
-    list(prepare(texts(source, tmp_path), tmp_path / "out", DataConfig(split="50/50")))
+    list(fetch_source(source, tmp_path))
+    list(write_corpus(texts(source, tmp_path), tmp_path / "out", DataConfig(split="50/50")))
     assert sum(part.bytes for part in load_corpus(tmp_path / "out").info.parts.values()) == len(TEXT)
 
 

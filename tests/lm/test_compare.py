@@ -8,7 +8,7 @@ import pytest
 from tiny import make_corpus, overrides, text, trained
 from unroll.errors import UserError
 from unroll.lm import compare as module
-from unroll.lm.compare import compare, difference
+from unroll.lm.compare import compare_models, difference
 from unroll.progress import result
 
 
@@ -57,7 +57,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_the_table_is_what_evaluation_gives(models: list[Path], tmp_path: Path) -> None:
     file = tmp_path / "test.txt"
     file.write_text(text(60, seed=7))
-    table = result(compare([*models, models[0]], [file]))
+    table = result(compare_models([*models, models[0]], [file]))
     assert isinstance(table, dict)
     first, second, again = table["models"]
     assert first["nats_per_token"] == again["nats_per_token"] != second["nats_per_token"]
@@ -73,8 +73,8 @@ def test_the_table_is_what_evaluation_gives(models: list[Path], tmp_path: Path) 
 def test_there_is_no_test_without_lines_and_no_crops(models: list[Path], tmp_path: Path) -> None:
     file = tmp_path / "test.txt"
     file.write_text(text(5, seed=7))
-    table = result(compare(models, [file], "lines"))
+    table = result(compare_models(models, [file], "lines"))
     assert isinstance(table, dict)
     assert table["pairs"][0]["p"] is None and "too few lines" in table["pairs"][0]["note"]
     with pytest.raises(UserError, match="crops"):
-        list(compare(models, [file], "crops"))
+        list(compare_models(models, [file], "crops"))

@@ -16,7 +16,7 @@ from tiny import ARCHS, TOKENIZER, model_config, random_ids, random_model
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.lm import evaluate as module
-from unroll.lm.evaluate import Evaluation, Protocol, evaluate, lines_of, nats_of_lines, regrouped, scored
+from unroll.lm.evaluate import Evaluation, Protocol, evaluate_predictors, lines_of, nats_of_lines, regrouped, scored
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.predict.predictor import Nats, Window
@@ -46,7 +46,7 @@ def read(model: Model, ids: Ids) -> float:
 
 
 def evaluated(model: Model, file: Path, protocol: Protocol) -> Evaluation:
-    found = result(evaluate([TorchPredictor(model)], TOKENIZER, [file], protocol))
+    found = result(evaluate_predictors([TorchPredictor(model)], TOKENIZER, [file], protocol))
     assert isinstance(found, list)
     return found[0]
 
@@ -151,7 +151,7 @@ def test_counts_and_nats_are_those_of_the_text(
         file.write_bytes(text.encode())
     if level != "byte" and "\ufeff" in texts:
         with pytest.raises(UserError, match="is empty"):
-            list(evaluate([Priced()], tokenizer, files, protocol))
+            list(evaluate_predictors([Priced()], tokenizer, files, protocol))
         return
     read = [text if level == "byte" else text.removeprefix("\ufeff") for text in texts]
     read[:-1] = [text if text.endswith("\n") else f"{text}\n" for text in read[:-1]]
@@ -159,9 +159,9 @@ def test_counts_and_nats_are_those_of_the_text(
     ids = np.concatenate([tokenizer.encode(text) for text in read])
     if not len(ids):
         with pytest.raises(UserError, match="too little text"):
-            list(evaluate([Priced()], tokenizer, files, protocol))
+            list(evaluate_predictors([Priced()], tokenizer, files, protocol))
         return
-    found = result(evaluate([Priced()], tokenizer, files, protocol))
+    found = result(evaluate_predictors([Priced()], tokenizer, files, protocol))
     assert isinstance(found, list)
     assert found[0].tokens == len(ids)
     assert found[0].nats == (ids + 1.0).sum()
@@ -184,7 +184,7 @@ def test_counts_and_nats_are_those_of_the_text(
 def test_a_mixture_is_the_weighted_mean_of_probabilities(letters: Path) -> None:
     first, second = (TorchPredictor(random_model(model_config(arch))) for arch in ("lstm", "rnn"))
     weights = np.array([0.3, 0.7])
-    found = result(evaluate([first, second], TOKENIZER, [letters], "stream", weights))
+    found = result(evaluate_predictors([first, second], TOKENIZER, [letters], "stream", weights))
     assert isinstance(found, list)
     ids = TOKENIZER.encode(letters.read_text())
     ((_, each),) = scored([first, second], [ids], TOKENIZER.start_id, TOKENIZER.start_id, "stream")
@@ -197,6 +197,6 @@ def test_refusals(tmp_path: Path) -> None:
     file = tmp_path / "short.txt"
     file.write_text("abc")
     with pytest.raises(UserError, match="at least one crop"):
-        list(evaluate([Priced()], TOKENIZER, [file], "crops"))
+        list(evaluate_predictors([Priced()], TOKENIZER, [file], "crops"))
     with pytest.raises(UserError, match="protocol is 'rows'"):
-        list(evaluate([Priced()], TOKENIZER, [file], "rows"))  # type: ignore[arg-type]
+        list(evaluate_predictors([Priced()], TOKENIZER, [file], "rows"))  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from unroll.lm.rescore import (
     fit_weight,
     read_nbest,
     read_references,
-    rescore,
+    rescore_list,
     upper_lines,
     word_errors,
 )
@@ -50,7 +50,7 @@ LISTS = {"moses": MOSES, "tsv": TABLE, "jsonl": JSON_LINES}
 
 
 def rescored(path: Path, weight: float = 0.5, word_bonus: float = 0.0, references: Path | None = None) -> Rescored:
-    return result(rescore(opened(), path, weight, word_bonus, references))
+    return result(rescore_list(opened(), path, weight, word_bonus, references))
 
 
 def without_added(format: str, line: bytes) -> bytes:
@@ -351,7 +351,7 @@ def test_a_hypothesis_of_several_lines_is_not_written_as_one(tmp_path: Path, end
     assert result.best() == "abc\nabc\n"  # it is not the best
     assert result.written().count(b"\n") == 3
     with pytest.raises(UserError, match=rf"line 2 has a hypothesis with an end of a line in it, U\+{ord(end):04X}"):
-        list(rescore(opened(), path, 0.0, best=True))
+        list(rescore_list(opened(), path, 0.0, best=True))
     path.write_text("".join(rows).replace("-1.0", "9.0"))
     with pytest.raises(UserError, match="line 2 has a hypothesis with an end of a line"):
         rescored(path, 0.0).best()

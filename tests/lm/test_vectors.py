@@ -23,7 +23,7 @@ from unroll.lm.vectors import (
     Pool,
     Reader,
     cosines,
-    embed,
+    embed_lines,
     line_vectors,
     similar_lines,
     similar_symbols,
@@ -101,7 +101,7 @@ def test_the_law_of_vectors_fails_for_faults(fault: Vectors, pool: Pool) -> None
 
 
 def embedded(model: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Embedded:
-    return result(embed(model, file, out, pool))
+    return result(embed_lines(model, file, out, pool))
 
 
 def lines_of(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -163,7 +163,7 @@ def test_a_failure_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pyte
         embedded(opened(), file, out)
     assert os.listdir(tmp_path) == ["lines"]
     write(file, "a\n" * 9)
-    steps = embed(opened(), file, out)
+    steps = embed_lines(opened(), file, out)
     next(steps)
     steps.close()
     assert os.listdir(tmp_path) == ["lines"]
@@ -199,13 +199,13 @@ COUNTING = Opened(Path("m"), Counting(), CHARS, {})  # type: ignore[arg-type]
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
-        (lambda model, file, folder: list(embed(COUNTING, file)), "without a hidden state"),
+        (lambda model, file, folder: list(embed_lines(COUNTING, file)), "without a hidden state"),
         (lambda model, file, folder: similar_symbols(COUNTING, "a"), "without a hidden state"),
-        (lambda model, file, folder: list(embed(model, file, folder / "out.txt")), "does not end in .npy"),
-        (lambda model, file, folder: list(embed(model, file, pool="sum")), "pool is 'sum'"),  # type: ignore[arg-type]
-        (lambda model, file, folder: list(embed(model, folder / "nowhere")), "cannot read"),
-        (lambda model, file, folder: list(embed(model, write(folder / "empty", ""))), "is empty"),
-        (lambda model, file, folder: list(embed(model, file, folder / "no" / "out.npy")), "No such file"),
+        (lambda model, file, folder: list(embed_lines(model, file, folder / "out.txt")), "does not end in .npy"),
+        (lambda model, file, folder: list(embed_lines(model, file, pool="sum")), "pool is 'sum'"),  # type: ignore[arg-type]
+        (lambda model, file, folder: list(embed_lines(model, folder / "nowhere")), "cannot read"),
+        (lambda model, file, folder: list(embed_lines(model, write(folder / "empty", ""))), "is empty"),
+        (lambda model, file, folder: list(embed_lines(model, file, folder / "no" / "out.npy")), "No such file"),
         (lambda model, file, folder: list(similar_lines(model, file, "a", 0)), "top is 0"),
         (lambda model, file, folder: similar_symbols(model, "ab"), "'ab' is no symbol of model"),
     ],
@@ -290,14 +290,14 @@ def test_the_nearest_symbols(tokenizer: Tokenizer) -> None:
     assert isinstance(model.predictor, TorchPredictor)
     table = model.predictor.model.embedding.weight.detach().numpy()
     wanted = int(tokenizer.encode("a")[0])
-    found = similar_symbols(model, "a", 5)
+    found = similar_symbols(model, "a", top=5)
     each = table @ table[wanted] / np.linalg.norm(table, axis=1) / np.linalg.norm(table[wanted])
     order = [k for k in np.argsort(-each, kind="stable").tolist() if k != wanted]
     assert [near.text for near in found] == [tokenizer.symbol(k) for k in order[:5]]
     assert [near.cosine for near in found] == pytest.approx(each[order[:5]].tolist(), abs=1e-12)
-    assert len(similar_symbols(model, "a", 10**6)) == tokenizer.vocab_size - 1
+    assert len(similar_symbols(model, "a", top=10**6)) == tokenizer.vocab_size - 1
     for name in ("\n", tokenizer.symbol(tokenizer.pieces.index(b"\n"))):
-        assert similar_symbols(model, name, 3)
+        assert similar_symbols(model, name, top=3)
 
 
 @given(

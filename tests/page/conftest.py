@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cli.command import UNROLL, environment, text
-from unroll import api
+from unroll.training.request import train
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -80,7 +80,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, arch, steps in (("small", "rnn", 20), ("book", "lstm", 120)):
         settings = ("hidden_size=32", "embedding_size=16", "sample_length=40", "valid_every=20")
         out = folder / "runs" / name
-        for _ in api.train(folder / "book.txt", out=out, steps=steps, arch=arch, settings=settings, device="cpu"):
+        for _ in train(folder / "book.txt", out=out, steps=steps, arch=arch, settings=settings, device="cpu"):
             pass
     return folder / "runs"
 

@@ -16,9 +16,9 @@ import pytest
 from cli.command import text
 from page.conftest import CHROMIUM, FLAGS, Running, Visit, probed, start_studio, stop_studio
 from serve.live import Live, make_model, serving
-from unroll import api
 from unroll.serve.guard import Guard
 from unroll.serve.studio.routes import Folders
+from unroll.training.request import train
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -396,7 +396,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     )
     out = folder / "runs" / "words"
     settings = ("hidden_size=16", "embedding_size=16", "sample_length=20")
-    for _ in api.train(corpus, out=out, steps=10, level="word", arch="lstm", settings=settings, device="cpu"):
+    for _ in train(corpus, out=out, steps=10, level="word", arch="lstm", settings=settings, device="cpu"):
         pass
     sample = {"step": 10, "nats": 1.0, "prompt": WORDS[0], "temperature": 1.0, "seed": 0, "text": " ".join(WORDS)}
     (out / "samples.jsonl").write_text(json.dumps(sample) + "\n")

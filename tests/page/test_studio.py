@@ -95,10 +95,10 @@ def test_next_in_the_middle_of_a_text(book: Opened) -> None:
 
 
 def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
-    from unroll import api
+    from unroll.artifact.ngram import ngram
 
     (tmp_path / "book.txt").write_text(text(5000))
-    list(api.ngram(tmp_path / "book.txt", order=3, out=tmp_path / "tri"))
+    list(ngram(tmp_path / "book.txt", order=3, out=tmp_path / "tri"))
     opened = open_model(tmp_path / "tri")
     shown = as_typed(opened, "the cat", 0, Prefixes())
     step = stepper(opened.predictor)
@@ -108,10 +108,10 @@ def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
 
 
 def test_models_of_other_vocabularies_meet_where_both_begin_a_symbol(tmp_path: Path, book: Opened) -> None:
-    from unroll import api
+    from unroll.artifact.ngram import ngram
 
     (tmp_path / "book.txt").write_text(text(5000))
-    list(api.ngram(tmp_path / "book.txt", order=2, level="byte", out=tmp_path / "bytes"))
+    list(ngram(tmp_path / "book.txt", order=2, level="byte", out=tmp_path / "bytes"))
     other = open_model(tmp_path / "bytes")
     content = "the cät sat“ on"
     found = compared(book, other, content, (Prefixes(), Prefixes()))

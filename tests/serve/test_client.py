@@ -16,8 +16,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+import unroll
 from serve.live import CHARS, TOKENIZERS, Live, make_model, run_apart, serving, taking_all, told
-from unroll import api
 from unroll.artifact.open import open_model
 from unroll.engine.native import default_instructions
 from unroll.predict.protocols import stream_nats
@@ -27,7 +27,7 @@ LEVELS = tuple(TOKENIZERS)
 
 def sampled(folder: Path, prompt: str, length: int, seed: int, stream: int = 0, **others: Any) -> str:
     """Return what `unroll sample` writes."""
-    drawn = api.sample(open_model(folder), prompt, length=length, seed=seed, stream=stream, **others)
+    drawn = unroll.sample(open_model(folder), prompt, length=length, seed=seed, stream=stream, **others)
     return "".join(symbol.text for symbol in drawn)
 
 
@@ -274,7 +274,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("counted")
     draw = random.Random(0)
     (folder / "text.txt").write_text("".join(draw.choices(CHARACTERS, k=4000)), encoding="utf-8")
-    list(api.ngram(folder / "text.txt", order=5, level="byte", out=folder / "bytes"))
+    list(unroll.ngram(folder / "text.txt", order=5, level="byte", out=folder / "bytes"))
     with serving(folder / "bytes") as live:
         yield live
 

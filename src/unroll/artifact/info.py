@@ -1,4 +1,4 @@
-"""What is known of a model directory: the model, its training, its text, its figures."""
+"""What is known of a model directory: the model, its training, its text, its figures, its samples."""
 
 import json
 import math
@@ -8,26 +8,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from unroll.artifact.directory import (
-    METRICS,
-    WEIGHTS,
-    check_types,
-    data_path,
-    read_description,
-    read_events,
-    read_weights_info,
-)
+from unroll.artifact.directory import WEIGHTS, check_types, data_path, read_description, read_weights_info
+from unroll.artifact.events import METRICS, SAMPLE, SAMPLES, read_events
 from unroll.artifact.quantize import read_cost
 from unroll.data.corpus import CorpusInfo, load_corpus
 from unroll.data.encode import Part
 from unroll.errors import UserError
+from unroll.files import StrPath
 from unroll.settings import check, read_toml
 
 TABLES = ("about", "data", "model", "optim", "training")
 ABOUT: dict[str, Any] = dict.fromkeys(("corpus_digest", "fine_tuned_from", "valid_file", "test_file"), str | None)
 
 
-def describe(path: Path) -> dict[str, Any]:
+def info(path: StrPath) -> dict[str, Any]:
     """Return what a model is, how it was trained, on what, and how good it is, as JSON.
 
     What is not known, or does not apply, is None, and `notes` says why. `valid_nats_per_token` is the exact figure of
@@ -37,6 +31,7 @@ def describe(path: Path) -> dict[str, Any]:
     its orders whose discounts could not be estimated. `overlaps` says of a validation or test text that was given as a
     file how much of it stands in the training text. Raises UserError for a foreign or damaged directory.
     """
+    path = Path(path)
     description = read_description(path)
     model, result = description["model"], description.get("result") or {}
     kept = read_weights_info(path)
@@ -95,6 +90,12 @@ def describe(path: Path) -> dict[str, Any]:
         "notes": list(_notes(description, last, recipe, text)),
         "recipe": recipe or None,
     }
+
+
+def evolution(path: StrPath) -> list[dict[str, Any]]:
+    """Return the samples taken while a model was trained: `step, nats, prompt, temperature, seed, text` each."""
+    read_description(Path(path))
+    return read_events(Path(path) / SAMPLES, SAMPLE)
 
 
 def chars_per_token(level: str | None, text: CorpusInfo | None) -> float | None:

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-import unroll
+from unroll._version import __version__
 from unroll.artifact.directory import (
     DATA,
     DATA_PATH,
-    METRICS,
     WEIGHTS,
-    EventLog,
     check_free,
     clear,
     damaged,
@@ -28,10 +26,21 @@ from unroll.artifact.directory import (
     read_info,
     save_description,
 )
+from unroll.artifact.events import METRICS, EventLog
+from unroll.artifact.output import output_folder
 from unroll.data.blocks import file_size
-from unroll.data.corpus import Corpus, DataConfig, is_prepared, load_corpus, prepare, prepared_corpus
-from unroll.files import Folder, explained, printable_name, real_folder
-from unroll.predict.ngram import NgramConfig, NgramPredictor, Tables, fault
+from unroll.data.corpus import (
+    Corpus,
+    DataConfig,
+    is_prepared,
+    load_corpus,
+    prepared_corpus,
+    refuse_split_and_valid,
+    write_corpus,
+)
+from unroll.files import Files, Folder, StrPath, as_path, as_paths, explained, printable_name, real_folder
+from unroll.predict.ngram import NgramPredictor, Tables, fault
+from unroll.predict.ngram_config import NgramConfig
 from unroll.predict.ngram_counts import count
 from unroll.predict.protocols import stream
 from unroll.progress import Progress, Work, mapped
@@ -40,7 +49,38 @@ from unroll.settings import from_mapping, to_mapping, toml_of
 UNSIGNED = ("U8", "U16", "U32")
 
 
-def make(
+def ngram(
+    files: Files,
+    *,
+    order: int,
+    out: StrPath | None = None,
+    level: str | None = None,
+    split: str | None = None,
+    valid: StrPath | None = None,
+    test: StrPath | None = None,
+    min_count: int | None = None,
+    vocab_size: int | None = None,
+    force: bool = False,
+) -> Work[None]:
+    """Count a Kneser-Ney n-gram of text files, or of a prepared corpus, yielding progress.
+
+    The model appears in `out`, by default `ngram_folder(files, order)`. All of the text is counted, unless a `split`
+    holds parts of it back, or `valid` and `test` name other texts, on which it is measured. Raises UserError.
+    """
+    refuse_split_and_valid(split, valid)
+    given = {"level": level, "split": split, "min_count": min_count, "vocab_size": vocab_size}
+    data = {name: value for name, value in given.items() if value is not None}
+    folder = Path(out) if out is not None else ngram_folder(files, order)
+    return write_ngram(as_paths(files), folder, order, data, valid=as_path(valid), test=as_path(test), force=force)
+
+
+def ngram_folder(files: Files, order: int) -> Path:
+    """Return where an n-gram is written when no folder is named: runs/, the name of the first text and the order."""
+    folder = output_folder(files)
+    return folder.with_name(f"{folder.name}-{order}gram")
+
+
+def write_ngram(
     files: Sequence[Path],
     out: Path,
     order: int,
@@ -80,7 +120,7 @@ def make(
                 corpus = prepared_corpus(files, data, valid, test)
                 folder.write(DATA_PATH, os.fsencode(files[0].resolve()))
             else:
-                yield from prepare(files, partial / DATA, config, valid=valid, test=test)
+                yield from write_corpus(files, partial / DATA, config, valid=valid, test=test)
                 corpus = load_corpus(partial / DATA)
                 folder.check()
             named = {"valid_file": valid, "test_file": test}
@@ -151,7 +191,7 @@ def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], sta
         "fallback_discounts": list(tables.fallback_discounts or ()),
     }
     about = {name: printable_name(Path(file)) for name, file in about.items()} | {
-        "unroll": unroll.__version__,
+        "unroll": __version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
         "corpus_digest": corpus.info.digest,

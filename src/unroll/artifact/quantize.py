@@ -4,26 +4,34 @@ import json
 from pathlib import Path
 from typing import Any
 
-from unroll.artifact.directory import check_trained, check_types, data_path, locked
+from unroll.artifact.directory import check_trained, check_types, data_path, locked, read_description
 from unroll.artifact.open import open_model
 from unroll.data.corpus import load_corpus
 from unroll.engine.network import Precision
 from unroll.errors import UserError
-from unroll.files import read_json
+from unroll.files import StrPath, read_json
 from unroll.predict.protocols import stream
-from unroll.progress import Progress, Work
+from unroll.progress import Progress, Work, result
 
 FILE = "int8.json"
 COST: dict[str, Any] = {"tokens": int, "float32_nats": float, "int8_nats": float, "cost_nats": float}
 
 
-def quantize(path: Path) -> Work[dict[str, Any]]:
+def quantize(path: StrPath) -> dict[str, Any]:
+    """Measure what eight-bit weights cost a model on its validation part, and keep it beside the model.
+
+    Returns `tokens` and, per symbol, `float32_nats`, `int8_nats` and their difference `cost_nats`. Raises UserError.
+    """
+    return result(measure_cost(Path(path)))
+
+
+def measure_cost(path: Path) -> Work[dict[str, Any]]:
     """Score the validation part with float32 and with int8 weights, carried state, and write int8.json.
 
     Yields progress; returns what was written: `tokens`, `float32_nats`, `int8_nats` and `cost_nats`, each per symbol.
     Raises UserError where there is no validation text.
     """
-    check_trained(path)
+    check_trained(path, read_description(path))
     text = data_path(path)
     corpus = load_corpus(text) if text.exists() else None
     if corpus is None or not len(corpus.valid):

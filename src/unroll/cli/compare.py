@@ -31,9 +31,9 @@ Examples:
 @json_option('"models": [...], "pairs": [...]')
 def verb(models: tuple[Path, ...], file: Path, protocol: "Protocol", as_json: bool) -> None:
     """Compare the models in the DIRs on the text FILE: size, figures, speed, context, and a paired test."""
-    from unroll.lm.compare import compare
+    from unroll.lm.compare import compare_models
 
-    known = console.run(compare(models, [file], protocol))
+    known = console.run(compare_models(models, [file], protocol))
     if as_json:
         console.put_json(known)
         return

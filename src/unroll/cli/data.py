@@ -49,10 +49,9 @@ def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -
     Several FILEs are documents in order: each but the last gets a final newline if it lacks one. A byte order mark at
     the start of a file is dropped, except at level byte.
     """
-    from unroll import api
-    from unroll.data.corpus import load_corpus
+    from unroll.data.corpus import load_corpus, prepare
 
-    console.run(api.prepare(files, out, **choices))
+    console.run(prepare(files, out, **choices))
     corpus = load_corpus(out)
     parts = corpus.info.parts
     if as_json:
@@ -89,15 +88,13 @@ Examples:
 @JSON
 def fetch(name: str, out: Path, as_json: bool) -> None:
     """Fetch the public corpus NAME of `unroll data list`; a broken download continues where it broke off."""
-    from unroll import api
     from unroll.data import sources
 
-    reports = api.fetch(name, out)
+    reports = sources.fetch(name, out)
     source = sources.SOURCES[name]
     if not source.verified:
         console.warn(f"no checksum is known for {name}: the download is not verified")
-    console.run(reports)
-    files = [str(path) for path in sources.texts(source, out)]
+    files = list(map(str, console.run(reports)))
     if as_json:
         console.put_json({"name": name, "url": source.url, "verified": source.verified, "files": files})
         return
@@ -117,11 +114,11 @@ Examples:
 @json_option('"corpora": [...]')
 def list_sources(as_json: bool) -> None:
     """List the public corpora that can be fetched by name."""
-    from unroll import api
+    from unroll.data.sources import sources
 
-    sources = api.sources()
+    corpora = sources()
     if as_json:
-        console.put_json({"corpora": [vars(source) | {"verified": source.verified} for source in sources]})
+        console.put_json({"corpora": [vars(source) | {"verified": source.verified} for source in corpora]})
         return
     console.put_columns(
         (
@@ -131,5 +128,5 @@ def list_sources(as_json: bool) -> None:
             source.licence,
             source.description,
         )
-        for source in sources
+        for source in corpora
     )

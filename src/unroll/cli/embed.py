@@ -42,11 +42,11 @@ Examples:
 def verb(model: Path, file: Path, out: Path | None, pool: "Pool", precision: "Precision", as_json: bool) -> None:
     """Write the lines of FILE as vectors: the hidden state of the last layer sums up each line."""
     from unroll.artifact.open import open_model
-    from unroll.lm.vectors import embed
+    from unroll.lm.vectors import embed_lines
 
     if out is None and (out := Path(f"{file.name}.npy")).exists():
         raise UserError(f"{out} exists", allowed="a new file", fix=f"to replace it, add --out {out}")
-    result = console.run(embed(open_model(model, precision=precision), file, out, pool))
+    result = console.run(embed_lines(open_model(model, precision=precision), file, out, pool))
     known = {"model": str(model), "out": str(out)} | result.figures()
     if as_json:
         console.put_json(known)

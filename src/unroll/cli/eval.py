@@ -50,9 +50,9 @@ Examples:
 @JSON
 def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Evaluate the model in DIR on the text in the FILEs, read as one text."""
-    from unroll.lm.adapted import report
+    from unroll.lm.adapted import evaluate_model
 
-    known = console.run(report(model, files, **options))
+    known = console.run(evaluate_model(model, files, **options))
     if as_json:
         console.put_json(known)
         return

@@ -19,13 +19,13 @@ Examples:
 @json_option('"samples": [...]')
 def verb(model: Path, as_json: bool) -> None:
     """Show how the model in DIR learned: its samples at step 0, 100, 300, 500, ... with the same seed and prompt."""
-    from unroll import api
+    from unroll.artifact.info import evolution, info
 
-    samples = api.evolution(model)
+    samples = evolution(model)
     if as_json:
         console.put_json({"samples": samples})
         return
-    chars_per_token = api.info(model)["chars_per_token"]
+    chars_per_token = info(model)["chars_per_token"]
     for sample in samples:
         console.put_rule(f"step {sample['step']:,} · {console.quality(sample['nats'], chars_per_token)}")
         console.put(console.printable(sample["prompt"] + sample["text"]))

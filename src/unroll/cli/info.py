@@ -21,9 +21,9 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the whole recipe.")
 def verb(model: Path, as_json: bool) -> None:
     """Describe the model in DIR: what it is, how it was trained, on what, and how good it is."""
-    from unroll import api
+    from unroll.artifact.info import info
 
-    known = api.info(model)
+    known = info(model)
     if as_json:
         console.put_json(known)
         return

@@ -50,12 +50,12 @@ def verb(
     as_json: bool,
 ) -> None:
     """Show what the model in DIR expects after TEXT, and how probable it is."""
-    from unroll import api
     from unroll.artifact.open import open_model
+    from unroll.lm.continuations import next_symbols, next_words
 
     opened = open_model(model, precision=precision)
     if whole_words:
-        words = api.next_words(opened, text, top, replace_unknown=replace_unknown)
+        words = next_words(opened, text, top, replace_unknown=replace_unknown)
         found: Next = words
         about: dict[str, Any] = {"begun": words.begun, "certain": words.certain}
         if words.begun:
@@ -66,7 +66,7 @@ def verb(
         if not words.certain:
             console.warn("the search stopped at its limit: omitted words may be as probable as the last ones")
     else:
-        found = api.next_symbols(opened, text, top, replace_unknown=replace_unknown)
+        found = next_symbols(opened, text, top, replace_unknown=replace_unknown)
         about = {}
     if as_json:
         likely = [

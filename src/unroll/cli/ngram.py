@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from unroll.cli import console, info
+from unroll.cli import console
+from unroll.cli.info import rows_of
 from unroll.cli.options import JSON, LEVEL, PATH
 
 
@@ -38,14 +39,15 @@ def verb(files: tuple[Path, ...], order: int, out: Path | None, as_json: bool, *
     word each line is a sentence of its own. Several FILEs are documents in order: each but the last gets a final
     newline if it lacks one.
     """
-    from unroll import api
+    from unroll.artifact.info import info
+    from unroll.artifact.ngram import ngram, ngram_folder
 
-    folder = out or api.ngram_folder(files, order)
-    console.run(api.ngram(files, order=order, out=folder, **choices))
-    known = api.info(folder)
+    folder = out or ngram_folder(files, order)
+    console.run(ngram(files, order=order, out=folder, **choices))
+    known = info(folder)
     if as_json:
         known = {"out": str(folder), "tokens": known["tokens_seen"], "seconds": known["train_seconds"]} | known
         console.put_json(known)
         return
-    rows = [(name, value) for name, value in info.rows_of(known) if value]
+    rows = [(name, value) for name, value in rows_of(known) if value]
     console.put_columns([*rows, ("next", f"unroll sample {console.quoted(folder)}")], err=True)

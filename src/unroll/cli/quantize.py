@@ -23,9 +23,9 @@ Examples:
 @json_option('"cost_nats", "float32_nats", ...')
 def verb(model: Path, as_json: bool) -> None:
     """Measure what eight-bit weights cost the model in DIR, on its validation part."""
-    from unroll.artifact.quantize import quantize
+    from unroll.artifact.quantize import measure_cost
 
-    cost = console.run(quantize(model))
+    cost = console.run(measure_cost(model))
     if as_json:
         console.put_json({"model": str(model), **cost})
         return

@@ -71,7 +71,7 @@ def verb(
     """Re-rank the hypotheses of NBEST by their old scores and those of the model in DIR together."""
     from unroll.artifact.open import open_model
     from unroll.files import refuse_input, stream_number, write_atomically
-    from unroll.lm.rescore import Fields, rescore
+    from unroll.lm.rescore import Fields, rescore_list
 
     if weight is not None and tune is not None:
         raise UserError("both --weight and --tune are given", allowed="one of them", fix="leave one out")
@@ -79,7 +79,7 @@ def verb(
     fields = Fields(id_field, text_field, score_field)
     lines = best and (out is not None or not as_json)
     result = console.run(
-        rescore(open_model(model), nbest, 1.0 if weight is None else weight, word_bonus, tune, fields, best=lines)
+        rescore_list(open_model(model), nbest, 1.0 if weight is None else weight, word_bonus, tune, fields, best=lines)
     )
     content = result.best().encode() if lines else result.written()
     if out is not None:

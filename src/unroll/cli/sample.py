@@ -72,8 +72,8 @@ def verb(
     **options: Any,
 ) -> None:
     """Generate text with the model in DIR, printed symbol by symbol as it is drawn."""
-    from unroll import api
     from unroll.artifact.open import open_model
+    from unroll.lm.sample import sample
 
     if count < 1:
         raise UserError(f"count is {count}", allowed="1 or more", fix="ask for at least one text")
@@ -81,23 +81,23 @@ def verb(
     prompt = whole_prompt(prompt, prompt_file, opened.tokenizer.level)
     samples = []
     for stream in range(count):
-        symbols = api.sample(opened, prompt, seed=seed, stream=stream, **options)
+        symbols = sample(opened, prompt, seed=seed, stream=stream, **options)
         if as_json:
             drawn = list(symbols)
         else:
             if count > 1:
                 console.put_rule(f"{stream + 1} of {count}", err=True)
             drawn = list(shown(prompt, symbols))
-        sample: dict[str, Any] = {
+        figures: dict[str, Any] = {
             "text": "".join(symbol.text for symbol in drawn),
             "symbols": len(drawn),
             "nats_per_token": sum(symbol.nats for symbol in drawn) / len(drawn),
         }
         if copied:
-            sample["copied"] = longest_copied(opened, [symbol.id for symbol in drawn])
+            figures["copied"] = longest_copied(opened, [symbol.id for symbol in drawn])
             if not as_json:
-                put_copied(sample["copied"])
-        samples.append(sample)
+                put_copied(figures["copied"])
+        samples.append(figures)
     if as_json:
         console.put_json(
             {"model": str(model), "prompt": prompt, "seed": seed, "precision": precision, **options, "samples": samples}

@@ -150,11 +150,11 @@ def score_texts(
     **states: Any,
 ) -> None:
     """Print the scores of texts, and which is the likeliest."""
-    from unroll import api
     from unroll.artifact.open import open_model
+    from unroll.lm import surprisal
 
     opened = open_model(model, precision=precision)
-    scores = api.score(opened, texts, eos=eos, unknown=unknown, **states)  # type: ignore[arg-type]
+    scores = surprisal.score(opened, texts, eos=eos, unknown=unknown, **states)  # type: ignore[arg-type]
     notes = list(remarks(scores))
     if as_json:
         tokens, strange = (sum(getattr(score, name) for score in scores) for name in ("tokens", "unknown"))
@@ -305,13 +305,13 @@ def score_file(
     **states: Any,
 ) -> None:
     """Print the units of a file as they come, or the most surprising of them at its end, and what they add up to."""
-    from unroll import api
     from unroll.artifact.open import open_model
+    from unroll.lm import surprisal
 
     opened = open_model(model, precision=precision)
     unit = unit or "line"
     total: dict[str, Any] = {"tokens": 0, "nats": 0.0, "unknown": 0}
-    found = api.score_file(opened, file, unit=unit, fresh=fresh, unknown=unknown, **states)  # type: ignore[arg-type]
+    found = surprisal.score_file(opened, file, unit=unit, fresh=fresh, unknown=unknown, **states)  # type: ignore[arg-type]
     out = sys.stdout  # not what the bar puts in its place, which writes to stderr
     with ExitStack() as stack:
         # Rows on the terminal show by themselves how far it is.

@@ -57,7 +57,7 @@ def verb(
     opened = open_model(model)
     notes = []
     if symbol is not None:
-        found = similar_symbols(opened, symbol, top)
+        found = similar_symbols(opened, symbol, top=top)
         asked: dict[str, object] = {"symbol": symbol}
     else:
         assert file is not None

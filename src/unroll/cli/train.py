@@ -20,7 +20,7 @@ from unroll.progress import Progress
 from unroll.training.many import torchrun
 
 if TYPE_CHECKING:
-    from unroll.training.loop import Report
+    from unroll.training.report import Report
 
 DIVERGED = 1
 INTERRUPTED = 130
@@ -85,32 +85,34 @@ def verb(
         follow(device)
     if resume is not None:
         refuse_beside_resume(ctx)
-        from unroll.artifact.directory import check_trained, put_back_replaced
+        from unroll.artifact.directory import read_training
         from unroll.files import real_folder
 
-        put_back_replaced(real_folder(resume))
-        check_trained(resume)
+        finished = bool(read_training(real_folder(resume)).get("result"))
         process.restart_as_recorded(resume)
-    from unroll import api
+    from unroll.artifact.info import info
+    from unroll.artifact.output import output_folder
     from unroll.cli import watch
     from unroll.training.tensorboard import recorded, require_tensorboard
 
     if tensorboard:
         require_tensorboard()
-    if resume is not None and api.info(resume)["finished"]:
+    if resume is not None and finished:
         if torchrun.several():  # the others wait to be told
-            list(api.resume(resume, device=device))
+            list(continued(resume, device))
         console.note(f"{resume} is finished: there is nothing to resume.")
         watch.put_result(resume, as_json=as_json)
         return 0
-    folder = resume or out or api.output_folder(files)
-    reports: Generator[Progress | Report, None, None] = (
-        api.train(files, out=folder, device=device, started=process.began(), **choices)
-        if resume is None
-        else api.resume(resume, device=device)
-    )
-    if resume is None and not files:
-        console.note("No FILE: training on the source code of Python's standard library.")
+    folder = resume or out or output_folder(files)
+    reports: Generator[Progress | Report, None, None]
+    if resume is None:
+        from unroll.training.request import train
+
+        reports = train(files, out=folder, device=device, started=process.began(), **choices)
+        if not files:
+            console.note("No FILE: training on the source code of Python's standard library.")
+    else:
+        reports = continued(resume, device)
     last, earlier = "", None
     stop = Stop(between_steps=resume is not None, wanted=process.ended_by is not None)
     with stop_signals(stop), console.bar() as show, closing(reports):
@@ -125,13 +127,20 @@ def verb(
     if earlier is not None and identity(folder) == earlier:
         console.note(f"The earlier model in {folder} stays: nothing was kept of this training.")
         if as_json:
-            console.put_json({"out": str(folder), "replaced": False} | api.info(folder))
+            console.put_json({"out": str(folder), "replaced": False} | info(folder))
         return INTERRUPTED if stop.wanted else DIVERGED
     if stop.wanted and last != "end":
         watch.put_stopped(folder, as_json=as_json)
         return INTERRUPTED
     watch.put_result(folder, as_json=as_json)
     return DIVERGED if last and last != "end" else 0  # torchrun may find at a restart that all is done
+
+
+def continued(folder: Path, device: str) -> "Generator[Report, None, None]":
+    """Resume a training; torch is loaded when the first report is asked for, by when signals are heeded."""
+    from unroll.training.start import resume
+
+    yield from resume(folder, device=device)
 
 
 def follow(device: str) -> NoReturn:

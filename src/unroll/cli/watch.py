@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unroll import api
+from unroll.artifact.info import info
 from unroll.cli import console
 
 if TYPE_CHECKING:
-    from unroll.training.loop import Report
+    from unroll.training.report import Report
 
 
 def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iterator["Report"]:
@@ -24,7 +24,7 @@ def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iter
     for report in reports:
         if not known:
             beside = report.detail.get("beside")
-            known = api.info(beside or folder) | {"path": str(folder)}
+            known = info(beside or folder) | {"path": str(folder)}
             began, first_step = time.monotonic(), report.step
             put_start(known)
             if beside:
@@ -73,7 +73,7 @@ def put_start(known: dict[str, Any]) -> None:
 
 def put_stopped(folder: Path, *, as_json: bool) -> None:
     """Print how to resume a training that was stopped."""
-    known = api.info(folder)
+    known = info(folder)
     console.note(f"Stopped at step {known['steps']:,} of {known['planned_steps']:,}, and saved.")
     console.note(f"To resume: unroll train --resume {console.quoted(folder)}")
     if as_json:
@@ -82,7 +82,7 @@ def put_stopped(folder: Path, *, as_json: bool) -> None:
 
 def put_result(folder: Path, *, as_json: bool) -> None:
     """Print the result of a training: for a person on stderr, or as JSON on stdout."""
-    known = api.info(folder)
+    known = info(folder)
     if known["valid_nats_per_token"] is not None:
         read, whole = known["valid_tokens"], known["valid_part_tokens"]
         part = f" · of the first {read:,} of {whole:,} validation symbols" if read < whole else ""

@@ -11,7 +11,7 @@ from fractions import Fraction
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,9 @@ from unroll.data.encode import Part, Text, TextFile, encode, learn, survey
 from unroll.data.overlap import Overlap, shared
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
-from unroll.files import explained, read_json, real_folder
+from unroll.files import Files, StrPath, as_path, as_paths, explained, read_json, real_folder
 from unroll.progress import Progress, Work, mapped
-from unroll.settings import from_mapping, to_mapping
+from unroll.settings import Settings, from_mapping, parse_value, setting_pairs, to_mapping, unknown_key
 
 FORMAT_VERSION = 1
 PARTS = ("train", "valid", "test")
@@ -108,6 +108,35 @@ class Corpus:
 
 
 def prepare(
+    files: Files,
+    out: StrPath,
+    *,
+    level: str | None = None,
+    split: str | None = None,
+    valid: StrPath | None = None,
+    test: StrPath | None = None,
+    settings: Settings = (),
+) -> Work[None]:
+    """Encode text files into the new folder `out`, which `train` takes in place of files; yields progress."""
+    refuse_split_and_valid(split, valid)
+    values = {name: value for name, value in (("level", level), ("split", split)) if value is not None}
+    hints = get_type_hints(DataConfig)
+    for key, text in setting_pairs(settings):
+        name = key.removeprefix("data.")
+        if name not in hints:
+            raise unknown_key(key, list(hints), "the settings")
+        values[name] = parse_value(text, hints[name], f"{key} in the settings")
+    config = from_mapping(DataConfig, values, "the settings")
+    return write_corpus(as_paths(files), Path(out), config, valid=as_path(valid), test=as_path(test))
+
+
+def refuse_split_and_valid(split: str | None, valid: StrPath | None) -> None:
+    """Raise UserError where a text is to be split, and another is to validate on."""
+    if split is not None and valid is not None:
+        raise UserError("both a split and a validation file are given", allowed="one of them", fix="leave one out")
+
+
+def write_corpus(
     files: Sequence[Path],
     out: Path,
     config: DataConfig,

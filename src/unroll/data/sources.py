@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from unroll.errors import UserError
-from unroll.files import explained
+from unroll.files import StrPath, explained
 from unroll.progress import Progress, Work
+from unroll.settings import unknown_key
 
 CHUNK_BYTES = 2**18
 TIMEOUT_SECONDS = 30.0
@@ -153,14 +154,30 @@ def texts(source: Source, out: Path) -> list[Path]:
     return [folder / PurePosixPath(member).name for member in source.members] or [folder / f"{source.name}.txt"]
 
 
-def fetch(source: Source, out: Path) -> Work[None]:
-    """Download the source into the folder `out`, check it and unpack it; `texts` says what is there then.
+def sources() -> list[Source]:
+    """Return the public corpora that `fetch` knows by name."""
+    return list(SOURCES.values())
+
+
+def fetch(name: str, out: StrPath = "data") -> Work[list[Path]]:
+    """Download the public corpus `name` into the folder `out`, yielding progress; returns the files of its text.
+
+    What is there already is not downloaded again, and a broken download goes on where it broke off. Raises UserError.
+    """
+    if name not in SOURCES:
+        raise unknown_key(name, list(SOURCES), "the public corpora")
+    return fetch_source(SOURCES[name], Path(out))
+
+
+def fetch_source(source: Source, out: Path) -> Work[list[Path]]:
+    """Download the source into the folder `out`, check it and unpack it; returns its `texts`.
 
     What a broken download has left goes on where it broke off. Raises UserError when the server cannot be reached,
     stops early, or sends something else than the size and checksum promise.
     """
-    if all(path.exists() for path in texts(source, out)):
-        return
+    files = texts(source, out)
+    if all(path.exists() for path in files):
+        return files
     part = out / f"{source.name}.part"
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -170,8 +187,9 @@ def fetch(source: Source, out: Path) -> Work[None]:
             yield from _unpack(source, part, out)
             part.unlink()
         else:
-            os.replace(part, texts(source, out)[0])
+            os.replace(part, files[0])
         _mark(part).unlink(missing_ok=True)
+    return files
 
 
 def _mark(part: Path) -> Path:

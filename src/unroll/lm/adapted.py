@@ -17,11 +17,13 @@ from unroll.data.corpus import Corpus, open_corpus
 from unroll.data.encode import block_ids
 from unroll.engine.network import Precision
 from unroll.errors import UserError
-from unroll.lm.evaluate import Protocol, evaluate
+from unroll.files import Files, StrPath, as_path, as_paths
+from unroll.lm.evaluate import Protocol, evaluate_predictors
+from unroll.nn.config import ModelConfig
 from unroll.predict.mixture import fit_weights
 from unroll.predict.predictor import HiddenPredictor, Predictor
 from unroll.predict.protocols import Ids, stream
-from unroll.progress import Progress, Work
+from unroll.progress import Progress, Work, result
 from unroll.settings import Settings, from_mapping, parse_value, setting_pairs, unknown_key
 
 if TYPE_CHECKING:
@@ -38,7 +40,31 @@ CHAR_WINDOW, WORD_WINDOW = 16, 4
 """Symbols between two steps of dynamic evaluation: a word says as much as several characters."""
 
 
-def report(
+def evaluate(
+    model: StrPath,
+    files: Files,
+    protocol: Protocol = "stream",
+    *,
+    adapt: Adapt | None = None,
+    settings: Settings = (),
+    mix: Sequence[StrPath] = (),
+    valid: StrPath | None = None,
+    precision: Precision = "float32",
+) -> dict[str, Any]:
+    """Return how probable text files, read as one text, are to a model, as JSON.
+
+    `stream` carries the state over the whole text; `lines` reads each line, `crops` nanoGPT's crops of 256, from fresh
+    states. The other arguments are those of `evaluate_model`. Raises UserError.
+    """
+    return result(
+        evaluate_model(
+            Path(model), as_paths(files), protocol, adapt=adapt, settings=settings, mix=as_paths(mix),
+            valid=as_path(valid), precision=precision,
+        )
+    )  # fmt: skip
+
+
+def evaluate_model(
     model: Path,
     files: Sequence[Path],
     protocol: Protocol = "stream",
@@ -86,7 +112,7 @@ def report(
             assert fitting is not None
             columns += [nats_of(predictor, fitting, start_id) for predictor in static[1:]]
             weights = np.concatenate([[0.0] * (len(first) - 1), fit_weights(np.stack(columns))])
-        found = yield from evaluate([*first, *static[1:]], opened.tokenizer, files, protocol, weights)
+        found = yield from evaluate_predictors([*first, *static[1:]], opened.tokenizer, files, protocol, weights)
     figures: dict[str, Any] = {
         "model": str(model),
         "precision": precision,
@@ -158,10 +184,12 @@ def _adapted(
             assert fitting is not None
             chosen_cache = yield from _best(cache.fit_cache(network, fitting, start_id), cache.TRIALS)
         return chosen_cache, lambda: nullcontext(cache.CachePredictor(network, chosen_cache))
-    from unroll.artifact.checkpoint import load
+    from unroll.artifact.checkpoint import load_model
     from unroll.predict import dynamic as ways
 
-    model = load(path).model  # of its own: the static figures need weights that stay as they are
+    config = opened.config
+    assert isinstance(config, ModelConfig)
+    model = load_model(path, config)  # of its own: the static figures need weights that stay as they are
     window = WORD_WINDOW if opened.tokenizer.level == "word" else CHAR_WINDOW
     if (text := _own_text(opened)) is None:
         raise UserError(

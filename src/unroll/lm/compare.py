@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import open_model
 from unroll.errors import UserError
-from unroll.lm.evaluate import Evaluation, Protocol, evaluate, nats_of_lines
-from unroll.progress import Work, renamed
+from unroll.files import Files, StrPath, as_paths
+from unroll.lm.evaluate import Evaluation, Protocol, evaluate_predictors, nats_of_lines
+from unroll.progress import Work, renamed, result
 
 GROUPS = 1000
 """Stretches of whole lines that are compared; what lies within one may hang together."""
@@ -34,7 +35,18 @@ class Difference:
     stretches: int
 
 
-def compare(models: Sequence[Path], files: Sequence[Path], protocol: Protocol = "stream") -> Work[dict[str, Any]]:
+def compare(models: Sequence[StrPath], files: Files, *, protocol: Protocol = "stream") -> dict[str, Any]:
+    """Return models side by side on one text, as JSON: size, figures, speed, context.
+
+    Each pair is tested on the same lines: the difference, its 95 % interval, and how often chance does as much.
+    Raises UserError.
+    """
+    return result(compare_models(as_paths(models), as_paths(files), protocol))
+
+
+def compare_models(
+    models: Sequence[Path], files: Sequence[Path], protocol: Protocol = "stream"
+) -> Work[dict[str, Any]]:
     """Evaluate models on one text, one after another, yielding progress; returns the table, as JSON.
 
     Each pair is compared on the same lines: by the cost of the text, where both give every byte of it back or count the
@@ -51,7 +63,9 @@ def compare(models: Sequence[Path], files: Sequence[Path], protocol: Protocol = 
     for path in models:
         opened = open_model(path)
         started = time.perf_counter()
-        found += yield from renamed(evaluate([opened.predictor], opened.tokenizer, files, protocol), path.name)
+        found += yield from renamed(
+            evaluate_predictors([opened.predictor], opened.tokenizer, files, protocol), path.name
+        )
         seconds = time.perf_counter() - started
         rows.append(
             {

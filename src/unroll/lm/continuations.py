@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.open import Opened
+from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.data.tokenizer import EOS, Tokenizer
 from unroll.errors import UserError
 from unroll.lm.sample import encode_prompt, stepper
@@ -72,12 +72,13 @@ class _Spelling(NamedTuple):
     ends_later: NDArray[np.int64]  # those that hold white space further on
 
 
-def next_symbols(opened: Opened, text: str, top: int = 10, *, replace_unknown: bool = False) -> Next:
+def next_symbols(model: AnyModel, text: str, top: int = 10, *, replace_unknown: bool = False) -> Next:
     """Return the `top` most probable symbols after `text`, equal ones by id; above the vocabulary, all of it.
 
     The start symbol is read first. Raises UserError naming symbols that the model does not know.
     """
     _check(top)
+    opened = as_opened(model)
     p, _ = _read(opened, text, replace_unknown=replace_unknown)
     order = np.argsort(-p, kind="stable")
     likely = tuple(Likely(token_name(opened.tokenizer, id), float(p[id]), id) for id in order[:top].tolist())
@@ -85,7 +86,7 @@ def next_symbols(opened: Opened, text: str, top: int = 10, *, replace_unknown: b
 
 
 def next_words(
-    opened: Opened, text: str, top: int = 10, *, replace_unknown: bool = False, limit: int = MAX_PREFIXES
+    model: AnyModel, text: str, top: int = 10, *, replace_unknown: bool = False, limit: int = MAX_PREFIXES
 ) -> NextWords:
     """Return the `top` most probable words after `text`: P(its characters, and then white space or the end symbol).
 
@@ -98,6 +99,7 @@ def next_words(
     Words with `<unk>` count for the rest. Raises UserError at level word, and naming symbols that are not known.
     """
     _check(top)
+    opened = as_opened(model)
     tokenizer = opened.tokenizer
     if tokenizer.level == "word":
         raise UserError(

@@ -99,7 +99,7 @@ class Evaluation:
         }
 
 
-def evaluate(
+def evaluate_predictors(
     predictors: Sequence[Predictor],
     tokenizer: Tokenizer,
     files: Sequence[Path],

@@ -15,10 +15,11 @@ from unroll.artifact.open import open_model
 from unroll.data.lines import escaped, json_line, line_text, read_lines
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
+from unroll.files import Files, as_paths
 from unroll.lm.intervals import wilson
 from unroll.predict.predictor import Predictor, log_probabilities
 from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, lines
-from unroll.progress import Progress, Work
+from unroll.progress import Progress, Work, result
 from unroll.state import State
 
 Unknown = Literal["exclude", "include"]
@@ -423,6 +424,17 @@ def _of_equal_length(texts: Sequence[NDArray[np.int64]]) -> Iterator[list[int]]:
     for length, numbers in by_length.items():
         count = max(1, LINE_TOKENS // (length + 1))
         yield from (numbers[first : first + count] for first in range(0, len(numbers), count))
+
+
+def pairs(
+    models: Files, files: Files, *, unknown: Unknown = "exclude", eos: bool = True, scored: bool = False
+) -> PairsResult:
+    """Return how often models find the good one of two texts likelier, on files of minimal pairs, and compare them.
+
+    Pairs with symbols that a model does not know are left out for all, or read with `<unk>` (`include`). The end of a
+    sentence counts, unless `eos` is false. With `scored`, so do models whose scores the files carry. Raises UserError.
+    """
+    return result(minimal_pairs(as_paths(models), as_paths(files), unknown, eos=eos, scored=scored))
 
 
 def minimal_pairs(

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.open import Opened
+from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.data.lines import LINE_ENDS, json_line, line_text, read_lines
 from unroll.errors import UserError
+from unroll.files import StrPath, as_path
 from unroll.predict.protocols import lines
-from unroll.progress import Progress, Work
+from unroll.progress import Progress, Work, result
 
 Format = Literal["moses", "tsv", "jsonl"]
 
@@ -339,6 +340,22 @@ def read_references(path: Path, names: Collection[str]) -> dict[str, str]:
 
 
 def rescore(
+    model: AnyModel,
+    nbest: StrPath,
+    *,
+    weight: float = 1.0,
+    word_bonus: float = 0.0,
+    tune: StrPath | None = None,
+    fields: Fields | None = None,
+) -> Rescored:
+    """Return an n-best list with total = old score + weight * ln P(hypothesis) + word_bonus * words.
+
+    With `tune`, a file of references, the weight is the one that leaves the fewest word errors. Raises UserError.
+    """
+    return result(rescore_list(as_opened(model), Path(nbest), weight, word_bonus, as_path(tune), fields))
+
+
+def rescore_list(
     opened: Opened,
     path: Path,
     weight: float = 1.0,

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.artifact.open import AnyModel, as_opened
 from unroll.data.tokenizer import Tokenizer
+from unroll.engine.draw import Drawing, nats_of_rows
 from unroll.engine.draw import draw as draw
-from unroll.engine.draw import nats_of_rows
 from unroll.engine.draw import probabilities as distribution
-from unroll.engine.network import Drawing, Network
+from unroll.engine.network import Network
 from unroll.errors import UserError
 from unroll.predict.predictor import Predictor
 from unroll.state import State
@@ -59,6 +60,36 @@ class Drawn:
     id: int
     text: str
     nats: float
+
+
+def sample(
+    model: AnyModel,
+    prompt: str = "",
+    length: int = 500,
+    *,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    stop: str | Sequence[str] = (),
+    seed: int = 0,
+    stream: int = 0,
+    replace_unknown: bool = False,
+) -> Iterator[Drawn]:
+    """Yield up to `length` symbols that follow the prompt, each as soon as it is drawn.
+
+    It ends before the text `stop`, of several before the first that comes. The same seed and stream give the same text;
+    the streams of one seed are independent. The defaults are those of the samples taken while training. Raises
+    UserError.
+    """
+    if length < 1:
+        raise UserError(f"length is {length}", allowed="1 or more", fix="ask for one symbol at least")
+    options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
+    opened = as_opened(model)
+    ids = encode_prompt(opened.tokenizer, prompt, replace_unknown=replace_unknown)
+    network = opened.predictor if isinstance(opened.predictor, Network) else None
+    step = stepper(opened.predictor)
+    return generate(step, opened.tokenizer, ids, length, options, network=network, stream=stream, stop=stop)
 
 
 def uniforms(seed: int, stream: int, start: int = 0, block: int = 256) -> Iterator[float]:

@@ -11,11 +11,12 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.open import Opened
-from unroll.artifact.saved_state import Reading, read_on
+from unroll.artifact.open import AnyModel, Opened, as_opened
+from unroll.artifact.saved_state import Reading, load_reading, read_on, save_reading
 from unroll.data.blocks import MAX_LINE, Block, Seen, read_blocks
 from unroll.data.tokenizer import Tokenizer, code_points
 from unroll.errors import UserError
+from unroll.files import StrPath, refuse_input
 from unroll.predict.predictor import Nats, Predictor, log_probabilities
 from unroll.predict.protocols import Ids, lines
 
@@ -133,6 +134,70 @@ def token_name(tokenizer: Tokenizer, id: int) -> str:
 def beginning(opened: Opened) -> Reading:
     """Return the reading of nothing: a fresh state, and the start symbol, which is read first."""
     return Reading(None, opened.tokenizer.start_id)
+
+
+def score(
+    model: AnyModel,
+    texts: str | Sequence[str],
+    *,
+    eos: bool = False,
+    unknown: UnknownRule = "as-unk",
+    state: StrPath | None = None,
+    save_state: StrPath | None = None,
+) -> list[TextScore]:
+    """Return how probable texts are, each from a fresh state after the start symbol, or from that in the file `state`.
+
+    With `eos` the end of each is scored too; `unknown` says what a symbol costs that the model has never seen. The
+    state after a single text is written to the file `save_state`: score(a + b) = score(a) + score(b | state after a).
+    Raises UserError.
+    """
+    texts = [texts] if isinstance(texts, str) else texts
+    opened = as_opened(model)
+    if state is None and save_state is None:
+        return list(score_texts(opened, texts, eos=eos, unknown=unknown))
+    if save_state is not None and len(texts) != 1:
+        raise UserError(f"there is no one state after {len(texts)} texts", allowed="one text", fix="score them singly")
+    reading = beginning(opened) if state is None else load_reading(Path(state), opened)
+    scores = [score_on(opened, text, reading, eos=eos, unknown=unknown) for text in texts]
+    if save_state is not None:
+        save_reading(Path(save_state), scores[0][1], opened.path)
+    return [score for score, _ in scores]
+
+
+def score_file(
+    model: AnyModel,
+    file: StrPath,
+    *,
+    unit: UnitName = "line",
+    fresh: bool = False,
+    unknown: UnknownRule = "as-unk",
+    state: StrPath | None = None,
+    save_state: StrPath | None = None,
+) -> Iterator[Unit]:
+    """Yield the units of a text file of any size, plain or gzip, with their nats; they tile the file.
+
+    It is read as one row with carried state, from the start symbol or the state in the file `state`; that after it is
+    written to `save_state`. With `fresh`, each line is read from a fresh state. Raises UserError.
+    """
+    if fresh and (unit != "line" or state is not None or save_state is not None):
+        raise UserError(
+            "fresh states are of lines, and go with no other state",
+            allowed="lines, each from a fresh state; or any unit, with the state carried on",
+            fix="leave out --fresh, or what is not --unit line",
+        )
+    file = Path(file)
+    refuse_input(None if save_state is None else Path(save_state), file)
+    opened = as_opened(model)
+    if fresh:
+        return score_lines(opened, file, unknown=unknown)
+
+    def units() -> Iterator[Unit]:
+        reading = beginning(opened) if state is None else load_reading(Path(state), opened)
+        reading = yield from score_units(opened, file, reading, unit, unknown=unknown)
+        if save_state is not None:
+            save_reading(Path(save_state), reading, opened.path)
+
+    return units()
 
 
 def score_texts(

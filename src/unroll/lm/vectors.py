@@ -11,15 +11,15 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.open import Opened
+from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
-from unroll.files import is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
+from unroll.files import StrPath, as_path, is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
 from unroll.nn.arch import ARCHITECTURES
 from unroll.predict.predictor import Window
 from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, Ids
-from unroll.progress import Progress, Work
+from unroll.progress import Progress, Work, result
 from unroll.state import State
 
 Pool = Literal["last", "mean", "max"]
@@ -140,7 +140,15 @@ def _pooled(reader: Reader, symbols: Window, lengths: NDArray[np.int64], pool: P
     return vectors.astype(np.float32)
 
 
-def embed(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Work[Embedded]:
+def embed(model: AnyModel, file: StrPath, *, out: StrPath | None = None, pool: Pool = "last") -> Embedded:
+    """Return a vector for each line of a file: the hidden state after it, or the mean or maximum over its symbols.
+
+    With `out` they are written there in numpy's format, and memory does not grow with the file. Raises UserError.
+    """
+    return result(embed_lines(as_opened(model), Path(file), as_path(out), pool))
+
+
+def embed_lines(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Work[Embedded]:
     """Read a file line by line, yielding progress; returns its vectors.
 
     With `out` they are written there as they come, in numpy's format, and memory does not grow with the file. An end
@@ -219,6 +227,19 @@ def _size(file: Path) -> tuple[int, int]:
     return lines, size
 
 
+def similar(
+    model: AnyModel,
+    file: StrPath,
+    query: str,
+    *,
+    top: int = 10,
+    pool: Pool = "last",
+    vectors: StrPath | None = None,
+) -> list[Neighbour]:
+    """Return the lines of a file whose vectors, read from it or from `vectors`, are nearest to that of a text."""
+    return result(similar_lines(as_opened(model), Path(file), query, top, pool, as_path(vectors)))
+
+
 def similar_lines(
     opened: Opened, file: Path, query: str, top: int = 10, pool: Pool = "last", vectors: Path | None = None
 ) -> Work[list[Neighbour]]:
@@ -271,12 +292,13 @@ def _stored(path: Path, lines: int, file: Path, size: int) -> Iterator[NDArray[n
     return (whole[first : first + count] for first in range(0, lines, count))
 
 
-def similar_symbols(opened: Opened, symbol: str, top: int = 10) -> list[Neighbour]:
+def similar_symbols(model: AnyModel, symbol: str, *, top: int = 10) -> list[Neighbour]:
     """Return the `top` symbols whose embeddings are nearest to that of `symbol`, itself left out, the nearest first.
 
     A symbol is written as itself or, where it cannot be seen, as tables show it: `\\n`. Raises UserError.
     """
     _check_top(top)
+    opened = as_opened(model)
     table = reader_of(opened).embedding.astype(np.float64)
     tokenizer = opened.tokenizer
     names = [tokenizer.symbol(id) for id in range(tokenizer.vocab_size)]

@@ -22,7 +22,7 @@ from tiny import (
     random_model,
     text,
 )
-from unroll.artifact.ngram import make
+from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import Opened
 from unroll.errors import UserError
 from unroll.insight.attribution import measure
@@ -302,7 +302,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An LSTM of a few steps and an n-gram."""
     folder = tmp_path_factory.mktemp("attribution")
     list(begin_training(make_corpus(folder / "corpus", [text(200)]), folder / "model", overrides(), 4))
-    list(make([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
+    list(write_ngram([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
     return folder
 
 

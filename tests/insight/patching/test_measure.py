@@ -20,7 +20,7 @@ from tiny import (
     random_model,
     text,
 )
-from unroll.artifact.ngram import make
+from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import Tokenizer, WordTokenizer
 from unroll.errors import UserError
@@ -45,7 +45,8 @@ from unroll.insight.patching.measure import (
     same_end,
     state_after,
 )
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
 from unroll.state import State
@@ -354,7 +355,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = make_corpus(folder / "corpus", [text(200)])
     for arch in ("lstm", "window"):
         list(begin_training(corpus, folder / arch, overrides({"arch": arch}), 2))
-    list(make([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
+    list(write_ngram([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
     return folder
 
 

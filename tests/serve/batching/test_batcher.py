@@ -15,10 +15,10 @@ import openai
 import pytest
 
 from serve.live import CHARS, Live, make_model, resident, run_apart, serving
-from unroll import api
-from unroll.artifact.ngram import make
+from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import open_model
 from unroll.engine.native import default_instructions
+from unroll.lm.sample import sample
 from unroll.predict.predictor import Predictor, Window
 from unroll.serve.batching.batcher import Batcher
 from unroll.serve.batching.cohort import Prefixes
@@ -136,13 +136,13 @@ def test_streams_that_come_and_go_change_nothing(folder: Path) -> None:
 def test_an_ngram_and_a_gpu_model_are_batched_too(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat. the dog sat on the log.\n" * 30)
-    for _ in make([text], tmp_path / "gram", 4, {"level": "char"}):
+    for _ in write_ngram([text], tmp_path / "gram", 4, {"level": "char"}):
         pass
     opened = open_model(tmp_path / "gram")
     with serving(tmp_path / "gram") as live:
         answer = live.openai().completions.create(model="gram", prompt="the", max_tokens=40, seed=3, n=5, logprobs=2)
         for stream, choice in enumerate(answer.choices):
-            drawn = api.sample(opened, "the", length=40, seed=3, stream=stream, temperature=1.0)
+            drawn = sample(opened, "the", length=40, seed=3, stream=stream, temperature=1.0)
             assert choice.text == "".join(symbol.text for symbol in drawn)
         told = live.openai().completions.create(model="gram", prompt="the cat", max_tokens=0, echo=True, logprobs=0)
         ids = opened.tokenizer.encode("the cat")
@@ -157,7 +157,7 @@ def test_torch_models_are_batched_by_the_same_loop(folder: Path) -> None:
     """What a GPU runs: the predictor of torch, here on the CPU."""
     from dataclasses import replace
 
-    from unroll.artifact.checkpoint import load
+    from unroll.artifact.open import load
     from unroll.predict.torch import TorchPredictor
 
     with serving(folder) as live:

@@ -1,0 +1,110 @@
+"""A training as it is asked for: what is left out has a default, what is named overrides the recipe."""
+
+import os
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unroll.artifact.directory import read_description
+from unroll.artifact.output import output_folder
+from unroll.data.corpus import refuse_split_and_valid, remove_orphans
+from unroll.data.sources import stdlib_corpus
+from unroll.errors import UserError
+from unroll.files import Files, StrPath, as_path, as_paths, explained, real_folder, write_atomically
+from unroll.progress import Progress
+from unroll.settings import Settings, setting_pairs
+from unroll.training.budget import Budget
+from unroll.training.recipe import TABLES, Overrides, read_overrides, set_override
+from unroll.training.report import Report
+from unroll.training.start import start
+
+DEFAULT_MINUTES = 3.0
+
+
+def train(
+    files: Files | None = None,
+    *,
+    out: StrPath | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    arch: str | None = None,
+    level: str | None = None,
+    split: str | None = None,
+    valid: StrPath | None = None,
+    test: StrPath | None = None,
+    recipe: StrPath | None = None,
+    settings: Settings = (),
+    seed: int | None = None,
+    device: str = "auto",
+    base: StrPath | None = None,
+    force: bool = False,
+    started: float | None = None,
+) -> Generator[Progress | Report, None, None]:
+    """Train a model on text files, or on a prepared corpus, yielding progress and reports as they come.
+
+    With no file it learns Python's standard library. The model appears in `out`, by default `output_folder(files)`.
+    What is named here overrides the file `recipe`, and `settings` override both. The budget is `minutes` of wall clock
+    since `started` (time.monotonic), or a number of steps; with neither, here or in the recipe, three minutes. `base`
+    is a model directory to fine-tune. Closing the generator saves a checkpoint. Raises UserError.
+    """
+    started = time.monotonic() if started is None else started
+    paths = as_paths(files)
+    folder = Path(out) if out is not None else output_folder(files)
+    overrides = _overrides(recipe, settings, {
+        "model": {"arch": arch},
+        "data": {"level": level, "split": split},
+        "training": {"seed": seed, "steps": steps},
+    })  # fmt: skip
+    refuse_split_and_valid(split, valid)
+    if minutes is not None:
+        if steps is not None or any(key in ("steps", "training.steps") for key, _ in setting_pairs(settings)):
+            raise UserError("both minutes and steps are given", allowed="one budget", fix="leave one out")
+        overrides["training"].pop("steps", None)  # of the recipe file
+    if base is not None:
+        overrides["data"].setdefault("level", read_description(Path(base)).get("level"))
+    steps = overrides["training"].get("steps")
+    budget = (
+        Budget(steps=steps) if steps is not None else Budget(minutes=DEFAULT_MINUTES if minutes is None else minutes)
+    )
+
+    def reports() -> Generator[Progress | Report, None, None]:
+        with _texts(paths, folder) as texts:
+            yield from start(texts, folder, budget, overrides, valid=as_path(valid), test=as_path(test),
+                             base=as_path(base), device=device, force=force, started=started)  # fmt: skip
+
+    return reports()
+
+
+def _overrides(recipe: StrPath | None, settings: Settings, named: Overrides) -> Overrides:
+    """Return what is fixed by a recipe file, over it by named arguments that are not None, over both by settings."""
+    overrides: Overrides = {name: {} for name in TABLES} if recipe is None else read_overrides(Path(recipe))
+    for table, values in named.items():
+        overrides[table] |= {key: value for key, value in values.items() if value is not None}
+    for key, value in setting_pairs(settings):
+        set_override(overrides, key, value)
+    return overrides
+
+
+@contextmanager
+def _texts(files: list[Path], out: Path) -> Iterator[list[Path]]:
+    """Give the files or, where there are none, the default text as a file, for as long as it takes to read it.
+
+    Its folder has a name of its own for each process, which stays when a process starts itself again for calibration.
+    """
+    if files:
+        yield files
+        return
+    text = stdlib_corpus()
+    out = real_folder(out)
+    remove_orphans(out, "text")
+    folder = out.with_name(f".{out.name}.{os.getpid()}.text")
+    try:
+        with explained(out):
+            folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"python-{text.version}-stdlib.txt"
+        write_atomically(file, text.data)
+        yield [file]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
