@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -141,6 +142,12 @@ def test_the_reference_pages_are_those_of_the_code() -> None:
     module = reference()
     for page, content in module.pages().items():
         assert page.read_text() == content, f"{page.name} is stale: run `{module.REGENERATE}`, or tools/reference.py"
+
+
+def test_every_key_of_a_recipe_is_explained() -> None:
+    module = reference()
+    for config in module.TABLES.values():
+        assert {key.name for key in fields(config)} == module.documented(config).keys(), config
 
 
 # ---- paths
