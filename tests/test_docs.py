@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from unroll.cli.app import VERBS
 from unroll.errors import install
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,6 +124,7 @@ def test_the_readme_is_one_screen_and_a_few_more() -> None:
     readme = (ROOT / "README.md").read_bytes()
     assert len(readme) <= 8000
     assert len(FIGURE.findall(readme.decode())) <= 10
+    assert f"There are {len(VERBS)} verbs" in readme.decode()
 
 
 # ---- pages that are made from the code
@@ -159,7 +161,7 @@ def strangers(page: str, root: Path) -> list[str]:
     named = re.findall(r"`([\w./]+(?:/|\.py|\.md|\.h|\.cpp))`", page)
     lost = [path for path in named if not any((place / path).exists() for place in (root, source, root / "docs"))]
     folders = [path.parent.name for path in source.glob("*/__init__.py") if f"`{path.parent.name}/" not in page]
-    return lost + (folders if "## The floors" in page else [])
+    return sorted(set(lost)) + (folders if "## The floors" in page else [])
 
 
 @pytest.mark.parametrize(
