@@ -14,9 +14,12 @@ from unroll.artifact.directory import STATE, WEIGHTS, read_info
 from unroll.artifact.events import METRICS, SAMPLES, read_events
 from unroll.data.corpus import DataConfig, write_corpus
 from unroll.data.tokenizer import CharTokenizer
+from unroll.engine.draw import Step
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
+from unroll.predict.predictor import Nats, Predictor, Window
+from unroll.state import State
 from unroll.training.budget import Budget
 from unroll.training.recipe import Overrides
 from unroll.training.report import Report
@@ -47,6 +50,21 @@ WORDS = [
 SMALL = {"embedding_size": 6, "hidden_size": 10, "num_layers": 2, "window": 4}
 
 TOKENIZER = CharTokenizer.learn("abcdefghij")
+
+
+class Stepping(Predictor):
+    """A predictor of its step alone, which reads ids and says what follows: what it can do besides is the default."""
+
+    vocab_size = 0
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
+        raise NotImplementedError
+
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[Nats, State]:
+        return self.step(inputs, state)
 
 
 def text(sentences: int, seed: int = 0) -> str:

@@ -23,6 +23,7 @@ from unroll.artifact.open import load
 from unroll.data.corpus import load_corpus
 from unroll.errors import UserError
 from unroll.files import Folder
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
 from unroll.training import start as module
 from unroll.training.budget import Budget
@@ -47,11 +48,16 @@ def resume_always(path: Path) -> None:
     raise AssertionError("it never comes to an end")
 
 
+def drops_of(arch: str, drops: dict[str, float]) -> dict[str, float]:
+    """Return what can be dropped of an architecture: without recurrent weights there is no weight drop."""
+    return drops if ARCHITECTURES[arch].reads_state else {k: p for k, p in drops.items() if k != "weight_drop"}
+
+
 DROPS = {"dropout": 0.3, "input_dropout": 0.2, "embedding_dropout": 0.2, "weight_drop": 0.3}
 
 VARIANTS: dict[str, Overrides] = {
     f"{arch}{'-average' * bool(averaging)}{'-drops' * bool(drops)}{'-resets' * bool(resets)}": overrides(
-        model={"arch": arch, "variational": bool(resets)} | drops,
+        model={"arch": arch, "variational": bool(resets)} | drops_of(arch, drops),
         optim={"averaging": averaging},
         training={"reset_probability": resets},
     )

@@ -17,9 +17,9 @@ from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.nn.native import keep_memory
 from unroll.nn.precision import has_bfloat16_lstm, has_onednn
+from unroll.threads import threads_are_set, threads_up_to
 from unroll.training.config import OptimConfig, Precision, TrainConfig
 from unroll.training.many import processes
-from unroll.training.recipe import threads_up_to
 from unroll.training.run import begin, share_out
 from unroll.training.step import train_step
 
@@ -111,7 +111,7 @@ def measure_machine(
 
     on_cpu = device.type == "cpu"
     most = int(fixed.get("threads", threads_up_to(8))) if on_cpu else 1
-    free = on_cpu and most > 1 and "threads" not in fixed and "OMP_NUM_THREADS" not in os.environ
+    free = on_cpu and most > 1 and "threads" not in fixed and not threads_are_set()
     few = 1 if free else most
     ways = [fixed["precision"]] if "precision" in fixed else list(precisions(model.arch, device))
     precision = max(ways, key=lambda precision: rate(few, precision))

@@ -1,7 +1,6 @@
 """The recipe: everything a training is made of, chosen from the text and the budget, written down, read back."""
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from unroll.files import Folder, write_into
 from unroll.nn.arch import ARCHITECTURES, DEFAULT, RECURRENT
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.settings import from_mapping, parse_value, read_toml, to_mapping, toml_of, unknown_key
+from unroll.threads import threads_up_to
 from unroll.training.config import OptimConfig, TrainConfig
 
 TABLES: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig, "training": TrainConfig}
@@ -84,15 +84,6 @@ def set_override(overrides: Overrides, key: str, text: str) -> None:
         known = sorted({f.name for cls in TABLES.values() for f in fields(cls)})
         raise unknown_key(key, known, "--set")
     overrides[homes[0]][name] = parse_value(text, get_type_hints(TABLES[homes[0]])[name], f"{key} in --set")
-
-
-def threads_up_to(most: int) -> int:
-    """Return how many threads may be used: OMP_NUM_THREADS, or as many as there are cores, up to `most`."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit() and int(told) > 0:
-        return int(told)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(most, cores)
 
 
 # What follows was tuned by measurement; benchmarks/README.md and docs/lab-notes.md say on what and what did not work.

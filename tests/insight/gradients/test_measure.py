@@ -30,6 +30,7 @@ from unroll.insight.gradients.measure import (
     in_float64,
     lag_norms,
 )
+from unroll.nn.arch import RECURRENT
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Recurrent, RecurrentLayer, run_stepwise
 from unroll.state import State, like, parts_of
@@ -115,7 +116,7 @@ def test_a_linear_steps_jacobian_is_its_matrix_and_a_gradient_grows_as_its_large
 
 CASES: dict[str, dict[str, Any]] = {
     f"{arch}-{skip}": {"arch": arch, "skip": skip}
-    for arch in ("lstm", "gru", "rnn")
+    for arch in RECURRENT
     for skip in ("none", "residual", "sum")
 } | {
     "lstm-3": {"arch": "lstm", "num_layers": 3, "skip": "sum", "layers_before": 1, "layers_after": 1},

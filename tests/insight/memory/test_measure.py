@@ -42,6 +42,7 @@ from unroll.insight.memory.contexts import (
 from unroll.insight.memory.measure import Memory, ModelMemory, fallen, memory, read
 from unroll.insight.memory.picture import main_picture
 from unroll.insight.memory.report import agreement, context_readings, disturbed_readings, gradient_readings, page
+from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.model import Model
 from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.predict.torch import TorchPredictor
@@ -121,7 +122,7 @@ def test_rows_are_read_side_by_side_as_alone(arch: str) -> None:
         assert found.nats[row, -1] == pytest.approx(slow(model, ids[t - 70 : t], ids[t]), abs=1e-9)
 
 
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("arch", RECURRENT)
 def test_gradients_are_those_of_the_whole_state(arch: str) -> None:
     plan = small_plan(targets=3)
     model, found = found_of(arch, plan)
@@ -137,7 +138,7 @@ def test_gradients_are_those_of_the_whole_state(arch: str) -> None:
         logs.append(math.log(math.sqrt(sum(float((part**2).sum()) for part in parts))))
     assert found.gradient is not None
     assert found.gradient.norms[lags] == pytest.approx(math.exp(np.mean(logs)), rel=1e-9)
-    names = "hc" if arch == "lstm" else "h"
+    names = ARCHITECTURES[arch].state
     assert set(found.gradient.signals) == {"x", *(f"layer{k}/{name}" for k in range(2) for name in names)}
 
 
@@ -210,7 +211,7 @@ def test_disturbing_nothing_changes_nothing(arch: str) -> None:
     assert (found.harm["shuffled"][-1], found.harm["replaced"][-1]) == (0.0, 0.0)
 
 
-class Copier:
+class Copier(Predictor):
     """A known memory: it expects the symbol of five steps ago and, before it has read five, none in particular."""
 
     vocab_size = TOKENIZER.vocab_size

@@ -17,12 +17,12 @@ from unroll.insight.cells.search import interval
 from unroll.insight.hold import (
     SPAN,
     Cell,
+    ClampedPredictor,
     Held,
     Reading,
     Recorded,
     Stretches,
     checked_cell,
-    held_stepper,
     matched,
     read_held,
     record,
@@ -290,8 +290,8 @@ def hold(
     if prompt_ids is not None:
         yield Progress("writing", 0, 1)
         as_is, with_held = (
-            "".join(one.text for one in generate(held_stepper(network, what), tokenizer, prompt_ids, length, options))
-            for what in (None, helds[0])
+            "".join(symbol.text for symbol in generate(predictor, tokenizer, prompt_ids, length, options))
+            for predictor in (ClampedPredictor(network, []), ClampedPredictor(network, helds[:1]))
         )
         samples = (as_is, with_held)
     return Ablated(
