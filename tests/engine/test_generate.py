@@ -100,10 +100,10 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads(
             assert (np.asarray(ours) == np.asarray(expected)).all()
         for row in (0, 4, 8):
             only = slice(row, row + 1)
-            found = kernel.generate(*kernel.logits(prompt[only]), alone(OPTIONS, row), numbers[only])
-            for ours, expected in zip(found[:3], together[:3], strict=True):
+            single = kernel.generate(*kernel.logits(prompt[only]), alone(OPTIONS, row), numbers[only])
+            for ours, expected in zip(single[:3], together[:3], strict=True):
                 assert (np.asarray(ours)[0] == np.asarray(expected)[row]).all()
-            for layer, expected_layer in zip(found[3], together[3], strict=True):
+            for layer, expected_layer in zip(single[3], together[3], strict=True):
                 for part, expected_part in zip(layer, expected_layer, strict=True):
                     assert (part[0] == expected_part[row]).all()
 
@@ -146,9 +146,9 @@ def test_what_is_halted_can_be_gone_on_with(kernel: bool | str) -> None:
 def test_eight_bit_sums_are_the_same_on_every_processor() -> None:
     made, random = model("lstm"), np.random.default_rng(2)
     ids = random.integers(0, VOCAB, (3, 25))
-    found = [Network(made.config, weights_of(made), kernel=name, precision="int8").logits(ids)[0] for name in SETS]
-    for logits in found[1:]:
-        np.testing.assert_allclose(logits, found[0], atol=1e-3)  # only exponentials differ in their last place
+    all_logits = [Network(made.config, weights_of(made), kernel=name, precision="int8").logits(ids)[0] for name in SETS]
+    for logits in all_logits[1:]:
+        np.testing.assert_allclose(logits, all_logits[0], atol=1e-3)  # only exponentials differ in their last place
 
 
 @pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
@@ -173,9 +173,9 @@ def test_blocks_give_the_text_that_steps_give(tmp_path: Path) -> None:
     for stop in ((), "e", "ab"):
         stepped = list(generate(Stepping(network.logits), tokenizer, [4, 5], 300, options, stream=2, stop=stop))
         blocks = list(generate(network, tokenizer, [4, 5], 300, options, stream=2, stop=stop))
-        assert [one.text for one in blocks] == [one.text for one in stepped]
-        assert [one.id for one in blocks] == [one.id for one in stepped]
-        assert [one.nats for one in blocks] == pytest.approx([one.nats for one in stepped], abs=1e-6)
+        assert [symbol.text for symbol in blocks] == [symbol.text for symbol in stepped]
+        assert [symbol.id for symbol in blocks] == [symbol.id for symbol in stepped]
+        assert [symbol.nats for symbol in blocks] == pytest.approx([symbol.nats for symbol in stepped], abs=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
