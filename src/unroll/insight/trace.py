@@ -22,7 +22,7 @@ from unroll.data.encode import block_ids
 from unroll.engine.network import Network
 from unroll.errors import MachineError, UserError
 from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
-from unroll.nn.arch import ARCHITECTURES
+from unroll.nn.arch import ARCHITECTURES, owners
 from unroll.nn.model import Model
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import Progress, Work, result
@@ -183,7 +183,7 @@ def chosen_names(
         raise UserError(
             f"{ARCHITECTURES[config.arch].article} has no signal {wrong_names[0]}",
             allowed=", ".join((*own, "logits", "nats")),
-            fix="choose among them",
+            fix=owners(wrong_names[0]),
         )
     wanted = signals or (*own, "nats", *(["logits"] if 4 * steps * config.vocab_size <= MOST_LOGITS else []))
     inside = [f"layer{k}/{name}" for k in layers or range(config.num_layers) for name in wanted if name in own]
