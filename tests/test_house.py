@@ -113,6 +113,22 @@ def test_a_planted_climb_is_caught(name: str, source: str) -> None:
     assert climbs(name, source)
 
 
+PROBES = re.compile(r"(isinstance|hasattr|getattr)\([^)]*([pP]redictor|\bNetwork)\b")
+"""What a predictor can do is declared in its interface, never probed."""
+
+
+def test_no_predictor_is_probed() -> None:
+    assert [str(path) for path in modules() if PROBES.search(path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "probe",
+    ['hasattr(self._predictor, "hidden")', 'getattr(predictor, "generate", None)', "isinstance(model, Network)"],
+)
+def test_a_planted_probe_is_caught(probe: str) -> None:
+    assert PROBES.search(probe)
+
+
 @pytest.mark.parametrize(
     ("name", "source"),
     [

@@ -41,7 +41,7 @@ def test_a_unit_held_at_its_own_values_changes_nothing(signal: str, layer: int) 
 @pytest.mark.parametrize("signal", ["c", "h"])
 def test_holding_equals_the_equation_step_by_step(signal: str) -> None:
     model, ids, state = random_lstm()
-    holds = holds_of([Held(Cell(1, signal, 2), 0.7)], 3, 25, torch.float64)
+    holds = holds_of([(Held(Cell(1, signal, 2), 0.7), torch.arange(3, 6))], 25, torch.float64)
     doubled = tuple(tuple(torch.cat([part, part]) for part in layer) for layer in state)
     logits, _, _ = model.trace(torch.cat([ids, ids]), doubled, holds)
     free, _, _ = model.trace(ids, state)

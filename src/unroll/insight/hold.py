@@ -10,11 +10,11 @@ from torch import Tensor
 
 from unroll.errors import UserError
 from unroll.insight.trace import parts
-from unroll.lm.sample import Stepper
 from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.cells import LSTMStep, Step
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Hold
+from unroll.predict.predictor import Logits, Nats, Predictor, Window, log_probabilities
 from unroll.predict.torch import to_numpy, to_torch
 from unroll.progress import Progress, Work
 from unroll.state import State, join_rows, select_rows
@@ -171,7 +171,8 @@ def _read_together(network: Model, read: Stretches, helds: Sequence[Held], marks
     inputs, targets = read.inputs.repeat(copies, 1), read.targets.repeat(copies, 1)
     inside = 6 * config.hidden_size * config.num_layers
     window = max(1, ENTRIES // (len(inputs) * max(inside, config.vocab_size)))
-    holds = holds_of(helds, rows, window, network.embedding.weight.dtype)
+    own = [(held, torch.arange(rows) + (1 + k) * rows) for k, held in enumerate(helds)]
+    holds = holds_of(own, window, network.embedding.weight.dtype)
     nats, kinds, divergence = (torch.empty(len(inputs), length, dtype=torch.float64) for _ in range(3))
     for first in range(0, length, window):
         piece = slice(first, first + window)
@@ -187,27 +188,19 @@ def _read_together(network: Model, read: Stretches, helds: Sequence[Held], marks
     return [Costs(*(values[k] for values in measures)) for k in range(copies)]
 
 
-def holds_of(helds: Sequence[Held], rows: int, steps: int, dtype: torch.dtype) -> dict[int, Hold]:
-    """Return what clamps cells, by layer: the first `rows` rows are unchanged, then come `rows` for each of `helds`."""
+def holds_of(helds: Sequence[tuple[Held, Tensor]], steps: int, dtype: torch.dtype) -> dict[int, Hold]:
+    """Return what holds units, by layer: each in the rows (n,) that stand beside it, for so many steps."""
     holds: dict[int, Hold] = {}
-    for layer in {held.cell.layer for held in helds}:
-        held_of = {
-            signal: [k for k, held in enumerate(helds) if (held.cell.layer, held.cell.signal) == (layer, signal)]
-            for signal in ("c", "h")
-        }
-        holds[layer] = holding(
-            {
-                signal: (
-                    torch.cat([torch.arange(rows) + (1 + k) * rows for k in which]),
-                    torch.tensor([helds[k].cell.unit for k in which]).repeat_interleave(rows),
-                    torch.tensor([helds[k].value for k in which], dtype=dtype)
-                    .repeat_interleave(rows)
-                    .expand(steps, -1),
-                )
-                for signal, which in held_of.items()
-                if which
-            }
-        )
+    for layer in {held.cell.layer for held, _ in helds}:
+        places = {}
+        for signal in ("c", "h"):
+            here = [pair for pair in helds if (pair[0].cell.layer, pair[0].cell.signal) == (layer, signal)]
+            if here:
+                counts = torch.tensor([len(rows) for _, rows in here])
+                units = torch.tensor([held.cell.unit for held, _ in here]).repeat_interleave(counts)
+                values = torch.tensor([held.value for held, _ in here], dtype=dtype).repeat_interleave(counts)
+                places[signal] = (torch.cat([rows for _, rows in here]), units, values.expand(steps, -1))
+        holds[layer] = holding(places)
     return holds
 
 
@@ -259,19 +252,34 @@ def checked_cell(network: Model, layer: int, unit: int, signal: str | None) -> C
     return Cell(layer, signal or own[0], unit)
 
 
-def held_stepper(network: Model, held: Held | None) -> Stepper:
-    """Return what reads ids one row at a time and predicts the next symbol while a cell is clamped."""
-    dtype, device = network.embedding.weight.dtype, network.embedding.weight.device
+class ClampedPredictor(Predictor):
+    """A network as a predictor that reads with units held at every step, in every row."""
+
+    def __init__(self, network: Model, helds: Sequence[Held]) -> None:
+        self._network = network
+        self._helds = helds
+
+    @property
+    def vocab_size(self) -> int:
+        """The number V of symbols."""
+        return self._network.config.vocab_size
+
+    def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
+        """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
+        logits, after = self._read(inputs, state)
+        logp = log_probabilities(logits.double().numpy())
+        return -np.take_along_axis(logp, targets[..., None], axis=2)[..., 0], after
+
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[Logits, State]:
+        """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
+        logits, after = self._read(inputs, state)
+        return np.asarray(logits[:, -1].double().numpy()), after
 
     @torch.inference_mode()
-    def step(ids: Sequence[int], state: State | None) -> tuple[NDArray[np.float64], State]:
-        now = None if state is None else to_torch(state, device)
-        holds: dict[int, Hold] = {}
-        if held is not None:
-            cell = held.cell
-            value = torch.full((len(ids), 1), held.value, dtype=dtype)
-            holds = {cell.layer: holding({cell.signal: (torch.tensor([0]), torch.tensor([cell.unit]), value)})}
-        logits, after, _ = network.trace(torch.tensor([list(ids)]), now, holds)
-        return np.asarray(logits[0, -1].double().numpy()), to_numpy(after)
-
-    return step
+    def _read(self, inputs: Window, state: State | None) -> tuple[Tensor, State]:
+        weight = self._network.embedding.weight
+        rows, steps = inputs.shape
+        holds = holds_of([(held, torch.arange(rows)) for held in self._helds], steps, weight.dtype)
+        before = None if state is None else to_torch(state, weight.device)
+        logits, after, _ = self._network.trace(torch.from_numpy(inputs), before, holds)
+        return logits, to_numpy(after)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tiny import model_config, random_ids, random_model
+from unroll.nn.arch import RECURRENT
 from unroll.nn.model import Model
 
 ROWS, LAGS = 3, 24
@@ -20,7 +21,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 CASES: dict[str, dict[str, Any]] = {
     f"{arch}-{skip}": {"arch": arch, "skip": skip}
-    for arch in ("lstm", "gru", "rnn")
+    for arch in RECURRENT
     for skip in ("none", "residual", "sum")
 } | {
     "lstm-3": {"arch": "lstm", "num_layers": 3, "skip": "sum", "layers_before": 1, "layers_after": 1},

@@ -21,6 +21,7 @@ from unroll.insight.memory.contexts import (
     replaced_nats,
     shuffled_nats,
 )
+from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.predict.torch import TorchPredictor
 
 
@@ -57,7 +58,7 @@ def test_rows_are_read_side_by_side_as_alone(arch: str) -> None:
         assert found.nats[row, -1] == pytest.approx(slow(model, ids[t - 70 : t], ids[t]), abs=1e-9)
 
 
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("arch", RECURRENT)
 def test_gradients_are_those_of_the_whole_state(arch: str) -> None:
     plan = small_plan(targets=3)
     model, found = found_of(arch, plan)
@@ -73,7 +74,7 @@ def test_gradients_are_those_of_the_whole_state(arch: str) -> None:
         logs.append(math.log(math.sqrt(sum(float((part**2).sum()) for part in parts))))
     assert found.gradient is not None
     assert found.gradient.norms[lags] == pytest.approx(math.exp(np.mean(logs)), rel=1e-9)
-    names = "hc" if arch == "lstm" else "h"
+    names = ARCHITECTURES[arch].state
     assert set(found.gradient.signals) == {"x", *(f"layer{k}/{name}" for k in range(2) for name in names)}
 
 

@@ -28,7 +28,7 @@ from unroll.insight.memory.contexts import (
 )
 from unroll.insight.memory.measure import ModelMemory, fallen, memory, read
 from unroll.insight.memory.report import context_readings
-from unroll.predict.predictor import Nats, Window
+from unroll.predict.predictor import Nats, Predictor, Window
 from unroll.predict.torch import TorchPredictor
 from unroll.state import State
 
@@ -70,7 +70,7 @@ def test_a_window_is_flat_beyond_its_length_and_a_leak_is_caught() -> None:
     assert any("something leaks" in line for line in context_readings(memory_of(leaking)))
 
 
-class Copier:
+class Copier(Predictor):
     """A known memory: it expects the symbol of five steps ago and, before it has read five, none in particular."""
 
     vocab_size = TOKENIZER.vocab_size

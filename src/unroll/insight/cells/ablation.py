@@ -17,12 +17,12 @@ from unroll.insight.cells.search import interval
 from unroll.insight.hold import (
     SPAN,
     Cell,
+    ClampedPredictor,
     Costs,
     Held,
     Recorded,
     Stretches,
     checked_cell,
-    held_stepper,
     matched,
     read_held,
     record,
@@ -293,10 +293,8 @@ def ablating(
     if prompt_ids is not None:
         yield Progress("sampling", 0, 1)
         as_is, as_clamped = (
-            "".join(
-                symbol.text for symbol in generate(held_stepper(network, clamp), tokenizer, prompt_ids, length, options)
-            )
-            for clamp in (None, clamps[0])
+            "".join(symbol.text for symbol in generate(predictor, tokenizer, prompt_ids, length, options))
+            for predictor in (ClampedPredictor(network, []), ClampedPredictor(network, clamps[:1]))
         )
         samples = (as_is, as_clamped)
     return Ablated(
