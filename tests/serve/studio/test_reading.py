@@ -7,6 +7,7 @@ import pytest
 
 from cli.command import text
 from unroll.artifact.open import Opened, open_model
+from unroll.lm.sample import read_prompt
 from unroll.predict.predictor import log_probabilities
 from unroll.serve.studio.reading import Prefixes, as_typed, compared, expectations
 
