@@ -60,7 +60,9 @@ def verb(
     from unroll.artifact.open import open_model
     from unroll.insight.cells.ablation import hold
 
-    found = console.run(hold(open_model(model), layer, unit, file, value=0.0 if zero else value, **options))
+    found = console.run(
+        hold(open_model(model, needs="network"), layer, unit, file, value=0.0 if zero else value, **options)
+    )
     if as_json:
         console.put_json(found.figures())
         return

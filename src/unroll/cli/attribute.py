@@ -72,7 +72,7 @@ def verb(
     from unroll.files import printable_name, write_atomically
     from unroll.insight.attribution.measure import NAMES, attributing, formula, picture
 
-    opened = open_model(model)
+    opened = open_model(model, needs="network")
     found = console.run(attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps))
     gap = " " if opened.tokenizer.level == "word" else ""
     symbols = [symbol + gap for symbol in found.symbols]

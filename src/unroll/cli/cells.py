@@ -67,7 +67,7 @@ def verb(model: Path, file: Path | None, asked: str, top: int, plot: Path | None
     from unroll.insight.cells.measure import track
     from unroll.insight.cells.properties import label, read_text
 
-    opened = open_model(model)
+    opened = open_model(model, needs="network")
     text = read_text(opened, file)
     found = console.run(track(opened, text, label(text, asked), top=top))
     if plot:

@@ -72,7 +72,7 @@ def verb(
     from unroll.artifact.open import open_model
     from unroll.insight.patching.measure import patching, picture
 
-    opened = open_model(model)
+    opened = open_model(model, needs="network")
     found = console.run(patching(opened, first, second, units=listed(units), **options))
     if plot:
         from unroll.files import printable_name, write_atomically

@@ -94,7 +94,7 @@ def verb(
 
     for written in (html, plot, options["out"]):
         refuse_input(written, file)
-    opened = open_model(model)
+    opened = open_model(model, needs="network")
     ids = ids_of_file(opened, file) if file else opened.tokenizer.encode(text or "")
     places = [place(unit, opened) for unit in units]
     wanted = {**options, "layers": options["layers"] or None, "signals": options["signals"] or None}

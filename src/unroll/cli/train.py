@@ -20,7 +20,7 @@ from unroll.progress import Progress
 from unroll.training.many import torchrun
 
 if TYPE_CHECKING:
-    from unroll.training.loop import Report
+    from unroll.training.report import Report
 
 DIVERGED = 1
 INTERRUPTED = 130
@@ -85,11 +85,10 @@ def verb(
         follow(device)
     if resume is not None:
         refuse_beside_resume(ctx)
-        from unroll.artifact.directory import check_trained, put_back_replaced
+        from unroll.artifact.directory import read_training
         from unroll.files import real_folder
 
-        put_back_replaced(real_folder(resume))
-        check_trained(resume)
+        finished = bool(read_training(real_folder(resume)).get("result"))
         process.restart_as_recorded(resume)
     from unroll.artifact.info import info
     from unroll.artifact.output import output_folder
@@ -98,7 +97,7 @@ def verb(
 
     if tensorboard:
         require_tensorboard()
-    if resume is not None and info(resume)["finished"]:
+    if resume is not None and finished:
         if torchrun.several():  # the others wait to be told
             list(continued(resume, device))
         console.note(f"{resume} is finished: there is nothing to resume.")

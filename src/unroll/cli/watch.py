@@ -11,7 +11,7 @@ from unroll.artifact.info import info
 from unroll.cli import console
 
 if TYPE_CHECKING:
-    from unroll.training.loop import Report
+    from unroll.training.report import Report
 
 
 def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iterator["Report"]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-import unroll
+from unroll._version import __version__
 from unroll.artifact.directory import WEIGHTS, read_config, read_description, read_tokenizer
 from unroll.artifact.open import open_model
 from unroll.errors import UserError, install
@@ -19,7 +19,7 @@ from unroll.export.graph import OPSET, build, state_shapes
 from unroll.files import explained, write_atomically
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, parameter_count
-from unroll.predict.ngram import NgramConfig
+from unroll.predict.ngram_config import NgramConfig
 from unroll.predict.predictor import Window
 from unroll.settings import to_mapping
 from unroll.state import State, parts_of
@@ -96,7 +96,7 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
 
     ours = cast("Network", open_model(path).predictor)  # also checks the weights
     about = {
-        "unroll": unroll.__version__,
+        "unroll": __version__,
         "tokenizer": TOKENIZER,
         "tokenizer_digest": tokenizer.digest,
         "level": tokenizer.level,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unroll.errors import UserError, install
 
 if TYPE_CHECKING:
-    from unroll.training.loop import Report
+    from unroll.training.report import Report
 
 
 def require_tensorboard() -> None:

@@ -192,7 +192,7 @@ def cells(model: StrPath, file: StrPath | None = None, *, property: str = "quote
 
     `property`: a name of `properties.PROPERTIES`, `re:PATTERN`, or a table `FILE.tsv`. Raises UserError.
     """
-    opened = open_model(Path(model))
+    opened = open_model(Path(model), needs="network")
     text = read_text(opened, None if file is None else Path(file))
     return result(track(opened, text, label(text, property), top=top))
 
@@ -445,6 +445,6 @@ def sample_of(
     row = int(np.argmax([labels.changes[start : start + length].sum() for start in starts]))
     with torch.inference_mode():
         _, _, inside = network.trace(read.inputs[row : row + 1], select_rows(read.states, torch.tensor([row])))
-    values = inside[cell.layer][cell.signal][:, 0, cell.unit].double().numpy()
+    values = inside[cell.layer][cell.signal][0, :, cell.unit].double().numpy()
     symbols = tuple(tokenizer.decode([int(k)]) for k in read.inputs[row])
     return Sample(cell, symbols, values, labels.values[starts[row] - 1 :][:length])

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-import unroll
+from unroll._version import __version__
 from unroll.artifact.open import Opened
 from unroll.errors import UserError, install
 from unroll.nn.arch import ARCHITECTURES, DEFAULT
@@ -161,7 +161,7 @@ async def info(studio: Studio, request: Request) -> Response:
     newest = {name: k for k, name in enumerate(studio.trainings.names())}
     settings = studio.context.settings
     return json_response({
-        "version": unroll.__version__,
+        "version": __version__,
         "models": sorted(models, key=lambda model: newest.get(model["name"], len(newest))),
         "architectures": {name: {"label": a.label, "colour": a.colour} for name, a in ARCHITECTURES.items()},
         "more": more,
