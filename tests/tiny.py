@@ -1,6 +1,7 @@
 """Texts, corpora, models and runs so small that training them takes a moment."""
 
-from collections.abc import Generator
+import itertools
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,20 @@ def law_resume(reference: dict[str, Any], path: Path) -> None:
     found = outcome(path)
     for name, value in reference.items():
         assert found[name] == value, f"{name} differs"
+
+
+def stopped_at(reports: Iterator[Report], count: int) -> bool:
+    """Close a training at its report number `count`; returns whether there was one."""
+    with closing(reports) as running:  # type: ignore[type-var]
+        return sum(1 for _ in itertools.islice(running, count)) == count
+
+
+DROPS = {"dropout": 0.3, "input_dropout": 0.2, "embedding_dropout": 0.2, "weight_drop": 0.3}
+
+
+ALL = overrides(
+    model={"arch": "lstm"} | DROPS,
+    optim={"averaging": 0.9},
+    training={"reset_probability": 0.4, "sample_prompt": "the "},
+)
+"""Everything that a resume can get wrong, in one."""

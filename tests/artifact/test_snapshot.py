@@ -388,13 +388,13 @@ def test_a_pinned_directory_is_the_same_wherever_its_name_leads(pair: Pair) -> N
 
 def test_what_looks_inside_has_the_weights_that_are_served(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The screens read the network once more, with torch: kept under the version that it is of, and no other."""
-    from unroll.serve.inside import routes
+    from unroll.serve.inside import store
 
-    real = routes.in_torch
+    real = store.in_torch
     inside_of = {name: real(open_model(pair.source(name))).predictor.logits(IDS)[0] for name in TOKENIZERS}
     with by_renaming(pair) as swap, ThreadPoolExecutor(1) as worker:
         models = Models([pair.live])
-        inside = routes.Inside(SimpleNamespace(models=models, worker=worker))  # type: ignore[arg-type]
+        inside = store.Store(SimpleNamespace(models=models, worker=worker))  # type: ignore[arg-type]
         swaps = [swap, swap, swap]
 
         def replaced(opened: Opened) -> Opened:
@@ -402,7 +402,7 @@ def test_what_looks_inside_has_the_weights_that_are_served(pair: Pair, monkeypat
                 swaps.pop()()
             return real(opened)
 
-        monkeypatch.setattr(routes, "in_torch", replaced)
+        monkeypatch.setattr(store, "in_torch", replaced)
         for _ in range(4):
             served = run_apart(inside.model("live"))
             name = next(name for name in TOKENIZERS if served.tokenizer.digest == TOKENIZERS[name].digest)

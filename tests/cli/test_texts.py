@@ -94,7 +94,7 @@ def test_a_validation_text_that_was_learnt_is_told(here: Here, tmp_path: Path) -
     other.write_text("".join(lines[::3]))
     near = counted(here, tmp_path / "near", book, "--valid", other, "--test", book)
     assert [note[:60] for note in near["notes"][:2]] == [  # type: ignore[index]
-        "100 % of the lines of other.txt stand in the training text (",
+        "100 % of the lines of other.txt occur in the training text (",
         "book.txt is the training file book.txt itself: the test figu",
     ]
     other.write_text("".join(f"line {number} of another kind\n" for number in range(400)))

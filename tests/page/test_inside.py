@@ -204,7 +204,7 @@ def test_cells_by_keyboard_alone(visit: Visit, inside: Running) -> None:
         page.keyboard.press("ArrowRight")
     page.keyboard.press("m")
     assert probed(page, "cells", "it.range")["range"] == [1, 4]
-    page.wait_for_selector("text=Which units are on here?")
+    page.wait_for_selector("text=Units active in this range")
     page.keyboard.press("Escape")
     probed(page, "cells", "!it.range")
     page.locator(".heat").focus()
@@ -226,7 +226,7 @@ def test_a_range_is_dragged_over_the_text(visit: Visit, inside: Running) -> None
     page.mouse.up()
     shown = probed(page, "cells", "it.range && it.order.length")
     assert shown["range"] == [first, last]
-    row = page.locator("text=Which units are on here?").locator("xpath=ancestor::section").locator("tbody tr")
+    row = page.locator("text=Units active in this range").locator("xpath=ancestor::section").locator("tbody tr")
     row.first.wait_for()
     assert "0:0" in (row.all_text_contents()[0] + row.all_text_contents()[1])
 
@@ -296,7 +296,7 @@ def test_memory_says_what_a_window_cannot_see(visit: Visit, inside: Running) -> 
     page.wait_for_selector("text=4: then exactly 0")
     depends = probed(page, "depends", "it.models.length === 3 && it.at === 300")
     window = next(one for one in depends["models"] if one["model"] == "window")
-    grounds = page.locator('[aria-label*="window\'s guess"] > span').evaluate_all(
+    grounds = page.locator('[aria-label*="window\'s prediction"] > span').evaluate_all(
         "all => all.slice(290, 301).map((one) => one.style.backgroundColor)"
     )
     surface = rgb(page.evaluate("getComputedStyle(document.querySelector('.panel')).backgroundColor"))

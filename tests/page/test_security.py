@@ -17,7 +17,7 @@ from cli.command import text
 from page.conftest import CHROMIUM, FLAGS, Running, Visit, probed, start_studio, stop_studio
 from serve.live import Live, make_model, serving
 from unroll.serve.guard import Guard
-from unroll.serve.studio.routes import Folders
+from unroll.serve.studio.studio import Folders
 from unroll.training.request import train
 
 if TYPE_CHECKING:

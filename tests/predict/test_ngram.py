@@ -533,7 +533,7 @@ def test_a_prepared_corpus_is_counted_where_it_lies(tmp_path: Path) -> None:
     known, corpus = unroll.info(tmp_path / "model"), load_corpus(folder)
     assert (known["tokens_seen"], known["valid_tokens"]) == (len(corpus.train), len(corpus.valid))
     assert not (tmp_path / "model" / "resume" / "data").exists()
-    with pytest.raises(UserError, match="split cannot change any more"):
+    with pytest.raises(UserError, match="split cannot be changed now"):
         list(write_ngram([folder], tmp_path / "other", 3, {"split": "80/20"}))
     assert not (tmp_path / "other").exists()
 

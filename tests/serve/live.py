@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
+import pytest
 from openai import OpenAI
 
 import tiny
 from unroll.artifact.checkpoint import save_tensors
 from unroll.artifact.directory import WEIGHTS, save_description
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from unroll.engine.native import default_instructions
 from unroll.serve.app import create_app
 from unroll.serve.context import Context
 from unroll.serve.models import Models
@@ -26,7 +28,7 @@ from unroll.serve.server import Server, bind, make_server
 from unroll.serve.settings import Settings
 
 if TYPE_CHECKING:
-    from unroll.serve.studio.routes import Folders
+    from unroll.serve.studio.studio import Folders
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ TOKENIZERS: dict[str, Tokenizer] = {
     "word": WordTokenizer.learn({word: 9 for word in TEXT.split()}),
     "bpe": BpeTokenizer.learn([TEXT * 20 + "é€😀 é€"], vocab_size=290),
 }
+LEVELS = tuple(TOKENIZERS)
 
 
 def make_model(folder: Path, tokenizer: Tokenizer = CHARS, *, seed: int = 0, arch: str = "lstm", **others: Any) -> Path:
@@ -194,3 +197,13 @@ def raw(live: Live, data: bytes, seconds: float = 5) -> bytes:
 def resident() -> int:
     """Return the memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def near(value: Any) -> Any:
+    """Return what equals a value: the kernels compute a row alike, whoever is beside it; numpy's products do not."""
+    return value if value is None or default_instructions() is not None else pytest.approx(value, abs=1e-5)
+
+
+def error(answer: httpx.Response) -> dict[str, Any]:
+    found: dict[str, Any] = answer.json()["error"]
+    return found

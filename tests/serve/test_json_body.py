@@ -6,14 +6,13 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.live import Live
-from unroll.serve.completions.openapi import BODIES, describe, of_table
-from unroll.serve.completions.routes import OF_A_MODEL
+from serve.values import VALUES
+from unroll.serve.completions.openapi import BODIES
 from unroll.serve.errors import ApiError
-from unroll.serve.fields import COMPLETION, DETOKENIZE, EMBEDDING, TOKENIZE, Table, allowed, check_fields, fault
 from unroll.serve.json_body import MAX_DEPTH, parse_object
 
 BOMBS = {
@@ -54,7 +53,7 @@ def test_what_is_no_json_of_ours_is_refused(live: Live, text: str) -> None:
 
 def test_bytes_that_are_no_utf8_are_refused() -> None:
     for body in (b'{"a": "\xff"}', b'{"a": "\xed\xa0\x80"}', "{}".encode("utf-16")):
-        with pytest.raises(ApiError, match=r"UTF-8|no JSON"):
+        with pytest.raises(ApiError, match="invalid JSON body"):
             parse_object(body)
 
 
@@ -88,17 +87,6 @@ def test_any_bytes_are_an_object_or_an_error(body: bytes) -> None:
         assert isinstance(parse_object(body), dict)
     except ApiError as error:
         assert error.status == 400 and error.code == "invalid_json"
-
-
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
-    | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
 
 
 @settings(max_examples=400, deadline=None)
@@ -142,94 +130,8 @@ def test_mangled_requests_by_the_thousand(live: Live) -> None:
             answer = client.post(draw.choice(list(BODIES)) if number % 3 else "/v1/completions", content=body)
             served[answer.status_code] += 1
             if answer.status_code != 200:
-                assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
+                assert answer.json()["error"].keys() == {"message", "allowed", "fix", "type", "param", "code"}
     assert served[200] > 50 and served[400] > 500
 
 
-STRANGE: st.SearchStrategy[Any] = VALUES | st.sampled_from([10**30, -1, 1e308, "", [], {}, [[]], [[1]], ["a", 1], True])
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.sampled_from(list(COMPLETION)), STRANGE, max_size=5), st.sampled_from(sorted(BODIES)))
-def test_any_values_are_answered(live: Live, fields: dict[str, Any], path: str) -> None:
-    body = {"model": "char", "prompt": "a", "max_tokens": 2, "tokens": [1], "input": "a"} | fields
-    answer = live.post(path, body)
-    assert answer.status_code in (200, 400, 404), answer.text
-    if answer.status_code != 200:
-        assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
-
-
 # ---- the tables
-
-
-@pytest.mark.parametrize("table", [COMPLETION, EMBEDDING, TOKENIZE, DETOKENIZE])
-def test_defaults_fit_and_every_schema_can_be_told(table: Table) -> None:
-    for name, field in table.items():
-        assert field.default is None or fault(field.default, field.schema) is None, name
-        assert allowed(field.schema) and field.about
-
-
-def test_null_is_the_default() -> None:
-    found, ignored = check_fields(COMPLETION, {"model": "a", "temperature": None, "n": None, "x": 1})
-    assert found["temperature"] == 1.0 and found["n"] == 1 and found["max_tokens"] is None and ignored == ["x"]
-    with pytest.raises(ApiError, match="input is missing"):
-        check_fields(EMBEDDING, {"input": None})
-
-
-def test_the_description_is_of_the_routes_and_the_tables(live: Live) -> None:
-    from starlette.routing import Route
-
-    told = live.get("/openapi.json").json()
-    app: Any = live.server.config.app
-    routes = {
-        route.path: {method.lower() for method in route.methods or ()} - {"head"}
-        for route in app.routes
-        if isinstance(route, Route)
-    }
-    assert {path: set(methods) for path, methods in told["paths"].items()} == routes
-    for path, table in BODIES.items():
-        schema = told["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
-        assert schema == json.loads(json.dumps(of_table(table)))
-        assert schema["properties"].keys() == table.keys()
-    with_body = {path for path, each in told["paths"].items() if "requestBody" in each.get("post", {})}
-    assert with_body == {f"{address}{path}" for path in BODIES for address in ("", OF_A_MODEL)}
-    for path, methods in told["paths"].items():
-        (operation,) = methods.values()
-        named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
-        assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}, path
-    with pytest.raises(KeyError):
-        describe({"/planted": "GET"})
-
-
-def test_answers_have_the_fields_that_are_described(live: Live) -> None:
-    paths = live.get("/openapi.json").json()["paths"]
-
-    def check(value: Any, schema: Any, where: str) -> None:
-        if "anyOf" in schema:
-            kinds: dict[str, type] = {"array": list, "object": dict, "string": str, "null": type(None)}
-            schema = next(each for each in schema["anyOf"] if isinstance(value, kinds[each["type"]]))
-        for name in schema.get("required", ()):
-            assert name in value, f"{where}.{name}"
-        for name, inner in schema.get("properties", {}).items():
-            if name in value:
-                check(value[name], inner, f"{where}.{name}")
-        if isinstance(value, list):
-            for each in value:
-                check(each, schema["items"], where)
-
-    asked: dict[str, Any] = {
-        "/v1/completions": {"model": "char", "logprobs": 1, "echo": True, "return_state": True, "prompt": "a"},
-        "/v1/embeddings": {"model": "char", "input": "a"},
-        "/tokenize": {"model": "char", "prompt": "a"},
-        "/detokenize": {"model": "char", "tokens": [1]},
-        "/v1/chat/completions": {},
-    }
-    for path, methods in paths.items():
-        if path == "/metrics":
-            continue
-        (operation,) = methods.values()
-        filled = path.replace("{name}", "char").replace("{model}", "char")
-        body = asked.get(path.removeprefix(OF_A_MODEL))
-        answer = live.get(filled, params={"model": "char"}) if body is None else live.post(filled, body)
-        described = operation["responses"][str(answer.status_code)]["content"]["application/json"]["schema"]
-        check(answer.json(), described, path)

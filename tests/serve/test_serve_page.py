@@ -9,7 +9,7 @@ from serve.live import CHARS, make_model, serving
 from unroll.cli.serve import verb
 from unroll.data.tokenizer import CharTokenizer
 from unroll.serve.completions.routes import OF_A_MODEL, ROUTES
-from unroll.serve.fields import COMPLETION, LENGTHS
+from unroll.serve.completions.tables import COMPLETION, LENGTHS
 from unroll.serve.guard import ASKED_HEADERS, ASKED_PREFIX
 from unroll.serve.settings import Settings
 

@@ -65,7 +65,7 @@ def verb(
     from unroll.serve.models import Models
     from unroll.serve.server import bind, serve
     from unroll.serve.settings import Settings
-    from unroll.serve.studio.routes import Folders
+    from unroll.serve.studio.studio import Folders
 
     if not 0 <= port < 2**16:
         raise UserError(f"the port is {port}", allowed="0 to 65535", fix="choose another with --port")

@@ -1,4 +1,4 @@
-"""Running a network with a unit held: what it then predicts worse, and how much of that any unit would do."""
+"""Running a network with units clamped: what it then predicts worse, and how much of that any unit would cause."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unroll.errors import UserError
 from unroll.insight.trace import parts
-from unroll.nn.arch import ARCHITECTURES, RECURRENT
+from unroll.nn.arch import ARCHITECTURES, RECURRENT, owners
 from unroll.nn.cells import LSTMStep, Step
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Hold
@@ -24,12 +24,13 @@ Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 SPAN = 256
-"""Symbols of a stretch that is read with a unit held, and then without."""
+"""Symbols of a stretch that is read unchanged and with units clamped."""
 ROWS = 512
-"""Stretches, of all that is held, that are read side by side."""
+"""Most stretches read side by side, over all clamped cells."""
 ENTRIES = 2**23
-"""Numbers of one kind that are in memory while they are."""
+"""Most numbers of one kind in memory at a time."""
 MATCHED = 20
+"""Matched units beside a cell."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Held:
-    """A cell and the value at which it is held."""
+    """A cell and the value at which it is clamped."""
 
     cell: Cell
     value: float
@@ -54,7 +55,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What units did after some symbols of a text, and where the network stood at some places."""
+    """Values of units after some symbols of a text, and states of the network before others."""
 
     values: Floats
     """(n, K) in float32: layer by layer, signal by signal, unit by unit."""
@@ -62,10 +63,10 @@ class Recorded:
     size: int
     """Units H of a layer."""
     states: State
-    """Before the predictions of the symbols that were asked for, one row for each."""
+    """States before the predictions of `starts`, one row for each."""
 
     def cell(self, column: int) -> Cell:
-        """Return what a column of the values is of."""
+        """Return the cell of a column of the values."""
         layer, rest = divmod(column, len(self.signals) * self.size)
         return Cell(layer, self.signals[rest // self.size], rest % self.size)
 
@@ -74,7 +75,7 @@ class Recorded:
         return (cell.layer * len(self.signals) + self.signals.index(cell.signal)) * self.size + cell.unit
 
     def shown(self, layer: int) -> Floats:
-        """Return how much what a layer shows moves: the standard deviations of its h (H,)."""
+        """Return how much the outputs of a layer move: the standard deviations of its h (H,)."""
         first = self.column(Cell(layer, "h", 0))
         return np.asarray(self.values[:, first : first + self.size].std(axis=0, dtype=np.float64))
 
@@ -82,9 +83,9 @@ class Recorded:
 def record(
     network: Model, ids: Ids, start_id: int, places: Ids, starts: Sequence[int] = (), phase: str = "reading"
 ) -> Work[Recorded]:
-    """Read a text (N,) from the start symbol on and keep h and c after the symbols at `places`, which rise.
+    """Read a text (N,) from the start symbol on and keep h and c after the symbols at `places`, in increasing order.
 
-    `starts` are symbols before whose prediction the state is kept: 0, or 2 and more. Yields progress.
+    `starts` are symbols before whose prediction the state is kept: 0, or 2 and above. Yields progress.
     """
     config = network.config
     signals = tuple(name for name in ("c", "h") if name in ARCHITECTURES[config.arch].signals)
@@ -95,9 +96,9 @@ def record(
     for part in parts(network, ids, start_id):
         count = len(part.arrays["nats"])
         first, last = np.searchsorted(places, [part.first, part.first + count])
-        some = places[first:last] - part.first
+        inside = places[first:last] - part.first
         for k, name in enumerate(names):
-            values[first:last, k * config.hidden_size : (k + 1) * config.hidden_size] = part.arrays[name][some]
+            values[first:last, k * config.hidden_size : (k + 1) * config.hidden_size] = part.arrays[name][inside]
         for start in starts:
             # The symbol before it is read next, so this is the state after the one before that.
             if 0 <= (place := start - 2 - part.first) < count:
@@ -114,7 +115,7 @@ def record(
 
 @dataclass(frozen=True)
 class Stretches:
-    """Pieces of a text side by side, each from the true state before it."""
+    """Stretches of a text side by side, each from the true state before it."""
 
     inputs: Tensor
     """(R, L)"""
@@ -131,38 +132,38 @@ def stretches(ids: Ids, start_id: int, starts: Sequence[int], length: int, state
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What stretches cost while a cell is held, or none: each (R, L), in nats."""
+class Costs:
+    """What stretches cost while a cell is clamped, or unchanged: each (R, L), in nats."""
 
     nats: Floats
     """-ln P of every symbol."""
     marks: Floats
-    """Of that, for what kind of mark it is, or none; what is left is for which symbol of that kind it is."""
+    """The part of it for the kind of mark, or none; the rest is for the symbol within its kind."""
     divergence: Floats
-    """KL(as it is ‖ held), of the predictions."""
+    """KL(unchanged ‖ clamped) of the predictions."""
 
 
-def read_held(network: Model, read: Stretches, helds: Sequence[Held], marks: Ids | None = None) -> Work[list[Reading]]:
-    """Read stretches as they are and with each of `helds`; yields progress and returns the readings, in this order.
+def read_held(network: Model, read: Stretches, helds: Sequence[Held], marks: Ids | None = None) -> Work[list[Costs]]:
+    """Read stretches unchanged and with each of `helds`; yields progress and returns the costs, in this order.
 
-    A cell is held at every step, so that neither the step's output nor the next step sees its own value. `marks`
+    A cell is clamped at every step, so that neither the step's output nor the next step sees its own value. `marks`
     (1 or V, V): the kind of each symbol after each symbol. -ln P(s) = -ln P(kind of s) - ln P(s | kind of s).
     """
     rows = len(read.inputs)
     table = torch.zeros(1, network.config.vocab_size) if marks is None else torch.from_numpy(marks)
     together = max(1, ROWS // rows - 1)
-    found: list[Reading] = []
+    costs: list[Costs] = []
     for first in range(0, max(1, len(helds)), together):
-        made = _read_together(network, read, helds[first : first + together], table)
-        found += made if first == 0 else made[1:]
+        batch = _read_together(network, read, helds[first : first + together], table)
+        costs += batch if first == 0 else batch[1:]
         done = min(len(helds), first + together)
         yield Progress("clamping cells", done, len(helds), "cells")
-    return found
+    return costs
 
 
 @torch.inference_mode()
-def _read_together(network: Model, read: Stretches, helds: Sequence[Held], marks: Tensor) -> list[Reading]:
-    """Read stretches as they are, and below them once more for each that is held."""
+def _read_together(network: Model, read: Stretches, helds: Sequence[Held], marks: Tensor) -> list[Costs]:
+    """Read stretches unchanged, and below them once more for each clamped cell."""
     config = network.config
     rows, length = read.inputs.shape
     copies = 1 + len(helds)
@@ -179,12 +180,12 @@ def _read_together(network: Model, read: Stretches, helds: Sequence[Held], marks
         logp = torch.log_softmax(logits.double(), dim=-1)
         nats[:, piece] = -logp.gather(2, targets[:, piece, None])[:, :, 0]
         mark = marks[inputs[:, piece]] if len(marks) > 1 else marks.expand(*logp.shape)
-        its = mark == mark.gather(2, targets[:, piece, None])  # the symbols of the target's kind
-        kinds[:, piece] = -logp.masked_fill(~its, -torch.inf).logsumexp(-1)
+        same_kind = mark == mark.gather(2, targets[:, piece, None])  # the symbols of the target's kind
+        kinds[:, piece] = -logp.masked_fill(~same_kind, -torch.inf).logsumexp(-1)
         free = logp[:rows].repeat(copies, 1, 1)
         divergence[:, piece] = (free.exp() * (free - logp)).sum(-1)
-    parted = [values.view(copies, rows, length).numpy() for values in (nats, kinds, divergence)]
-    return [Reading(*(values[k] for values in parted)) for k in range(copies)]
+    measures = [values.view(copies, rows, length).numpy() for values in (nats, kinds, divergence)]
+    return [Costs(*(values[k] for values in measures)) for k in range(copies)]
 
 
 def holds_of(helds: Sequence[tuple[Held, Tensor]], steps: int, dtype: torch.dtype) -> dict[int, Hold]:
@@ -204,7 +205,7 @@ def holds_of(helds: Sequence[tuple[Held, Tensor]], steps: int, dtype: torch.dtyp
 
 
 def holding(places: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> Hold:
-    """Return what holds units of a layer, by signal: rows (n,), units (n,), and values (T, n) for each step."""
+    """Return what clamps units of a layer, by signal: rows (n,), units (n,), and values (T, n) for each step."""
 
     def hold(t: int, step: Step) -> Step:
         if "c" in places:
@@ -221,18 +222,18 @@ def holding(places: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> Hold:
 
 
 def matched(moves: Floats, unit: int, among: Mask, count: int = MATCHED) -> list[int]:
-    """Return the units of `among` (H,) whose h moves as much as that of `unit`, the nearest first."""
+    """Return the units of `among` (H,) whose h moves most nearly as much as that of `unit`, the nearest first."""
     order = np.argsort(np.abs(np.log(moves + 1e-12) - np.log(moves[unit] + 1e-12)), kind="stable")
     return [int(k) for k in order if among[k] and k != unit][:count]
 
 
 def checked_cell(network: Model, layer: int, unit: int, signal: str | None) -> Cell:
-    """Return a cell of a network, `c` where it has one unless `signal` is given; raises UserError for what is none."""
+    """Return a cell of a network, `c` where it has one unless `signal` is given; raises UserError if there is none."""
     config = network.config
     own = [name for name in ("c", "h") if name in ARCHITECTURES[config.arch].signals]
     if config.arch == "window":
         raise UserError(
-            "a window has no cells: it forgets what it has read once it has passed",
+            "a window has no cells: it forgets symbols once they leave it",
             allowed=f"recurrent networks: {', '.join(RECURRENT)}",
             fix=f"name a model that was trained with --arch {RECURRENT[0]}",
         )
@@ -246,7 +247,7 @@ def checked_cell(network: Model, layer: int, unit: int, signal: str | None) -> C
         raise UserError(
             f"{ARCHITECTURES[config.arch].article} has no signal {signal}",
             allowed=", ".join(own),
-            fix="choose among them",
+            fix=owners(signal),
         )
     return Cell(layer, signal or own[0], unit)
 

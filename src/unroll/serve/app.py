@@ -1,4 +1,4 @@
-"""The application: the routes of the API and, where the studio is wanted, those of its page, behind one guard."""
+"""The application: the routes of the API, and of the studio where there is one, behind one guard."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from unroll.errors import UserError
-from unroll.serve.batching.batcher import Batchers
+from unroll.serve.batching.batchers import Batchers
 from unroll.serve.completions import routes
 from unroll.serve.completions.handles import States
 from unroll.serve.context import Context
@@ -28,7 +28,7 @@ from unroll.serve.models import Models
 from unroll.serve.settings import Settings
 
 if TYPE_CHECKING:
-    from unroll.serve.studio.routes import Folders, Studio
+    from unroll.serve.studio.studio import Folders, Studio
 
 PAGE = Path(__file__).parent / "page"
 
@@ -36,7 +36,7 @@ PAGE = Path(__file__).parent / "page"
 def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" = False) -> Starlette:
     """Return the application that serves these models; `app.state.context` is what its routes share.
 
-    With `studio` it shows the page too, over these folders.
+    With `studio` it also serves the page, over these folders.
     """
     metrics = Metrics()
     context = Context(
@@ -49,29 +49,30 @@ def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" =
     )
     table: list[BaseRoute] = [*routes.routes(context)]
     public: list[str] = []
-    room: Studio | None = None
+    open_studio: Studio | None = None
     if studio:
-        from unroll.serve.studio import routes as page
+        from unroll.serve.studio.routes import routes as studio_routes
+        from unroll.serve.studio.studio import Folders, make_studio
 
-        room = page.make_studio(context, page.Folders() if studio is True else studio)
-        table.append(Mount("/api", routes=page.routes(room)))
+        open_studio = make_studio(context, Folders() if studio is True else studio)
+        table.append(Mount("/api", routes=studio_routes(open_studio)))
         table.append(Mount("/", PageFiles(directory=PAGE, html=True)))
         public = ["/", *(f"/{file.relative_to(PAGE).as_posix()}" for file in PAGE.rglob("*") if file.is_file())]
-    named = {route.path for route in table if hasattr(route, "path")}
+    paths = {route.path for route in table if hasattr(route, "path")}
 
     def seen(scope: Scope, status: int) -> None:
-        parts = scope["path"].split("/", 3)  # the name of a model is none of the closed set of labels
+        parts = scope["path"].split("/", 3)  # names of models are not in the closed set of labels
         path = f"{routes.OF_A_MODEL}/{parts[3]}" if len(parts) == 4 and parts[1] == "models" else scope["path"]
-        route = path if path in named else "other"
+        route = path if path in paths else "other"
         metrics.requests.labels(route, str(status)).inc()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        if room is not None:
-            room.begin()
+        if open_studio is not None:
+            open_studio.begin()
         yield
-        if room is not None:
-            await asyncio.to_thread(room.close)
+        if open_studio is not None:
+            await asyncio.to_thread(open_studio.close)
         context.batchers.close()
         context.worker.shutdown(wait=False, cancel_futures=True)
 
@@ -81,16 +82,16 @@ def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" =
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, UserError: _user_error},
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # a redirect would be the one answer that is no JSON
-    app.state.context, app.state.studio = context, room
+    app.router.redirect_slashes = False  # a redirect would be the only answer without JSON
+    app.state.context, app.state.studio = context, open_studio
     return app
 
 
 class PageFiles(StaticFiles):
-    """The files of the page; a browser asks each time whether they have changed, so it never mixes two versions."""
+    """The files of the page; a browser asks each time whether they have changed and never mixes two versions."""
 
     def file_response(self, *args: Any, **others: Any) -> Response:
-        """Return a file, or that it is as before."""
+        """Return a file, or that it has not changed."""
         answer = super().file_response(*args, **others)
         answer.headers["cache-control"] = "no-cache"
         return answer
@@ -110,5 +111,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return error_response(not_found(ascii(request.url.path)[1:-1][:200]))
-    code = "method_not_allowed" if error.status_code == 405 else "invalid_value"
-    return error_response(ApiError(error.status_code, code, error.detail, headers=dict(error.headers or {})))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        return error_response(
+            ApiError(
+                405,
+                "method_not_allowed",
+                f"the method {request.method[:16]} is not allowed here",
+                allowed=headers.get("Allow", "GET"),
+                fix="use an allowed method",
+                headers=headers,
+            )
+        )
+    return error_response(ApiError(error.status_code, "invalid_value", error.detail, headers=headers))

@@ -1,9 +1,9 @@
-"""What the routes share."""
+"""The context that the routes share."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from unroll.serve.batching.batcher import Batchers
+from unroll.serve.batching.batchers import Batchers
 from unroll.serve.completions.handles import States
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Models
@@ -19,5 +19,5 @@ class Context:
     batchers: Batchers
     states: States
     worker: ThreadPoolExecutor
-    """One thread for analyses, so that they wait for each other and never for the event loop."""
+    """One thread for analyses: they wait for each other, and the event loop never waits for them."""
     metrics: Metrics

@@ -1,16 +1,20 @@
-"""What goes wrong over HTTP, in the shape that the field's standard client reads: always an object, always JSON."""
+"""Errors over HTTP: on every route one JSON object, in the shape that the field's standard client reads."""
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from starlette.responses import Response
 
 from unroll.errors import MachineError, UserError
 
+ErrorObject = dict[str, str | None]
+
 
 class ApiError(Exception):
-    """An answer that says what is wrong: `status` is HTTP's, `code` a short name, `param` the field it is about."""
+    """An error answer: what is wrong, what is allowed, how to fix it.
+
+    `status` is HTTP's, `code` a short name, `param` the field it is about. `message` makes sense by itself.
+    """
 
     def __init__(
         self,
@@ -18,6 +22,8 @@ class ApiError(Exception):
         code: str,
         message: str,
         *,
+        allowed: str = "",
+        fix: str = "",
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -25,6 +31,8 @@ class ApiError(Exception):
         self.status = status
         self.code = code
         self.message = message
+        self.allowed = allowed
+        self.fix = fix
         self.param = param
         self.headers = dict(headers or {})
 
@@ -37,40 +45,53 @@ class ApiError(Exception):
             return "rate_limit_error"
         return "server_error" if self.status >= 500 else "invalid_request_error"
 
-    def body(self) -> dict[str, Any]:
-        """Return the object that is sent."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+    def figures(self) -> ErrorObject:
+        """Return the error object."""
+        return {
+            "message": self.message,
+            "allowed": self.allowed,
+            "fix": self.fix,
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+
+    def body(self) -> dict[str, ErrorObject]:
+        """Return the body of the answer: the error object as `error`."""
+        return {"error": self.figures()}
 
 
-def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
-    """Return the error for a request that its sender can mend."""
-    return ApiError(400, code, message, param=param)
+def invalid(message: str, allowed: str, fix: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
+    """Return the error for a request that its sender can fix."""
+    return ApiError(400, code, message, allowed=allowed, fix=fix, param=param)
 
 
 def not_found(path: str) -> ApiError:
-    """Return the error for a path that leads nowhere."""
-    return ApiError(404, "not_found", f"there is nothing at {path}")
+    """Return the error for an unknown path."""
+    return ApiError(
+        404,
+        "not_found",
+        f"there is nothing at {path}",
+        allowed="the paths listed at /openapi.json",
+        fix="check the address",
+    )
 
 
 def internal() -> ApiError:
-    """Return the error for what went wrong here; it tells nothing of the inside, and asks not to be tried again."""
+    """Return the error for a fault of the server: it reveals nothing of the inside, and asks for no retry."""
     return ApiError(
-        500, "internal_error", "the server made a mistake; its log has more", headers={"x-should-retry": "false"}
+        500, "internal_error", "internal server error; see the server log", headers={"x-should-retry": "false"}
     )
 
 
 def of_user_error(error: UserError, param: str | None = None) -> ApiError:
-    """Return an error of the library as an answer: what is wrong, what is allowed, how to fix it.
-
-    What the machine refuses (a full disk) is no mistake of whoever asks.
-    """
-    if isinstance(error, MachineError):
-        return ApiError(503, "machine_error", str(error), param=param)
-    return invalid(str(error), param)
+    """Return an error of the library as an answer; what the machine refuses (a full disk) is a server error."""
+    status, code = (503, "machine_error") if isinstance(error, MachineError) else (400, "invalid_value")
+    return ApiError(status, code, error.what, allowed=error.allowed, fix=error.fix, param=param)
 
 
 def dump(value: object) -> bytes:
-    """Return JSON in ASCII: old clients break at U+2028 and its like, browsers at NaN."""
+    """Return JSON in ASCII: old clients break at U+2028 and similar symbols, browsers at NaN."""
     return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 

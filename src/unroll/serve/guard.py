@@ -1,7 +1,7 @@
-"""Who may ask at all: a wrapper of the whole application, so that no route can be forgotten.
+"""Access control: a wrapper of the whole application, so that no route can be forgotten.
 
-The order is: Host, Origin, Sec-Fetch-Site, Content-Type, the size that is declared, the key, the body. DNS rebinding is
-stopped by the list of hosts alone: such a page has an Origin that equals its Host, and sends no Sec-Fetch-Site.
+It checks Host, Origin, Sec-Fetch-Site, Content-Type, the declared size, the key and the body, in this order. The list
+of hosts alone stops DNS rebinding: such a page has an Origin that equals its Host, and sends no Sec-Fetch-Site.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unroll.serve.errors import ApiError, dump, internal
+from unroll.serve.errors import ApiError, dump, internal, invalid
 from unroll.serve.settings import Settings
 
 log = logging.getLogger("unroll.serve")
@@ -30,34 +30,34 @@ SECURITY_HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 OPEN_PATH = "/healthz"
-"""The one path that needs no key wherever the server listens."""
+"""The only path that never needs a key."""
 MAX_AUTHORIZATION = 4096
 
 ASKED_HEADERS = frozenset({
     b"accept", b"authorization", b"content-type", b"idempotency-key", b"openai-beta", b"openai-organization",
     b"openai-project", b"user-agent", b"x-client-request-id", b"x-request-id",
 })  # fmt: skip
-"""What a page of an allowed origin may send: what the standard's clients do. None of them changes what is answered but
-the key and the kind of the body."""
+"""Headers that pages of an allowed origin may send: those of the standard's clients. Only the key and the content type
+change an answer."""
 ASKED_PREFIX = b"x-stainless-"
-"""The clients describe themselves under such names, which are new ones from version to version."""
+"""The clients describe themselves under such names, which change from version to version."""
 MAX_ASKED = 64
 EXPOSED_HEADERS = b"retry-after, www-authenticate, x-ignored-params, x-request-id, x-should-retry"
-"""What such a page may read of an answer: what the clients look for."""
+"""Headers of an answer that such pages may read: those that the clients look for."""
 
 Headers = list[tuple[bytes, bytes]]
 Seen = Callable[[Scope, int], None]
-"""Is told of every answer: its request and status."""
+"""Called for every answer, with its request and status."""
 
 
 class Guard:
-    """Refuses what must not reach the application, reads the bodies of the rest, and puts its headers on all answers.
+    """Refuses what must not reach the application, reads the bodies of the rest, and adds its headers to all answers.
 
     It adds to the scope: `body` (bytes), `owner` (a digest of the key that was sent, or ""), `request_id`.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, public: Iterable[str] = (), seen: Seen | None = None) -> None:
-        """Guard `app`; the paths `public` are the page's own files, which hold nothing secret."""
+        """Guard `app`; the paths `public` are files of the page, which hold no secrets."""
         self.app = app
         self.settings = settings
         self._public = frozenset(public)
@@ -78,7 +78,7 @@ class Guard:
             return
         scope["request_id"] = f"req_{secrets.token_hex(12)}"
         extra = [*SECURITY_HEADERS, (b"x-request-id", scope["request_id"].encode())]
-        if self._foreign:  # on all answers: a cache that kept one without an origin would send it to a page
+        if self._foreign:  # on all answers: a cache would send a page one that was kept without an origin
             extra.append((b"vary", b"origin"))
         status = 0
 
@@ -114,68 +114,90 @@ class Guard:
     @staticmethod
     async def _refuse(scope: Scope, answer: Send, error: ApiError, *, started: bool) -> None:
         if started:
-            raise error  # the connection is then cut off, which every client takes for what it is
+            raise error  # the connection is then cut, which every client notices
         body = dump(error.body())
         headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
         headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         if "body" not in scope and _has_body(scope):
-            headers.append((b"connection", b"close"))  # what was not read of it is not waited for
+            headers.append((b"connection", b"close"))  # the rest of the body is not waited for
         await answer({"type": "http.response.start", "status": error.status, "headers": headers})
         await answer({"type": "http.response.body", "body": body})
 
     def _check_source(self, scope: Scope) -> bytes:
-        """Return the Origin, if any; raises ApiError for a request that comes from a page elsewhere."""
+        """Return the Origin, if any; raises ApiError for requests of pages from elsewhere."""
         hosts = _values(scope, b"host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
-            raise ApiError(403, "host_not_allowed", "this server is not known by that name; --allow-host NAME adds one")
+            raise ApiError(
+                403,
+                "host_not_allowed",
+                "this server does not answer to that host name",
+                allowed="its address, and names given with --allow-host",
+                fix="start it with --allow-host NAME",
+            )
         origins = _values(scope, b"origin")
         if len(origins) > 1 or (origins and origins[0].lower() not in self._origins):
-            raise ApiError(403, "origin_not_allowed", "pages from there may not ask; --allow-origin URL lets them")
+            raise ApiError(
+                403,
+                "origin_not_allowed",
+                "pages of that origin may not send requests",
+                allowed="pages of this server, and of origins given with --allow-origin",
+                fix="start the server with --allow-origin URL",
+            )
         origin = origins[0].lower() if origins else b""
         sites = _values(scope, b"sec-fetch-site")
         if any(site not in (b"same-origin", b"none") for site in sites) and origin not in self._foreign:
             to_page = scope["method"] == "GET" and scope["path"] == "/"
             if not (to_page and _values(scope, b"sec-fetch-mode") == [b"navigate"]
                     and _values(scope, b"sec-fetch-dest") == [b"document"]):  # fmt: skip
-                raise ApiError(403, "cross_site", "pages from elsewhere may not ask")
+                raise ApiError(
+                    403,
+                    "cross_site",
+                    "pages of other sites may not send requests",
+                    allowed="pages of this server, and of origins given with --allow-origin",
+                    fix="start the server with --allow-origin URL",
+                )
         return origin
 
     def _check_body_kind(self, scope: Scope) -> None:
-        """Raise ApiError for a body that is no plain JSON, or says that it is too large."""
+        """Raise ApiError for a body that is not plain JSON, or is declared too large."""
         if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             kinds = _values(scope, b"content-type")
             if len(kinds) != 1 or kinds[0].partition(b";")[0].strip().lower() != b"application/json":
-                raise ApiError(415, "unsupported_media_type", "send the header Content-Type: application/json")
+                raise _unsupported(
+                    "the body is not declared as JSON", "JSON", "send the header Content-Type: application/json"
+                )
         encodings = _values(scope, b"content-encoding")
         if encodings and encodings != [b"identity"]:
-            raise ApiError(415, "unsupported_media_type", "bodies are taken without Content-Encoding")
+            raise _unsupported("the body has a Content-Encoding", "plain JSON", "send the body uncompressed")
         for value in _values(scope, b"content-length"):
             if not value.isdigit() or len(value) > 18:
-                raise ApiError(400, "invalid_value", "Content-Length is no size")
+                raise invalid("invalid Content-Length", "the number of bytes of the body", "use an HTTP client")
             if int(value) > self._limit(scope):
                 raise self._too_large(scope)
 
     def _check_key(self, scope: Scope) -> str:
-        """Return a digest of the key that was sent, "" where none was needed; raises ApiError without a right one."""
+        """Return a digest of the key that was sent, "" for none; raises ApiError where a valid one is missing."""
         path = scope["path"]
         if path == OPEN_PATH:
             return ""
         if path == "/api" or path.startswith("/api/"):
-            right = [*self._page, *self._keys]
+            valid = [*self._page, *self._keys]
             needed = True
         else:
-            right = [*self._keys, *self._page]
+            valid = [*self._keys, *self._page]
             needed = bool(self._keys) and not (self.settings.loopback and path in self._public)
         sent = _values(scope, b"authorization")
         scheme, _, key = sent[0].partition(b" ") if len(sent) == 1 else (b"", b"", b"")
         key = key.strip() if scheme.lower() == b"bearer" and len(key) <= MAX_AUTHORIZATION else b""
-        matches = [hmac.compare_digest(key, each) for each in right]  # all, so that the time tells nothing
-        if any(matches) or not needed:  # where none is asked for, it still tells clients apart
+        matches = [hmac.compare_digest(key, other) for other in valid]  # all, so that the time reveals nothing
+        if any(matches) or not needed:  # where none is needed, it still identifies clients
             return hashlib.sha256(key).hexdigest() if key else ""
         raise ApiError(
             401,
             "invalid_api_key",
-            "send a right key in the header Authorization: Bearer KEY",
+            "missing or invalid API key",
+            allowed="a key of this server",
+            fix="send the header Authorization: Bearer KEY",
             headers={"WWW-Authenticate": "Bearer"},
         )
 
@@ -183,10 +205,13 @@ class Guard:
         return self.settings.max_upload if scope["path"] == "/api/uploads" else self.settings.max_body
 
     def _too_large(self, scope: Scope) -> ApiError:
-        return ApiError(413, "request_too_large", f"the body is larger than {self._limit(scope):,} bytes")
+        limit = f"{self._limit(scope):,} bytes"
+        return ApiError(
+            413, "request_too_large", f"the body is larger than {limit}", allowed=f"up to {limit}", fix="send less"
+        )
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        """Return the whole body; raises ApiError where it is too large or comes too slowly."""
+        """Return the whole body; raises ApiError where it is too large or arrives too slowly."""
         if not _has_body(scope):
             return b""
         limit, body = self._limit(scope), bytearray()
@@ -195,18 +220,28 @@ class Guard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise ApiError(400, "invalid_value", "the connection was closed before the body ended")
+                        raise invalid("the connection closed before the body ended", "a whole body", "send it again")
                     body += message.get("body", b"")
                     if len(body) > limit:
                         raise self._too_large(scope)
                     if not message.get("more_body", False):
                         return bytes(body)
         except TimeoutError:
-            raise ApiError(408, "request_timeout", "the body came too slowly") from None
+            raise ApiError(
+                408,
+                "request_timeout",
+                "the body arrived too slowly",
+                allowed=f"up to {self.settings.read_seconds:g} seconds",
+                fix="send it faster",
+            ) from None
+
+
+def _unsupported(message: str, allowed: str, fix: str) -> ApiError:
+    return ApiError(415, "unsupported_media_type", message, allowed=allowed, fix=fix)
 
 
 def _values(scope: Scope, name: bytes) -> list[bytes]:
-    return [value for known, value in scope["headers"] if known == name]
+    return [value for header, value in scope["headers"] if header == name]
 
 
 def _has_body(scope: Scope) -> bool:
@@ -214,7 +249,7 @@ def _has_body(scope: Scope) -> bool:
 
 
 def _preflight(asked: list[bytes]) -> Message:
-    """Return the answer to a browser that asks which headers a page may send: of those it names, the known ones."""
+    """Return the answer to a browser that asks which headers a page may send: the known ones of those it names."""
     names = [name.strip().lower() for name in b",".join(asked).split(b",", MAX_ASKED)[:MAX_ASKED]]
     granted = sorted({name for name in names if _may_be_sent(name)})
     return {

@@ -1,11 +1,11 @@
-"""JSON as it may be sent to us: an object, with each key once, every number finite, and text that is Unicode."""
+"""JSON bodies: one object, with each key once, every number finite, and text that is Unicode."""
 
 import json
 import math
 import re
 from typing import Any, NoReturn
 
-from unroll.serve.errors import ApiError
+from unroll.serve.errors import ApiError, invalid
 
 MAX_DEPTH = 16
 # A string without an end reaches to the end of the text, so that none is looked at twice.
@@ -28,17 +28,22 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise _refused(str(error)) from None
     if not isinstance(value, dict):
-        raise _refused(f"it is {_kind(value)}, not an object")
+        raise _refused(f"{_kind(value)}, not an object")
     if "\\u" in text:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            raise _refused(f"it holds the lone surrogate U+{ord(error.object[error.start]):04X}") from None
+            raise _refused(f"lone surrogate U+{ord(error.object[error.start]):04X}") from None
     return value
 
 
 def _refused(why: str) -> ApiError:
-    return ApiError(400, "invalid_json", f"the body is no JSON that is taken here: {why}")
+    return invalid(
+        f"invalid JSON body: {why}",
+        f"one object nested at most {MAX_DEPTH} deep, in UTF-8, each key once, every number finite",
+        "send valid JSON",
+        code="invalid_json",
+    )
 
 
 def _check_depth(text: str) -> None:
@@ -47,22 +52,22 @@ def _check_depth(text: str) -> None:
         if (bracket := match[0]) in "[{":
             depth += 1
             if depth > MAX_DEPTH:
-                raise _refused(f"it is nested more than {MAX_DEPTH} deep")
+                raise _refused(f"nested more than {MAX_DEPTH} deep")
         elif bracket in "]}":
             depth -= 1
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in members:
             raise ValueError(f"the key {name[:64]!r} occurs twice")
-        found[name] = value
-    return found
+        members[name] = value
+    return members
 
 
 def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float:

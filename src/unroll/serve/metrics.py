@@ -1,4 +1,4 @@
-"""Counters and gauges for Prometheus, in a registry of their own; labels come from closed sets only."""
+"""Counters and gauges for Prometheus, in their own registry; labels come from closed sets only."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """What is counted."""
+    """The metrics of a server."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter("unroll_requests", "Answers", ["route", "code"], registry=registry)
         self.rejected = Counter("unroll_rejected", "Requests refused before any work", ["reason"], registry=registry)
-        self.running = Gauge("unroll_requests_running", "Streams that are being written", registry=registry)
+        self.running = Gauge("unroll_requests_running", "Streams being written", registry=registry)
         self.waiting = Gauge("unroll_requests_waiting", "Streams that wait for a slot", registry=registry)
         self.slots = Gauge("unroll_slots", "Slots by what they do", ["state"], registry=registry)
         self.batch = Histogram("unroll_batch_size", "Streams in a step", buckets=ROWS, registry=registry)
@@ -36,20 +36,24 @@ class Metrics:
         )  # fmt: skip
         self.request = Histogram("unroll_request_seconds", "Completions, whole", buckets=SECONDS, registry=registry)
         self.queued = Histogram("unroll_queue_seconds", "Waiting for a slot", buckets=SECONDS, registry=registry)
-        self.prefix_hits = Counter("unroll_prefix_cache_hits", "Prompts read before", registry=registry)
-        self.prefix_misses = Counter("unroll_prefix_cache_misses", "Prompts not read before", registry=registry)
+        self.prefix_hits = Counter("unroll_prefix_cache_hits", "Prompts whose state was kept", registry=registry)
+        self.prefix_misses = Counter(
+            "unroll_prefix_cache_misses", "Prompts whose state was not kept", registry=registry
+        )
         self.disconnects = Counter("unroll_disconnects", "Clients that left before the end", registry=registry)
-        self.cut = Counter("unroll_slow_readers_cut", "Clients that took nothing and were cut off", registry=registry)
+        self.cut = Counter(
+            "unroll_slow_readers_cut", "Clients disconnected because they stopped reading", registry=registry
+        )
         self.delay = Histogram(
             "unroll_event_loop_delay_seconds",
-            "How late the event loop is, looked at twenty times a second",
+            "Delay of the event loop, sampled twenty times a second",
             buckets=DELAYS,
             registry=registry,
         )
         self.model = Gauge("unroll_model_info", "The models", ["model", "sha"], registry=registry)
 
     def text(self, loads: Mapping[str, tuple[int, int, int]], slots: int) -> bytes:
-        """Return everything in Prometheus's text format; `loads` are those of the batchers, with `slots` for each."""
+        """Return all metrics in Prometheus's text format; `loads` are those of the batchers, with `slots` each."""
         active, parked, waiting = (sum(load[k] for load in loads.values()) for k in range(3))
         self.running.set(active)
         self.waiting.set(waiting)

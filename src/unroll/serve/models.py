@@ -1,4 +1,4 @@
-"""The models that are served, by name; each is opened again when its weights have changed."""
+"""The models that are served, by name; each is opened again when its weights change."""
 
 import asyncio
 import logging
@@ -31,19 +31,19 @@ log = logging.getLogger("unroll.serve")
 T = TypeVar("T")
 
 TRIES = 10
-"""How often a directory is read again that changes meanwhile."""
+"""How often a directory is read again if it changes meanwhile."""
 PAUSE_SECONDS = 0.02
 MAX_NAME = 64
 
 
 @dataclass(frozen=True)
 class Served:
-    """A model in use: as it was when it was opened, whatever happens to its directory."""
+    """A model in use, as it was when it was opened, whatever happens to its directory."""
 
     name: str
     opened: Opened
     info: dict[str, Any]
-    """What its weights say of themselves; empty for an n-gram."""
+    """The metadata of its weights; empty for an n-gram."""
     version: str
     """The digest of its weights, its shape and its vocabulary."""
     stamp: Stamp
@@ -52,7 +52,7 @@ class Served:
 
     @property
     def predictor(self) -> Predictor:
-        """What predicts."""
+        """The predictor."""
         return self.opened.predictor
 
     @property
@@ -62,12 +62,12 @@ class Served:
 
     @property
     def fingerprint(self) -> str:
-        """A short name for weights and arithmetic: what is equal gives equal answers to equal seeds."""
+        """A short name for weights and arithmetic: equal ones give equal answers to equal seeds."""
         return f"fp_{self.version[:12]}_{self.predictor.precision}"
 
     @cached_property
     def printable(self) -> tuple[str, ...]:
-        """The text of each symbol where it is one, else its printable name."""
+        """The printable name of each symbol."""
         from unroll.lm.surprisal import token_name
 
         return tuple(token_name(self.tokenizer, id) for id in range(self.tokenizer.vocab_size))
@@ -96,69 +96,65 @@ class Models:
         return list(self._entries)
 
     def add(self, path: Path, name: str | None = None) -> str:
-        """Open a model directory and return the name under which it is served; one that is served already keeps its."""
-        for known, entry in self._entries.items():
+        """Open a model directory and return the name under which it is served; one already served keeps its name."""
+        for served_name, entry in self._entries.items():
             if entry.path.resolve() == path.resolve():
-                return known
+                return served_name
         name = _free_name(name or path.resolve().name, self._entries)
         self._entries[name] = _Entry(path, _open(name, path, self.device, self.precision))
         return name
 
     def remove(self, name: str) -> None:
-        """Serve a model no longer."""
+        """Stop serving a model."""
         self._entries.pop(name, None)
 
     def path(self, name: str) -> Path:
-        """Return the directory of a model; raises ApiError for a name that there is not."""
+        """Return the directory of a model; raises ApiError for an unknown name."""
         return self._entry(name).path
 
     def latest(self, name: str) -> Served:
-        """Return a model as it was opened last, whatever its directory holds now; raises ApiError for no model."""
+        """Return a model as it was last opened, whatever its directory holds now; ApiError for an unknown name."""
         return self._entry(name).served
 
     def choose(self, name: str | None, addressed: str | None = None) -> str:
         """Return the name of the model that a request is for: its field `model`, or the one in its address.
 
-        Where one model is served it needs no name. Where there are several nothing is guessed: a client that sent one
-        vocabulary's numbers to another model would get figures that mean nothing, and no error. Raises ApiError.
+        A single model needs no name. Among several nothing is guessed: ids of one vocabulary sent to another model
+        would give meaningless figures, and no error. Raises ApiError.
         """
         if name is not None and len(name) > MAX_NAME:
-            raise invalid("the name of the model is too long", "model")
+            raise invalid(
+                "the name of the model is too long", f"up to {MAX_NAME} characters", "see /v1/models", "model"
+            )
         if addressed is not None:
             if name not in (None, addressed):
-                raise ApiError(
-                    400,
+                raise invalid(
+                    f"model is {name!r}, but the address is that of the model {addressed!r}",
+                    f"{addressed!r}, or no model",
+                    "leave out model, or use the address of the other",
+                    "model",
                     "model_mismatch",
-                    _said(
-                        f"model is {name!r}, and the address is that of the model {addressed!r}",
-                        f"{addressed!r}, or no model at all",
-                        "leave out model, or ask at the address of the other",
-                    ),
-                    param="model",
                 )
             return addressed
         if name is not None:
             return name
         names = self.names()
         if not names:
-            raise ApiError(404, "model_not_found", "no model is served", param="model")
+            raise ApiError(404, "model_not_found", "no model is served", fix="train or add a model", param="model")
         if len(names) > 1:
-            raise ApiError(
-                400,
+            raise invalid(
+                f"the request names no model, and {len(names)} are served",
+                _listed(names),
+                "name one as model, or use its own address, /models/NAME followed by this path",
+                "model",
                 "missing_required_parameter",
-                _said(
-                    f"the request names no model, and {len(names)} are served",
-                    _listed(names),
-                    "name one as model, or ask at its own address, /models/NAME followed by this path",
-                ),
-                param="model",
             )
         return names[0]
 
     async def current(self, name: str) -> Served:
         """Return a model as its directory has it now, opened again where its weights were replaced.
 
-        Raises ApiError for a name that there is not, and where the directory is gone or damaged.
+        Raises ApiError for an unknown name, and where the directory is gone or damaged.
         """
         entry = self._entry(name)
         stamp = stamp_of(entry.path)
@@ -170,7 +166,14 @@ class Models:
             await asyncio.sleep(PAUSE_SECONDS)
             stamp = stamp_of(entry.path)
         if stamp is None:
-            raise ApiError(404, "model_gone", f"the files of the model {name!r} are gone", param="model")
+            raise ApiError(
+                404,
+                "model_gone",
+                f"the files of the model {name!r} are gone",
+                allowed="a model whose directory exists",
+                fix="restore its directory, or name another model",
+                param="model",
+            )
         if entry.opening is None or entry.opening.done():  # one that nobody waited for may be of older weights
             entry.opening = asyncio.create_task(asyncio.to_thread(_open, name, entry.path, self.device, self.precision))
         opening = entry.opening
@@ -181,7 +184,9 @@ class Models:
             raise ApiError(
                 503,
                 "model_unavailable",
-                f"the files of the model {name!r} have changed and cannot be read; the server's log has more",
+                f"the files of the model {name!r} have changed and cannot be read; see the server log",
+                allowed="a model whose files are whole",
+                fix="retry shortly, or restore its directory",
                 param="model",
                 headers={"Retry-After": "1"},
             ) from None
@@ -191,9 +196,9 @@ class Models:
         return entry.served
 
     async def read(self, name: str, work: Callable[[Opened], T]) -> tuple[Served, T]:
-        """Return a model as it is now, and what `work` reads in its directory: both of the same files.
+        """Return a model as it is now, and what `work` reads in its directory, both from the same files.
 
-        `work` runs in a thread. Raises ApiError where the directory does not rest.
+        `work` runs in a thread. Raises ApiError where the directory keeps changing.
         """
         for _ in range(TRIES):
             served = await self.current(name)
@@ -205,15 +210,19 @@ class Models:
 
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:
-            known = _listed(self.names()) or "none"
             raise ApiError(
-                404, "model_not_found", f"there is no model {name[:MAX_NAME]!r}; there are: {known}", param="model"
+                404,
+                "model_not_found",
+                f"there is no model {name[:MAX_NAME]!r}",
+                allowed=_listed(self.names()) or "none is served",
+                fix="name one of these",
+                param="model",
             )
         return self._entries[name]
 
 
 async def model_of(request: Request, context: "Context", name: str | None) -> Served:
-    """Return the model that a request is for: `name` is what it sent as its field `model`, if it did.
+    """Return the model that a request is for; `name` is its field `model`, if sent.
 
     Raises ApiError where several are served and neither the request nor its address names one.
     """
@@ -221,24 +230,26 @@ async def model_of(request: Request, context: "Context", name: str | None) -> Se
 
 
 def read_beside(served: Served, work: Callable[[Opened], T]) -> T:
-    """Return what `work` reads in the directory of a model; raises Changed where it is not what was opened."""
+    """Return what `work` reads in the directory of a model; raises Changed where its files are not those opened."""
     with pinned(served.opened.path) as here:
         return unchanged(here, served.stamp, lambda: work(replace(served.opened, path=here)))
 
 
 def changing(name: str) -> ApiError:
-    """Return the error for a model whose files are being replaced again and again."""
+    """Return the error for a model whose files keep changing."""
     return ApiError(
         503,
         "model_unavailable",
-        f"the files of the model {name!r} change while they are read",
+        f"the files of the model {name!r} keep changing; retry shortly",
+        allowed="a model that is not being written to",
+        fix="retry shortly",
         param="model",
         headers={"Retry-After": "1"},
     )
 
 
 def _open(name: str, path: Path, device: str, precision: Precision) -> Served:
-    """Open a directory; again where its files are replaced meanwhile, so that all that is read is of one model."""
+    """Open a directory, again if its files are replaced meanwhile, so that all files belong to one model."""
     for _ in range(TRIES):
         with pinned(path) as here:
             stamp = stamp_of(here, settled=True)
@@ -250,20 +261,18 @@ def _open(name: str, path: Path, device: str, precision: Precision) -> Served:
             if stamp is not None:
                 return Served(name, replace(opened, path=path), info, version, stamp, written_at(stamp))
     raise UserError(
-        f"the files of {path} change while they are read", allowed="a model that rests", fix="try again in a moment"
+        f"the files of {path} change while they are read",
+        allowed="a model that is not being written to",
+        fix="try again in a moment",
     )
 
 
 def _read(path: Path, device: str, precision: Precision) -> tuple[Opened, dict[str, Any], str]:
-    """Return a model, what its weights say of themselves, and a digest of all that its answers depend on."""
+    """Return a model, the metadata of its weights, and a digest of all that its answers depend on."""
     opened = open_model(path, precision, device=device)
     shape = opened.description["model"]
     parts = (weights_digest(path), opened.tokenizer.digest, dumps(shape, sort_keys=True))
     return opened, opened.weights_info, sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _said(what: str, allowed: str, fix: str) -> str:
-    return str(UserError(what, allowed=allowed, fix=fix))
 
 
 def _listed(names: Iterable[str], most: int = 20) -> str:
@@ -273,7 +282,7 @@ def _listed(names: Iterable[str], most: int = 20) -> str:
 
 
 def _free_name(name: str, taken: Iterable[str]) -> str:
-    """Return a name that can stand in a request and is not taken."""
+    """Return a free name that can stand in a request."""
     taken = set(taken)
     name = re.sub(r"[^A-Za-z0-9._:-]", "-", name)[:56] or "model"
     return next(

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from unroll.errors import UserError
-from unroll.serve.batching.batcher import shutting_down
+from unroll.serve.batching.errors import shutting_down
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, dump
 from unroll.serve.guard import SECURITY_HEADERS
@@ -20,42 +20,50 @@ from unroll.serve.metrics import Metrics
 from unroll.serve.settings import Settings
 
 MAX_HEAD = 2**14
-"""Bytes of the head of a request."""
+"""Maximum bytes of the head of a request."""
 SEND_BUFFER = 2**14
-"""Of the kernel, and again of ours, for each connection: with megabytes, who reads nothing is noticed late."""
+"""Bytes that the kernel and we buffer per connection: with megabytes, a client that stops reading is noticed late."""
 WATCH_SECONDS = 0.05
 SWITCH_SECONDS = 0.001
 """How long the engine may keep the interpreter from the event loop."""
 
 
 class Connection(H11Protocol):
-    """A connection that must send the head of its request in time, and take what it is sent."""
+    """A connection that must send the head of its request in time, and read its answer."""
 
     settings = Settings()
     _head_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; refuse where there are too many."""
+        """Accept the connection; refuse it where there are too many."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(SEND_BUFFER)
         kernel = transport.get_extra_info("socket")
         if kernel is not None:
             kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if len(self.connections) > self.settings.connections:
-            self._refuse(ApiError(503, "too_many_connections", "there are too many connections",
-                                  headers={"Retry-After": "1"}))  # fmt: skip
+            self._refuse(
+                ApiError(
+                    503,
+                    "too_many_connections",
+                    "there are too many connections; retry shortly",
+                    allowed=f"up to {self.settings.connections:,}",
+                    fix="retry shortly",
+                    headers={"Retry-After": "1"},
+                )
+            )
             return
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; the head of a request must be whole in time."""
+        """Receive bytes; the head of a request must be complete in time."""
         super().data_received(data)
         if self._head_timer is None and self._between_requests():
             self._expect_head()
 
     def handle_events(self) -> None:
-        """Begin what was requested."""
+        """Handle requests."""
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:
@@ -63,21 +71,29 @@ class Connection(H11Protocol):
             self._head_timer = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, as JSON."""
-        self._refuse(ApiError(400, "invalid_request", "that is no HTTP request which is taken here"))
+        """Answer malformed HTTP with a JSON error."""
+        self._refuse(
+            ApiError(
+                400,
+                "invalid_request",
+                "malformed HTTP request",
+                allowed=f"HTTP/1.1 with at most {MAX_HEAD:,} bytes of headers",
+                fix="use an HTTP client",
+            )
+        )
 
     def pause_writing(self) -> None:
-        """Wait for a client that takes nothing, but not for ever."""
+        """Wait for a client that has stopped reading, for a while."""
         super().pause_writing()
         self._write_timer = self.loop.call_later(self.settings.write_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on: the client has taken something."""
+        """Continue: the client reads again."""
         super().resume_writing()
         self._stop(self._write_timer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop the timers."""
         self._stop(self._head_timer)
         self._stop(self._write_timer)
         super().connection_lost(exc)
@@ -90,7 +106,15 @@ class Connection(H11Protocol):
 
     def _too_slow(self) -> None:
         if self._between_requests() and not self.transport.is_closing():
-            self._refuse(ApiError(408, "request_timeout", "the request came too slowly"))
+            self._refuse(
+                ApiError(
+                    408,
+                    "request_timeout",
+                    "the request arrived too slowly",
+                    allowed=f"up to {self.settings.read_seconds:g} seconds",
+                    fix="send it faster",
+                )
+            )
 
     def _refuse(self, error: ApiError) -> None:
         """Answer without a request, and close."""
@@ -116,22 +140,22 @@ class Server(uvicorn.Server):
     """A server that lets streams end when it is stopped, for a while."""
 
     def __init__(self, config: uvicorn.Config, context: Context) -> None:
-        """Serve as `config` says."""
+        """Serve by `config`."""
         super().__init__(config)
         self.context = context
         self.signal: int | None = None
-        """What stopped it, if a signal did."""
+        """The signal that stopped it, if any."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop at Ctrl-C, SIGTERM and a closed terminal; at once the second time. In a thread there are no signals."""
+        """Stop at Ctrl-C, SIGTERM and a closed terminal; immediately the second time. Threads receive no signals."""
         loop = asyncio.get_running_loop()
         signals = [signal.SIGINT, signal.SIGTERM]
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signals.append(signal.SIGHUP)
         try:
             for number in signals:
-                loop.add_signal_handler(number, self._told, number)
+                loop.add_signal_handler(number, self._on_signal, number)
         except (ValueError, RuntimeError, NotImplementedError):
             yield
             return
@@ -141,14 +165,14 @@ class Server(uvicorn.Server):
             for number in signals:
                 loop.remove_signal_handler(number)
 
-    def _told(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         if self.should_exit:
             self.force_exit = True
         self.signal = number
         self.should_exit = True
 
     async def main_loop(self) -> None:
-        """Run until it is to stop, and watch how late the event loop is."""
+        """Run until stopped, and measure the delay of the event loop."""
         watch = asyncio.create_task(_watch_delay(self.context.metrics))
         try:
             await super().main_loop()
@@ -156,7 +180,7 @@ class Server(uvicorn.Server):
             watch.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take nothing more, let streams end, and tell those that do not why they end."""
+        """Accept nothing more, let streams end for a while, and end the rest with an error."""
         batchers = self.context.batchers
         batchers.drain()
         cut = asyncio.get_running_loop().call_later(
@@ -169,20 +193,20 @@ class Server(uvicorn.Server):
 async def _watch_delay(metrics: Metrics) -> None:
     loop = asyncio.get_running_loop()
     while True:
-        wanted = loop.time() + WATCH_SECONDS
+        due = loop.time() + WATCH_SECONDS
         await asyncio.sleep(WATCH_SECONDS)
-        metrics.delay.observe(max(0.0, loop.time() - wanted))
+        metrics.delay.observe(max(0.0, loop.time() - due))
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there; port 0 takes a free one. Raises UserError."""
+    """Return a socket that listens at an address; port 0 takes a free one. Raises UserError."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise UserError(
             f"there is no address {host}", allowed="an address of this machine", fix="check --host"
         ) from None
-    family, kind, protocol, _, address = found[0]
+    family, kind, protocol, _, address = addresses[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -199,7 +223,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def make_server(app: Starlette, settings: Settings) -> Server:
-    """Return what serves an application."""
+    """Return a server of an application."""
     connection = type("ServedConnection", (Connection,), {"settings": settings})
     config = uvicorn.Config(
         app,
@@ -220,7 +244,7 @@ def make_server(app: Starlette, settings: Settings) -> Server:
 
 
 def serve(app: Starlette, settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int | None:
-    """Serve until a signal comes, which is returned; `ready` is called when requests are answered."""
+    """Serve until a signal arrives, and return it; `ready` is called once requests are answered."""
     server = make_server(app, settings)
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)

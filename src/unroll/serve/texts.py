@@ -1,4 +1,4 @@
-"""Texts that the page looks into: a person's own, or the part that a model was validated on; symbol by symbol."""
+"""Texts that the page looks into, symbol by symbol: the user's own, or the part that a model was validated on."""
 
 import hashlib
 import re
@@ -23,16 +23,16 @@ Ids = NDArray[np.integer]
 PASSAGE = 2000
 """Symbols of a model's own text that are shown unless a text is given."""
 MOST_CHARACTERS = 2**20
-"""Of one text that is kept."""
+"""Characters of a text that is kept."""
 MOST_KEPT = 2**25
-"""Characters of all texts that are kept; those not asked for the longest go first."""
+"""Characters of all texts that are kept; those unused the longest go first."""
 MOST_UNKNOWN = 8
-"""Symbols without a number in the vocabulary that are named."""
+"""Unknown symbols that are listed."""
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Texts:
-    """Texts by a short name that follows from what they say, so that an address can name them."""
+    """Texts by a short name, a digest of their content, so that an address can name them."""
 
     def __init__(self) -> None:
         self._texts: OrderedDict[str, str] = OrderedDict()
@@ -57,12 +57,12 @@ class Texts:
         return name
 
     def find(self, name: str) -> str:
-        """Return the text of a name; raises UserError where it is not kept any more."""
+        """Return the text of a name; raises UserError where it is no longer kept."""
         with self._lock:
             if name not in self._texts:
                 raise UserError(
-                    f"the text {name} is not here any more",
-                    allowed="a text that was sent since the server started",
+                    f"the text {name[:64]} is no longer kept",
+                    allowed="a recent text",
                     fix="send it again",
                 )
             self._texts.move_to_end(name)
@@ -71,24 +71,28 @@ class Texts:
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of the text that a model was validated on, or else something it wrote itself."""
+    """A piece of the text that a model was validated on, or else of its own samples."""
 
     content: str
     source: str
-    """For people."""
+    """What the text is, for people."""
     first: int
-    """The number of its first symbol."""
+    """The index of its first symbol."""
     total: int
-    """Symbols that there are."""
+    """Symbols of the whole text."""
 
 
 def passage(opened: Opened, first: int = 0, length: int = PASSAGE) -> Passage:
-    """Return symbols from number `first` on of a model's validation part, or of its last sample where there is none.
+    """Return symbols, from index `first` on, of a model's validation part, or else of its last sample.
 
-    Raises UserError where there is neither, and for a place that is not there.
+    Raises UserError where there is neither, and for an invalid range.
     """
     if first < 0 or length < 1:
-        raise UserError(f"{length} symbols from number {first}", allowed="1 or more, from number 0 on", fix="ask anew")
+        raise UserError(
+            f"{length} symbols from index {first} are not a range",
+            allowed="1 or more symbols, from index 0 on",
+            fix="request a valid range",
+        )
     folder, tokenizer = data_path(opened.path), opened.tokenizer
     corpus = open_corpus(folder) if folder.is_dir() else None
     if corpus is not None and corpus.tokenizer.digest == tokenizer.digest and len(corpus.valid):
@@ -100,14 +104,14 @@ def passage(opened: Opened, first: int = 0, length: int = PASSAGE) -> Passage:
             ids = np.asarray(tokenizer.encode(SURROGATES.sub("\ufffd", event["text"])))
             ids = ids[ids != tokenizer.unknown_id] if tokenizer.unknown_id is not None else ids
             if len(ids):
-                some = ids[min(first, len(ids) - 1) :][:length]
+                piece = ids[min(first, len(ids) - 1) :][:length]
                 source = f"the model's own sample at step {event['step']:,}"
-                return Passage(decoded(tokenizer, some), source, min(first, len(ids) - 1), len(ids))
-    raise UserError(f"{opened.path.name} has no text of its own beside it", allowed="any text", fix="type or paste one")
+                return Passage(decoded(tokenizer, piece), source, min(first, len(ids) - 1), len(ids))
+    raise UserError(f"{opened.path.name} has no text of its own", allowed="any text", fix="type or paste one")
 
 
 def decoded(tokenizer: Tokenizer, ids: Ids) -> str:
-    """Return the text of ids; bytes that are not UTF-8 as PEP 383 has them."""
+    """Return the text of ids; bytes that are not UTF-8 become surrogates (PEP 383)."""
     if isinstance(tokenizer, ByteTokenizer):
         return ids.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
     return tokenizer.decode(ids)
@@ -126,7 +130,7 @@ def read(opened: Opened, name: str, content: str, most: int) -> Text:
 
 
 def surfaces(tokenizer: Tokenizer, text: Text) -> list[str]:
-    """Return what each symbol (N,) looks like; one after another they are the text, but for what is not UTF-8."""
+    """Return the display form of each symbol (N,); joined, they are the text, except where it is not UTF-8."""
     if isinstance(tokenizer, CharTokenizer):
         return [SURROGATES.sub("\ufffd", letter) for letter in text.content]
     if isinstance(tokenizer, ByteTokenizer):
@@ -138,7 +142,7 @@ def surfaces(tokenizer: Tokenizer, text: Text) -> list[str]:
 
 
 def _written(piece: bytes, tokenizer: Tokenizer, id: int) -> str:
-    """Return the text of a piece, or its printable name where it begins or ends within a character."""
+    """Return the text of a piece, or its printable name if it begins or ends within a character."""
     try:
         return piece.decode()
     except UnicodeDecodeError:
@@ -146,15 +150,15 @@ def _written(piece: bytes, tokenizer: Tokenizer, id: int) -> str:
 
 
 def names(tokenizer: Tokenizer) -> list[str]:
-    """Return how every symbol of a vocabulary (V,) is written."""
+    """Return the printable name of each symbol of a vocabulary (V,)."""
     return [SURROGATES.sub("\ufffd", token_name(tokenizer, id)) for id in range(tokenizer.vocab_size)]
 
 
 def unknown(tokenizer: Tokenizer, content: str) -> list[str]:
-    """Return notes about symbols of a text that the model has never seen and reads as <unk>."""
-    found = list(dict.fromkeys(symbol for _, symbol in tokenizer.unknown(content)))
-    if not found:
+    """Return a note on symbols of a text that the model has never seen and reads as <unk>, if any."""
+    symbols = list(dict.fromkeys(symbol for _, symbol in tokenizer.unknown(content)))
+    if not symbols:
         return []
-    shown = ", ".join(repr(SURROGATES.sub("\ufffd", symbol)) for symbol in found[:MOST_UNKNOWN])
-    more = f" and {len(found) - MOST_UNKNOWN} more" if len(found) > MOST_UNKNOWN else ""
-    return [f"never seen in training, read as <unk>: {shown}{more}"]
+    listed = ", ".join(repr(SURROGATES.sub("\ufffd", symbol)) for symbol in symbols[:MOST_UNKNOWN])
+    more = f" and {len(symbols) - MOST_UNKNOWN} more" if len(symbols) > MOST_UNKNOWN else ""
+    return [f"never seen in training, read as <unk>: {listed}{more}"]

@@ -3,10 +3,8 @@
 import asyncio
 import json
 import random
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +12,19 @@ import numpy as np
 import openai
 import pytest
 
-from serve.live import CHARS, Live, make_model, resident, run_apart, serving
+from serve.batching.streaming import Eventually, batcher_of, open_stream
+from serve.live import CHARS, Live, resident, run_apart, serving
 from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import open_model
 from unroll.engine.native import default_instructions
 from unroll.lm.sample import sample
 from unroll.predict.predictor import Predictor, Window
 from unroll.serve.batching.batcher import Batcher
-from unroll.serve.batching.cohort import Prefixes
-from unroll.serve.batching.streams import CHUNK, Options, Prompt, Row, Sink, Start
+from unroll.serve.batching.streams import CHUNK, Options, Prompt, Row, Sink
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Models
 from unroll.serve.settings import Settings
 from unroll.state import State
-
-Eventually = Callable[..., None]
-ENDLESS = 10**7
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("batched") / "char")
-
-
-@pytest.fixture
-def live(folder: Path) -> Iterator[Live]:
-    with serving(folder, max_tokens=ENDLESS, write_seconds=2.0, slots=64, queue=64) as served:
-        yield served
-
-
-def batcher_of(live: Live) -> Batcher:
-    return live.context.batchers.of(live.context.models.latest("char"))
-
-
-def open_stream(live: Live, **fields: Any) -> socket.socket:
-    """Ask for a stream on a connection of its own, with a small buffer, and read nothing of it."""
-    body = json.dumps({"model": "char", "stream": True, "max_tokens": ENDLESS, **fields}).encode()
-    connection = socket.socket()
-    # Not smaller: with a window below the size of a segment the kernel sends the rest after timers of half a minute.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**15)
-    connection.settimeout(30)
-    connection.connect(("127.0.0.1", live.settings.port))
-    head = (
-        f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{live.settings.port}\r\nContent-Type: application/json\r\n"
-    )
-    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    return connection
-
-
-# ---- what is written does not depend on who else is there
 
 
 def test_streams_that_come_and_go_change_nothing(folder: Path) -> None:
@@ -171,38 +133,6 @@ def test_torch_models_are_batched_by_the_same_loop(folder: Path) -> None:
         assert batcher_of(live)._predictor is torch_model
 
 
-def test_prompts_of_any_length_are_read_once(live: Live) -> None:
-    client = live.openai()
-    metrics = live.context.metrics
-    prompt = "the cat sat on the mat. " * 200
-    texts = set()
-    for expected in (0.0, 1.0, 2.0):
-        texts.add(client.completions.create(model="char", prompt=prompt, max_tokens=20, seed=1).choices[0].text)
-        assert metrics.prefix_hits._value.get() == expected
-    longer = client.completions.create(model="char", prompt=prompt + "a", max_tokens=20, seed=1).choices[0].text
-    assert metrics.prefix_hits._value.get() == 3.0  # up to the last boundary
-    with serving(live.context.models.path("char"), prefix_bytes=0) as fresh:
-        again = fresh.openai().completions.create(model="char", prompt=[prompt, prompt + "a"], max_tokens=20, seed=1)
-        assert fresh.context.metrics.prefix_hits._value.get() == 0.0
-        again_longer = fresh.openai().completions.create(model="char", prompt=prompt + "a", max_tokens=20, seed=1)
-    assert texts == {again.choices[0].text} and longer == again_longer.choices[0].text
-
-
-def test_prefixes_are_bounded() -> None:
-    prefixes = Prefixes(1000)
-    one = Start(((np.zeros((1, 10)),),), np.zeros((1, 10)), ())
-    for number in range(50):
-        prefixes.put(str(number).encode(), one)
-        assert prefixes.get(b"0") is one  # what is used stays
-    assert prefixes._size <= 1000 and len(prefixes._kept) == 1000 // one.nbytes
-    assert prefixes.get(b"49") is one and prefixes.get(b"30") is None
-    prefixes.put(b"huge", Start(((np.zeros((1, 1000)),),), np.zeros((1, 10)), ()))
-    assert prefixes.get(b"huge") is None and prefixes.get(b"49") is one
-
-
-# ---- clients that leave, and clients that do not read
-
-
 def test_a_closed_connection_frees_its_slot(live: Live, eventually: Eventually) -> None:
     batcher = batcher_of(live)
     connections = [open_stream(live, seed=number) for number in range(60)]
@@ -264,21 +194,6 @@ def test_a_parked_stream_goes_on_where_it_was(live: Live, eventually: Eventually
     assert text == wanted
 
 
-def test_a_full_queue_is_told_at_once(folder: Path, eventually: Eventually) -> None:
-    with serving(folder, max_tokens=ENDLESS, slots=2, queue=3) as live:
-        batcher = batcher_of(live)
-        held = [open_stream(live) for _ in range(5)]
-        eventually(lambda: batcher.load == (2, 0, 3))
-        with pytest.raises(openai.RateLimitError) as error:
-            live.openai().completions.create(model="char", prompt="a")
-        assert error.value.response.headers["retry-after"] == "1"
-        held.pop(0).close()
-        eventually(lambda: batcher.load == (2, 0, 2))
-        for connection in held:
-            connection.close()
-        eventually(lambda: batcher.load == (0, 0, 0))
-
-
 def test_more_texts_than_slots_take_turns(folder: Path) -> None:
     with serving(folder, slots=3, queue=100) as live:
         answer = live.openai().completions.create(model="char", prompt=["a", "the"], n=16, max_tokens=20, seed=1)
@@ -286,58 +201,6 @@ def test_more_texts_than_slots_take_turns(folder: Path) -> None:
     with serving(folder) as live:
         wide = live.openai().completions.create(model="char", prompt=["a", "the"], n=16, max_tokens=20, seed=1)
     assert [choice.text for choice in wide.choices] == [choice.text for choice in answer.choices]
-
-
-def test_a_text_may_not_take_for_ever(folder: Path) -> None:
-    with (
-        serving(folder, max_tokens=ENDLESS, generation_seconds=0.3) as live,
-        pytest.raises(openai.InternalServerError) as error,
-    ):
-        live.openai().completions.create(model="char", prompt="a", max_tokens=ENDLESS)
-    assert error.value.code == "generation_timeout"
-
-
-# ---- the end
-
-
-def test_a_stop_lets_streams_end(folder: Path) -> None:
-    with serving(folder, drain_seconds=5.0) as live:
-        with live.openai().completions.create(model="char", prompt="a", max_tokens=4000, stream=True) as events:
-            first = next(iter(events))
-            live.server.should_exit = True
-            whole = first.choices[0].text + "".join(chunk.choices[0].text for chunk in events)
-        assert len(whole) == 4000
-        live.thread.join(10)
-        assert not live.thread.is_alive()
-
-
-def test_a_stop_tells_streams_that_do_not_end(folder: Path) -> None:
-    with (
-        serving(folder, max_tokens=ENDLESS, drain_seconds=0.5) as live,
-        live.openai().completions.create(model="char", prompt="a", max_tokens=ENDLESS, stream=True) as events,
-    ):
-        next(iter(events))
-        live.server.should_exit = True
-        with pytest.raises(openai.APIError, match="the server is stopping"):
-            for _ in events:
-                pass
-
-
-def test_an_abrupt_death_is_no_silence(folder: Path) -> None:
-    with (
-        serving(folder, max_tokens=ENDLESS) as live,
-        live.openai().completions.create(model="char", prompt="a", max_tokens=ENDLESS, stream=True) as events,
-    ):
-        next(iter(events))
-        connections: Any = live.server.server_state.connections
-        (transport,) = [each for each in connections if each.cycle is not None]
-        transport.loop.call_soon_threadsafe(transport.transport.abort)
-        with pytest.raises(Exception, match=r"peer|reset|closed|disconnected|Connection"):
-            for _ in events:
-                pass
-
-
-# ---- over time
 
 
 def test_memory_and_slots_are_flat(live: Live, eventually: Eventually) -> None:
@@ -357,7 +220,7 @@ def test_memory_and_slots_are_flat(live: Live, eventually: Eventually) -> None:
     for number in range(8):
         round_(number)
     assert resident() - before < 8e6
-    assert not batcher._parked and not batcher._ready and not batcher._reading
+    assert not batcher._parked and not batcher._ready and not batcher._reader.prompts
     assert threading.active_count() < 20
 
 
@@ -379,24 +242,10 @@ def test_a_failure_in_the_model_ends_what_runs_and_nothing_else(folder: Path) ->
 
     with serving(folder, prefix_bytes=0) as live:
         batcher = batcher_of(live)
-        batcher._predictor = Fails(batcher._predictor)
+        batcher._reader._predictor = Fails(batcher._predictor)
         client = live.openai()
         text = client.completions.create(model="char", prompt="a", seed=1).choices[0].text
         with pytest.raises(openai.InternalServerError):
             client.completions.create(model="char", prompt="a", seed=1)
         assert client.completions.create(model="char", prompt="a", seed=1).choices[0].text == text
         assert sum(batcher.load) == 0
-
-
-def test_counts_are_told(live: Live, eventually: Eventually) -> None:
-    eventually(lambda: "unroll_event_loop_delay_seconds_count 0.0" not in live.get("/metrics").text)
-    live.openai().completions.create(model="char", prompt="the cat", max_tokens=33, n=2)
-    text = live.get("/metrics").text
-    told = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert told["unroll_generated_tokens_total"] == "66.0" and told["unroll_prompt_tokens_total"] == "8.0"
-    assert told['unroll_slots{state="free"}'] == "64.0" and told["unroll_requests_running"] == "0.0"
-    assert told['unroll_requests_total{code="200",route="/v1/completions"}'] == "1.0"
-    assert float(told["unroll_time_to_first_token_seconds_count"]) == 2
-    assert float(told["unroll_event_loop_delay_seconds_count"]) >= 1
-    assert live.get("/a<b").status_code == 404
-    assert 'route="other"' in live.get("/metrics").text and "a<b" not in live.get("/metrics").text

@@ -1,4 +1,4 @@
-"""A stream that is written, the prompt before it, and what is handed to the request that asked for it."""
+"""Streams: the prompt before one, the row that is written, and the parts that its request receives."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ class Point(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where a text goes on from: the state of one row, the logits (1, V) of what follows, the symbols read last."""
+    """Where a text continues: the state of one row, the logits (1, V) of the next symbol, the symbols read last."""
 
     state: State
     logits: Floats
@@ -42,13 +42,13 @@ class Start(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What is handed to a request of one of its streams."""
+    """A piece of a stream, as its request receives it."""
 
     row: "Row"
     pieces: list[str]
     """The texts of its symbols."""
     points: list[Point] | None
-    """The probability of each, where they are asked for."""
+    """The probability of each, if asked for."""
     finish: str | None = None
     """Why it ends: `stop` or `length`."""
     state: Start | None = None
@@ -67,7 +67,7 @@ class Options:
     seed: int = 0
     stops: tuple[str, ...] = ()
     top: int | None = None
-    """So many of the most probable symbols are told at each; None tells no probabilities."""
+    """How many of the most probable symbols are returned at each; None returns no probabilities."""
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
@@ -82,7 +82,7 @@ class Options:
 
     @property
     def careful(self) -> bool:
-        """Whether its distribution is needed at every symbol."""
+        """Whether its distribution is needed at each symbol."""
         return self.adjusted or bool(self.top)
 
 
@@ -96,12 +96,12 @@ class Sink:
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, part: Part) -> None:
-        """Take a part; on the loop."""
+        """Add a part; on the loop."""
         self._parts.append(part)
         self._wake()
 
     def close(self) -> None:
-        """End the waiting: nobody is there any longer; on the loop."""
+        """End the waiting: the client has left; on the loop."""
         self.closed = True
         self._wake()
 
@@ -110,7 +110,7 @@ class Sink:
             self._waiter.set_result(None)
 
     async def get(self, seconds: float | None = None) -> Part | None:
-        """Return the next part; None when `seconds` are over, or nobody waits for it any longer."""
+        """Return the next part; None after `seconds`, and when the sink is closed."""
         if not self._parts and not self.closed:
             self._waiter = self.loop.create_future()
             timer = None if seconds is None else self.loop.call_later(seconds, self._wake)
@@ -123,14 +123,14 @@ class Sink:
         return self._parts.popleft() if self._parts and not self.closed else None
 
     def rest(self) -> list[Part]:
-        """Return the parts that are there besides."""
+        """Return all remaining queued parts."""
         parts = list(self._parts)
         self._parts.clear()
         return parts
 
 
 class Row:
-    """One stream: what it has written, and how much of it was handed over."""
+    """One stream: what it has written, and how much of it was sent."""
 
     def __init__(self, sink: Sink, number: int, stream: int, options: Options) -> None:
         """Make stream `stream` of the seed; `number` is the request's own name for it."""
@@ -140,37 +140,37 @@ class Row:
         self.options = options
         self.ids: list[int] = []
         self.nats: list[float] = []
-        """Of each symbol, under the model itself."""
+        """-ln P of each symbol under the model itself."""
         self.points: list[Point] | None = None if options.top is None else []
         self.taken = 0
-        """Symbols that the client has; only the event loop writes it."""
+        """Symbols that the client has read; only the event loop writes it."""
         self.handed = 0
-        """Symbols that were handed over; only the engine writes it."""
+        """Symbols handed to the request; only the engine writes it."""
         self.cancelled = False
         self.parked_since: float | None = None
         self.born = time.monotonic()
         self.first: float | None = None
         self.flush_at = 0.0
-        """When it is next handed over."""
+        """When its next part is handed over."""
         self.writing: Writing | None = None
         self.begin: Start | None = None
-        """Where it began, kept only where it may have to be read again."""
+        """Where it began, kept only if it may have to be read again."""
         self.prompt: NDArray[np.int64] = np.zeros(0, np.int64)
         self.before: tuple[int, ...] = ()
-        """The symbols that stand before it."""
+        """The symbols before it."""
         self._penalties: _Penalties | None = None
 
     @property
     def left(self) -> int:
-        """How many symbols may still come."""
+        """How many symbols may follow."""
         return self.options.length - len(self.ids)
 
     def numbers(self, count: int) -> Floats:
-        """Return the numbers (count,) that its next symbols are drawn at."""
+        """Return the uniform numbers (count,) that draw its next symbols."""
         return np.fromiter(uniforms(self.options.seed, self.stream, len(self.ids), max(1, count)), np.float64, count)
 
     def take(self, ids: list[int], nats: list[float], points: list[Point] | None) -> str | None:
-        """Take symbols that were drawn; return why it ends, if it does."""
+        """Take drawn symbols; return why the stream ends, if it does."""
         assert self.writing is not None
         del ids[self.left :]
         taken = self.writing.push(ids)
@@ -189,7 +189,7 @@ class Row:
         return None
 
     def part(self, finish: str | None = None, state: Start | None = None) -> Part:
-        """Return what may be handed over and was not yet."""
+        """Return what may be handed over now."""
         assert self.writing is not None
         start, self.handed = self.handed, self.writing.free
         pieces = self.writing.pieces[start : self.handed]
@@ -198,8 +198,8 @@ class Row:
     def adjust(self, logits: Floats) -> Floats:
         """Return its logits (V,) with penalties and bias.
 
-        Presence and frequency are those of what it wrote; the repetition penalty (Keskar et al. 2019) is of the
-        prompt, too.
+        Presence and frequency count the symbols it wrote; the repetition penalty (Keskar et al. 2019) counts the prompt
+        as well.
         """
         options = self.options
         if self._penalties is None:
@@ -208,7 +208,7 @@ class Row:
 
 
 class _Penalties:
-    """What is changed in the logits of one row."""
+    """The penalties and bias of one row."""
 
     def __init__(self, options: Options, prompt: NDArray[np.int64], size: int) -> None:
         self._options = options
@@ -236,7 +236,7 @@ class _Penalties:
 
 
 class Prompt:
-    """What is read before streams are written: symbols after the start of a text, or after a state."""
+    """The symbols read before streams are written: from the start of a text, or after a state."""
 
     def __init__(
         self,
@@ -247,51 +247,51 @@ class Prompt:
         echoed: int = 0,
         top: int | None = None,
     ) -> None:
-        """Read `ids`, then write the rows. With `top`, tell the probabilities of the last `echoed` of the ids."""
+        """Read `ids`, then write the rows. With `top`, return the probabilities of the last `echoed` of the ids."""
         self.ids = ids
         self.rows = list(rows)
         self.start = start
         self.echoed = echoed
         self.top = top
         self.points: list[Point] = []
-        """The probability of each of the echoed ids but the first."""
+        """The probabilities of the echoed ids but the first."""
         self.read = 0
         self.state = start.state if start else None
         self.logits = start.logits if start else None
         self.keys: list[tuple[int, bytes]] = []
-        """Boundaries, and the digests of what is read up to them."""
+        """Boundaries, and the digests of the ids up to them."""
         for row in self.rows:
             row.prompt = ids
 
     @property
-    def listened(self) -> bool:
-        """Whether anyone still waits for it."""
-        return not all(row.cancelled for row in self.rows)
+    def cancelled(self) -> bool:
+        """Whether nobody waits for it any longer."""
+        return all(row.cancelled for row in self.rows)
 
     @property
     def chunk(self) -> int:
-        """How many symbols are read next."""
+        """The length of the next piece."""
         return min(CHUNK, len(self.ids) - self.read)
 
     def begin(self) -> Start:
-        """Return where its streams go on from."""
+        """Return where its streams begin."""
         assert self.state is not None and self.logits is not None
         before = (*(self.start.before if self.start else ()), *self.ids[-BEFORE:].tolist())
         return Start(self.state, self.logits, before[-BEFORE:])
 
 
-def points_of(said: Floats, ids: NDArray[np.int64], top: int) -> list[Point]:
-    """Return the probability of each of `ids` (N,) by `said` (N, V), ln P, and the `top` most probable, best first."""
-    chosen = said[np.arange(len(ids)), ids].tolist()
+def points_of(log_p: Floats, ids: NDArray[np.int64], top: int) -> list[Point]:
+    """Return the probability of each of `ids` (N,) by `log_p` (N, V), and the `top` most probable, best first."""
+    chosen = log_p[np.arange(len(ids)), ids].tolist()
     if not top:
         return [Point(value, [], []) for value in chosen]
-    few = min(top, said.shape[1])
-    if said.shape[1] > 8 * few:
-        some = np.argpartition(-said, few - 1, axis=1)[:, :few]
-        some.sort(axis=1)
-        order = np.argsort(-np.take_along_axis(said, some, axis=1), axis=1, kind="stable")
-        best = np.take_along_axis(some, order, axis=1)
+    top = min(top, log_p.shape[1])
+    if log_p.shape[1] > 8 * top:
+        largest = np.argpartition(-log_p, top - 1, axis=1)[:, :top]
+        largest.sort(axis=1)
+        order = np.argsort(-np.take_along_axis(log_p, largest, axis=1), axis=1, kind="stable")
+        best = np.take_along_axis(largest, order, axis=1)
     else:
-        best = np.argsort(-said, axis=1, kind="stable")[:, :few]
-    values = np.take_along_axis(said, best, axis=1)
-    return [Point(*each) for each in zip(chosen, best.tolist(), values.tolist(), strict=True)]
+        best = np.argsort(-log_p, axis=1, kind="stable")[:, :top]
+    values = np.take_along_axis(log_p, best, axis=1)
+    return [Point(*point) for point in zip(chosen, best.tolist(), values.tolist(), strict=True)]

@@ -1,15 +1,15 @@
-"""States that were handed out: each a handle that nobody can guess, for one key and for one set of weights."""
+"""Handles to states: each is unguessable, and valid for one key and one set of weights."""
 
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from unroll.serve.batching.streams import Start
-from unroll.serve.errors import ApiError
+from unroll.serve.errors import ApiError, invalid
 from unroll.serve.models import Served
 
 REMEMBERED = 10_000
-"""Handles that expired, and of which that is still told."""
+"""Expired handles that are still reported as such."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class _Kept:
 
 
 class States:
-    """States by their handles, the least used forgotten first. Used from the event loop."""
+    """States by handle, the least used dropped first. Used from the event loop."""
 
     def __init__(self, nbytes: int) -> None:
         self._most = nbytes
@@ -31,7 +31,7 @@ class States:
         """Handles with their owners."""
 
     def put(self, start: Start, owner: str, served: Served) -> str:
-        """Keep a state for who asked for it, and return its handle."""
+        """Keep a state for its owner and return its handle."""
         handle = f"state-{secrets.token_urlsafe(24)}"
         self._kept[handle] = _Kept(start, owner, served.name, served.version)
         self.nbytes += start.nbytes
@@ -40,12 +40,16 @@ class States:
         return handle
 
     def get(self, handle: str, owner: str, served: Served) -> Start:
-        """Return a state; raises ApiError where there is none, or it is another's, or of other weights."""
+        """Return a state; raises ApiError where there is none, or it has another owner, or other weights."""
         kept = self._kept.get(handle)
         if kept is not None and kept.owner == owner:
             if kept.model != served.name:
-                raise ApiError(
-                    400, "state_of_another_model", f"the state is of the model {kept.model!r}", param="state_from"
+                raise invalid(
+                    f"the state belongs to the model {kept.model!r}",
+                    "a state of the same model",
+                    f"set model to {kept.model!r}",
+                    "state_from",
+                    "state_of_another_model",
                 )
             if kept.version == served.version:
                 self._kept.move_to_end(handle)
@@ -56,10 +60,19 @@ class States:
                 410,
                 "state_expired",
                 "the state has expired: it was the least used, or the model has new weights; send the text again",
+                allowed="a recent state of the current weights",
+                fix="send the text again",
                 param="state_from",
             )
-        # What is another's is answered like what never was.
-        raise ApiError(404, "state_not_found", "there is no such state", param="state_from")
+        # A state of another owner looks like one that never was.
+        raise ApiError(
+            404,
+            "state_not_found",
+            "there is no such state",
+            allowed="a handle that return_state gave for the same key",
+            fix="send the text again",
+            param="state_from",
+        )
 
     def _forget(self, handle: str) -> None:
         kept = self._kept.pop(handle)

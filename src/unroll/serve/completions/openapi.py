@@ -1,9 +1,10 @@
-"""The description of the API, made of the tables that requests are checked by and of the routes that there are."""
+"""The description of the API, made from its routes and the tables of fields that requests are checked by."""
 
 from typing import Any
 
 from unroll._version import __version__
-from unroll.serve.fields import COMPLETION, DETOKENIZE, EMBEDDING, MODEL, TOKENIZE, Table
+from unroll.serve.completions.tables import COMPLETION, DETOKENIZE, EMBEDDING, MODEL, TOKENIZE
+from unroll.serve.fields import Table
 
 BODIES: dict[str, Table] = {
     "/v1/completions": COMPLETION,
@@ -41,16 +42,16 @@ _CHOICE = {
         "text": _STRING,
         "logprobs": {"anyOf": [_LOGPROBS, {"type": "null"}]},
         "finish_reason": {"type": ["string", "null"], "enum": ["stop", "length", None]},
-        "state": {"type": "string", "description": "Where return_state asks for it: a handle for state_from."},
+        "state": {"type": "string", "description": "With return_state: a handle for state_from."},
     },
 }
 _ERROR = _answer(error=_answer(
-    message=_STRING, type=_STRING, param={"type": ["string", "null"]}, code={"type": ["string", "null"]}
+    message=_STRING, allowed=_STRING, fix=_STRING, type=_STRING, param={"type": ["string", "null"]}, code=_STRING
 ))  # fmt: skip
 
 ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
     "/v1/completions": (
-        "Go on from a prompt. With `stream`, server-sent events: data lines with the same object, in which each "
+        "Continue a prompt. With `stream`, server-sent events: data lines with the same object, in which each "
         "choice holds what is new, then `[DONE]`.",
         _answer(id=_STRING, object=_STRING, created=_INTEGER, model=_STRING, system_fingerprint=_STRING,
                 choices=_list(_CHOICE), usage=_USAGE),
@@ -67,12 +68,12 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
         ),
     ),
     "/tokenize": (
-        "A text as symbols, by number; `unknown` of them are `<unk>`.",
+        "The ids of a text; `unknown` of them are `<unk>`.",
         _answer(count=_INTEGER, max_model_len=_INTEGER, tokens=_list(_INTEGER), unknown=_INTEGER),
     ),
-    "/detokenize": ("Symbols as a text.", _answer(prompt=_STRING)),
+    "/detokenize": ("The text of ids.", _answer(prompt=_STRING)),
     "/tokenizer_info": (
-        "What there is to know of a vocabulary.",
+        "Facts about a vocabulary.",
         _answer(model=_STRING, level=_STRING, vocab_size=_INTEGER, bos_token=_STRING, bos_token_id=_INTEGER,
                 eos_token={"type": ["string", "null"]}),
     ),
@@ -86,7 +87,7 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def describe(methods: dict[str, str]) -> dict[str, Any]:
-    """Return the description of routes: paths with their method."""
+    """Return the OpenAPI description of routes, given as paths with their method."""
     paths: dict[str, Any] = {}
     for address, method in methods.items():
         path = address.removeprefix("/models/{model}")
@@ -104,7 +105,7 @@ def describe(methods: dict[str, str]) -> dict[str, Any]:
             operation["security"] = []
         parameters = []
         if path != address:
-            operation["summary"] = f"Of one model, for clients that cannot name it: {about}"
+            operation["summary"] = f"For clients that cannot name a model: {about}"
             parameters.append({"name": "model", "in": "path", "required": True, "schema": _STRING})
         if path == "/v1/models/{name}":
             parameters.append({"name": "name", "in": "path", "required": True, "schema": _STRING})
@@ -134,7 +135,7 @@ def describe(methods: dict[str, str]) -> dict[str, Any]:
 
 
 def of_table(table: Table) -> dict[str, Any]:
-    """Return the schema of a request."""
+    """Return the JSON schema of a request."""
     properties = {}
     for name, field in table.items():
         schema = dict(field.schema)

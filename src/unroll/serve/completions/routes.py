@@ -1,4 +1,4 @@
-"""The routes of the API."""
+"""The routes of the standard API: completions, embeddings, vocabularies, models, health."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,28 +8,31 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from unroll._version import __version__
-from unroll.serve.completions.answer import Completion, complete
+from unroll.serve.batching.errors import shutting_down
+from unroll.serve.completions.completion import Completion, complete
 from unroll.serve.completions.embeddings import embed
 from unroll.serve.completions.openapi import describe
 from unroll.serve.completions.tokens import detokenize, tokenize, tokenizer_info
 from unroll.serve.context import Context
-from unroll.serve.errors import ApiError, json_response
+from unroll.serve.errors import ApiError, invalid, json_response
 from unroll.serve.models import MAX_NAME, Served
 
 Endpoint = Callable[[Request, Context], Awaitable[Response | Completion]]
 
 
 async def health(request: Request, context: Context) -> Response:
-    """Tell that the process runs."""
+    """Answer that the process runs."""
     return json_response({"status": "ok"})
 
 
 async def ready(request: Request, context: Context) -> Response:
-    """Tell whether requests are answered; raises ApiError while the server stops or has no model."""
+    """Answer whether requests are accepted; raises ApiError while the server stops or has no model."""
     if context.batchers.closing:
-        raise ApiError(503, "shutting_down", "the server is stopping", headers={"Retry-After": "5"})
+        raise shutting_down()
     if not context.models.names():
-        raise ApiError(503, "model_loading", "there is no model yet", headers={"Retry-After": "1"})
+        raise ApiError(
+            503, "model_loading", "no model is loaded yet", fix="retry shortly", headers={"Retry-After": "1"}
+        )
     return json_response({"status": "ok"})
 
 
@@ -39,7 +42,7 @@ async def version(request: Request, context: Context) -> Response:
 
 
 async def list_models(request: Request, context: Context) -> Response:
-    """Return the models; at the address of one, that one."""
+    """Return the models; at the address of a model, that one."""
     addressed = request.path_params.get("model")
     names = context.models.names() if addressed is None else [addressed]
     models = [_model(context.models.latest(name)) for name in names]
@@ -47,19 +50,28 @@ async def list_models(request: Request, context: Context) -> Response:
 
 
 async def one_model(request: Request, context: Context) -> Response:
-    """Return one model; raises ApiError where it is gone, or the address is that of another."""
+    """Return one model; raises ApiError where it is gone, or the address is of another."""
     name, addressed = request.path_params["name"], request.path_params.get("model")
     if addressed not in (None, name):
-        raise ApiError(404, "model_not_found", f"at this address there is only {addressed[:MAX_NAME]!r}", param="model")
+        raise ApiError(
+            404,
+            "model_not_found",
+            f"there is no model {name[:MAX_NAME]!r} at this address",
+            allowed=addressed[:MAX_NAME],
+            fix="ask at /v1/models",
+            param="model",
+        )
     return json_response(_model(await context.models.current(name)))
 
 
 async def chat(request: Request, context: Context) -> Response:
-    """Say that these models do not chat."""
-    raise ApiError(
-        400, "unsupported_endpoint", "this is a language model that continues texts, not one that chats; "
+    """Refuse: these models do not chat."""
+    raise invalid(
+        "these models continue texts and do not chat; use /v1/completions",
+        "the paths listed at /openapi.json",
         "use /v1/completions",
-    )  # fmt: skip
+        code="unsupported_endpoint",
+    )
 
 
 async def metrics(request: Request, context: Context) -> Response:
@@ -85,7 +97,7 @@ ROUTES: dict[str, tuple[str, Endpoint]] = {
 }
 
 OF_A_MODEL = "/models/{model}"
-"""The address of one model, for clients that cannot name it: what they append leads to it alone."""
+"""The address of one model, for clients that cannot name a model: every path below it leads to that model."""
 for _path in (
     "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/{name}", "/tokenize",
     "/detokenize", "/tokenizer_info",
@@ -94,7 +106,7 @@ for _path in (
 
 
 def routes(context: Context) -> list[Route]:
-    """Return the routes of the API."""
+    """Return the routes."""
     description = describe({path: method for path, (method, _) in ROUTES.items()} | {"/openapi.json": "GET"})
 
     async def openapi(request: Request, context: Context) -> Response:

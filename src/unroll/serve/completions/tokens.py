@@ -1,4 +1,4 @@
-"""Texts as symbols and back, and what a vocabulary is, under the names that evaluation programs use."""
+"""Texts to ids and back, and facts about a vocabulary, under the names that evaluation programs use."""
 
 import asyncio
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from unroll.serve.completions.tables import DETOKENIZE, TOKENIZE
 from unroll.serve.context import Context
 from unroll.serve.errors import json_response
-from unroll.serve.fields import DETOKENIZE, TOKENIZE, Table, check_fields, ids_fault, ignored_header
-from unroll.serve.json_body import parse_object
+from unroll.serve.fields import ids_fault, ignored_header, read_body
 from unroll.serve.models import Served, model_of
 
 NO_LIMIT = 2**31 - 1
@@ -17,8 +17,8 @@ NO_LIMIT = 2**31 - 1
 
 
 async def tokenize(request: Request, context: Context) -> Response:
-    """Return the symbols of a text, by number."""
-    fields, headers = await _read(request, TOKENIZE)
+    """Return the ids of a text."""
+    fields, ignored = await read_body(request, TOKENIZE)
     served = await model_of(request, context, fields["model"])
     ids = await asyncio.to_thread(_encode, served, fields["prompt"])
     if fields["add_special_tokens"]:
@@ -27,7 +27,7 @@ async def tokenize(request: Request, context: Context) -> Response:
     answer: dict[str, Any] = {"count": len(ids), "max_model_len": NO_LIMIT, "tokens": ids, "unknown": unknown}
     if fields["return_token_strs"]:
         answer["token_strs"] = [served.printable[id] for id in ids]
-    return json_response(answer, headers=headers)
+    return json_response(answer, headers=ignored_header(ignored))
 
 
 def _encode(served: Served, text: str) -> list[int]:
@@ -38,17 +38,17 @@ def _encode(served: Served, text: str) -> list[int]:
 
 
 async def detokenize(request: Request, context: Context) -> Response:
-    """Return the text of symbols."""
-    fields, headers = await _read(request, DETOKENIZE)
+    """Return the text of ids."""
+    fields, ignored = await read_body(request, DETOKENIZE)
     served = await model_of(request, context, fields["model"])
     if (error := ids_fault(fields["tokens"], served.tokenizer.vocab_size, "tokens")) is not None:
         raise error
     text = await asyncio.to_thread(served.tokenizer.decode, fields["tokens"])
-    return json_response({"prompt": text}, headers=headers)
+    return json_response({"prompt": text}, headers=ignored_header(ignored))
 
 
 async def tokenizer_info(request: Request, context: Context) -> Response:
-    """Return what there is to know of a vocabulary; `?model=` names one of several models."""
+    """Return facts about a vocabulary; `?model=` names one of several models."""
     served = await model_of(request, context, request.query_params.get("model"))
     tokenizer = served.tokenizer
     start = start_symbol(served)
@@ -59,7 +59,7 @@ async def tokenizer_info(request: Request, context: Context) -> Response:
         "vocab_size": tokenizer.vocab_size,
         "bos_token": start,
         "bos_token_id": tokenizer.start_id,
-        # A newline ends no document; of words and pieces it is said that the start symbol does.
+        # A newline ends no document; the start symbol of words and pieces does.
         "eos_token": None if start == "\n" else start,
         "unk_token": None if tokenizer.unknown_id is None else served.printable[tokenizer.unknown_id],
         "pad_token": None,
@@ -71,11 +71,5 @@ async def tokenizer_info(request: Request, context: Context) -> Response:
 
 
 def start_symbol(served: Served) -> str:
-    """Return the text that stands for the symbol which is read before a text."""
+    """Return the printable name of the start symbol, which is read before a text."""
     return served.printable[served.tokenizer.start_id]
-
-
-async def _read(request: Request, table: Table) -> tuple[dict[str, Any], dict[str, str]]:
-    body: bytes = request.scope["body"]
-    fields, ignored = await asyncio.to_thread(lambda: check_fields(table, parse_object(body)))
-    return fields, ignored_header(ignored)

@@ -1,4 +1,4 @@
-"""Which units track a property that is chosen or painted: the labels to look at first, then the search."""
+"""The units that track a property, chosen or painted: first a preview of its labels, then the search."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
 from unroll.errors import UserError
-from unroll.insight.cells.measure import LEAST, MOST, Finding, Read, check, judge, reading, sampled
+from unroll.insight.cells.findings import Finding
+from unroll.insight.cells.measure import LEAST, MOST, Read, check, judge, reading, sampled
 from unroll.insight.cells.properties import PROPERTIES, Labels, Text, as_read, label
 from unroll.insight.trace import network_of
 from unroll.progress import Work
@@ -19,17 +20,18 @@ from unroll.serve.texts import surfaces
 
 Floats = NDArray[np.floating]
 Runs = Sequence[tuple[int, int, float]]
-"""Symbols from one number up to another, without it, and their label; all others are 0."""
+"""Start, end (exclusive) and label of ranges of symbols; all other labels are 0."""
 
 SHOWN = 3_000
 """Symbols whose labels are shown before the search."""
 SPARK = 160
-"""Symbols over which found units are drawn, and how far into the text these may lie."""
+"""Symbols over which findings are drawn."""
 NEAR = 20_000
+"""Symbols from the beginning of the text within which these lie."""
 MOST_READ = 2**20
-"""Symbols of a text that is cut to its first ones."""
+"""Symbols of a text before it is cut."""
 LARGEST = 1e9
-"""Of a painted label."""
+"""Largest painted label."""
 PAINTED = "painted"
 
 
@@ -40,40 +42,42 @@ def first_symbols(text: Text, opened: Opened, most: int = MOST) -> Text:
     return as_read(text.name, text.content[: int(text.ends[most - 1]) + 1], opened.tokenizer)
 
 
-def labelled(text: Text, asked: str) -> Labels:
+def labelled(text: Text, name: str) -> Labels:
     """Return the labels of a text by a property's name, or by `re:PATTERN`; no files. Raises UserError."""
-    if asked.startswith("re:"):
-        return Labels(asked, f"inside {asked[3:]}", inside_apart(asked[3:], text.content)[text.ends])
-    if asked not in PROPERTIES:
+    if name.startswith("re:"):
+        return Labels(name, f"inside {name[3:]}", inside_apart(name[3:], text.content)[text.ends])
+    if name not in PROPERTIES:
         raise UserError(
-            f"there is no property {asked[:64]!r}", allowed=", ".join(PROPERTIES), fix="or write re:PATTERN"
+            f"there is no property {name[:64]!r}", allowed=", ".join(PROPERTIES), fix="choose one, or write re:PATTERN"
         )
-    return label(text, asked)
+    return label(text, name)
 
 
 def painted(text: Text, runs: Runs) -> Labels:
-    """Return labels that were painted by hand; raises UserError for runs that do not lie in the text."""
+    """Return labels painted by hand; raises UserError for ranges outside the text."""
     values = np.zeros(len(text.ids))
     for start, end, value in runs:
         if not (0 <= start < end <= len(values) and abs(value) <= LARGEST):
             raise UserError(
-                f"a label of {value:g} from symbol {start} to {end}",
-                allowed=f"from less to more, up to {len(values):,}",
-                fix="paint it again",
+                f"a label of {value:g} from symbol {start} to {end} is not valid",
+                allowed=f"from a smaller to a larger index, up to {len(values):,}; labels up to {LARGEST:g}",
+                fix="select the range again",
             )
         values[start:end] = value
     return Labels(PAINTED, "where you painted", values)
 
 
 def preview(opened: Opened, text: Text, labels: Labels, id: str) -> bytes:
-    """Return the first symbols of a text with their labels, and what is to be known of all, as a frame."""
+    """Return the first symbols of a text with their labels, and a summary of all labels, as a frame."""
     values = labels.values
     edges = np.flatnonzero(np.diff(values != 0, prepend=False, append=False))
     lengths = edges[1::2] - edges[::2]
     halves = np.split(values[: len(values) // 2 * 2], 2)
     if len(values) < LEAST:
-        why = f"the text has {len(values):,} symbols; a search needs {LEAST:,}: units are chosen on one half of it and "
-        why += "measured on the other"
+        why = (
+            f"the text has {len(values):,} symbols; a search needs {LEAST:,}: units are chosen on one half of the text "
+        )
+        why += "and measured on the other"
     elif any(half.min() == half.max() for half in halves):
         number = next(k for k, half in enumerate(halves) if half.min() == half.max())
         why = f"the labels are all the same in the {('first', 'second')[number]} half of the text"
@@ -101,24 +105,24 @@ def preview(opened: Opened, text: Text, labels: Labels, id: str) -> bytes:
 def find(
     opened: Opened, text: Text, labels: Labels, top: int, kept: dict[object, Read], key: object
 ) -> Work[dict[str, Any]]:
-    """Search the units of a network, yielding progress; returns the findings as JSON, each with a stretch.
+    """Search the units of a network, yielding progress; return the findings as JSON, each with a stretch of text.
 
-    What units did over a text is `kept` under its key, for the next property; of one text at a time, as it is large.
+    The activations over a text are `kept` under its key, for the next property: those of one text, as they are large.
     """
     if key not in kept:
         check(labels, labels.values[sampled(len(text.ids), network_of(opened))], text.name)  # before it takes time
         kept.clear()
         kept[key] = yield from reading(opened, text)
-    found = yield from judge(kept[key], labels, top=top)
-    return found.figures() | {
+    cells = yield from judge(kept[key], labels, top=top)
+    return cells.figures() | {
         "what": labels.what,
-        "binary": found.labels.binary,
-        "stretch": drawn(opened, text, found.labels, found.findings),
+        "binary": cells.labels.binary,
+        "stretch": stretch(opened, text, cells.labels, cells.findings),
     }
 
 
-def drawn(opened: Opened, text: Text, labels: Labels, findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return what units do where the labels change most often, near the beginning of a text, as JSON."""
+def stretch(opened: Opened, text: Text, labels: Labels, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the values of units where the labels change most often, near the beginning of a text, as JSON."""
     network, ids = network_of(opened), text.ids[:NEAR].astype(np.int64)
     changes = np.concatenate([[0], np.cumsum(labels.changes[: len(ids)])])
     length = min(SPARK, len(ids))
@@ -127,7 +131,8 @@ def drawn(opened: Opened, text: Text, labels: Labels, findings: Sequence[Finding
     with torch.inference_mode():
         _, state = network.hidden(read)
         _, _, inside = network.trace(torch.from_numpy(ids[start : start + length])[None], state)
-    units = [inside[one.cell.layer][one.cell.signal][0, :, one.cell.unit] for one in findings]
+    cells = [finding.cell for finding in findings]
+    units = [inside[cell.layer][cell.signal][0, :, cell.unit] for cell in cells]
     piece = as_read(text.name, text.content[: int(text.ends[start + length - 1]) + 1], opened.tokenizer)
     return {
         "first": start,

@@ -1,4 +1,4 @@
-"""Analyses that take a while: one after another in a thread of their own, with progress, and they can be cancelled."""
+"""Long analyses: run one after another in a thread of their own, with progress, until done or cancelled."""
 
 import logging
 import secrets
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from unroll.errors import UserError
 from unroll.progress import Progress, Work, result
+from unroll.serve.errors import of_user_error
 
 log = logging.getLogger("unroll.serve")
 
@@ -19,8 +20,9 @@ State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Analysis = Callable[[], Work[dict[str, Any]]]
 
 KEPT = 64
-"""Jobs that are remembered."""
+"""Finished jobs that are remembered."""
 WAITING = 8
+"""Jobs that may wait."""
 
 
 class Cancelled(Exception):
@@ -43,8 +45,7 @@ class Job:
     stop: Event = field(default_factory=Event)
 
     def figures(self) -> dict[str, Any]:
-        """Return how far it is, and what came of it, as JSON."""
-        error = self.error
+        """Return its progress and its result, as JSON."""
         return {
             "id": self.id,
             "state": self.state,
@@ -53,12 +54,12 @@ class Job:
             "total": self.progress.total,
             "seconds": time.monotonic() - self.begun if self.state == "running" else self.seconds,
             "result": self.result,
-            "error": None if error is None else {"message": error.what, "allowed": error.allowed, "fix": error.fix},
+            "error": None if self.error is None else of_user_error(self.error).figures(),
         }
 
 
 class Jobs:
-    """Jobs by name, run one at a time; what was asked before and is the same is not done again."""
+    """Jobs by id, run one at a time; one with the same key is not run again."""
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -67,17 +68,20 @@ class Jobs:
         self._thread: Thread | None = None
 
     def submit(self, key: object, work: Analysis) -> Job:
-        """Return the job of a key, new or as it is already; raises UserError where too many wait."""
+        """Return the job of a key, a new one if there is none; raises UserError where too many wait."""
         with self._lock:
             for job in self._jobs.values():
                 if job.key == key and job.state in ("waiting", "running", "done"):
                     return job
             if sum(job.state == "waiting" for job in self._jobs.values()) >= WAITING:
-                raise UserError("too many analyses wait", allowed=f"{WAITING}", fix="wait for one of them or cancel it")
+                raise UserError(
+                    "too many analyses wait", allowed=f"{WAITING}", fix="wait for one of them, or cancel it"
+                )
             job = Job(secrets.token_urlsafe(9), key, work)
             self._jobs[job.id] = job
-            for old in [one for one in self._jobs.values() if one.state in ("done", "failed", "cancelled")][:-KEPT]:
-                del self._jobs[old.id]
+            ended = [job.id for job in self._jobs.values() if job.state in ("done", "failed", "cancelled")]
+            for id in ended[:-KEPT]:
+                del self._jobs[id]
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="analyses", daemon=True)
                 self._thread.start()
@@ -85,10 +89,10 @@ class Jobs:
         return job
 
     def find(self, id: str) -> Job:
-        """Return a job; raises UserError for one that is not remembered."""
+        """Return a job; raises UserError for an unknown id."""
         with self._lock:
             if id not in self._jobs:
-                raise UserError("there is no such analysis", allowed="one that was begun here", fix="begin it again")
+                raise UserError("there is no such analysis", allowed="a recent analysis", fix="start it again")
             return self._jobs[id]
 
     def cancel(self, id: str) -> Job:
@@ -103,8 +107,8 @@ class Jobs:
     def close(self) -> None:
         """Cancel all jobs."""
         with self._lock:
-            every = list(self._jobs)
-        for id in every:
+            ids = list(self._jobs)
+        for id in ids:
             self.cancel(id)
 
     def _run(self) -> None:
@@ -133,6 +137,6 @@ class Jobs:
             return "failed"
         except Exception:
             log.exception("an analysis failed")
-            job.error = UserError("the analysis failed; the server's log has more", fix="try another text or model")
+            job.error = UserError("the analysis failed; see the server log", fix="try another text or model")
             return "failed"
         return "cancelled" if job.stop.is_set() else "done"

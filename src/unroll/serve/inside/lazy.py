@@ -1,4 +1,4 @@
-"""What the page looks into a network with, below `/inside`: loaded when it is first asked for, as it needs torch."""
+"""The routes below `/inside`, loaded at the first request, because they need torch."""
 
 import asyncio
 from importlib import import_module
@@ -17,7 +17,7 @@ def routes(context: Context) -> list[BaseRoute]:
 
 
 class Inside:
-    """Hands requests on to the routes that torch is needed for; raises UserError where it is not installed."""
+    """Passes requests to the routes that need torch; raises UserError where it is not installed."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -28,7 +28,7 @@ class Inside:
         """Answer one request."""
         if find_spec("torch") is None:
             raise UserError(
-                "looking inside a network needs PyTorch, which is not installed here",
+                "looking inside a network needs PyTorch, which is not installed",
                 allowed="the other screens",
                 fix=install("train"),
             )

@@ -1,4 +1,4 @@
-"""How far back models remember: the loss by context and the gradient by lag; what one prediction depends on."""
+"""How far back models remember: the loss by context, the gradient by lag, and the causes of one prediction."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -33,44 +33,44 @@ METHODS: tuple[Method, ...] = get_args(Method)
 QUICK_TARGETS, QUICK_LIMIT, QUICK_SYMBOLS = 120, 128, 10_000
 TARGETS, LIMIT = 1000, 512
 BACK = 256
-"""Symbols before a prediction that are told apart; of what lies before them the state is kept."""
+"""Symbols before a prediction that are scored; the state stands for earlier ones."""
 STEPS = 32
-"""Points of the path of integrated gradients."""
+"""Points on the path of integrated gradients."""
 
 
 def remembered(models: Sequence[Opened], texts: Sequence[Ids], name: str, *, full: bool) -> Work[dict[str, Any]]:
     """Measure what `unroll memory` does on the ids (N,) of a text for each model, yielding progress; returns JSON."""
     texts = [ids[:MOST] for ids in texts]
-    sights = [context(one.description["model"]) for one in models]
+    contexts = [context(model.description["model"]) for model in models]
     shortest = min(map(len, texts))
     limit = min(LIMIT if full else QUICK_LIMIT, checked_limit(None, shortest, name))
     plans = {
-        one.tokenizer.digest: plan_of(ids, limit, sights, "fresh", TARGETS if full else QUICK_TARGETS, 0)
-        for one, ids in zip(models, texts, strict=True)
+        model.tokenizer.digest: plan_of(ids, limit, contexts, "fresh", TARGETS if full else QUICK_TARGETS, 0)
+        for model, ids in zip(models, texts, strict=True)
     }
-    found = []
-    for number, (one, its) in enumerate(zip(models, sights, strict=True), 1):
-        plan = plans[one.tokenizer.digest]
-        phase = f"{one.path.name}, {number} of {len(models)}"
-        found.append((yield from reported(phase, plan.symbols, read(one, plan, its))))
+    measured = []
+    for number, (model, model_context) in enumerate(zip(models, contexts, strict=True), 1):
+        plan = plans[model.tokenizer.digest]
+        phase = f"{model.path.name}, {number} of {len(models)}"
+        measured.append((yield from reported(phase, plan.symbols, read(model, plan, model_context))))
     notes = []
     if len(plans) > 1:
         notes.append("the models have different vocabularies: nats per symbol do not compare")
-    return Memory(None, tuple(found), 0, tuple(notes)).figures() | {"file": name, "quick": not full}
+    return Memory(None, tuple(measured), 0, tuple(notes)).figures() | {"file": name, "quick": not full}
 
 
 def depends(opened: Opened, text: Text, at: int, method: str) -> Work[dict[str, Any]]:
-    """Return what the prediction of symbol `at` of a text depends on, as JSON: a score for each of those before.
+    """Return what the prediction of symbol `at` of a text depends on, as JSON: a score for each symbol before it.
 
     `size` is ‖∂L/∂x‖, in nats per unit of embedding; the others are nats of log P(the symbol), signed. Up to `BACK`
-    symbols are told apart, read from the true state before them.
+    symbols are scored, read from the true state before them.
     """
     ids = text.ids
     if method not in METHODS:
         raise UserError(f"the method is {method!r}", allowed=", ".join(METHODS), fix="choose one of them")
     if not 1 <= at < len(ids):
         raise UserError(
-            f"symbol {at} of {len(ids):,}",
+            f"symbol {at} of {len(ids):,} has no symbols before it, or does not exist",
             allowed=f"1 to {len(ids) - 1:,}" if len(ids) > 1 else "a text of two symbols or more",
             fix="choose a symbol that others precede",
         )
@@ -93,7 +93,7 @@ def depends(opened: Opened, text: Text, at: int, method: str) -> Work[dict[str, 
         elif method == "integrated":
             scores = yield from integrated_gradients(prediction, x, STEPS)
         agreement = None if method == "leave-out" else rank_correlation(scores, left_out)
-        scores = scores.round(12)  # differences below it are rounding: what a window cannot see is nothing
+        scores = scores.round(12)  # smaller differences are rounding: symbols outside a window score 0
     written = names(opened.tokenizer)
     return {
         "model": opened.path.name,

@@ -1,6 +1,6 @@
-"""A regular expression applied to a text in a process of its own, which can be ended when it takes too long.
+"""A regular expression applied to a text in a separate process, which is ended if it takes too long.
 
-Python's expressions may take for ever, and hold the interpreter while they do: a server would stand still.
+Python's expressions may run forever, and block the interpreter meanwhile: a server would stand still.
 """
 
 import json
@@ -20,45 +20,45 @@ SECONDS = 10.0
 def inside_apart(pattern: str, text: str, seconds: float = SECONDS) -> NDArray[np.float64]:
     """Return 1 inside the matches of an expression, else 0, for each character of a text, as `properties.inside` does.
 
-    Raises UserError for what is no expression, and for one that takes longer.
+    Raises UserError for an invalid expression, and for one that takes longer.
     """
     if len(pattern) > LONGEST:
         raise UserError(
             f"the expression has {len(pattern):,} characters", allowed=f"at most {LONGEST}", fix="shorten it"
         )
-    asked = json.dumps([pattern, text]).encode()
+    request = json.dumps([pattern, text]).encode()
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "unroll.serve.inside.pattern"], input=asked, capture_output=True, timeout=seconds
+        process = subprocess.run(
+            [sys.executable, "-m", "unroll.serve.inside.pattern"], input=request, capture_output=True, timeout=seconds
         )
     except subprocess.TimeoutExpired:
         raise UserError(
             f"the expression takes longer than {seconds:g} seconds on this text",
-            allowed="one that is quick",
+            allowed=f"up to {seconds:g} seconds",
             fix="avoid repetitions within repetitions, such as (a+)+",
         ) from None
-    if done.returncode:
+    if process.returncode:
         raise UserError(
-            f"{pattern} is no regular expression: {done.stderr.decode(errors='replace').strip()[-200:]}",
-            allowed="those of Python's re",
-            fix="escape characters that have a meaning in them, for example \\( for a bracket",
+            f"{pattern!r} is not a regular expression: {process.stderr.decode(errors='replace').strip()[-200:]}",
+            allowed="expressions of Python's re",
+            fix="escape special characters, for example \\( for a bracket",
         )
-    return np.frombuffer(done.stdout, np.uint8).astype(np.float64)
+    return np.frombuffer(process.stdout, np.uint8).astype(np.float64)
 
 
 def main() -> int:
-    """Read a pattern and a text from standard input; write a byte for each character, or say what is wrong."""
+    """Read a pattern and a text from standard input; write a byte for each character, or an error to standard error."""
     import re
 
     from unroll.insight.cells.properties import inside
 
     pattern, text = json.loads(sys.stdin.buffer.read())
     try:
-        found = inside(pattern)(text)
+        matched = inside(pattern)(text)
     except (re.error, OverflowError, RecursionError) as error:
         sys.stderr.write(str(error))
         return 1
-    sys.stdout.buffer.write(found.astype(np.uint8).tobytes())
+    sys.stdout.buffer.write(matched.astype(np.uint8).tobytes())
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A network unrolled over a short text: input, state, guess and loss of every step, and gradients flowing back."""
+"""A network unrolled over a short text: input, state, guess and loss of each step, and the gradients flowing back."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,51 +23,51 @@ from unroll.state import State, join_rows, like, parts_of
 Floats = NDArray[np.float64]
 
 MOST = 64
-"""Symbols of a text that is unrolled."""
+"""Maximum symbols of a text."""
 GUESSES = 5
-"""Of every step, the most probable symbols that are told."""
+"""Most probable symbols returned for each step."""
 UNITS = 24
-"""Of the last layer, those that move most, that are drawn."""
+"""Units of the last layer that are drawn: those that vary most."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Sizes of the gradient of each loss by what was handed on before it: entry (t, k) is ‖∂L_t/∂s_k‖.
+    """Norms of the gradient of each loss by earlier states: entry (t, k) is ‖∂L_t/∂s_k‖.
 
-    Step 0 reads the start symbol and step k the k-th of the text; s_k is what it hands on, L_t the nats of the symbol
-    that is guessed after step t. Entries with k > t are 0: nothing flows forwards.
+    Step 0 reads the start symbol, step k the k-th of the text; s_k is the state after it, L_t the nats of the symbol
+    predicted after step t. Entries with k > t are 0: nothing flows forwards.
     """
 
     sizes: dict[str, Floats]
-    """(T, T) each: `h` and `c` over all layers, where there are, `state` over both, and `x`, by what step k reads."""
+    """(T, T) each: `h` and `c` over all layers, if present, `state` over both, and `x`, by the input of step k."""
 
 
 @dataclass(frozen=True)
 class Unrolled:
-    """What happens at every step: T symbols of a text, each guessed from those before it."""
+    """Every step over T symbols of a text, each predicted from those before it."""
 
     arch: str
     symbols: tuple[str, ...]
     nats: Floats
     """(T,) -ln P of each."""
     guesses: tuple[tuple[tuple[str, float], ...], ...]
-    """Before each symbol, the most probable ones with their probabilities."""
+    """The most probable symbols at each position, with their probabilities."""
     states: dict[str, Floats]
-    """(T + 1, U) of some units of the last layer, by signal: after the start symbol, and after each of the text."""
+    """(T + 1, U) of some units of the last layer, by signal: after the start symbol and after each of the text."""
     units: tuple[int, ...]
-    """Which they are."""
+    """Their indices."""
     flow: Flow
     window: int | None
 
     def figures(self) -> dict[str, Any]:
-        """Return all of it as JSON; a size that is too large for a number is None."""
+        """Return it as JSON; an infinite norm is None."""
         return {
             "arch": self.arch,
             "window": self.window,
             "symbols": list(self.symbols),
             "nats": self.nats.tolist(),
             "total_nats": float(self.nats.sum()),
-            "guesses": [[{"symbol": symbol, "p": p} for symbol, p in some] for some in self.guesses],
+            "guesses": [[{"symbol": symbol, "p": p} for symbol, p in step] for step in self.guesses],
             "states": {name: values.round(4).tolist() for name, values in self.states.items()},
             "units": list(self.units),
             "flow": {
@@ -78,13 +78,13 @@ class Unrolled:
 
 
 def unroll_text(opened: Opened, text: Text) -> Unrolled:
-    """Read a short text step by step, in float64; raises UserError for an n-gram, and for one that is too long."""
+    """Read a short text step by step, in float64; raises UserError for an n-gram and for a text that is too long."""
     exact = in_float64(network_of(opened))
     count = len(text.ids)
     if not 1 <= count <= MOST:
         raise UserError(
             f"the text has {count:,} symbols",
-            allowed=f"1 to {MOST}: a diagram of more cannot be read",
+            allowed=f"1 to {MOST}: a larger diagram cannot be read",
             fix="shorten it",
         )
     config = exact.config
@@ -119,8 +119,8 @@ def unroll_text(opened: Opened, text: Text) -> Unrolled:
 def flow(exact: Model, ids: Tensor) -> Flow:
     """Return how gradients of the nats of ids 1 to T flow back; `ids` (T + 1,) begin with the start symbol.
 
-    All losses are followed back side by side, row t for L_t: round j takes each from what step t - j hands on to what
-    it was given. Back-propagation through time as in `insight.jacobian.norms_by_lag`, to which a test holds it.
+    All losses flow back side by side, row t for L_t: round j takes each from the state after step t - j to the state
+    before it. This is back-propagation through time as in `insight.gradients`, to which a test holds it.
     """
     inputs, targets = ids[:-1], ids[1:]
     step, count = step_of(exact), len(inputs)
@@ -150,31 +150,31 @@ def flow(exact: Model, ids: Tensor) -> Flow:
 def _pulled(
     step: StepFunction, x: Tensor, given: list[Tensor], shaped: State, back: list[Tensor]
 ) -> tuple[list[Tensor], Tensor]:
-    """Return gradients by the states before steps and by their inputs, from those by what the steps hand on."""
+    """Return gradients by the states before steps and by their inputs, from those by the states after them."""
     leaves = [part.detach().clone().requires_grad_() for part in (*given, x)]
     with torch.enable_grad():
         after = parts_of(step(leaves[-1], like(shaped, leaves[:-1]))[1])
-    *found, by_input = torch.autograd.grad(after, leaves, back, materialize_grads=True)
-    return list(found), by_input
+    *by_state, by_input = torch.autograd.grad(after, leaves, back, materialize_grads=True)
+    return list(by_state), by_input
 
 
 def _sizes(
     exact: Model, shaped: State, rounds: list[list[Tensor]], inputs_back: list[Tensor], count: int
 ) -> dict[str, Floats]:
-    """Return matrices (T, T) of sizes; round j holds the rows of losses j - 1 on, by what step t - j hands on."""
+    """Return matrices (T, T) of norms; round j holds rows from loss j - 1 on, by the state after step t - j."""
     by_input = np.zeros((count, count))
     for j, gradients in enumerate(inputs_back):
         by_input[np.arange(j, count), np.arange(count - j)] = gradients.flatten(1).norm(dim=1).numpy()
     if exact.config.arch == "window":
         return {"x": by_input}
     kinds = ARCHITECTURES[exact.config.arch].state * len(shaped)
-    found: dict[str, Floats] = {}
+    by_state: dict[str, Floats] = {}
     for kind in dict.fromkeys(kinds):
         sizes = np.zeros((count, count))
         for j, parts in enumerate(rounds[:count]):
-            some = torch.cat([part for part, its in zip(parts, kinds, strict=True) if its == kind], dim=1)
-            rows = np.arange(count - len(some), count)
-            keep = rows >= j  # of loss j - 1 this is by the fresh state, which no step handed on
-            sizes[rows[keep], rows[keep] - j] = some.norm(dim=1).numpy()[keep]
-        found[kind] = sizes
-    return {**found, "state": np.hypot(found["h"], found.get("c", np.zeros_like(by_input))), "x": by_input}
+            gradients = torch.cat([part for part, name in zip(parts, kinds, strict=True) if name == kind], dim=1)
+            rows = np.arange(count - len(gradients), count)
+            keep = rows >= j  # for loss j - 1 this is by the fresh state, which no step made
+            sizes[rows[keep], rows[keep] - j] = gradients.norm(dim=1).numpy()[keep]
+        by_state[kind] = sizes
+    return {**by_state, "state": np.hypot(by_state["h"], by_state.get("c", np.zeros_like(by_input))), "x": by_input}

@@ -14,7 +14,7 @@ takeToken();
 
 const RETRY = [1, 2, 4, 8, 15, 30];
 
-// Asks for /api/info: often while something trains, never while the page is hidden; again and again when the server is gone.
+// Asks for /api/info: often while something trains, never while the page is hidden; with growing pauses when the server is gone.
 function useInfo() {
   const [state, setState] = useState({ info: null, error: null, tries: 0 });
   const timer = useRef(0);
@@ -51,7 +51,7 @@ function App() {
   const [, setTheme] = useState(chosenTheme());
   const screen = screenOf(view.screen);
 
-  // Where nothing is chosen: the newest model, and the screen on which one sees it first.
+  // By default: the newest model, on the first screen.
   useEffect(() => {
     if (!info) return;
     const changes = {};
@@ -72,7 +72,7 @@ function App() {
       "?": () => setHelp(true),
       "/": () => document.querySelector("[data-text]")?.focus(),
     },
-    { d: "light, dark, or as the system has it", "?": "this help", "/": "to the text", Esc: "leave the text, or close" },
+    { d: "light, dark or system theme", "?": "this help", "/": "focus the text", Esc: "leave the text, or close" },
   );
   useEffect(() => {
     document.title = screen ? `${screen.title} · unroll studio` : "unroll studio";
@@ -83,15 +83,19 @@ function App() {
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the screen</a>
     <header class="top">
       <a class="mark" href="#/train" onClick=${(event) => { event.preventDefault(); go({ screen: "train" }); }}><${Mark} /> unroll <span>studio</span></a>
-      ${info.models.length > 0 && html`<${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, pos: -1, unit: 0, layer: 0 })} />`}
+      ${info.models.length > 0 && html`
+        <${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, pos: -1, unit: 0, layer: 0 })} />`}
       <${Growing} info=${info} go=${go} />
       <span class="grow"></span>
-      <button type="button" class="icon" title="Theme: ${chosenTheme()} (d)" aria-label="Theme: ${chosenTheme()}" onClick=${turn}>${{ auto: "◐", light: "○", dark: "●" }[chosenTheme()]}</button>
+      <button type="button" class="icon" title="Theme: ${chosenTheme()} (d)" aria-label="Theme: ${chosenTheme()}" onClick=${turn}>
+        ${{ auto: "◐", light: "○", dark: "●" }[chosenTheme()]}</button>
       <button type="button" class="icon" title="Keys (?)" aria-label="Help" onClick=${() => setHelp(true)}>?</button>
     </header>
     <nav class="rail" aria-label="Screens">${groups().map(([group, some]) => html`<div key=${group}><h3>${group}</h3><ul>
-      ${some.map(({ name, key, title }) => html`<li key=${name}><a href=${`#/${name}`} aria-current=${name === view.screen ? "page" : undefined} title=${`${title} (${key})`}
-        onClick=${(event) => { if (event.metaKey || event.ctrlKey || event.shiftKey) return; event.preventDefault(); go({ screen: name }); }}><kbd>${key}</kbd>${title}</a></li>`)}
+      ${some.map(({ name, key, title }) => html`<li key=${name}>
+        <a href=${`#/${name}`} aria-current=${name === view.screen ? "page" : undefined} title=${`${title} (${key})`}
+        onClick=${(event) => { if (event.metaKey || event.ctrlKey || event.shiftKey) return; event.preventDefault(); go({ screen: name }); }}>
+          <kbd>${key}</kbd>${title}</a></li>`)}
     </ul></div>`)}</nav>
     <main id="main" tabindex="-1">
       ${error && html`<${Gone} error=${error} retry=${refresh} />`}
@@ -135,7 +139,7 @@ export function Pick({ label, value, models, onChange, none }) {
   </select></label>`;
 }
 
-// What trains now, wherever one looks.
+// The running training, shown on every screen.
 function Growing({ info, go }) {
   const run = info.trainings.find(({ state }) => state === "running" || state === "starting");
   if (!run) return null;
@@ -157,19 +161,20 @@ function Status({ model, info, error }) {
     <span>${plural(model)}</span>
     ${model.bits !== null && html`<span>${fixed(model.bits, 3)} ${model.bits_unit}</span>`}
     <span class="grow"></span>
-    <span class=${error ? "bad" : ""}>${error ? "no answer from the server" : `unroll ${info.version}`}</span>`;
+    <span class=${error ? "bad" : ""}>${error ? "the server does not answer" : `unroll ${info.version}`}</span>`;
 }
 const plural = (model) => `${number(model.vocab_size)} ${{ char: "characters", byte: "bytes", word: "words", bpe: "pieces" }[model.level] ?? "symbols"}`;
 
 function Gone({ error, retry }) {
-  return html`<div class="gone" role="alert"><p><strong>${error.message}.</strong> ${error.fix && `${error.fix} `}What you see is what came before; trying again by itself.</p>
-    <button type="button" class="small" onClick=${retry}>Try now</button></div>`;
+  return html`<div class="gone" role="alert"><p>
+    <strong>${error.message}.</strong> ${error.fix && `${error.fix}. `}This page shows the last answer and retries automatically.</p>
+    <button type="button" class="small" onClick=${retry}>Retry now</button></div>`;
 }
 
 function Locked({ error, retry }) {
   if (error.status !== 401) return html`<${Failure} error=${error} retry=${retry} />`;
   return html`<div class="locked"><h1>This page needs its key</h1>
-    <p>Open the address that <code>unroll studio</code> printed in the terminal: it ends in <code>#token=…</code>, anew at each launch.</p></div>`;
+    <p>Open the address that <code>unroll studio</code> printed in the terminal: it ends in <code>#token=…</code>, a new key at each launch.</p></div>`;
 }
 
 export const Mark = () => html`<svg viewBox="0 0 34 16" width="34" height="16" aria-hidden="true">

@@ -1,4 +1,4 @@
-"""Texts as a model reads them while someone types: what it expected at each symbol, and what it expects next."""
+"""Texts read while someone types: what a model expected at each symbol, and what it expects next."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,26 +21,26 @@ Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MOST = 20_000
-"""Symbols of a text that is read."""
+"""Symbols of a text."""
 WINDOW = 128
-"""Symbols that are read at a time; the state after each window is kept."""
+"""Symbols read at a time; the state after each window is kept."""
 MOST_BYTES = 2**26
-"""Of the states that are kept, for each model."""
+"""Bytes of states that are kept, for each model."""
 GUESSES = 5
 NEXT = 2000
-"""Symbols that may come next, of which the probability is sent."""
+"""Possible next symbols whose probability is sent."""
 
 
 @dataclass
 class Prefixes:
-    """States after beginnings of texts, those asked for last; a recurrent state is a few kilobytes."""
+    """States after beginnings of texts, the most recently used; a recurrent state takes a few kilobytes."""
 
     kept: OrderedDict[bytes, tuple[State, Floats]] = field(default_factory=OrderedDict)
     size: int = 0
     lock: Lock = field(default_factory=Lock)
 
     def keep(self, ids: Ids, state: State, logits: Floats) -> None:
-        """Keep the state after `ids` (T,) and the logits (V,) of what comes next."""
+        """Keep the state after `ids` (T,) and the logits (V,) of the next symbol."""
         key = ids.tobytes()
         with self.lock:
             if key in self.kept:
@@ -54,14 +54,14 @@ class Prefixes:
                 del self.kept[oldest]
 
     def longest(self, ids: Ids, most: int) -> tuple[int, State, Floats] | None:
-        """Return the longest beginning of `ids` (T,) of at most `most` symbols that is kept, its state and logits."""
+        """Return the longest kept beginning of `ids` (T,), of at most `most` symbols: its length, state and logits."""
         data = ids.tobytes()
         with self.lock:
             lengths = sorted({len(key) for key in self.kept if len(key) <= most * ids.itemsize}, reverse=True)
             for length in lengths:
-                if (found := self.kept.get(data[:length])) is not None:
+                if (entry := self.kept.get(data[:length])) is not None:
                     self.kept.move_to_end(data[:length])
-                    return length // ids.itemsize, *found
+                    return length // ids.itemsize, *entry
         return None
 
     def _bytes(self, key: bytes) -> int:
@@ -70,16 +70,16 @@ class Prefixes:
 
 
 def expectations(opened: Opened, ids: Ids, since: int, prefixes: Prefixes) -> Iterator[tuple[int, Floats]]:
-    """Yield (k, logits (n, V)): what was expected in place of symbols k to k + n - 1, from number `since` on.
+    """Yield (k, logits (n, V)): what was expected at positions k to k + n - 1, from position `since` on.
 
-    Place len(ids) is what comes after the text.
+    Position len(ids) follows the text.
     """
-    known = prefixes.longest(ids, since)
-    if known is None:
+    begun = prefixes.longest(ids, since)
+    if begun is None:
         (logits,), state = logits_along(opened.predictor, np.array([[opened.tokenizer.start_id]], np.int64))
-        known = (0, state, logits[-1])
+        begun = (0, state, logits[-1])
         prefixes.keep(ids[:0], state, logits[-1])
-    place, state, last = known
+    place, state, last = begun
     if place == since:
         yield place, last[None]
     while place < len(ids):
@@ -97,8 +97,8 @@ def as_typed(
 ) -> dict[str, Any]:
     """Return what a model expected at each symbol of a text from number `since` on, and what it expects next.
 
-    `guesses` are the likeliest symbols in place of each, with their probabilities. Next is after `at` characters, by
-    default after all. Raises UserError for a text that is too long.
+    The `guesses` are the likeliest symbols at each position, with their probabilities. The next symbol is that after
+    `at` characters, by default after all. Raises UserError for a text that is too long.
     """
     tokenizer = opened.tokenizer
     ids, symbols, notes = read_text(opened, content)
@@ -130,7 +130,7 @@ def as_typed(
 
 
 def read_text(opened: Opened, content: str) -> tuple[Ids, list[str], list[str]]:
-    """Return the ids (N,) of a text, what each symbol looks like, and the symbols that the model has never seen."""
+    """Return the ids (N,) of a text, the display form of each, and the symbols that the model has never seen."""
     content = SURROGATES.sub("\ufffd", content)
     if not content:
         return np.zeros(0, np.int64), [], []
@@ -140,7 +140,7 @@ def read_text(opened: Opened, content: str) -> tuple[Ids, list[str], list[str]]:
 
 
 def next_of(tokenizer: Tokenizer, logp: Floats) -> dict[str, Any]:
-    """Return what may come next, the likeliest first: ids, symbols, nats of each, entropy in nats, what is left out."""
+    """Return the next-symbol distribution, the likeliest first: ids, symbols, nats, the entropy in nats, the rest."""
     order = np.argsort(-logp, kind="stable")[:NEXT]
     p = np.exp(logp)
     return {
@@ -154,24 +154,24 @@ def next_of(tokenizer: Tokenizer, logp: Floats) -> dict[str, Any]:
 
 
 def name(tokenizer: Tokenizer, id: int) -> str:
-    """Return what a symbol looks like."""
+    """Return the display form of a symbol."""
     return SURROGATES.sub("\ufffd", token_name(tokenizer, id))
 
 
 def _best(tokenizer: Tokenizer, logp: Floats, count: int) -> list[list[list[Any]]]:
     count = min(count, logp.shape[1])
-    some = np.argpartition(-logp, count - 1, axis=1)[:, :count]
-    values = np.take_along_axis(logp, some, axis=1)
+    best = np.argpartition(-logp, count - 1, axis=1)[:, :count]
+    values = np.take_along_axis(logp, best, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
-    some, values = np.take_along_axis(some, order, axis=1), np.exp(np.take_along_axis(values, order, axis=1))
+    best, values = np.take_along_axis(best, order, axis=1), np.exp(np.take_along_axis(values, order, axis=1))
     return [
         [[name(tokenizer, id), round(p, 5)] for id, p in zip(ids, ps, strict=True)]
-        for ids, ps in zip(some.tolist(), values.tolist(), strict=True)
+        for ids, ps in zip(best.tolist(), values.tolist(), strict=True)
     ]
 
 
 def costs(opened: Opened, content: str, prefixes: Prefixes) -> tuple[NDArray[np.int64], Floats, list[str]]:
-    """Return where each symbol of a text begins, in bytes of UTF-8, and what it costs in nats, and unseen symbols."""
+    """Return where each symbol of a text begins, in bytes of UTF-8, its nats, and the unseen symbols."""
     ids, _, unseen = read_text(opened, content)
     nats = [
         -log_probabilities(logits)[np.arange(len(targets)), targets]
@@ -183,19 +183,19 @@ def costs(opened: Opened, content: str, prefixes: Prefixes) -> tuple[NDArray[np.
     return spans[:, 0], np.concatenate([np.zeros(0), *nats]), unseen
 
 
-def compared(one: Opened, other: Opened, content: str, prefixes: tuple[Prefixes, Prefixes]) -> dict[str, Any]:
-    """Return what pieces of a text cost two models, in nats.
+def compared(first: Opened, second: Opened, content: str, prefixes: tuple[Prefixes, Prefixes]) -> dict[str, Any]:
+    """Return the nats of the pieces of a text under two models.
 
-    A piece goes from one place where both models begin a symbol to the next; with equal vocabularies it is a symbol.
+    A piece reaches from one boundary that both models share to the next; with equal vocabularies it is a symbol.
     Raises UserError for an empty text.
     """
     content = SURROGATES.sub("\ufffd", content)
     if not content:
         raise UserError("the text is empty", allowed="at least one character", fix="type or paste a text")
     data = content.encode()
-    read_by = [costs(opened, content, kept) for opened, kept in zip((one, other), prefixes, strict=True)]
-    (ours, _, _), (theirs, _, _) = read_by
-    starts = np.union1d(np.intersect1d(ours, theirs), [0])
+    read_by = [costs(opened, content, kept) for opened, kept in zip((first, second), prefixes, strict=True)]
+    (begins_first, _, _), (begins_second, _, _) = read_by
+    starts = np.union1d(np.intersect1d(begins_first, begins_second), [0])
     sums = []
     for begins, nats, _ in read_by:
         total = np.zeros(len(starts))

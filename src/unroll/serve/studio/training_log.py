@@ -1,4 +1,4 @@
-"""What a training writes while it goes on, read as it grows: its events, its samples, and what to hold them against."""
+"""The log of a training, read as it grows: events, samples, and baselines to compare them with."""
 
 import gzip
 import json
@@ -18,14 +18,14 @@ from unroll.data.tokenizer import CharTokenizer, Tokenizer
 from unroll.serve.texts import decoded
 
 MOST_LINE = 2**20
-MOST_KNOWN = 512
-"""Bytes before the place that was read up to: a line or two, with the time and speed of a step."""
+MOST_TAIL = 512
+"""Bytes before the current offset that identify a file: a line or two, with the time and speed of a step."""
 MOST_POINTS = 4000
-"""Of a curve that are sent."""
+"""Points of a curve that are sent."""
 MOST_COUNTED = 5_000_000
-"""Symbols of the training part that are counted for the lines across."""
+"""Symbols of the training part that are counted for the baselines."""
 MOST_PACKED = 2_000_000
-"""Symbols of the validation part that are measured and packed."""
+"""Symbols of the validation part that are measured and compressed."""
 MOST_BIGRAMS = 4096
 """Symbols of a vocabulary whose pairs are counted."""
 WORD = re.compile(r"[^\W\d_]{3,}")
@@ -33,22 +33,22 @@ WORD = re.compile(r"[^\W\d_]{3,}")
 
 @dataclass
 class Tail:
-    """A file of JSON lines that another process appends to, or cuts back when it resumes."""
+    """A file of JSON lines that another process appends to, or truncates when it resumes."""
 
     path: Path
     lines: list[dict[str, Any]] = field(default_factory=list)
     turn: int = 0
-    """How often it began anew."""
+    """How often it began again."""
     _offset: int = 0
     _inode: int = 0
     _last: bytes = b""
-    """The end of what was read, by which it is known again."""
+    """The end of what was read, which identifies the file."""
     _lock: Lock = field(default_factory=Lock)
 
     def update(self) -> None:
-        """Read what was added. A last line without an end waits for it; a line that is no object is passed over.
+        """Read new lines. An incomplete last line waits for its end; a line that is not an object is skipped.
 
-        A file that does not go on from what was read is another one, or was cut back and has grown again since.
+        A file that does not continue what was read was replaced, or truncated and has grown again since.
         """
         with self._lock:  # the page looks while a copy is made
             try:
@@ -64,55 +64,55 @@ class Tail:
                 return
             end = data.rfind(b"\n") + 1
             self._offset += end
-            self._last = (self._last + data[:end])[-MOST_KNOWN:]
+            self._last = (self._last + data[:end])[-MOST_TAIL:]
             for line in data[:end].splitlines():
                 try:
-                    found = json.loads(line) if len(line) <= MOST_LINE else None
+                    event = json.loads(line) if len(line) <= MOST_LINE else None
                 except (ValueError, RecursionError):
-                    found = None
-                if isinstance(found, dict):
-                    self.lines.append(found)
+                    event = None
+                if isinstance(event, dict):
+                    self.lines.append(event)
 
     def after(self, turn: int, seen: int) -> list[dict[str, Any]]:
-        """Return the lines after the first `seen` of a turn; all where it has begun anew since."""
+        """Return the lines after the first `seen` of a turn; all lines if it has begun again since."""
         return self.lines[seen:] if turn == self.turn else self.lines
 
 
 def thinned(events: list[dict[str, Any]], most: int = MOST_POINTS) -> list[dict[str, Any]]:
-    """Return events with at most about `most` of the kind `train`: of each stretch the lowest and the highest loss."""
+    """Return events with about `most` of the kind `train` at most: the lowest and highest loss of each stretch."""
     losses = [k for k, event in enumerate(events) if event.get("kind") == "train" and number(event.get("nats"))]
     if len(losses) <= most:
         return events
     kept = {losses[0], losses[-1]}
-    for some in np.array_split(np.array(losses), most // 2):
-        values = [events[k]["nats"] for k in some]
-        kept |= {int(some[int(np.argmin(values))]), int(some[int(np.argmax(values))])}
+    for stretch in np.array_split(np.array(losses), most // 2):
+        values = [events[k]["nats"] for k in stretch]
+        kept |= {int(stretch[int(np.argmin(values))]), int(stretch[int(np.argmax(values))])}
     dropped = set(losses) - kept
     return [event for k, event in enumerate(events) if k not in dropped]
 
 
 def number(value: object) -> bool:
-    """Tell whether a value is a finite number."""
+    """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands."""
+    """The progress of a training."""
 
     step: int
     steps: int | None
     seconds: float
     left: float | None
-    """Seconds to the last step, at the pace of the last few reports."""
+    """Seconds to the last step, at the pace of the latest reports."""
     rate: float | None
-    """Symbols a second."""
+    """Symbols per second."""
     steps_rate: float | None
-    """Steps a second."""
+    """Steps per second."""
 
 
 def progress(events: list[dict[str, Any]]) -> Progress:
-    """Return where a training stands by its events."""
+    """Return the progress of a training from its events."""
     start = next((event for event in events if event.get("kind") == "start"), {})
     steps = start.get("steps") if number(start.get("steps")) else None
     timed = [event for event in events if number(event.get("step")) and number(event.get("seconds"))]
@@ -129,25 +129,25 @@ def progress(events: list[dict[str, Any]]) -> Progress:
 
 
 def baselines(corpus: Corpus) -> list[dict[str, Any]]:
-    """Return what the validation part costs predictors that know little, in nats per symbol, and gzip.
+    """Return the nats per symbol of the validation part under simple predictors, and under gzip.
 
-    The counts are of the training part, each symbol counted once more than it occurs; pairs lean on single symbols
+    Counts come from the training part, each symbol counted once more than it occurs; pairs back off to single symbols
     (Witten & Bell 1991).
     """
     size, valid = corpus.tokenizer.vocab_size, np.asarray(corpus.valid[:MOST_PACKED], np.int64)
-    found = [{"label": "uniform", "nats": math.log(size), "what": f"all {size:,} symbols alike"}]
+    lines = [{"label": "uniform", "nats": math.log(size), "what": f"all {size:,} symbols equally probable"}]
     if not len(valid):
-        return found
+        return lines
     train = np.asarray(corpus.train[:MOST_COUNTED], np.int64)
     single = (np.bincount(train, minlength=size) + 1.0) / (len(train) + size)
-    found.append({"label": "unigram", "nats": float(-np.log(single[valid]).mean()), "what": "how often symbols occur"})
+    lines.append({"label": "unigram", "nats": float(-np.log(single[valid]).mean()), "what": "how often symbols occur"})
     if size <= MOST_BIGRAMS and len(train) > 1 and len(valid) > 1:
         nats = _bigram(train, valid, single, size)
-        found.append({"label": "bigram", "nats": nats, "what": "the symbol before is known"})
+        lines.append({"label": "bigram", "nats": nats, "what": "given the symbol before"})
     text = decoded_fast(corpus.tokenizer, valid).encode("utf-8", "surrogatepass")
     packed = 8 * math.log(2) * len(gzip.compress(text, 9)) / len(valid)
-    found.append({"label": "gzip −9", "nats": packed, "what": "the validation text, packed"})
-    return found
+    lines.append({"label": "gzip −9", "nats": packed, "what": "the validation text, compressed"})
+    return lines
 
 
 def _bigram(train: NDArray[np.int64], valid: NDArray[np.int64], single: NDArray[np.float64], size: int) -> float:
@@ -155,9 +155,9 @@ def _bigram(train: NDArray[np.int64], valid: NDArray[np.int64], single: NDArray[
     pairs, counts = np.unique(train[:-1] * size + train[1:], return_counts=True)
     before = np.bincount(train[:-1], minlength=size)
     kinds = np.bincount(pairs // size, minlength=size)  # different symbols after each
-    wanted = valid[:-1] * size + valid[1:]
-    place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
-    count = np.where(pairs[place] == wanted, counts[place], 0)
+    targets = valid[:-1] * size + valid[1:]
+    place = np.minimum(np.searchsorted(pairs, targets), len(pairs) - 1)
+    count = np.where(pairs[place] == targets, counts[place], 0)
     total, different = before[valid[:-1]], kinds[valid[:-1]]
     seen = total > 0
     p = np.where(seen, (count + different * single[valid[1:]]) / np.maximum(1, total + different), single[valid[1:]])
@@ -165,7 +165,7 @@ def _bigram(train: NDArray[np.int64], valid: NDArray[np.int64], single: NDArray[
 
 
 def decoded_fast(tokenizer: Tokenizer, ids: NDArray[np.int64]) -> str:
-    """Return the text of ids, characters all at once."""
+    """Return the text of ids; characters are converted all at once."""
     if isinstance(tokenizer, CharTokenizer):
         table = np.frombuffer(("\ufffd" + tokenizer.symbols).encode("utf-32-le"), np.uint32)
         return table[ids].tobytes().decode("utf-32-le", "replace")
@@ -173,13 +173,13 @@ def decoded_fast(tokenizer: Tokenizer, ids: NDArray[np.int64]) -> str:
 
 
 def words_of(corpus: Corpus, most: int = 4_000_000) -> frozenset[str]:
-    """Return the words of three letters and more that the beginning of the training part has."""
-    some = np.asarray(corpus.train[: most if corpus.tokenizer.level in ("char", "byte") else most // 20], np.int64)
-    return frozenset(WORD.findall(decoded_fast(corpus.tokenizer, some)))
+    """Return the words of three letters or more at the beginning of the training part."""
+    ids = np.asarray(corpus.train[: most if corpus.tokenizer.level in ("char", "byte") else most // 20], np.int64)
+    return frozenset(WORD.findall(decoded_fast(corpus.tokenizer, ids)))
 
 
 def known_words(text: str, words: frozenset[str]) -> dict[str, Any]:
-    """Return where the words of a text are that the training text has too, in code points, and what share they are."""
+    """Return the words of a text that occur in training, as spans of code points, and their share of all words."""
     spans, count = [], 0
     for match in WORD.finditer(text):
         count += 1

@@ -1,4 +1,4 @@
-"""Trainings that the page starts, watches, pauses and resumes: each is a process of its own, `unroll train`."""
+"""Trainings that the page starts, watches, pauses and resumes: each is a process, `unroll train`."""
 
 import errno
 import os
@@ -30,11 +30,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,55}")
 MOST_MINUTES = 24 * 60.0
 MOST_STEPS = 10_000_000
 MOST_RUNNING = 2
-"""Trainings at a time: more would starve each other."""
+"""Trainings at a time; more would starve each other."""
 FRESH = 60.0
-"""Seconds since the last event within which a training that we did not start counts as running."""
-MOST_SAID = 4000
-"""Characters of what a process said that are shown."""
+"""Seconds since its last event within which a training started elsewhere counts as running."""
+MOST_OUTPUT = 4000
+"""Characters of the output of a process that are shown."""
 NEEDED = ("model.json", WEIGHTS, "tokenizer.json")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPED = (0, *(128 + number for number in SIGNALS), *(-number for number in SIGNALS))
@@ -43,12 +43,12 @@ KEPT = (*NEEDED, "recipe.toml")
 SPEEDS: dict[str, list[str]] = {
     "first": ["--steps", "2000", "--set", "hidden_size=128", "--set", "valid_every=100", "--set", "valid_tokens=20000"]
 }
-"""The model that the first visit shows: a small one, so that it learns while one looks."""
+"""Choices of the model that the first visit shows: a small one, which learns quickly."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained: a file, or the standard library where it is None, and the choices of `unroll train`."""
+    """A training to start: its text, a file or by default the standard library, and options of `unroll train`."""
 
     name: str
     file: Path | None
@@ -57,16 +57,16 @@ class Plan:
 
 @dataclass
 class Process:
-    """A training that we started."""
+    """A training started here."""
 
     popen: "subprocess.Popen[bytes]"
-    said: Path
-    asked: int = 0
+    output: Path
+    stops: int = 0
     """How often it was asked to stop."""
 
     @property
     def code(self) -> int | None:
-        """How it ended; None while it goes on."""
+        """Its exit code; None while it runs."""
         return self.popen.poll()
 
 
@@ -74,7 +74,7 @@ class Trainings:
     """Trainings in one folder, by the name of their directory. Used from one thread at a time."""
 
     def __init__(self, runs: Path, scratch: Path) -> None:
-        """Keep models in `runs`, and what processes say, with the texts that they read, in `scratch`."""
+        """Keep models in `runs`, and the output of processes and the texts they read in `scratch`."""
         self.runs = runs
         self.scratch = scratch
         self._processes: dict[str, Process] = {}
@@ -83,25 +83,25 @@ class Trainings:
         self._words: dict[str, frozenset[str]] = {}
 
     def names(self) -> list[str]:
-        """Return the models and trainings there are, the newest first."""
-        found: dict[str, float] = dict.fromkeys(self._processes, time.time())
+        """Return the names of models and trainings, the newest first."""
+        modified: dict[str, float] = dict.fromkeys(self._processes, time.time())
         with suppress(OSError), os.scandir(self.runs) as entries:
             for entry in entries:
-                with suppress(OSError):  # a model that is being replaced has no file for a moment
+                with suppress(OSError):  # a model being replaced has no file for a moment
                     file = Path(entry.path) / "model.json"
                     if NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False) and file.is_file():
-                        found.setdefault(entry.name, file.stat().st_mtime)
-        return sorted(found, key=lambda name: -found[name])
+                        modified.setdefault(entry.name, file.stat().st_mtime)
+        return sorted(modified, key=lambda name: -modified[name])
 
     def folder(self, name: str) -> Path:
-        """Return the directory of a training; raises UserError for a name that is none of ours."""
+        """Return the directory of a training; raises UserError for an unknown name."""
         if name not in self.names():
-            raise UserError(f"there is no training {name[:60]!r}", allowed="one that is listed", fix="choose another")
+            raise UserError(f"there is no training {name[:60]!r}", allowed="a listed training", fix="choose another")
         return self.runs / name
 
-    def free_name(self, wanted: str) -> str:
-        """Return a name like the one wanted that no directory has."""
-        base = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:48] or "text"
+    def free_name(self, title: str) -> str:
+        """Return a free name of a directory, derived from a title."""
+        base = re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-._")[:48] or "text"
         taken = {*self.names(), *(entry.name for entry in self.runs.glob("*"))}
         return next(name for k in range(1, 10**6) if (name := base if k == 1 else f"{base}-{k}") not in taken)
 
@@ -109,33 +109,33 @@ class Trainings:
         """Start a training; raises UserError where the name is taken or too many run."""
         if not NAME.fullmatch(plan.name):
             raise UserError(
-                f"{plan.name[:60]!r} is no name of a model",
+                f"{plan.name[:60]!r} cannot name a model",
                 allowed="up to 56 letters, digits, dots, dashes",
                 fix="choose another name",
             )
         if plan.name in self.names() or (self.runs / plan.name).exists():
-            raise UserError(f"there is a model {plan.name} already", allowed="a new name", fix="choose another name")
+            raise UserError(f"a model {plan.name} already exists", allowed="a new name", fix="choose another name")
         with explained(self.runs):
             self.runs.mkdir(parents=True, exist_ok=True)
         files = [] if plan.file is None else [str(plan.file)]
         self._launch(plan.name, [*files, "--out", str(self.runs / plan.name), *plan.choices])
 
     def resume(self, name: str) -> None:
-        """Go on with a training that was paused; raises UserError where it runs or is finished."""
+        """Resume a paused training; raises UserError where it runs or is finished."""
         folder, state = self.folder(name), self.state(name)
         if state not in ("paused", "failed"):
-            raise UserError(f"{name} is {state}", allowed="a training that was paused", fix="choose another")
+            raise UserError(f"{name} is {state}", allowed="a paused training", fix="choose another")
         self._launch(name, ["--resume", str(folder)])
 
     def _launch(self, name: str, arguments: list[str]) -> None:
         if sum(process.code is None for process in self._processes.values()) >= MOST_RUNNING:
             raise UserError(
-                f"{MOST_RUNNING} trainings run already",
+                f"{MOST_RUNNING} trainings are already running",
                 allowed=f"{MOST_RUNNING} at a time, so that they do not starve each other",
                 fix="wait for one, or pause it",
             )
-        said = self.scratch / f"{name}.log"
-        with explained(said), open(said, "wb") as log:
+        output = self.scratch / f"{name}.log"
+        with explained(output), open(output, "wb") as log:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "unroll", "train", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -143,20 +143,20 @@ class Trainings:
                 stderr=log,
                 start_new_session=True,
             )
-        self._processes[name] = Process(popen, said)
+        self._processes[name] = Process(popen, output)
 
     def pause(self, name: str) -> None:
-        """Ask a training to save and stop, as Ctrl-C does; asked again, it stops at once."""
+        """Ask a training to save and stop, as Ctrl-C does; the second time it stops immediately."""
         process = self._processes.get(name)
         if process is None or process.code is not None:
             raise UserError(
                 f"{name} does not run here", allowed="a training started on this page", fix="stop it where it runs"
             )
-        process.asked += 1
+        process.stops += 1
         process.popen.send_signal(signal.SIGINT)
 
     def stop_all(self, seconds: float = 10.0) -> list[str]:
-        """Let all trainings save and stop, and return the names of those that can go on; kills none."""
+        """Let all trainings save and stop, and return the names of those that can be resumed; kills none."""
         running = {name: process for name, process in self._processes.items() if process.code is None}
         for process in running.values():
             process.popen.send_signal(signal.SIGINT)
@@ -169,10 +169,10 @@ class Trainings:
         return [name for name in running if (self.runs / name / "model.json").is_file()]
 
     def state(self, name: str) -> State:
-        """Return what a training does."""
+        """Return the state of a training."""
         process, folder = self._processes.get(name), self.runs / name
         if process is not None and process.code is None:
-            if process.asked:
+            if process.stops:
                 return "stopping"
             return "running" if (folder / METRICS).is_file() else "starting"
         if not (folder / "model.json").is_file():
@@ -188,8 +188,8 @@ class Trainings:
         return "elsewhere" if fresh else "paused"
 
     def brief(self) -> list[dict[str, Any]]:
-        """Return what every training does and where it stands, as JSON."""
-        found = []
+        """Return the state and progress of every training, as JSON."""
+        trainings = []
         for name in self.names():
             try:
                 state = self.state(name)
@@ -198,8 +198,8 @@ class Trainings:
             if state == "finished" and name not in self._processes:
                 continue
             at = progress(self._tail(name)[0].lines)
-            found.append({"name": name, "state": state, "step": at.step, "steps": at.steps, "left": at.left})
-        return found
+            trainings.append({"name": name, "state": state, "step": at.step, "steps": at.steps, "left": at.left})
+        return trainings
 
     def _tail(self, name: str) -> tuple[Tail, Tail]:
         folder = self.runs / name
@@ -209,10 +209,10 @@ class Trainings:
         return tails
 
     def watch(self, name: str, turn: int, events: int, samples: int) -> dict[str, Any]:
-        """Return what happened in a training after so many events and samples, and where it stands, as JSON.
+        """Return what happened in a training after the first `events` and `samples`, and its progress, as JSON.
 
-        `turn` is what the answer before had; where it has changed, the training was resumed from a checkpoint and all
-        is told anew.
+        `turn` is that of the previous answer; if it has changed, the training was resumed from a checkpoint, and all
+        events are returned again.
         """
         folder = self.folder(name)
         log, taken = self._tail(name)
@@ -236,17 +236,17 @@ class Trainings:
             "left": at.left,
             "rate": at.rate,
             "steps_rate": at.steps_rate,
-            "said": self.said(name),
+            "said": self.output(name),
             "text": self._texts.get(name),
             "folder": str(folder),
         }
 
     def knows_text(self, name: str) -> bool:
-        """Tell whether the text of a training was looked at."""
+        """Return whether the text of a training was measured."""
         return name in self._texts
 
     def look_at_text(self, name: str) -> None:
-        """Measure what little predictors make of a training's text, and note its words; takes a second or two."""
+        """Measure a training's text with simple predictors, and note its words; takes a second or two."""
         folder = self.folder(name)
         try:
             corpus = open_corpus(data_path(folder))
@@ -268,21 +268,21 @@ class Trainings:
             "vocab_size": corpus.tokenizer.vocab_size,
         }
 
-    def said(self, name: str) -> str:
-        """Return the end of what a process said, where it failed."""
+    def output(self, name: str) -> str:
+        """Return the end of the output of a process that failed."""
         process = self._processes.get(name)
         if process is None or process.code in (None, 0, 130):
             return ""
         try:
-            return process.said.read_text(errors="replace")[-MOST_SAID:].strip()
+            return process.output.read_text(errors="replace")[-MOST_OUTPUT:].strip()
         except OSError:
             return ""
 
     def keep(self, name: str) -> str:
-        """Copy a model as it is now into a directory of its own, named after its step; returns its name.
+        """Copy a model as it is now into a new directory named after its step; return its name.
 
-        The training may be writing: what is kept are its files at one moment, whole and on the disk, or nothing.
-        Raises UserError where there is no model yet, and where its files do not rest.
+        The training may be writing: the copy has its files at one moment, whole and on disk, or there is none. Raises
+        UserError where there is no model yet, and where its files keep changing.
         """
         folder = self.folder(name)
         step = progress(self._tail(name)[0].lines).step
@@ -300,12 +300,12 @@ class Trainings:
                     except OSError as error:
                         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                             raise
-                        continue  # someone else has just taken the name
+                        continue  # another process has just taken the name
                     flush(self.runs)
                     return kept
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(f"no name is free for a copy of {name}", allowed="a folder that rests", fix="try again")
+        raise UserError(f"no name is free for a copy of {name}", allowed="a free name", fix="try again")
 
 
 def _copy(folder: Path, partial: Path) -> None:
@@ -325,11 +325,11 @@ def _copy(folder: Path, partial: Path) -> None:
         for file in partial.iterdir():
             file.unlink()
         time.sleep(PAUSE_SECONDS)
-    raise UserError(what, allowed="a model that rests", fix="try again in a moment")
+    raise UserError(what, allowed="a model that is not being written to", fix="try again in a moment")
 
 
 def copying(here: Path, files: tuple[str, ...], partial: Path) -> Callable[[], None]:
-    """Return what copies files, and raises UserError unless vocabulary and description belong together."""
+    """Return a function that copies files; it raises UserError unless vocabulary and description belong together."""
 
     def copy() -> None:
         for file in files:

@@ -4,7 +4,7 @@ import { percent, shown } from "./format.js";
 import { Slider } from "./parts.js";
 import { reweigh } from "./reweigh.js";
 
-export function Bars({ next, options, count = 12, onPick, actual, label = "What may come next" }) {
+export function Bars({ next, options, count = 12, onPick, actual, label = "Possible next symbols" }) {
   const weighed = reweigh(next, options);
   const own = next.nats.map((nats) => Math.exp(-nats));
   const rows = own.map((p, k) => ({ p, q: weighed[k], k })).sort((a, b) => b.q - a.q || b.p - a.p).slice(0, count);
@@ -21,7 +21,8 @@ export function Bars({ next, options, count = 12, onPick, actual, label = "What 
         <span class="likely"><i class="own" style=${width(p)}></i><i class="now" style=${width(q)}></i></span>
         <span class="number">${percent(q)}</span>
       </button></li>`)}
-    ${more > 0 && html`<li class="rest"><span class="sym">…</span><span>${more} more${next.rest > 0 ? " and the rest" : ""}</span><span class="number">${percent(rest)}</span></li>`}
+    ${more > 0 && html`<li class="rest"><span class="sym">…</span><span>${more} more${next.rest > 0 ? " and the rest" : ""}</span>
+      <span class="number">${percent(rest)}</span></li>`}
   </ol>`;
 }
 
@@ -31,9 +32,13 @@ const STEPS_K = [0, 1, 2, 3, 4, 5, 8, 10, 15, 20, 30, 40, 50, 100];
 export function Sampler({ options, go }) {
   const k = STEPS_K.findIndex((v) => v >= options.top_k);
   return html`<div class="sampler">
-    <${Slider} label="Temperature" min="0" max="2" step="0.05" value=${options.temperature} text=${options.temperature.toFixed(2)} hint="Below 1 sharper, above 1 flatter; 0 takes the likeliest" onInput=${(v) => go({ t: v === 1 ? null : String(v) }, { quiet: true })} />
-    <${Slider} label="Top k" min="0" max=${STEPS_K.length - 1} step="1" value=${Math.max(0, k)} text=${options.top_k || "off"} hint="Only the k likeliest" onInput=${(v) => go({ k: STEPS_K[v] ? String(STEPS_K[v]) : null }, { quiet: true })} />
-    <${Slider} label="Top p" min="0.05" max="1" step="0.05" value=${options.top_p} text=${options.top_p < 1 ? options.top_p.toFixed(2) : "off"} hint="Only the likeliest that together reach p" onInput=${(v) => go({ p: v < 1 ? String(v) : null }, { quiet: true })} />
-    <${Slider} label="Min p" min="0" max="0.5" step="0.01" value=${options.min_p} text=${options.min_p ? options.min_p.toFixed(2) : "off"} hint="Only those at least so likely, against the likeliest" onInput=${(v) => go({ m: v ? String(v) : null }, { quiet: true })} />
+    <${Slider} label="Temperature" min="0" max="2" step="0.05" value=${options.temperature} text=${options.temperature.toFixed(2)}
+      hint="Below 1 sharper, above 1 flatter; 0 takes the most probable" onInput=${(v) => go({ t: v === 1 ? null : String(v) }, { quiet: true })} />
+    <${Slider} label="Top k" min="0" max=${STEPS_K.length - 1} step="1" value=${Math.max(0, k)} text=${options.top_k || "off"}
+      hint="Only the k most probable symbols" onInput=${(v) => go({ k: STEPS_K[v] ? String(STEPS_K[v]) : null }, { quiet: true })} />
+    <${Slider} label="Top p" min="0.05" max="1" step="0.05" value=${options.top_p} text=${options.top_p < 1 ? options.top_p.toFixed(2) : "off"}
+      hint="Only the most probable symbols that together reach p" onInput=${(v) => go({ p: v < 1 ? String(v) : null }, { quiet: true })} />
+    <${Slider} label="Min p" min="0" max="0.5" step="0.01" value=${options.min_p} text=${options.min_p ? options.min_p.toFixed(2) : "off"}
+      hint="Only symbols with at least this share of the highest probability" onInput=${(v) => go({ m: v ? String(v) : null }, { quiet: true })} />
   </div>`;
 }

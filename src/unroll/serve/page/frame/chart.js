@@ -10,7 +10,9 @@ const plain = (v) => (v === null || v === undefined ? "–" : Math.abs(v) >= 100
 // x: numbers that rise; series: [{label, values (null where there is none), colour: "--blue", width, dash, points}];
 // lines: [{label, value}] across the chart; marks: [x] along the bottom; summary: one sentence for those who cannot
 // see it; xText, yText: how a value is said; yTick: how it is written at the axis; onPick(index): a click, or Enter at the cursor.
-export function Chart({ x, series, lines = [], marks = [], height = 260, xLabel, yLabel, xLog, yLog, xRange, yRange, summary, xText = plain, yText = plain, yTick = plain, onPick }) {
+export function Chart(
+  { x, series, lines = [], marks = [], height = 260, xLabel, yLabel, xLog, yLog, xRange, yRange, summary, xText = plain, yText = plain, yTick = plain,
+  onPick }) {
   const shown = useTheme();
   const box = useRef(null);
   const plot = useRef(null);
@@ -30,7 +32,8 @@ export function Chart({ x, series, lines = [], marks = [], height = 260, xLabel,
       legend: { show: false },
       padding: [14, 20, 0, 0],
       cursor: { points: { size: 7 }, drag: { x: true, y: false }, y: false },
-      scales: { x: { time: false, distr: xLog ? 3 : 1, ...(xRange ? { range: () => xRange } : {}) }, y: { distr: yLog ? 3 : 1, ...(yRange ? { range: () => yRange } : { range: ranged(now, yLog) }) } },
+      scales: { x: { time: false, distr: xLog ? 3 : 1, ...(xRange ? { range: () => xRange } : {}) },
+        y: { distr: yLog ? 3 : 1, ...(yRange ? { range: () => yRange } : { range: ranged(now, yLog) }) } },
       axes: [
         { ...axis, label: xLabel, labelSize: 16, size: 28, grid: { show: false }, values: (_, ticks) => ticks.map((v) => (v === null ? "" : plain(v))) },
         { ...axis, label: yLabel, labelSize: 16, size: 42, values: (_, ticks) => ticks.map((v) => (v === null ? "" : yTick(v))) },
@@ -63,10 +66,12 @@ export function Chart({ x, series, lines = [], marks = [], height = 260, xLabel,
     if (zoomed) u.redraw();
   }, [data, lines]);
 
-  const say = (k) => `${xLabel} ${xText(x[k])}: ${series.map(({ label, values }) => (values[k] === null || values[k] === undefined ? "" : `${label} ${yText(values[k])}`)).filter(Boolean).join(", ")}`;
+  const say = (k) => `${xLabel} ${xText(x[k])}: ${series.map(
+    ({ label, values }) => (values[k] === null || values[k] === undefined ? "" : `${label} ${yText(values[k])}`)).filter(Boolean).join(", ")}`;
   const onKey = (event) => {
     const last = x.length - 1;
-    const to = { ArrowLeft: (at ?? last + 1) - 1, ArrowRight: (at ?? -1) + 1, Home: 0, End: last, PageUp: (at ?? last) - 20, PageDown: (at ?? 0) + 20 }[event.key];
+    const to = { ArrowLeft: (at ?? last + 1) - 1, ArrowRight: (at ?? -1) + 1, Home: 0, End: last, PageUp: (at ?? last) - 20,
+      PageDown: (at ?? 0) + 20 }[event.key];
     if (event.key === "Enter" && at !== null) onPick?.(at);
     if (to === undefined || last < 0) return;
     event.preventDefault();
@@ -81,12 +86,16 @@ export function Chart({ x, series, lines = [], marks = [], height = 260, xLabel,
     <div class="plot" ref=${box} tabindex="0" role="img" aria-label=${summary} onKeyDown=${onKey}></div>
     <figcaption>
       <ul class="legend">${series.map(({ label, colour = "--blue", dash, values }) => html`<li key=${label}>
-        <i class=${dash ? "dash" : ""} style=${{ color: `var(${colour})` }}></i>${label}${at !== null && values[at] !== null && values[at] !== undefined ? html` <b>${yText(values[at])}</b>` : ""}</li>`)}
+        <i class=${dash ? "dash" : ""} style=${{ color: `var(${colour})` }}></i>
+          ${label}${at !== null && values[at] !== null && values[at] !== undefined ? html` <b>${yText(values[at])}</b>` : ""}</li>`)}
         ${at !== null && at < x.length && html`<li class="where">${xLabel} <b>${xText(x[at])}</b></li>`}
       </ul>
-      <button type="button" class="quiet" aria-expanded=${asTable} onClick=${() => setAsTable(!asTable)}>${asTable ? "Hide the table" : "Show as table"}</button>
+      <button type="button" class="quiet" aria-expanded=${asTable} onClick=${() => setAsTable(!asTable)}>
+        ${asTable ? "Hide the table" : "Show as table"}</button>
     </figcaption>
-    ${asTable && html`<${Table} caption=${summary} rows=${x.map((_, k) => k)} columns=${[[xLabel, (k) => xText(x[k]), "number"], ...series.map(({ label, values }) => [label, (k) => (values[k] === null || values[k] === undefined ? "" : yText(values[k])), "number"])]} />`}
+    ${asTable && html`<${Table} caption=${summary} rows=${x.map((_, k) => k)}
+      columns=${[[xLabel, (k) => xText(x[k]), "number"],
+      ...series.map(({ label, values }) => [label, (k) => (values[k] === null || values[k] === undefined ? "" : yText(values[k])), "number"])]} />`}
   </figure>`;
 }
 

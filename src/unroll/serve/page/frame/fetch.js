@@ -30,16 +30,16 @@ async function send(path, body, { signal, method } = {}) {
     answer = await fetch(path.startsWith("/") ? path : `/api/${path}`, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { message: "the server does not answer", fix: "is `unroll studio` still running?" });
+    throw new ApiError(0, { message: "the server does not answer", fix: "check that `unroll studio` is still running" });
   }
   if (answer.ok) return answer;
-  let said = {};
+  let reason = {};
   try {
-    said = (await answer.json()).error ?? {};
+    reason = (await answer.json()).error ?? {};
   } catch {
-    // An answer that is no JSON has no reason to read.
+    // An answer that is not JSON gives no reason.
   }
-  throw new ApiError(answer.status, said);
+  throw new ApiError(answer.status, reason);
 }
 
 // GET /api/PATH, or POST with a body: api("read", {model, text}). Throws ApiError {message, allowed, fix, status},

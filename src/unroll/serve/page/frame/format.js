@@ -20,7 +20,7 @@ export function clock(seconds) {
 
 const NAMES = { " ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍" };
 
-// A symbol by itself, so that blanks can be seen.
+// A single symbol, with visible blanks.
 export function shown(symbol) {
   if (symbol.length > 1) return symbol.replace(/[\n\t\r]/g, (c) => NAMES[c]).replace(/^ +| +$/g, (s) => "␣".repeat(s.length));
   return NAMES[symbol] ?? control(symbol) ?? symbol;

@@ -1,4 +1,4 @@
-// The help: what the keys do here, and the switch that turns single keys off.
+// The help: the keys of the current screen, and the switch that turns single keys off.
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { keysAreOn, listed, switchKeys } from "./keys.js";
 import { SCREENS } from "./screens.js";
@@ -9,11 +9,13 @@ export function Help({ close }) {
   useEffect(() => dialog.current.showModal(), []);
   const order = (key) => Number(key) || 10;
   const rows = [...[...SCREENS].sort((a, b) => order(a.key) - order(b.key)).map(({ key, title }) => [key, title]), ...listed()];
-  return html`<dialog ref=${dialog} class="help" aria-labelledby="help-title" onClose=${close} onClick=${(event) => event.target === dialog.current && dialog.current.close()}>
+  return html`<dialog ref=${dialog} class="help" aria-labelledby="help-title" onClose=${close}
+    onClick=${(event) => event.target === dialog.current && dialog.current.close()}>
     <h2 id="help-title">Keys</h2>
-    <dl class="keys">${rows.map(([key, does]) => html`<div key=${key}><dt>${key.split(" ").map((one) => html`<kbd>${one}</kbd>`)}</dt><dd>${does}</dd></div>`)}</dl>
+    <dl class="keys">${rows.map(
+      ([key, does]) => html`<div key=${key}><dt>${key.split(" ").map((one) => html`<kbd>${one}</kbd>`)}</dt><dd>${does}</dd></div>`)}</dl>
     <label class="switch"><input type="checkbox" checked=${on} onChange=${() => { switchKeys(!on); setOn(!on); }} /> Single keys are on</label>
-    <p>Everything can be reached with Tab as well. The address of the page holds what you see: copy it to come back.</p>
+    <p>Tab reaches everything as well. The address of the page holds the current view: copy it to return.</p>
     <p><button type="button" onClick=${() => dialog.current.close()}>Close</button></p>
   </dialog>`;
 }

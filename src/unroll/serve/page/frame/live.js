@@ -1,4 +1,4 @@
-// What a screen reader is told: the last thing said within 150 ms, politely.
+// Announcements for screen readers: the last one within 150 ms, politely.
 let waiting = 0;
 
 export function announce(text) {

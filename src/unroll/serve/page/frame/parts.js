@@ -10,7 +10,7 @@ export function Panel({ title, aside, children, class: kind = "", label }) {
   </section>`;
 }
 
-// One of a few: options are [value, text, reason why it cannot be chosen].
+// One of a few options: [value, text, the reason if it cannot be chosen].
 export function Choice({ label, value, options, onChange, hidden = true }) {
   return html`<fieldset class="choice">
     <legend class=${hidden ? "unseen" : ""}>${label}</legend>
@@ -36,13 +36,13 @@ export function Field({ label, children, hint, class: kind = "" }) {
   return html`<label class=${`field ${kind}`}><span>${label}</span>${children}${hint && html`<small>${hint}</small>`}</label>`;
 }
 
-// An error as the server explains it: what is wrong, what is allowed, how to mend it.
+// An error as the server explains it: what is wrong, what is allowed, how to fix it.
 export function Failure({ error, retry }) {
   useEffect(() => announce(error.message), [error]);
   return html`<div class="failure" role="alert">
     <p><strong>${error.message}</strong></p>
     ${error.allowed && html`<p>Allowed: ${error.allowed}.</p>`}
-    ${error.fix && html`<p>${error.fix}.</p>`}
+    ${error.fix && html`<p>To fix it: ${error.fix}.</p>`}
     ${retry && html`<button type="button" onClick=${retry}>Try again</button>`}
   </div>`;
 }
@@ -62,7 +62,8 @@ export function Copy({ text, label = "Copy" }) {
 
 // Figures with names under them.
 export const Figures = ({ of }) => html`<dl class="figures">
-  ${of.filter(Boolean).map(([name, value, unit, title]) => html`<div key=${name} title=${title}><dt>${name}</dt><dd>${value}${unit && html`<small> ${unit}</small>`}</dd></div>`)}
+  ${of.filter(Boolean).map(
+    ([name, value, unit, title]) => html`<div key=${name} title=${title}><dt>${name}</dt><dd>${value}${unit && html`<small> ${unit}</small>`}</dd></div>`)}
 </dl>`;
 
 // Rows a page at a time: columns are [title, row => content, "number" for the right].
@@ -73,7 +74,8 @@ export function Table({ columns, rows, page = 25, caption }) {
     <table>
       ${caption && html`<caption class="unseen">${caption}</caption>`}
       <thead><tr>${columns.map(([title, , kind]) => html`<th scope="col" class=${kind}>${title}</th>`)}</tr></thead>
-      <tbody>${rows.slice(start, start + page).map((row, k) => html`<tr key=${start + k}>${columns.map(([, cell, kind]) => html`<td class=${kind}>${cell(row, start + k)}</td>`)}</tr>`)}</tbody>
+      <tbody>${rows.slice(start, start + page).map(
+        (row, k) => html`<tr key=${start + k}>${columns.map(([, cell, kind]) => html`<td class=${kind}>${cell(row, start + k)}</td>`)}</tr>`)}</tbody>
     </table>
     ${rows.length > page && html`<div class="pages">
       <button type="button" class="small" disabled=${start === 0} onClick=${() => setFirst(start - page)}>Earlier</button>
@@ -83,8 +85,8 @@ export function Table({ columns, rows, page = 25, caption }) {
   </div>`;
 }
 
-// Asks the server anew when `key` changes, dropping what was asked before: {data, error, busy}; the last data stays
-// until new data is there. `wait` milliseconds pass first, so that fast changes are one question.
+// Asks the server again when `key` changes, and drops the earlier question: {data, error, busy}; the last data stays
+// until new data arrives. It waits `wait` milliseconds first, so that fast changes make one request.
 export function useAsked(key, ask, wait = 0) {
   const [answer, setAnswer] = useState({ data: null, error: null, busy: false });
   const latest = useRef(ask);

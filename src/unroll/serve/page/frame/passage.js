@@ -5,7 +5,7 @@ import { announce } from "./live.js";
 import { useTheme } from "./theme.js";
 
 // symbols: [text]; paint(element, index, theme) colours one, and runs for all again when `painted` changes;
-// pos: the cursor; onPick(index): a click, or the arrow keys; say(index): what a screen reader is told there;
+// pos: the cursor; onPick(index): a click, or the arrow keys; say(index): the text for screen readers;
 // onHover(index or -1). It is one stop of the Tab key.
 export function Passage({ symbols, paint, painted, pos = -1, onPick, onHover, say, label, class: kind = "" }) {
   const shown = useTheme();
@@ -60,7 +60,8 @@ export function Passage({ symbols, paint, painted, pos = -1, onPick, onHover, sa
   };
   const onKey = (event) => {
     const last = symbols.length - 1;
-    const to = { ArrowLeft: () => pos - 1, ArrowRight: () => pos + 1, ArrowUp: () => vertical(-1), ArrowDown: () => vertical(1), Home: () => 0, End: () => last }[event.key]?.();
+    const to = { ArrowLeft: () => pos - 1, ArrowRight: () => pos + 1, ArrowUp: () => vertical(-1), ArrowDown: () => vertical(1), Home: () => 0,
+      End: () => last }[event.key]?.();
     if (to === undefined || last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     if (to >= 0 || event.key === "ArrowLeft") pick(Math.min(last, Math.max(0, to)));

@@ -1,6 +1,6 @@
-// How the next symbol is drawn, as engine/draw.py has it: temperature, then the filters; here, so that it shows at once.
+// How the next symbol is drawn, as in engine/draw.py: temperature, then the filters; computed here, so that it shows at once.
 
-// next: {ids, nats} with the likeliest first, and `never`, an id that is not drawn. Returns the probabilities, in the
+// next: {ids, nats} with the most probable first, and `never`, an id that is not drawn. Returns the probabilities, in the
 // same order. Symbols that are not listed (rest) are left out, as they are less likely than all that are.
 export function reweigh(next, { temperature = 1, top_k = 0, top_p = 1, min_p = 0 }) {
   const nats = next.nats.map((v, k) => (next.ids[k] === next.never ? Infinity : v));

@@ -19,13 +19,13 @@ export const SCREENS = [
   { name: "train", key: "1", group: "Watch", title: "Train", lede: "A model learning, as it happens.", load: lazy("train") },
   { name: "type", key: "2", group: "Read", title: "Type", lede: "Write, and see what the model expects next.", load: lazy("type") },
   { name: "compare", key: "7", group: "Read", title: "Compare", lede: "Two models on one text, symbol by symbol.", load: lazy("compare") },
-  { name: "sample", key: "8", group: "Write", title: "Sample", lede: "Let it write; branch off anywhere; hold a unit.", load: lazy("sample") },
+  { name: "sample", key: "8", group: "Write", title: "Sample", lede: "Let a model write; branch off anywhere; clamp a unit.", load: lazy("sample") },
   { name: "serve", key: "9", group: "Use", title: "Serve", lede: "The same models behind a standard HTTP API.", load: lazy("serve") },
-  { name: "cells", key: "3", group: "Look inside", title: "Cells", lede: "What single units do, over a text and in numbers.", load: lazy("cells") },
-  { name: "find", key: "4", group: "Look inside", title: "Find", lede: "Which units track a property, tested on text held out.", load: lazy("find") },
+  { name: "cells", key: "3", group: "Look inside", title: "Cells", lede: "What single units do over a text.", load: lazy("cells") },
+  { name: "find", key: "4", group: "Look inside", title: "Find", lede: "Which units track a property, tested on held-out text.", load: lazy("find") },
   { name: "memory", key: "5", group: "Look inside", title: "Memory", lede: "How far back models remember.", load: lazy("memory") },
-  { name: "similar", key: "6", group: "Look inside", title: "Similar", lede: "Sentences that leave the network in a like state.", load: lazy("similar") },
-  { name: "unrolled", key: "0", group: "Learn", title: "Unrolled", lede: "A network step by step, and its gradients on their way back.", load: lazy("unrolled") },
+  { name: "similar", key: "6", group: "Look inside", title: "Similar", lede: "Sentences that leave the network in a similar state.", load: lazy("similar") },
+  { name: "unrolled", key: "0", group: "Learn", title: "Unrolled", lede: "A network step by step, and its gradients flowing back.", load: lazy("unrolled") },
 ];
 
 export const screenOf = (name) => SCREENS.find((screen) => screen.name === name);

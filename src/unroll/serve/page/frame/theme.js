@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it; what is painted on canvases reads the colours here and is told of changes.
+// Light, dark or system theme; canvases read their colours here and are notified of changes.
 import { useEffect, useState } from "../vendor/preact.js";
 
 const CHOICES = ["auto", "light", "dark"];

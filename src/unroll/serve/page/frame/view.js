@@ -3,7 +3,7 @@
 //   #/type?model=book&text=The%20quick&pos=3   ->   {screen: "type", model: "book", text: "The quick", pos: 3, ...}
 //
 // The linked cursor is the same on all screens: model, text (or textid: a long text that the server holds), pos (the
-// symbol), layer, unit, signal. A screen may keep keys of its own; they are strings.
+// symbol), layer, unit, signal. A screen may keep its own keys; they are strings.
 import { useEffect, useState } from "../vendor/preact.js";
 
 export const START = {

@@ -1,4 +1,4 @@
-// Numbers of gradients and cells, said honestly: what is too small to print is not called 0.
+// Numbers of gradients and cells: what is too small to print is not called 0.
 import { fixed } from "../frame/format.js";
 
 export const LEAST = 1e-30;

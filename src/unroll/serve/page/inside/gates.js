@@ -1,4 +1,4 @@
-// How often gates stand open or shut: each unit a dot, as in Karpathy et al. 2015, figure 3.
+// How often gates are open or closed: each unit a dot, as in Karpathy et al. 2015, figure 3.
 import { html, useState } from "../vendor/preact.js";
 import { percent } from "../frame/format.js";
 import { Choice, Table } from "../frame/parts.js";
@@ -13,7 +13,10 @@ export function Gates({ use, unit, onPick }) {
   const { open, closed } = gate;
   const often = open.filter((share) => share > 0.5).length;
   const shut = closed.filter((share) => share > 0.5).length;
-  const summary = `${gate.word} of ${open.length} units: ${often} stand open more than half of the time, ${shut} are shut more than half of the time; unit ${unit} is open ${percent(open[unit])} % and shut ${percent(closed[unit])} % of the time`;
+  const summary = [
+    `${gate.word} of ${open.length} units: ${often} are open more than half of the time, ${shut} are closed more than half of the time`,
+    `unit ${unit} is open ${percent(open[unit])} % and closed ${percent(closed[unit])} % of the time`,
+  ].join("; ");
   // Units by how often they are open: the arrow keys walk along them.
   const order = open.map((_, k) => k).sort((a, b) => open[a] - open[b] || closed[b] - closed[a] || a - b);
   const onKey = (event) => {
@@ -32,15 +35,19 @@ export function Gates({ use, unit, onPick }) {
   };
   const lasting = use.time_constants?.[unit];
   return html`<div class="stack">
-    <div class="row tight"><${Choice} label="Gate" value=${gate.name} options=${use.gates.map(({ name, word }) => [name, `${name}, ${word}`])} onChange=${setChosen} /></div>
+    <div class="row tight">
+      <${Choice} label="Gate" value=${gate.name} options=${use.gates.map(({ name, word }) => [name, `${name}, ${word}`])} onChange=${setChosen} /></div>
     <svg viewBox=${`0 0 ${SIDE} ${SIDE}`} class="dots" tabindex="0" role="img" aria-label=${summary} onKeyDown=${onKey} onClick=${onClick}>
       <rect x="8" y="8" width=${SIDE - 16} height=${SIDE - 16} class="frame" /><path d=${`M8 8 L${SIDE - 8} ${SIDE - 8}`} class="edge" />
       ${open.map((share, k) => html`<circle key=${k} cx=${at(share)} cy=${SIDE - at(closed[k])} r="2.6" />`)}
       <circle cx=${at(open[unit])} cy=${SIDE - at(closed[unit])} r="5.5" class="chosen" />
-      <text x=${SIDE - 12} y=${SIDE - 14} class="end">open (above 0.9) →</text><text x="14" y="22">↑ shut (below 0.1)</text>
+      <text x=${SIDE - 12} y=${SIDE - 14} class="end">open (above 0.9) →</text><text x="14" y="22">↑ closed (below 0.1)</text>
     </svg>
-    <p class="note">Unit ${unit}: ${gate.word} open ${percent(open[unit])} %, shut ${percent(closed[unit])} % of the time${use.time_constants ? html`; what it holds fades to 1/e in <b>${lasting === null ? "no finite time" : lasting < 0.95 ? "less than a symbol" : `${Number(lasting.toPrecision(3))} symbols`}</b>` : ""}.</p>
+    <p class="note">Unit ${unit}: ${gate.word} open ${percent(open[unit])} %, closed ${percent(closed[unit])} % of the time${use.time_constants
+      ? html`; its memory decays to 1/e in <b>
+      ${lasting === null ? "no finite time" : lasting < 0.95 ? "less than a symbol" : `${Number(lasting.toPrecision(3))} symbols`}</b>` : ""}.</p>
     <button type="button" class="quiet" aria-expanded=${asTable} onClick=${() => setAsTable(!asTable)}>${asTable ? "Hide the table" : "Show as table"}</button>
-    ${asTable && html`<${Table} caption=${summary} rows=${[...order].reverse()} columns=${[["unit", (k) => k, "number"], ["open, %", (k) => percent(open[k]), "number"], ["shut, %", (k) => percent(closed[k]), "number"]]} />`}
+    ${asTable && html`<${Table} caption=${summary} rows=${[...order].reverse()}
+      columns=${[["unit", (k) => k, "number"], ["open, %", (k) => percent(open[k]), "number"], ["closed, %", (k) => percent(closed[k]), "number"]]} />`}
   </div>`;
 }

@@ -21,7 +21,7 @@ export function paintHeat(canvas, levels, count, order, map, theme) {
 }
 
 // levels: Uint8Array (units, count); order: which unit each row shows; pos, row: the cursor; onPick(pos, row);
-// onDrag(first, last): a range that was dragged; say(pos, row): what a screen reader is told.
+// onDrag(first, last): a range that was dragged; say(pos, row): the text for screen readers.
 export function Heat({ levels, count, order, map, pos, row, range, onPick, onDrag, summary, height = 280 }) {
   const shown = useTheme();
   const canvas = useRef(null);
@@ -58,7 +58,8 @@ export function Heat({ levels, count, order, map, pos, row, range, onPick, onDra
     onPick(Math.min(count - 1, Math.max(0, x)), Math.min(order.length - 1, Math.max(0, y)));
   };
   const share = (k, size) => `${(100 * k) / size}%`;
-  return html`<div class="heat" tabindex="0" role="img" aria-label=${summary} onKeyDown=${onKey} onPointerDown=${down} onPointerUp=${up} style=${{ height: `${height}px` }}>
+  return html`<div class="heat" tabindex="0" role="img" aria-label=${summary} onKeyDown=${onKey} onPointerDown=${down} onPointerUp=${up}
+    style=${{ height: `${height}px` }}>
     <canvas ref=${canvas}></canvas>
     ${range && html`<i class="ranged" style=${{ left: share(range[0], count), width: share(range[1] - range[0] + 1, count) }}></i>`}
     ${pos >= 0 && pos < count && html`<i class="at-symbol" style=${{ left: share(pos + 0.5, count) }}></i>`}
@@ -74,5 +75,6 @@ export function Legend({ map, low, high, left = "", right = "" }) {
     const levels = Uint8Array.from({ length: 256 }, (_, k) => k);
     paintHeat(canvas.current, levels, 256, [0], map, shown);
   }, [map, shown]);
-  return html`<span class="ends"><b>${low}</b><canvas ref=${canvas} aria-hidden="true"></canvas><b>${high}</b>${(left || right) && html`<small>${left}${right}</small>`}</span>`;
+  return html`<span class="ends"><b>${low}</b><canvas ref=${canvas} aria-hidden="true"></canvas>
+    <b>${high}</b>${(left || right) && html`<small>${left}${right}</small>`}</span>`;
 }

@@ -1,4 +1,4 @@
-// An analysis that runs on the server: begun, followed, cancelled. Esc cancels.
+// An analysis that runs on the server: started, followed, cancelled. Esc cancels.
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { ApiError } from "../frame/fetch.js";
 import { clock, percent } from "../frame/format.js";
@@ -7,8 +7,8 @@ import { announce } from "../frame/live.js";
 
 const EVERY = 300;
 
-// Returns {job, error, begin(path, body), cancel()}; job is what the server says of it, null before the first.
-export function useJob(api, said = "analysis") {
+// Returns {job, error, begin(path, body), cancel()}; job is the server's description, null before the first.
+export function useJob(api, name = "analysis") {
   const [job, setJob] = useState(null);
   const [error, setError] = useState(null);
   const current = useRef(0);
@@ -26,7 +26,7 @@ export function useJob(api, said = "analysis") {
       } else if (found.state === "failed") {
         setError(new ApiError(400, found.error));
       } else {
-        announce(`${said} ${found.state === "done" ? "finished" : "cancelled"}`);
+        announce(`${name} ${found.state === "done" ? "finished" : "cancelled"}`);
       }
     } catch (problem) {
       if (turn === current.current) setError(problem);
@@ -44,7 +44,7 @@ export function useJob(api, said = "analysis") {
     current.current += 1;
     clearTimeout(timer.current);
   }, []);
-  useKeys({ Escape: () => (running(latest.current) ? cancel() : false) }, { Esc: `cancel the ${said}` });
+  useKeys({ Escape: () => (running(latest.current) ? cancel() : false) }, { Esc: `cancel the ${name}` });
   return { job, error, begin, cancel };
 }
 

@@ -18,7 +18,7 @@ export function useOpened(view, go, api) {
   return { ...answer, data: fresh, text, setText };
 }
 
-// Frames that belong to a traced text; a text that the server has let go of is sent again.
+// Frames that belong to a traced text.
 export async function frameOf(api, path, opened, more, options) {
   const query = new URLSearchParams({ model: opened.model, id: opened.id, ...more });
   return api.frame(`inside/${path}?${query}`, undefined, options);
@@ -40,24 +40,29 @@ export function TextChoice({ opened, text, setText, view, go }) {
   };
   return html`<div class="text-choice">
     <div class="row tight">
-      <span class="muted">${opened ? html`${plural(opened.symbols.length, "symbol")} of ${own ? html`${opened.source}` : "your text"}${own && opened.total > opened.symbols.length ? html`, from number ${number(opened.first)} of ${number(opened.total)}` : ""}` : "…"}</span>
+      <span class="muted">${opened
+        ? html`${plural(opened.symbols.length, "symbol")} of ${own ? html`${opened.source}` : "your text"}${own
+        && opened.total > opened.symbols.length ? html`, from ${number(opened.first)} of ${number(opened.total)}` : ""}` : "…"}</span>
       ${own && opened && opened.total > opened.symbols.length && html`<span class="pair">
         <button type="button" class="small" disabled=${opened.first === 0} onClick=${() => turn(Math.max(0, opened.first - WINDOW))}>Earlier</button>
-        <button type="button" class="small" disabled=${opened.first + opened.symbols.length >= opened.total} onClick=${() => turn(opened.first + WINDOW)}>Later</button></span>`}
-      <button type="button" class="small" aria-expanded=${open} onClick=${() => setOpen(!open)}>${own ? "Use a text of your own" : "Change the text"}</button>
-      ${!own && html`<button type="button" class="small" onClick=${() => setText("", { pos: -1, at: "" })}>Back to the model's own</button>`}
+        <button type="button" class="small" disabled=${opened.first + opened.symbols.length >= opened.total}
+          onClick=${() => turn(opened.first + WINDOW)}>Later</button></span>`}
+      <button type="button" class="small" aria-expanded=${open} onClick=${() => setOpen(!open)}>${own ? "Use your own text" : "Change the text"}</button>
+      ${!own && html`<button type="button" class="small" onClick=${() => setText("", { pos: -1, at: "" })}>Use the model’s own text</button>`}
     </div>
     ${open && html`<div class="stack">
-      <label class="field"><span>Text</span><textarea rows="5" data-text ref=${box} maxlength="200000" spellcheck=${false}>${text || (opened ? opened.symbols.join("") : "")}</textarea></label>
-      <div class="row tight"><button type="button" class="main" onClick=${use}>Read it</button><button type="button" onClick=${() => setOpen(false)}>Leave it</button></div>
+      <label class="field"><span>Text</span>
+        <textarea rows="5" data-text ref=${box} maxlength="200000" spellcheck=${false}>${text || (opened ? opened.symbols.join("") : "")}</textarea></label>
+      <div class="row tight"><button type="button" class="main" onClick=${use}>Use it</button>
+        <button type="button" onClick=${() => setOpen(false)}>Cancel</button></div>
     </div>`}
     ${opened?.notes.map((note) => html`<p class="note" key=${note}>${note}</p>`)}
   </div>`;
 }
 
-// On what a screen measures: symbols of the model's own text, or the text of the linked cursor, which can be pasted.
-// sizes: [symbols, how that is said]; view.on is "text" or "own", view.size one of the sizes. Unless it is said, a
-// text that is long enough to measure on is taken.
+// The text that a screen measures: symbols of the model's own text, or the text of the linked cursor, which can be
+// pasted. sizes: [symbols, their label]; view.on is "text" or "own", view.size one of the sizes. By default the text
+// of the cursor is used if it is long enough to measure on.
 const MEASURABLE = 1000;
 export function sourceOf(view, text, sizes) {
   const size = sizes.find(([count]) => String(count) === view.size)?.[0] ?? sizes[0][0];
@@ -78,16 +83,22 @@ export function SourceChoice({ view, go, text, setText, sizes }) {
     setText(box.current.value, { on: "text", pos: -1, at: "" });
   };
   return html`<div class="source">
-    <div class="row"><${Field} label="On"><select value=${source.part ? String(source.part.length) : "text"} onChange=${(event) => go(event.target.value === "text" ? { on: "text" } : { on: "own", size: event.target.value })}>
-      ${sizes.map(([count, said]) => html`<option key=${count} value=${count} selected=${source.part?.length === count}>the model’s validation part${said ? `, ${said}` : ""}</option>`)}
-      <option value="text" disabled=${!text} selected=${!source.part}>${text ? `your text, ${plural(text.length, "character")}` : "a text of your own: paste one"}</option></select><//>
+    <div class="row"><${Field} label="On">
+      <select value=${source.part ? String(source.part.length) : "text"}
+      onChange=${(event) => go(event.target.value === "text" ? { on: "text" } : { on: "own", size: event.target.value })}>
+      ${sizes.map(([count, said]) => html`
+        <option key=${count} value=${count} selected=${source.part?.length === count}>the model’s validation part${said ? `, ${said}` : ""}</option>`)}
+      <option value="text" disabled=${!text} selected=${!source.part}>
+        ${text ? `your text, ${plural(text.length, "character")}` : "your own text: paste one"}</option></select><//>
       <button type="button" aria-expanded=${open} onClick=${() => setOpen(!open)}>Paste a text</button></div>
-    ${open && html`<div class="stack"><label class="field"><span>Text</span><textarea rows="5" data-text ref=${box} maxlength="400000" spellcheck=${false}>${text ?? ""}</textarea></label>
-      <div class="row tight"><button type="button" class="main" onClick=${use}>Read it</button><button type="button" onClick=${() => setOpen(false)}>Leave it</button></div></div>`}
+    ${open && html`<div class="stack"><label class="field"><span>Text</span>
+      <textarea rows="5" data-text ref=${box} maxlength="400000" spellcheck=${false}>${text ?? ""}</textarea></label>
+      <div class="row tight"><button type="button" class="main" onClick=${use}>Use it</button>
+        <button type="button" onClick=${() => setOpen(false)}>Cancel</button></div></div>`}
   </div>`;
 }
 
-// What stands in place of a screen while there is nothing to show; null once there is.
+// Shown in place of a screen until there is data; then null.
 export function notYet({ data, error, busy }, waiting) {
   if (error) return html`<${Failure} error=${error} />`;
   if (!data) return waiting;
@@ -116,8 +127,10 @@ export function ModelChoice({ names, info, most = 4, onChange, fits = () => "" }
     ${info.models.map((one) => {
       const on = names.includes(one.name);
       const why = fits(one);
-      return html`<label class="switch" key=${one.name} title=${why || one.brief}><input type="checkbox" checked=${on} disabled=${Boolean(why) || (!on && names.length >= most) || (on && names.length === 1)}
-        onChange=${() => onChange(on ? names.filter((name) => name !== one.name) : [...names, one.name])} />${one.name} <small>${labelOf(one.arch, info)}</small></label>`;
+      return html`<label class="switch" key=${one.name} title=${why || one.brief}>
+        <input type="checkbox" checked=${on} disabled=${Boolean(why) || (!on && names.length >= most) || (on && names.length === 1)}
+        onChange=${() => onChange(on ? names.filter((name) => name !== one.name) : [...names, one.name])} />${one.name} <small>
+          ${labelOf(one.arch, info)}</small></label>`;
     })}</fieldset>`;
 }
 

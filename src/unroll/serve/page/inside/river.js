@@ -1,5 +1,5 @@
-// One network unrolled over a text, as it is drawn when it is taught: inputs below, states in a row, guesses and losses
-// above, and the gradient of one loss as a stream that flows back through the states, as wide as it is strong.
+// One network unrolled over a text, as textbooks draw it: inputs below, states in a row, predictions and losses above,
+// and the gradient of one loss as a stream that flows back through the states, as wide as its norm.
 import { html } from "../vendor/preact.js";
 import { css, entry, ink, table } from "../frame/colour.js";
 import { bits, fixed, shown as named } from "../frame/format.js";
@@ -63,10 +63,16 @@ export function River({ made, t, kind, most, log, upto, onPick, summary, most_na
   const sum = made.nats.slice(0, upto + 1).reduce((a, b) => a + b, 0);
 
   return html`<svg class="river" viewBox=${`0 0 ${total} ${END}`} width=${total} height=${END} role="img" aria-label=${summary} onClick=${pick}>
-    <g class="rows"><text x="0" y=${LOSS - 4}>loss, bits</text><text x="0" y=${GUESS + 22}>guess</text>${signals.map((name, k) => html`<text key=${name} x="0" y=${STATE + 4 + (signals.length > 1 ? 26 * k - 13 : 0)}>${{ c: "cell c", h: window ? "h" : "state h" }[name]}</text>`)}
+    <g class="rows"><text x="0" y=${LOSS - 4}>loss, bits</text>
+      <text x="0" y=${GUESS + 22}>guess</text>
+      ${signals.map((name, k) => html`
+      <text key=${name} x="0" y=${STATE + 4 + (signals.length > 1 ? 26 * k - 13 : 0)}>${{ c: "cell c", h: window ? "h" : "state h" }[name]}</text>`)}
       <text x="0" y=${FIGURES}>${window ? "" : "‖∂loss‖"}</text><text x="0" y=${INPUT + 5}>input</text></g>
     ${!window && html`<${Stream} row=${row} x=${x} width=${width} t=${t} />`}
-    ${window && html`<g class="seen">${made.flow.x[t].map((v, k) => (t - k < window ? html`<path key=${k} d=${`M${x(k)} ${INPUT - 15} L${x(t)} ${STATE + 14}`} style=${{ strokeWidth: String(Math.max(1, width(v) / 8)) }} />` : null))}</g>`}
+    ${window && html`<g class="seen">
+      ${made.flow.x[t].map(
+      (v, k) => (t - k < window
+      ? html`<path key=${k} d=${`M${x(k)} ${INPUT - 15} L${x(t)} ${STATE + 14}`} style=${{ strokeWidth: String(Math.max(1, width(v) / 8)) }} />` : null))}</g>`}
     <path class="stream" d=${falling(x(t), width(row[t]))} />
     ${made.symbols.map((symbol, k) => {
       const later = k > upto;
@@ -77,7 +83,8 @@ export function River({ made, t, kind, most, log, upto, onPick, summary, most_na
       return html`<g key=${k} data-step=${k} class=${`step ${k === t ? "chosen" : ""} ${later ? "later" : ""}`}>
         <title>${stepText(made, k)}</title>
         <rect class="hit" x=${x(k) - wide / 2} y="0" width=${wide} height=${END} />
-        <path class="up" d=${`M${x(k)} ${INPUT - 14} V${STATE + (signals.length > 1 ? 24 : 11)}`} /><path class="up" d=${`M${x(k)} ${STATE - (signals.length > 1 ? 24 : 11)} V${GUESS + FEW * LINE + 2}`} />
+        <path class="up" d=${`M${x(k)} ${INPUT - 14} V${STATE + (signals.length > 1 ? 24 : 11)}`} />
+          <path class="up" d=${`M${x(k)} ${STATE - (signals.length > 1 ? 24 : 11)} V${GUESS + FEW * LINE + 2}`} />
         ${k < count - 1 && !window && signals.map((name, place) => {
           const y = STATE + (signals.length > 1 ? 26 * place - 13 : 0);
           return html`<path key=${name} class="on" d=${`M${x(k) + BOX / 2} ${y} H${x(k + 1) - BOX / 2}`} />`;
@@ -88,18 +95,23 @@ export function River({ made, t, kind, most, log, upto, onPick, summary, most_na
         ${listed(made, k).map((guess, place) => html`<g key=${place} class=${`guess ${guess.came ? "came" : ""}`}>
           <text x=${x(k) - wide / 2 + label} y=${GUESS + place * LINE + 9} class="end">${clip(named(guess.symbol), label - 2, 6.7)}</text>
           <rect x=${x(k) - wide / 2 + label + 4} y=${GUESS + place * LINE + 1} width=${Math.max(0.8, guess.p * (wide - label - 11))} height="9" rx="1" /></g>`)}
-        ${signals.map((name, place) => html`<${Units} key=${name} values=${made.states[name][k]} x=${x(k)} y=${STATE + (signals.length > 1 ? 26 * place - 13 : 0)} reach=${reachOf(name)} colours=${diverging} />`)}
+        ${signals.map((name, place) => html`
+          <${Units} key=${name} values=${made.states[name][k]} x=${x(k)} y=${STATE + (signals.length > 1 ? 26 * place - 13 : 0)}
+          reach=${reachOf(name)} colours=${diverging} />`)}
         ${k <= t && !window && html`<text class="size mid" x=${x(k)} y=${FIGURES}>${size(row[k])}</text>`}
         <rect class="input" x=${x(k) - wide / 2 + 8} y=${INPUT - 14} width=${wide - 16} height="27" rx="4" fill=${css(paper)} />
-        <text class=${`symbol mid ${k === 0 ? "start" : ""}`} x=${x(k)} y=${INPUT + 5} fill=${ink(paper)}>${k === 0 ? input : clip(input, wide - 20, 8.5)}</text>
+        <text class=${`symbol mid ${k === 0 ? "start" : ""}`} x=${x(k)} y=${INPUT + 5} fill=${ink(paper)}>
+          ${k === 0 ? input : clip(input, wide - 20, 8.5)}</text>
         ${window && t - k >= window && k <= t && html`<path class="blind" d=${`M${x(k) - 14} ${INPUT + 8} L${x(k) + 14} ${INPUT - 8}`} />`}
       </g>`;
     })}
-    <g class="sum"><text x=${LEFT + count * wide + 6} y=${LOSS}>= ${fixed(bits(sum), 1)} bits</text><text class="small" x=${LEFT + count * wide + 6} y=${LOSS + 16}>${upto < count - 1 ? `of ${upto + 1} steps` : `${fixed(bits(sum) / count)} each`}</text></g>
+    <g class="sum"><text x=${LEFT + count * wide + 6} y=${LOSS}>= ${fixed(bits(sum), 1)} bits</text>
+      <text class="small" x=${LEFT + count * wide + 6} y=${LOSS + 16}>
+      ${upto < count - 1 ? `of ${upto + 1} steps` : `${fixed(bits(sum) / count)} each`}</text></g>
   </svg>`;
 }
 
-// A name cut to a width, at so many pixels a letter.
+// A name cut to a width; `letter` is pixels per letter.
 const clip = (text, wide, letter) => (text.length * letter > wide ? `${text.slice(0, Math.max(1, Math.floor(wide / letter) - 1))}…` : text);
 
 // What flows from a loss down to its state.
@@ -133,24 +145,29 @@ function Units({ values, x, y, reach, colours }) {
   const columns = 8;
   const rows = Math.ceil(values.length / columns);
   return html`<g class="units"><rect class="box" x=${x - BOX / 2} y=${y - 11} width=${BOX} height="22" rx="3.5" />
-    ${values.map((v, k) => html`<rect key=${k} x=${x - 20 + 5 * (k % columns)} y=${y - 2.5 * rows + 5 * Math.floor(k / columns)} width="5" height="5" fill=${css(colours[entry("diverging", v / reach)])} />`)}</g>`;
+    ${values.map((v, k) => html`
+      <rect key=${k} x=${x - 20 + 5 * (k % columns)} y=${y - 2.5 * rows + 5 * Math.floor(k / columns)} width="5" height="5"
+      fill=${css(colours[entry("diverging", v / reach)])} />`)}</g>`;
 }
 
 export function stepText(made, k) {
   const [best] = made.guesses[k];
   const p = Math.exp(-made.nats[k]);
-  return `step ${k}: reads ${k === 0 ? "the start" : named(made.symbols[k - 1])}, expects ${named(best.symbol)} (${fixed(best.p)}); ${named(made.symbols[k])} comes (${p < 0.005 ? p.toExponential(0) : fixed(p)}), loss ${fixed(bits(made.nats[k]))} bits`;
+  return `step ${k}: reads ${k === 0 ? "the start"
+    : named(made.symbols[k - 1])}, expects ${named(best.symbol)} (${fixed(best.p)}); ${named(made.symbols[k])} follows (${p < 0.005
+    ? p.toExponential(0) : fixed(p)}), loss ${fixed(bits(made.nats[k]))} bits`;
 }
 
 // How far the gradient of loss t reaches back, in words.
 export function reachText(made, t, kind) {
   const row = made.flow[kind] ?? made.flow.x;
   const sizes = row[t];
-  if (made.window) return `it sees the last ${Math.min(made.window, t + 1)} inputs; by all others the gradient is exactly 0`;
+  if (made.window) return `it sees the last ${Math.min(made.window, t + 1)} inputs; for all others the gradient is exactly 0`;
   if (t === 0) return "there is no step before it";
   if (!sizes[t]) return "this loss has no gradient";
   const gone = sizes.slice(0, t).reverse().findIndex((v) => v !== null && v < 0.01 * sizes[t]);
-  if (gone >= 0) return `its gradient is below a hundredth ${gone + 1} step${gone ? "s" : ""} back`;
+  if (gone >= 0) return `its gradient falls below 1 % after ${gone + 1} step${gone ? "s" : ""} back`;
   const share = sizes[0] / sizes[t];
-  return share >= 1 ? `its gradient is ${fixed(share, 1)} times as large at the first step` : `at the first step, ${t} back, ${fixed(100 * share, share < 0.1 ? 1 : 0)} % of its gradient arrives`;
+  return share >= 1 ? `its gradient is ${fixed(share, 1)} times as large at the first step`
+    : `at the first step, ${t} back, ${fixed(100 * share, share < 0.1 ? 1 : 0)} % of its gradient arrives`;
 }

@@ -8,8 +8,11 @@ export function Spark({ values, labels }) {
   const largest = Math.max(...labels, 1e-9);
   const x = (k) => (k * WIDE) / Math.max(1, values.length - 1);
   const y = (v) => 2 + (HIGH - 10) * (1 - (v - low) / (high - low || 1));
-  return html`<svg class="spark" viewBox=${`0 0 ${WIDE} ${HIGH}`} width=${WIDE} height=${HIGH} role="img" aria-label=${`from ${low.toFixed(2)} to ${high.toFixed(2)}`}>
-    ${bands(labels).map(([from, to, label]) => html`<rect key=${from} x=${x(from)} y="0" width=${Math.max(0.5, x(to) - x(from))} height=${HIGH} style=${{ opacity: String(0.06 + 0.2 * (label / largest)) }} />`)}
+  return html`<svg class="spark" viewBox=${`0 0 ${WIDE} ${HIGH}`} width=${WIDE} height=${HIGH} role="img"
+    aria-label=${`from ${low.toFixed(2)} to ${high.toFixed(2)}`}>
+    ${bands(labels).map(([from, to, label]) => html`
+      <rect key=${from} x=${x(from)} y="0" width=${Math.max(0.5, x(to) - x(from))} height=${HIGH}
+      style=${{ opacity: String(0.06 + 0.2 * (label / largest)) }} />`)}
     <path d=${values.map((v, k) => `${k ? "L" : "M"}${x(k).toFixed(1)} ${y(v).toFixed(1)}`).join("")} /></svg>`;
 }
 

@@ -27,7 +27,8 @@ function LstmSums({ now, before, reach }) {
     <${Line} d="M246 72 H300" strong=${c / reach} />
     <${Line} d="M156 28 V62" strong=${f} />
     <${Line} d="M72 172 H146" strong=${g} /><${Line} d="M156 216 V182" strong=${i} /><${Line} d="M166 172 H236 V82" strong=${written / reach} />
-    <${Line} d="M331 85 V116" strong=${c / reach} /><${Line} d="M331 140 V162" strong=${Math.tanh(c)} /><${Line} d="M321 172 H304" strong=${o} /><${Line} d="M331 182 V203" strong=${h} />
+    <${Line} d="M331 85 V116" strong=${c / reach} /><${Line} d="M331 140 V162" strong=${Math.tanh(c)} /><${Line} d="M321 172 H304" strong=${o} />
+      <${Line} d="M331 182 V203" strong=${h} />
     <${Chip} x=${36} y=${72} v=${before.c} name="c before" reach=${reach} />
     <${Chip} x=${156} y=${20} v=${f} name="" map="orange" /><text x="194" y="24" class="name">f, forget</text>
     <${Op} x=${156} y=${72} sign="×" /><text x="196" y="62" class="mid small">${value(kept)} kept</text>
@@ -45,11 +46,15 @@ function LstmSums({ now, before, reach }) {
 function GruSums({ now, before }) {
   const { z, n, h } = now;
   return html`<svg viewBox="0 0 400 200" class="sums" aria-hidden="true">
-    <${Line} d="M62 60 H146" strong=${before.h} /><${Line} d="M156 34 V50" strong=${z} /><${Line} d="M166 60 H226" strong=${z * before.h} /><${Line} d="M246 60 H300" strong=${h} />
+    <${Line} d="M62 60 H146" strong=${before.h} /><${Line} d="M156 34 V50" strong=${z} /><${Line} d="M166 60 H226" strong=${z * before.h} />
+      <${Line} d="M246 60 H300" strong=${h} />
     <${Line} d="M62 150 H146" strong=${n} /><${Line} d="M156 178 V160" strong=${1 - z} /><${Line} d="M166 150 H236 V70" strong=${(1 - z) * n} />
-    <${Chip} x=${36} y=${60} v=${before.h} name="h before" /><${Chip} x=${156} y=${22} v=${z} name="" map="orange" /><text x="194" y="26" class="name">z, update</text>
-    <${Op} x=${156} y=${60} sign="×" /><text x="200" y="50" class="mid small">${value(z * before.h)} kept</text><${Op} x=${236} y=${60} sign="+" /><${Chip} x=${331} y=${60} v=${h} name="h" />
-    <${Chip} x=${36} y=${150} v=${n} name="n, candidate" /><${Op} x=${156} y=${150} sign="×" /><text x="204" y="140" class="mid small">${value((1 - z) * n)} written</text>
+    <${Chip} x=${36} y=${60} v=${before.h} name="h before" /><${Chip} x=${156} y=${22} v=${z} name="" map="orange" />
+      <text x="194" y="26" class="name">z, update</text>
+    <${Op} x=${156} y=${60} sign="×" /><text x="200" y="50" class="mid small">${value(z * before.h)} kept</text><${Op} x=${236} y=${60} sign="+" />
+      <${Chip} x=${331} y=${60} v=${h} name="h" />
+    <${Chip} x=${36} y=${150} v=${n} name="n, candidate" /><${Op} x=${156} y=${150} sign="×" />
+      <text x="204" y="140" class="mid small">${value((1 - z) * n)} written</text>
     <${Chip} x=${156} y=${186} v=${1 - z} name="" map="orange" /><text x="194" y="190" class="name">1 − z</text>
     <${Chip} x=${331} y=${150} v=${now.r} name="r, reset" map="orange" />
   </svg>`;
@@ -59,11 +64,15 @@ function MinGruSums({ now, before, reach }) {
   const { z, n, h } = now;
   const [kept, written] = [(1 - z) * before.h, z * n];
   return html`<svg viewBox="0 0 400 200" class="sums" aria-hidden="true">
-    <${Line} d="M62 60 H146" strong=${before.h / reach} /><${Line} d="M156 34 V50" strong=${1 - z} /><${Line} d="M166 60 H226" strong=${kept / reach} /><${Line} d="M246 60 H300" strong=${h / reach} />
+    <${Line} d="M62 60 H146" strong=${before.h / reach} /><${Line} d="M156 34 V50" strong=${1 - z} />
+      <${Line} d="M166 60 H226" strong=${kept / reach} /><${Line} d="M246 60 H300" strong=${h / reach} />
     <${Line} d="M62 150 H146" strong=${n / reach} /><${Line} d="M156 178 V160" strong=${z} /><${Line} d="M166 150 H236 V70" strong=${written / reach} />
-    <${Chip} x=${36} y=${60} v=${before.h} name="h before" reach=${reach} /><${Chip} x=${156} y=${22} v=${1 - z} name="" map="orange" /><text x="194" y="26" class="name">1 − z</text>
-    <${Op} x=${156} y=${60} sign="×" /><text x="200" y="50" class="mid small">${value(kept)} kept</text><${Op} x=${236} y=${60} sign="+" /><${Chip} x=${331} y=${60} v=${h} name="h" reach=${reach} />
-    <${Chip} x=${36} y=${150} v=${n} name="n, candidate" reach=${reach} /><${Op} x=${156} y=${150} sign="×" /><text x="204" y="140" class="mid small">${value(written)} written</text>
+    <${Chip} x=${36} y=${60} v=${before.h} name="h before" reach=${reach} /><${Chip} x=${156} y=${22} v=${1 - z} name="" map="orange" />
+      <text x="194" y="26" class="name">1 − z</text>
+    <${Op} x=${156} y=${60} sign="×" /><text x="200" y="50" class="mid small">${value(kept)} kept</text><${Op} x=${236} y=${60} sign="+" />
+      <${Chip} x=${331} y=${60} v=${h} name="h" reach=${reach} />
+    <${Chip} x=${36} y=${150} v=${n} name="n, candidate" reach=${reach} /><${Op} x=${156} y=${150} sign="×" />
+      <text x="204" y="140" class="mid small">${value(written)} written</text>
     <${Chip} x=${156} y=${186} v=${z} name="" map="orange" /><text x="194" y="190" class="name">z, update</text>
   </svg>`;
 }
@@ -71,14 +80,16 @@ function MinGruSums({ now, before, reach }) {
 function RnnSums({ now }) {
   const { from_input: came, from_state: kept, h } = now;
   return html`<svg viewBox="0 0 400 150" class="sums" aria-hidden="true">
-    <${Line} d="M120 40 H160 L186 66" strong=${came / 3} /><${Line} d="M120 116 H160 L186 90" strong=${kept / 3} /><${Line} d="M206 78 H236" strong=${(came + kept) / 3} /><${Line} d="M290 78 H320" strong=${h} />
-    <${Chip} x=${84} y=${40} v=${came} name="from the symbol, W x + b" reach=${3} wide=${70} /><${Chip} x=${84} y=${116} v=${kept} name="from the state, Wₕ h₋₁ + bₕ" reach=${3} wide=${70} />
+    <${Line} d="M120 40 H160 L186 66" strong=${came / 3} /><${Line} d="M120 116 H160 L186 90" strong=${kept / 3} />
+      <${Line} d="M206 78 H236" strong=${(came + kept) / 3} /><${Line} d="M290 78 H320" strong=${h} />
+    <${Chip} x=${84} y=${40} v=${came} name="from the symbol, W x + b" reach=${3} wide=${70} />
+      <${Chip} x=${84} y=${116} v=${kept} name="from the state, Wₕ h₋₁ + bₕ" reach=${3} wide=${70} />
     <${Op} x=${196} y=${78} sign="+" /><g class="op"><rect x="238" y="66" width="50" height="24" rx="12" /><text x="263" y="82.5" class="mid">tanh</text></g>
     <${Chip} x=${352} y=${78} v=${h} name="h" />
   </svg>`;
 }
 
-// The same in one line of numbers, which is what a screen reader is told; each with as many digits as hold.
+// The same as lines of numbers, for screen readers.
 export function spelled(arch, now, before) {
   const v = (x) => value(x, 3);
   if (arch === "lstm") {
@@ -89,8 +100,9 @@ export function spelled(arch, now, before) {
   }
   if (arch === "gru") return [`(1 − z)·n + z·h₋₁ = ${(1 - now.z).toFixed(3)} · ${v(now.n)} + ${now.z.toFixed(3)} · ${v(before.h)} = ${v(now.h)} = h`];
   if (arch === "mingru") return [`(1 − z)·h₋₁ + z·n = ${(1 - now.z).toFixed(3)} · ${v(before.h)} + ${now.z.toFixed(3)} · ${v(now.n)} = ${v(now.h)} = h`];
-  if (arch === "rnn") return [`tanh(W x + b + Wₕ h₋₁ + bₕ) = tanh(${v(now.from_input)} ${now.from_state < 0 ? "−" : "+"} ${Math.abs(now.from_state).toFixed(3)}) = ${v(now.h)} = h`];
-  return [`h = ${v(now.h)}: made of the last inputs alone, and then forgotten`];
+  if (arch === "rnn") return [
+    `tanh(W x + b + Wₕ h₋₁ + bₕ) = tanh(${v(now.from_input)} ${now.from_state < 0 ? "−" : "+"} ${Math.abs(now.from_state).toFixed(3)}) = ${v(now.h)} = h`];
+  return [`h = ${v(now.h)}: computed from the last inputs alone`];
 }
 
 const PICTURES = { lstm: LstmSums, gru: GruSums, mingru: MinGruSums, rnn: RnnSums };

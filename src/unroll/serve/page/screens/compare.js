@@ -1,4 +1,4 @@
-// Compare: two models on one text. What each symbol costs one and not the other, what it comes to, where it is most.
+// Compare: two models on one text: the difference per symbol, in sum, and where it is largest.
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { Chart } from "../frame/chart.js";
 import { paint } from "../frame/colour.js";
@@ -29,8 +29,9 @@ export default function Compare({ view, go, api, info }) {
   const { data, error, busy } = useAsked(key, (signal) => api("compare", { a: model.name, b: against.name, text }, { signal }), 120);
   if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
   if (!others.length) {
-    return html`<${Panel} title="One model is not enough"><p>Comparing takes two. Train another one, with another size or another network; or, on the screen Train, press “Keep this one” to put aside the model as it is now, and compare it with what becomes of it.</p>
-      <p class="row"><button type="button" class="main" onClick=${() => go({ screen: "train" })}>To the trainings</button></p><//>`;
+    return html`<${Panel} title="One model is not enough"><p>Comparing takes two models. Train another one, with another size or network;
+        or press “Keep a copy” on the Train screen, and compare that copy with the model as it trains on.</p>
+      <p class="row"><button type="button" class="main" onClick=${() => go({ screen: "train" })}>Go to Train</button></p><//>`;
   }
   const edit = () => setWriting(text);
   const done = () => {
@@ -39,8 +40,13 @@ export default function Compare({ view, go, api, info }) {
   };
   return html`<div class="grid">
     <div class="w8 stack">
-      <${Panel} title="The text" aside=${writing === null ? html`<${Scale} a=${model.name} b=${against?.name} /><button type="button" class="small" onClick=${edit}>Edit</button>` : html`<button type="button" class="small" onClick=${done}>Done</button>`}>
-        ${writing !== null ? html`<textarea data-text rows="12" value=${writing} spellcheck="false" aria-label="Text that both models read" onInput=${(event) => setWriting(event.target.value)}></textarea>`
+      <${Panel} title="The text"
+        aside=${writing === null
+        ? html`<${Scale} a=${model.name} b=${against?.name} /><button type="button" class="small" onClick=${edit}>Edit</button>`
+        : html`<button type="button" class="small" onClick=${done}>Done</button>`}>
+        ${writing !== null ? html`
+          <textarea data-text rows="12" value=${writing} spellcheck="false" aria-label="Text that both models read"
+          onInput=${(event) => setWriting(event.target.value)}></textarea>`
           : data ? html`<${Coloured} data=${data} view=${view} go=${go} names=${[model.name, against?.name]} />` : html`<${Waiting}>Both are reading…<//>`}
         ${error && html`<${Failure} error=${error} />`}
       <//>
@@ -48,9 +54,14 @@ export default function Compare({ view, go, api, info }) {
     </div>
     <div class="w4 stack">
       <${Panel} class="stack" title="Between" aside=${busy && html`<span class="pulse"></span>`}>
-        <div class="row versus"><${Field} label="A"><select value=${model.name} onChange=${(event) => go({ model: event.target.value, against: event.target.value === view.against ? view.model : view.against })}>${info.models.map(({ name }) => html`<option key=${name} value=${name} selected=${name === model.name}>${name}</option>`)}</select><//>
-          <button type="button" class="icon" title="Exchange (x)" aria-label="Exchange A and B" onClick=${() => go({ model: view.against, against: view.model })}>⇄</button>
-          <${Field} label="B"><select value=${view.against} onChange=${(event) => go({ against: event.target.value })}>${others.map(({ name }) => html`<option key=${name} value=${name} selected=${name === view.against}>${name}</option>`)}</select><//></div>
+        <div class="row versus"><${Field} label="A">
+          <select value=${model.name}
+          onChange=${(event) => go({ model: event.target.value, against: event.target.value === view.against ? view.model : view.against })}>
+            ${info.models.map(({ name }) => html`<option key=${name} value=${name} selected=${name === model.name}>${name}</option>`)}</select><//>
+          <button type="button" class="icon" title="Swap (x)" aria-label="Swap A and B"
+            onClick=${() => go({ model: view.against, against: view.model })}>⇄</button>
+          <${Field} label="B"><select value=${view.against} onChange=${(event) => go({ against: event.target.value })}>
+            ${others.map(({ name }) => html`<option key=${name} value=${name} selected=${name === view.against}>${name}</option>`)}</select><//></div>
         ${data && against && html`<${Verdict} data=${data} a=${model} b=${against} />`}
       <//>
       ${data && html`<${Summed} data=${data} go=${go} a=${model} b=${against} />`}
@@ -60,11 +71,11 @@ export default function Compare({ view, go, api, info }) {
 }
 
 function Keys({ go, view }) {
-  useKeys({ x: () => go({ model: view.against, against: view.model }) }, { x: "exchange A and B" });
+  useKeys({ x: () => go({ model: view.against, against: view.model }) }, { x: "swap A and B" });
   return null;
 }
 
-const Scale = ({ a, b }) => html`<span class="scale"><span>${a} expected it more</span><i class="ramp both"></i><span>${b} did</span></span>`;
+const Scale = ({ a, b }) => html`<span class="scale"><span>better predicted by ${a}</span><i class="ramp both"></i><span>by ${b}</span></span>`;
 
 // Bits of each piece that A pays more than B.
 const differences = (data) => data.nats[0].map((nats, k) => bits(nats - data.nats[1][k]));
@@ -75,11 +86,15 @@ function Coloured({ data, view, go, names }) {
     paint(element, "diverging", more[k] / FULL, theme);
     element.title = `${shown(data.pieces[k])}: ${names[0]} ${fixed(bits(data.nats[0][k]))}, ${names[1]} ${fixed(bits(data.nats[1][k]))} bits`;
   }, [data]);
-  return html`<${Pieces} data=${data} colour=${colour} view=${view} go=${go} say=${(k) => `${shown(data.pieces[k])}: ${names[0]} ${fixed(bits(data.nats[0][k]))} bits, ${names[1]} ${fixed(bits(data.nats[1][k]))}`} />`;
+  return html`<${Pieces} data=${data} colour=${colour} view=${view} go=${go}
+    say=${(k) => `${shown(data.pieces[k])}: ${names[0]} ${fixed(bits(data.nats[0][k]))} bits, ${names[1]} ${fixed(bits(data.nats[1][k]))}`} />`;
 }
 
-const Pieces = ({ data, colour, view, go, say }) => html`<${Passage} label="The text, coloured by which model expected each symbol more" symbols=${data.pieces} paint=${colour} painted=${data} pos=${view.pos} onPick=${(pos) => go({ pos })} say=${say} />
-  ${view.pos >= 0 && view.pos < data.pieces.length && html`<p class="readout"><span class="sym">${shown(data.pieces[view.pos])}</span> ${say(view.pos).split(": ").slice(1).join(": ")}</p>`}`;
+const Pieces = ({ data, colour, view, go, say }) => html`
+  <${Passage} label="The text, coloured by the model that predicts each symbol better" symbols=${data.pieces} paint=${colour} painted=${data}
+  pos=${view.pos} onPick=${(pos) => go({ pos })} say=${say} />
+  ${view.pos >= 0 && view.pos < data.pieces.length && html`<p class="readout">
+    <span class="sym">${shown(data.pieces[view.pos])}</span> ${say(view.pos).split(": ").slice(1).join(": ")}</p>`}`;
 
 function Verdict({ data, a, b }) {
   const total = data.nats.map((some) => some.reduce((sum, v) => sum + v, 0));
@@ -93,9 +108,12 @@ function Verdict({ data, a, b }) {
       [a.name, fixed(bits(total[0]) / chars, 3), "bits/char"],
       [b.name, fixed(bits(total[1]) / chars, 3), "bits/char"],
     ]} />
-    <p>${Math.abs(bits(total[0] - total[1])) < 0.05 ? "No difference." : html`<b>${better.name}</b> needs <b>${fixed(Math.abs(bits(total[0] - total[1])), 1)} bits</b> less for these ${number(chars)} characters.`}</p>
-    <p class="note">${signed(mean, 3)} ± ${fixed(1.96 * spread, 3)} bits a piece (95 %, symbols taken as independent, which they are not quite: use a long text, or <code>unroll compare</code>).
-      ${data.pieces.length < data.symbols[0] || data.pieces.length < data.symbols[1] ? ` The vocabularies differ: pieces go from one common boundary to the next.` : ""}</p>
+    <p>${Math.abs(bits(total[0] - total[1])) < 0.05 ? "No difference."
+      : html`<b>${better.name}</b> needs <b>${fixed(Math.abs(bits(total[0] - total[1])), 1)} bits</b> less for these ${number(chars)} characters.`}</p>
+    <p class="note">${signed(mean, 3)} ± ${fixed(1.96 * spread,
+      3)} bits per piece (95 %, assuming independent symbols, which is only approximate: use a long text, or <code>unroll compare</code>).
+      ${data.pieces.length < data.symbols[0] || data.pieces.length < data.symbols[1]
+        ? ` The vocabularies differ: pieces go from one common boundary to the next.` : ""}</p>
     ${data.unknown.some((some) => some.length) && html`<p class="note">Read as unknown: ${data.unknown.flat().map(shown).join(" ")}</p>`}`;
 }
 
@@ -104,17 +122,20 @@ function Found({ data, go, a, b }) {
   const order = useMemo(() => more.map((_, k) => k).sort((x, y) => more[x] - more[y]), [more]);
   const where = (k) => {
     const around = (from, to) => data.pieces.slice(Math.max(0, from), to).map((piece) => (piece === " " ? " " : shown(piece))).join("");
-    return html`<button type="button" class="quiet where" onClick=${() => go({ pos: k })}><span class="sym"><i>${around(k - 14, k)}</i><b>${shown(data.pieces[k])}</b><i>${around(k + 1, k + 8)}</i></span></button>`;
+    return html`<button type="button" class="quiet where" onClick=${() => go({ pos: k })}><span class="sym"><i>${around(k - 14, k)}</i>
+      <b>${shown(data.pieces[k])}</b><i>${around(k + 1, k + 8)}</i></span></button>`;
   };
   const columns = [
-    ["where it stands", where],
+    ["in context", where],
     [a.name, (k) => fixed(bits(data.nats[0][k]), 1), "number"],
     [b?.name, (k) => fixed(bits(data.nats[1][k]), 1), "number"],
     ["gain", (k) => signed(Math.abs(more[k]), 1), "number"],
   ];
   return html`<div class="grid">
-    <${Panel} class="w6" title=${`Where ${a.name} knows better`} aside="bits"><${Table} columns=${columns} rows=${order.filter((k) => more[k] < 0).slice(0, 8)} caption="Symbols that A expected more than B" /><//>
-    <${Panel} class="w6" title=${`Where ${b?.name} knows better`} aside="bits"><${Table} columns=${columns} rows=${order.filter((k) => more[k] > 0).reverse().slice(0, 8)} caption="Symbols that B expected more than A" /><//>
+    <${Panel} class="w6" title=${`Where ${a.name} is better`} aside="bits">
+      <${Table} columns=${columns} rows=${order.filter((k) => more[k] < 0).slice(0, 8)} caption="Symbols that A predicts better than B" /><//>
+    <${Panel} class="w6" title=${`Where ${b?.name} is better`} aside="bits">
+      <${Table} columns=${columns} rows=${order.filter((k) => more[k] > 0).reverse().slice(0, 8)} caption="Symbols that B predicts better than A" /><//>
   </div>`;
 }
 
@@ -123,9 +144,10 @@ function Summed({ data, go, a, b }) {
     let sum = 0;
     return differences(data).map((v) => (sum += v));
   }, [data]);
-  const series = useMemo(() => [{ label: `bits that ${a.name} has paid more`, values: sums, colour: "--blue" }], [sums]);
+  const series = useMemo(() => [{ label: `additional bits of ${a.name}`, values: sums, colour: "--blue" }], [sums]);
   const x = useMemo(() => sums.map((_, k) => k + 1), [sums]);
   const lines = useMemo(() => [{ label: "", value: 0 }], []);
-  return html`<${Panel} title="Summed along the text"><${Chart} x=${x} series=${series} lines=${lines} height=${230} xLabel="symbol" yLabel="bits" yText=${(v) => signed(v, 1)} onPick=${(k) => go({ pos: k })}
+  return html`<${Panel} title="Summed along the text">
+    <${Chart} x=${x} series=${series} lines=${lines} height=${230} xLabel="symbol" yLabel="bits" yText=${(v) => signed(v, 1)} onPick=${(k) => go({ pos: k })}
     summary=${`The difference adds up to ${signed(sums.at(-1) ?? 0, 1)} bits: ${(sums.at(-1) ?? 0) > 0 ? b?.name : a.name} is better on this text`} /><//>`;
 }

@@ -14,7 +14,7 @@ import { Spark } from "../inside/spark.js";
 
 const SIZES = [[20000, "20,000 symbols"], [60000, "60,000"], [131072, "131,072"]];
 const VERDICTS = {
-  causal: "tracks, and is used", tracks: "tracks", leans: "leans", none: "no evidence",
+  causal: "tracks, and is used", tracks: "tracks", leans: "suggestive", none: "no evidence",
 };
 const EXAMPLES = [["re:\\b[A-Z][a-z]+", "names"], ["re:\\d+", "numbers"], ["re:\\b(?:he|him|his)\\b", "he"], ["re:[.!?]\\s", "sentence ends"]];
 
@@ -37,7 +37,8 @@ export default function Find({ view, go, api }) {
   };
   const result = search.job?.state === "done" ? search.job.result : null;
   useEffect(() => {
-    probe("find", { property, labels: labels ? Array.from(labels) : null, painted: painting !== null, state: search.job?.state ?? null, findings: result?.findings ?? null });
+    probe("find", { property, labels: labels ? Array.from(labels) : null, painted: painting !== null, state: search.job?.state ?? null,
+      findings: result?.findings ?? null });
   });
   useKeys({ r: () => (canRun ? run() : false) }, { r: "search" });
   const why = painting ? paintedWhy(painting) : data?.why_not;
@@ -46,7 +47,9 @@ export default function Find({ view, go, api }) {
   return html`<div class="grid">
     <${Panel} title="What might a unit track?">
       <div class="row">
-        <${Field} label="Property"><select value=${property.startsWith("re:") ? "re:" : property} onChange=${(event) => go({ prop: event.target.value === "re:" ? EXAMPLES[0][0] : event.target.value })}>
+        <${Field} label="Property">
+          <select value=${property.startsWith("re:") ? "re:" : property}
+          onChange=${(event) => go({ prop: event.target.value === "re:" ? EXAMPLES[0][0] : event.target.value })}>
           ${(known.data ?? []).map(({ name, what }) => html`<option key=${name} value=${name} selected=${name === property}>${name}: ${what}</option>`)}
           <option value="re:" selected=${property.startsWith("re:")}>a regular expression</option></select><//>
         ${property.startsWith("re:") && html`<${Pattern} value=${property.slice(3)} onChange=${(pattern) => go({ prop: `re:${pattern}` })} />`}
@@ -54,17 +57,24 @@ export default function Find({ view, go, api }) {
         <span class="grow"></span>
         <button type="button" class="main" disabled=${!canRun} title="r" onClick=${run}>Search all units</button>
       </div>
-      ${property.startsWith("re:") && html`<p class="note">Labels are 1 inside what matches. For example: ${EXAMPLES.map(([one, said], k) => html`${k ? ", " : ""}<button type="button" class="quiet" key=${one} onClick=${() => go({ prop: one })}>${said}</button>`)}.</p>`}
+      ${property.startsWith("re:") && html`
+        <p class="note">Labels are 1 inside matches. Examples: ${EXAMPLES.map(
+        ([one, said], k) => html`${k ? ", " : ""}<button type="button" class="quiet" key=${one} onClick=${() => go({ prop: one })}>${said}</button>`)}.</p>`}
       ${known.error && html`<${Failure} error=${known.error} />`}
     <//>
 
-    <${Panel} title="The labels, before anything is searched" label="The labels" aside=${data && html`<${Counts} data=${data} labels=${labels} painted=${painting !== null} />`}>
+    <${Panel} title="The labels, before the search" label="The labels"
+      aside=${data && html`<${Counts} data=${data} labels=${labels} painted=${painting !== null} />`}>
       ${seen.error && html`<${Failure} error=${seen.error} />`}
-      ${data ? html`<${Painted} data=${data} labels=${labels} painting=${painting} setPainting=${setPainting} view=${view} go=${go} />` : !seen.error && html`<${Waiting}>Labelling a text…<//>`}
+      ${data ? html`<${Painted} data=${data} labels=${labels} painting=${painting} setPainting=${setPainting} view=${view} go=${go} />` : !seen.error
+        && html`<${Waiting}>Labelling a text…<//>`}
       ${why && html`<p class="failure" role="status">${why}.</p>`}
     <//>
 
-    ${(search.job || search.error) && html`<${Panel} title="Units, by their score on text that was held out" label="What was found" aside=${result && html`${plural(result.searched, "signal")} of units searched on ${plural(result.symbols, "symbol")} in ${fixed(search.job.seconds, 1)} s`}>
+    ${(search.job || search.error) && html`
+      <${Panel} title="Units by held-out score" label="Findings"
+      aside=${result && html`${plural(result.searched, "signal")} of units searched on ${plural(result.symbols, "symbol")} in ${fixed(
+      search.job.seconds, 1)} s`}>
       ${search.error && html`<${Failure} error=${search.error} retry=${run} />`}
       ${running(search.job) && html`<${Running} job=${search.job} cancel=${search.cancel} />`}
       ${search.job?.state === "cancelled" && html`<p class="note">Cancelled. <button type="button" class="small" onClick=${run}>Search again</button></p>`}
@@ -76,7 +86,8 @@ export default function Find({ view, go, api }) {
 function Pattern({ value, onChange }) {
   const box = useRef(null);
   return html`<form class="row" onSubmit=${(event) => { event.preventDefault(); onChange(box.current.value); }}>
-    <${Field} label="Pattern (Python's re)" class="pattern"><input type="text" ref=${box} value=${value} maxlength="500" spellcheck=${false} onChange=${(event) => onChange(event.target.value)} /><//></form>`;
+    <${Field} label="Pattern (Python's re)" class="pattern">
+      <input type="text" ref=${box} value=${value} maxlength="500" spellcheck=${false} onChange=${(event) => onChange(event.target.value)} /><//></form>`;
 }
 
 function Counts({ data, labels, painted }) {
@@ -85,7 +96,8 @@ function Counts({ data, labels, painted }) {
     const runs = runsOf(labels);
     return html`painted by hand: ${percent(share(labels))} % of ${plural(labels.length, "symbol")}, ${plural(runs.length, "run")}`;
   }
-  return html`${data.what}: ${percent(data.share)} % of ${plural(data.total, "symbol")}, ${plural(data.runs, "run")}${data.runs > 0 && html`, the shortest ${number(data.shortest)}, the longest ${number(data.longest)}`}`;
+  return html`${data.what}: ${percent(data.share)} % of ${plural(data.total, "symbol")}, ${plural(data.runs, "run")}${data.runs > 0
+    && html`, the shortest ${number(data.shortest)}, the longest ${number(data.longest)}`}`;
 }
 
 const share = (labels) => labels.reduce((sum, label) => sum + (label > 0), 0) / labels.length;
@@ -107,12 +119,13 @@ function paintedWhy(labels) {
   if (labels.length < LEAST) return `${plural(labels.length, "symbol")} can be painted here; a search needs ${number(LEAST)}`;
   const half = Math.floor(labels.length / 2);
   for (const [part, said] of [[labels.subarray(0, half), "first"], [labels.subarray(half), "second"]]) {
-    if (part.every((label) => label === part[0])) return `the ${said} half of what is shown has but one label; paint some of it: units are chosen on one half and measured on the other`;
+    if (part.every((label) =>
+      label === part[0])) return `the ${said} half of this text has a single label; paint some of it: units are chosen on one half and measured on the other`;
   }
   return "";
 }
 
-// The labels painted on the text; with a brush in hand they can be painted anew.
+// The labels painted on the text; with a brush they can be changed.
 function Painted({ data, labels, painting, setPainting, view, go }) {
   const [brush, setBrush] = useState(-1); // -1: none in hand
   const from = useRef(-1);
@@ -153,12 +166,19 @@ function Painted({ data, labels, painting, setPainting, view, go }) {
     element.style.color = v ? ink(colour) : "";
   };
   return html`<div class="stack">
-    <div class="row tight"><${Choice} label="Brush" value=${brush} options=${[[-1, "look"], [1, "paint"], [0, "erase"]]} onChange=${setBrush} />
-      ${painting && html`<button type="button" class="small" onClick=${() => setPainting(null)}>Back to ${data.property}</button><button type="button" class="small" onClick=${() => setPainting(new Float32Array(data.symbols.length))}>Erase all</button>`}
-      <span class="note">${brush < 0 ? "Most wrong findings are wrong labels: look first. Paint where the rule is wrong, or something of your own." : "Drag over the text. With the keyboard: Shift and the arrow keys paint, Space turns one symbol."}</span></div>
-    <div class=${`ranged-text ${brush >= 0 ? "brush" : ""}`} onPointerDown=${(event) => (from.current = under(event))} onPointerUp=${up} onKeyDownCapture=${onKey}>
-      <${Passage} symbols=${data.symbols} paint=${paint} painted=${labels} pos=${pos} onPick=${(k) => go({ pos: k })} say=${(k) => `${named(data.symbols[k])}, label ${Number(labels[k].toFixed(2))}`} label=${`the first ${plural(data.symbols.length, "symbol")} with their labels`} /></div>
-    ${data.total > data.symbols.length && html`<p class="note">${painting ? `Only these ${number(data.symbols.length)} symbols are searched, as they are painted.` : `The first ${number(data.symbols.length)} of ${number(data.total)} symbols are shown; all are searched.`}</p>`}
+    <div class="row tight"><${Choice} label="Brush" value=${brush} options=${[[-1, "view"], [1, "paint"], [0, "erase"]]} onChange=${setBrush} />
+      ${painting && html`<button type="button" class="small" onClick=${() => setPainting(null)}>Back to ${data.property}</button>
+        <button type="button" class="small" onClick=${() => setPainting(new Float32Array(data.symbols.length))}>Erase all</button>`}
+      <span class="note">${brush < 0 ? "Most wrong findings come from wrong labels: check them first. Paint corrections, or your own labels."
+        : "Drag over the text. With the keyboard, Shift and the arrow keys paint, and Space toggles one symbol."}</span></div>
+    <div class=${`ranged-text ${brush >= 0 ? "brush" : ""}`} onPointerDown=${(event) => (from.current = under(event))} onPointerUp=${up}
+      onKeyDownCapture=${onKey}>
+      <${Passage} symbols=${data.symbols} paint=${paint} painted=${labels} pos=${pos} onPick=${(k) => go({ pos: k })}
+        say=${(k) => `${named(data.symbols[k])}, label ${Number(labels[k].toFixed(2))}`}
+        label=${`the first ${plural(data.symbols.length, "symbol")} with their labels`} /></div>
+    ${data.total > data.symbols.length && html`
+      <p class="note">${painting ? `Only these ${number(data.symbols.length)} symbols are searched, as painted.`
+      : `The first ${number(data.symbols.length)} of ${number(data.total)} symbols are shown; all are searched.`}</p>`}
   </div>`;
 }
 
@@ -171,10 +191,18 @@ function Found({ result, go, property }) {
   return html`<div class="stack">
     <p class="verdict">${sentence(first, result)}</p>
     <div class="table"><table class="found"><caption class="unseen">Units ranked by held-out ${binary ? "AUROC" : "correlation"}</caption>
-      <thead><tr><th scope="col">unit</th><th scope="col">${binary ? "AUROC" : "correlation"}, held out</th><th scope="col" class="number">95 %</th><th scope="col" class="number">first half</th><th scope="col" class="number">p</th><th scope="col" class="number">beyond the last 8<br />characters</th><th scope="col">held at its mean</th><th scope="col">verdict</th><th scope="col">over a stretch</th></tr></thead>
+      <thead><tr><th scope="col">unit</th><th scope="col">${binary ? "AUROC" : "correlation"}, held out</th><th scope="col" class="number">95 %</th>
+        <th scope="col" class="number">first half</th><th scope="col" class="number">p</th>
+        <th scope="col" class="number">beyond the last 8<br />characters</th><th scope="col">clamped to its mean</th><th scope="col">verdict</th>
+        <th scope="col">over a stretch</th></tr></thead>
       <tbody>${result.findings.map((one, k) => html`<tr key=${k}>
-        <td><button type="button" class="small" onClick=${() => open(one)} aria-label=${`Unit ${one.layer}:${one.unit} ${one.signal} in Cells`}>${one.layer}:${one.unit} ${one.signal}</button></td>
-        <td><span class="score"><b>${fixed(one.score, 3)}</b><i class="gauge" title=${`what the best of all units reaches by chance in 99 %: ${fixed(one.null, 3)}; an untrained network: ${fixed(one.untrained, 3)}`}><i class="fill" style=${{ width: at(one.score) }}></i><i class="whisker" style=${{ left: at(one.interval[0]), width: `calc(${at(one.interval[1])} - ${at(one.interval[0])})` }}></i><i class="null" style=${{ left: at(one.null) }}></i></i></span></td>
+        <td><button type="button" class="small" onClick=${() => open(one)} aria-label=${`Unit ${one.layer}:${one.unit} ${one.signal} in Cells`}>
+          ${one.layer}:${one.unit} ${one.signal}</button></td>
+        <td><span class="score"><b>${fixed(one.score, 3)}</b>
+          <i class="gauge" title=${`the best unit by chance, 99th percentile: ${fixed(one.null, 3)}; an untrained network: ${fixed(one.untrained,
+          3)}`}><i class="fill" style=${{ width: at(one.score) }}></i>
+            <i class="whisker" style=${{ left: at(one.interval[0]), width: `calc(${at(one.interval[1])} - ${at(one.interval[0])})` }}></i>
+            <i class="null" style=${{ left: at(one.null) }}></i></i></span></td>
         <td class="number nowrap">${fixed(one.interval[0], 3)}–${fixed(one.interval[1], 3)}</td>
         <td class="number">${fixed(one.fit_score, 3)}</td>
         <td class="number nowrap">${one.p_value < 0.001 ? "< 0.001" : fixed(one.p_value, 3)}</td>
@@ -182,18 +210,31 @@ function Found({ result, go, property }) {
         <td>${heldText(one)}</td>
         <td><span class=${`said-${one.verdict}`}>${VERDICTS[one.verdict]}</span></td>
         <td>${result.stretch && html`<${Spark} values=${result.stretch.values[k]} labels=${result.stretch.labels} />`}</td></tr>`)}</tbody></table></div>
-    <p class="note">The line | is what the best of all units reaches by chance: labels shifted round the text, 99th percentile${first ? ` (${fixed(first.null, 3)}); an untrained network reaches ${fixed(first.untrained, 3)}` : ""}${result.last_8_characters === null ? "" : `, the last 8 characters alone ${fixed(result.last_8_characters, 3)}`}. Units and their direction were chosen on the first half, scores are of the second; a unit counts by the weaker of the two.</p>
-    ${result.probe && html`<p class="note">All units together, by a linear probe: <b>${fixed(result.probe.score, 3)}</b> (untrained ${fixed(result.probe.untrained, 3)})${result.probe.small.map(({ cells, score }) => html`; the best ${cells.length === 1 ? "one" : cells.length} ${fixed(score, 3)}`)}.</p>`}
-    ${result.stretch && html`<details><summary>The stretch that is drawn: symbols ${number(result.stretch.first)} to ${number(result.stretch.first + result.stretch.labels.length)}</summary><p class="passage">${result.stretch.symbols.join("")}</p></details>`}
+    <p class="note">The line | marks the score of the best unit by chance: labels shifted around the text, 99th percentile${first
+      ? ` (${fixed(first.null, 3)}); an untrained network reaches ${fixed(first.untrained, 3)}` : ""}${result.last_8_characters === null ? ""
+      : `, the last 8 characters alone ${fixed(result.last_8_characters,
+      3)}`}. Units and their direction are chosen on the first half of the text and scored on the second; a unit is ranked by the lower of its two scores.</p>
+    ${result.probe && html`
+      <p class="note">All units together, by a linear probe: <b>
+      ${fixed(result.probe.score, 3)}
+      </b> (untrained ${fixed(result.probe.untrained, 3)})${result.probe.small.map(
+      ({ cells, score }) => html`; the best ${cells.length === 1 ? "one" : cells.length} ${fixed(score, 3)}`)}.</p>`}
+    ${result.stretch && html`<details>
+      <summary>The text of the last column: symbols ${number(result.stretch.first)} to ${number(result.stretch.first + result.stretch.labels.length)}
+      </summary><p class="passage">${result.stretch.symbols.join("")}</p></details>`}
     ${result.notes.map((note) => html`<p class="note" key=${note}>${note}</p>`)}
-    <details><summary>What the verdicts mean</summary><dl class="meanings">${Object.entries(result.thresholds).map(([name, what]) => html`<div key=${name}><dt>${VERDICTS[name]}</dt><dd>${what}</dd></div>`)}</dl></details>
+    <details><summary>What the verdicts mean</summary>
+      <dl class="meanings">
+      ${Object.entries(result.thresholds).map(([name, what]) => html`<div key=${name}><dt>${VERDICTS[name]}</dt><dd>${what}</dd></div>`)}</dl></details>
   </div>`;
 }
 
 function heldText({ ablation, ablation_ratio: ratio, verdict }) {
   if (!ablation) return html`<span class="muted">${verdict === "tracks" ? "not tried" : "–"}</span>`;
   const times = ratio > 0 ? `, ${ratio >= 10 ? number(ratio) : fixed(ratio, 1)} ×` : "";
-  return html`<span class="nowrap" title="added to telling the property's marks, per symbol, and how many times as much as by holding units that move as much">${ablation.cost > 0 ? "+" : ""}${short(ablation.cost / Math.LN2)} bits${times}</span>`;
+  return html`<span class="nowrap"
+    title="cost added to the property's marks, per symbol, and its ratio to the cost of clamping units of similar variance">
+      ${ablation.cost > 0 ? "+" : ""}${short(ablation.cost / Math.LN2)} bits${times}</span>`;
 }
 const short = (v) => String(Number(v.toPrecision(2))).replace("-", "−");
 
@@ -201,7 +242,10 @@ function sentence(one, result) {
   if (!one) return "No unit was found.";
   const name = `Unit ${one.layer}:${one.unit} (${one.signal})`;
   const metric = one.metric === "auroc" ? "AUROC" : "correlation";
-  if (one.verdict === "none") return `No unit goes with “${result.what}” by more than chance: the best, ${name.toLowerCase()}, has ${metric} ${fixed(one.score, 3)} on held-out text.`;
-  const used = one.verdict === "causal" ? `; held at its mean, the cost of telling ${result.marks?.length ? `its marks (${result.marks.slice(0, 4).map(named).join(" ")})` : "its marks"} rises by ${short(one.ablation.cost / Math.LN2)} bits per symbol, ${number(one.ablation_ratio)} times as much as when like units are held` : "";
-  return `${name} ${one.verdict === "leans" ? "leans to" : "tracks"} “${result.what}”: ${metric} ${fixed(one.score, 3)} on held-out text${used}.`;
+  if (one.verdict === "none") return `No unit tracks “${result.what}” better than chance: the best, ${name.toLowerCase()}, has ${metric} ${fixed(
+    one.score, 3)} on held-out text.`;
+  const used = one.verdict === "causal"
+    ? `; clamped to its mean, it raises the cost of predicting ${result.marks?.length ? `its marks (${result.marks.slice(0, 4).map(named).join(" ")})`
+    : "its marks"} by ${short(one.ablation.cost / Math.LN2)} bits per symbol, ${number(one.ablation_ratio)} times as much as clamping similar units` : "";
+  return `${name} ${one.verdict === "leans" ? "may track" : "tracks"} “${result.what}”: ${metric} ${fixed(one.score, 3)} on held-out text${used}.`;
 }

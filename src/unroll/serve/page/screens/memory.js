@@ -1,4 +1,4 @@
-// Memory: how far back models remember, on one absolute scale; and what a single prediction depends on.
+// Memory: how far back models remember, on one absolute scale, and what a single prediction depends on.
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { Chart } from "../frame/chart.js";
 import { css, entry, ink, table } from "../frame/colour.js";
@@ -31,7 +31,7 @@ export default function Memory({ view, go, api, info }) {
       <${ModelChoice} names=${names} info=${info} onChange=${(next) => go({ with: next.join(",") }, { quiet: true })} />
       <span class="grow"></span>
       <${SourceChoice} view=${view} go=${go} text=${text} setText=${setText} sizes=${sizes} />
-      <${Choice} label="How exactly" value=${full} options=${[[false, "quick"], [true, "full"]]} onChange=${setFull} />
+      <${Choice} label="Precision" value=${full} options=${[[false, "quick"], [true, "full"]]} onChange=${setFull} />
     </div>
     ${job.error && html`<div><${Failure} error=${job.error} retry=${begin} /></div>`}
     ${running(job.job) && html`<div class="panel"><${Running} job=${job.job} cancel=${job.cancel} /></div>`}
@@ -50,30 +50,61 @@ function Measured({ result, names, info }) {
   const curves = models.map((model) => curveOf(model, by));
   const lags = Math.max(0, ...curves.map((curve) => curve?.length ?? 0));
   const x = useMemo(() => Array.from({ length: Math.max(0, lags - 1) }, (_, k) => k + 1), [lags]);
-  const series = useMemo(() => models.flatMap((model, k) => (curves[k] ? [{ label: model.name, colour: colours[k], width: 1.8, values: x.map((lag) => drawable(curves[k][lag])) }] : [])), [result, by]);
+  const series = useMemo(
+    () => models.flatMap(
+    (model, k) => (curves[k] ? [{ label: model.name, colour: colours[k], width: 1.8, values: x.map((lag) => drawable(curves[k][lag])) }] : [])), [result, by]);
   const contexts = models[0].context_loss.map(([k]) => k);
-  const losses = useMemo(() => models.map((model, k) => ({ label: model.name, colour: colours[k], width: 1.8, points: true, values: model.context_loss.map(([, nats]) => bits(nats)) })), [result]);
+  const losses = useMemo(
+    () => models.map((model, k) =>
+    ({ label: model.name, colour: colours[k], width: 1.8, points: true, values: model.context_loss.map(([, nats]) => bits(nats)) })), [result]);
   const windows = models.filter(({ context }) => context !== null);
   useEffect(() => probe("memory", { models, by, curves }), [result, by]);
-  const smallest = curves.flatMap((curve, k) => (curve ?? []).slice(1).filter((v) => v !== null && v < LEAST && !(models[k].context !== null && v === 0))).length;
-  const gradientSummary = `gradient by lag: ${models.map((model, k) => (curves[k] ? `${model.name} ${size(curves[k][1])} at lag 1, ${size(curves[k].at(-1), model.context !== null)} at lag ${curves[k].length - 1}` : `${model.name} has none`)).join("; ")}`;
-  const lossSummary = `loss by context: ${models.map((model) => `${model.name} from ${fixed(bits(model.context_loss[0][1]), 2)} bits after one symbol to ${fixed(bits(model.full_nats), 2)} after all`).join("; ")}`;
+  const smallest = curves.flatMap(
+    (curve, k) => (curve ?? []).slice(1).filter((v) => v !== null && v < LEAST && !(models[k].context !== null && v === 0))).length;
+  const gradientSummary = `gradient by lag: ${models.map(
+    (model, k) => (curves[k]
+    ? `${model.name} ${size(curves[k][1])} at lag 1, ${size(curves[k].at(-1), model.context !== null)} at lag ${curves[k].length - 1}`
+    : `${model.name} has none`)).join("; ")}`;
+  const lossSummary = `loss by context: ${models.map(
+    (model) => `${model.name} from ${fixed(bits(model.context_loss[0][1]), 2)} bits after one symbol to ${fixed(bits(model.full_nats),
+    2)} after all`).join("; ")}`;
   return html`
-    <${Panel} class="w6" title="Gradient of a loss by what came before" aside=${html`<${Choice} label="Gradient by" value=${by} options=${[["x", "by the inputs"], ["state", "by the state", models.some(({ arch }) => arch !== "window" && arch !== "ngram") ? undefined : "none of these has a state"]]} onChange=${setBy} />`}>
-      ${series.length ? html`<${Chart} x=${x} series=${series} height=${280} xLabel="symbols before" yLabel=${by === "x" ? "‖∂L/∂x‖" : "‖∂L/∂state‖"} yText=${(v) => size(10 ** v)} yTick=${tenTo} summary=${gradientSummary} />` : html`<p class="note">None of these models has such a gradient.</p>`}
-      <p class="note">In the geometric mean over ${plural(Math.min(64, result.targets), "target")}, in float64, one absolute scale for all.${windows.map(({ name, context }) => ` ${name} ends at ${context}: beyond its ${context} symbols the gradient is exactly 0.`)}${smallest ? ` What is below 10⁻³⁰ is left out of the picture; it is not 0.` : ""} A gradient tells what a small change would do, not whether it is used.</p>
+    <${Panel} class="w6" title="Gradient of a loss by earlier symbols"
+      aside=${html`<${Choice} label="Gradient by" value=${by}
+      options=${[["x", "by the inputs"],
+      ["state", "by the state", models.some(({ arch }) => arch !== "window" && arch !== "ngram") ? undefined : "none of these has a state"]]}
+        onChange=${setBy} />`}>
+      ${series.length ? html`
+        <${Chart} x=${x} series=${series} height=${280} xLabel="symbols before" yLabel=${by === "x" ? "‖∂L/∂x‖" : "‖∂L/∂state‖"}
+        yText=${(v) => size(10 ** v)} yTick=${tenTo} summary=${gradientSummary} />` : html`<p class="note">None of these models has such a gradient.</p>`}
+      <p class="note">Geometric mean over ${plural(Math.min(64, result.targets),
+        "target")}, in float64, on one absolute scale for all models.${windows.map(
+        ({ name, context }) => ` ${name} ends at ${context}: beyond its ${context} symbols the gradient is exactly 0.`)}${smallest
+          ? ` Values below 10⁻³⁰ are not drawn; they are not 0.` : ""} A gradient shows what a small change would do, not whether the model uses it.</p>
     <//>
-    <${Panel} class="w6" title="Loss by the context that is there" aside=${html`${plural(result.targets, "target")} of ${result.file}`}>
-      <${Chart} x=${contexts} series=${losses} height=${280} xLog xLabel="symbols of context" yLabel="bits per symbol" marks=${windows.map(({ context }) => context)} yText=${(v) => fixed(v, 3)} xText=${number} summary=${lossSummary} />
-      <p class="note">The same symbols are guessed after exactly so many; the last point is the whole text before. ${windows.length ? "A window is flat once its context is full." : "Where a line is flat, more context does not help."}</p>
+    <${Panel} class="w6" title="Loss by available context" aside=${html`${plural(result.targets, "target")} of ${result.file}`}>
+      <${Chart} x=${contexts} series=${losses} height=${280} xLog xLabel="symbols of context" yLabel="bits per symbol"
+        marks=${windows.map(({ context }) => context)} yText=${(v) => fixed(v, 3)} xText=${number} summary=${lossSummary} />
+      <p class="note">The same symbols are predicted from contexts of each length; the last point uses all of the text before. ${windows.length
+        ? "A window is flat once its context is full." : "Where a line is flat, more context does not help."}</p>
     <//>
-    <${Panel} title="In numbers">
-      <div class="table"><table><thead><tr><th scope="col">model</th><th scope="col" class="number">context is worth</th><th scope="col" class="number">99 % of it within</th><th scope="col" class="number">order counts within</th><th scope="col" class="number">gradient halves every</th><th scope="col" class="number">1 % of lag 1 left after</th></tr></thead>
-        <tbody>${models.map((model, k) => html`<tr key=${model.name}><th scope="row"><i class="dot" style=${{ background: `var(${colours[k]})` }}></i>${model.name} <small>${labelOf(model.arch, info)}${model.context === null ? "" : `, sees ${model.context}`}</small></th>
-          <td class="number">${fixed(bits(model.gain), 3)} bits per symbol</td><td class="number">${span(model, "span_99", result.limit)}</td><td class="number">${span(model, "shuffled_99", result.history)}</td>
-          <td class="number">${model.half_life === null ? html`<span title=${model.notes.join("; ")}>–</span>` : `${Number(model.half_life.toPrecision(3))} steps`}</td><td class="number">${left(curveOf(model, "x"), model.context)}</td></tr>`)}</tbody></table></div>
-      ${result.quick && html`<p class="note">Quick: contexts up to ${number(result.limit)}, ${plural(result.targets, "target")}; intervals are wide. Full measures 1,000 targets up to 512.</p>`}
-      ${[...new Set([...result.notes, ...models.flatMap(({ name, notes }) => notes.map((note) => `${name}: ${note}`))])].map((note) => html`<p class="note" key=${note}>${note}.</p>`)}
+    <${Panel} title="Figures">
+      <div class="table"><table><thead><tr><th scope="col">model</th><th scope="col" class="number">context is worth</th>
+        <th scope="col" class="number">99 % of it within</th><th scope="col" class="number">order matters within</th>
+        <th scope="col" class="number">gradient halves every</th><th scope="col" class="number">1 % of lag 1 remains after</th></tr></thead>
+        <tbody>${models.map((model, k) => html`<tr key=${model.name}><th scope="row">
+          <i class="dot" style=${{ background: `var(${colours[k]})` }}></i>${model.name} <small>
+          ${labelOf(model.arch, info)}${model.context === null ? "" : `, sees ${model.context}`}</small></th>
+          <td class="number">${fixed(bits(model.gain), 3)} bits per symbol</td><td class="number">${span(model, "span_99", result.limit)}</td>
+            <td class="number">${span(model, "shuffled_99", result.history)}</td>
+          <td class="number">${model.half_life === null ? html`<span title=${model.notes.join("; ")}>–</span>`
+            : `${Number(model.half_life.toPrecision(3))} steps`}</td><td class="number">${left(curveOf(model, "x"), model.context)}</td></tr>`)}
+              </tbody></table></div>
+      ${result.quick && html`
+        <p class="note">Quick: contexts up to ${number(result.limit)}, ${plural(result.targets,
+        "target")}; intervals are wide. Full: contexts up to 512, 1,000 targets.</p>`}
+      ${[...new Set([...result.notes, ...models.flatMap(({ name, notes }) => notes.map((note) => `${name}: ${note}`))])].map(
+        (note) => html`<p class="note" key=${note}>${note}.</p>`)}
     <//>`;
 }
 
@@ -102,7 +133,7 @@ function left(curve, context) {
 
 // ---- what one prediction depends on
 
-const METHODS = [["size", "gradient, ‖∂L/∂x‖"], ["integrated", "integrated gradients"], ["leave-out", "leaving out"]];
+const METHODS = [["size", "gradient, ‖∂L/∂x‖"], ["integrated", "integrated gradients"], ["leave-out", "leave one out"]];
 const DECADES = 6;
 
 function Depends({ names, view, go, api, info }) {
@@ -111,20 +142,28 @@ function Depends({ names, view, go, api, info }) {
   const data = opened.data;
   const count = data?.symbols.length ?? 0;
   const pos = view.pos >= 1 ? Math.min(view.pos, count - 1) : Math.min(count - 1, 120);
-  const asked = useAsked(data && pos >= 1 ? JSON.stringify([data.id, data.version, names, pos, method]) : null, (signal) => api("inside/depends", { models: names, id: data.id, at: pos, method }, { signal }), 150);
-  useKeys(cursorKeys({ ...view, pos }, go, { length: count }), { "← →": "the prediction before, after" });
+  const asked = useAsked(data && pos >= 1 ? JSON.stringify([data.id, data.version, names, pos, method]) : null,
+    (signal) => api("inside/depends", { models: names, id: data.id, at: pos, method }, { signal }), 150);
+  useKeys(cursorKeys({ ...view, pos }, go, { length: count }), { "← →": "previous, next prediction" });
   const found = asked.data?.models ?? [];
   const there = found.filter(({ error }) => !error);
   const largest = Math.max(1e-300, ...there.flatMap(({ scores }) => scores.map(Math.abs)));
   useEffect(() => probe("depends", { at: pos, method, largest, models: found }), [asked.data, pos, method]);
   const waiting = notYet(opened, html`<${Waiting}>Reading a text…<//>`);
-  return html`<${Panel} title="What one prediction depends on" aside=${html`<${Choice} label="Method" value=${method} options=${METHODS} onChange=${setMethod} />`}>
+  return html`<${Panel} title="What one prediction depends on"
+    aside=${html`<${Choice} label="Method" value=${method} options=${METHODS} onChange=${setMethod} />`}>
     <${TextChoice} opened=${data} text=${opened.text} setText=${opened.setText} view=${view} go=${go} />
     ${waiting ?? html`<div class="stack">
-      <p class="note">Click a symbol: how was it guessed? ${method === "size" ? "Symbols before it are coloured by the size of the gradient, on one logarithmic scale for all models." : "Orange spoke for the symbol that came, blue against it, in nats of log p, on one scale for all models."} Up to 256 symbols back are told apart.</p>
-      <div class="row tight">${method === "size" ? html`<${Legend} map="orange" low=${size(largest / 10 ** DECADES)} high=${size(largest)} />` : html`<${Legend} map="diverging" low=${`${value(-largest)} nats`} high=${`${value(largest)} nats`} />`}${asked.busy && html`<span class="muted">asking…</span>`}</div>
+      <p class="note">Click a symbol to see what its prediction depends on. ${method === "size"
+        ? "Symbols before it are coloured by the norm of the gradient, on one logarithmic scale for all models."
+        : "Orange raised the probability of the symbol, blue lowered it, in nats of log p, on one scale for all models."} Up to 256 symbols back are scored.</p>
+      <div class="row tight">
+        ${method === "size" ? html`<${Legend} map="orange" low=${size(largest / 10 ** DECADES)} high=${size(largest)} />`
+        : html`<${Legend} map="diverging" low=${`${value(-largest)} nats`} high=${`${value(largest)} nats`} />`}${asked.busy && html`
+        <span class="muted">loading…</span>`}</div>
       ${asked.error && html`<${Failure} error=${asked.error} />`}
-      ${(found.length ? found : names.map((model) => ({ model, scores: [], first: 0, waiting: true }))).map((one) => html`<${Coloured} key=${one.model} one=${one} opened=${data} pos=${pos} method=${method} largest=${largest} go=${go} info=${info} />`)}
+      ${(found.length ? found : names.map((model) => ({ model, scores: [], first: 0, waiting: true }))).map(
+        (one) => html`<${Coloured} key=${one.model} one=${one} opened=${data} pos=${pos} method=${method} largest=${largest} go=${go} info=${info} />`)}
     </div>`}
   <//>`;
 }
@@ -146,10 +185,14 @@ function Coloured({ one, opened, pos, method, largest, go, info }) {
   };
   const zero = one.context !== null && one.context !== undefined;
   const said = (v) => (method === "size" ? size(v, zero) : `${value(v, 3)} nats`);
-  const top = scores.map((v, k) => [Math.abs(v), k]).sort((a, b) => b[0] - a[0]).slice(0, 3).map(([, k]) => `${named(opened.symbols[first + k])} ${pos - first - k} before: ${said(scores[k])}`);
+  const top = scores.map((v, k) => [Math.abs(v), k]).sort((a, b) => b[0] - a[0]).slice(0, 3).map(
+    ([, k]) => `${named(opened.symbols[first + k])} ${pos - first - k} before: ${said(scores[k])}`);
   return html`<div>
     <h3 class="name"><b>${one.model}</b> <small>${labelOf(info.models.find(({ name }) => name === one.model)?.arch, info)}</small>
-      ${one.nats !== undefined && html`<span class="muted"> ${named(one.target)} cost ${fixed(bits(one.nats))} bits${top.length ? `; most: ${top.join(", ")}` : ""}${one.agreement !== null && one.agreement !== undefined ? `; rank agreement with leaving out ${fixed(one.agreement)}` : ""}</span>`}</h3>
+      ${one.nats !== undefined && html`
+        <span class="muted"> ${named(one.target)} costs ${fixed(bits(one.nats))} bits${top.length ? `; most: ${top.join(", ")}`
+        : ""}${one.agreement !== null && one.agreement !== undefined ? `; rank agreement with leave one out ${fixed(one.agreement)}` : ""}</span>`}</h3>
     <${Passage} symbols=${opened.symbols} class="short" paint=${paint} painted=${one} pos=${pos} onPick=${(k) => k >= 1 && go({ pos: k })}
-      say=${(k) => `${named(opened.symbols[k])}${before(k) === null ? "" : ` ${said(before(k))}`}`} label=${`what ${one.model}'s guess of symbol ${pos} depends on`} /></div>`;
+      say=${(k) => `${named(opened.symbols[k])}${before(k) === null ? "" : ` ${said(before(k))}`}`}
+        label=${`what ${one.model}'s prediction of symbol ${pos} depends on`} /></div>`;
 }

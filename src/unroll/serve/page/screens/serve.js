@@ -1,4 +1,4 @@
-// Serve: the same models over the standard HTTP API. What to paste, what it answers, and what the server does now.
+// Serve: the same models over the standard HTTP API: snippets to paste, their answers, and the server's load.
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { Chart } from "../frame/chart.js";
 import { fixed, number, short } from "../frame/format.js";
@@ -41,7 +41,7 @@ print(answer.choices[0].logprobs.token_logprobs)`.replace(/^/, key ? "import os\
   };
 }
 
-const KINDS = [["python", "Python"], ["curl", "curl"], ["stream", "streamed"], ["score", "score a text"]];
+const KINDS = [["python", "Python"], ["curl", "curl"], ["stream", "streaming"], ["score", "score a text"]];
 
 export default function Serve({ view, go, api, info }) {
   const model = modelOf(view, info);
@@ -59,7 +59,8 @@ export default function Serve({ view, go, api, info }) {
     setBusy(true);
     const began = performance.now();
     try {
-      const answer = await api("/v1/completions", { model: model.name, prompt, max_tokens: 80, temperature: 0.8, seed: 0, ...(kind === "score" ? { echo: true, max_tokens: 0, logprobs: 5 } : {}) });
+      const answer = await api("/v1/completions",
+        { model: model.name, prompt, max_tokens: 80, temperature: 0.8, seed: 0, ...(kind === "score" ? { echo: true, max_tokens: 0, logprobs: 5 } : {}) });
       setTried({ answer, ms: performance.now() - began });
     } catch (error) {
       setTried({ error });
@@ -68,20 +69,26 @@ export default function Serve({ view, go, api, info }) {
     }
   };
   return html`<div class="grid">
-    <${Panel} class="w7 stack" title="Paste this" aside=${html`<${Choice} label="For" value=${kind} options=${KINDS} onChange=${(snippet) => go({ snippet: snippet === "python" ? null : snippet }, { quiet: true })} />`}>
+    <${Panel} class="w7 stack" title="Snippet"
+      aside=${html`<${Choice} label="For" value=${kind} options=${KINDS}
+      onChange=${(snippet) => go({ snippet: snippet === "python" ? null : snippet }, { quiet: true })} />`}>
       <div class="code"><pre tabindex="0" aria-label="The snippet">${code}</pre><${Copy} text=${code} /></div>
-      <div class="row"><button type="button" class="main" disabled=${busy} onClick=${attempt}>${busy ? "Asking…" : "Try it here"}</button>${tried?.ms && html`<span class="muted">answered in ${number(tried.ms)} ms</span>`}</div>
+      <div class="row"><button type="button" class="main" disabled=${busy} onClick=${attempt}>${busy ? "Running…" : "Try it here"}</button>
+        ${tried?.ms && html`<span class="muted">answered in ${number(tried.ms)} ms</span>`}</div>
       ${tried?.error && html`<${Failure} error=${tried.error} />`}
       ${tried?.answer && html`<div class="code"><pre tabindex="0" aria-label="The answer">${JSON.stringify(tried.answer, null, 1).slice(0, 4000)}</pre></div>`}
     <//>
-    <${Panel} class="w5 stack" title="The address">
+    <${Panel} class="w5 stack" title="Address">
       <dl class="facts">
         <div><dt>Base</dt><dd><code>${location.origin}/v1</code> <${Copy} text=${`${location.origin}/v1`} /></dd></div>
-        <div><dt>Key</dt><dd>${info.needs_key ? "the one given with --api-key, as a bearer" : "none is needed on this machine; clients may send any"}</dd></div>
+        <div><dt>Key</dt><dd>
+          ${info.needs_key ? "the one given with --api-key, as a bearer token" : "none is needed on this machine; clients may send any"}</dd></div>
         <div><dt>Models</dt><dd>${info.models.map(({ name }) => html`<code key=${name}>${name}</code> `)}</dd></div>
-        <div><dt>Without the page</dt><dd><code>unroll serve ${info.folder}/${model.name}</code> <${Copy} text=${`unroll serve ${info.folder}/${model.name}`} /></dd></div>
+        <div><dt>Without the page</dt><dd>
+          <code>unroll serve ${info.folder}/${model.name}</code> <${Copy} text=${`unroll serve ${info.folder}/${model.name}`} /></dd></div>
       </dl>
-      <p class="note">Completions, streaming, several choices, stop strings, log-probabilities of the prompt too, embeddings, states to go on from, tokenizing. A model that still trains answers with its best weights so far.</p>
+      <p class="note">Completions, streaming, several choices, stop strings, log-probabilities of prompts,
+        embeddings, saved states, tokenization. A model in training answers with its best weights so far.</p>
     <//>
     <${Gauges} api=${api} />
   </div>`;
@@ -103,7 +110,8 @@ const total = (metrics, name) => (metrics[name] ?? []).reduce((sum, { value }) =
 
 // The value below which a share of a histogram's observations lie, by its buckets.
 export function quantile(metrics, name, share) {
-  const buckets = (metrics[`${name}_bucket`] ?? []).map(({ labels, value }) => [Number(labels.le.replace("+Inf", "Infinity")), value]).sort((a, b) => a[0] - b[0]);
+  const buckets = (metrics[`${name}_bucket`] ?? []).map(({ labels, value }) => [Number(labels.le.replace("+Inf", "Infinity")), value]).sort(
+    (a, b) => a[0] - b[0]);
   const all = buckets.at(-1)?.[1] ?? 0;
   return all ? buckets.find(([, count]) => count >= share * all)[0] : null;
 }
@@ -147,22 +155,24 @@ function Gauges({ api }) {
   const slots = Object.fromEntries((now?.unroll_slots ?? []).map(({ labels, value }) => [labels.state, value]));
   const first = now && quantile(now, "unroll_time_to_first_token_seconds", 0.5);
   const answers = (now?.unroll_requests_total ?? []).filter(({ labels }) => labels.route.startsWith("/v1"));
-  const series = useMemo(() => [{ label: "symbols written a second", values: rates, colour: "--blue" }], [rates]);
+  const series = useMemo(() => [{ label: "symbols per second", values: rates, colour: "--blue" }], [rates]);
   useEffect(() => {
     if (now) probe("serve", { generated: total(now, "unroll_generated_tokens_total"), running: total(now, "unroll_requests_running") });
   }, [now]);
-  return html`<${Panel} title="The server now" aside=${html`<span>asked every second; all of it at <code>/metrics</code></span>`}>
+  return html`<${Panel} title="Load" aside=${html`<span>updated every second; all metrics at <code>/metrics</code></span>`}>
     ${error && html`<${Failure} error=${error} />`}
     ${now && html`<${Figures} of=${[
-      ["being written", number(running.at(-1) ?? 0), "streams"],
+      ["running", number(running.at(-1) ?? 0), "streams"],
       ["waiting", number(total(now, "unroll_requests_waiting"))],
-      slots.active + (slots.free ?? 0) > 0 && ["slots in use", `${number(slots.active ?? 0)}${slots.free !== undefined ? ` of ${number(slots.active + slots.free + (slots.parked ?? 0))}` : ""}`],
+      slots.active + (slots.free ?? 0) > 0
+        && ["slots in use", `${number(slots.active ?? 0)}${slots.free !== undefined ? ` of ${number(slots.active + slots.free + (slots.parked ?? 0))}` : ""}`],
       ["symbols/s", short(rates.at(-1) ?? 0)],
-      ["written in all", short(total(now, "unroll_generated_tokens_total")), "symbols"],
+      ["written in total", short(total(now, "unroll_generated_tokens_total")), "symbols"],
       first !== null && ["first symbol, median", `≤ ${first < 1 ? `${number(1000 * first)} ms` : `${fixed(first, 1)} s`}`],
       ["answers", number(answers.reduce((sum, { value }) => sum + value, 0))],
       ["refused", number(total(now, "unroll_rejected_total"))],
     ]} />
-    <${Chart} x=${x} series=${series} height=${150} xRange=${[-60, 0]} xLabel="seconds ago" yLabel="symbols/s" yText=${(v) => number(v)} xText=${(v) => fixed(-v, 0)} summary=${`Symbols written a second over the last ${number(-(x[0] ?? 0))} seconds: ${number(rates.at(-1) ?? 0)} now`} />`}
+    <${Chart} x=${x} series=${series} height=${150} xRange=${[-60, 0]} xLabel="seconds ago" yLabel="symbols/s" yText=${(v) => number(v)}
+      xText=${(v) => fixed(-v, 0)} summary=${`Symbols per second over the last ${number(-(x[0] ?? 0))} seconds: ${number(rates.at(-1) ?? 0)} now`} />`}
   <//>`;
 }

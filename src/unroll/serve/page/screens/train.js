@@ -1,4 +1,4 @@
-// Train: a model learning. Its loss against what little predictors reach, its samples side by side, and how it stands.
+// Train: a model learning: its loss against simple predictors, its samples side by side, and its progress.
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { Chart } from "../frame/chart.js";
 import { bits, clock, control, fixed, number, percent, plural, short } from "../frame/format.js";
@@ -19,8 +19,10 @@ export default function Train({ view, go, api, info, refresh }) {
     <div class="tabs" role="group" aria-label="Trainings">
       ${names.slice(0, 12).map((name) => {
         const state = info.trainings.find((one) => one.name === name)?.state;
-        return html`<button type="button" key=${name} aria-pressed=${!making && name === run} onClick=${() => go({ run: name, new: null, step: null, other: null, model: info.models.some((one) => one.name === name) ? name : view.model })}>
-          ${ACTIVE.includes(state) && html`<span class="pulse" aria-hidden="true"></span>`}${name}${state === "paused" ? html`<small> paused</small>` : ""}</button>`;
+        return html`<button type="button" key=${name} aria-pressed=${!making && name === run}
+          onClick=${() => go({ run: name, new: null, step: null, other: null, model: info.models.some((one) => one.name === name) ? name : view.model })}>
+          ${ACTIVE.includes(state) && html`<span class="pulse" aria-hidden="true"></span>`}${name}${state === "paused" ? html`<small> paused</small>`
+            : ""}</button>`;
       })}
       <button type="button" class="plus" aria-pressed=${making} onClick=${() => go({ new: "1" })}>+ New training</button>
     </div>
@@ -29,7 +31,7 @@ export default function Train({ view, go, api, info, refresh }) {
       : html`<${Watch} key=${run} run=${run} view=${view} go=${go} api=${api} refresh=${refresh} />`}`;
 }
 
-// Asks what is new, every 0.7 s while it trains; what came before is kept.
+// Asks for news every 0.7 s while it trains, and keeps earlier events.
 function useWatched(api, run) {
   const [state, setState] = useState({ data: null, error: null });
   const again = useRef(null);
@@ -47,7 +49,7 @@ function useWatched(api, run) {
         if (found.events.length || found.fresh) known.events = [...known.events, ...found.events];
         if (found.samples.length || found.fresh) known.samples = [...known.samples, ...found.samples];
         Object.assign(known, { turn: found.turn, seen: found.seen });
-        // Once the text was looked at, its words are known: then all is asked for anew.
+        // Once the text was measured, its words are known: then everything is requested again.
         const wordless = found.text?.level && known.samples.some(({ known: words }) => !words);
         if (wordless) known.turn = 0;
         setState({ data: { ...found, events: known.events, samples: known.samples }, error: null });
@@ -72,10 +74,11 @@ function useWatched(api, run) {
   return { ...state, again: () => again.current?.() };
 }
 
-// Nats a symbol as bits a character, or a word where that is what is counted.
+// Nats per symbol as bits per character, or per word where characters are not counted.
 function scaleOf(text) {
   const per = text?.chars_per_token;
-  return { of: (nats) => bits(nats) / (per || 1), unit: per ? "bits per character" : text?.level === "word" ? "bits per word" : "bits per symbol", brief: per ? "bits/char" : text?.level === "word" ? "bits/word" : "bits/symbol" };
+  return { of: (nats) => bits(nats) / (per || 1), unit: per ? "bits per character" : text?.level === "word" ? "bits per word" : "bits per symbol",
+    brief: per ? "bits/char" : text?.level === "word" ? "bits/word" : "bits/symbol" };
 }
 
 function Watch({ run, view, go, api, refresh }) {
@@ -86,7 +89,7 @@ function Watch({ run, view, go, api, refresh }) {
     try {
       setFailed(null);
       const { name } = await api(`runs/${encodeURIComponent(run)}/${action}`, {});
-      announce(name ? `kept as ${name}` : { pause: "stopping after this step", resume: "going on" }[action]);
+      announce(name ? `kept as ${name}` : { pause: "stopping after this step", resume: "resuming" }[action]);
       refresh();
       again();
     } catch (problem) {
@@ -94,14 +97,17 @@ function Watch({ run, view, go, api, refresh }) {
     }
   };
   useEffect(() => {
-    if (data) probe("train", { run, state: data.state, step: data.step, samples: data.samples.map(({ step, text }) => ({ step, text })), baselines: data.text?.baselines ?? null, events: data.events.length });
+    if (data) probe("train",
+      { run, state: data.state, step: data.step, samples: data.samples.map(({ step, text }) => ({ step, text })),
+      baselines: data.text?.baselines ?? null, events: data.events.length });
   }, [data]);
   if (!data) return error ? html`<${Failure} error=${error} />` : html`<${Waiting}>Opening ${run}…<//>`;
   const losses = data.events.filter(({ kind }) => kind === "train" || kind === "valid");
   return html`<div class="grid">
-    <${Panel} class="w9" title="What it costs to predict" aside=${html`<${What} view=${view} go=${go} />`}>
+    <${Panel} class="w9" title="Loss" aside=${html`<${What} view=${view} go=${go} />`}>
       ${losses.length > 0 ? html`<${Curve} data=${data} scale=${scale} view=${view} go=${go} />` : html`<div class="begin"><div><${Waiting}>${begun(data)}<//>
-        ${data.state === "starting" && html`<p class="note">In a moment its loss falls here, against what predictors reach that know less. It can be read and sampled from before its first step, when all it writes is noise.</p>`}</div></div>`}
+        ${data.state === "starting" && html`<p class="note">Its loss appears here shortly, beside that of simple predictors.
+          The model can be read and sampled before its first step, when all it writes is noise.</p>`}</div></div>`}
     <//>
     <${Now} class="w3" data=${data} scale=${scale} act=${act} failed=${failed ?? error} go=${go} run=${run} />
     <${Samples} data=${data} scale=${scale} view=${view} go=${go} />
@@ -109,12 +115,15 @@ function Watch({ run, view, go, api, refresh }) {
 }
 
 const begun = (data) =>
-  ({ starting: "Reading the text, choosing a size…", failed: "It did not begin.", running: "The first steps…" })[data.state] ?? "There is no record of its training here.";
+  ({ starting: "Reading the text, choosing a size…", failed: "It did not start.", running: "The first steps…" })[data.state]
+    ?? "There is no record of its training.";
 
 const KINDS = [["nats", "loss"], ["grad_norm", "gradient"], ["learning_rate", "rate"], ["tokens_per_second", "speed"]];
 
-const What = ({ view, go }) => html`<${Choice} label="What is drawn" value=${view.what || "nats"} options=${KINDS} onChange=${(what) => go({ what: what === "nats" ? null : what }, { quiet: true })} />
-  <label class="switch"><input type="checkbox" checked=${view.log === "1"} onChange=${() => go({ log: view.log === "1" ? null : "1" }, { quiet: true })} /> log steps</label>`;
+const What = ({ view, go }) => html`
+  <${Choice} label="Curve" value=${view.what || "nats"} options=${KINDS} onChange=${(what) => go({ what: what === "nats" ? null : what }, { quiet: true })} />
+  <label class="switch">
+    <input type="checkbox" checked=${view.log === "1"} onChange=${() => go({ log: view.log === "1" ? null : "1" }, { quiet: true })} /> log steps</label>`;
 
 function Curve({ data, scale, view, go }) {
   const what = view.what || "nats";
@@ -134,7 +143,9 @@ function Curve({ data, scale, view, go }) {
     return { steps, train, valid };
   }, [data.events, what, log, scale.unit]);
   const last = (values) => values.findLast((v) => v !== null);
-  const lines = useMemo(() => (what === "nats" ? (data.text?.baselines ?? []).map(({ label, nats }) => ({ label: `${label} ${fixed(scale.of(nats))}`, value: scale.of(nats) })) : []), [data.text, what]);
+  const lines = useMemo(
+    () => (what === "nats"
+    ? (data.text?.baselines ?? []).map(({ label, nats }) => ({ label: `${label} ${fixed(scale.of(nats))}`, value: scale.of(nats) })) : []), [data.text, what]);
   const series = useMemo(() => [
     { label: "training", values: drawing.train, colour: "--blue", width: 1.4 },
     ...(what === "nats" ? [{ label: "validation", values: drawing.valid, colour: "--orange", width: 1.6, points: true }] : []),
@@ -143,17 +154,23 @@ function Curve({ data, scale, view, go }) {
   const end = last(drawing.valid) ?? last(drawing.train);
   const name = KINDS.find(([kind]) => kind === what)[1];
   const unit = { nats: scale.unit, grad_norm: "norm of the gradient", learning_rate: "learning rate", tokens_per_second: "symbols per second" }[what];
-  const marks = useMemo(() => (what === "nats" ? data.samples.map(({ step }) => step).filter((step) => !log || step > 0) : []), [data.samples.length, log, what]);
+  const marks = useMemo(() => (what === "nats" ? data.samples.map(({ step }) => step).filter((step) => !log || step > 0) : []),
+    [data.samples.length, log, what]);
   const pick = (k) => {
-    const near = data.samples.reduce((best, { step }) => (Math.abs(step - drawing.steps[k]) < Math.abs(best - drawing.steps[k]) ? step : best), data.samples[0]?.step ?? 0);
+    const near = data.samples.reduce((best, { step }) => (Math.abs(step - drawing.steps[k]) < Math.abs(best - drawing.steps[k]) ? step : best),
+      data.samples[0]?.step ?? 0);
     go({ step: String(near) }, { quiet: true });
   };
   return html`<${Chart} x=${drawing.steps} series=${series} lines=${lines} marks=${marks} height=${292} xLabel="step" yLabel=${unit} xLog=${log}
-    yLog=${what === "grad_norm"} onPick=${pick} yText=${(v) => (what === "learning_rate" ? v.toPrecision(2) : what === "tokens_per_second" ? number(v) : fixed(v, 3))}
-    summary=${`${name}: ${what === "nats" && first !== undefined ? `falls from ${fixed(first)} to ${fixed(end)} ${unit} over ${number(data.step)} steps` : `over ${number(data.step)} steps`}${lines.length ? `; for comparison ${lines.map(({ label }) => label).join(", ")}` : ""}`} />`;
+    yLog=${what === "grad_norm"} onPick=${pick}
+      yText=${(v) => (what === "learning_rate" ? v.toPrecision(2) : what === "tokens_per_second" ? number(v) : fixed(v, 3))}
+    summary=${`${name}: ${what === "nats" && first !== undefined
+      ? `falls from ${fixed(first)} to ${fixed(end)} ${unit} over ${number(data.step)} steps` : `over ${number(data.step)} steps`}${lines.length
+      ? `; for comparison ${lines.map(({ label }) => label).join(", ")}` : ""}`} />`;
 }
 
-const STATES = { starting: "starting", running: "learning", stopping: "saving, then it pauses", paused: "paused", finished: "finished", failed: "it failed", elsewhere: "running elsewhere" };
+const STATES = { starting: "starting", running: "learning", stopping: "saving, then pausing", paused: "paused", finished: "finished",
+  failed: "failed", elsewhere: "running elsewhere" };
 
 function Now({ data, scale, act, failed, go, run, class: kind }) {
   const valid = data.events.findLast(({ kind: one }) => one === "valid");
@@ -163,7 +180,9 @@ function Now({ data, scale, act, failed, go, run, class: kind }) {
   const share = data.steps ? Math.min(1, data.step / data.steps) : 0;
   const beaten = now === undefined ? [] : (data.text?.baselines ?? []).filter(({ nats }) => nats > now);
   const warnings = data.events.filter(({ kind: one }) => one === "warn");
-  return html`<${Panel} class=${`${kind} now`} title=${html`<span class=${`state ${data.state}`}>${ACTIVE.includes(data.state) && html`<span class="pulse" aria-hidden="true"></span>`}${STATES[data.state]}</span>`}>
+  return html`<${Panel} class=${`${kind} now`}
+    title=${html`<span class=${`state ${data.state}`}>
+    ${ACTIVE.includes(data.state) && html`<span class="pulse" aria-hidden="true"></span>`}${STATES[data.state]}</span>`}>
     ${now !== undefined && html`<p class="big">${fixed(scale.of(now), 3)} <small>${scale.brief}${end || valid ? ", validation" : ""}</small></p>`}
     ${beaten.length > 0 && html`<p class="note">better than ${beaten.map(({ label }) => label).join(", ")}</p>`}
     <div class="meter"><progress max="1" value=${share} aria-label="Steps done"></progress>
@@ -176,22 +195,28 @@ function Now({ data, scale, act, failed, go, run, class: kind }) {
     ]} />
     <div class="row">
       ${data.state === "running" && html`<button type="button" class="main" onClick=${() => act("pause")}>Pause</button>`}
-      ${data.state === "stopping" && html`<button type="button" onClick=${() => act("pause")}>Stop at once</button>`}
-      ${(data.state === "paused" || (data.state === "failed" && data.step > 0)) && html`<button type="button" class="main" onClick=${() => act("resume")}>Go on</button>`}
-      ${data.step > 0 && html`<button type="button" onClick=${() => act("keep")} title="Copy the model as it is now into a directory of its own">Keep this one</button>`}
+      ${data.state === "stopping" && html`<button type="button" onClick=${() => act("pause")}>Stop now</button>`}
+      ${(data.state === "paused" || (data.state === "failed" && data.step > 0)) && html`
+        <button type="button" class="main" onClick=${() => act("resume")}>Resume</button>`}
+      ${data.step > 0 && html`<button type="button" onClick=${() => act("keep")} title="Copy the model as it is now into a new directory">Keep a copy</button>`}
     </div>
-    ${data.text?.level && html`<p class="note">${plural(data.text.train_tokens, { char: "character", byte: "byte", word: "word", bpe: "piece" }[data.text.level])} of ${data.text.sources.join(", ")}; ${number(data.text.vocab_size)} symbols; validated on ${number(data.text.valid_tokens)} others.</p>`}
+    ${data.text?.level && html`
+      <p class="note">${plural(data.text.train_tokens,
+      { char: "character", byte: "byte", word: "word", bpe: "piece" }[data.text.level])} of ${data.text.sources.join(", ")}; ${number(
+      data.text.vocab_size)} symbols; validated on ${number(data.text.valid_tokens)}.</p>`}
     ${warnings.map(({ text }) => html`<div class="failure"><p>${text}</p></div>`)}
     ${failed && html`<${Failure} error=${failed} />`}
-    ${data.said && html`<details open><summary>What the process said</summary><pre class="said">${data.said}</pre></details>`}
-    ${data.state === "elsewhere" && html`<p class="note">Started outside this page: it is watched, and pauses where it was started.</p>`}
-    ${(data.state === "paused" || data.state === "finished") && html`<p class="note command"><code>unroll ${data.state === "paused" ? "train --resume" : "sample"} ${data.folder}</code> <${Copy} text=${`unroll ${data.state === "paused" ? "train --resume" : "sample"} ${data.folder}`} /></p>`}
+    ${data.said && html`<details open><summary>Output of the process</summary><pre class="said">${data.said}</pre></details>`}
+    ${data.state === "elsewhere" && html`<p class="note">Started outside this page: it can be watched here, and paused where it was started.</p>`}
+    ${(data.state === "paused" || data.state === "finished") && html`<p class="note command">
+      <code>unroll ${data.state === "paused" ? "train --resume" : "sample"} ${data.folder}
+      </code> <${Copy} text=${`unroll ${data.state === "paused" ? "train --resume" : "sample"} ${data.folder}`} /></p>`}
   <//>`;
 }
 
 const DUE = [0, 100, 300, 500, 700, 1200, 2000]; // as training/loop.py takes them
 
-// The samples of a run side by side: the same prompt, seed and temperature, so that only the model changes.
+// The samples of a run side by side: with the same prompt, seed and temperature, only the model changes.
 function Samples({ data, scale, view, go }) {
   const { samples } = data;
   const strip = useRef(null);
@@ -227,18 +252,22 @@ function Samples({ data, scale, view, go }) {
   };
   useKeys(
     { ArrowLeft: () => show(at - 1), ArrowRight: () => show(at + 1), " ": play, ".": () => go({ step: null }, { quiet: true }) },
-    { "← →": "the sample before, the next", Space: "play the samples", ".": "the latest sample" },
+    { "← →": "previous, next sample", Space: "play the samples", ".": "latest sample" },
   );
   const due = ACTIVE.includes(data.state) ? DUE.filter((step) => step > (steps.at(-1) ?? -1) && step <= (data.steps ?? Infinity)) : [];
-  if (!samples.length && !due.length) return html`<${Panel} title="What it writes"><p class="note">No samples were taken.</p><//>`;
-  return html`<${Panel} class="samples" title="What it writes" aside=${html`
-      <span>the same prompt, seed and temperature${samples.length ? ` (${samples[at].temperature})` : ""} each time; words of the training text stand out</span>
+  if (!samples.length && !due.length) return html`<${Panel} title="Samples"><p class="note">There are no samples.</p><//>`;
+  return html`<${Panel} class="samples" title="Samples" aside=${html`
+      <span>the same prompt, seed and temperature${samples.length ? ` (${samples[at].temperature})`
+        : ""} each time; words of the training text are highlighted</span>
       ${newer > 0 && html`<button type="button" class="small" onClick=${() => go({ step: null }, { quiet: true })}>${newer} newer</button>`}
-      <button type="button" class="small" onClick=${play} disabled=${samples.length < 2}>${playing ? "Hold" : "Play"}</button>`}>
+      <button type="button" class="small" onClick=${play} disabled=${samples.length < 2}>${playing ? "Stop" : "Play"}</button>`}>
     <ol class="strip" ref=${strip}>
       ${samples.map((sample, k) => html`<li key=${sample.step} aria-current=${k === at ? "true" : undefined}>
-        <button type="button" class="head" onClick=${() => show(k)}><b>${number(sample.step)}</b><span>${fixed(scale.of(sample.nats))} ${scale.brief}</span>${sample.known?.share !== null && sample.known && html`<span>${percent(sample.known.share)} % words</span>`}</button>
-        <div class="written" data-step=${sample.step} tabindex="0" role="group" aria-label=${`What it wrote at step ${sample.step}`}><${Written} sample=${sample} /></div>
+        <button type="button" class="head" onClick=${() => show(k)}><b>${number(sample.step)}</b>
+          <span>${fixed(scale.of(sample.nats))} ${scale.brief}</span>
+          ${sample.known?.share !== null && sample.known && html`<span>${percent(sample.known.share)} % words</span>`}</button>
+        <div class="written" data-step=${sample.step} tabindex="0" role="group" aria-label=${`Sample at step ${sample.step}`}>
+          <${Written} sample=${sample} /></div>
       </li>`)}
       ${due.map((step) => html`<li key=${step} class="due"><p class="head"><b>${number(step)}</b><span>to come</span></p><div class="written"></div></li>`)}
     </ol>
@@ -261,7 +290,7 @@ function Written({ sample }) {
 
 const BUDGETS = [["0.5", "30 s"], ["1", "1 min"], ["3", "3 min"], ["10", "10 min"], ["30", "30 min"]];
 
-// A new training: a text, a budget, and what little needs to be chosen.
+// A new training: a text, a budget and a few choices.
 function Start({ api, info, started }) {
   const [source, setSource] = useState("paste");
   const [text, setText] = useState("");
@@ -299,25 +328,43 @@ function Start({ api, info, started }) {
     }
   };
   const ready = { paste: text.trim().length > 0, upload: file && file.size <= info.limits.upload, file: there?.length > 0, demo: true }[source];
-  if (!info.can_train) return html`<${Panel} title="A new training"><p>Training needs PyTorch, which is not installed: <code>pip install "unroll-lm[train]"</code>, or in a clone <code>pip install ".[train]"</code>. Models that are there can be read and sampled without.</p><//>`;
+  if (!info.can_train) return html`<${Panel} title="New training">
+    <p>Training needs PyTorch, which is not installed: <code>pip install "unroll-lm[train]"</code>, or in a clone <code>pip install ".[train]"</code>.
+    Existing models can be read and sampled without it.</p><//>`;
   return html`<form onSubmit=${begin} class="grid">
-    <${Panel} class="w8" title="A text to learn from" aside=${html`<${Choice} label="Where the text comes from" value=${source} onChange=${setSource}
-      options=${[["paste", "Paste"], ["upload", "A file"], ["file", "The folder", info.texts ? undefined : "start the studio with --texts DIR"], ["demo", "Python's library"]]} />`}>
-      ${source === "paste" && html`<textarea rows="12" value=${text} onInput=${(event) => setText(event.target.value)} placeholder="A novel, letters, code, recipes, names: the more the better, from some ten thousand characters on." aria-label="The text"></textarea>
-        <p class="note">${number(Array.from(text).length)} characters. The text stays on this machine; it is learnt from, never run.</p>`}
-      ${source === "upload" && html`<label class="drop"><input type="file" accept="text/*,.txt,.md,.tex,.py,.c,.csv,.json,.jsonl,.html,.xml" onChange=${(event) => setFile(event.target.files[0] ?? null)} />
-        <span>${file ? html`<b>${file.name}</b> ${short(file.size)}B` : "Choose a text file of UTF-8"}</span></label>
-        ${file && file.size > info.limits.upload && html`<p class="bad">At most ${short(info.limits.upload)}B here; larger ones with unroll train FILE.</p>`}`}
-      ${source === "file" && html`<${Field} label=${`Texts in ${info.texts}`}>${there === null ? html`<${Waiting}>Looking…<//>` : there.length ? html`<select value=${named} onChange=${(event) => setNamed(event.target.value)}>${there.map((one) => html`<option value=${one.name}>${one.name} (${short(one.bytes)}B)</option>`)}</select>` : html`<p class="note">There are none.</p>`}<//>`}
-      ${source === "demo" && html`<p class="note">The source of Python's standard library as it is installed here, four megabytes of code that everyone has.</p>`}
+    <${Panel} class="w8" title="Training text" aside=${html`<${Choice} label="Source of the text" value=${source} onChange=${setSource}
+      options=${[["paste", "Paste"], ["upload", "A file"], ["file", "The folder", info.texts ? undefined : "start the studio with --texts DIR"],
+        ["demo", "Python's library"]]} />`}>
+      ${source === "paste" && html`
+        <textarea rows="12" value=${text} onInput=${(event) => setText(event.target.value)}
+        placeholder="A novel, letters, code, recipes, names: at least ten thousand characters; more is better." aria-label="The text"></textarea>
+        <p class="note">${number(Array.from(text).length)} characters. The text stays on this machine; it is never run as code.</p>`}
+      ${source === "upload" && html`<label class="drop">
+        <input type="file" accept="text/*,.txt,.md,.tex,.py,.c,.csv,.json,.jsonl,.html,.xml" onChange=${(event) => setFile(event.target.files[0] ?? null)} />
+        <span>${file ? html`<b>${file.name}</b> ${short(file.size)}B` : "Choose a text file in UTF-8"}</span></label>
+        ${file && file.size > info.limits.upload && html`
+          <p class="bad">At most ${short(info.limits.upload)}B here; for larger files use unroll train FILE.</p>`}`}
+      ${source === "file" && html`
+        <${Field} label=${`Texts in ${info.texts}`}>
+        ${there === null ? html`<${Waiting}>Looking…<//>` : there.length
+        ? html`<select value=${named} onChange=${(event) => setNamed(event.target.value)}>
+        ${there.map((one) => html`<option value=${one.name}>${one.name} (${short(one.bytes)}B)</option>`)}</select>`
+          : html`<p class="note">There are none.</p>`}<//>`}
+      ${source === "demo" && html`<p class="note">The source code of the installed Python's standard library, four megabytes.</p>`}
     <//>
-    <${Panel} class="w4 stack" title="How">
+    <${Panel} class="w4 stack" title="Options">
       <div><p class="label">Time</p><${Choice} label="Time" value=${minutes} options=${BUDGETS} onChange=${setMinutes} /></div>
-      <div><p class="label">Network</p><${Choice} label="Network" value=${arch} options=${Object.entries(info.architectures).map(([name, { label }]) => [name, label])} onChange=${setArch} /></div>
-      <div><p class="label">A symbol is</p><${Choice} label="A symbol is" value=${level} options=${[["char", "a character"], ["byte", "a byte"], ["word", "a word"]]} onChange=${setLevel} /></div>
-      <div class="row"><${Field} label="Units"><input type="number" min="8" max="4096" value=${size} placeholder="chosen" onInput=${(event) => setSize(event.target.value)} /><//>
-      <${Field} label="Name"><input type="text" value=${name} maxlength="56" pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*" placeholder="from the text" onInput=${(event) => setName(event.target.value)} /><//></div>
-      <p class="note">The size follows from the text and the time. It learns in a process of its own; closing the page changes nothing.</p>
+      <div><p class="label">Network</p>
+        <${Choice} label="Network" value=${arch} options=${Object.entries(info.architectures).map(([name, { label }]) => [name, label])}
+        onChange=${setArch} /></div>
+      <div><p class="label">A symbol is</p>
+        <${Choice} label="A symbol is" value=${level} options=${[["char", "a character"], ["byte", "a byte"], ["word", "a word"]]} onChange=${setLevel} /></div>
+      <div class="row"><${Field} label="Units">
+        <input type="number" min="8" max="4096" value=${size} placeholder="automatic" onInput=${(event) => setSize(event.target.value)} /><//>
+      <${Field} label="Name">
+        <input type="text" value=${name} maxlength="56" pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*" placeholder="from the text"
+        onInput=${(event) => setName(event.target.value)} /><//></div>
+      <p class="note">The size follows from the text and the time. Training runs in its own process and continues if you close the page.</p>
       ${error && html`<${Failure} error=${error} />`}
       <button type="submit" class="main" disabled=${!ready || busy}>${busy ? "Starting…" : "Start"}</button>
     <//>

@@ -1,4 +1,4 @@
-// Type: what the model expects next, at every keystroke; what it expected in place of each symbol; what surprised it.
+// Type: what the model expects next, at every keystroke; what it expected at each symbol; what surprised it.
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { Bars, Sampler } from "../frame/bars.js";
 import { css, entry, ink, table } from "../frame/colour.js";
@@ -25,7 +25,7 @@ export default function Type({ view, go, api, info }) {
   const saved = useRef(0);
   const touched = useRef(false);
 
-  // A first visit begins with the beginning of the text that the model was validated on.
+  // A first visit starts with a passage of the text that the model was validated on.
   useEffect(() => {
     if (model && text === "" && !view.textid && draft === null) {
       api("passage", { model: model.name, length: 240 }).then(
@@ -72,30 +72,37 @@ export default function Type({ view, go, api, info }) {
   if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
   const cost = data?.nats.reduce((sum, v) => sum + v, 0);
   const actual = data && data.place < data.count ? data.symbols[data.place] : null;
-  if (data) probe("type", { model: model.name, version: data.version, text: content, place: data.place, symbols: data.symbols, nats: data.nats, guesses: data.guesses, next: data.next, weighed: reweigh(data.next, options) });
+  if (data) probe("type",
+    { model: model.name, version: data.version, text: content, place: data.place, symbols: data.symbols, nats: data.nats, guesses: data.guesses,
+    next: data.next, weighed: reweigh(data.next, options) });
   return html`<div class="grid"><div class="w8 stack">
     <${Panel} title="Your text" aside=${html`<${Legend} />`}>
-      ${content === null ? html`<${Waiting}>Fetching the text…<//>` : html`<${Editor} text=${content} data=${data} caret=${at} place=${place} onChange=${change} onAccept=${() => data && insert(data.next.symbols[0])} />`}
+      ${content === null ? html`<${Waiting}>Fetching the text…<//>`
+        : html`<${Editor} text=${content} data=${data} caret=${at} place=${place} onChange=${change} onAccept=${() => data && insert(data.next.symbols[0])} />`}
       ${error && html`<${Failure} error=${error} />`}
-      ${data?.unknown.length > 0 && html`<p class="note">Never seen in training, read as unknown: ${data.unknown.map((symbol) => html`<span class="sym">${shown(symbol)} </span>`)}</p>`}
+      ${data?.unknown.length > 0 && html`
+        <p class="note">Never seen in training, read as unknown: ${data.unknown.map((symbol) => html`<span class="sym">${shown(symbol)} </span>`)}</p>`}
       ${data && html`<div class="row spread"><${Figures} of=${[
         ["symbols", number(data.count)],
         data.count > 0 && ["bits per symbol", fixed(bits(cost) / data.count), "", "The mean surprisal of this text under the model"],
         data.count > 0 && ["perplexity", fixed(Math.exp(cost / data.count), 1)],
-        data.count > 0 && ["in all", fixed(bits(cost), 0), "bits"],
-      ]} /><button type="button" onClick=${() => go({ screen: "sample" })}>Let it go on writing</button></div>`}
+        data.count > 0 && ["total", fixed(bits(cost), 0), "bits"],
+      ]} /><button type="button" onClick=${() => go({ screen: "sample" })}>Continue in Sample</button></div>`}
     <//>
-    <${Panel} title="What it expected in place of each symbol" aside="darker is likelier; the ring marks what was written">
+    <${Panel} title="What it expected at each symbol" aside="darker is more probable; the ring marks the actual symbol">
       ${data && html`<${Guesses} data=${data} onPick=${(k) => { setCaret(offsetAt(data, k)); setPlace({ at: offsetAt(data, k) }); go({ pos: k - 1 }); }} />`}
     <//>
     </div>
     <${Panel} class="w4 next" title=${html`Next, after <span class="sym">${data ? tail(data) : ""}</span>`}>
       ${data ? html`
         <${Bars} next=${data.next} options=${options} actual=${actual} onPick=${insert} />
-        <${Figures} of=${[["entropy", fixed(bits(data.next.entropy)), "bits"], actual !== null && ["what follows", html`<span class="sym">${shown(actual)}</span>`, `rank ${rank(data.next, actual)}`]]} />
-        <div class="row"><button type="button" class="main" onClick=${draw}>Draw one</button><button type="button" onClick=${() => insert(data.next.symbols[0])}>Take the likeliest</button></div>
+        <${Figures} of=${[["entropy", fixed(bits(data.next.entropy)), "bits"],
+          actual !== null && ["actual", html`<span class="sym">${shown(actual)}</span>`, `rank ${rank(data.next, actual)}`]]} />
+        <div class="row"><button type="button" class="main" onClick=${draw}>Sample one</button>
+          <button type="button" onClick=${() => insert(data.next.symbols[0])}>Take the most probable</button></div>
         <${Sampler} options=${options} go=${go} />
-        ${JSON.stringify(options) !== JSON.stringify(PLAIN) && html`<button type="button" class="quiet" onClick=${() => go({ t: null, k: null, p: null, m: null }, { quiet: true })}>As the model has it</button>`}
+        ${JSON.stringify(options) !== JSON.stringify(PLAIN) && html`
+          <button type="button" class="quiet" onClick=${() => go({ t: null, k: null, p: null, m: null }, { quiet: true })}>Reset the sampler</button>`}
       ` : html`<${Waiting}>Reading…<//>`}
     <//>
   </div>`;
@@ -106,7 +113,7 @@ const shownText = (text) => Array.from(text).map((c) => (c === " " ? " " : shown
 const rank = (next, symbol) => { const k = next.symbols.indexOf(symbol); return k < 0 ? "–" : k + 1; };
 const offsetAt = (data, k) => data.symbols.slice(0, k).reduce((sum, symbol) => sum + points(symbol), 0);
 
-// Reads the text as it is typed. What the text before and this one begin with is not asked for again.
+// Reads the text as it is typed; the beginning shared with the previous text is not requested again.
 function useReading(api, model, content, at) {
   const known = useRef({ key: "", symbols: [], nats: [], guesses: [] });
   const key = model ? `${model.name} ${model.version}` : "";
@@ -136,7 +143,7 @@ function Editor({ text, data, caret, place, onChange, onAccept }) {
     box.current.style.height = "auto";
     box.current.style.height = `${box.current.scrollHeight}px`;
   }, [text]);
-  // A symbol that was put in moves the caret with it; what a person selects is left alone.
+  // An inserted symbol moves the caret along; a selection is left alone.
   useLayoutEffect(() => {
     if (!place) return;
     const units = Array.from(text).slice(0, place.at).join("").length;
@@ -180,7 +187,7 @@ function Editor({ text, data, caret, place, onChange, onAccept }) {
 
 const Legend = () => html`<span class="scale"><span>expected</span><i class="ramp orange"></i><span>surprising, ${FULL} bits and more</span></span>`;
 
-// The last symbols before the cursor, each over the five likeliest in its place.
+// The last symbols before the cursor, each above the five most probable at its position.
 function Guesses({ data, onPick }) {
   const box = useRef(null);
   const [columns, setColumns] = useState(40);
@@ -196,13 +203,14 @@ function Guesses({ data, onPick }) {
   const some = useMemo(() => Array.from({ length: Math.min(columns, end) }, (_, k) => end - Math.min(columns, end) + k), [columns, end]);
   const blues = table("blue", theme);
   return html`<div class="guesses" ref=${box}>
-    ${!some.length && html`<p class="note">Write something.</p>`}
+    ${!some.length && html`<p class="note">Type something.</p>`}
     ${some.map((k) => html`<button type="button" class=${`guess ${k === data.place ? "here" : ""}`} key=${k} onClick=${() => onPick(k)}
       aria-label=${`${shown(data.symbols[k])}, ${fixed(bits(data.nats[k]))} bits; expected ${data.guesses[k]?.map(([symbol]) => shown(symbol)).join(", ")}`}>
       <b class="sym">${shown(data.symbols[k])}</b>
       ${data.guesses[k]?.map(([symbol, p]) => {
         const colour = blues[entry("blue", Math.sqrt(p))];
-        return html`<span class=${`sym ${symbol === data.symbols[k] ? "hit" : ""}`} title=${`${shown(symbol)}: ${(100 * p).toFixed(1)} %`} style=${{ backgroundColor: css(colour), color: ink(colour) }}>${shown(symbol)}</span>`;
+        return html`<span class=${`sym ${symbol === data.symbols[k] ? "hit" : ""}`} title=${`${shown(symbol)}: ${(100 * p).toFixed(1)} %`}
+          style=${{ backgroundColor: css(colour), color: ink(colour) }}>${shown(symbol)}</span>`;
       })}
     </button>`)}
   </div>`;

@@ -1,0 +1,130 @@
+"""What the studio's routes share: its folders, its models as they appear, its trainings and texts."""
+
+import asyncio
+import shutil
+import tempfile
+from collections import OrderedDict
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from unroll.errors import UserError
+from unroll.serve.context import Context
+from unroll.serve.models import Served
+from unroll.serve.studio.reading import Prefixes
+from unroll.serve.studio.trainings import SPEEDS, Plan, Trainings
+from unroll.serve.texts import Texts
+
+MOST_MODELS = 48
+"""Models of the folder that are opened, the newest first."""
+OPENING = 0.4
+"""Seconds of one request in which models are opened; the next request continues."""
+RETRY_SECONDS = 5
+"""Until a directory that could not be opened is tried again."""
+MOST_VERSIONS = 8
+"""Models whose states after texts are kept."""
+MOST_UPLOADS = 2**28
+"""Bytes of uploads that are kept; the oldest go first."""
+FIRST = "first"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What the page may reach: models and trainings in `runs`, texts to train on in `texts`."""
+
+    runs: Path = Path("runs")
+    texts: Path | None = None
+    first: bool = False
+    """Train a small model if there is none, so that there is something to see."""
+
+
+@dataclass
+class Studio:
+    """What the routes share, for as long as the server runs."""
+
+    context: Context
+    folders: Folders
+    texts: Texts
+    scratch: Path
+    trainings: Trainings
+    uploads: OrderedDict[str, Path] = field(default_factory=OrderedDict)
+    prefixes: OrderedDict[str, Prefixes] = field(default_factory=OrderedDict)
+    briefs: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    refused: dict[str, float] = field(default_factory=dict)
+    looking: set[str] = field(default_factory=set)
+    finding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    stopped: list[str] = field(default_factory=list)
+    """The trainings that ran when the studio was closed."""
+
+    def kept(self, served: Served) -> Prefixes:
+        """Return the states kept after texts that were read with exactly these weights."""
+        prefixes = self.prefixes.setdefault(served.version, Prefixes())
+        self.prefixes.move_to_end(served.version)
+        while len(self.prefixes) > MOST_VERSIONS:
+            self.prefixes.popitem(last=False)
+        return prefixes
+
+    async def model(self, name: str) -> Served:
+        """Return a model as its directory has it now."""
+        if name not in self.context.models.names():
+            await find_models(self)  # it may have just appeared
+        return await self.context.models.current(name)
+
+    def begin(self) -> None:
+        """Open the models of the folder, a few at a time, and train a first model if there is none."""
+
+        async def opening() -> None:
+            while await find_models(self):
+                await asyncio.sleep(0.05)
+            begin_first(self)
+
+        self.later(opening())
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def close(self) -> None:
+        """Let trainings save and stop, and remove uploads."""
+        self.stopped = self.trainings.stop_all()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def make_studio(context: Context, folders: Folders) -> Studio:
+    """Return a studio over these folders."""
+    scratch = Path(tempfile.mkdtemp(prefix="unroll-studio-"))
+    return Studio(context, folders, Texts(), scratch, Trainings(folders.runs.absolute(), scratch))
+
+
+async def find_models(studio: Studio) -> bool:
+    """Open models that have appeared in the folder, for a moment; return whether there are more.
+
+    A directory that cannot be opened is tried again later.
+    """
+    clock = asyncio.get_running_loop().time
+    async with studio.finding:  # two would open the same
+        models, now = studio.context.models, clock()
+        served = {models.path(name).resolve() for name in models.names()}
+        for name in studio.trainings.names()[:MOST_MODELS]:
+            path = studio.trainings.runs / name
+            if path.resolve() in served or not (path / "model.json").is_file() or studio.refused.get(name, 0) > now:
+                continue
+            if clock() - now > OPENING:
+                return True
+            try:
+                await asyncio.to_thread(models.add, path)
+            except (UserError, OSError):
+                studio.refused[name] = now + RETRY_SECONDS
+    return False
+
+
+def begin_first(studio: Studio) -> None:
+    """Train a small model on the standard library, if there is no model and no training."""
+    empty = not (studio.context.models.names() or studio.trainings.names())
+    if studio.folders.first and empty and find_spec("torch") is not None:
+        studio.trainings.start(Plan(FIRST, None, tuple(SPEEDS["first"])))

@@ -1,0 +1,82 @@
+"""Texts read while they are typed: reading on is reading at once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.command import text
+from unroll.artifact.open import Opened, open_model
+from unroll.lm.sample import read_prompt
+from unroll.predict.predictor import log_probabilities
+from unroll.serve.studio.reading import Prefixes, as_typed, compared, expectations
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 129, 400])
+@pytest.mark.parametrize("since", [0, 1, 100, 128, 399])
+def test_reading_on_is_reading_at_once(book: Opened, length: int, since: int) -> None:
+    """Whatever was read before and is kept, what is expected at each place is what a fresh reading expects."""
+    ids = np.asarray(book.tokenizer.encode(text(600, seed=3)[:length]), np.int64)
+    prefixes = Prefixes()
+    list(expectations(book, ids[: length // 2], 0, prefixes))
+    since = min(since, length)
+    found = {first + k: row for first, rows in expectations(book, ids, since, prefixes) for k, row in enumerate(rows)}
+    assert sorted(found) == list(range(since, length + 1))
+    for place in {since, (since + length) // 2, length}:
+        expected, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *ids[:place].tolist()])
+        assert found[place] == pytest.approx(expected[0], abs=1e-4)
+
+
+def test_a_stale_state_would_be_seen(book: Opened) -> None:
+    """The law above, with a fault: a state that is kept under the wrong text."""
+    ids = np.asarray(book.tokenizer.encode("the cat sat"), np.int64)
+    prefixes = Prefixes()
+    list(expectations(book, ids, 0, prefixes))
+    state, logits = prefixes.kept[ids.tobytes()]
+    prefixes.kept[ids[:5].tobytes()] = (state, logits)
+    *_, (_, wrong) = expectations(book, ids[:6], 6, prefixes)
+    right, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *ids[:6].tolist()])
+    assert np.abs(wrong[-1] - right).max() > 1e-3
+
+
+def test_states_that_are_kept_take_bounded_memory(book: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unroll.serve.studio.reading.MOST_BYTES", 20_000)
+    prefixes = Prefixes()
+    for k in range(60):
+        as_typed(book, "the cat sat on a mat"[: 1 + k % 20] + "s" * k, 0, prefixes)
+    assert prefixes.size <= 20_000
+    assert prefixes.size == sum(map(prefixes._bytes, prefixes.kept))
+
+
+def test_next_in_the_middle_of_a_text(book: Opened) -> None:
+    whole = as_typed(book, "the cat sat", 0, Prefixes(), at=4)
+    part = as_typed(book, "the ", 0, Prefixes())
+    assert whole["place"] == 4
+    assert whole["next"]["ids"] == part["next"]["ids"]
+    assert len(whole["nats"]) == 11
+
+
+def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
+    import unroll
+
+    (tmp_path / "book.txt").write_text(text(5000))
+    list(unroll.ngram(tmp_path / "book.txt", order=3, out=tmp_path / "tri"))
+    opened = open_model(tmp_path / "tri")
+    shown = as_typed(opened, "the cat", 0, Prefixes())
+    logits, _ = read_prompt(opened.predictor, [opened.tokenizer.start_id, *opened.tokenizer.encode("the ca").tolist()])
+    target = int(opened.tokenizer.encode("t")[0])
+    assert shown["nats"][-1] == pytest.approx(-float(log_probabilities(logits)[0, target]))
+
+
+def test_models_of_other_vocabularies_meet_where_both_begin_a_symbol(tmp_path: Path, book: Opened) -> None:
+    import unroll
+
+    (tmp_path / "book.txt").write_text(text(5000))
+    list(unroll.ngram(tmp_path / "book.txt", order=2, level="byte", out=tmp_path / "bytes"))
+    other = open_model(tmp_path / "bytes")
+    content = "the cät sat“ on"
+    found = compared(book, other, content, (Prefixes(), Prefixes()))
+    assert "".join(found["pieces"]) == content
+    assert found["symbols"] == [len(content), len(content.encode())]
+    for opened, nats in zip((book, other), found["nats"], strict=True):
+        assert sum(nats) == pytest.approx(sum(as_typed(opened, content, 0, Prefixes())["nats"]), rel=1e-5)

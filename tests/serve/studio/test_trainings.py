@@ -1,0 +1,80 @@
+"""Trainings that pause, resume, fail and stay in their folder."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.command import QUICK, text
+from serve.studio.asking import until
+from unroll.artifact.open import open_model
+from unroll.errors import UserError
+from unroll.serve.studio.trainings import Plan, Trainings
+
+
+@pytest.fixture
+def trainings(tmp_path: Path) -> Iterator[Trainings]:
+    (tmp_path / "scratch").mkdir()
+    made = Trainings(tmp_path / "runs", tmp_path / "scratch")
+    yield made
+    for process in made._processes.values():
+        if process.code is None:
+            process.popen.kill()
+        process.popen.wait()
+
+
+def test_a_training_pauses_goes_on_and_ends_as_if_it_had_not(trainings: Trainings, tmp_path: Path) -> None:
+    file = tmp_path / "book.txt"
+    file.write_text(text(20_000))
+    choices = ("--steps", "400", *QUICK)
+    trainings.start(Plan("whole", file, choices))
+    trainings.start(Plan("parted", file, choices))
+    with pytest.raises(UserError, match="already running"):
+        trainings.start(Plan("third", file, choices))
+    until(lambda: trainings.watch("parted", 0, 0, 0)["step"] >= 20 if trainings.state("parted") == "running" else False)
+    trainings.pause("parted")
+    assert until(lambda: trainings.state("parted") not in ("running", "stopping") and trainings.state("parted"))
+    if trainings.state("parted") == "paused":
+        trainings.resume("parted")
+    until(lambda: trainings.state("parted") == "finished" and trainings.state("whole") == "finished")
+    one, other = (trainings.watch(name, 0, 0, 0) for name in ("whole", "parted"))
+    assert one["samples"] == other["samples"]
+    assert (trainings.runs / "whole" / "weights.safetensors").read_bytes() == (
+        trainings.runs / "parted" / "weights.safetensors"
+    ).read_bytes()
+    kept = trainings.keep("whole")
+    assert kept == "whole-400"
+    assert open_model(trainings.runs / kept).predictor.vocab_size
+    trainings.look_at_text("whole")
+    assert trainings.watch("whole", 0, 0, 0)["text"]["level"] == "char"
+
+
+def test_a_training_that_is_killed_says_so_and_goes_on(trainings: Trainings, tmp_path: Path) -> None:
+    file = tmp_path / "book.txt"
+    file.write_text(text(20_000))
+    trainings.start(Plan("killed", file, ("--steps", "100000", *QUICK, "--set", "save_every=5")))
+    until(lambda: trainings.state("killed") == "running" and trainings.watch("killed", 0, 0, 0)["step"] >= 20)
+    os.kill(trainings._processes["killed"].popen.pid, signal.SIGKILL)
+    assert until(lambda: trainings.state("killed") == "failed")
+    trainings.resume("killed")
+    until(lambda: trainings.state("killed") == "running" and trainings.watch("killed", 0, 0, 0)["step"] >= 25)
+    assert trainings.stop_all(30) == ["killed"]
+    assert until(lambda: trainings.state("killed") in ("stopping", "paused"))
+
+
+def test_a_text_that_cannot_be_learnt_says_why(trainings: Trainings, tmp_path: Path) -> None:
+    file = tmp_path / "short.txt"
+    file.write_text("ab")
+    trainings.start(Plan("short", file, ("--steps", "5", *QUICK)))
+    until(lambda: trainings.state("short") == "failed")
+    assert "fix:" in trainings.output("short")
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 60, "a b", "-rf"])
+def test_names_stay_in_the_folder(trainings: Trainings, name: str) -> None:
+    with pytest.raises(UserError):
+        trainings.start(Plan(name, None, ()))
+    with pytest.raises(UserError):
+        trainings.folder(name)
