@@ -56,9 +56,9 @@ def build_engine(compiler: str, folder: Path, library: Path, machine: str, extra
     with tempfile.TemporaryDirectory() as made:
         objects = []
         for number, flags in enumerate(INSTRUCTION_SETS[machine]):
-            objects.append(f"{made}/engine{number}.o")
-            _run([compiler, *ENGINE, *extra, *flags, "-c", str(folder / "engine.cpp"), "-o", objects[-1]])
-        for name in ("interface", "team"):
+            objects.append(f"{made}/steps{number}.o")
+            _run([compiler, *ENGINE, *extra, *flags, "-c", str(folder / "steps.cpp"), "-o", objects[-1]])
+        for name in ("interface", "draw", "team"):
             objects.append(f"{made}/{name}.o")
             _run([compiler, *ENGINE, *extra, "-c", str(folder / f"{name}.cpp"), "-o", objects[-1]])
         _run([compiler, *extra, "-shared", "-pthread", *objects, "-o", str(library)])

@@ -80,13 +80,13 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
     folder = tmp_path_factory.mktemp("sanitized")
     library, sanitizers = folder / "libengine.so", ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     flags = ["g++", "-O1", "-g", "-std=c++17", "-fPIC", "-ffp-contract=off", "-w", *sanitizers]
-    objects = [str(folder / "interface.o"), str(folder / "team.o")]
+    objects = [str(folder / f"{name}.o") for name in ("interface", "draw", "team")]
     for file in objects:
         subprocess.run([*flags, "-c", str(KERNELS / Path(file).with_suffix(".cpp").name), "-o", file], check=True)
     # The dispatcher names all sets of an x86-64 processor.
     for name in ["neon"] if SETS == ["neon"] else FLAGS:
         objects.append(str(folder / f"{name}.o"))
-        subprocess.run([*flags, *FLAGS.get(name, []), "-c", str(KERNELS / "engine.cpp"), "-o", objects[-1]], check=True)
+        subprocess.run([*flags, *FLAGS.get(name, []), "-c", str(KERNELS / "steps.cpp"), "-o", objects[-1]], check=True)
     subprocess.run([*flags, "-shared", "-pthread", *objects, "-o", str(library)], check=True)
     runtimes = [
         subprocess.check_output(["g++", f"-print-file-name={name}.so"], text=True).strip()

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
@@ -65,12 +65,6 @@ def step_by_step(predictor: Predictor, start_id: int, ids: Sequence[int]) -> tup
             nats.append(-float(distribution[symbol]))
             before = symbol
     return nats, distribution
-
-
-def last(reports: Iterable[Progress | PairNats]) -> PairNats:
-    found = list(reports)[-1]
-    assert isinstance(found, PairNats)
-    return found
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -198,7 +192,7 @@ TEXTS = [("a bad cab", "a bad cabs"[:9]), ("fade", "a jade head"), ("hi", "hi"),
 def test_sentences_are_scored_from_their_start_to_their_end(arch: str, eos: bool) -> None:
     model = opened(arch=arch)
     pairs = [pair(good, bad) for good, bad in TEXTS]
-    found = last(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=eos))
+    found = result(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=eos))
     for one, good, bad in zip(pairs, found.good, found.bad, strict=True):
         for text, whole in ((one.good, good), (one.bad, bad)):
             ids = CHARS.encode(text + "\n" * eos).tolist()
@@ -214,20 +208,20 @@ def test_the_same_text_is_a_tie_though_its_digits_depend_on_its_batch(monkeypatc
 
     monkeypatch.setattr(pairs_module, "lines", noisy)
     pairs = [pair("a zebra", "a kebra"), pair("hi", "hi"), pair("hi", "ha")]
-    found = last(score_pairs("m", opened().predictor, CHARS, pairs, "include", eos=True))
+    found = result(score_pairs("m", opened().predictor, CHARS, pairs, "include", eos=True))
     assert (found.good == found.bad).tolist() == [True, True, False]
 
 
 def test_nats_do_not_depend_on_the_other_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     model = opened(arch="gru")
     pairs = [pair(good, bad) for good, bad in TEXTS] + [pair("bad", "cab", prefix="a " * k) for k in range(1, 4)]
-    together = last(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=True))
+    together = result(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=True))
     monkeypatch.setattr(protocols, "LINE_TOKENS", 12)
     monkeypatch.setattr(protocols, "STREAM_WINDOW", 5)
     monkeypatch.setattr(pairs_module, "LINE_TOKENS", 12)
     monkeypatch.setattr(pairs_module, "STREAM_WINDOW", 5)
-    alone = [last(score_pairs("m", model.predictor, CHARS, [one], "include", eos=True)) for one in pairs]
-    backwards = last(score_pairs("m", model.predictor, CHARS, pairs[::-1], "include", eos=True))
+    alone = [result(score_pairs("m", model.predictor, CHARS, [one], "include", eos=True)) for one in pairs]
+    backwards = result(score_pairs("m", model.predictor, CHARS, pairs[::-1], "include", eos=True))
     assert np.allclose(together.good, [one.good[0] for one in alone], rtol=0, atol=1e-9)
     assert np.allclose(together.bad, [one.bad[0] for one in alone], rtol=0, atol=1e-9)
     assert np.allclose(together.bad, backwards.bad[::-1], rtol=0, atol=1e-9)
@@ -319,14 +313,14 @@ def test_pairs_with_unknown_symbols_count_for_no_model_or_are_read_as_unk(
     models = {"one": opened(), "two": opened(CharTokenizer.learn("abcdefghijnzy "))}
     monkeypatch.setattr(pairs_module, "open_model", lambda path: models[path.name])
 
-    def result(*names: str, unknown: str = "exclude") -> PairsResult:
+    def counted(*names: str, unknown: str = "exclude") -> PairsResult:
         found = result(minimal_pairs([Path(name) for name in names], [file], unknown))  # type: ignore[arg-type]
         assert isinstance(found, PairsResult)
         return found
 
-    assert result("one").counted.tolist() == [True, False, False]
-    assert result("two").counted.tolist() == [True, True, False]
-    both = result("one", "two")
+    assert counted("one").counted.tolist() == [True, False, False]
+    assert counted("two").counted.tolist() == [True, True, False]
+    both = counted("one", "two")
     assert both.counted.tolist() == [True, False, False]
     assert [model.total.pairs for model in both.models] == [1, 1]
     figures = both.figures()
@@ -334,7 +328,7 @@ def test_pairs_with_unknown_symbols_count_for_no_model_or_are_read_as_unk(
     assert [model["excluded_by_model"] for model in figures["models"]] == [2, 1]
     assert [model["unknown_rate"] for model in figures["models"]] == [6 / 28, 3 / 28]
     assert "'z', 'n', 'y', 'k', 'l'" in figures["notes"][0]
-    included = result("one", "two", unknown="include")
+    included = counted("one", "two", unknown="include")
     assert included.counted.all()
     assert "read as <unk>" in included.notes[0]
     nats = included.models[0].nats
@@ -346,7 +340,7 @@ def test_progress_reaches_what_there_is_to_read() -> None:
     model = opened()
     pairs = [pair("a bad cab", "fade")] * 3
     reports = list(score_pairs("m", model.predictor, CHARS, pairs, "exclude", eos=True))
-    assert reports[-2] == Progress("m", 39, 39)
+    assert reports[-1] == Progress("m", 39, 39, "characters")
 
 
 # Who is right

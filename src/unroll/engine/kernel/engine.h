@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "team.h"
+
 enum Arch : int64_t { LSTM, GRU, RNN, WINDOW };  // in the order of unroll/nn/arch.py
 enum Skip : int64_t { NONE = 0, RESIDUAL = 1, SUM = 2 };
 
@@ -13,18 +15,12 @@ struct Shape {
     int64_t int8;    // 1: products in eight bits
 };
 
-// The weights in a row, float32, as torch lays them out: table (V, G·H) or embedding (V, E); for each layer input
-// weights (null with a table), recurrent weights, two biases (a window's layers: weights, bias); for each layer after: weights,
-// bias; the projection or null; output weights, bias, or nulls: then there are only READ jobs.
+// Pointers to all weights, float32, as torch lays them out: table (V, G·H) or embedding (V, E); for each layer the input weights
+// (null with a table), recurrent weights, two biases (a window's layers: weights, bias); for each layer after: weights, bias; the
+// projection or null; output weights, bias, or nulls: then there are only READ jobs.
 typedef const float* const* Weights;
 
 enum Kind : int64_t { READ = 0, HEAD = 1, GENERATE = 2 };
-
-// Threads wait for each other here: they spin for a moment, then leave the core to whoever needs it.
-struct Barrier {
-    int threads, arrived, phase;
-};
-void wait(Barrier& barrier);
 
 struct Job {
     int64_t kind, rows, steps;
@@ -32,20 +28,20 @@ struct Job {
     float* const* state;     // (B, H) for every layer's h, or h and c; a window's (B, n-1, E). In and out
     float* y;                // READ: (B, T, H), out, or null. HEAD: (B, H), in
     float* logits;           // HEAD: (B, V), out, or null. GENERATE: (B, V), in and out
-    const int64_t* targets;  // HEAD: (B,) or null
+    const int64_t* targets;  // HEAD: the ids (B,) whose nats are asked for, or null
     double* nats;            // HEAD: (B,); GENERATE: (B, T); out
     const double *temperature, *top_p, *min_p, *uniforms;  // GENERATE: (B,) and (B, T)
     const int64_t* top_k;
-    int64_t never;           // a symbol that is not drawn, or -1
+    int64_t never;           // a symbol that is never drawn, or -1
     int64_t* drawn;          // GENERATE: (B, T), out
-    const int* halt;         // GENERATE: anything but 0 ends it after the step at hand, where all rows are stepped together; or null
-    int64_t done;            // GENERATE: the steps that were taken, out
+    const int* halt;         // GENERATE, or null: anything but 0 ends it after the current step, where all rows step together
+    int64_t done;            // GENERATE: the steps taken, out
     Barrier barrier;
     void* shared;            // what a team works on together
     int failed;              // set where memory is out
 };
 
-// Draws a symbol as unroll.lm.sample does it (its reference); `work` holds V doubles and V int64.
+// Draws a symbol as unroll/engine/draw.py does (the reference); `work` holds V doubles and V int64.
 int64_t draw(const float* logits, int64_t vocab, double temperature, int64_t top_k, double top_p, double min_p, int64_t never,
              double uniform, double* nats, double* work);
 

@@ -22,9 +22,12 @@ struct Net {
     Bytes bytes;
 };
 
+int gates_of(int64_t arch) { return arch == LSTM ? 4 : arch == GRU ? 3 : 0; }
+
 // Weights that a step reads.
 int64_t weights_of(const Shape& s) {
-    const int64_t gates = s.arch == LSTM ? 4 : s.arch == GRU ? 3 : 1, first = s.arch == WINDOW ? s.window * s.embedding : s.table ? 0 : s.embedding;
+    const int64_t gates = gates_of(s.arch) ? gates_of(s.arch) : 1;
+    const int64_t first = s.arch == WINDOW ? s.window * s.embedding : s.table ? 0 : s.embedding;
     const int64_t recurrent = s.arch == WINDOW ? 0 : s.layers * s.hidden;
     return gates * s.hidden * (first + (s.layers - 1) * s.hidden + recurrent) + s.after * s.hidden * s.hidden +
            (s.head != s.hidden ? s.head * s.hidden : 0) + s.vocab * s.head;
@@ -32,8 +35,7 @@ int64_t weights_of(const Shape& s) {
 
 void drop(Layer& layer) { drop(layer.input); drop(layer.state); free(layer.start); }
 
-int gates_of(int64_t arch) { return arch == LSTM ? 4 : arch == GRU ? 3 : 0; }
-
+// The biases `first` and `second` (or null) laid out as a panel's accumulators, which start there.
 bool pack_start(float*& out, const float* first, const float* second, Layout layout, bool gru) {
     const int64_t panels = layout.panels();
     if (!(out = (float*)allocate(panels * 4 * LANES * 4))) return false;
@@ -83,15 +85,15 @@ void* make_net(const Shape& shape, Weights w) {
     net->after = (Layer*)calloc(shape.after + 1, sizeof(Layer));
     bool good = net->layers && net->after;
     const float* first = *w++;
-    const int64_t wide = net->panels * 4 * LANES;
+    const int64_t row_size = net->panels * 4 * LANES;
     if (shape.table) {
         const int64_t rows = (gates ? gates : 1) * H;
-        good = good && (net->table = (float*)allocate(V * wide * 4));
+        good = good && (net->table = (float*)allocate(V * row_size * 4));
         for (int64_t v = 0; good && v < V; ++v) {
             float* packed = nullptr;
             // A GRU's fourth vector, what the state adds to n, starts at its own bias: the second bias of the first layer.
             if (!(good = pack_start(packed, first + v * rows, nullptr, layout, false))) break;
-            memcpy(net->table + v * wide, packed, wide * 4);
+            memcpy(net->table + v * row_size, packed, row_size * 4);
             free(packed);
         }
     } else {
@@ -109,8 +111,10 @@ void* make_net(const Shape& shape, Weights w) {
         good = good && pack(layer.state, w[1], H, layout, bytes) && pack_start(layer.start, w[2], w[3], layout, gru);
         if (good && k == 0 && shape.table && gru)
             for (int64_t v = 0; v < V; ++v)
-                for (int64_t p = 0; p < net->panels; ++p)
-                    memcpy(net->table + v * wide + (p * 4 + 3) * LANES, layer.start + (p * 4 + 3) * LANES, LANES * 4);
+                for (int64_t p = 0; p < net->panels; ++p) {
+                    const int64_t at = (p * 4 + 3) * LANES;
+                    memcpy(net->table + v * row_size + at, layer.start + at, LANES * 4);
+                }
         w += 4;
     }
     for (int64_t k = 0; good && k < shape.after; ++k, w += 2) good = make_linear(net->after[k], w[0], w[1], H, H, bytes);
@@ -127,17 +131,17 @@ struct LstmCell {
     typedef Four Input; typedef Four State;
     static constexpr int vectors = 1;
     INLINE void finish(const vf* a, const float*, float* c, float* out) {
-        const vf kept = fma(sigmoid(a[1]), load(c), sigmoid(a[0]) * tanh_of(a[2]));  // c = f c₋₁ + i g
-        store(c, kept);
-        store(out, sigmoid(a[3]) * tanh_of(kept));  // h = o tanh c
+        const vf c_after = fma(sigmoid(a[1]), load(c), sigmoid(a[0]) * tanh_of(a[2]));  // c = f c₋₁ + i g
+        store(c, c_after);
+        store(out, sigmoid(a[3]) * tanh_of(c_after));  // h = o tanh c
     }
 };
 struct GruCell {
     typedef GruInput Input; typedef GruState State;
     static constexpr int vectors = 1;
     INLINE void finish(const vf* a, const float* h, float*, float* out) {
-        const vf z = sigmoid(a[1]), n = tanh_of(fma(sigmoid(a[0]), a[3], a[2]));
-        store(out, fma(z, load(h), (1.f - z) * n));
+        const vf z = sigmoid(a[1]), n = tanh_of(fma(sigmoid(a[0]), a[3], a[2]));  // n = tanh(W x + b + r (U h + b'))
+        store(out, fma(z, load(h), (1.f - z) * n));                               // h = (1 - z) n + z h₋₁
     }
 };
 struct RnnCell {
@@ -148,9 +152,10 @@ struct RnnCell {
     }
 };
 
-// One row in a layer: what it reads, where its sums start, its state before, its cell and where its new state goes.
-struct Place {
-    Row x, h;
+// A row in a recurrent layer: its inputs x (none where the sums start at a table's row), its state h before, where the sums
+// start, its cell c (of an LSTM; changed in place) and where its new state goes.
+struct RowIn {
+    RowInputs x, h;
     const float* start;
     float *c, *out;
 };
@@ -161,24 +166,25 @@ constexpr int abreast(int rows) { return rows == 1 || (rows == 2 && MAX_ROWS > 3
 // A unit's sums, of what comes in (from its bias on) and of the state (from zero on), are added at the end: so either may be
 // worked out first, and the result is the same.
 template <class Cell, int R, int NP>
-INLINE void cell_tile(const Layer& layer, int64_t panel, const Place* place) {
+INLINE void cell_tile(const Layer& layer, int64_t panel, const RowIn* row_in) {
     vf acc[NP][R][4] = {}, of_input[NP][R][4];
-    Row x[R], h[R];
-    UNROLLED for (int r = 0; r < R; ++r) x[r] = place[r].x, h[r] = place[r].h;
+    RowInputs x[R], h[R];
+    UNROLLED for (int r = 0; r < R; ++r) x[r] = row_in[r].x, h[r] = row_in[r].h;
     product<typename Cell::State, R, NP>(acc, layer.state, panel, h);
     UNROLLED for (int r = 0; r < R; ++r)
         UNROLLED for (int n = 0; n < NP; ++n)
-            UNROLLED for (int j = 0; j < 4; ++j) of_input[n][r][j] = load(place[r].start + ((panel + n) * 4 + j) * LANES);
+            UNROLLED for (int j = 0; j < 4; ++j)
+                of_input[n][r][j] = load(row_in[r].start + ((panel + n) * 4 + j) * LANES);
     if (x[0].x) product<typename Cell::Input, R, NP>(of_input, layer.input, panel, x);
     UNROLLED for (int n = 0; n < NP; ++n)
         UNROLLED for (int r = 0; r < R; ++r) {
             const int64_t at = (panel + n) * Cell::vectors * LANES;
             UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = of_input[n][r][j] + acc[n][r][j];
-            Cell::finish(acc[n][r], h[r].x + at, place[r].c ? place[r].c + at : nullptr, place[r].out + at);
+            Cell::finish(acc[n][r], h[r].x + at, row_in[r].c ? row_in[r].c + at : nullptr, row_in[r].out + at);
         }
 }
 
-// Panels from the first on or from the last, `tile` of so many side by side where there are as many.
+// Panels from the first or from the last: `tile` takes NP side by side as long as there are as many, `single` the rest.
 template <int NP, class F, class G>
 INLINE void by_panels(int64_t from, int64_t to, bool back, F&& tile, G&& single) {
     const int64_t whole = (to - from) / NP, rest = from + whole * NP;
@@ -189,28 +195,45 @@ INLINE void by_panels(int64_t from, int64_t to, bool back, F&& tile, G&& single)
         for (int64_t panel = rest; panel < to; ++panel) single(panel);
 }
 
-template <class Cell, int R>
-APART void cell_panels(const Layer& layer, int64_t from, int64_t to, bool back, const Place* place) {
-    constexpr int NP = abreast(R);
-    by_panels<NP>(from, to, back, [&](int64_t panel) { cell_tile<Cell, R, NP>(layer, panel, place); },
-                  [&](int64_t panel) { cell_tile<Cell, R, 1>(layer, panel, place); });
+// Calls `f` with the number of rows, at most MAX_ROWS, as a constant: registers are allotted when this is compiled.
+template <int R> struct Constant { static constexpr int value = R; };
+template <class F>
+INLINE void with_constant(int64_t rows, F&& f) {
+    switch (rows) {
+        case 1: return f(Constant<1>{});
+        case 2: return f(Constant<2>{});
+        case 3: return f(Constant<3>{});
+#if MAX_ROWS > 3
+        case 4: return f(Constant<4>{});
+        case 5: return f(Constant<5>{});
+        case 6: return f(Constant<6>{});
+#endif
+    }
 }
 
-// One row's sums in a layer: what is read, where they start (null: at zero) and where they go, (panels, 4, LANES).
-struct Sum {
-    Row x;
+template <class Cell, int R>
+APART void cell_panels(const Layer& layer, int64_t from, int64_t to, bool back, const RowIn* row_in) {
+    constexpr int NP = abreast(R);
+    by_panels<NP>(from, to, back, [&](int64_t panel) { cell_tile<Cell, R, NP>(layer, panel, row_in); },
+                  [&](int64_t panel) { cell_tile<Cell, R, 1>(layer, panel, row_in); });
+}
+
+// A row's sums over its inputs alone, or over its state alone: where they start (null: at zero) and go, (panels, 4, LANES).
+struct PartialSum {
+    RowInputs x;
     const float* start;
     float* out;
 };
 
 template <class Map, int R, int NP>
-INLINE void sum_tile(const Packed& w, int64_t panel, const Sum* sum) {
+INLINE void sum_tile(const Packed& w, int64_t panel, const PartialSum* sum) {
     vf acc[NP][R][4];
-    Row x[R];
+    RowInputs x[R];
     UNROLLED for (int r = 0; r < R; ++r) {
         x[r] = sum[r].x;
         UNROLLED for (int n = 0; n < NP; ++n)
-            UNROLLED for (int j = 0; j < 4; ++j) acc[n][r][j] = sum[r].start ? load(sum[r].start + ((panel + n) * 4 + j) * LANES) : vf{};
+            UNROLLED for (int j = 0; j < 4; ++j)
+                acc[n][r][j] = sum[r].start ? load(sum[r].start + ((panel + n) * 4 + j) * LANES) : vf{};
     }
     product<Map, R, NP>(acc, w, panel, x);
     UNROLLED for (int n = 0; n < NP; ++n)
@@ -219,7 +242,7 @@ INLINE void sum_tile(const Packed& w, int64_t panel, const Sum* sum) {
 }
 
 template <class Map, int R>
-APART void sum_panels(const Packed& w, int64_t from, int64_t to, bool back, const Sum* sum) {
+APART void sum_panels(const Packed& w, int64_t from, int64_t to, bool back, const PartialSum* sum) {
     constexpr int NP = abreast(R);
     by_panels<NP>(from, to, back, [&](int64_t panel) { sum_tile<Map, R, NP>(w, panel, sum); },
                   [&](int64_t panel) { sum_tile<Map, R, 1>(w, panel, sum); });
@@ -227,25 +250,17 @@ APART void sum_panels(const Packed& w, int64_t from, int64_t to, bool back, cons
 
 // Sums of up to MAX_ROWS rows for some panels, from the first on or from the last.
 template <class Map>
-void sums(const Packed& w, int64_t rows, int64_t from, int64_t to, bool back, const Sum* sum) {
-    switch (rows) {
-        case 1: return sum_panels<Map, 1>(w, from, to, back, sum);
-        case 2: return sum_panels<Map, 2>(w, from, to, back, sum);
-        case 3: return sum_panels<Map, 3>(w, from, to, back, sum);
-#if MAX_ROWS > 3
-        case 4: return sum_panels<Map, 4>(w, from, to, back, sum);
-        case 5: return sum_panels<Map, 5>(w, from, to, back, sum);
-        case 6: return sum_panels<Map, 6>(w, from, to, back, sum);
-#endif
-    }
+void sums(const Packed& w, int64_t rows, int64_t from, int64_t to, bool back, const PartialSum* sum) {
+    with_constant(rows, [&](auto r) { sum_panels<Map, r.value>(w, from, to, back, sum); });
 }
 
-// A row's new state from its sums of what comes in and of the state.
+// A row's new state `out` from its sums over the inputs and over the state.
 template <class Cell>
-void finish(int64_t from, int64_t to, const float* x, const float* of_state, const float* h, float* c, float* out) {
+void finish(int64_t from, int64_t to, const float* of_input, const float* of_state, const float* h, float* c, float* out) {
     for (int64_t panel = from; panel < to; ++panel) {
         vf a[4];
-        UNROLLED for (int j = 0; j < 4; ++j) a[j] = load(x + (panel * 4 + j) * LANES) + load(of_state + (panel * 4 + j) * LANES);
+        UNROLLED for (int j = 0; j < 4; ++j)
+            a[j] = load(of_input + (panel * 4 + j) * LANES) + load(of_state + (panel * 4 + j) * LANES);
         const int64_t at = panel * Cell::vectors * LANES;
         Cell::finish(a, h + at, c ? c + at : nullptr, out + at);
     }
@@ -253,9 +268,15 @@ void finish(int64_t from, int64_t to, const float* x, const float* of_state, con
 
 enum Act { AS_IS, TANH, GELU };
 
-// out (R rows) = act(W x + b) for the columns of some panels; only what is there is written.
+// The columns of a linear layer that a call computes, up to `end`; column `first` lands at out[row][0].
+struct Columns {
+    int64_t first, end;
+    Act act;
+};
+
+// out (R rows) = act(W x + b) for the columns of some panels; only those before the end are written.
 template <int R, int NP>
-INLINE void linear_tile(const Layer& layer, int64_t panel, const Row* x, float* const* out, int64_t first, int64_t columns, Act act) {
+INLINE void linear_tile(const Layer& layer, int64_t panel, const RowInputs* x, float* const* out, Columns columns) {
     vf acc[NP][R][4];
     UNROLLED for (int n = 0; n < NP; ++n)
         UNROLLED for (int r = 0; r < R; ++r)
@@ -265,81 +286,69 @@ INLINE void linear_tile(const Layer& layer, int64_t panel, const Row* x, float* 
         UNROLLED for (int r = 0; r < R; ++r)
             UNROLLED for (int j = 0; j < 4; ++j) {
                 const int64_t at = ((panel + n) * 4 + j) * LANES;
-                if (at >= columns) continue;
-                const vf a = acc[n][r][j], y = act == AS_IS ? a : act == TANH ? tanh_of(a) : gelu(a);
-                if (at + LANES <= columns) store(out[r] + at - first, y);
-                else for (int lane = 0; at + lane < columns; ++lane) out[r][at - first + lane] = y[lane];
+                if (at >= columns.end) continue;
+                const vf a = acc[n][r][j], y = columns.act == AS_IS ? a : columns.act == TANH ? tanh_of(a) : gelu(a);
+                float* const to = out[r] + at - columns.first;
+                if (at + LANES <= columns.end) store(to, y);
+                else for (int lane = 0; at + lane < columns.end; ++lane) to[lane] = y[lane];
             }
 }
 
 template <int R>
-APART void linear_panels(const Layer& layer, int64_t from, int64_t to, const Row* x, float* const* out, int64_t first, int64_t columns, Act act) {
+APART void linear_panels(const Layer& layer, int64_t from, int64_t to, const RowInputs* x, float* const* out,
+                         Columns columns) {
     constexpr int NP = abreast(R);
-    by_panels<NP>(from, to, false, [&](int64_t panel) { linear_tile<R, NP>(layer, panel, x, out, first, columns, act); },
-                  [&](int64_t panel) { linear_tile<R, 1>(layer, panel, x, out, first, columns, act); });
+    by_panels<NP>(from, to, false, [&](int64_t panel) { linear_tile<R, NP>(layer, panel, x, out, columns); },
+                  [&](int64_t panel) { linear_tile<R, 1>(layer, panel, x, out, columns); });
 }
 
-// By panels first: a panel's weights stay in the cache while the rows pass. `begin` is told of a panel before many rows come.
+// By panels first: a panel's weights stay in the cache while the rows pass. `begin` gets each panel before many rows do.
 template <class G, class F>
 INLINE void by_tiles(int64_t rows, int64_t from, int64_t to, bool back, G&& begin, F&& tile) {
     const int64_t wide = rows > 2 ? 1 : to - from;
     for (int64_t n = 0; n < to - from; n += wide) {
         const int64_t panel = back && wide == 1 ? to - 1 - n : from + n;
         if (rows > MAX_ROWS) begin(panel);
-        for (int64_t row = 0; row < rows; row += MAX_ROWS) tile(row, rows - row < MAX_ROWS ? rows - row : MAX_ROWS, panel, panel + wide);
+        for (int64_t row = 0; row < rows; row += MAX_ROWS)
+            tile(row, rows - row < MAX_ROWS ? rows - row : MAX_ROWS, panel, panel + wide);
     }
 }
 
-// A panel of weights as many rows read it: set apart once, in `room`, where they have three bytes; that takes up the room.
-Packed apart(const Packed& w, int64_t panel, float*& room) {
+// A panel of weights as many rows read it: those of three bytes are unpacked once, to `memory`, which moves on by as much.
+Packed unpacked(const Packed& w, int64_t panel, float*& memory) {
     if (!w.three) return w;
     const int64_t vectors = w.inputs * w.width;
-    for (int64_t k = 0; k < vectors; ++k) store(room + k * LANES, widened(w.three + (panel * vectors + k) * LANES * 3));
-    Packed made = w;
-    made.three = nullptr, made.f = room, made.first = panel, made.scales = w.scales + panel * w.width * LANES;
-    room += vectors * LANES;
-    return made;
+    for (int64_t k = 0; k < vectors; ++k) store(memory + k * LANES, widened(w.three + (panel * vectors + k) * LANES * 3));
+    Packed one_panel = w;
+    one_panel.three = nullptr, one_panel.f = memory, one_panel.first = panel;
+    one_panel.scales = w.scales + panel * w.width * LANES;
+    memory += vectors * LANES;
+    return one_panel;
 }
 
+// New states of rows in a recurrent layer, for the panels `from` up to `to`.
 template <class Cell>
-void cells(const Layer& layer, int64_t rows, int64_t from, int64_t to, bool back, const Place* place, float* room) {
-    Layer at_hand = layer;
+void cells(const Layer& layer, int64_t rows, int64_t from, int64_t to, bool back, const RowIn* row_in, float* unpacked_panel) {
+    Layer as_read = layer;
     const auto begin = [&](int64_t panel) {
-        float* left = room;
-        at_hand.input = apart(layer.input, panel, left), at_hand.state = apart(layer.state, panel, left);
+        float* memory = unpacked_panel;
+        as_read.input = unpacked(layer.input, panel, memory), as_read.state = unpacked(layer.state, panel, memory);
     };
     by_tiles(rows, from, to, back, begin, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
-        switch (count) {
-            case 1: cell_panels<Cell, 1>(at_hand, p, q, back, place + row); break;
-            case 2: cell_panels<Cell, 2>(at_hand, p, q, back, place + row); break;
-            case 3: cell_panels<Cell, 3>(at_hand, p, q, back, place + row); break;
-#if MAX_ROWS > 3
-            case 4: cell_panels<Cell, 4>(at_hand, p, q, back, place + row); break;
-            case 5: cell_panels<Cell, 5>(at_hand, p, q, back, place + row); break;
-            case 6: cell_panels<Cell, 6>(at_hand, p, q, back, place + row); break;
-#endif
-        }
+        with_constant(count, [&](auto r) { cell_panels<Cell, r.value>(as_read, p, q, back, row_in + row); });
     });
 }
 
-// Columns from `first` on land at out[r][0].
-void linear(const Layer& layer, int64_t rows, int64_t from, int64_t to, const Row* x, float* const* out, int64_t first, int64_t columns, Act act, float* room) {
-    Layer at_hand = layer;
+// Results of rows in a linear layer, for the panels `from` up to `to`.
+void linear(const Layer& layer, int64_t rows, int64_t from, int64_t to, const RowInputs* x, float* const* out,
+            Columns columns, float* unpacked_panel) {
+    Layer as_read = layer;
     const auto begin = [&](int64_t panel) {
-        float* left = room;
-        at_hand.input = apart(layer.input, panel, left);
+        float* memory = unpacked_panel;
+        as_read.input = unpacked(layer.input, panel, memory);
     };
     by_tiles(rows, from, to, false, begin, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
-        switch (count) {
-            case 1: linear_panels<1>(at_hand, p, q, x + row, out + row, first, columns, act); break;
-            case 2: linear_panels<2>(at_hand, p, q, x + row, out + row, first, columns, act); break;
-            case 3: linear_panels<3>(at_hand, p, q, x + row, out + row, first, columns, act); break;
-#if MAX_ROWS > 3
-            case 4: linear_panels<4>(at_hand, p, q, x + row, out + row, first, columns, act); break;
-            case 5: linear_panels<5>(at_hand, p, q, x + row, out + row, first, columns, act); break;
-            case 6: linear_panels<6>(at_hand, p, q, x + row, out + row, first, columns, act); break;
-#endif
-        }
+        with_constant(count, [&](auto r) { linear_panels<r.value>(as_read, p, q, x + row, out + row, columns); });
     });
 }
 

@@ -12,6 +12,9 @@
 #include <immintrin.h>
 #endif
 
+namespace {
+
+// Lets the processor breathe in a loop that waits, and from some number of turns on lets others run.
 void pause_for(int turns) {
 #if defined(__x86_64__)
     _mm_pause();
@@ -21,16 +24,14 @@ void pause_for(int turns) {
     if (turns > 2000) sched_yield();
 }
 
-namespace {
-
 constexpr int MOST = 255;          // helpers
-constexpr int TURNS = 1000;        // that one waits awake for its next work, some 50 µs: waking it takes as long
+constexpr int TURNS = 1000;        // a helper spins for its next work, some 50 µs, before it sleeps: waking it takes as long
 constexpr size_t STACK = 1 << 20;  // bytes, of which the kernels need a few thousand
 
 typedef void (*Work)(void*, int, int);
 
 // A helper that the system has put on its caller's core, while another thread had the others, may stay there for a second after
-// they have become free: both look busy, and each as if its cache were worth keeping. So it moves away by itself before it works.
+// they have become free: both look busy, and each as if its cache were worth keeping. So it moves away before it works.
 int core_of_caller() {
 #if defined(__linux__)
     return sched_getcpu();
@@ -53,13 +54,14 @@ struct Helper {
     std::condition_variable called;
     std::atomic<bool> wanted{false};
     bool asleep = false;  // under the mutex
-    std::atomic<int>* left = nullptr;
+    std::atomic<int>* left = nullptr;  // helpers of the call that have not finished
     Work work = nullptr;
     void* argument = nullptr;
     int thread = 0, threads = 0, core = -1;
 
     void call(Work work, void* argument, int thread, int threads, std::atomic<int>* left) {
-        this->core = core_of_caller(), this->work = work, this->argument = argument, this->thread = thread, this->threads = threads, this->left = left;
+        this->work = work, this->argument = argument, this->thread = thread, this->threads = threads;
+        this->left = left, this->core = core_of_caller();
         std::lock_guard<std::mutex> lock(mutex);
         wanted.store(true, std::memory_order_release);
         if (asleep) called.notify_one();
@@ -76,9 +78,9 @@ struct Helper {
             }
             leave(core);
             work(argument, thread, threads);
-            std::atomic<int>* const done = left;
+            std::atomic<int>* const still_left = left;
             wanted.store(false, std::memory_order_relaxed);
-            done->fetch_sub(1, std::memory_order_release);  // from here on the next call may come
+            still_left->fetch_sub(1, std::memory_order_release);  // from here on the next call may come
         }
     }
 };
@@ -119,7 +121,7 @@ struct Team {
 // Never freed: helpers may wait in it until the process is gone.
 std::atomic<Team*> team{new (std::nothrow) Team};
 
-// A forked process has no threads but one, and perhaps a mutex that nobody will open.
+// A forked process has a single thread, and perhaps a mutex that nobody will unlock.
 void renew() { team.store(new (std::nothrow) Team); }
 const int renewing = pthread_atfork(nullptr, nullptr, renew);
 
@@ -141,4 +143,14 @@ bool with_team(int wanted, bool (*prepare)(void*, int), Work work, void* argumen
     work(argument, 0, threads);
     for (int turns = 0; left.load(std::memory_order_acquire); ++turns) pause_for(turns);
     return true;
+}
+
+void wait(Barrier& barrier) {
+    const int phase = __atomic_load_n(&barrier.phase, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&barrier.arrived, 1, __ATOMIC_ACQ_REL) == barrier.threads) {
+        __atomic_store_n(&barrier.arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&barrier.phase, phase + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    for (int turns = 0; __atomic_load_n(&barrier.phase, __ATOMIC_ACQUIRE) == phase; ++turns) pause_for(turns);
 }

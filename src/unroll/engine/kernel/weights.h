@@ -8,16 +8,31 @@
 
 namespace {
 
-// The accumulators of a panel are four vectors: of an LSTM the gates i, f, g, o of LANES units; of a GRU r, z, what the input
-// adds to n and what the state adds; of any other layer 4 · LANES outputs. A Map says which of them a product adds to.
+// A panel is what a core sums at once: four accumulators a of LANES numbers. Its weights follow each other in memory input by
+// input, so that a step reads straight on: for each input x it adds x times a vector of weights to each accumulator. An LSTM's
+// panel has LANES units u₀ u₁ …, and an accumulator for each gate:
+//
+//      a[0]   i of u₀, i of u₁, …         weights of the first input:   i of u₀ u₁ …, f of u₀ u₁ …, g of u₀ u₁ …, o of u₀ u₁ …
+//      a[1]   f of u₀, f of u₁, …                    of the second:     the same four vectors, and so on to the last input;
+//      a[2]   g of u₀, g of u₁, …                                       then the next panel, of the next LANES units.
+//      a[3]   o of u₀, o of u₁, …
+//
+// What the four are, and where a Map lets a product add (torch's rows lie gate by gate, see Layout):
+//
+//                     a[0]    a[1]    a[2]                    a[3]                       Map of the input, of the state
+//      LSTM           i       f       g                       o                          Four, Four
+//      GRU            r       z       n, what x adds to it    n, what h adds to it       GruInput: r z n, GruState: r z · n
+//      RNN, linear    LANES units each: 4 · LANES units, or outputs, in their order      Four, Four
+//
+// The accumulators start at the biases, (panels, 4, LANES), or at a symbol's row of the table.
 struct Four { static constexpr int width = 4; static constexpr int at[4] = {0, 1, 2, 3}; };
 struct GruInput { static constexpr int width = 3; static constexpr int at[4] = {0, 1, 2, 2}; };
 struct GruState { static constexpr int width = 3; static constexpr int at[4] = {0, 1, 3, 3}; };
 constexpr int Four::at[4], GruInput::at[4], GruState::at[4];
 
-// Weights are numbers of 32 bits; or of eight with a scale for each unit; or, for networks that are larger than a core's cache,
-// of 24 with a scale: a step then waits for three bytes a weight instead of four. They are whole numbers below 2^23, so what is
-// lost is 2^-24 of a unit's largest weight: no more than float32 may lose of that one, and less than it loses in a sum.
+// Weights are float32; or have eight bits and a scale for each unit; or, in networks that are larger than a core's cache, 24 bits
+// and a scale: a step then waits for three bytes a weight instead of four. Those are whole numbers below 2^23, so what is lost
+// is 2^-24 of a unit's largest weight: no more than float32 may lose of that one, and less than it loses in a sum.
 struct Packed {
     int64_t inputs = 0, panels = 0;
     int64_t first = 0;         // the panel that the array begins with
@@ -25,7 +40,7 @@ struct Packed {
     float* f = nullptr;        // (panels, inputs, width, LANES)
     int8_t* q = nullptr;       // (panels, inputs / GROUP, width, LANES, GROUP)
     uint8_t* three = nullptr;  // (panels, inputs, width, LANES, 3)
-    float* scales = nullptr;   // (panels, width, LANES): what q, three, or f made of them are to be multiplied by
+    float* scales = nullptr;   // (panels, width, LANES): factors of the sums with q, with three, or with f unpacked from it
     int32_t* sums = nullptr;   // 128 times the sum of a unit's weights, where inputs are unsigned
 };
 enum Bytes { ONE = 1, THREE = 3, FOUR = 4 };  // a weight
@@ -42,7 +57,7 @@ void* allocate(int64_t bytes) {
     return memory;
 }
 
-// Where unit u of gate g stands among the rows of the weights: with gates, a panel has LANES units of each; without, 4 · LANES.
+// Which of torch's rows an accumulator's lane sums: with gates, a panel has LANES units of each; without, 4 · LANES units.
 struct Layout {
     int64_t units;  // H, or the number of outputs
     int gates;      // 0: no gates
@@ -113,7 +128,8 @@ bool pack(Packed& out, const float* w, int64_t inputs, Layout layout, Bytes byte
                 for (int64_t k = 0; k < out.inputs; ++k) {
                     const float scaled = row < 0 || k >= inputs || top == 0 ? 0.f : w[row * inputs + k] / top * 127.f;
                     const int32_t value = (int32_t)(scaled < 0 ? scaled - .5f : scaled + .5f);
-                    out.q[((p * (out.inputs / GROUP) + k / GROUP) * width + j) * LANES * GROUP + lane * GROUP + k % GROUP] = (int8_t)value;
+                    const int64_t vector = (p * (out.inputs / GROUP) + k / GROUP) * width + j;
+                    out.q[(vector * LANES + lane) * GROUP + k % GROUP] = (int8_t)value;
                     sum += value;
                 }
                 out.scales[unit] = top / 127.f;
@@ -127,28 +143,31 @@ void drop(Packed& p) { free(p.f); free(p.q); free(p.three); free(p.scales); free
 // LANES weights of three bytes, times 256.
 INLINE vf widened(const uint8_t* w) {
 #if LANES == 16
-    const __m512i four = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12), _mm512_loadu_si512(w));
+    const __m512i words = _mm512_setr_epi32(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12);
+    const __m512i four = _mm512_permutexvar_epi32(words, _mm512_loadu_si512(w));
     const __m512i apart = _mm512_broadcast_i32x4(_mm_setr_epi8(-1, 0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11));
     return (vf)_mm512_cvtepi32_ps(_mm512_shuffle_epi8(four, apart));
 #elif LANES == 8
-    const __m256i four = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)w)), _mm_loadu_si128((const __m128i*)(w + 12)), 1);
+    const __m128i low = _mm_loadu_si128((const __m128i*)w), high = _mm_loadu_si128((const __m128i*)(w + 12));
+    const __m256i four = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
     const __m256i apart = _mm256_broadcastsi128_si256(_mm_setr_epi8(-1, 0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11));
     return (vf)_mm256_cvtepi32_ps(_mm256_shuffle_epi8(four, apart));
 #elif THREE_BYTES
     static const uint8_t apart[16] = {255, 0, 1, 2, 255, 3, 4, 5, 255, 6, 7, 8, 255, 9, 10, 11};
     return (vf)vcvtq_f32_s32(vreinterpretq_s32_u8(vqtbl1q_u8(vld1q_u8(w), vld1q_u8(apart))));
 #else
-    return vf{} + w[0];  // never asked for
+    return vf{} + w[0];  // never called
 #endif
 }
 
-// A row of inputs to a product; in eight bits with one scale for the row.
-struct Row {
+// A row's inputs to a product: x; or q, in eight bits, with one scale for the row.
+struct RowInputs {
     const float* x;
     const quantum* q;
     float scale;
 };
 
+// Rounds n inputs to eight bits and returns their scale. A number plus 1.5 · 2^23 has its nearest whole number in its last bits.
 INLINE float quantise(const float* x, int64_t n, quantum* q) {
     vf top = {};
     int64_t k = 0;
@@ -177,6 +196,7 @@ INLINE float quantise(const float* x, int64_t n, quantum* q) {
     return most / 127.f;
 }
 
+// sum += the products of GROUP inputs of a row, in eight bits, with LANES vectors of as many weights.
 INLINE vi dot(vi sum, const quantum* a, const int8_t* w) {
 #if defined(__AVX512VNNI__)
     int32_t four;
@@ -200,10 +220,11 @@ INLINE vi dot(vi sum, const quantum* a, const int8_t* w) {
 
 // acc += W a for R rows and NP panels, without scales.
 template <class Map, int R, int NP, Bytes bytes>
-INLINE void products(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const Row* row) {
+INLINE void products(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const RowInputs* row) {
     constexpr int W = Map::width;
     const uint8_t* p[NP];
-    UNROLLED for (int n = 0; n < NP; ++n) p[n] = (bytes == FOUR ? (const uint8_t*)w.f : w.three) + (panel + n) * w.inputs * W * LANES * bytes;
+    const uint8_t* const weights = bytes == FOUR ? (const uint8_t*)w.f : w.three;
+    UNROLLED for (int n = 0; n < NP; ++n) p[n] = weights + (panel + n) * w.inputs * W * LANES * bytes;
     const float* a[R];
     UNROLLED for (int r = 0; r < R; ++r) a[r] = row[r].x;
     for (int64_t k = 0; k < w.inputs; ++k) {
@@ -212,7 +233,8 @@ INLINE void products(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const 
         UNROLLED for (int n = 0; n < NP; ++n)
             UNROLLED for (int j = 0; j < W; ++j) {
                 const uint8_t* at = p[n] + (k * W + j) * LANES * bytes;
-                if (R == 1 && j * 64 < W * LANES * bytes) __builtin_prefetch(p[n] + k * W * LANES * bytes + j * 64 + 1024 * bytes);
+                if (R == 1 && j * 64 < W * LANES * bytes)
+                    __builtin_prefetch(p[n] + k * W * LANES * bytes + j * 64 + 1024 * bytes);
                 const vf v = bytes == FOUR ? load((const float*)at) : widened(at);
                 UNROLLED for (int r = 0; r < R; ++r) acc[n][r][Map::at[j]] = fma(b[r], v, acc[n][r][Map::at[j]]);
             }
@@ -221,7 +243,7 @@ INLINE void products(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const 
 
 // The same for several panels side by side, so that additions need not wait for each other, with scales where there are any.
 template <class Map, int R, int NP>
-INLINE void product(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const Row* row) {
+INLINE void product(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const RowInputs* row) {
     constexpr int W = Map::width;
     panel -= w.first;
     if (!w.q && !w.scales) return products<Map, R, NP, FOUR>(acc, w, panel, row);
@@ -231,8 +253,10 @@ INLINE void product(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const R
         else products<Map, R, NP, FOUR>(sum, w, panel, row);
         UNROLLED for (int n = 0; n < NP; ++n)
             UNROLLED for (int j = 0; j < W; ++j)
-                UNROLLED for (int r = 0; r < R; ++r)
-                    acc[n][r][Map::at[j]] = fma(sum[n][r][Map::at[j]], load(w.scales + ((panel + n) * W + j) * LANES), acc[n][r][Map::at[j]]);
+                UNROLLED for (int r = 0; r < R; ++r) {
+                    vf& a = acc[n][r][Map::at[j]];
+                    a = fma(sum[n][r][Map::at[j]], load(w.scales + ((panel + n) * W + j) * LANES), a);
+                }
         return;
     }
     const int64_t groups = w.inputs / GROUP;
@@ -250,8 +274,10 @@ INLINE void product(vf (&acc)[NP][R][4], const Packed& w, int64_t panel, const R
             const int64_t unit = ((panel + n) * W + j) * LANES;
             vi offset = {};
             if (GROUP == 4) memcpy(&offset, w.sums + unit, sizeof(offset));
-            UNROLLED for (int r = 0; r < R; ++r)
-                acc[n][r][Map::at[j]] = fma(__builtin_convertvector(sum[n][r][j] - offset, vf), load(w.scales + unit) * row[r].scale, acc[n][r][Map::at[j]]);
+            UNROLLED for (int r = 0; r < R; ++r) {
+                vf& a = acc[n][r][Map::at[j]];
+                a = fma(__builtin_convertvector(sum[n][r][j] - offset, vf), load(w.scales + unit) * row[r].scale, a);
+            }
         }
 }
 
