@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow browser check clean
+.PHONY: setup demo test test-slow browser check docs clean
 
 setup: $(STAMP)
 
@@ -32,7 +32,11 @@ test: check
 test-slow: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-# What the tests of the page need besides: a browser from the system's packages, Debian's or Ubuntu's. They are skipped without.
+# The pages that are made from the code.
+docs: setup
+	$(BIN)/python tools/reference.py
+
+# What the tests of the page also need: a browser from the system's packages, Debian's or Ubuntu's. They are skipped without.
 browser: setup
 	command -v chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'playwright>=1.45'

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import show, unroll_command
-from unroll.artifact.checkpoint import read_events
+from unroll.artifact.events import read_events
 from unroll.training.recipe import read_recipe
 
 GIVEN_UP = {0.3: 1.05, 0.6: 1.025}

@@ -22,12 +22,14 @@ from unroll.data.corpus import Corpus, DataConfig, load_corpus, write_corpus
 from unroll.data.sources import stdlib_corpus
 from unroll.insight.gradients.measure import lag_norms
 from unroll.nn.arch import ARCHITECTURES
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.nn.recurrent import Recurrent, RecurrentLayer
 from unroll.predict.protocols import stream_nats
 from unroll.predict.torch import TorchPredictor
-from unroll.training.loop import TrainConfig, begin, train_step
-from unroll.training.optim import OptimConfig
+from unroll.training.config import OptimConfig, TrainConfig
+from unroll.training.run import begin
+from unroll.training.step import train_step
 
 SYMBOLS = 2_000_000
 """Of the text, read at most."""

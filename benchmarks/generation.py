@@ -25,7 +25,8 @@ from onnxruntime.quantization import quantize_dynamic
 from torch import nn
 
 from measure import ROOT, show
-from unroll.engine.network import Drawing, Network, Precision
+from unroll.engine.draw import Drawing
+from unroll.engine.network import Network, Precision
 from unroll.engine.weights import shapes
 from unroll.nn.config import ModelConfig
 

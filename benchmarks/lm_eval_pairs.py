@@ -159,9 +159,10 @@ def random_model(folder: Path, tokenizer: Tokenizer) -> Path:
     """Write a model of random weights."""
     import torch
 
-    from unroll.artifact.checkpoint import WEIGHTS, save_tensors
-    from unroll.artifact.directory import save_description
-    from unroll.nn.model import Model, ModelConfig
+    from unroll.artifact.checkpoint import save_tensors
+    from unroll.artifact.directory import WEIGHTS, save_description
+    from unroll.nn.config import ModelConfig
+    from unroll.nn.model import Model
 
     torch.manual_seed(0)
     network = Model(ModelConfig(vocab_size=tokenizer.vocab_size, hidden_size=256, embedding_size=64))

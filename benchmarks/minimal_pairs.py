@@ -10,10 +10,12 @@ import torch
 
 import unroll
 from measure import run_json, show
-from unroll.artifact.checkpoint import WEIGHTS, save_description, save_tensors
+from unroll.artifact.checkpoint import save_tensors
+from unroll.artifact.directory import WEIGHTS, save_description
 from unroll.data.tokenizer import CharTokenizer
 from unroll.lm.pairs import read_pairs
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 
 PUBLISHED = {
     "best_model.tab": (80.5, 71.8), "best_model_srnn.tab": (73.2, 64.2), "best_model_ngram_lstm.tab": (70.7, 56.6),

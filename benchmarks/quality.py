@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from measure import BareLoop, run_json, show
-from unroll.artifact.checkpoint import load, read_events
 from unroll.artifact.directory import data_path
+from unroll.artifact.events import read_events
+from unroll.artifact.open import load
 from unroll.data.corpus import load_corpus
 from unroll.predict.protocols import crops_nats, stream_nats
 from unroll.predict.torch import TorchPredictor

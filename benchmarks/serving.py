@@ -22,13 +22,15 @@ import numpy as np
 import torch
 
 from measure import show, unroll_command
-from unroll.artifact.checkpoint import WEIGHTS, save_tensors
-from unroll.artifact.directory import save_description
+from unroll.artifact.checkpoint import save_tensors
+from unroll.artifact.directory import WEIGHTS, save_description
 from unroll.artifact.open import open_model
 from unroll.data.tokenizer import CharTokenizer
-from unroll.engine.network import Drawing, Network
+from unroll.engine.draw import Drawing
+from unroll.engine.network import Network
 from unroll.lm.sample import sample
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 
 LETTERS = "\n !'(),-.0123456789:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PROMPTS = ("It was", "The", "a long time ago ", "Once", "and then they ")

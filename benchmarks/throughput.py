@@ -11,11 +11,13 @@ import torch
 
 from measure import BareLoop, show, steps_per_second
 from unroll.data.batches import Streams
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.training.calibrate import precisions
-from unroll.training.loop import TrainConfig, begin, train_step
-from unroll.training.optim import OptimConfig
+from unroll.training.config import OptimConfig, TrainConfig
+from unroll.training.run import begin
 from unroll.training.start import choose_device
+from unroll.training.step import train_step
 
 SHAPES = {
     "cpu": ((256, 16, 64), (384, 16, 64), (512, 16, 64)),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measure import run_json, show
 from quality import evaluate
-from unroll.artifact.checkpoint import read_events
+from unroll.artifact.events import read_events
 
 
 def main() -> None:

@@ -155,7 +155,7 @@ def pairs(opened: Opened, random: np.random.Generator, count: int, distance: int
 def decisions(choice: Choice, opened: Opened, ids: Ids) -> Floats:
     """Return D = log p(she) - log p(he) (B,) after each sentence (B, T)."""
     start = np.full((len(ids), 1), opened.tokenizer.start_id)
-    return choice(choice.network.hidden(torch.from_numpy(np.hstack([start, ids])))[0][-1])
+    return choice(choice.network.hidden(torch.from_numpy(np.hstack([start, ids])))[0][:, -1])
 
 
 def right(choice: Choice, opened: Opened, found: Pairs) -> NDArray[np.bool_]:
@@ -195,7 +195,8 @@ def traced(network: Model, opened: Opened, ids: Ids) -> dict[str, Floats]:
     """Return h and c of every layer (T, B, H) by name, after each symbol of the sentences (B, T)."""
     start = np.full((len(ids), 1), opened.tokenizer.start_id)
     _, _, inside = network.trace(torch.from_numpy(np.hstack([start, ids])))
-    return {f"layer{k}/{name}": inside[k][name][1:].numpy() for k in range(len(inside)) for name in ("h", "c")}
+    layers = ((k, name, layer[name]) for k, layer in enumerate(inside) for name in ("h", "c"))
+    return {f"layer{k}/{name}": values[:, 1:].transpose(0, 1).numpy() for k, name, values in layers}
 
 
 def d_prime(network: Model, opened: Opened, found: list[Pairs], distance: int) -> list[dict[str, Any]]:

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 from measure import run_json, show, unroll_command
-from unroll.artifact.checkpoint import load
 from unroll.artifact.directory import WEIGHTS
-from unroll.engine.network import Drawing, Network, Precision
+from unroll.artifact.open import load
+from unroll.engine.draw import Drawing
+from unroll.engine.network import Network, Precision
 from unroll.engine.weights import read_weights
 from unroll.predict.protocols import stream
 from unroll.predict.torch import TorchPredictor

@@ -20,9 +20,9 @@ from unroll.data.corpus import DataConfig, load_corpus
 from unroll.files import Files
 from unroll.progress import Progress
 from unroll.training import request
-from unroll.training.loop import Report
+from unroll.training.budget import Budget
 from unroll.training.recipe import Overrides, read_recipe
-from unroll.training.start import Budget
+from unroll.training.report import Report
 
 Call = tuple[list[Path], Path, Budget, Overrides, dict[str, Any]]
 

@@ -1,13 +1,18 @@
-"""The documentation is true: its commands run, its numbers stand in committed results."""
+"""The documentation is true: its commands and programs run, its figures are in committed results, its links lead on."""
 
+import importlib.util
 import json
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from unroll.errors import install
 
 ROOT = Path(__file__).resolve().parent.parent
 FASTER = {"--minutes 3": "--steps 40", "--length 600": "--length 60"}
@@ -27,15 +32,30 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+def texts() -> list[Path]:
+    """Return every page that a person reads."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]
+
+
+def write_texts(folder: Path) -> None:
+    for name in ("book.txt", "letters.txt"):
+        (folder / name).write_text("It was a bright cold day in April, and the clocks were striking thirteen.\n" * 400)
+
+
+def run(folder: Path, *parts: str) -> str:
+    """Run Python in a folder; return what it printed."""
+    done = subprocess.run([sys.executable, *parts], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{parts}\n{done.stderr}"
+    return done.stdout
+
+
 def test_commands_are_found() -> None:
     assert commands("```console\n$ unroll info \\\n    DIR  # so\nout\n```\n") == ["unroll info DIR"]
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_every_documented_command_runs(page: Path, tmp_path: Path) -> None:
-    text = "It was a bright cold day in April, and the clocks were striking thirteen.\n" * 400
-    for name in ("book.txt", "letters.txt"):
-        (tmp_path / name).write_text(text)
+    write_texts(tmp_path)
     for command in commands(page.read_text()):
         if command.startswith(ELSEWHERE):
             continue
@@ -43,18 +63,145 @@ def test_every_documented_command_runs(page: Path, tmp_path: Path) -> None:
             command = command.replace(long, short)
         parts = shlex.split(command)
         assert parts[0] == "unroll", f"{page.name}: {command}"
-        done = subprocess.run([sys.executable, "-m", *parts], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        run(tmp_path, "-m", *parts)
 
 
-def test_every_figure_of_the_readme_stands_in_a_result() -> None:
-    """Figures in the README's tables name their result: `<!-- results/FILE.json KEY.PATH -->` beside the row."""
-    readme = (ROOT / "README.md").read_text()
-    marked = re.findall(r"^\|.*?\| *\**([\d.,]+)[^|]*\|.*<!-- (results/\S+\.json) (\S+) -->", readme, re.M)
-    assert marked, "the README's tables name where their figures come from"
-    for figure, file, keys in marked:
+def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    (program,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert "It was" in run(tmp_path, "-c", program.replace("steps=100", "steps=20"))
+
+
+def test_the_examples_run(tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    examples = {path.name: path for path in (ROOT / "examples").glob("*.py")}
+    assert len(examples) == 4
+    run(tmp_path, str(examples.pop("train_and_sample.py")), "book.txt", "30")
+    for example in examples.values():
+        assert run(tmp_path, str(example), "letters.txt").strip()
+        assert len(example.read_text().splitlines()) < 30, "an example is read at a glance"
+
+
+# ---- figures
+
+FIGURE = re.compile(r'\[([\d.,]+)[^\]]*\]\((?:\.\./)?benchmarks/(results/\S+\.json) "([^"]+)"\)')
+"""A figure links to its result, with the key as the title: `[1.38 nats](benchmarks/results/F.json "KEY.PATH")`."""
+
+
+def wrong_figures(page: str) -> Iterator[str]:
+    """Yield the rows of a page's tables that have no figure, and the figures that differ from their results."""
+    for row in re.findall(r"^\| (?!what |LSTM \||---).*\|$", page, re.M):
+        if not FIGURE.search(row):
+            yield f"no figure: {row}"
+    for figure, file, keys in FIGURE.findall(page):
         value = json.loads((ROOT / "benchmarks" / file).read_text())
         for key in keys.split("."):
             value = value[int(key)] if isinstance(value, list) else value[key]
         digits = len(figure.partition(".")[2])
-        assert f"{value:,.{digits}f}" == figure, f"{file} {keys} is {value}, the README says {figure}"
+        if f"{value:,.{digits}f}" != figure:
+            yield f"{file} {keys} is {value}, the page says {figure}"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "numbers.md"], ids=lambda page: page.name)
+def test_every_figure_stands_in_a_result(page: Path) -> None:
+    assert list(wrong_figures(page.read_text())) == []
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("[1.3784 nats]", "[1.3785 nats]"), ("[154,685]", "[154685]")])
+def test_a_planted_wrong_figure_is_caught(right: str, wrong: str) -> None:
+    for page in (ROOT / "README.md", ROOT / "docs" / "numbers.md"):
+        assert right in page.read_text()
+        assert len(list(wrong_figures(page.read_text().replace(right, wrong)))) == 1
+
+
+def test_a_row_without_a_result_is_caught() -> None:
+    assert list(wrong_figures("| what | value | protocol |\n|---|---|---|\n| speed | 3 times | measured |\n"))
+
+
+def test_the_readme_is_one_screen_and_a_few_more() -> None:
+    readme = (ROOT / "README.md").read_bytes()
+    assert len(readme) <= 8000
+    assert len(FIGURE.findall(readme.decode())) <= 10
+
+
+# ---- pages that are made from the code
+
+
+def reference() -> ModuleType:
+    """Return tools/reference.py."""
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_pages_are_those_of_the_code() -> None:
+    module = reference()
+    for page, content in module.pages().items():
+        assert page.read_text() == content, f"{page.name} is stale: run `{module.REGENERATE}`, or tools/reference.py"
+
+
+# ---- paths
+
+
+def strangers(page: str, root: Path) -> list[str]:
+    """Return the paths of code that a page names and that are not there, and the folders that it leaves out."""
+    source = root / "src" / "unroll"
+    named = re.findall(r"`([\w./]+(?:/|\.py|\.md|\.h|\.cpp))`", page)
+    lost = [path for path in named if not any((place / path).exists() for place in (root, source, root / "docs"))]
+    folders = [path.parent.name for path in source.glob("*/__init__.py") if f"`{path.parent.name}/" not in page]
+    return lost + (folders if "## The floors" in page else [])
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"], ids=lambda page: page.name
+)
+def test_the_house_is_as_it_is_described(page: Path) -> None:
+    assert strangers(page.read_text(), ROOT) == []
+    assert "DESIGN" not in page.read_text(), "it stands alone"
+
+
+def test_a_path_that_is_not_there_is_caught() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert strangers(page.replace("`nn/cells.py`", "`nn/cell.py`"), ROOT) == ["nn/cell.py"]
+    assert strangers(page.replace("`insight/`", "insight"), ROOT) == ["insight"]
+
+
+# ---- form
+
+
+def too_long(page: str) -> list[str]:
+    """Return the lines of more than 160 characters, tables, pictures and code aside."""
+    text = re.sub(r"^( *)```.*?^\1```$", "", page, flags=re.M | re.S)
+    return [line for line in text.splitlines() if len(line) > 160 and not line.startswith(("|", "!["))]
+
+
+@pytest.mark.parametrize("page", texts(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_are_short_and_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    assert too_long(text) == []
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+def test_a_long_line_is_caught() -> None:
+    assert too_long("word " * 40) and not too_long("```text\n" + "word " * 40 + "\n```\n")
+
+
+def lonely_installs(text: str) -> list[str]:
+    """Return the install commands of an index beside which there is none for a clone."""
+    return [
+        match.group()
+        for match in re.finditer(r"pip install [\"']?unroll-lm(\[[\w,]+\])?[\"']?", text)
+        if f".{match[1] or ''}" not in text[match.end() : match.end() + 60]
+    ]
+
+
+def test_install_commands_work_in_a_clone_as_well_as_from_an_index() -> None:
+    assert lonely_installs("fix: pip install 'unroll-lm[train]'") and not lonely_installs(install("train"))
+    sources = [path for ending in ("py", "js") for path in (ROOT / "src").rglob(f"*.{ending}")]
+    for path in [*texts(), *sources]:
+        if path.name != "errors.py":  # where the wording stands
+            assert lonely_installs(path.read_text()) == [], path

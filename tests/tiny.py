@@ -10,14 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from unroll.artifact import checkpoint
-from unroll.artifact.checkpoint import read_events, read_info
+from unroll.artifact.directory import STATE, WEIGHTS, read_info
+from unroll.artifact.events import METRICS, SAMPLES, read_events
 from unroll.data.corpus import DataConfig, write_corpus
 from unroll.data.tokenizer import CharTokenizer
 from unroll.nn.arch import ARCHITECTURES
-from unroll.nn.model import Model, ModelConfig
-from unroll.training.loop import Report
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
+from unroll.training.budget import Budget
 from unroll.training.recipe import Overrides
-from unroll.training.start import Budget, start
+from unroll.training.report import Report
+from unroll.training.start import start
 
 Ids = NDArray[np.uint8]
 
@@ -126,15 +129,15 @@ TIMES = ("seconds", "tokens_per_second")
 
 def outcome(path: Path) -> dict[str, Any]:
     """Return all that a training leaves behind, apart from times."""
-    info = read_info(path / checkpoint.STATE)
-    tensors = checkpoint.load_tensors(path / checkpoint.STATE)
-    events = read_events(path / checkpoint.METRICS)
+    info = read_info(path / STATE)
+    tensors = checkpoint.load_tensors(path / STATE)
+    events = read_events(path / METRICS)
     return {
-        "weights": (path / checkpoint.WEIGHTS).read_bytes(),
+        "weights": (path / WEIGHTS).read_bytes(),
         "state": {name: (tensor.dtype, tensor.numpy().tobytes()) for name, tensor in tensors.items()},
         "info": {name: value for name, value in info.items() if name not in ("seconds", "log_sizes")},
         "metrics": [{name: value for name, value in event.items() if name not in TIMES} for event in events],
-        "samples": (path / checkpoint.SAMPLES).read_bytes(),
+        "samples": (path / SAMPLES).read_bytes(),
         "model": (path / "model.json").read_bytes(),
         "tokenizer": (path / "tokenizer.json").read_bytes(),
         "recipe": (path / "recipe.toml").read_bytes(),

@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+from unroll._version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from unroll.artifact.checkpoint import load as load
     from unroll.artifact.info import evolution as evolution
     from unroll.artifact.info import info as info
     from unroll.artifact.ngram import ngram as ngram
+    from unroll.artifact.open import load as load
     from unroll.artifact.open import open_model as open_model
     from unroll.artifact.quantize import quantize as quantize
     from unroll.data.corpus import prepare as prepare
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from unroll.training.request import train as train
     from unroll.training.start import resume as resume
 
-__version__ = "0.1.0"
-
 HOMES = {
     "UserError": "unroll.errors",
     "ablate": "unroll.insight.cells.ablation",
@@ -53,7 +53,7 @@ HOMES = {
     "fetch": "unroll.data.sources",
     "gradients": "unroll.insight.gradients.measure",
     "info": "unroll.artifact.info",
-    "load": "unroll.artifact.checkpoint",
+    "load": "unroll.artifact.open",
     "longrange": "unroll.insight.longrange.measure",
     "memory": "unroll.insight.memory.measure",
     "next_symbols": "unroll.lm.continuations",

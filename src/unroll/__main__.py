@@ -22,7 +22,7 @@ def main() -> None:
 
     from unroll.cli import console
     from unroll.cli.app import app
-    from unroll.errors import UserError
+    from unroll.errors import UserError, install
     from unroll.files import explanation
 
     console.prepare_streams()
@@ -40,7 +40,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        code = console.refuse('this needs PyTorch\n  fix: pip install "unroll-lm[train]"')
+        code = console.refuse(f"this needs PyTorch\n  fix: {install('train')}")
     except (click.Abort, KeyboardInterrupt):  # before RuntimeError, which Abort is
         console.note("Interrupted.")
         code = 128 + (process.ended_by or 2)  # SIGINT

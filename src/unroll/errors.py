@@ -28,3 +28,8 @@ class MachineError(UserError):
     """The machine fails, not its user: a disk that is full or broken, a limit of the system."""
 
     exit_code = 1
+
+
+def install(extra: str) -> str:
+    """Return the command that installs an optional part, from an index and in a clone."""
+    return f'pip install "unroll-lm[{extra}]", or in a clone: pip install ".[{extra}]"'

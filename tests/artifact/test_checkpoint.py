@@ -20,22 +20,15 @@ from safetensors.torch import load_file, save_file
 
 from tiny import ARCHS, SMALL, TOKENIZER, begin_training, model_config, overrides, random_model, trained
 from unroll.artifact import checkpoint
-from unroll.artifact.checkpoint import (
-    EventLog,
-    Loaded,
-    load,
-    load_tensors,
-    locked,
-    read_description,
-    read_events,
-    read_info,
-    save_description,
-    save_tensors,
-)
+from unroll.artifact.checkpoint import load_tensors, save_tensors
+from unroll.artifact.directory import STATE, WEIGHTS, locked, read_description, read_info, save_description
+from unroll.artifact.events import EventLog, read_events
+from unroll.artifact.open import Opened, load
 from unroll.data.tokenizer import CharTokenizer
 from unroll.errors import UserError
 from unroll.files import Folder
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.settings import to_mapping
 from unroll.training.start import resume
 
@@ -48,7 +41,7 @@ def save_model(path: Path, config: ModelConfig = CONFIG, tokenizer: CharTokenize
     model = random_model(config, torch.float32)
     tokenizer.save(path / "tokenizer.json")
     save_description(path, config, tokenizer)
-    save_tensors(path / checkpoint.WEIGHTS, dict(model.named_parameters()), {"step": 7})
+    save_tensors(path / WEIGHTS, dict(model.named_parameters()), {"step": 7})
     return model
 
 
@@ -86,7 +79,7 @@ def test_a_model_comes_back_as_it_was(arch: str, others: dict[str, Any], tmp_pat
 def test_equal_models_are_equal_files(tmp_path: Path) -> None:
     for name in ("one", "other"):
         save_model(tmp_path / name)
-    for file in (checkpoint.WEIGHTS, "model.json", "tokenizer.json"):
+    for file in (WEIGHTS, "model.json", "tokenizer.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
 
 
@@ -106,7 +99,7 @@ def test_a_missing_directory_or_file_is_named(directory: Path, tmp_path: Path) -
     refused(tmp_path / "file", "no model directory")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "model.json")
-    for name in ("model.json", "tokenizer.json", checkpoint.WEIGHTS):
+    for name in ("model.json", "tokenizer.json", WEIGHTS):
         copy = tmp_path / "copy"
         shutil.copytree(directory, copy)
         (copy / name).unlink()
@@ -144,9 +137,9 @@ def test_another_version_is_refused(version: object, directory: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ({"hidden_size": 11}, checkpoint.WEIGHTS),
+        ({"hidden_size": 11}, WEIGHTS),
         ({"hidden_size": 9}, "weight"),
-        ({"num_layers": 3}, checkpoint.WEIGHTS),
+        ({"num_layers": 3}, WEIGHTS),
         ({"num_layers": 1, "hidden_size": 10, "arch": "gru"}, "weight"),
         ({"arch": "transformer"}, "arch"),
         ({"arch": ["lstm"]}, "arch"),
@@ -208,9 +201,9 @@ def test_a_file_that_only_claims_to_be_large_is_refused_before_anything_is_alloc
 ) -> None:
     """A sparse file of eight gigabytes takes no room on the disk."""
     change(directory, model={"hidden_size": 10_000})
-    os.truncate(directory / checkpoint.WEIGHTS, 2**33)
+    os.truncate(directory / WEIGHTS, 2**33)
     monkeypatch.setattr(checkpoint, "Model", None)
-    refused(directory, checkpoint.WEIGHTS)
+    refused(directory, WEIGHTS)
 
 
 def test_another_tokenizer_is_refused(directory: Path) -> None:
@@ -261,26 +254,26 @@ FORGERIES: dict[str, bytes] = {
 def test_a_forged_weights_file_is_refused(name: str, directory: Path) -> None:
     # Padded to the size of the true weights, so that it is read at all, and as it is.
     for padding in (0, 4 * 10**5):
-        (directory / checkpoint.WEIGHTS).write_bytes(FORGERIES[name] + b"\0" * padding)
-        refused(directory, checkpoint.WEIGHTS)
+        (directory / WEIGHTS).write_bytes(FORGERIES[name] + b"\0" * padding)
+        refused(directory, WEIGHTS)
 
 
 def test_a_torch_file_is_refused(directory: Path) -> None:
-    tensors = {name: tensor.clone() for name, tensor in load_file(directory / checkpoint.WEIGHTS).items()}
-    torch.save(tensors, directory / checkpoint.WEIGHTS)
-    assert zipfile.is_zipfile(directory / checkpoint.WEIGHTS)
-    refused(directory, checkpoint.WEIGHTS)
+    tensors = {name: tensor.clone() for name, tensor in load_file(directory / WEIGHTS).items()}
+    torch.save(tensors, directory / WEIGHTS)
+    assert zipfile.is_zipfile(directory / WEIGHTS)
+    refused(directory, WEIGHTS)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
 def test_truncated_weights_are_refused(share: float, directory: Path) -> None:
-    file = directory / checkpoint.WEIGHTS
+    file = directory / WEIGHTS
     os.truncate(file, int(share * file.stat().st_size))
-    refused(directory, checkpoint.WEIGHTS)
+    refused(directory, WEIGHTS)
 
 
 def rewrite(directory: Path, edit: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    file = directory / checkpoint.WEIGHTS
+    file = directory / WEIGHTS
     tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     edit(tensors)
     save_file(tensors, file, metadata={"info": "{}"})
@@ -333,7 +326,8 @@ import sys
 from pathlib import Path
 
 directory = Path(sys.argv[1])
-import unroll.artifact.checkpoint
+import unroll.artifact.checkpoint, unroll.predict.torch  # before the hook: torch loads libraries
+from unroll.artifact.open import load
 from unroll.errors import UserError
 
 seen = []
@@ -346,7 +340,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 for path in sorted(directory.iterdir()):
     try:
-        unroll.artifact.checkpoint.load(path)
+        load(path)
     except UserError:
         pass
 bad = [(event, arguments) for event, arguments in seen
@@ -369,13 +363,13 @@ def test_loading_runs_nothing_of_a_directory(tmp_path: Path) -> None:
     for name in ("__init__.py", "model.py", "sitecustomize.py", "tokenizers.py"):
         (models / "good" / name).write_text(f"open({str(mark)!r}, 'w')")
     (models / "good" / "pytorch_model.bin").write_bytes(exploit)
-    for number, file in enumerate(("model.json", "tokenizer.json", checkpoint.WEIGHTS)):
+    for number, file in enumerate(("model.json", "tokenizer.json", WEIGHTS)):
         save_model(models / f"pickle{number}")
         (models / f"pickle{number}" / file).write_bytes(exploit)
         save_model(models / f"torch{number}")
         torch.save(Exploit(mark), models / f"torch{number}" / file)
     save_model(models / "info")
-    save_tensors(models / "info" / checkpoint.WEIGHTS, {}, {"step": exploit.hex()})
+    save_tensors(models / "info" / WEIGHTS, {}, {"step": exploit.hex()})
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", WATCH, str(models), str(mark)]
     done = subprocess.run(command, cwd=models / "good", env=environment, capture_output=True, text=True)
@@ -427,7 +421,7 @@ def test_a_damaged_model_loads_or_is_refused(tmp_path: Path) -> None:
     assert 10 < fine < 200
 
 
-def check_usable(loaded: Loaded) -> None:
+def check_usable(loaded: Opened) -> None:
     """Check that what was loaded is numbers, in the shape that it says."""
     assert all(bool(torch.isfinite(weight).all()) for weight in loaded.model.parameters())
     with torch.no_grad():
@@ -471,7 +465,7 @@ def test_a_checkpoint_that_lacks_something_is_refused(name: str, how: str, corpu
     reports = begin_training(corpus, tmp_path / "run", overrides(optim={"averaging": 0.5}), 4)
     next(report for report in reports if report.kind == "save")
     reports.close()
-    file = tmp_path / "run" / checkpoint.STATE
+    file = tmp_path / "run" / STATE
     tensors, info = load_tensors(file), read_info(file)
     if how == "missing":
         del tensors[name]
@@ -491,7 +485,7 @@ def test_a_checkpoint_whose_notes_are_damaged_is_refused(
     reports = begin_training(corpus, tmp_path / "run", overrides(), 4)
     next(reports)
     reports.close()
-    file = tmp_path / "run" / checkpoint.STATE
+    file = tmp_path / "run" / STATE
     save_tensors(file, load_tensors(file), read_info(file) | {lacking: value})
     with pytest.raises(UserError, match="damaged"):
         list(resume(tmp_path / "run", device="cpu"))

@@ -18,8 +18,9 @@ from safetensors.numpy import load_file, save_file
 import unroll
 from lm.test_surprisal import Trigram
 from tiny import ARCHS, TOKENIZER, model_config, random_ids, random_model
-from unroll.artifact import checkpoint, saved_state
-from unroll.artifact.checkpoint import save_description, save_tensors
+from unroll.artifact import saved_state
+from unroll.artifact.checkpoint import save_tensors
+from unroll.artifact.directory import WEIGHTS, read_info, save_description
 from unroll.artifact.open import Opened, open_model
 from unroll.artifact.saved_state import Reading, load_reading, read_on, save_reading, weights_digest
 from unroll.errors import UserError
@@ -37,7 +38,7 @@ def directory(path: Path, arch: str, seed: float = 0.6) -> Path:
     TOKENIZER.save(path / "tokenizer.json")
     save_description(path, config, TOKENIZER)
     model = random_model(config, torch.float32, scale=seed)
-    save_tensors(path / checkpoint.WEIGHTS, dict(model.named_parameters()), {"step": 7})
+    save_tensors(path / WEIGHTS, dict(model.named_parameters()), {"step": 7})
     return path
 
 
@@ -181,7 +182,7 @@ def refused(file: Path, opened: Opened, says: str) -> None:
 
 
 def info_of(file: Path) -> dict[str, Any]:
-    return checkpoint.read_info(file)
+    return read_info(file)
 
 
 def rewrite(file: Path, edit: Callable[[dict[str, Any], dict[str, Any]], Any]) -> None:

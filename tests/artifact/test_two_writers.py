@@ -12,14 +12,25 @@ from typing import Any
 import pytest
 
 from tiny import overrides, text
-from unroll.artifact import checkpoint
-from unroll.artifact.directory import exchange, locked, partial_of, publish, put_back_replaced
+from unroll.artifact.directory import (
+    STATE,
+    WEIGHTS,
+    exchange,
+    locked,
+    partial_of,
+    publish,
+    put_back_replaced,
+    read_description,
+    read_info,
+)
 from unroll.artifact.ngram import write_ngram
+from unroll.artifact.open import load
 from unroll.artifact.quantize import measure_cost
 from unroll.errors import UserError
 from unroll.files import Folder, FolderLost, write_atomically
-from unroll.training.loop import Report
-from unroll.training.start import Budget, resume, start
+from unroll.training.budget import Budget
+from unroll.training.report import Report
+from unroll.training.start import resume, start
 
 STEPS = 9
 FIXED = overrides(training={"save_every": 2, "valid_every": 2, "log_every": 1, "sample_length": 3})
@@ -66,11 +77,11 @@ def test_a_training_leaves_its_successor_alone(what: str, step: int, texts: list
     assert content(out) == before
     assert {path.name for path in tmp_path.iterdir()} - {"away"} == {"run", *(file.name for file in texts)}
     if what == "moved":  # what was trained until it was noticed is there, and can be resumed to the same end
-        saved = checkpoint.read_info(away / checkpoint.STATE)["step"]
+        saved = read_info(away / STATE)["step"]
         assert saved >= step
         list(resume(away, device="cpu"))
         list(training(texts[0], tmp_path / "whole"))
-        assert (away / checkpoint.WEIGHTS).read_bytes() == (tmp_path / "whole" / checkpoint.WEIGHTS).read_bytes()
+        assert (away / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
 
 def test_planted_fault_paths_would_mix_them(texts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,18 +146,18 @@ def test_the_earlier_model_stays_until_there_is_a_better_one(texts: list[Path], 
         if replaced_at is None and content(out) != earlier:
             replaced_at = report
             assert report.detail["published"]
-            loaded = checkpoint.load(out)
+            loaded = load(out)
             assert report.kind == "save" and loaded.weights_info["step"] > 0
-            assert checkpoint.read_info(out / checkpoint.STATE)["step"] > 0
+            assert read_info(out / STATE)["step"] > 0
         if isinstance(report, Report):
             assert ("beside" in report.detail) == (report.kind == "start")
             assert "published" not in report.detail or report is replaced_at
             if replaced_at is None:
-                assert checkpoint.load(partial_of(out)).weights_info["step"] < 3
+                assert load(partial_of(out)).weights_info["step"] < 3
     assert replaced_at is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", *(file.name for file in texts)]
     list(training(texts[1], tmp_path / "whole", seed=6))
-    for name in (checkpoint.WEIGHTS, "model.json"):
+    for name in (WEIGHTS, "model.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -164,10 +175,10 @@ def test_a_stop_keeps_what_is_trained_and_else_the_earlier_model(
     assert (content(out) == earlier) != kept
     assert not partial_of(out).exists()
     if kept:
-        assert checkpoint.read_info(out / checkpoint.STATE)["step"] >= step
+        assert read_info(out / STATE)["step"] >= step
         list(resume(out, device="cpu"))
         list(training(texts[1], tmp_path / "whole", seed=6))
-        assert (out / checkpoint.WEIGHTS).read_bytes() == (tmp_path / "whole" / checkpoint.WEIGHTS).read_bytes()
+        assert (out / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
 
 def test_a_training_that_fails_leaves_the_earlier_model(
@@ -179,7 +190,7 @@ def test_a_training_that_fails_leaves_the_earlier_model(
     write = Folder.write
 
     def refused(self: Folder, name: str, data: bytes) -> None:
-        if name == checkpoint.STATE and checkpoint.STATE in written:
+        if name == STATE and STATE in written:
             raise UserError("the disk is full")
         written.append(name)
         write(self, name, data)
@@ -263,7 +274,7 @@ def test_nothing_that_is_complete_is_lost_where_it_cannot_be_published(
         with pytest.raises(UserError) as caught:
             list(training(texts[1], out, force=True))
     assert f"complete in {partial_of(out)}" in caught.value.fix
-    assert checkpoint.load(partial_of(out)) and checkpoint.load(out)
+    assert load(partial_of(out)) and load(out)
     shutil.rmtree(partial_of(out))
     remove = shutil.rmtree
 
@@ -282,7 +293,7 @@ def test_nothing_that_is_complete_is_lost_where_it_cannot_be_published(
             patch.setattr("shutil.rmtree", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 list(again(verb))
-        assert (checkpoint.read_description(out)["model"]["arch"] == "ngram") == (verb == "ngram")
+        assert (read_description(out)["model"]["arch"] == "ngram") == (verb == "ngram")
         remove(partial_of(out), ignore_errors=True)
 
 
@@ -375,7 +386,7 @@ def test_a_link_to_a_model_stays_a_link(texts: list[Path], tmp_path: Path) -> No
     for number in range(2):  # dangling first, then with a model behind it
         for seed, file in enumerate(texts):
             list(training(file, models / "m", force=bool(number or seed), seed=seed))
-            assert os.readlink(models / "m") == "../disk/m" and checkpoint.load(models / "m")
+            assert os.readlink(models / "m") == "../disk/m" and load(models / "m")
             assert [path.name for path in models.iterdir()] == ["m"] and [path.name for path in disk.iterdir()] == ["m"]
     list(write_ngram([texts[0]], models / "m", 2, {}, force=True))
     assert (models / "m").is_symlink() and [path.name for path in disk.iterdir()] == ["m"]

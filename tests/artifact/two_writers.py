@@ -22,14 +22,16 @@ import torch
 
 from tiny import overrides, text
 from unroll.artifact.checkpoint import load_tensors
-from unroll.artifact.directory import DATA, METRICS, STATE, WEIGHTS, read_events
+from unroll.artifact.directory import DATA, STATE, WEIGHTS
+from unroll.artifact.events import METRICS, read_events
 from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import open_model
 from unroll.artifact.quantize import measure_cost
 from unroll.errors import UserError
 from unroll.files import Folder, FolderLost, write_atomically
 from unroll.settings import read_toml
-from unroll.training.start import Budget, resume, start
+from unroll.training.budget import Budget
+from unroll.training.start import resume, start
 
 SEEDS = (1, 2)
 """Of the two writers, whose models have the same shape: a mixture would open."""

@@ -104,7 +104,7 @@ def test_stopped_it_tells_what_there_is(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
-    assert "stopped: this is what was trained until then" in err
+    assert "stopped: these are the networks trained so far" in err
     head, row, _ = out.splitlines()[3:]
     assert head.split() == ["distance", "5", "1,000"] and row.split()[-1] == "–"
     assert (tmp_path / "a.png").exists()
@@ -127,9 +127,9 @@ def test_help_loads_nothing_heavy_and_no_plot_no_matplotlib() -> None:
         (["--seeds", "0"], "seeds is 0"),
         (["--arch", "rnn"], "no architecture 'rnn'"),
         (["--plot", "a.gif"], "no name of a picture"),
-        (["--task", "adding", "--out", "x"], "no language models"),
+        (["--task", "adding", "--out", "x"], "not language models"),
         (["--task", "adding", "--write-text", "x"], "adding has no text"),
-        (["--sentences", "5"], "--sentences writes nothing"),
+        (["--sentences", "5"], "--sentences needs --write-text"),
         (["--write-text", "x", "--sentences", "0"], "--sentences is 0"),
         (["--out", "."], ". exists"),
     ],

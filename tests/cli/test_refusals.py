@@ -11,6 +11,7 @@ import pytest
 
 from cli.command import text, unroll
 from cli.conftest import Here, Refused, Trained
+from unroll.errors import install
 
 STEPS = ("--steps", "5", "--device", "cpu")
 
@@ -291,8 +292,8 @@ def test_settings_that_contradict_each_other(refused: Refused, trained: Trained,
     assert "minutes and steps" in refused("train", book, *run, "--minutes", "1", "--steps", "5")
     assert "minutes and steps" in refused("train", book, *run, "--minutes", "1", "--set", "training.steps=5")
     assert "a split and a validation file" in refused("train", book, *run, "--split", "90/10", "--valid", book)
-    assert "'--steps' beside --resume" in refused("train", "--resume", trained.path, "--steps", "5")
-    assert "beside --resume" in refused("train", book, "--resume", trained.path)
+    assert "'--steps' cannot be combined with --resume" in refused("train", "--resume", trained.path, "--steps", "5")
+    assert "cannot be combined with --resume" in refused("train", book, "--resume", trained.path)
     assert "cannot change" in refused("train", book, "--from", trained.path, *run, *STEPS, "--set", "hidden_size=9")
     assert "--prompt-file" in refused("sample", trained.path, "--prompt", "a", "--prompt-file", book)
     assert nothing_written(tmp_path, book)
@@ -340,7 +341,7 @@ def test_tensorboard_that_is_not_installed(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     said = refused("train", book, "--out", tmp_path / "run", "--tensorboard", *STEPS)
-    assert "pip install unroll-lm[tensorboard]" in said
+    assert install("tensorboard") in said
     assert nothing_written(tmp_path, book)
 
 
@@ -349,7 +350,7 @@ def test_torch_that_is_not_installed(trained: Trained, tmp_path: Path) -> None:
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = unroll("gradients", trained.path, PYTHONPATH=path)
     assert (done.code, done.out) == (2, "")
-    assert done.err == 'unroll: this needs PyTorch\n  fix: pip install "unroll-lm[train]"\n'
+    assert done.err == f"unroll: this needs PyTorch\n  fix: {install('train')}\n"
     adapting = unroll("eval", trained.path, trained.text, "--adapt", "dynamic", PYTHONPATH=path)
     assert (adapting.code, adapting.err) == (2, done.err)
 

@@ -245,7 +245,7 @@ def test_a_file_goes_on_from_a_state(trained: Trained, odd: Path, here: Here, tm
         ((CAT, "--tsv"), "--tsv"),
         ((CAT, "--fresh"), "--fresh"),
         ((CAT, "--top", "3"), "--top"),
-        ((CAT, DOG, "--save-state", "S"), "no one state"),
+        ((CAT, DOG, "--save-state", "S"), "works with one TEXT"),
         (("--file", "F", "--eos"), "--eos"),
         (("--file", "F", "--tsv", "--json"), "--tsv"),
         (("--file", "F", "--top", "3"), "--sort"),

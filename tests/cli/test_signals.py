@@ -65,7 +65,7 @@ def test_a_signal_saves_and_a_resume_finishes(book: Path, tmp_path: Path, number
     assert result["valid_nats_per_token"] is None
     assert any("not finished" in note for note in result["notes"])
     assert f"Stopped at step {result['steps']:,} of 3,000, and saved.\n" in err
-    assert "To go on: unroll train --resume run\n" in err
+    assert "To resume: unroll train --resume run\n" in err
     assert "Traceback" not in err
 
     # What is left would take long here: the recipe is shortened by hand, which is nobody's way to use it.

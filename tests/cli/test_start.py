@@ -20,9 +20,9 @@ from unroll.cli import process
 from unroll.cli.app import VERBS, app
 from unroll.data.blocks import Level
 from unroll.lm.sample import SampleOptions
-from unroll.nn.model import ModelConfig
+from unroll.nn.config import ModelConfig
 from unroll.training import calibrate
-from unroll.training.loop import TrainConfig
+from unroll.training.config import TrainConfig
 
 HEAVY = ("torch", "numpy", "rich", "tokenizers", "safetensors", "tomli_w")
 

@@ -54,7 +54,7 @@ def test_documents_and_marks_are_reported(here: Here, tmp_path: Path) -> None:
     assert known["tokens_seen"] == len("red apple\nblue pear\ngreen fig")
     said = here("info", tmp_path / "model").out.splitlines()
     texts = [line for line in said if " · sha256 " in line]
-    assert [("byte order mark is left out" in line, "final newline was added" in line) for line in texts] == [
+    assert [("byte order mark was dropped" in line, "final newline was added" in line) for line in texts] == [
         (True, True), (False, False), (False, False)
     ]  # fmt: skip
 

@@ -50,9 +50,9 @@ def test_a_heat_map_is_drawn_and_is_the_same_each_time(trained: Trained, here: H
     [
         ([], "nothing to trace"),
         (["a", "--file", "x"], "both a text and a file"),
-        (["a", "--unit", "0:100000"], "is no unit"),
-        (["a", "--unit", "zero"], "is no unit"),
-        (["a", "--html", "x.html"], "colours nothing"),
+        (["a", "--unit", "0:100000"], "is not a unit"),
+        (["a", "--unit", "zero"], "is not a unit"),
+        (["a", "--html", "x.html"], "--html needs --unit"),
         (["a", "--layer", "7"], "no layer 7"),
         (["a", "--plot", "x.gif"], "no name of a picture"),
         (["a" * 401, "--plot", "x.png"], "401 symbols"),

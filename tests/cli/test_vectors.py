@@ -65,7 +65,7 @@ def test_what_embed_and_similar_refuse(refused: Refused, here: Here, trained: Tr
     assert file.read_bytes() == LINES.encode()
     assert "cannot read" in refused("embed", trained.path, tmp_path / "nowhere", "--out", tmp_path / "v.npy")
     for wrong in ((), (file,), ("--query", "a"), (file, "--symbol", "a"), (file, "--query", "a", "--symbol", "b")):
-        assert "it is not clear what is to be compared" in refused("similar", trained.path, *wrong)
+        assert "it is not clear what to compare" in refused("similar", trained.path, *wrong)
     done = here("similar", trained.path, file, "--query", "Ä cat")
     assert "note: symbols of the query that the model does not know were read as <unk>: 'Ä'" in done.err
     assert "'cat' is no symbol" in refused("similar", trained.path, "--symbol", "cat")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from engine.networks import SETS, weights_of
 from unroll.engine import native
-from unroll.engine.network import Drawing, Network
+from unroll.engine.draw import Drawing
+from unroll.engine.network import Network
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 

@@ -29,7 +29,7 @@ from laws.laws import (
 )
 from tiny import text
 from unroll.artifact import checkpoint
-from unroll.artifact.directory import save_description
+from unroll.artifact.directory import WEIGHTS, save_description
 from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.export import graph
@@ -38,7 +38,8 @@ from unroll.export.graph import state_shapes
 from unroll.export.onnx import Exported, Session, as_layers, export_onnx
 from unroll.files import write_atomically
 from unroll.nn.arch import ARCHITECTURES, RECURRENT
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.state import State
 
 TOKENIZER = CharTokenizer.learn("abcde")
@@ -63,7 +64,7 @@ def save_model(path: Path, model: Model, tokenizer: Any = TOKENIZER) -> Path:
     path.mkdir(parents=True)
     tokenizer.save(path / "tokenizer.json")
     save_description(path, model.config, tokenizer)
-    checkpoint.save_tensors(path / checkpoint.WEIGHTS, dict(model.named_parameters()), {"step": 7})
+    checkpoint.save_tensors(path / WEIGHTS, dict(model.named_parameters()), {"step": 7})
     return path
 
 
@@ -345,7 +346,7 @@ def test_the_parts_of_a_state_become_layers() -> None:
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
-    for out in (path / checkpoint.WEIGHTS, tmp_path / "model", tmp_path / "folder.onnx"):
+    for out in (path / WEIGHTS, tmp_path / "model", tmp_path / "folder.onnx"):
         (tmp_path / "folder.onnx").mkdir(exist_ok=True)
         with pytest.raises(UserError, match="no name for an ONNX file"):
             export_onnx(path, out)
@@ -365,8 +366,8 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     path = save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
-    whole = (path / checkpoint.WEIGHTS).read_bytes()
-    (path / checkpoint.WEIGHTS).write_bytes(whole[:-8])
+    whole = (path / WEIGHTS).read_bytes()
+    (path / WEIGHTS).write_bytes(whole[:-8])
     with pytest.raises(UserError):
         export_onnx(path)
     assert not (path / "onnx").exists()

@@ -15,7 +15,7 @@ import pytest
 
 import unroll
 from tiny import make_corpus, overrides, text, trained
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.insight.plots import COLOURS, architecture, labels, picture, shown
 from unroll.lm.curves import Curve, Kind, PositionLoss, Reliability, Surprisal
 from unroll.lm.surprisal import Unit
@@ -230,7 +230,7 @@ def test_without_matplotlib_there_are_numbers_and_no_picture(
     assert unroll.plot("position", models, file, length=20).curves
     with pytest.raises(UserError, match="matplotlib") as error:
         unroll.plot("position", models, file, out=tmp_path / "a.png")
-    assert error.value.fix == 'pip install "unroll-lm[insight]"'
+    assert error.value.fix == install("insight")
 
 
 def test_models_that_take_a_text_apart_in_other_ways_are_not_put_side_by_side(

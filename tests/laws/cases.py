@@ -7,7 +7,8 @@ from torch import Tensor
 
 from laws.laws import Subject
 from unroll.nn.arch import RECURRENT
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.nn.recurrent import Engine
 from unroll.state import State
 

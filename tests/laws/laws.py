@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unroll.nn.cells import GRUStep, LSTMStep, Step, state_after
 from unroll.nn.loss import cross_entropy
+from unroll.nn.model import Model
 from unroll.state import LayerState, State, reset_rows, select_rows
 
 
@@ -168,6 +169,17 @@ def law_trace(steps: Sequence[Step], start: LayerState, outputs: Tensor, last: L
         before = state_after(step)
     close(torch.stack([step.h for step in steps]), outputs, tolerance)
     close(before, last, tolerance)
+
+
+def law_inside(model: Model, ids: Tensor, state: State, tolerance: float) -> None:
+    """What `trace` records, batch-first, is the model: its logits are `forward`'s, its outputs are `hidden`'s."""
+    logits, after, inside = model.trace(ids, state)
+    close((logits, after), model.forward(ids, state), tolerance)
+    outputs = [layer["h"] for layer in inside]
+    hidden = outputs[-1] if model.config.skip == "none" else torch.stack(outputs).sum(dim=0)
+    close((hidden, after), model.hidden(ids, state), tolerance)
+    for array in (array for layer in inside for array in layer.values()):
+        assert array.shape == (*ids.shape, model.config.hidden_size)
 
 
 class Outcome(NamedTuple):

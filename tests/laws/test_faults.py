@@ -16,6 +16,7 @@ from laws.laws import (
     law_causal,
     law_engines,
     law_gradients,
+    law_inside,
     law_limit,
     law_memory,
     law_probabilities,
@@ -28,6 +29,7 @@ from laws.laws import (
 from laws.test_laws import ARCHS, layer_weights, leaf, named, random_like
 from unroll.nn.arch import ARCHITECTURES, Cell
 from unroll.nn.cells import CellWeights, Step, lstm_step, state_after
+from unroll.nn.model import Model
 from unroll.nn.recurrent import run_fused, run_stepwise
 from unroll.state import LayerState, State, detach, reset_rows, select_rows
 
@@ -275,6 +277,41 @@ def test_trace_catches_another_start(arch: Cell) -> None:
     outputs, last, steps = run_stepwise(arch, x, state, w)
     with pytest.raises(AssertionError):
         law_trace(steps, tuple(part + 0.1 for part in state), outputs, last, TOLERANCE[torch.float64])
+
+
+# --- what `trace` records ---
+
+Traced = tuple[Tensor, State, list[dict[str, Tensor]]]
+
+
+def swapped_rows(logits: Tensor, after: State, inside: list[dict[str, Tensor]]) -> Traced:
+    return logits, after, [{name: array.flip(0) for name, array in layer.items()} for layer in inside]
+
+
+def time_major(logits: Tensor, after: State, inside: list[dict[str, Tensor]]) -> Traced:
+    return logits, after, [{name: array.transpose(0, 1) for name, array in layer.items()} for layer in inside]
+
+
+def a_step_late(logits: Tensor, after: State, inside: list[dict[str, Tensor]]) -> Traced:
+    return logits, after, [{name: array.roll(1, 1) for name, array in layer.items()} for layer in inside]
+
+
+def layers_swapped(logits: Tensor, after: State, inside: list[dict[str, Tensor]]) -> Traced:
+    return logits, after, inside[::-1]
+
+
+def logits_a_step_late(logits: Tensor, after: State, inside: list[dict[str, Tensor]]) -> Traced:
+    return logits.roll(1, 1), after, inside
+
+
+@pytest.mark.parametrize("fault", [swapped_rows, time_major, a_step_late, layers_swapped, logits_a_step_late])
+@pytest.mark.parametrize("arch", [*ARCHS, "window"])
+def test_inside_catches(fault: Callable[..., Traced], arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("", config(arch, 2))
+    model, trace = case.model(), Model.trace
+    monkeypatch.setattr(Model, "trace", lambda self, ids, state: fault(*trace(self, ids, state)))
+    with pytest.raises(AssertionError):
+        law_inside(model, case.ids(), start_state(model), TOLERANCE[case.dtype])
 
 
 # --- engines that differ ---

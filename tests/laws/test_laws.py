@@ -13,6 +13,7 @@ from laws.laws import (
     law_causal,
     law_engines,
     law_gradients,
+    law_inside,
     law_limit,
     law_memory,
     law_probabilities,
@@ -93,6 +94,12 @@ def test_trace(arch: Cell, dtype: torch.dtype) -> None:
     outputs, last, steps = run_stepwise(arch, random_like((STEPS, ROWS, 6), dtype, 2), state, w)
     assert len(steps) == STEPS
     law_trace(steps, state, outputs, last, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.engine == "fused"], ids=str)
+def test_inside(case: Case) -> None:
+    model = case.model()
+    law_inside(model, case.ids(), start_state(model), TOLERANCE[case.dtype])
 
 
 # --- engines: stepwise = fused = torch.nn ---

@@ -26,7 +26,8 @@ from unroll.lm.curves import (
 )
 from unroll.lm.intervals import wilson
 from unroll.lm.pairs import Count
-from unroll.predict.ngram import NgramConfig, NgramPredictor, Tables
+from unroll.predict.ngram import NgramPredictor, Tables
+from unroll.predict.ngram_config import NgramConfig
 from unroll.predict.ngram_counts import count
 from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.predict.protocols import Ids, crops_nats, stream

@@ -15,7 +15,8 @@ from unroll.engine.checks import state_shapes
 from unroll.engine.weights import shapes
 from unroll.nn.arch import ARCHITECTURES, DEFAULT, RECURRENT, Arch, Architecture, Cell, layer_shapes
 from unroll.nn.cells import STEPS, CellWeights, state_after
-from unroll.nn.model import Model, parameter_count
+from unroll.nn.config import parameter_count
+from unroll.nn.model import Model
 
 HEADER = Path(engine.__file__).parent / "kernel" / "engine.h"
 

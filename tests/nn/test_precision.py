@@ -15,8 +15,9 @@ from unroll.nn.model import Model
 from unroll.nn.precision import SETTINGS, multiply_exactly, tf32
 from unroll.nn.recurrent import RecurrentLayer, flatten
 from unroll.predict.torch import TorchPredictor
-from unroll.training.loop import Precision, TrainConfig, begin, on_device, step_on
-from unroll.training.optim import OptimConfig
+from unroll.training.config import OptimConfig, Precision, TrainConfig
+from unroll.training.run import begin
+from unroll.training.step import on_device, step_on
 
 
 def settings() -> list[str]:

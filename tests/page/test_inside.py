@@ -70,7 +70,7 @@ def cell(opened: Opened, text: str, unit: int = 0) -> np.ndarray[Any, np.dtype[n
     ids = np.concatenate([[TOKENIZER.start_id], TOKENIZER.encode(text)])
     with torch.inference_mode():
         inside = network_of(opened).trace(torch.from_numpy(ids)[None])[2][0]
-    return np.asarray(inside["c"][1:, 0, unit].numpy())
+    return np.asarray(inside["c"][0, 1:, unit].numpy())
 
 
 def colours(page: "Page", theme: str) -> list[list[int]]:

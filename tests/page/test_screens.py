@@ -208,7 +208,7 @@ def test_a_branch_begins_with_what_it_branches_off(visit: Visit) -> None:
 
 
 def test_a_unit_is_held_while_it_writes(visit: Visit, runs: Path) -> None:
-    from unroll.artifact.checkpoint import load
+    from unroll.artifact.open import load
     from unroll.insight.hold import Cell, Held, held_stepper
 
     page = visit("#/sample?model=book&seed=3&length=40&columns=1&pins=0.c.5:2")

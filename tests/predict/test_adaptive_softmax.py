@@ -14,7 +14,8 @@ from laws.cases import ROWS, STEPS, config, randomised, start_state
 from laws.laws import Outcome, Subject, law_engines, law_probabilities, law_split
 from tiny import law_resume, outcome, overrides
 from unroll.artifact import checkpoint
-from unroll.artifact.open import open_model
+from unroll.artifact.directory import WEIGHTS
+from unroll.artifact.open import load, open_model
 from unroll.data.corpus import DataConfig, write_corpus
 from unroll.engine import native, reference
 from unroll.engine.draw import Drawing
@@ -28,9 +29,10 @@ from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.predict.torch import TorchPredictor
 from unroll.state import State
-from unroll.training.loop import Report
+from unroll.training.budget import Budget
 from unroll.training.recipe import check_overrides
-from unroll.training.start import Budget, resume, start
+from unroll.training.report import Report
+from unroll.training.start import resume, start
 
 SHAPES = {
     "two": {"adaptive_softmax": "3,5", "hidden_size": 16},
@@ -71,10 +73,8 @@ def test_the_loss_is_the_cross_entropy_of_all_symbols(name: str) -> None:
         return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))]
 
     logits, _ = model.forward(ids_of(), start_state(model))
-    y, _ = model.hidden(ids_of(), start_state(model))
-    torch.testing.assert_close(
-        gradients(model.adaptive_loss(y, targets)), gradients(cross_entropy(logits, targets)), rtol=1e-4, atol=1e-6
-    )
+    loss, _ = model.loss(ids_of(), targets, start_state(model))
+    torch.testing.assert_close(gradients(loss), gradients(cross_entropy(logits, targets)), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,8 @@ WAYS: list[bool | str] = [False, *native.instruction_sets()]
 
 def both(path: Path, kernel: bool | str) -> tuple[Network, TorchPredictor]:
     """Return a trained model in the engine and in torch."""
-    model = checkpoint.load(path).model
-    return Network(model.config, read_weights(path / checkpoint.WEIGHTS, model.config), kernel=kernel), TorchPredictor(
-        model
-    )
+    model = load(path).model
+    return Network(model.config, read_weights(path / WEIGHTS, model.config), kernel=kernel), TorchPredictor(model)
 
 
 @pytest.mark.parametrize("kernel", WAYS)
@@ -222,8 +220,8 @@ def test_only_the_clusters_of_targets_are_computed(trained: Path, monkeypatch: p
 
 @pytest.mark.parametrize("kernel", WAYS)
 def test_int8_rounds_its_weights_too(trained: Path, kernel: bool | str) -> None:
-    config = checkpoint.load(trained).model.config
-    weights = read_weights(trained / checkpoint.WEIGHTS, config)
+    config = load(trained).model.config
+    weights = read_weights(trained / WEIGHTS, config)
     ids = np.random.default_rng(0).integers(0, 62, (8, 40))
     exact, _ = Network(config, weights, kernel=kernel).nats(ids[:, :-1], ids[:, 1:])
     eight, _ = Network(config, weights, kernel=kernel, precision="int8").nats(ids[:, :-1], ids[:, 1:])
@@ -286,8 +284,8 @@ def test_a_vocabulary_that_it_does_not_fit_is_refused(corpus: Path, tmp_path: Pa
 def test_it_goes_along_into_onnx(corpus: Path, tmp_path: Path) -> None:
     train_on(corpus, tmp_path / "run", 4)
     session = Session(export_onnx(tmp_path / "run").path.read_bytes())
-    model = randomised(checkpoint.load(tmp_path / "run").model)
-    checkpoint.save_tensors(tmp_path / "run" / checkpoint.WEIGHTS, dict(model.named_parameters()), {"step": 1})
+    model = randomised(load(tmp_path / "run").model)
+    checkpoint.save_tensors(tmp_path / "run" / WEIGHTS, dict(model.named_parameters()), {"step": 1})
     session = Session(export_onnx(tmp_path / "run").path.read_bytes())
     ids, state = torch.randint(62, (ROWS, STEPS)), start_state(model)
     names = dict(zip(session.fresh_state(1), (part.numpy() for layer in state for part in layer), strict=True))

@@ -162,8 +162,8 @@ def cached_by_hand(model: Model, ids: Ids, options: CacheOptions) -> list[float]
     symbols = [START, *ids.tolist()]
     with torch.no_grad():
         y, _ = model.hidden(torch.tensor([symbols[:-1]]))
-        p = torch.softmax(model.logits(y)[:, 0], -1).numpy()
-    h, found = y[:, 0].numpy(), []
+        p = torch.softmax(model.logits(y)[0], -1).numpy()
+    h, found = y[0].numpy(), []
     for t, target in enumerate(symbols[1:]):
         past = range(max(0, t - options.size), t)
         alike = np.array([np.exp(options.flatness * h[t] @ h[i]) for i in past])

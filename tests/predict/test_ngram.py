@@ -18,20 +18,21 @@ from safetensors.numpy import load_file, save_file
 
 import unroll
 from tiny import make_corpus, overrides, text
-from unroll.artifact import checkpoint
 from unroll.artifact.ngram import write_ngram
-from unroll.artifact.open import open_model
+from unroll.artifact.open import load, open_model
 from unroll.data.corpus import DataConfig, load_corpus
 from unroll.data.tokenizer import CharTokenizer
 from unroll.errors import UserError
 from unroll.lm.sample import SampleOptions, generate, stepper
 from unroll.predict import ngram_counts, protocols
-from unroll.predict.ngram import MAX_ORDER, NgramConfig, NgramPredictor, Tables, fault
+from unroll.predict.ngram import NgramPredictor, Tables, fault
+from unroll.predict.ngram_config import MAX_ORDER, NgramConfig
 from unroll.predict.ngram_counts import FALL_BACK, count
 from unroll.predict.predictor import log_probabilities
 from unroll.progress import result
 from unroll.state import select_rows
-from unroll.training.start import Budget, start
+from unroll.training.budget import Budget
+from unroll.training.start import start
 
 Ids = NDArray[np.int64]
 BEGIN = "<s>"
@@ -561,7 +562,7 @@ def test_an_existing_directory_is_replaced_on_request_alone(counted: Path, tmp_p
 
 def test_nothing_trains_on_an_ngram(counted: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is an n-gram"):
-        checkpoint.load(counted)
+        load(counted)
     with pytest.raises(UserError, match="is an n-gram"):
         list(unroll.resume(counted))
     with pytest.raises(UserError, match="is an n-gram"):

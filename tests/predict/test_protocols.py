@@ -8,8 +8,9 @@ import torch
 
 from tiny import ARCHS, TOKENIZER, Ids, model_config, random_ids, random_model
 from unroll.data.batches import stream_windows
+from unroll.nn.config import ModelConfig
 from unroll.nn.loss import cross_entropy
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.model import Model
 from unroll.predict import protocols
 from unroll.predict.protocols import crops_nats, rows_nats, stream_nats
 from unroll.predict.torch import TorchPredictor

@@ -16,8 +16,8 @@ import httpx
 from openai import OpenAI
 
 import tiny
-from unroll.artifact.checkpoint import WEIGHTS, save_tensors
-from unroll.artifact.directory import save_description
+from unroll.artifact.checkpoint import save_tensors
+from unroll.artifact.directory import WEIGHTS, save_description
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.serve.app import create_app
 from unroll.serve.context import Context

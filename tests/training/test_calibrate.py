@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from unroll.nn.model import ModelConfig
+from unroll.nn.config import ModelConfig
 from unroll.training import calibrate
 from unroll.training.calibrate import COMMAND_MARK, POLICY_MARK, measure_machine, tokens_per_second
-from unroll.training.loop import TrainConfig
+from unroll.training.config import TrainConfig
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig(vocab_size=20, hidden_size=16)

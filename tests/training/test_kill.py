@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from tiny import law_resume, outcome, text
-from unroll.artifact import checkpoint
+from unroll.artifact.directory import read_description
+from unroll.artifact.events import METRICS
+from unroll.artifact.open import load
 
 STEPS = 900
 
@@ -59,7 +61,7 @@ class Trainer:
             assert process.returncode == 0, errors
 
     def is_done(self) -> bool:
-        return self.out.exists() and checkpoint.read_description(self.out)["result"] is not None
+        return self.out.exists() and read_description(self.out)["result"] is not None
 
     def kill_when(self, moment: Callable[[], bool], delay: float) -> bool:
         """Start, wait for the moment and a delay, and kill; returns whether the process was alive until then."""
@@ -78,7 +80,7 @@ class Trainer:
 
     def moments(self) -> dict[str, tuple[Callable[[], bool], float]]:
         """Return the kinds of moments: what is waited for, and the longest delay after it."""
-        log = self.out / checkpoint.METRICS
+        log = self.out / METRICS
         before = log.stat().st_mtime_ns if log.exists() else 0
 
         def works() -> bool:
@@ -112,7 +114,7 @@ def killed(trainer: Trainer, kills: int, chance: random.Random) -> list[str]:
         if trainer.kill_when(moment, chance.random() * longest):
             happened.append(kind)
         if trainer.out.exists():
-            loaded = checkpoint.load(trainer.out)
+            loaded = load(trainer.out)
             assert loaded.weights_info["step"] <= STEPS
     while not trainer.is_done():
         trainer.finish()

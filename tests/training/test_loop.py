@@ -16,16 +16,21 @@ import pytest
 import torch
 
 from tiny import ARCHS, STEPS, begin_training, law_resume, make_corpus, outcome, overrides, trained
-from unroll.artifact import checkpoint, directory
-from unroll.artifact.checkpoint import read_events
+from unroll.artifact import directory
+from unroll.artifact.directory import STATE, read_description
+from unroll.artifact.events import METRICS, SAMPLES, read_events
+from unroll.artifact.open import load
 from unroll.data.corpus import load_corpus
 from unroll.errors import UserError
 from unroll.files import Folder
 from unroll.nn.model import Model
 from unroll.training import start as module
-from unroll.training.loop import Report, Run, begin, restore, train
+from unroll.training.budget import Budget
+from unroll.training.loop import train
 from unroll.training.recipe import Overrides, read_recipe
-from unroll.training.start import Budget, resume, start
+from unroll.training.report import Report
+from unroll.training.run import Run, begin, restore
+from unroll.training.start import resume, start
 
 
 def stopped_at(reports: Iterator[Report], count: int) -> bool:
@@ -233,8 +238,8 @@ def test_it_learns(tmp_path: Path) -> None:
 
 def test_every_report_is_a_line_of_the_log(corpus: Path, tmp_path: Path) -> None:
     reports = trained(corpus, tmp_path / "run", ALL)
-    assert [report.to_json() for report in reports] == read_events(tmp_path / "run" / checkpoint.METRICS)
-    samples = read_events(tmp_path / "run" / checkpoint.SAMPLES)
+    assert [report.to_json() for report in reports] == read_events(tmp_path / "run" / METRICS)
+    samples = read_events(tmp_path / "run" / SAMPLES)
     assert [sample["step"] for sample in samples] == [0, STEPS]
     for sample, report in zip(samples, (r for r in reports if r.kind == "sample"), strict=True):
         assert set(sample) == {"step", "nats", "prompt", "temperature", "seed", "text"}
@@ -252,7 +257,7 @@ def test_the_kept_weights_are_the_best(corpus: Path, tmp_path: Path) -> None:
     valid = {report.step: report.nats for report in reports if report.kind == "valid" and report.step}
     best = min(valid, key=lambda step: (valid[step], step))
     assert best not in (1, STEPS), "a case in which it matters"
-    info = checkpoint.load(tmp_path / "run").weights_info
+    info = load(tmp_path / "run").weights_info
     assert info == {"step": best, "tokens_seen": 30 * best, "valid_nats": valid[best], "averaged": False}
     assert reports[-1].detail["best_step"] == best
 
@@ -298,9 +303,9 @@ def check_stopped_early(path: Path, reports: list[Report]) -> Report:
     assert reports[-1].kind == "warn" and reports[-1].text is not None
     assert "learning rate" in reports[-1].text
     assert not any(report.kind == "end" for report in reports)
-    assert all(bool(torch.isfinite(w).all()) for w in checkpoint.load(path).model.parameters())
-    assert checkpoint.read_description(path)["result"] is None
-    assert read_events(path / checkpoint.METRICS)[-1]["kind"] == "warn"
+    assert all(bool(torch.isfinite(w).all()) for w in load(path).model.parameters())
+    assert read_description(path)["result"] is None
+    assert read_events(path / METRICS)[-1]["kind"] == "warn"
     json.dumps([report.to_json() for report in reports], allow_nan=False)
     return reports[-1]
 
@@ -328,7 +333,7 @@ def test_a_poisoned_weight_stops_it_with_the_last_good_weights(validated: bool, 
     for report in train(broken, load_corpus(corpus)):
         reports.append(report)
         if report.kind == "save" and report.step == 6:
-            good = (tmp_path / "run" / checkpoint.STATE).read_bytes()
+            good = (tmp_path / "run" / STATE).read_bytes()
             with torch.no_grad():
                 if validated:  # what is kept is poisoned before what is trained
                     broken.average[-1][0] = float("nan")
@@ -336,9 +341,9 @@ def test_a_poisoned_weight_stops_it_with_the_last_good_weights(validated: bool, 
                     next(broken.model.parameters())[:] = float("nan")
     check_stopped_early(tmp_path / "run", reports)
     assert reports[-1].step == (10 if validated else 6)
-    assert checkpoint.load(tmp_path / "run").weights_info["step"] == 5
+    assert load(tmp_path / "run").weights_info["step"] == 5
     if not validated:
-        assert (tmp_path / "run" / checkpoint.STATE).read_bytes() == good
+        assert (tmp_path / "run" / STATE).read_bytes() == good
 
 
 # ---- a full disk
@@ -398,7 +403,7 @@ def test_a_full_disk_is_an_error_after_which_the_directory_still_loads(
                 break
         assert not (tmp_path / ".run.partial").exists()
         if path.exists():
-            checkpoint.load(path)
+            load(path)
             list(resume(path, device="cpu"))
             law_resume(reference, path)
             shutil.rmtree(path)
@@ -419,7 +424,7 @@ def test_a_full_disk_when_stopping_is_an_error_too(
         FullDisk(0).install(patched)
         with pytest.raises(UserError, match="no space left"):
             reports.close()
-    checkpoint.load(tmp_path / "run")
+    load(tmp_path / "run")
     list(resume(tmp_path / "run", device="cpu"))
     trained(corpus, tmp_path / "whole", ALL)
     law_resume(outcome(tmp_path / "whole"), tmp_path / "run")
@@ -449,7 +454,7 @@ def test_what_is_there_is_replaced_only_by_force_and_only_if_it_is_a_model(corpu
     law_resume(before, path)
     for report in start([corpus], path, Budget(steps=2), ALL, device="cpu", force=True):
         assert isinstance(report, Report) and report.step <= 2
-    assert checkpoint.load(path).weights_info["step"] == 2
+    assert load(path).weights_info["step"] == 2
     precious = tmp_path / "photographs"
     precious.mkdir()
     (precious / "1.jpg").write_bytes(b"!")
@@ -473,7 +478,7 @@ def test_what_a_killed_replacement_put_aside_is_put_back(corpus: Path, tmp_path:
         else:
             with pytest.raises(UserError, match="exists"):
                 trained(corpus, path, ALL)
-            checkpoint.load(path)
+            load(path)
 
 
 def test_what_a_killed_start_left_behind_is_cleared_away(corpus: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from unroll.artifact.checkpoint import load_tensors, save_tensors
 from unroll.errors import UserError
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
+from unroll.training.config import OptimConfig
 from unroll.training.optim import (
-    OptimConfig,
     learning_rate_at,
     load_optimizer_tensors,
     make_optimizer,

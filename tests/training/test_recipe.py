@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from tiny import ARCHS
 from unroll.data.corpus import DataConfig
 from unroll.errors import UserError
-from unroll.nn.model import ModelConfig, parameter_count
-from unroll.training.loop import TrainConfig
-from unroll.training.optim import OptimConfig
+from unroll.nn.config import ModelConfig, parameter_count
+from unroll.training.config import OptimConfig, TrainConfig
 from unroll.training.recipe import (
     HIDDEN_SIZES,
     TABLES,

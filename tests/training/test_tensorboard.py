@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from unroll.training.loop import Report
+from unroll.training.report import Report
 from unroll.training.tensorboard import recorded
 
 written: list[tuple[Any, ...]] = []

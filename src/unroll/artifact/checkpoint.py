@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,64 +11,11 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from unroll.artifact.directory import (
-    DATA,
-    METRICS,
-    SAMPLES,
-    STATE,
-    WEIGHTS,
-    EventLog,
-    check_trained,
-    damaged,
-    locked,
-    read_description,
-    read_events,
-    read_info,
-    read_tokenizer,
-    read_weights_info,
-    save_description,
-)
-from unroll.artifact.snapshot import pinned
-from unroll.data.tokenizer import Tokenizer
+from unroll.artifact.directory import WEIGHTS, damaged, read_info
 from unroll.errors import UserError
-from unroll.files import StrPath, write_atomically
-from unroll.nn.model import Model, ModelConfig, parameter_count
-from unroll.settings import from_mapping
-
-__all__ = [
-    "DATA",
-    "METRICS",
-    "SAMPLES",
-    "STATE",
-    "WEIGHTS",
-    "EventLog",
-    "Loaded",
-    "copy_weights",
-    "damaged",
-    "fitting",
-    "load",
-    "load_tensors",
-    "locked",
-    "packed",
-    "read_description",
-    "read_events",
-    "read_info",
-    "save_description",
-    "save_tensors",
-]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model directory in memory."""
-
-    path: Path
-    model: Model
-    tokenizer: Tokenizer
-    description: dict[str, Any]
-    """What model.json says."""
-    weights_info: dict[str, Any]
-    """What the weights say of themselves: `step`, `tokens_seen`, `valid_nats` (of rows), `averaged`."""
+from unroll.files import write_atomically
+from unroll.nn.config import ModelConfig, parameter_count
+from unroll.nn.model import Model
 
 
 def packed(tensors: dict[str, Tensor], info: dict[str, Any]) -> bytes:
@@ -96,24 +42,13 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
         raise damaged(file, str(error)) from None
 
 
-def load(path: StrPath, device: torch.device | str = "cpu") -> Loaded:
-    """Load a model directory for use, in evaluation mode; runs no code from it.
+def load_model(path: Path, config: ModelConfig, device: torch.device | str = "cpu") -> Model:
+    """Return a network with the weights of a model directory, in evaluation mode.
 
-    Raises UserError for a missing, foreign or damaged directory and for an n-gram; sizes are checked before anything
-    is allocated. All files are of one directory, whatever its name leads to meanwhile.
+    Raises UserError for weights that are missing, damaged or not as described; sizes are checked before anything is
+    allocated.
     """
-    path = Path(path)
-    with pinned(path) as here:
-        return replace(_loaded(here, device), path=path)
-
-
-def _loaded(path: Path, device: torch.device | str) -> Loaded:
-    check_trained(path)
-    description = read_description(path)
-    config = from_mapping(ModelConfig, description["model"], f"{path / 'model.json'}")
-    tokenizer = read_tokenizer(path, description)
     file = path / WEIGHTS
-    info = read_weights_info(path)
     if file.stat().st_size < 4 * parameter_count(config):
         raise UserError(
             f"{file} is smaller than the model that model.json describes",
@@ -123,7 +58,7 @@ def _loaded(path: Path, device: torch.device | str) -> Loaded:
     tensors = load_tensors(file)
     model = Model(config)
     copy_weights(model, tensors, file)
-    return Loaded(path, model.to(device).eval(), tokenizer, description, info)
+    return model.to(device).eval()
 
 
 def fitting(tensors: dict[str, Tensor], name: str, like: Tensor, file: Path) -> Tensor:

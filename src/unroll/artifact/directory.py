@@ -18,14 +18,14 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from unroll.data.blocks import Level
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
 from unroll.files import EMPTY, Folder, explained, identity, read_json, unreadable, write_into
 from unroll.nn.config import ModelConfig, parameter_count
-from unroll.predict.ngram import NgramConfig
+from unroll.predict.ngram_config import NgramConfig
 from unroll.settings import check, from_mapping, to_mapping
 
 FORMAT_VERSION = 1
@@ -35,8 +35,6 @@ STATE = "resume/state.safetensors"
 DATA = "resume/data"
 DATA_PATH = "resume/data.path"
 """Names the folder of a prepared corpus that is used where it lies."""
-METRICS = "metrics.jsonl"
-SAMPLES = "samples.jsonl"
 MAX_HEADER_BYTES = 16 * 2**20
 
 RESULT: dict[str, Any] = {
@@ -59,14 +57,6 @@ NGRAM_RESULT: dict[str, Any] = {
 }
 """What the result of a counting has."""
 WEIGHTS_INFO: dict[str, Any] = {"step": int | None, "tokens_seen": int | None, "valid_nats": float | None}
-EVENT: dict[str, Any] = {
-    "kind": str | None,
-    "step": int | None,
-    "tokens_seen": int | None,
-    "seconds": float | None,
-    "tokens_per_second": float | None,
-}
-SAMPLE: dict[str, Any] = {"step": int, "nats": float, "prompt": str, "text": str}
 
 
 def save_description(
@@ -167,14 +157,25 @@ def read_config(description: dict[str, Any], where: str) -> ModelConfig | NgramC
     return from_mapping(ModelConfig, model, where)
 
 
-def check_trained(path: Path) -> None:
+def check_trained(path: Path, description: dict[str, Any]) -> None:
     """Raise UserError for an n-gram, which nothing can be trained on."""
-    if read_description(path)["model"].get("arch") == "ngram":
+    if description["model"].get("arch") == "ngram":
         raise UserError(
             f"{path} is an n-gram: it was counted, and there are no weights to train",
             allowed="a model made by `unroll train`",
             fix="train on the text itself, or count it again with `unroll ngram`",
         )
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """Read model.json of a training that is to be resumed, put back under its name where a killed run put it aside.
+
+    Raises UserError for what is no training.
+    """
+    put_back_replaced(path)
+    description = read_description(path)
+    check_trained(path, description)
+    return description
 
 
 def read_tokenizer(path: Path, description: dict[str, Any]) -> Tokenizer:
@@ -337,58 +338,6 @@ def put_back_replaced(out: Path) -> None:
             replaced.rename(out)
 
 
-class EventLog:
-    """An append-only file of JSON lines that a resume can cut back to a checkpoint."""
-
-    def __init__(self, folder: Folder, name: str, size: int = 0) -> None:
-        self._path = folder.shown / name
-        self._file = folder.append_to(name)
-        with explained(self._path):
-            self._file.truncate(min(size, self.size))
-
-    def write(self, event: dict[str, Any]) -> None:
-        """Append one event; the file stays the one that was opened, wherever its folder is."""
-        line = (json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode()
-        with explained(self._path):
-            while line:
-                line = line[self._file.write(line) :]
-
-    @property
-    def size(self) -> int:
-        """The file's length in bytes, to be kept in a checkpoint."""
-        return self._file.seek(0, 2)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def read_events(file: Path, types: dict[str, Any] = EVENT) -> list[dict[str, Any]]:
-    """Read an event log; a last line cut short by a kill is passed over. A missing file has no events.
-
-    Raises UserError for a line that is no JSON object, or lacks what `types` says that each has.
-    """
-    try:
-        lines = file.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise _unreadable(file, error) from None
-    events = []
-    for number, line in enumerate(lines[:-1], 1):
-        try:
-            event = json.loads(line, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            event = None
-        if not isinstance(event, dict):
-            raise UserError(
-                f"line {number} of {file} is damaged", allowed="one JSON object a line", fix="remove the line"
-            )
-        check_types(event, types, f"line {number} of {file}")
-        events.append(event)
-    return events
-
-
 def data_path(path: Path) -> Path:
     """Return where the encoded text of a model directory lies."""
     named = path / DATA_PATH
@@ -397,12 +346,9 @@ def data_path(path: Path) -> Path:
     except FileNotFoundError:
         return path / DATA
     except OSError as error:
-        raise _unreadable(named, error) from None
+        raise unreadable_part(named, error) from None
 
 
-def _unreadable(file: Path, error: OSError) -> UserError:
+def unreadable_part(file: Path, error: OSError) -> UserError:
+    """Return the error for a file of a model directory that cannot be read."""
     return unreadable(file, error, "check its permissions, restore it, or train again")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")

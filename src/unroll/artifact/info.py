@@ -8,17 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from unroll.artifact.directory import (
-    METRICS,
-    SAMPLE,
-    SAMPLES,
-    WEIGHTS,
-    check_types,
-    data_path,
-    read_description,
-    read_events,
-    read_weights_info,
-)
+from unroll.artifact.directory import WEIGHTS, check_types, data_path, read_description, read_weights_info
+from unroll.artifact.events import METRICS, SAMPLE, SAMPLES, read_events
 from unroll.artifact.quantize import read_cost
 from unroll.data.corpus import CorpusInfo, load_corpus
 from unroll.data.encode import Part

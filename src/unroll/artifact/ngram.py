@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-import unroll
+from unroll._version import __version__
 from unroll.artifact.directory import (
     DATA,
     DATA_PATH,
-    METRICS,
     WEIGHTS,
-    EventLog,
     check_free,
     clear,
     damaged,
@@ -28,6 +26,7 @@ from unroll.artifact.directory import (
     read_info,
     save_description,
 )
+from unroll.artifact.events import METRICS, EventLog
 from unroll.artifact.output import output_folder
 from unroll.data.blocks import file_size
 from unroll.data.corpus import (
@@ -40,7 +39,8 @@ from unroll.data.corpus import (
     write_corpus,
 )
 from unroll.files import Files, Folder, StrPath, as_path, as_paths, explained, printable_name, real_folder
-from unroll.predict.ngram import NgramConfig, NgramPredictor, Tables, fault
+from unroll.predict.ngram import NgramPredictor, Tables, fault
+from unroll.predict.ngram_config import NgramConfig
 from unroll.predict.ngram_counts import count
 from unroll.predict.protocols import stream
 from unroll.progress import Progress, Work, mapped
@@ -191,7 +191,7 @@ def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], sta
         "fallback_discounts": list(tables.fallback_discounts or ()),
     }
     about = {name: printable_name(Path(file)) for name, file in about.items()} | {
-        "unroll": unroll.__version__,
+        "unroll": __version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
         "corpus_digest": corpus.info.digest,

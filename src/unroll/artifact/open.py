@@ -1,23 +1,34 @@
 """A model directory opened for use: what predicts, its vocabulary, and what model.json says."""
 
-from dataclasses import dataclass, replace
-from os import PathLike
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from unroll.artifact.directory import WEIGHTS, read_config, read_description, read_tokenizer, read_weights_info
+from unroll.artifact.directory import (
+    WEIGHTS,
+    check_trained,
+    read_config,
+    read_description,
+    read_tokenizer,
+    read_weights_info,
+)
 from unroll.artifact.snapshot import pinned
 from unroll.data.tokenizer import Tokenizer
 from unroll.engine.network import Precision, load_network
+from unroll.errors import UserError
 from unroll.files import StrPath
-from unroll.predict.ngram import NgramConfig
+from unroll.nn.config import ModelConfig
+from unroll.predict.ngram_config import NgramConfig
 from unroll.predict.predictor import Predictor
 
 if TYPE_CHECKING:
-    from unroll.artifact.checkpoint import Loaded
+    from unroll.nn.model import Model
 
-AnyModel: TypeAlias = "StrPath | Loaded | Opened"
-"""A model as a caller may name it: its directory, or what was loaded or opened from one."""
+Needs = Literal["predictor", "network"]
+"""What a model is opened for: whatever predicts fastest, or the network in torch, with its gates and gradients."""
+
+AnyModel: TypeAlias = "StrPath | Opened"
+"""A model as a caller may name it: its directory, or what was opened from one."""
 
 
 @dataclass(frozen=True)
@@ -28,47 +39,68 @@ class Opened:
     predictor: Predictor
     tokenizer: Tokenizer
     description: dict[str, Any]
-    """What model.json says."""
+    """Content of model.json."""
+    weights_info: dict[str, Any] = field(default_factory=dict)
+    """`step`, `tokens_seen`, `valid_nats` (read as rows) and `averaged` of a network's weights."""
+
+    @property
+    def config(self) -> ModelConfig | NgramConfig:
+        """The shape of the model."""
+        return read_config(self.description, str(self.path / "model.json"))
+
+    @property
+    def model(self) -> "Model":
+        """The network in torch; raises UserError where the model was opened without torch."""
+        from unroll.predict.torch import TorchPredictor
+
+        if not isinstance(self.predictor, TorchPredictor):
+            raise UserError(
+                f"{self.path} was opened without torch", allowed="a network in torch", fix="open it with unroll.load"
+            )
+        return self.predictor.model
 
 
-def open_model(path: StrPath, precision: Precision = "float32", *, device: str = "cpu") -> Opened:
-    """Open a model directory for any number of calls: on a CPU with the engine, which needs no torch, else with torch.
+def open_model(
+    path: StrPath, precision: Precision = "float32", *, device: str = "cpu", needs: Needs = "predictor"
+) -> Opened:
+    """Open a model directory: on a CPU with the engine, which needs no torch; elsewhere, or for its network, in torch.
 
-    `precision` is that of the engine's weights. Runs no code from the directory. All files are of one directory,
-    whatever its name leads to meanwhile. Raises UserError when it is foreign or damaged.
+    `precision` is that of the engine's weights. An n-gram has no network: it is opened as a predictor all the same.
+    Runs no code from the directory. All files are of one directory, whatever its name leads to meanwhile. Raises
+    UserError when it is foreign or damaged.
     """
     path = Path(path)
     with pinned(path) as here:
-        return replace(_opened(here, device, precision), path=path)
+        return replace(_opened(here, device, precision, needs), path=path)
 
 
 def as_opened(model: AnyModel) -> Opened:
     """Return a model opened, whatever it is named by. Raises UserError."""
-    if isinstance(model, Opened):
-        return model
-    if isinstance(model, str | PathLike):
-        return open_model(model)
-    from unroll.predict.torch import TorchPredictor
-
-    return Opened(model.path, TorchPredictor(model.model), model.tokenizer, model.description)
+    return model if isinstance(model, Opened) else open_model(model)
 
 
-def _opened(path: Path, device: str, precision: Precision) -> Opened:
+def load(path: StrPath, device: str = "cpu") -> Opened:
+    """Open a model directory with torch; raises UserError for an n-gram too."""
+    opened = open_model(path, device=device, needs="network")
+    check_trained(opened.path, opened.description)
+    return opened
+
+
+def _opened(path: Path, device: str, precision: Precision, needs: Needs) -> Opened:
     description = read_description(path)
     config = read_config(description, str(path / "model.json"))
+    tokenizer = read_tokenizer(path, description)
     if isinstance(config, NgramConfig):
         from unroll.artifact.ngram import load_ngram
 
-        tokenizer = read_tokenizer(path, description)
         return Opened(path, load_ngram(path, config), tokenizer, description)
-    if device == "cpu":
-        tokenizer = read_tokenizer(path, description)
-        read_weights_info(path)
-        return Opened(path, load_network(path / WEIGHTS, config, precision=precision), tokenizer, description)
-    from unroll.artifact.checkpoint import load
+    info = read_weights_info(path)
+    if device == "cpu" and needs == "predictor":
+        return Opened(path, load_network(path / WEIGHTS, config, precision=precision), tokenizer, description, info)
+    from unroll.artifact.checkpoint import load_model
     from unroll.nn.precision import multiply_exactly
     from unroll.predict.torch import TorchPredictor
 
-    multiply_exactly()  # also where others look into the model
-    loaded = load(path, device)
-    return Opened(path, TorchPredictor(loaded.model), loaded.tokenizer, loaded.description)
+    if needs == "predictor":
+        multiply_exactly()  # also where others look into the model
+    return Opened(path, TorchPredictor(load_model(path, config, device)), tokenizer, description, info)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from unroll.artifact.directory import check_trained, check_types, data_path, locked
+from unroll.artifact.directory import check_trained, check_types, data_path, locked, read_description
 from unroll.artifact.open import open_model
 from unroll.data.corpus import load_corpus
 from unroll.engine.network import Precision
@@ -31,7 +31,7 @@ def measure_cost(path: Path) -> Work[dict[str, Any]]:
     Yields progress; returns what was written: `tokens`, `float32_nats`, `int8_nats` and `cost_nats`, each per symbol.
     Raises UserError where there is no validation text.
     """
-    check_trained(path)
+    check_trained(path, read_description(path))
     text = data_path(path)
     corpus = load_corpus(text) if text.exists() else None
     if corpus is None or not len(corpus.valid):

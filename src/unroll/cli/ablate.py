@@ -1,4 +1,4 @@
-"""`unroll ablate`: what changes when a cell is held."""
+"""`unroll ablate`: what changes when a cell is clamped."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,39 +7,40 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import FILE, JSON, PATH
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
     from unroll.insight.cells.ablation import Ablated, Change
 
-PATH = click.Path(path_type=Path)
-
 
 @click.command(
     "ablate",
     epilog="""\b
-The cell is held at every step: neither the step's output nor the next step sees its own value.
-The text is read in stretches of 256 symbols from the true state before each, once as the
-network is and once with the cell held; so are the 20 units of the layer whose h moves as much,
-as many standard deviations from their means.
+The cell is clamped at every step: neither the step's output nor the next step sees its own
+value. The text is read in stretches of 256 symbols, each from the true state before it, once
+unchanged and once with the cell clamped. For comparison the 20 units of the layer whose h moves
+as much are clamped too, as many standard deviations from their means.
 
 \b
 Examples:
   unroll ablate runs/book --cell 0:17 --file test.txt
   unroll ablate runs/book --cell 0:17 --zero --prompt "He said, "
-  unroll ablate runs/book --cell 0:17 --set 2.5 --signal c --json""",
+  unroll ablate runs/book --cell 0:17 --clamp 2.5 --signal c --json""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.option("--cell", metavar="L:K", required=True, help="Unit K of layer L, both counted from 0.")
-@click.option("--signal", metavar="c|h", help="Hold its memory cell or its output.  [default: c where there is one]")
-@click.option("--mean", is_flag=True, help="Hold it at its mean on the text.  [default]")
-@click.option("--zero", is_flag=True, help="Hold it at 0.")
-@click.option("--set", "value", metavar="V", type=float, help="Hold it at V.")
-@click.option("--file", metavar="F", type=PATH, help="The text.  [default: the model's own validation part]")
-@click.option("--prompt", metavar="T", help="Also let the network write on from T, as it is and with the cell held.")
-@click.option("--length", metavar="N", type=click.IntRange(1), default=300, show_default=True, help="Symbols of that.")
-@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Of its random numbers.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--signal", metavar="c|h", help="Clamp its memory cell or its output.  [default: c where there is one]")
+@click.option("--mean", is_flag=True, help="Clamp it at its mean on the text.  [default]")
+@click.option("--zero", is_flag=True, help="Clamp it at 0.")
+@click.option("--clamp", "--set", "value", metavar="V", type=float, help="Clamp it at V.")
+@FILE
+@click.option("--prompt", metavar="T", help="Also continue the text T, unchanged and with the cell clamped.")
+@click.option(
+    "--length", metavar="N", type=click.IntRange(1), default=300, show_default=True, help="Length of that, in symbols."
+)
+@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Random seed of that.")
+@JSON
 def verb(
     model: Path,
     cell: str,
@@ -50,14 +51,18 @@ def verb(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Hold a cell of the network in DIR and show what it then predicts worse."""
+    """Clamp a cell of the network in DIR and show what it then predicts worse."""
     if mean + zero + (value is not None) > 1:
-        raise UserError("a cell is held at one value", allowed="one of --mean, --zero, --set V", fix="leave out others")
+        raise UserError(
+            "a cell is clamped at one value", allowed="one of --mean, --zero, --clamp V", fix="leave out the others"
+        )
     layer, unit = place(cell)
     from unroll.artifact.open import open_model
     from unroll.insight.cells.ablation import hold
 
-    found = console.run(hold(open_model(model), layer, unit, file, value=0.0 if zero else value, **options))
+    found = console.run(
+        hold(open_model(model, needs="network"), layer, unit, file, value=0.0 if zero else value, **options)
+    )
     if as_json:
         console.put_json(found.figures())
         return
@@ -67,7 +72,7 @@ def verb(
 
 
 def place(cell: str) -> tuple[int, int]:
-    """Return layer and unit of `L:K`; raises UserError for what is written otherwise."""
+    """Return layer and unit of `L:K`; raises UserError for anything else."""
     layer, _, unit = cell.partition(":")
     if layer.isdecimal() and unit.isdecimal():
         return int(layer), int(unit)
@@ -77,16 +82,16 @@ def place(cell: str) -> tuple[int, int]:
 def put(found: "Ablated") -> None:
     """Print what changes: in all, by class of symbols, the symbols hurt most, and samples."""
     console.put_rule(
-        f"{found.cell} held at {found.value:.3f}, of mean {found.mean:.3f} ± {found.deviation:.3f}, "
+        f"{found.cell} clamped at {found.value:.3f}, of mean {found.mean:.3f} ± {found.deviation:.3f}, "
         f"in {found.symbols:,} symbols of {found.file}"
     )
     console.put_columns(rows_of(found))
-    console.put_rule("nats of the symbols, as it is and held")
+    console.put_rule("nats by class of symbols, unchanged and clamped")
     console.put_columns(table(found.classes))
-    console.put_rule("to which most is added in all")
+    console.put_rule("symbols that lose most in all")
     console.put_columns(table(found.worst))
     if found.samples is not None:
-        for title, text in zip(("as it is", "held"), found.samples, strict=True):
+        for title, text in zip(("unchanged", "clamped"), found.samples, strict=True):
             console.put_rule(title)
             console.put(console.printable((found.prompt or "") + text))
 
@@ -94,8 +99,8 @@ def put(found: "Ablated") -> None:
 def rows_of(found: "Ablated") -> Iterator[tuple[str, str]]:
     """Yield what changes in all, and what matched cells change."""
     spread = "" if found.interval is None else f" (95 %: {found.interval[0]:+.5f} to {found.interval[1]:+.5f})"
-    yield "nats per symbol", f"{found.nats:.4f}, held {found.held:.4f}: {found.held - found.nats:+.5f}{spread}"
-    yield "divergence", f"{found.divergence:.5f} nats per symbol, KL(as it is ‖ held)"
+    yield "nats per symbol", f"{found.nats:.4f}, clamped {found.held:.4f}: {found.held - found.nats:+.5f}{spread}"
+    yield "divergence", f"{found.divergence:.5f} nats per symbol, KL(unchanged ‖ clamped)"
     if found.matched:
         yield (
             "matched cells",
@@ -106,7 +111,7 @@ def rows_of(found: "Ablated") -> Iterator[tuple[str, str]]:
 
 def table(changes: "tuple[Change, ...]") -> Iterator[tuple[str, ...]]:
     """Yield a head and a row for each group of symbols."""
-    yield "", f"{'symbols':>8}", f"{'as it is':>9}", f"{'held':>9}", f"{'added each':>11}", f"{'in all':>9}"
+    yield "", f"{'symbols':>8}", f"{'unchanged':>9}", f"{'clamped':>9}", f"{'added each':>11}", f"{'in all':>9}"
     for one in changes:
         added = one.held - one.nats
         yield (

@@ -1,4 +1,4 @@
-"""The command group: finds a verb's module only when it is asked for."""
+"""The command group: imports a verb's module only when it is called."""
 
 from importlib import import_module
 
@@ -9,30 +9,30 @@ import unroll
 VERBS = {
     "train": "Train a model on text files.",
     "ngram": "Count a Kneser-Ney n-gram of text files.",
-    "sample": "Let a model write.",
-    "score": "Tell how probable texts are, and where a file is surprising.",
-    "next": "Tell what a model expects after a text.",
-    "evolution": "Show the samples that a training took on its way.",
-    "info": "Tell what a model is and how good it is.",
-    "eval": "Tell how good a model is on a text.",
-    "pairs": "Tell how often a model finds the right one of two texts likelier.",
-    "rescore": "Rank n-best lists anew with a model.",
+    "sample": "Generate text with a model.",
+    "score": "Show how probable texts are, and where a file is surprising.",
+    "next": "Show what a model expects after a text.",
+    "evolution": "Show the samples taken while a model was training.",
+    "info": "Describe a model and how good it is.",
+    "eval": "Evaluate a model on a text.",
+    "pairs": "Count how often a model prefers the right one of two texts.",
+    "rescore": "Re-rank n-best lists with a model.",
     "embed": "Write the lines of a text as vectors.",
     "similar": "Find the nearest lines, or symbols.",
     "compare": "Put models side by side on a text.",
-    "plot": "Draw what models make of a text.",
+    "plot": "Draw reliability, loss by position, or surprisal.",
     "trace": "Show every state and gate at every symbol of a text.",
-    "gradients": "Tell whether gradients vanish or explode.",
+    "gradients": "Report whether gradients vanish or explode.",
     "attribute": "Show which symbols of a text made a prediction.",
     "patch": "Put the state of one text into another: where is it kept?",
-    "memory": "Measure how far back models remember, several in one picture.",
+    "memory": "Measure how far back models remember.",
     "cells": "Find the cells that track a property of a text.",
-    "ablate": "Hold a cell: what does the network then predict worse?",
+    "ablate": "Clamp a cell: what does the network then predict worse?",
     "longrange": "Train on tasks that need a long memory: accuracy by distance.",
     "export": "Write a model for another runtime (ONNX).",
     "quantize": "Measure what eight-bit weights cost a model.",
     "serve": "Serve models over HTTP, behind a standard API.",
-    "studio": "Watch models learn, type to them, look inside: a page.",
+    "studio": "Open a page to watch models learn, type to them, look inside.",
     "data": "Prepare texts, fetch public corpora.",
 }
 
@@ -45,7 +45,7 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a verb; None for what is no verb."""
+        """Import a verb; None for an unknown one."""
         if cmd_name not in VERBS:
             return None
         verb = import_module(f"unroll.cli.{cmd_name}").verb

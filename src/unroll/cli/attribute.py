@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import JSON, PATH, plot_option
 
 if TYPE_CHECKING:
     from unroll.insight.attribution.measure import Attribution, Floats, Method
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command(
@@ -20,14 +19,14 @@ PATH = click.Path(path_type=Path)
     epilog="""\b
 Methods, each a score in nats for every symbol before the prediction:
   gradient    gradient × input: how the prediction would change to first order
-  integrated  integrated gradients: the same, averaged over the way from the baseline to the text;
-              the scores sum to F(text) - F(baseline), and what they miss is reported
+  integrated  integrated gradients: the same, averaged along the path from baseline to text; the
+              scores sum to F(text) - F(baseline), and the residual is reported
   leave-out   leave-one-out: F(text) - F(text without the symbol); the check of the other two
 
 \b
-F is log p(target), or with --against the difference of both. A symbol is left out by making its
-embedding zero: it keeps its place, so that all others stand as far back as before. The baseline
-is the text with all its embeddings zero; the start symbol is kept and has no score.
+F is log p(target), or with --against the difference of the two. A symbol is left out by setting
+its embedding to zero: it keeps its place, so all others stand as far back as before. The
+baseline is the text with all embeddings zero; the start symbol is kept and has no score.
 
 \b
 Examples:
@@ -38,20 +37,20 @@ Examples:
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="TEXT")
-@click.option("--target", metavar="SYMBOL", help="Predicted after TEXT.  [default: TEXT's own last symbol]")
+@click.option("--target", metavar="SYMBOL", help="Symbol predicted after TEXT.  [default: the last symbol of TEXT]")
 @click.option("--against", metavar="SYMBOL", help="Why the target rather than this symbol?")
-@click.option("--at", metavar="N", type=int, help="The prediction after N symbols of TEXT instead.")
+@click.option("--at", metavar="N", type=int, help="Explain the prediction after N symbols of TEXT instead.")
 @click.option(
     "--method",
     type=click.Choice(["gradient", "integrated", "leave-out"]),
     default="integrated",
     show_default=True,
-    help="How symbols are scored.",
+    help="How to score symbols.",
 )
-@click.option("--steps", metavar="N", type=int, default=64, show_default=True, help="Of integrated gradients.")
-@click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one page.")
-@click.option("--plot", metavar="F", type=PATH, help="Draw a bar for each symbol, a .png or .svg.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--steps", metavar="N", type=int, default=64, show_default=True, help="Steps of integrated gradients.")
+@click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one HTML page.")
+@plot_option("a bar for each symbol")
+@JSON
 def verb(
     model: Path,
     text: str,
@@ -73,7 +72,7 @@ def verb(
     from unroll.files import printable_name, write_atomically
     from unroll.insight.attribution.measure import NAMES, attributing, formula, picture
 
-    opened = open_model(model)
+    opened = open_model(model, needs="network")
     found = console.run(attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps))
     gap = " " if opened.tokenizer.level == "word" else ""
     symbols = [symbol + gap for symbol in found.symbols]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PATH, json_option
 
 if TYPE_CHECKING:
     from unroll.lm.evaluate import Protocol
@@ -18,16 +19,16 @@ Examples:
   unroll compare runs/window runs/rnn runs/lstm test.txt
   unroll compare runs/book runs/book-12gram test.txt --protocol lines --json""",
 )
-@click.argument("models", metavar="DIR DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("models", metavar="DIR DIR...", nargs=-1, required=True, type=PATH)
+@click.argument("file", metavar="FILE", type=PATH)
 @click.option(
     "--protocol",
     type=click.Choice(["stream", "lines"]),
     default="stream",
     show_default=True,
-    help="Read it as one text with carried state, or each line from a fresh state.",
+    help="stream: one text with carried state; lines: each line from a fresh state.",
 )
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"models": [...], "pairs": [...]}.')
+@json_option('"models": [...], "pairs": [...]')
 def verb(models: tuple[Path, ...], file: Path, protocol: "Protocol", as_json: bool) -> None:
     """Compare the models in the DIRs on the text FILE: size, figures, speed, context, and a paired test."""
     from unroll.lm.compare import compare_models

@@ -1,4 +1,4 @@
-"""`unroll data`: texts made ready once, and the public corpora of the field."""
+"""`unroll data`: prepares texts once, and fetches the public corpora of the field."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from unroll.cli import console
-
-PATH = click.Path(path_type=Path)
+from unroll.cli.options import JSON, LEVEL, PATH, SPLIT, TEST, VALID, json_option
 
 
 @click.group(
@@ -32,17 +31,23 @@ Examples:
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=PATH)
 @click.option("--out", metavar="DIR", type=PATH, required=True, help="The new folder.")
-@click.option("--level", type=click.Choice(["char", "byte", "word", "bpe"]), help="What a symbol is.  [default: char]")
-@click.option("--split", metavar="A/B[/C]", help="Percent for training, validation, test.  [default: 90/5/5]")
-@click.option("--valid", metavar="FILE", type=PATH, help="Validate on this text, not on a part of FILE.")
-@click.option("--test", metavar="FILE", type=PATH, help="Keep this text for a test at the very end.")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="min_count, vocab_size, documents.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@LEVEL
+@SPLIT
+@VALID
+@TEST
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Set min_count, vocab_size or documents.  May be repeated.",
+)
+@JSON
 def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -> None:
     """Encode text FILEs once, into a folder that `unroll train` takes in place of files.
 
-    Several FILEs are documents in order: one that lacks its final newline gets one, but for the last. A byte order mark
-    at the start of a file is left out, except at level byte.
+    Several FILEs are documents in order: each but the last gets a final newline if it lacks one. A byte order mark at
+    the start of a file is dropped, except at level byte.
     """
     from unroll.data.corpus import load_corpus, prepare
 
@@ -66,7 +71,7 @@ def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -
     console.put_columns([*rows, ("vocabulary", f"{corpus.tokenizer.vocab_size:,} symbols", corpus.tokenizer.level)])
     for warning in corpus.info.warnings:
         console.warn(warning)
-    console.note(f"To learn it: unroll train {console.quoted(out)}")
+    console.note(f"To train on it: unroll train {console.quoted(out)}")
 
 
 @verb.command(
@@ -80,15 +85,15 @@ Examples:
 @click.option(
     "--out", metavar="DIR", type=PATH, default=Path("data"), show_default=True, help="The folder for the files."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON
 def fetch(name: str, out: Path, as_json: bool) -> None:
-    """Fetch the public corpus NAME of `unroll data list`; a broken download goes on where it broke off."""
+    """Fetch the public corpus NAME of `unroll data list`; a broken download continues where it broke off."""
     from unroll.data import sources
 
     reports = sources.fetch(name, out)
     source = sources.SOURCES[name]
     if not source.verified:
-        console.warn(f"nobody has vouched for a checksum of {name}: what comes is not checked")
+        console.warn(f"no checksum is known for {name}: the download is not verified")
     files = list(map(str, console.run(reports)))
     if as_json:
         console.put_json({"name": name, "url": source.url, "verified": source.verified, "files": files})
@@ -106,7 +111,7 @@ Examples:
   unroll data list
   unroll data list --json""",
 )
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"corpora": [...]}.')
+@json_option('"corpora": [...]')
 def list_sources(as_json: bool) -> None:
     """List the public corpora that can be fetched by name."""
     from unroll.data.sources import sources

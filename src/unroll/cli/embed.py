@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unroll.cli import console
-from unroll.cli.options import PRECISION
+from unroll.cli.options import PATH, PRECISION, json_option
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ POOL = click.option(
     type=click.Choice(("last", "mean", "max")),
     default="last",
     show_default=True,
-    help="The hidden state after the last symbol, or the mean or maximum over all of them.",
+    help="The hidden state after the last symbol, or the mean or maximum over all symbols.",
 )
 
 
@@ -26,28 +26,26 @@ POOL = click.option(
     "embed",
     epilog="""\b
 Row k of the file is the vector of line k + 1, float32, as numpy.load reads it. Each line is
-read from a fresh state; its end is no part of it. Memory does not grow with the file.
+read from a fresh state, without its newline. Memory does not grow with the file.
 
 \b
 Examples:
   unroll embed runs/book sentences.txt --out sentences.npy
   unroll similar runs/book sentences.txt --vectors sentences.npy --query "It was late." """,
 )
-@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option(
-    "--out", metavar="F.npy", type=click.Path(path_type=Path), help="FILE's name and .npy, here, unless said."
-)
+@click.argument("model", metavar="DIR", type=PATH)
+@click.argument("file", metavar="FILE", type=PATH)
+@click.option("--out", metavar="F.npy", type=PATH, help="The vectors.  [default: <name of FILE>.npy, here]")
 @POOL
 @PRECISION
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"out", "lines", "size", ...}.')
+@json_option('"out", "lines", "size", ...')
 def verb(model: Path, file: Path, out: Path | None, pool: "Pool", precision: "Precision", as_json: bool) -> None:
-    """Write the lines of FILE as vectors: the hidden state of the last layer sums up what it has read."""
+    """Write the lines of FILE as vectors: the hidden state of the last layer sums up each line."""
     from unroll.artifact.open import open_model
     from unroll.lm.vectors import embed_lines
 
     if out is None and (out := Path(f"{file.name}.npy")).exists():
-        raise UserError(f"{out} exists", allowed="a new file", fix=f"to replace it, say --out {out}")
+        raise UserError(f"{out} exists", allowed="a new file", fix=f"to replace it, add --out {out}")
     result = console.run(embed_lines(open_model(model, precision=precision), file, out, pool))
     known = {"model": str(model), "out": str(out)} | result.figures()
     if as_json:

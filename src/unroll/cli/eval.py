@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from unroll.cli import console
-from unroll.cli.options import PRECISION
+from unroll.cli.options import JSON, PATH, PRECISION
 
 
 @click.command(
@@ -19,36 +19,37 @@ Examples:
   unroll eval runs/book test.txt --adapt dynamic
   unroll eval runs/words test.txt --adapt cache --mix runs/words-5gram --valid valid.txt""",
 )
-@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("model", metavar="DIR", type=PATH)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option(
     "--protocol",
     type=click.Choice(["stream", "crops", "lines"]),
     default="stream",
     show_default=True,
-    help="Read it as one text with carried state, in nanoGPT's crops of 256, or line by line; the last two from fresh "
-    "states.",
+    help="stream: one text with carried state; crops: nanoGPT's, pieces of 256 from a fresh state; lines: each line "
+    "from a fresh state.",
 )
 @click.option(
     "--adapt",
     type=click.Choice(["dynamic", "cache"]),
-    help="Also let the model adapt while it reads: its weights learn (dynamic evaluation), or it expects what it has "
-    "read to come again (cache).",
-)
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Fix options of --adapt, which fits none.")
-@click.option(
-    "--mix", metavar="DIR", multiple=True, type=click.Path(path_type=Path), help="Also mix with this model's guesses."
+    help="Also adapt while reading: train the weights on the text (dynamic evaluation), or expect recent symbols again "
+    "(cache).",
 )
 @click.option(
-    "--valid",
-    metavar="F",
-    type=click.Path(path_type=Path),
-    help="Fit options and weights on this text instead of the model's validation part.",
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Set an option of --adapt instead of fitting it.  May be repeated.",
+)
+@click.option("--mix", metavar="DIR", multiple=True, type=PATH, help="Also mix with this model.  May be repeated.")
+@click.option(
+    "--valid", metavar="F", type=PATH, help="Text to fit options and weights on.  [default: the validation part]"
 )
 @PRECISION
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON
 def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
-    """Tell how probable the text in the FILEs is to the model in DIR, as one text."""
+    """Evaluate the model in DIR on the text in the FILEs, read as one text."""
     from unroll.lm.adapted import evaluate_model
 
     known = console.run(evaluate_model(model, files, **options))

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PATH, json_option
 
 
 @click.command(
@@ -14,8 +15,8 @@ Examples:
   unroll evolution runs/book
   unroll evolution runs/book --json""",
 )
-@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"samples": [...]}.')
+@click.argument("model", metavar="DIR", type=PATH)
+@json_option('"samples": [...]')
 def verb(model: Path, as_json: bool) -> None:
     """Show how the model in DIR learned: its samples at step 0, 100, 300, 500, ... with the same seed and prompt."""
     from unroll.artifact.info import evolution, info

@@ -5,16 +5,16 @@ from pathlib import Path
 import click
 
 from unroll.cli import console
-
-PATH = click.Path(path_type=Path)
+from unroll.cli.options import PATH, json_option
 
 
 @click.command(
     "export",
     epilog="""\b
-ids (batch, length) and the state go in, logits (batch, length, symbols) and the state after come
-out, each by its name; a state of zeros has read nothing. The vocabulary lies beside the file.
-Before it is written it is run by ONNX Runtime and held against our own network.
+Inputs are ids (batch, length) and the state; outputs are logits (batch, length, symbols) and the
+state after them, each by name. A state of zeros has read nothing. The vocabulary is written
+beside the file. Before anything is written, ONNX Runtime runs the graph and its results are
+compared with our own network.
 
 \b
 Examples:
@@ -22,11 +22,11 @@ Examples:
   unroll export runs/book --to onnx --out web/book/model.onnx""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
-@click.option("--to", "form", type=click.Choice(["onnx"]), required=True, help="The form to write it in.")
-@click.option("--out", metavar="FILE", type=PATH, help="Where.  [default: DIR/onnx/model.onnx]")
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"path", "inputs", "outputs", ...}.')
+@click.option("--to", "form", type=click.Choice(["onnx"]), required=True, help="The format to write.")
+@click.option("--out", metavar="FILE", type=PATH, help="The file to write.  [default: DIR/onnx/model.onnx]")
+@json_option('"path", "inputs", "outputs", ...')
 def verb(model: Path, form: str, out: Path | None, as_json: bool) -> None:
-    """Write the model in DIR for another runtime; its vocabulary and a description as JSON lie beside the file."""
+    """Write the model in DIR for another runtime, with its vocabulary and a JSON description beside the file."""
     from unroll.export.onnx import export_onnx
 
     made = export_onnx(model, out)

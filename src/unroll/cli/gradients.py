@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PATH, json_option, plot_option
 
 if TYPE_CHECKING:
     from unroll.insight.gradients.measure import GradientReport, Gradients
 
-PATH = click.Path(path_type=Path)
 SHOWN = (1, 3, 10, 30, 100, 300, 1000)
 """Lags of the table, up to the largest, which is the last."""
 
@@ -20,35 +20,35 @@ SHOWN = (1, 3, 10, 30, 100, 300, 1000)
 @click.command(
     "gradients",
     epilog="""\b
-Lags: the loss at a symbol, differentiated by the hidden state h and the cell c that a layer
-handed on so many steps before, and by the input vector x read then; exact, in float64, at 128
-places of the text; geometric means.
+Lag k: the loss at a symbol, differentiated with respect to the hidden state h and the cell c
+that a layer handed on k steps before, and to the input vector x read then. Exact, in float64, at
+128 places of the text; geometric means.
 
 \b
 Advice:
-  explodes    at some lag 10 times as large as at lag 1, or 10 times the median while training
+  explodes    at some lag 10 times as large as at lag 1, or 10 times the median during training
   vanishes    below 1 % of lag 1
-  fades       below a half of lag 1
-  half-life   by a straight line through ln norm against lag, from the largest norm to 1 % of it
+  fades       below half of lag 1
+  half-life   from a straight line through ln norm against lag, from the largest norm to 1 % of it
 
 \b
 Examples:
   unroll gradients runs/book
   unroll gradients runs/rnn runs/lstm --file test.txt --lags 200 --plot gradients.png
-  unroll gradients runs/book --fresh          untrained weights of the same shape beside it
-  unroll gradients runs/book --curve          the norm at every training step that was logged""",
+  unroll gradients runs/book --fresh          compare with untrained weights of the same shape
+  unroll gradients runs/book --curve          the norm at every logged training step""",
 )
 @click.argument("models", metavar="DIR...", nargs=-1, required=True, type=PATH)
-@click.option("--file", metavar="F", type=PATH, help="Go back through this text.  [default: the validation part]")
-@click.option("--lags", metavar="K", type=int, default=100, show_default=True, help="Look so many steps back.")
-@click.option("--fresh", is_flag=True, help="Measure untrained weights of the same shape, too.")
-@click.option("--curve", is_flag=True, help="Show the norm while training, step by step.")
-@click.option("--plot", metavar="F", type=PATH, help="Draw the norms by lag, a .png or .svg.")
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"models": [...], ...}.')
+@click.option("--file", metavar="F", type=PATH, help="The text.  [default: the models' own validation part]")
+@click.option("--lags", metavar="K", type=int, default=100, show_default=True, help="Number of steps to look back.")
+@click.option("--fresh", is_flag=True, help="Also measure untrained weights of the same shape.")
+@click.option("--curve", is_flag=True, help="Show the norm during training, step by step.")
+@plot_option("the norms by lag")
+@json_option('"models": [...], ...')
 def verb(
     models: tuple[Path, ...], file: Path | None, lags: int, fresh: bool, curve: bool, plot: Path | None, as_json: bool
 ) -> None:
-    """Tell whether gradients vanish or explode in the networks in the DIRs, and what to do about it."""
+    """Report whether gradients vanish or explode in the networks in the DIRs, and what to do about it."""
     from unroll.insight.gradients.measure import measure
 
     report = console.run(measure(models, file, lags=lags, fresh=fresh, plot=plot, curve=curve))
@@ -59,7 +59,7 @@ def verb(
 
 
 def put_report(report: "GradientReport", *, curve: bool) -> None:
-    """Print what was found of each model: norms by lag, the step, the training, and advice."""
+    """Print each model: norms by lag, the step, the training, and advice."""
     lags = [lag for lag in SHOWN if lag < report.lags] + [report.lags]
     for model in report.models:
         console.put_rule(f"{model.model}, untrained" if model.fresh else model.model)

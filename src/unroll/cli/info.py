@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PATH
 
 
 @click.command(
@@ -16,10 +17,10 @@ Examples:
   unroll info runs/book
   unroll info runs/book --json | jq .valid_bits_per_char""",
 )
-@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("model", metavar="DIR", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the whole recipe.")
 def verb(model: Path, as_json: bool) -> None:
-    """Tell what the model in DIR is, how it was trained, on what, and how good it is."""
+    """Describe the model in DIR: what it is, how it was trained, on what, and how good it is."""
     from unroll.artifact.info import info
 
     known = info(model)
@@ -38,7 +39,7 @@ def rows_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "symbols", f"{known['vocab_size']:,}, level {known['level']}"
     for source in known["trained_on"] or []:
         text = f"{source['name']} · {console.size(source['bytes'])} · sha256 {source['sha256'][:16]}"
-        text += " · a byte order mark is left out" if source["byte_order_mark"] else ""
+        text += " · its byte order mark was dropped" if source["byte_order_mark"] else ""
         yield "text", text + (" · its final newline was added" if source["newline_added"] else "")
     parts = known["parts"] or {}
     yield "parts", ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())

@@ -1,4 +1,4 @@
-"""`unroll longrange`: what architectures remember over which distance, on tasks made for it."""
+"""`unroll longrange`: what architectures remember over which distance, on tasks made for the question."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PATH, json_option, plot_option
 from unroll.errors import UserError
 from unroll.nn.arch import ARCHITECTURES
 
@@ -14,19 +15,18 @@ if TYPE_CHECKING:
     from unroll.insight.longrange.table import LongRange, Plan, Result, Trial
 
 INTERRUPTED = 130
-PATH = click.Path(path_type=Path)
 
 
 @click.command(
     "longrange",
     epilog=f"""\b
 Tasks, with their chance of guessing right:
-  pronouns   1/2  she or he, by the person whom the story is about
+  pronouns   1/2  she or he, by the person the story is about
   german     1/7  the particle that ends a German sentence, by its verb (sieht sich … an)
-  agreement  1/2  is or are, by the first noun, other nouns in between
-  copying    1/8  letters, again after blanks
+  agreement  1/2  is or are, by the first noun, with other nouns in between
+  copying    1/8  repeat letters after blanks
   dyck1      1/2  whether all brackets are closed      dyck2   1/2  which kind a bracket closes
-  parity     1/2  whether there are evenly many ones   adding       the sum of two marked numbers
+  parity     1/2  whether the number of ones is even   adding       the sum of two marked numbers
 
 \b
 Architectures, all with as many weights as an LSTM of 64 units (within 2 %):
@@ -34,10 +34,10 @@ Architectures, all with as many weights as an LSTM of 64 units (within 2 %):
   (uniform, orthogonal: how recurrent weights start)
 
 \b
-Distances count the symbols from what decides an answer to the answer; the window sees 10.
-Each distance has a network of its own; with --mixed there is one for all, which trains on the
-short ones oftener. All but the cue is drawn at random, whatever the answer, and no sequence of
-the test was trained on.
+A distance is the number of symbols from the cue to the answer; the window sees 10. Each distance
+has its own network; with --mixed there is one for all, which trains more often on the short
+ones. Everything but the cue is drawn at random, whatever the answer, and no test sequence is
+trained on.
 
 \b
 Examples:
@@ -48,24 +48,26 @@ Examples:
   unroll longrange --write-text pronouns.txt --sentences 20000     for unroll train --level word""",
 )
 @click.option("--task", metavar="NAME", default="pronouns", show_default=True, help="The task.")
-@click.option("--arch", "archs", metavar="NAME", multiple=True, help="Train this architecture.  [default: all]")
+@click.option(
+    "--arch", "archs", metavar="NAME", multiple=True, help="Train this architecture.  May be repeated.  [default: all]"
+)
 @click.option(
     "--distance",
     "distances",
     metavar="N",
     multiple=True,
     type=int,
-    help="Test at this distance.  [default: the task's]",
+    help="Test at this distance.  May be repeated.  [default: the task's]",
 )
-@click.option("--seeds", metavar="N", type=int, help="Train so many of each, for intervals.  [default: 1]")
+@click.option("--seeds", metavar="N", type=int, help="Number of networks of each kind, for intervals.  [default: 1]")
 @click.option("--steps", metavar="N", type=int, help="Steps of each training.  [default: 1000]")
 @click.option("--mixed", is_flag=True, help="Train one network on all distances up to the largest.")
-@click.option("--tuned", is_flag=True, help="Choose learning rates by validation: three trainings more of each.")
-@click.option("--plot", metavar="F", type=PATH, help="Draw accuracy by distance, a .png or .svg.")
+@click.option("--tuned", is_flag=True, help="Choose learning rates by validation: three more trainings of each.")
+@plot_option("accuracy by distance")
 @click.option("--out", metavar="DIR", type=PATH, help="Keep every network in this new folder, as model directories.")
-@click.option("--write-text", "text", metavar="F", type=PATH, help="Only write the task's sequences, one a line.")
-@click.option("--sentences", metavar="N", type=int, help="So many lines, with --write-text.  [default: 10000]")
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"task", "results": [...]}.')
+@click.option("--write-text", "text", metavar="F", type=PATH, help="Only write sequences of the task, one per line.")
+@click.option("--sentences", metavar="N", type=int, help="Number of lines for --write-text.  [default: 10000]")
+@json_option('"task", "results": [...]')
 def verb(
     task: str,
     archs: tuple[str, ...],
@@ -79,7 +81,7 @@ def verb(
     as_json: bool,
     **numbers: int | None,
 ) -> int:
-    """Train networks of equal size on a long-range task, and tell how much they get right by distance."""
+    """Train networks of equal size on a long-range task, and report accuracy by distance."""
     if plot:
         from unroll.insight.plots import check_picture
 
@@ -93,7 +95,7 @@ def verb(
         write_text(plan, text, 10_000 if sentences is None else sentences, as_json=as_json)
         return 0
     if sentences is not None:
-        raise UserError("--sentences writes nothing", allowed="beside --write-text F", fix="add --write-text F")
+        raise UserError("--sentences needs --write-text", allowed="both, or neither", fix="add --write-text F")
     result = followed(plan, out, quiet=as_json)
     if result is None:
         console.note("Stopped before the first network was trained.")
@@ -109,7 +111,7 @@ def verb(
     else:
         put_table(result)
     if not result.finished:
-        console.warn("stopped: this is what was trained until then")
+        console.warn("stopped: these are the networks trained so far")
     return 0 if result.finished else INTERRUPTED
 
 
@@ -143,7 +145,7 @@ def check_out(plan: "Plan", out: Path) -> None:
 
     if not isinstance(plan.task, Task):
         raise UserError(
-            f"networks for {plan.task.name} are no language models",
+            f"networks for {plan.task.name} are not language models",
             allowed="--out with another task",
             fix="leave it out",
         )
@@ -194,7 +196,7 @@ def put_table(result: "LongRange") -> None:
     console.put(f"{plan.task.name}: {plan.task.about}")
     console.put(
         f"{min(weights):,} to {max(weights):,} weights, {plan.steps:,} steps, "
-        + ("all distances at once" if plan.mixed else "each distance by itself")
+        + ("all distances at once" if plan.mixed else "a network for each distance")
         + f"; right in %, 95 % intervals, chance {100 * plan.task.chance:.1f} %"
     )
     console.put()

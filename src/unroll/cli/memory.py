@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PATH, json_option, plot_option
 
 if TYPE_CHECKING:
     from unroll.insight.memory.measure import Memory
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command(
     "memory",
     epilog="""\b
 Three views, at the same thousand symbols of the text:
-  context    the loss after exactly 1, 2, 4, … symbols, and where 99 % of the gain is had.
-             A window is flat from its length on; what remembers more goes on falling.
-  disturbed  the loss when all beyond 1, 2, 4, … symbols is shuffled, or replaced by symbols
-             drawn from the text (Khandelwal et al. 2018): what must stay as it is?
+  context    the loss after exactly 1, 2, 4, … symbols, and where 99 % of the gain is reached.
+             A window is flat beyond its length; a model that remembers more keeps falling.
+  disturbed  the loss when everything beyond 1, 2, 4, … symbols is shuffled, or replaced by
+             symbols drawn from the text (Khandelwal et al. 2018): what must stay as it is?
   gradient   how fast the gradient of the loss fades with the distance of a state, by half-life.
 
 \b
@@ -34,19 +33,19 @@ Examples:
 )
 @click.argument("models", metavar="DIR...", nargs=-1, required=True, type=PATH)
 @click.option("--file", metavar="F", type=PATH, help="The text.  [default: the models' own validation part]")
-@click.option("--limit", metavar="N", type=int, help="The largest context.  [default: 512, or a fourth of the text]")
+@click.option("--limit", metavar="N", type=int, help="The largest context.  [default: 512, or a quarter of the text]")
 @click.option(
     "--context",
     type=click.Choice(["fresh", "unrelated"]),
     default="fresh",
     show_default=True,
-    help="What comes before it: nothing, or other text.",
+    help="What precedes it: nothing, or other text.",
 )
-@click.option("--targets", metavar="N", type=int, help="Symbols whose loss is taken.  [default: 1000]")
-@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Of their places.")
-@click.option("--report", metavar="F", type=PATH, help="Write all of it as one page, a .html.")
-@click.option("--plot", metavar="F", type=PATH, help="Draw the loss over the context, a .png or .svg.")
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"models": [...], ...}.')
+@click.option("--targets", metavar="N", type=int, help="Number of symbols whose loss is measured.  [default: 1000]")
+@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Random seed of their places.")
+@click.option("--report", metavar="F", type=PATH, help="Write everything as one HTML page.")
+@plot_option("the loss by context")
+@json_option('"models": [...], ...')
 def verb(
     models: tuple[Path, ...],
     file: Path | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
-from unroll.cli.options import PRECISION
+from unroll.cli.options import PATH, PRECISION, REPLACE_UNKNOWN, json_option
 from unroll.cli.score import named
 
 if TYPE_CHECKING:
@@ -27,17 +27,19 @@ Examples:
   unroll next runs/book "It wa" --top 1000 --json
 
 \b
-Whole words of a model of characters, bytes or BPE are those whose characters come next, and then
-white space. Where TEXT ends inside a word, they are the words that complete it: end TEXT with a
-space for the word after it. More white space in place of a word is listed too.""",
+For a model of characters, bytes or BPE a whole word is one whose characters come next, followed
+by white space. Where TEXT ends inside a word, these are the words that complete it: end TEXT with
+a space to see the word after it. More white space in place of a word is listed too.""",
 )
-@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="TEXT")
-@click.option("--top", metavar="N", type=int, default=10, show_default=True, help="So many, the most probable first.")
-@click.option("--whole-words", is_flag=True, help="Search for words, not symbols; say what the search left out.")
-@click.option("--replace-unknown", is_flag=True, help="Read symbols of TEXT that the model does not know as <unk>.")
+@click.option(
+    "--top", metavar="N", type=int, default=10, show_default=True, help="How many to show, the most probable first."
+)
+@click.option("--whole-words", is_flag=True, help="Search for whole words, and report what the search left out.")
+@REPLACE_UNKNOWN
 @PRECISION
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"next": [...], "rest": P}.')
+@json_option('"next": [...], "rest": P')
 def verb(
     model: Path,
     text: str,
@@ -47,7 +49,7 @@ def verb(
     precision: "Precision",
     as_json: bool,
 ) -> None:
-    """Tell what the model in DIR expects after TEXT, and how probable it is."""
+    """Show what the model in DIR expects after TEXT, and how probable it is."""
     from unroll.artifact.open import open_model
     from unroll.lm.continuations import next_symbols, next_words
 
@@ -62,7 +64,7 @@ def verb(
                 "End it with a space for the word after it."
             )
         if not words.certain:
-            console.warn("the search stopped at its limit: words that it left out may be as probable as the last ones")
+            console.warn("the search stopped at its limit: omitted words may be as probable as the last ones")
     else:
         found = next_symbols(opened, text, top, replace_unknown=replace_unknown)
         about = {}

@@ -7,8 +7,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.info import rows_of
-
-PATH = click.Path(path_type=Path)
+from unroll.cli.options import JSON, LEVEL, PATH
 
 
 @click.command(
@@ -21,24 +20,24 @@ Examples:
   unroll sample runs/book-10gram""",
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=PATH)
-@click.option("--order", metavar="N", type=int, required=True, help="Predict from the N - 1 symbols before.")
+@click.option("--order", metavar="N", type=int, required=True, help="Predict from the N - 1 preceding symbols.")
 @click.option(
     "--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>-<N>gram]"
 )
-@click.option("--level", type=click.Choice(["char", "byte", "word", "bpe"]), help="What a symbol is.  [default: char]")
-@click.option("--split", metavar="A/B[/C]", help="Count the first A percent, measure it on the others.")
-@click.option("--valid", metavar="FILE", type=PATH, help="Measure it on this text.")
-@click.option("--test", metavar="FILE", type=PATH, help="Measure it on this text, too.")
-@click.option("--min-count", metavar="N", type=int, help="Words that occur less often are <unk>.")
-@click.option("--vocab-size", metavar="N", type=int, help="At most so many symbols, of words or byte-pair pieces.")
+@LEVEL
+@click.option("--split", metavar="A/B[/C]", help="Count the first A percent, evaluate on the rest.")
+@click.option("--valid", metavar="FILE", type=PATH, help="Evaluate on this text.")
+@click.option("--test", metavar="FILE", type=PATH, help="Also evaluate on this text.")
+@click.option("--min-count", metavar="N", type=int, help="Read words that occur less often as <unk>.")
+@click.option("--vocab-size", metavar="N", type=int, help="Maximum number of words or byte-pair pieces.")
 @click.option("--force", is_flag=True, help="Replace an existing model directory.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON
 def verb(files: tuple[Path, ...], order: int, out: Path | None, as_json: bool, **choices: Any) -> None:
     """Count a Kneser-Ney n-gram of text FILEs, or of a folder made by `unroll data prepare`.
 
     The other verbs take it like any model. All of the text is counted unless --split holds parts of it back. At level
-    word each line is a sentence of its own. Several FILEs are documents in order: one that lacks its final newline gets
-    one, but for the last.
+    word each line is a sentence of its own. Several FILEs are documents in order: each but the last gets a final
+    newline if it lacks one.
     """
     from unroll.artifact.info import info
     from unroll.artifact.ngram import ngram, ngram_folder

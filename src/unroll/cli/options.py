@@ -1,11 +1,47 @@
-"""Options that several verbs have."""
+"""Options that several verbs share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+def json_option(members: str = "") -> Callable[[Verb], Verb]:
+    """Return `--json`; `members` are those of the object that it prints, as JSON."""
+    object_of = f": {{{members}}}" if members else ""
+    return click.option("--json", "as_json", is_flag=True, help=f"Print one JSON object{object_of}.")
+
+
+def plot_option(picture: str) -> Callable[[Verb], Verb]:
+    """Return `--plot`, which writes a picture, such as "accuracy by distance"."""
+    return click.option("--plot", metavar="F", type=PATH, help=f"Draw {picture} to this .png or .svg file.")
+
+
+JSON = json_option()
 PRECISION = click.option(
     "--precision",
     type=click.Choice(["float32", "int8"]),
     default="float32",
     show_default=True,
     help="int8 is faster and takes a quarter of the memory; `unroll quantize` measures what it costs.",
+)
+FILE = click.option("--file", metavar="F", type=PATH, help="The text.  [default: the model's own validation part]")
+REPLACE_UNKNOWN = click.option("--replace-unknown", is_flag=True, help="Read symbols unknown to the model as <unk>.")
+
+LEVEL = click.option(
+    "--level", type=click.Choice(["char", "byte", "word", "bpe"]), help="What a symbol is.  [default: char]"
+)
+SPLIT = click.option("--split", metavar="A/B[/C]", help="Percent for training, validation and test.  [default: 90/5/5]")
+VALID = click.option("--valid", metavar="FILE", type=PATH, help="Validate on this text instead of a part of FILE.")
+TEST = click.option("--test", metavar="FILE", type=PATH, help="Keep this text for a test at the very end.")
+
+HOST = click.option("--host", metavar="H", default="127.0.0.1", show_default=True, help="Address to listen on.")
+PORT = click.option("--port", metavar="N", type=int, default=8000, show_default=True, help="Port; 0 takes a free one.")
+ALLOW_HOST = click.option(
+    "--allow-host", "allow_hosts", metavar="NAME", multiple=True, help="Another name of this server.  May be repeated."
 )

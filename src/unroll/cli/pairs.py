@@ -1,4 +1,4 @@
-"""`unroll pairs`: how often a model finds the right one of two texts the likelier."""
+"""`unroll pairs`: how often a model prefers the right one of two texts."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PATH, json_option
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,42 +17,42 @@ if TYPE_CHECKING:
 @click.command(
     "pairs",
     epilog="""\b
-Formats, told apart by their first line:
+Formats, recognised by their first line:
   BLiMP       JSON lines with sentence_good, sentence_bad, UID, linguistics_term
   agreement   colorless-green's tab: the columns form, class (correct, wrong), prefix, ...
   any table   good<TAB>bad, or good<TAB>bad<TAB>set; a first line good<TAB>bad is a header
 
 \b
 What is compared:
-  Sentences are read from a fresh state, and their end counts (newline, <eos>), as in the figures
-  published of LSTMs and n-grams on BLiMP; --no-eos leaves it out. A pair is right where the good
-  text is strictly likelier; a tie is not. Of an agreement item only the word after the prefix
-  counts, and, unless symbols are words, that white space follows it. Intervals: Wilson, 95 %.
-  A pair with a symbol unknown to a model is left out, for all models, and counted.
+  Sentences are read from a fresh state, and their end counts (newline, <eos>), as in published
+  figures of LSTMs and n-grams on BLiMP; --no-eos leaves it out. A pair is right if the good text
+  is strictly more probable; a tie is wrong. In an agreement item only the word after the prefix
+  counts, with the white space after it unless symbols are words. Intervals: Wilson, 95 %. A pair
+  with a symbol unknown to one model is left out for all models, and counted.
 
 \b
 Examples:
   unroll pairs runs/wiki blimp/data/*.jsonl
   unroll pairs runs/lstm runs/rnn generated.tab         with McNemar's exact test
-  unroll pairs --scored best_model.tab best_srnn.tab    count the scores that the files carry
+  unroll pairs --scored best_model.tab best_srnn.tab    count the scores in the files
   unroll pairs runs/lstm mine.tsv --items items.tsv --json""",
 )
-@click.argument("paths", metavar="[DIR]... FILE...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="[DIR]... FILE...", nargs=-1, type=PATH)
 @click.option(
     "--unknown",
     type=click.Choice(("exclude", "include")),
     default="exclude",
     show_default=True,
-    help="Pairs with symbols that a model does not know: leave them out, or read those as <unk>.",
+    help="Pairs with unknown symbols: leave them out, or read those symbols as <unk>.",
 )
-@click.option("--eos/--no-eos", default=True, help="Score the end of a sentence with it, or not.")
-@click.option("--scored", is_flag=True, help="Count the models, too, whose scores stand in columns of the files.")
-@click.option("--items", metavar="F.tsv", type=click.Path(path_type=Path), help="Write every pair with its nats there.")
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"pairs", "accuracy", "by_set", ...}.')
+@click.option("--eos/--no-eos", default=True, help="Score the end of each sentence, too.  [default: --eos]")
+@click.option("--scored", is_flag=True, help="Also count the models whose scores are columns of the files.")
+@click.option("--items", metavar="F.tsv", type=PATH, help="Write every pair with its nats to this file.")
+@json_option('"pairs", "accuracy", "by_set", ...')
 def verb(
     paths: tuple[Path, ...], unknown: "Unknown", eos: bool, scored: bool, items: Path | None, as_json: bool
 ) -> None:
-    """Tell how often the models in the DIRs find the good one of two texts likelier: minimal pairs."""
+    """Count how often the models in the DIRs prefer the good one of two texts: minimal pairs."""
     from unroll.files import refuse_input, write_atomically
     from unroll.lm.pairs import minimal_pairs
 

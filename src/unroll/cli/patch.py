@@ -1,4 +1,4 @@
-"""`unroll patch`: where a network keeps what tells two texts apart."""
+"""`unroll patch`: where a network keeps what distinguishes two texts."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -8,26 +8,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import JSON, PATH, plot_option
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
     from unroll.insight.patching.measure import Effect, Patched
 
-PATH = click.Path(path_type=Path)
-
 
 @click.command(
     "patch",
     epilog="""\b
-Both texts are read to a point. There the state of SECOND, or a part of it, is put in the place of
-that of FIRST, and the rest of FIRST is read on. How far does
+Both texts are read up to a point. There the state of SECOND, or a part of it, replaces that of
+FIRST, and the rest of FIRST is read. How far does
   D = log p(target) - log p(against)
 move from that of FIRST (0 %) to that of SECOND (100 %), and does the decision turn?
 
 \b
-The point is where the texts have become the same, or --at N symbols, or --after a WORD of both.
-A unit is its h and c together, unless --signal names one. The smallest set is found greedily:
-units are patched together, the strongest alone first, until the decision turns.
+The point is where the texts become the same, or --at N symbols, or --after a WORD of both. A unit
+is its h and c together, unless --signal names one. The smallest set is found greedily: units are
+patched together, in the order of their effect alone, until the decision turns.
 
 \b
 Examples:
@@ -39,16 +38,22 @@ Examples:
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("first", metavar="FIRST")
 @click.argument("second", metavar="SECOND")
-@click.option("--target", metavar="SYMBOL", required=True, help="What FIRST should go on with.")
-@click.option("--against", metavar="SYMBOL", required=True, help="What SECOND should go on with.")
+@click.option("--target", metavar="SYMBOL", required=True, help="Expected continuation of FIRST.")
+@click.option("--against", metavar="SYMBOL", required=True, help="Expected continuation of SECOND.")
 @click.option("--at", metavar="N", type=int, help="Patch after N symbols of both texts.")
 @click.option("--after", metavar="WORD", help="Patch after this word of both texts.")
-@click.option("--units", metavar="L:K,…", help="Patch these units alone: unit K of layer L.")
-@click.option("--layer", "layers", metavar="L", multiple=True, type=int, help="Patch this layer alone.")
-@click.option("--signal", "signals", metavar="c|h", multiple=True, help="Patch this part of the state alone.")
-@click.option("--top", metavar="N", type=click.IntRange(1), default=10, show_default=True, help="So many units.")
-@click.option("--plot", metavar="F", type=PATH, help="Draw D by place and by number of units, a .png or .svg.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--units", metavar="L:K,…", help="Patch only these units: unit K of layer L.")
+@click.option(
+    "--layer", "layers", metavar="L", multiple=True, type=int, help="Patch only this layer.  May be repeated."
+)
+@click.option(
+    "--signal", "signals", metavar="c|h", multiple=True, help="Patch only this part of the state.  May be repeated."
+)
+@click.option(
+    "--top", metavar="N", type=click.IntRange(1), default=10, show_default=True, help="Number of units to list."
+)
+@plot_option("D by place and by number of units")
+@JSON
 def verb(
     model: Path,
     first: str,
@@ -59,7 +64,7 @@ def verb(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Put the state of the text SECOND into the text FIRST and see what the network in DIR then predicts."""
+    """Put the state of the text SECOND into the text FIRST and show what the network in DIR then predicts."""
     if plot:
         from unroll.insight.plots import check_picture
 
@@ -67,7 +72,7 @@ def verb(
     from unroll.artifact.open import open_model
     from unroll.insight.patching.measure import patching, picture
 
-    opened = open_model(model)
+    opened = open_model(model, needs="network")
     found = console.run(patching(opened, first, second, units=listed(units), **options))
     if plot:
         from unroll.files import printable_name, write_atomically
@@ -84,7 +89,7 @@ def verb(
 
 
 def listed(units: str | None) -> list[tuple[int, int]]:
-    """Return the layers and units of `L:K,L:K`; raises UserError for what is written otherwise."""
+    """Return the layers and units of `L:K,L:K`; raises UserError for anything else."""
     made = []
     for unit in units.split(",") if units is not None else ():
         layer, _, number = unit.strip().partition(":")

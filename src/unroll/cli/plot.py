@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PATH
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
     from unroll.insight.plots import Plotted
     from unroll.lm.curves import Kind
 
-PATH = click.Path(path_type=Path)
 OWN = {"length": "position", "smooth": "position", "unit": "surprisal"}
-"""The kind of picture that an option is of."""
+"""The kind of picture that an option belongs to."""
 
 
 @click.command(
     "plot",
     epilog="""\b
 Kinds:
-  reliability  are the probabilities right? Those of all symbols at all positions, in bins,
-               against how often the symbols came; ECE: the expected calibration error of the
-               most probable one, in 15 bins. The text is read as one, with carried state.
-  position     what is context worth? Bits per symbol by the number of symbols read since a
-               fresh state. Where a window ends it is flat; what remembers more goes on falling.
+  reliability  are the probabilities right? The probabilities of all symbols at all positions, in
+               bins, against how often the symbols came; ECE: the expected calibration error of
+               the most probable one, in 15 bins. The text is read as one, with carried state.
+  position     what is context worth? Bits per symbol by the number of symbols read since a fresh
+               state. A window is flat beyond its length; what remembers more keeps falling.
   surprisal    what surprises? Bits of every word or symbol of a short text.
 
 \b
@@ -35,21 +35,23 @@ Examples:
   unroll plot reliability runs/book test.txt --out reliability.png
   unroll plot position runs/window runs/rnn runs/lstm test.txt --length 512 --out position.svg
   unroll plot surprisal runs/lstm runs/window sentence.txt --unit token --out surprisal.png
-  unroll plot position runs/book test.txt --json       the numbers alone""",
+  unroll plot position runs/book test.txt --json       only the numbers""",
 )
 @click.argument("kind", metavar="KIND", type=click.Choice(["reliability", "position", "surprisal"]))
 @click.argument("models", metavar="DIR...", nargs=-1, required=True, type=PATH)
 @click.argument("file", metavar="FILE", type=PATH)
-@click.option("--out", metavar="F", type=PATH, help="The picture to write, a .png or .svg.")
-@click.option("--length", metavar="N", type=int, help="position: symbols of a crop.  [default: 256]")
-@click.option("--smooth", is_flag=True, help="position: average over neighbours, in stretches, eight to the octave.")
+@click.option("--out", metavar="F", type=PATH, help="The picture to write: a .png or .svg file.")
+@click.option("--length", metavar="N", type=int, help="position: length of a crop.  [default: 256]")
+@click.option("--smooth", is_flag=True, help="position: average over neighbours, eight bins to the octave.")
 @click.option("--unit", type=click.Choice(["token", "word"]), help="surprisal: what a bar is.  [default: word]")
 @click.option("--json", "as_json", is_flag=True, help='Print the numbers as one JSON object: {"models": [...], ...}.')
 def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, as_json: bool, **options: Any) -> None:
-    """Draw what the models in the DIRs make of the text FILE: reliability, position or surprisal."""
+    """Draw reliability, loss by position, or surprisal of the models in the DIRs on the text FILE."""
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     if wrong := next((name for name in given if OWN[name] != kind), None):
-        raise UserError(f"--{wrong} is of {OWN[wrong]}", allowed=f"the kind {OWN[wrong]}", fix=f"leave out --{wrong}")
+        raise UserError(
+            f"--{wrong} applies to {OWN[wrong]} only", allowed=f"the kind {OWN[wrong]}", fix=f"leave out --{wrong}"
+        )
     if out is None and not as_json:
         raise UserError(
             "nowhere to draw", allowed="--out PICTURE.png or .svg, or --json", fix=f"for example: --out {kind}.png"

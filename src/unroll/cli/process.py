@@ -1,4 +1,4 @@
-"""This process as the command: since when it runs, and how it starts itself again without a child."""
+"""This process as the command: since when it runs, and how it restarts itself without a child."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def is_command() -> bool:
-    """Tell whether this process is the command, which may start itself again, and not someone's who imports it."""
+    """Return whether this process is the command, which may restart itself, and not a program that imports unroll."""
     return os.environ.get(COMMAND_MARK) == str(os.getpid())
 
 

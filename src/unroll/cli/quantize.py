@@ -5,21 +5,22 @@ from pathlib import Path
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PATH, json_option
 
 
 @click.command(
     "quantize",
     epilog="""\b
 Nothing is converted: `--precision int8` rounds the weights when a model is opened, each row of a
-matrix with its own scale. What that costs is written to int8.json in DIR; `unroll info` tells it.
+matrix with its own scale. The cost is written to int8.json in DIR, and `unroll info` shows it.
 
 \b
 Examples:
   unroll quantize runs/book
   unroll sample runs/book --precision int8""",
 )
-@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"cost_nats", "float32_nats", ...}.')
+@click.argument("model", metavar="DIR", type=PATH)
+@json_option('"cost_nats", "float32_nats", ...')
 def verb(model: Path, as_json: bool) -> None:
     """Measure what eight-bit weights cost the model in DIR, on its validation part."""
     from unroll.artifact.quantize import measure_cost

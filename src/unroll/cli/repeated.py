@@ -1,4 +1,4 @@
-"""Options given twice: of a number the last one counts, as everywhere; of a text or a file both would be meant."""
+"""Options given twice: the last number counts, as everywhere; two texts or files are refused."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from unroll.errors import UserError
 def refuse_repeated(command: click.Command, arguments: Sequence[str]) -> None:
     """Raise UserError where an option that takes one text, or one file, is given several times.
 
-    Only the last would count, in silence: of `--valid a.txt --valid b.txt` b.txt alone. Of numbers and choices the last
-    one counts, so that an alias of the shell can have defaults. What cannot be parsed is left to be refused by click.
+    Only the last would count, silently: b.txt alone of `--valid a.txt --valid b.txt`. The last number or choice counts,
+    so that a shell alias can set defaults. What cannot be parsed is left for click to refuse.
     """
     try:
         context = click.Context(command, resilient_parsing=True)

@@ -1,4 +1,4 @@
-"""`unroll rescore`: n-best lists with what a model says of every hypothesis."""
+"""`unroll rescore`: n-best lists re-ranked with a model's probability of every hypothesis."""
 
 import sys
 from pathlib import Path
@@ -7,22 +7,23 @@ from typing import Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import PATH
 from unroll.errors import UserError
 
 
 @click.command(
     "rescore",
     epilog="""\b
-Formats, told apart by the first line; higher scores are better:
+Formats, recognised by the first line; higher scores are better:
   Moses        id ||| hypothesis ||| features ||| total
   a table      tabs, with a header that names id, text (hyp, sentence), score (total, logprob)
   JSON lines   {"id" or "utt": ..., "text" or "hyp": ..., "score": ..., ...}
 
 \b
 The new score is the old one + weight * ln P(hypothesis) + bonus * words. Every line comes back
-with all its bytes and two fields more, ln P and the new score (in tables and JSON: lm,
-rescored); the best first in each group, the groups in their order. Unknown symbols are read
-as <unk>, their rate is told.
+with all its bytes and two more fields, ln P and the new score (in tables and JSON: lm, rescored);
+the best first in each group, the groups in their order. Unknown symbols are read as <unk>, and
+their rate is reported.
 
 \b
 Examples:
@@ -30,24 +31,30 @@ Examples:
   unroll rescore runs/lm test.nbest --weight 0.4 --out test.rescored
   unroll rescore runs/lm test.nbest --weight 0.4 --best > test.txt""",
 )
-@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("nbest", metavar="NBEST", type=click.Path(path_type=Path))
-@click.option("--out", metavar="F", type=click.Path(path_type=Path), help="Write there, not to stdout.")
-@click.option("--weight", metavar="X", type=float, help="The weight of ln P; 1 unless it is tuned.")
-@click.option("--word-bonus", metavar="X", type=float, default=0.0, help="Added for each word.")
+@click.argument("model", metavar="DIR", type=PATH)
+@click.argument("nbest", metavar="NBEST", type=PATH)
+@click.option("--out", metavar="F", type=PATH, help="Write to this file instead of stdout.")
+@click.option("--weight", metavar="X", type=float, help="Weight of ln P.  [default: 1, unless tuned]")
+@click.option("--word-bonus", metavar="X", type=float, default=0.0, help="Bonus for each word.")
 @click.option(
     "--tune",
     metavar="REF",
-    type=click.Path(path_type=Path),
-    help="Fit the weight: the right texts, as JSON lines, id<TAB>text, or one a line in order.",
+    type=PATH,
+    help="Fit the weight to these reference texts: JSON lines, id<TAB>text, or one per line in order.",
 )
 @click.option(
-    "--best", is_flag=True, help="Write the best hypothesis of each group, one a line: none may be several lines."
+    "--best",
+    is_flag=True,
+    help="Write only the best hypothesis of each group, one per line; refused if one has several lines.",
 )
-@click.option("--id-field", metavar="NAME", help="What the id is called, where its name is none of the usual.")
-@click.option("--text-field", metavar="NAME", help="What the hypothesis is called.")
-@click.option("--score-field", metavar="NAME", help="What the old score is called; for Moses its number, from 1.")
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object; without --out with the list as "nbest".')
+@click.option("--id-field", metavar="NAME", help="Name of the id field, if unusual.")
+@click.option("--text-field", metavar="NAME", help="Name of the field with the hypothesis.")
+@click.option(
+    "--score-field", metavar="NAME", help="Name of the field with the old score; for Moses its number, from 1."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help='Print one JSON object; without --out it has the list as "nbest".'
+)
 def verb(
     model: Path,
     nbest: Path,
@@ -61,7 +68,7 @@ def verb(
     score_field: str | None,
     as_json: bool,
 ) -> None:
-    """Rank the hypotheses of NBEST anew, their old scores and those of the model in DIR together."""
+    """Re-rank the hypotheses of NBEST by their old scores and those of the model in DIR together."""
     from unroll.artifact.open import open_model
     from unroll.files import refuse_input, stream_number, write_atomically
     from unroll.lm.rescore import Fields, rescore_list

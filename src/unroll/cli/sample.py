@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
-from unroll.cli.options import PRECISION
+from unroll.cli.options import PATH, PRECISION, REPLACE_UNKNOWN, json_option
 from unroll.data.lines import whole_text
 from unroll.errors import UserError
 
@@ -27,32 +27,39 @@ Examples:
   unroll sample runs/book --prompt "It was" --length 1000 --temperature 0.6
   unroll sample runs/book --count 3 --seed 7 --stop "." --stop "?" --copied""",
 )
-@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--prompt", metavar="T", help="The text to go on from.")
-@click.option("--prompt-file", metavar="F", type=click.Path(path_type=Path), help="A file with the text to go on from.")
-@click.option("--length", metavar="N", type=int, default=500, show_default=True, help="At most so many symbols.")
-@click.option("--count", metavar="N", type=int, default=1, show_default=True, help="So many independent texts.")
+@click.argument("model", metavar="DIR", type=PATH)
+@click.option("--prompt", metavar="T", help="The text to continue.")
+@click.option("--prompt-file", metavar="F", type=PATH, help="A file with the text to continue.")
+@click.option("--length", metavar="N", type=int, default=500, show_default=True, help="Maximum number of symbols.")
+@click.option("--count", metavar="N", type=int, default=1, show_default=True, help="Number of independent samples.")
 @click.option(
     "--temperature",
     metavar="X",
     type=float,
     default=0.8,
     show_default=True,
-    help="Below 1 safer, above wilder; 0 is the most probable.",
+    help="Below 1 safer, above 1 wilder; 0 takes the most probable symbol.",
 )
-@click.option("--top-k", metavar="N", type=int, default=0, help="Only the N most probable symbols.")
-@click.option("--top-p", metavar="X", type=float, default=1.0, help="Only the most probable that together reach X.")
+@click.option("--top-k", metavar="N", type=int, default=0, help="Draw from the N most probable symbols only.")
 @click.option(
-    "--min-p", metavar="X", type=float, default=0.0, help="Only those at least X times as probable as the best."
+    "--top-p", metavar="X", type=float, default=1.0, help="Draw from the most probable symbols that together reach X."
 )
-@click.option("--stop", metavar="T", multiple=True, help="End before this text. May be repeated: the first that comes.")
-@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="The same seed, the same text.")
+@click.option(
+    "--min-p", metavar="X", type=float, default=0.0, help="Draw from symbols at least X times as probable as the best."
+)
+@click.option("--stop", metavar="T", multiple=True, help="Stop before this text.  May be repeated.")
+@click.option(
+    "--seed",
+    metavar="N",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random seed: the same seed gives the same text.",
+)
 @PRECISION
-@click.option(
-    "--replace-unknown", is_flag=True, help="Read symbols of the prompt that the model does not know as <unk>."
-)
-@click.option("--copied", is_flag=True, help="Report the longest run of symbols that stands in the training text.")
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"samples": [...]}.')
+@REPLACE_UNKNOWN
+@click.option("--copied", is_flag=True, help="Report the longest run of symbols copied from the training text.")
+@json_option('"samples": [...]')
 def verb(
     model: Path,
     prompt: str | None,
@@ -64,12 +71,12 @@ def verb(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Print text that the model in DIR writes, symbol by symbol as it is drawn."""
+    """Generate text with the model in DIR, printed symbol by symbol as it is drawn."""
     from unroll.artifact.open import open_model
     from unroll.lm.sample import sample
 
     if count < 1:
-        raise UserError(f"count is {count}", allowed="1 or more", fix="ask for one text at least")
+        raise UserError(f"count is {count}", allowed="1 or more", fix="ask for at least one text")
     opened = open_model(model, precision=precision)
     prompt = whole_prompt(prompt, prompt_file, opened.tokenizer.level)
     samples = []
@@ -133,8 +140,8 @@ def longest_copied(opened: "Opened", ids: list[int]) -> dict[str, Any] | None:
 
 
 def put_copied(copied: dict[str, Any] | None) -> None:
-    """Print how much of a sample is memory."""
+    """Print how much of a sample is copied."""
     if copied is None:
-        console.note("The training text is not beside the model: what was copied from it is not known.")
+        console.note("The training text is not beside the model, so copies cannot be found.")
     else:
         console.note(f"Longest run copied from the training text, {copied['length']} symbols: {copied['text']!r}")

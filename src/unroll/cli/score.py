@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from unroll.cli import console
-from unroll.cli.options import PRECISION
+from unroll.cli.options import PATH, PRECISION, json_option
 from unroll.data.lines import ESCAPES, escaped
 from unroll.errors import UserError
 from unroll.files import explained
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from unroll.engine.network import Precision
     from unroll.lm.surprisal import TextScore, Token, Unit
 
-PATH = click.Path(path_type=Path)
 DEFAULT_TOP = 20
 REDRAWN = 0.1
 """Seconds between two drawings of the bar."""
@@ -48,51 +47,41 @@ Examples:
   unroll score runs/book " of times" --state F
 
 \b
-Units tile the file, and their nats add up to the total. A word has the white space after it,
-which is what ends it: its nats are those of this word and no longer one, also in BPE, where a
-piece begins with the space before it and is taken apart. A line has its newline. A byte order
-mark at the start of the file is among the bytes of the first unit, and no text.
+A file is read with carried state, unless --fresh resets it at each line. Its units tile it, and
+their nats add up to the total; --sort total favours long ones. A word includes the white space
+after it, which is what ends it: its nats are those of this word and no longer one, also in BPE,
+where a piece begins with the space before it and is split. A line includes its newline. A byte
+order mark at the start of the file counts among the bytes of the first unit, but is not text.
 
 \b
---unknown says what a symbol costs that the model has never seen, and reads as <unk>:
+--unknown: the cost of a symbol that the model has never seen and reads as <unk>:
   as-unk     the nats of <unk>
-  exclude    nothing, and it is not counted among the symbols either
-  penalise   the nats of <unk>, and 5.55 (ln 256) for each byte of it and for the end of a word
+  exclude    nothing, and it is not counted as a symbol
+  penalise   the nats of <unk>, and 5.55 (ln 256) for each of its bytes and for the end of a word
   refuse     an error that names it""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("texts", metavar="TEXT...", nargs=-1)
-@click.option("--eos", is_flag=True, help="Score the end of each TEXT too: a newline, at level word <eos>.")
+@click.option("--eos", is_flag=True, help="Also score the end of each TEXT: a newline, or <eos> at level word.")
 @click.option(
     "--unknown",
     type=click.Choice(["as-unk", "exclude", "penalise", "refuse"]),
     default="as-unk",
     show_default=True,
-    help="What unknown symbols cost, see below.",
+    help="What unknown symbols cost; see below.",
 )
-@click.option(
-    "--file",
-    metavar="F",
-    type=PATH,
-    help="Score a file of any size, plain or gzip, with carried state; - is standard input.",
-)
-@click.option(
-    "--unit", type=click.Choice(["token", "word", "char", "line"]), help="What a row of it is.  [default: line]"
-)
-@click.option("--fresh", is_flag=True, help="Read each of its lines from a fresh state.")
-@click.option(
-    "--sort",
-    type=click.Choice(["nats", "total"]),
-    help="The most surprising first: by nats per symbol, or in total, where long ones win.",
-)
-@click.option("--top", metavar="N", type=int, help=f"So many of them, sorted.  [default: {DEFAULT_TOP}]")
-@click.option("--tsv", is_flag=True, help=r"Print rows as TSV; in the text \n, \t, \\ stand for what they are.")
-@click.option("--state", metavar="F", type=PATH, help="Go on from a saved state, not from the start symbol.")
+@click.option("--file", metavar="F", type=PATH, help="Score a file of any size, plain or gzip; - is standard input.")
+@click.option("--unit", type=click.Choice(["token", "word", "char", "line"]), help="Unit of each row.  [default: line]")
+@click.option("--fresh", is_flag=True, help="Read each line of the file from a fresh state.")
+@click.option("--sort", type=click.Choice(["nats", "total"]), help="Most surprising first: nats per symbol, or total.")
+@click.option("--top", metavar="N", type=int, help=f"How many to show when sorted.  [default: {DEFAULT_TOP}]")
+@click.option("--tsv", is_flag=True, help=r"Print rows as TSV, with newline, tab and backslash as \n, \t, \\.")
+@click.option("--state", metavar="F", type=PATH, help="Continue from a saved state instead of the start symbol.")
 @click.option("--save-state", metavar="F", type=PATH, help="Save the state after the one TEXT or the file.")
 @PRECISION
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"texts": [...]}, of a file "units".')
+@json_option('"texts": [...]} or, for a file, {"units": [...]')
 def verb(model: Path, texts: tuple[str, ...], file: Path | None, eos: bool, **options: Any) -> None:
-    """Tell how probable each TEXT is to the model in DIR, or a file, in nats: -ln P."""
+    """Show how probable each TEXT, or a file, is to the model in DIR, in nats: -ln P."""
     check(texts, file, eos, options)
     if file is None:
         wanted = ("unknown", "precision", "as_json", "state", "save_state")
@@ -129,18 +118,20 @@ def check(texts: Sequence[str], file: Path | None, eos: bool, options: dict[str,
         )
     if file is None:
         if named := next((name for name in ("unit", "fresh", "sort", "top", "tsv") if options[name]), None):
-            raise UserError(f"--{named} is of files", allowed="--file F beside it", fix=f"leave out --{named}")
+            raise UserError(
+                f"--file is needed for --{named}", allowed="--file F", fix=f"add --file F, or leave out --{named}"
+            )
         if options["save_state"] and len(texts) > 1:
-            raise UserError("there is no one state after several texts", allowed="one TEXT", fix="score them singly")
+            raise UserError("--save-state works with one TEXT", allowed="one TEXT", fix="score the texts one by one")
         return
     if eos:
-        raise UserError("--eos is of texts", allowed="the lines of a file as they are", fix="leave out --eos")
+        raise UserError("--eos applies to TEXT arguments only", allowed="TEXTs", fix="leave out --eos")
     if options["tsv"] and options["as_json"]:
         raise UserError("both --tsv and --json are given", allowed="one of them", fix="leave one out")
     if (top := options["top"]) is not None and (top < 1 or not options["sort"]):
         raise UserError(
             f"--top {top}" + ("" if options["sort"] else ", but nothing is sorted"),
-            allowed="1 or more of what is sorted",
+            allowed="1 or more, with --sort",
             fix="for example: --sort nats --top 20",
         )
 
@@ -213,14 +204,14 @@ def likeliest(scores: "Sequence[TextScore]") -> dict[str, Any] | None:
 
 
 def remarks(scores: "Sequence[TextScore]") -> Iterator[str]:
-    """Yield what is to be known when these texts are compared."""
+    """Yield remarks on comparing these texts."""
     if len({score.tokens for score in scores}) > 1:
         each = ", ".join(f"{score.tokens:,}" for score in scores)
         per = ", ".join("none" if score.nats_per_token is None else f"{score.nats_per_token:.3f}" for score in scores)
-        yield f"the texts have {each} symbols, of which each costs something; nats per symbol: {per}"
+        yield f"the texts have {each} symbols, and each adds to the total; nats per symbol: {per}"
     if len({score.unknown for score in scores}) > 1:
         each = ", ".join(f"{score.unknown:,} of {len(score.per_token):,}" for score in scores)
-        yield f"of the symbols {each} are unknown: which text is likelier depends on what --unknown lets them cost"
+        yield f"of the symbols {each} are unknown: which text is likelier depends on --unknown"
 
 
 def unknown_rate(tokens: int, unknown: int, rule: str) -> float | None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
-from unroll.cli.options import PRECISION
-from unroll.errors import UserError
+from unroll.cli.options import ALLOW_HOST, HOST, PATH, PORT, PRECISION
+from unroll.errors import UserError, install
 
 if TYPE_CHECKING:
     from unroll.engine.network import Precision
@@ -29,24 +29,43 @@ Any client of OpenAI's completions API can then ask:
   curl http://127.0.0.1:8000/v1/completions -H 'Content-Type: application/json' \\
     -d '{"model": "book", "prompt": "It was", "max_tokens": 100}'""",
 )
-@click.argument("models", metavar="DIR...", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--host", metavar="H", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", metavar="N", type=int, default=8000, show_default=True, help="0 takes a free one.")
+@click.argument("models", metavar="DIR...", type=PATH, nargs=-1, required=True)
+@HOST
+@PORT
 @click.option(
     "--api-key",
     "keys",
     metavar="K",
     multiple=True,
-    help=f"A key that requests must send; may be given several times. Better: the variable {KEY}.",
+    help=f"A key that requests must send.  May be repeated.  Better: the variable {KEY}.",
 )
-@click.option("--allow-host", "allow_hosts", metavar="NAME", multiple=True, help="Another name of this server.")
-@click.option("--allow-origin", "allow_origins", metavar="URL", multiple=True, help="A site whose pages may ask.")
-@click.option("--slots", metavar="N", type=int, default=1024, show_default=True, help="Streams written at a time.")
-@click.option("--queue", metavar="N", type=int, default=1024, show_default=True, help="Streams that may wait.")
-@click.option("--connections", metavar="N", type=int, default=1024, show_default=True, help="Connections at a time.")
-@click.option("--max-tokens", metavar="N", type=int, default=4096, show_default=True, help="Symbols of a text at most.")
+@ALLOW_HOST
 @click.option(
-    "--cache", metavar="MB", type=int, default=64, show_default=True, help="For states of prompts, and for handles."
+    "--allow-origin",
+    "allow_origins",
+    metavar="URL",
+    multiple=True,
+    help="A site whose pages may send requests.  May be repeated.",
+)
+@click.option(
+    "--slots", metavar="N", type=int, default=1024, show_default=True, help="Maximum number of streams written at once."
+)
+@click.option(
+    "--queue", metavar="N", type=int, default=1024, show_default=True, help="Maximum number of waiting streams."
+)
+@click.option(
+    "--connections", metavar="N", type=int, default=1024, show_default=True, help="Maximum number of connections."
+)
+@click.option(
+    "--max-tokens", metavar="N", type=int, default=4096, show_default=True, help="Maximum length of a text, in symbols."
+)
+@click.option(
+    "--cache",
+    metavar="MB",
+    type=int,
+    default=64,
+    show_default=True,
+    help="Memory for states of prompts, and for handles.",
 )
 @PRECISION
 @click.option("--device", metavar="D", default="cpu", show_default=True, help="cpu, or cuda for a GPU with PyTorch.")
@@ -56,9 +75,9 @@ def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], 
     """Serve the models in DIR... over HTTP: completions that stream, embeddings, probabilities of texts.
 
     A model that is being trained is served with its best weights so far. With several models each request names one;
-    each also has an address of its own, /models/NAME/v1. Ctrl-C lets what is being written end.
+    each also has its own address, /models/NAME/v1. Ctrl-C lets running requests finish.
 
-    A seed writes what `unroll sample --temperature 1` writes: over HTTP the temperature is 1 where none is named.
+    A seed gives the text of `unroll sample --temperature 1`: over HTTP the default temperature is 1.
     """
     needs()
     from unroll.serve.app import create_app
@@ -100,13 +119,11 @@ def address(host: str, port: int) -> str:
 
 
 def needs() -> None:
-    """Raise UserError where what serving needs is not installed."""
+    """Raise UserError unless what serving needs is installed."""
     try:
         import prometheus_client
         import starlette
         import uvicorn
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"serving needs {error.name}", allowed="an install with it", fix='pip install "unroll-lm[serve]"'
-        ) from None
+        raise UserError(f"serving needs {error.name}", allowed="an install with it", fix=install("serve")) from None
     del prometheus_client, starlette, uvicorn

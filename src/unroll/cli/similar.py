@@ -1,4 +1,4 @@
-"""`unroll similar`: the lines that are nearest to a text, and the symbols that are nearest to a symbol."""
+"""`unroll similar`: the lines nearest to a text, and the symbols nearest to a symbol."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.embed import POOL
+from unroll.cli.options import PATH, json_option
 from unroll.data.lines import ESCAPES
 from unroll.errors import UserError
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 @click.command(
     "similar",
     epilog="""\b
-Lines are compared by the cosine of their vectors, all of them: those that `unroll embed` makes.
-Vectors that were made with another --pool fit no better than those of another model.
+All lines are compared by the cosine of their vectors, which are those of `unroll embed`. Vectors
+made with another --pool are as useless as those of another model.
 
 \b
 Examples:
@@ -26,16 +27,14 @@ Examples:
   unroll similar runs/book sentences.txt --vectors sentences.npy --query "It was late." --top 3
   unroll similar runs/words --symbol king""",
 )
-@click.argument("model", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
-@click.option("--query", metavar="T", help="The text whose nearest lines in FILE are wanted.")
-@click.option("--symbol", metavar="W", help="The symbol whose nearest symbols are wanted, by their embeddings.")
-@click.option("--top", metavar="N", type=int, default=10, show_default=True, help="So many.")
+@click.argument("model", metavar="DIR", type=PATH)
+@click.argument("file", metavar="[FILE]", required=False, type=PATH)
+@click.option("--query", metavar="T", help="Find the lines of FILE nearest to this text.")
+@click.option("--symbol", metavar="W", help="Find the symbols nearest to this one, by their embeddings.")
+@click.option("--top", metavar="N", type=int, default=10, show_default=True, help="How many to show.")
 @POOL
-@click.option(
-    "--vectors", metavar="F.npy", type=click.Path(path_type=Path), help="What embed wrote of FILE: not read again."
-)
-@click.option("--json", "as_json", is_flag=True, help='Print one JSON object: {"similar": [...]}.')
+@click.option("--vectors", metavar="F.npy", type=PATH, help="Use these vectors of FILE, as `unroll embed` wrote them.")
+@json_option('"similar": [...]')
 def verb(
     model: Path,
     file: Path | None,
@@ -52,7 +51,7 @@ def verb(
 
     if (query is None) == (symbol is None) or (query is None) != (file is None) or (symbol is not None and vectors):
         raise UserError(
-            "it is not clear what is to be compared", allowed="FILE and --query, or --symbol alone",
+            "it is not clear what to compare", allowed="FILE and --query, or --symbol alone",
             fix='unroll similar DIR FILE --query "some text"; unroll similar DIR --symbol W',
         )  # fmt: skip
     opened = open_model(model)

@@ -9,33 +9,39 @@ from pathlib import Path
 import click
 
 from unroll.cli import console
+from unroll.cli.options import ALLOW_HOST, HOST, PATH, PORT
 from unroll.cli.serve import KEY, address, needs
 from unroll.errors import UserError
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command(
     "studio",
     epilog="""\b
 Examples:
-  unroll studio                          models of runs/; the first one is trained while you look
-  unroll studio runs/book --texts .      a model, and texts of this folder to train on
-  unroll studio --port 8080 --no-open    print the address only""",
+  unroll studio                          the models of runs/; trains a first one while you watch
+  unroll studio runs/book --texts .      a model, and this folder's texts to train on
+  unroll studio --port 8080 --no-open    only print the address""",
 )
 @click.argument("models", metavar="[DIR]...", type=PATH, nargs=-1)
-@click.option("--runs", metavar="DIR", type=PATH, default="runs", show_default=True, help="Where models are and come.")
+@click.option(
+    "--runs",
+    metavar="DIR",
+    type=PATH,
+    default="runs",
+    show_default=True,
+    help="Folder of models; new ones are written here.",
+)
 @click.option("--texts", metavar="DIR", type=PATH, help="A folder whose texts the page may train on.")
-@click.option("--host", metavar="H", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", metavar="N", type=int, default=8000, show_default=True, help="0 takes a free one.")
+@HOST
+@PORT
 @click.option(
     "--api-key",
     "keys",
     metavar="K",
     multiple=True,
-    help=f"A key that API requests must send. Better: the variable {KEY}.",
+    help=f"A key that API requests must send.  May be repeated.  Better: the variable {KEY}.",
 )
-@click.option("--allow-host", "allow_hosts", metavar="NAME", multiple=True, help="Another name of this server.")
+@ALLOW_HOST
 @click.option("--open/--no-open", "show", default=True, help="Open the page in a browser.  [default: --open]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the address when it is ready.")
 def verb(
@@ -51,8 +57,8 @@ def verb(
 ) -> None:
     """Open the studio: watch models learn, type to them, look inside, let them write. The API is served as well.
 
-    It shows the models in DIR... and in the folder of --runs. Where there is none yet, it trains a small one on the
-    source of Python's standard library. The address holds a key that is new each time. Ctrl-C lets trainings save.
+    It shows the models in DIR... and in the folder of --runs. If there is none yet, it trains a small one on the source
+    of Python's standard library. The address holds a key that is new each time. Ctrl-C pauses trainings, which save.
     """
     needs()
     from unroll.serve.app import create_app
@@ -94,6 +100,6 @@ def verb(
         app = create_app(served, settings, studio=Folders(runs, texts, first=not models))
         told = serve(app, settings, listener, ready)
     for name in app.state.studio.stopped:
-        console.note(f"{name} was paused. To go on: unroll train --resume {runs / name}")
+        console.note(f"{name} was paused. To resume: unroll train --resume {runs / name}")
     if told == signal.SIGINT:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""`unroll trace`: what is inside a model at every step of a text."""
+"""`unroll trace`: the states and gates of a model at every step of a text."""
 
 import sys
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.options import JSON, PATH, plot_option
 from unroll.errors import UserError
 from unroll.nn.arch import ARCHITECTURES
 
@@ -15,11 +16,10 @@ if TYPE_CHECKING:
     from unroll.artifact.open import Opened
     from unroll.insight.trace import Ids, Traced
 
-PATH = click.Path(path_type=Path)
 MOST_COLOURED = 100_000
-"""Symbols that a page or a terminal is given."""
+"""Maximum number of symbols in a page or on a terminal."""
 MOST_DRAWN = 400
-"""Symbols that can be told apart in a heat map."""
+"""Maximum number of symbols in a heat map, where they can still be distinguished."""
 SIGNALS = "\n".join(
     f"  {a.label:8} {', '.join(f'{name} {word}' for name, word in a.signals.items())}" for a in ARCHITECTURES.values()
 )
@@ -43,15 +43,28 @@ Examples:
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="[TEXT]", required=False)
 @click.option("--file", metavar="F", type=PATH, help="Trace this text instead.")
-@click.option("--layer", "layers", metavar="L", multiple=True, type=int, help="Keep this layer; counted from 0.")
-@click.option("--signal", "signals", metavar="NAME", multiple=True, help="Keep this signal.  [default: all]")
-@click.option("--unit", "units", metavar="L:K", multiple=True, help="Colour the text by unit K of layer L.")
-@click.option("--out", metavar="F.npz", type=PATH, help="Write arrays (T, H) named layer0/c and so on.")
-@click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one page.")
 @click.option(
-    "--plot", metavar="F", type=PATH, help="Draw a heat map of all units, a .png or .svg (one --layer, --signal)."
+    "--layer",
+    "layers",
+    metavar="L",
+    multiple=True,
+    type=int,
+    help="Keep only this layer, counted from 0.  May be repeated.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--signal",
+    "signals",
+    metavar="NAME",
+    multiple=True,
+    help="Keep only this signal.  May be repeated.  [default: all]",
+)
+@click.option(
+    "--unit", "units", metavar="L:K", multiple=True, help="Colour the text by unit K of layer L.  May be repeated."
+)
+@click.option("--out", metavar="F.npz", type=PATH, help="Write arrays (T, H), named layer0/c and so on.")
+@click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one HTML page.")
+@plot_option("a heat map of all units (of one --layer and --signal)")
+@JSON
 def verb(
     model: Path,
     text: str | None,
@@ -70,7 +83,7 @@ def verb(
             fix='for example: unroll trace DIR "John is driving a car"',
         )
     if html and not units:
-        raise UserError("--html colours nothing", allowed="one --unit L:K or more beside it", fix="add --unit 0:0")
+        raise UserError("--html needs --unit", allowed="one --unit L:K or more", fix="add --unit 0:0")
     if plot:
         from unroll.insight.plots import check_picture
 
@@ -81,7 +94,7 @@ def verb(
 
     for written in (html, plot, options["out"]):
         refuse_input(written, file)
-    opened = open_model(model)
+    opened = open_model(model, needs="network")
     ids = ids_of_file(opened, file) if file else opened.tokenizer.encode(text or "")
     places = [place(unit, opened) for unit in units]
     wanted = {**options, "layers": options["layers"] or None, "signals": options["signals"] or None}
@@ -89,7 +102,7 @@ def verb(
         raise UserError(
             f"the text has {len(ids):,} symbols",
             allowed=f"{most:,} at most in a heat map" if plot else f"{most:,} at most to be coloured",
-            fix="take a piece of it; --out has no limit",
+            fix="take a part of it; --out has no limit",
         )
     traced = console.run(trace_ids(opened, ids, **wanted, keep=False))
     rows = coloured(opened, ids, places, options["signals"]) if places else []
@@ -125,7 +138,7 @@ def verb(
 
 
 def place(unit: str, opened: "Opened") -> tuple[int, int]:
-    """Return layer and unit of `L:K`; raises UserError for what is not there."""
+    """Return layer and unit of `L:K`; raises UserError for a unit that does not exist."""
     config = opened.description["model"]
     if config.get("arch") == "ngram":
         from unroll.insight.trace import network_of
@@ -136,7 +149,7 @@ def place(unit: str, opened: "Opened") -> tuple[int, int]:
     if layer.isdigit() and number.isdigit() and int(layer) < layers and int(number) < size:
         return int(layer), int(number)
     raise UserError(
-        f"--unit {unit} is no unit of {opened.path}",
+        f"--unit {unit} is not a unit of {opened.path}",
         allowed=f"L:K with L from 0 to {layers - 1} and K from 0 to {size - 1}",
         fix="for example: --unit 0:17",
     )
@@ -182,7 +195,7 @@ def draw_heat_map(
 
 
 def symbols_of(opened: "Opened", traced: "Traced") -> list[str]:
-    """Return the text of every symbol; bytes that are no character by themselves show as �."""
+    """Return the text of every symbol; bytes that are not a whole character show as �."""
     decode = opened.tokenizer.decode
     words = opened.tokenizer.level == "word"
     return [decode([int(symbol)]) + (" " if words else "") for symbol in traced.ids]

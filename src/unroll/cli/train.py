@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from unroll.cli import console, process
+from unroll.cli.options import LEVEL, PATH, SPLIT, TEST, VALID
 from unroll.errors import UserError
 from unroll.files import identity
 from unroll.nn.arch import ARCHITECTURES, DEFAULT
@@ -19,11 +20,10 @@ from unroll.progress import Progress
 from unroll.training.many import torchrun
 
 if TYPE_CHECKING:
-    from unroll.training.loop import Report
+    from unroll.training.report import Report
 
 DIVERGED = 1
 INTERRUPTED = 130
-PATH = click.Path(path_type=Path)
 HANGUP = getattr(signal, "SIGHUP", None)
 
 
@@ -34,26 +34,33 @@ Examples:
   unroll train book.txt                            three minutes, into runs/book
   unroll train *.txt.gz --level word --minutes 15 --out runs/words
   unroll train names.txt --steps 2000 --set hidden_size=256 --set dropout=0.2
-  unroll train --resume runs/book                  goes on where it stopped
-  unroll train --from runs/book letters.txt        goes on with another text""",
+  unroll train --resume runs/book                  continues where it stopped
+  unroll train --from runs/book letters.txt        fine-tunes on another text""",
 )
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=PATH)
 @click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>]")
-@click.option("--minutes", metavar="M", type=float, help="The budget: wall clock, everything included.  [default: 3]")
-@click.option("--steps", metavar="N", type=int, help="The budget in steps; the clock plays no part then.")
+@click.option("--minutes", metavar="M", type=float, help="Budget of wall clock, everything included.  [default: 3]")
+@click.option("--steps", metavar="N", type=int, help="Budget in steps instead of minutes.")
 @click.option("--arch", type=click.Choice(list(ARCHITECTURES)), help=f"The architecture.  [default: {DEFAULT}]")
-@click.option("--level", type=click.Choice(["char", "byte", "word", "bpe"]), help="What a symbol is.  [default: char]")
-@click.option("--valid", metavar="FILE", type=PATH, help="Validate on this text, not on a part of FILE.")
-@click.option("--test", metavar="FILE", type=PATH, help="Keep this text for a test at the very end.")
-@click.option("--split", metavar="A/B[/C]", help="Percent for training, validation, test.  [default: 90/5/5]")
+@LEVEL
+@VALID
+@TEST
+@SPLIT
 @click.option("--recipe", metavar="FILE", type=PATH, help="A TOML file that fixes keys of the recipe.")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Fix a key of the recipe. May be repeated.")
-@click.option("--seed", metavar="N", type=int, help="Of all random numbers.  [default: 0]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", help="Where to compute.")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Fix a key of the recipe.  May be repeated."
+)
+@click.option("--seed", metavar="N", type=int, help="Random seed.  [default: 0]")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    help="Where to compute.  [default: auto]",
+)
 @click.option("--from", "base", metavar="DIR", type=PATH, help="Fine-tune this model, with its vocabulary.")
-@click.option("--resume", metavar="DIR", type=PATH, help="Go on with a training exactly where it stopped.")
-@click.option("--force", is_flag=True, help="Replace an existing model, once there are trained weights.")
-@click.option("--tensorboard", is_flag=True, help="Write DIR/tensorboard as well.")
+@click.option("--resume", metavar="DIR", type=PATH, help="Continue a training exactly where it stopped.")
+@click.option("--force", is_flag=True, help="Replace an existing model once there are trained weights.")
+@click.option("--tensorboard", is_flag=True, help="Also write DIR/tensorboard.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 @click.pass_context
 def verb(
@@ -69,20 +76,19 @@ def verb(
 ) -> int:
     """Train a model on text FILEs, or on a folder made by `unroll data prepare`.
 
-    With no FILE it learns the source code of Python's standard library. Ctrl-C saves, and --resume goes on.
+    Without a FILE it learns the source code of Python's standard library. Ctrl-C saves, and --resume continues.
 
-    Several FILEs are documents in order: one that lacks its final newline gets one, but for the last. A byte order mark
-    at the start of a file is left out, except at level byte.
+    Several FILEs are documents in order: each but the last gets a final newline if it lacks one. A byte order mark at
+    the start of a file is dropped, except at level byte.
     """
     if torchrun.follows():
         follow(device)
     if resume is not None:
         refuse_beside_resume(ctx)
-        from unroll.artifact.directory import check_trained, put_back_replaced
+        from unroll.artifact.directory import read_training
         from unroll.files import real_folder
 
-        put_back_replaced(real_folder(resume))
-        check_trained(resume)
+        finished = bool(read_training(real_folder(resume)).get("result"))
         process.restart_as_recorded(resume)
     from unroll.artifact.info import info
     from unroll.artifact.output import output_folder
@@ -91,10 +97,10 @@ def verb(
 
     if tensorboard:
         require_tensorboard()
-    if resume is not None and info(resume)["finished"]:
+    if resume is not None and finished:
         if torchrun.several():  # the others wait to be told
             list(continued(resume, device))
-        console.note(f"{resume} is finished: there is nothing to go on with.")
+        console.note(f"{resume} is finished: there is nothing to resume.")
         watch.put_result(resume, as_json=as_json)
         return 0
     folder = resume or out or output_folder(files)
@@ -104,7 +110,7 @@ def verb(
 
         reports = train(files, out=folder, device=device, started=process.began(), **choices)
         if not files:
-            console.note("No FILE: learning the source code of Python's standard library.")
+            console.note("No FILE: training on the source code of Python's standard library.")
     else:
         reports = continued(resume, device)
     last, earlier = "", None
@@ -187,12 +193,12 @@ def stop_signals(stop: Stop) -> Iterator[Stop]:
 
 
 def refuse_beside_resume(ctx: click.Context) -> None:
-    """Raise UserError for options that would contradict the recipe which a resumed training goes on with."""
+    """Raise UserError for options that would contradict the recipe of a resumed training."""
     for param in ctx.command.params:
         given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
         if given and param.name not in ("resume", "device", "tensorboard", "as_json"):
             raise UserError(
-                f"{param.get_error_hint(ctx)} beside --resume, which goes on with what was written down",
+                f"{param.get_error_hint(ctx)} cannot be combined with --resume, which keeps the recorded recipe",
                 allowed="--device, --tensorboard, --json",
-                fix="leave it out; with another text or budget, go on in a new directory with --from DIR",
+                fix="leave it out; for another text or budget, start a new directory with --from DIR",
             )

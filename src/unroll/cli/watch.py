@@ -1,4 +1,4 @@
-"""A training as a person watches it: what is learnt, the samples as they are taken, what became of it."""
+"""A training as a person watches it: what is learnt, the samples as they are taken, the result."""
 
 import math
 import sys
@@ -11,7 +11,7 @@ from unroll.artifact.info import info
 from unroll.cli import console
 
 if TYPE_CHECKING:
-    from unroll.training.loop import Report
+    from unroll.training.report import Report
 
 
 def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iterator["Report"]:
@@ -72,16 +72,16 @@ def put_start(known: dict[str, Any]) -> None:
 
 
 def put_stopped(folder: Path, *, as_json: bool) -> None:
-    """Print how to go on with a training that was stopped."""
+    """Print how to resume a training that was stopped."""
     known = info(folder)
     console.note(f"Stopped at step {known['steps']:,} of {known['planned_steps']:,}, and saved.")
-    console.note(f"To go on: unroll train --resume {console.quoted(folder)}")
+    console.note(f"To resume: unroll train --resume {console.quoted(folder)}")
     if as_json:
         console.put_json({"out": str(folder)} | known)
 
 
 def put_result(folder: Path, *, as_json: bool) -> None:
-    """Print what became of a training: for a person on stderr, or as JSON on stdout."""
+    """Print the result of a training: for a person on stderr, or as JSON on stdout."""
     known = info(folder)
     if known["valid_nats_per_token"] is not None:
         read, whole = known["valid_tokens"], known["valid_part_tokens"]

@@ -38,10 +38,15 @@ class DataConfig:
     """How text becomes ids."""
 
     level: Level = "char"
-    split: str = "90/5/5"  # percent for train and, if there are more, valid and test; 100 holds nothing back
-    min_count: int = 1  # rarer words are <unk>
-    vocab_size: int = 0  # at most so many ids (word, bpe); 0: no limit (word), 1024 (bpe)
-    documents: bool = False  # each file starts from a fresh state
+    """What a symbol is."""
+    split: str = "90/5/5"
+    """Percent for training, validation and, if there is a third, test; 100 holds nothing back."""
+    min_count: int = 1
+    """Words that occur less often are read as <unk>."""
+    vocab_size: int = 0
+    """Maximum number of ids at levels word and bpe; 0 is no limit for words and 1024 for bpe."""
+    documents: bool = False
+    """Whether each file starts from a fresh state."""
 
     def __post_init__(self) -> None:
         _shares(self.split)

@@ -11,15 +11,15 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-import unroll
+from unroll._version import __version__
 from unroll.artifact.directory import WEIGHTS, read_config, read_description, read_tokenizer
 from unroll.artifact.open import open_model
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.export.graph import OPSET, build, state_shapes
 from unroll.files import explained, write_atomically
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, parameter_count
-from unroll.predict.ngram import NgramConfig
+from unroll.predict.ngram_config import NgramConfig
 from unroll.predict.predictor import Window
 from unroll.settings import to_mapping
 from unroll.state import State, parts_of
@@ -96,7 +96,7 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
 
     ours = cast("Network", open_model(path).predictor)  # also checks the weights
     about = {
-        "unroll": unroll.__version__,
+        "unroll": __version__,
         "tokenizer": TOKENIZER,
         "tokenizer_digest": tokenizer.digest,
         "level": tokenizer.level,
@@ -146,7 +146,7 @@ def require_onnx() -> None:
         raise UserError(
             f"exporting needs the package {error.name}, which is not installed",
             allowed="onnx, and onnxruntime to check what was made",
-            fix='pip install "unroll-lm[export]"',
+            fix=install("export"),
         ) from None
     assert onnx.defs.onnx_opset_version() >= OPSET
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from unroll.artifact.open import open_model
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.files import StrPath, write_atomically
 from unroll.lm.curves import (
     EDGES,
@@ -179,7 +179,7 @@ def check_picture(out: Path) -> None:
         raise UserError(
             "drawing needs matplotlib, which is not installed",
             allowed="the numbers alone without it: --json and no --out",
-            fix='pip install "unroll-lm[insight]"',
+            fix=install("insight"),
         ) from None
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unroll.artifact.checkpoint import load
+from unroll.artifact.checkpoint import load_model
 from unroll.artifact.open import Opened, open_model
 from unroll.data.blocks import read_blocks
 from unroll.data.encode import block_ids
@@ -106,7 +106,7 @@ def trace(
     Row t is the network after symbol t of the text; the start symbol is read before it and not recorded. With `out`
     the arrays go to that .npz file in constant memory, else they are returned. Raises UserError.
     """
-    opened, target = open_model(Path(model)), None if out is None else Path(out)
+    opened, target = open_model(Path(model), needs="network"), None if out is None else Path(out)
     return result(trace_ids(opened, opened.tokenizer.encode(text), layers=layers, signals=signals, out=target))
 
 
@@ -152,9 +152,12 @@ def trace_ids(
 
 
 def network_of(opened: Opened) -> Model:
-    """Return the network of an opened model, in evaluation mode; raises UserError where there is none (an n-gram)."""
-    if isinstance(opened.predictor, Network):  # the engine keeps no gates and has no gradients
-        return load(opened.path).model
+    """Return the network of an opened model, in evaluation mode; raises UserError where there is none (an n-gram).
+
+    Where it was opened as a predictor, its weights are loaded again: the engine keeps no gates and has no gradients.
+    """
+    if isinstance(opened.predictor, Network):
+        return load_model(opened.path, opened.predictor.config)
     if not isinstance(opened.predictor, TorchPredictor):
         raise UserError(
             f"{opened.path} is an n-gram, which has no states and no gates",
@@ -222,7 +225,7 @@ def parts(network: Model, ids: Ids, start_id: int) -> Iterator[Part]:
                 made.append((logits, inside))
             logits = torch.cat([logits.reshape(-1, logits.shape[-1]) for logits, _ in made])  # (T, V)
             arrays = {
-                f"layer{k}/{name}": torch.cat([_in_order(inside[k][name]) for _, inside in made]).cpu().numpy()
+                f"layer{k}/{name}": torch.cat([inside[k][name].flatten(0, 1) for _, inside in made]).cpu().numpy()
                 for k in range(network.config.num_layers)
                 for name in ARCHITECTURES[network.config.arch].signals
             }

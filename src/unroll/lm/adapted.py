@@ -19,6 +19,7 @@ from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.files import Files, StrPath, as_path, as_paths
 from unroll.lm.evaluate import Protocol, evaluate_predictors
+from unroll.nn.config import ModelConfig
 from unroll.predict.mixture import fit_weights
 from unroll.predict.predictor import HiddenPredictor, Predictor
 from unroll.predict.protocols import Ids, stream
@@ -183,10 +184,12 @@ def _adapted(
             assert fitting is not None
             chosen_cache = yield from _best(cache.fit_cache(network, fitting, start_id), cache.TRIALS)
         return chosen_cache, lambda: nullcontext(cache.CachePredictor(network, chosen_cache))
-    from unroll.artifact.checkpoint import load
+    from unroll.artifact.checkpoint import load_model
     from unroll.predict import dynamic as ways
 
-    model = load(path).model  # of its own: the static figures need weights that stay as they are
+    config = opened.config
+    assert isinstance(config, ModelConfig)
+    model = load_model(path, config)  # of its own: the static figures need weights that stay as they are
     window = WORD_WINDOW if opened.tokenizer.level == "word" else CHAR_WINDOW
     if (text := _own_text(opened)) is None:
         raise UserError(

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import AnyModel, as_opened
 from unroll.data.tokenizer import Tokenizer
+from unroll.engine.draw import Drawing, nats_of_rows
 from unroll.engine.draw import draw as draw
-from unroll.engine.draw import nats_of_rows
 from unroll.engine.draw import probabilities as distribution
-from unroll.engine.network import Drawing, Network
+from unroll.engine.network import Network
 from unroll.errors import UserError
 from unroll.predict.predictor import Predictor
 from unroll.state import State

@@ -23,6 +23,7 @@ class ModelConfig:
     embedding_size: int = 64
     hidden_size: int = 384
     num_layers: int = 1
+    """Number of recurrent layers."""
     window: int = 8
     """How many symbols the window model sees; the others ignore it."""
     layers_before: int = 0
@@ -30,19 +31,25 @@ class ModelConfig:
     layers_after: int = 0
     """Feed-forward layers between the recurrent layers and the output, of `hidden_size`."""
     skip: Skip = "none"
+    """What joins several layers: `residual` adds a layer's input to its output, `sum` adds up the outputs of all."""
     tie_weights: bool = False
+    """Whether the output layer uses the weights of the embedding."""
     adaptive_softmax: str = ""
     """Cut-offs of an adaptive softmax (Grave et al. 2017) for large vocabularies whose ids fall in frequency, such as
     "2000,10000": the rarer symbols behind each share one output of the head and are told apart by smaller layers."""
     forget_bias: float = 1.0
+    """Start of an LSTM's forget bias."""
     init: Init = "fan_in"
     """How a recurrent layer's input weights start: uniform in ±√(3/I), so that I inputs of unit variance give gates
     of unit variance (LeCun et al. 1998), or in ±1/√H, as in torch.nn."""
     dropout: float = 0.0
-    """On the outputs of every recurrent layer, between layers and before the output layer."""
+    """Probability of dropping an output of a recurrent layer, between layers and before the output layer."""
     input_dropout: float = 0.0
+    """Probability of dropping an element of an embedded symbol."""
     embedding_dropout: float = 0.0
+    """Probability of dropping a symbol's whole embedding."""
     weight_drop: float = 0.0
+    """Probability of dropping a recurrent weight (Merity et al. 2018)."""
     variational: bool = False
     """One dropout mask for a whole window instead of one for each step."""
 

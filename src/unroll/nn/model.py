@@ -6,13 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unroll.nn.config import MAX_PARAMETERS, ModelConfig, parameter_count
+from unroll.nn.config import ModelConfig
 from unroll.nn.dropout import drop, drop_symbols
+from unroll.nn.loss import cross_entropy
 from unroll.nn.recurrent import Engine, Hold, Recurrent
 from unroll.nn.window import Window
 from unroll.state import State
-
-__all__ = ["MAX_PARAMETERS", "Model", "ModelConfig", "parameter_count"]
 
 
 class Model(nn.Module):
@@ -64,31 +63,50 @@ class Model(nn.Module):
         Rows start afresh before each step where `resets` (B, T) is True.
         """
         y, state = self.hidden(ids, state, resets, engine)
-        return self.logits(y).transpose(0, 1), state
+        return self.logits(y), state
+
+    def loss(
+        self, ids: Tensor, targets: Tensor, state: State | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Read ids (B, T) from `state`; return the mean of -ln P(target) for targets (B, T), in nats, and the state.
+
+        The head decides how: an adaptive softmax computes only the clusters that targets lie in, never all logits.
+        """
+        y, state = self.hidden(ids, state, resets)
+        if not self.config.cutoffs:
+            logits = self.logits(y)
+            with torch.autocast(y.device.type, enabled=False):
+                return cross_entropy(logits, targets), state
+        y = self._before_head(y.transpose(0, 1))
+        flat = y.reshape(-1, y.shape[-1]).to(self.embedding.weight.dtype)
+        with torch.autocast(y.device.type, enabled=False):  # torch's module does not support it
+            loss: Tensor = self.adaptive(flat, targets.transpose(0, 1).reshape(-1)).loss
+        return loss, state
 
     def hidden(
         self, ids: Tensor, state: State | None = None, resets: Tensor | None = None, engine: Engine = "fused"
     ) -> tuple[Tensor, State]:
-        """Return the outputs of the recurrent layers, time-major (T, B, H), and the state."""
+        """Read ids (B, T) and return the outputs of the recurrent layers (B, T, H), and the state."""
         config = self.config
-        x = self.embedding(ids.transpose(0, 1))  # (T, B, E)
-        x = drop_symbols(x, ids.transpose(0, 1), config.vocab_size, config.embedding_dropout, training=self.training)
+        ids, resets = ids.transpose(0, 1), None if resets is None else resets.transpose(0, 1)
+        x = self.embedding(ids)  # (T, B, E)
+        x = drop_symbols(x, ids, config.vocab_size, config.embedding_dropout, training=self.training)
         x = drop(x, config.input_dropout, variational=config.variational, training=self.training)
         for layer in self.before:
             x = F.gelu(layer(x))
-        resets = None if resets is None else resets.transpose(0, 1)
         if isinstance(self.recurrent, Window):
-            return self.recurrent(x, state, resets)  # type: ignore[no-any-return]
-        return self.recurrent(x, state, resets, engine)  # type: ignore[no-any-return]
+            y, after = self.recurrent(x, state, resets)
+        else:
+            y, after = self.recurrent(x, state, resets, engine)
+        return y.transpose(0, 1), after
 
     def trace(
         self, ids: Tensor, state: State | None = None, holds: Mapping[int, Hold] | None = None
     ) -> tuple[Tensor, State, list[dict[str, Tensor]]]:
         """Read ids (B, T) step by step and return logits (B, T, V), the state, and what is inside at every step.
 
-        That is, for every layer, gates and states by the name that the cell gives them, each (T, B, H). Of a window
-        it is the outputs `h` alone. Only in evaluation mode: nothing is dropped. Recurrent layers that have one of the
-        `holds` are held by it.
+        That is, for every layer, gates and states by the name that the cell gives them, each (B, T, H); for a window,
+        the outputs `h` alone. Only in evaluation mode: nothing is dropped. Layers named in `holds` are clamped.
         """
         assert not self.training
         x = self.embedding(ids.transpose(0, 1))
@@ -96,36 +114,33 @@ class Model(nn.Module):
             x = F.gelu(layer(x))
         if isinstance(self.recurrent, Window):
             outputs, after = self.recurrent.trace(x, state)
-            return self.logits(outputs[-1]).transpose(0, 1), after, [{"h": y} for y in outputs]
-        y, after, made = self.recurrent.trace(x, state, holds)
-        inside = [
-            {name: torch.stack([getattr(step, name) for step in steps]) for name in steps[0]._fields} for steps in made
-        ]
-        return self.logits(y).transpose(0, 1), after, inside
+            y, inside = outputs[-1], [{"h": output.transpose(0, 1)} for output in outputs]
+        else:
+            y, after, layers = self.recurrent.trace(x, state, holds)
+            inside = [
+                {name: torch.stack([getattr(step, name) for step in steps], dim=1) for name in steps[0]._fields}
+                for steps in layers
+            ]
+        return self.logits(y.transpose(0, 1)), after, inside
 
     def logits(self, y: Tensor) -> Tensor:
-        """Return the logits (…, V) of recurrent outputs (…, H); of an adaptive softmax they are ln P of all symbols."""
-        y = self._before_output(y)
+        """Return the logits (…, V) after outputs (B, T, H) or (B, H); those of an adaptive softmax are ln P.
+
+        Computed time-major, the order in which the outputs lie in memory.
+        """
+        y = self._before_head(y.transpose(0, -2))
         if self.config.tie_weights:
-            return F.linear(self.projection(y), self.embedding.weight, self.bias)
-        if self.config.cutoffs:
+            logits = F.linear(self.projection(y), self.embedding.weight, self.bias)
+        elif self.config.cutoffs:
             with torch.autocast(y.device.type, enabled=False):  # else ln P would be rounded to bfloat16
                 flat = self.adaptive.log_prob(y.reshape(-1, y.shape[-1]).to(self.embedding.weight.dtype))
-            return flat.view(*y.shape[:-1], -1)
-        return self.head(y)  # type: ignore[no-any-return]
+            logits = flat.view(*y.shape[:-1], -1)
+        else:
+            logits = self.head(y)
+        return logits.transpose(0, -2)
 
-    def adaptive_loss(self, y: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean of -ln P(target) after recurrent outputs (T, B, H), for targets (B, T), in nats.
-
-        The same as the cross-entropy of `logits`, which are never computed: only the clusters that targets lie in.
-        """
-        y = self._before_output(y)
-        flat, wanted = y.reshape(-1, y.shape[-1]).to(self.embedding.weight.dtype), targets.transpose(0, 1).reshape(-1)
-        with torch.autocast(y.device.type, enabled=False):  # for torch's module does not know it
-            loss: Tensor = self.adaptive(flat, wanted).loss
-        return loss
-
-    def _before_output(self, y: Tensor) -> Tensor:
+    def _before_head(self, y: Tensor) -> Tensor:
+        """Apply the feed-forward layers that follow the recurrent ones to outputs (T, B, H)."""
         config = self.config
         y = drop(y, config.dropout, variational=config.variational, training=self.training)
         for layer in self.after:

@@ -58,28 +58,27 @@ class TorchPredictor:
         """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
         with _evaluating(self.model), self._mixed:
             y, after = self._read(inputs, state)
-            return self.model.logits(y[-1:])[0].double().cpu().numpy(), to_numpy(after)
+            return self.model.logits(y[:, -1]).double().cpu().numpy(), to_numpy(after)
 
     def hidden(self, inputs: Window, state: State | None = None) -> tuple[Hidden, State]:
         """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
         with _evaluating(self.model), self._mixed:
             y, after = self._read(inputs, state)
             y = y.float() if y.dtype == torch.bfloat16 else y
-            return y.transpose(0, 1).cpu().numpy(), to_numpy(after)
+            return y.cpu().numpy(), to_numpy(after)
 
     def nats_after(self, y: Hidden, targets: Window) -> Nats:
         """Return -ln P(target) (B, T), in nats, after the outputs (B, T, H) that `hidden` gave."""
         check_array(y, "y", FLOATS, ("B", "T", self.model.config.hidden_size))
         targets = check_ids(targets, "targets", self.vocab_size, y.shape[:-1])
         with _evaluating(self.model), self._mixed:
-            return self._nats(self._tensor(y).transpose(0, 1), targets)
+            return self._nats(self._tensor(y), targets)
 
     def logits_after(self, y: Hidden) -> NDArray[np.float64]:
         """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
         check_array(y, "y", FLOATS, ("B", "T", self.model.config.hidden_size))
         with _evaluating(self.model), self._mixed:
-            logits = self.model.logits(self._tensor(y).transpose(0, 1))
-            return np.asarray(logits.transpose(0, 1).double().cpu().numpy())
+            return np.asarray(self.model.logits(self._tensor(y)).double().cpu().numpy())
 
     def _nats(self, y: Tensor, targets: Window) -> Nats:
         if not targets.size:
@@ -87,10 +86,8 @@ class TorchPredictor:
         wanted = torch.from_numpy(_writable(targets)).to(self.device)
         size = max(1, MAX_LOGITS // (len(targets) * self.vocab_size))
         pieces = [
-            cross_entropy(
-                self.model.logits(y[first : first + size]).transpose(0, 1), wanted[:, first : first + size], "none"
-            )
-            for first in range(0, len(y), size)
+            cross_entropy(self.model.logits(y[:, first : first + size]), wanted[:, first : first + size], "none")
+            for first in range(0, y.shape[1], size)
         ]
         return np.asarray(torch.cat(pieces, dim=1).double().cpu().numpy())
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 
-from unroll.artifact.directory import read_weights_info
 from unroll.artifact.open import Opened, open_model
 from unroll.artifact.saved_state import weights_digest
 from unroll.artifact.snapshot import Changed, Stamp, pinned, stamp_of, unchanged, written_at
@@ -260,9 +259,8 @@ def _read(path: Path, device: str, precision: Precision) -> tuple[Opened, dict[s
     """Return a model, what its weights say of themselves, and a digest of all that its answers depend on."""
     opened = open_model(path, precision, device=device)
     shape = opened.description["model"]
-    info = {} if shape.get("arch") == "ngram" else read_weights_info(path)
     parts = (weights_digest(path), opened.tokenizer.digest, dumps(shape, sort_keys=True))
-    return opened, info, sha256("\n".join(parts).encode()).hexdigest()
+    return opened, opened.weights_info, sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _said(what: str, allowed: str, fix: str) -> str:

@@ -9,7 +9,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.directory import SAMPLE, SAMPLES, data_path, read_events
+from unroll.artifact.directory import data_path
+from unroll.artifact.events import SAMPLE, SAMPLES, read_events
 from unroll.artifact.open import Opened
 from unroll.data.corpus import open_corpus
 from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer

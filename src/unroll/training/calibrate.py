@@ -13,13 +13,15 @@ import torch
 
 from unroll.data.batches import Streams
 from unroll.nn.arch import ARCHITECTURES
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.nn.native import keep_memory
 from unroll.nn.precision import has_bfloat16_lstm, has_onednn
-from unroll.training.loop import Precision, TrainConfig, begin, share_out, train_step
+from unroll.training.config import OptimConfig, Precision, TrainConfig
 from unroll.training.many import processes
-from unroll.training.optim import OptimConfig
 from unroll.training.recipe import threads_up_to
+from unroll.training.run import begin, share_out
+from unroll.training.step import train_step
 
 POLICY_MARK = "UNROLL_WAIT_POLICY"
 """Set in the environment of a process image that was started again with another wait policy."""

@@ -2,49 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from unroll.errors import UserError
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """AdamW (Loshchilov & Hutter 2019) with warm-up and decay, clipping and averaging."""
-
-    learning_rate: float = 1e-2
-    """The peak."""
-    warmup_steps: int = 100
-    schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"
-    """From the peak to zero at the last step; `constant` stays, best with averaging; `plateau` stays until a validation
-    brings no new best, and is then cut."""
-    plateau_factor: float = 0.25
-    """What `plateau` multiplies the rate with at every cut."""
-    weight_decay: float = 0.05
-    """On matrices; biases are left alone."""
-    beta1: float = 0.9
-    beta2: float = 0.99
-    grad_clip: float = 1.0
-    """The largest norm of all gradients together; 0 clips nothing."""
-    averaging: float = 0.0
-    """Decay of the running average of the weights, which is then what is validated and kept; 0 is off."""
-
-    def __post_init__(self) -> None:
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise UserError(f"learning_rate is {self.learning_rate}", allowed="above 0")
-        for name in ("warmup_steps", "weight_decay", "grad_clip"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} is {getattr(self, name)}", allowed="0 or more")
-        if not 0 < self.plateau_factor < 1:
-            raise UserError(
-                f"plateau_factor is {self.plateau_factor}", allowed="between 0 and 1", fix="write for example 0.25"
-            )
-        for name in ("beta1", "beta2", "averaging"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}", allowed="0 up to, not including, 1")
+from unroll.training.config import OptimConfig
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:

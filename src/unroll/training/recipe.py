@@ -11,10 +11,9 @@ from unroll.data.corpus import DataConfig
 from unroll.errors import UserError
 from unroll.files import Folder, write_into
 from unroll.nn.arch import ARCHITECTURES, DEFAULT, RECURRENT
-from unroll.nn.model import ModelConfig, parameter_count
+from unroll.nn.config import ModelConfig, parameter_count
 from unroll.settings import from_mapping, parse_value, read_toml, to_mapping, toml_of, unknown_key
-from unroll.training.loop import TrainConfig
-from unroll.training.optim import OptimConfig
+from unroll.training.config import OptimConfig, TrainConfig
 
 TABLES: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig, "training": TrainConfig}
 

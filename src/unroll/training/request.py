@@ -15,9 +15,10 @@ from unroll.errors import UserError
 from unroll.files import Files, StrPath, as_path, as_paths, explained, real_folder, write_atomically
 from unroll.progress import Progress
 from unroll.settings import Settings, setting_pairs
-from unroll.training.loop import Report
+from unroll.training.budget import Budget
 from unroll.training.recipe import TABLES, Overrides, read_overrides, set_override
-from unroll.training.start import Budget, start
+from unroll.training.report import Report
+from unroll.training.start import start
 
 DEFAULT_MINUTES = 3.0
 

@@ -5,24 +5,29 @@ import platform
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import unroll
-from unroll.artifact import checkpoint
+from unroll._version import __version__
+from unroll.artifact.checkpoint import copy_weights
 from unroll.artifact.directory import (
+    DATA,
     DATA_PATH,
     check_free,
-    check_trained,
     clear,
     data_path,
+    locked,
     partial_of,
     publish,
     put_back_replaced,
+    read_training,
+    save_description,
 )
+from unroll.artifact.events import METRICS, EventLog
+from unroll.artifact.open import Opened, load
 from unroll.data.blocks import file_size, read_blocks
 from unroll.data.corpus import (
     Corpus,
@@ -35,59 +40,19 @@ from unroll.data.corpus import (
 )
 from unroll.errors import UserError
 from unroll.files import Folder, StrPath, explained, printable_name, real_folder
-from unroll.nn.model import Model, ModelConfig, parameter_count
-from unroll.predict.protocols import stream_nats
-from unroll.predict.torch import TorchPredictor
+from unroll.nn.config import parameter_count
+from unroll.nn.model import Model
 from unroll.progress import Progress
 from unroll.settings import from_mapping
-from unroll.training.calibrate import Machine, has_tf32, measure_machine, tokens_per_second
-from unroll.training.loop import Report, Run, TrainConfig, begin, restore, save, save_weights, train
+from unroll.training.budget import Budget, measured, resolve
+from unroll.training.calibrate import Machine, has_tf32
+from unroll.training.config import TrainConfig
+from unroll.training.loop import train
 from unroll.training.many import processes, torchrun
 from unroll.training.many.follower import follow
-from unroll.training.recipe import (
-    Overrides,
-    Recipe,
-    check_overrides,
-    choose,
-    fit_batch,
-    read_about,
-    read_recipe,
-    reads_enough,
-    shapes,
-    size_for_tokens,
-    weights_per_step,
-    write_recipe,
-)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long a run may take: a number of steps, or minutes of wall clock, everything included."""
-
-    steps: int | None = None
-    minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"steps is {self.steps}", allowed="1 or more")
-        if self.minutes is not None and not 0 < self.minutes < 1e6:
-            raise UserError(f"minutes is {self.minutes}", allowed="above 0")
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called auto, cpu, cuda or mps; raises UserError for one that is not there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
-    if name not in there:
-        raise UserError(f"unknown device '{name}'", allowed="auto, cpu, cuda, mps")
-    if not there[name]:
-        raise UserError(
-            f"no {name} device on this machine",
-            allowed=", ".join(d for d in there if there[d]),
-            fix="use --device auto",
-        )
-    return torch.device(name)
+from unroll.training.recipe import Overrides, Recipe, check_overrides, read_about, read_recipe, write_recipe
+from unroll.training.report import Report
+from unroll.training.run import Run, begin, restore, save, save_weights
 
 
 def start(
@@ -108,7 +73,7 @@ def start(
     `overrides` fixes recipe keys; `base` is a model directory to fine-tune. `started` (time.monotonic) is when the
     budget began. The directory `out` appears, complete and loadable, before the first step; with `force` an earlier
     model stays there until the new one has a checkpoint with trained weights.
-    Raises UserError for what a user can mend.
+    Raises UserError for what a user can fix.
     """
     started = time.monotonic() if started is None else started
     torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
@@ -118,70 +83,45 @@ def start(
     with ExitStack() as stack:
         stack.enter_context(processes.joined(device))
         where = choose_device(device)
-        check_overrides(overrides)
-        if overrides["training"].get("precision") == "tf32" and not has_tf32(where):
-            raise UserError(
-                "precision tf32 is of NVIDIA GPUs from Ampere on, and this device is none",
-                allowed="float32, bfloat16",
-                fix="leave precision out",
-            )
-        processes.check_shares(overrides["training"].get("batch_size", TrainConfig().batch_size))
+        check_request(overrides, where)
         out = real_folder(out)
         put_back_replaced(out)
         if torchrun.made_before(out):
             yield from resume(out, device=device)
             return
         inputs = [path for path in (*files, valid, test) if path is not None]
-        check_free(out, inputs, force=force, fix=f"go on with `unroll train --resume {out}`, ")
+        check_free(out, inputs, force=force, fix=f"resume it with `unroll train --resume {out}`, ")
         for path in inputs:
             if not is_prepared(path):
                 file_size(path)
-        parent = checkpoint.load(base) if base is not None else None
+        parent = load(base) if base is not None else None
         if parent is not None:
             overrides = with_shape_of(parent, overrides)
         # Before the machine is measured, which takes seconds.
         if valid is None and overrides["data"].get("split") == "100" and not is_prepared(files[0]):
             raise nothing_held_back()
         machine = None if budget.minutes is None else measured(overrides, where, budget.minutes)
-        way: dict[str, Any] = {}
         if machine is not None:
             way = {"threads": machine.threads, "precision": machine.precision, "wait_policy": machine.wait_policy}
+            overrides = overrides | {"training": way | overrides["training"]}
 
         partial = partial_of(out)
         with explained(out):
             out.parent.mkdir(parents=True, exist_ok=True)
             partial.mkdir(exist_ok=True)
-        folder = stack.enter_context(checkpoint.locked(partial, out))
+        folder = stack.enter_context(locked(partial, out))
         try:
             check_free(out, inputs, force=force)
-            earlier = stack.enter_context(checkpoint.locked(out)) if (out / "model.json").exists() else None
+            earlier = stack.enter_context(locked(out)) if (out / "model.json").exists() else None
             clear(partial)
-            data = from_mapping(DataConfig, overrides["data"], "the recipe's [data]")
-            if is_prepared(files[0]):
-                corpus = prepared_corpus(files, overrides["data"], valid, test)
-                data = corpus.info.config
-                folder.write(DATA_PATH, os.fsencode(files[0].resolve()))
-            else:
-                known = parent.tokenizer if parent else None
-                yield from write_corpus(files, partial / checkpoint.DATA, data, valid=valid, test=test, tokenizer=known)
-                corpus = load_corpus(partial / checkpoint.DATA)
-                folder.check()
-            if not len(corpus.valid):
-                raise nothing_held_back()
-            if parent is not None and corpus.tokenizer.digest != parent.tokenizer.digest:
-                raise UserError(
-                    f"the corpus in {files[0]} was prepared with another vocabulary than {base}",
-                    allowed="a text, which is encoded with the model's own vocabulary",
-                    fix="name the text files instead",
-                )
-            fixed = overrides | {"training": way | overrides["training"]}
-            recipe = resolve(corpus, data, budget, fixed, where, started, machine, tuned=parent is not None)
+            corpus = yield from encoded(folder, files, overrides["data"], valid, test, parent)
+            recipe = resolve(corpus, budget, overrides, where, started, machine, tuned=parent is not None)
             run = make_run(folder, recipe, where)
             if parent is not None:
-                checkpoint.copy_weights(run.model, dict(parent.model.named_parameters()), parent.path)
+                copy_weights(run.model, dict(parent.model.named_parameters()), parent.path)
                 run = begin(folder, run.model, recipe.optim, recipe.training)
             first = list(first_reports(recipe, corpus, files, machine, tuned=parent is not None))
-            with closing(checkpoint.EventLog(folder, checkpoint.METRICS)) as log:
+            with closing(EventLog(folder, METRICS)) as log:
                 for report in first:
                     log.write(report.to_json())
                 run.log_sizes = (log.size, 0)
@@ -192,61 +132,68 @@ def start(
             folder.remove()
             raise
         # The corpus was mapped under its former name; the mapping stays valid when the files move.
-        reports = begun(first, train(run, corpus, documents=recipe.data.documents))
+        reports = chained(first, train(run, corpus, documents=recipe.data.documents))
         if earlier is None:
             yield from reports
         else:
             yield from published_when_trained(reports, run, out, earlier, tuned=parent is not None)
 
 
-def begun(first: Sequence[Report], reports: Generator[Report, None, None]) -> Generator[Report, None, None]:
-    """Yield the first reports, and then those of the training."""
-    yield from first
-    yield from reports
+def resume(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
+    """Continue exactly where a training stopped; a finished one yields nothing. Raises UserError when it cannot.
 
-
-def published_when_trained(
-    reports: Generator[Report, None, None], run: Run, out: Path, earlier: Folder, *, tuned: bool
-) -> Iterator[Report]:
-    """Pass on the reports of a training beside the `earlier` model at `out`, and replace that once there is a better.
-
-    That is a checkpoint with trained weights (those that are fine-tuned are), or such weights at the end, however it
-    comes. Before it the earlier model stays, whatever happens. The first report's detail says where the training is
-    meanwhile, `beside`; the one after which `out` is the new model says `published`.
+    It continues on the recorded device, unless another is named.
     """
-    published = False
+    torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
+    if torchrun.follows():
+        follow(device)
+        return
+    with processes.joined(device):
+        path = real_folder(Path(path))
+        if read_training(path).get("result"):
+            return
+        recipe = read_recipe(path / "recipe.toml")
+        about = read_about(path / "recipe.toml")
+        with locked(path) as folder:
+            corpus = open_corpus(data_path(path))
+            if corpus.info.digest != about.get("corpus_digest"):
+                raise UserError(
+                    f"the text in {data_path(path)} is not the one that {path} was trained on",
+                    allowed="the corpus as it was prepared",
+                    fix="restore it, or train again",
+                )
+            recorded = str(about.get("device", "auto"))
+            run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device))
+            restore(run)
+            yield from train(run, corpus, documents=recipe.data.documents)
 
-    def publish_it() -> None:
-        nonlocal published
-        published = True
-        try:
-            publish(run.writes, out, earlier)
-        except UserError as error:
-            if run.path != out and run.writes.is_here():
-                error.fix += f"; the new model is complete in {run.path}, which you can rename"
-            raise
 
-    try:
-        with closing(reports):
-            first: dict[str, Any] = {"beside": str(run.path)}
-            for report in reports:
-                detail, first = report.detail | first, {}
-                if not published and report.kind in ("save", "end") and (run.best_step or tuned):
-                    publish_it()
-                    detail |= {"published": True}
-                yield replace(report, detail=detail)
-        if run.best_step and not published:  # it diverged, and good weights were kept before
-            publish_it()
-        if not published:
-            text = f"the model that was in {out} stays: this training has no trained weights that are better than none"
-            yield Report("warn", run.step, run.tokens_seen, run.seconds, text=text)
-    except GeneratorExit:
-        if run.best_step and not published:  # stopped, and saved just now
-            publish_it()
-        raise
-    finally:
-        if not published:
-            run.writes.remove()
+def choose_device(name: str) -> torch.device:
+    """Return the device called auto, cpu, cuda or mps; raises UserError for one that is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
+    if name not in there:
+        raise UserError(f"unknown device '{name}'", allowed="auto, cpu, cuda, mps")
+    if not there[name]:
+        raise UserError(
+            f"no {name} device on this machine",
+            allowed=", ".join(d for d in there if there[d]),
+            fix="use --device auto",
+        )
+    return torch.device(name)
+
+
+def check_request(overrides: Overrides, device: torch.device) -> None:
+    """Raise UserError for a recipe key out of its range, or one that this device or these processes cannot follow."""
+    check_overrides(overrides)
+    if overrides["training"].get("precision") == "tf32" and not has_tf32(device):
+        raise UserError(
+            f"precision tf32 needs an NVIDIA GPU (Ampere or newer); this device is {device.type}",
+            allowed="float32, bfloat16",
+            fix="leave precision out",
+        )
+    processes.check_shares(overrides["training"].get("batch_size", TrainConfig().batch_size))
 
 
 def nothing_held_back() -> UserError:
@@ -258,6 +205,39 @@ def nothing_held_back() -> UserError:
     )
 
 
+def encoded(
+    folder: Folder,
+    files: Sequence[Path],
+    data: dict[str, Any],
+    valid: Path | None,
+    test: Path | None,
+    parent: Opened | None,
+) -> Generator[Progress, None, Corpus]:
+    """Encode files into a model directory, or note there where a prepared corpus lies; return the corpus.
+
+    `data` is what the user fixed of a DataConfig. Raises UserError for a text that nothing is held back of, or one
+    prepared with another vocabulary than the parent's.
+    """
+    if is_prepared(files[0]):
+        corpus = prepared_corpus(files, data, valid, test)
+        folder.write(DATA_PATH, os.fsencode(files[0].resolve()))
+    else:
+        tokenizer = parent.tokenizer if parent else None
+        config = from_mapping(DataConfig, data, "the recipe's [data]")
+        yield from write_corpus(files, folder.path / DATA, config, valid=valid, test=test, tokenizer=tokenizer)
+        corpus = load_corpus(folder.path / DATA)
+        folder.check()
+    if not len(corpus.valid):
+        raise nothing_held_back()
+    if parent is not None and corpus.tokenizer.digest != parent.tokenizer.digest:
+        raise UserError(
+            f"the corpus in {files[0]} was prepared with another vocabulary than {parent.path}",
+            allowed="a text, which is encoded with the model's own vocabulary",
+            fix="name the text files instead",
+        )
+    return corpus
+
+
 def make_run(folder: Folder | None, recipe: Recipe, device: torch.device) -> Run:
     """Return a run at step 0; its first weights depend on the recipe alone, so it is made with the recipe's threads."""
     processes.check_shares(recipe.training.batch_size)
@@ -266,7 +246,11 @@ def make_run(folder: Folder | None, recipe: Recipe, device: torch.device) -> Run
     return begin(folder, Model(recipe.model).to(device), recipe.optim, recipe.training)
 
 
-def with_shape_of(parent: checkpoint.Loaded, overrides: Overrides) -> Overrides:
+DROPPED = ("dropout", "input_dropout", "embedding_dropout", "weight_drop", "variational")
+"""Keys of a model's configuration that may change when it is fine-tuned."""
+
+
+def with_shape_of(parent: Opened, overrides: Overrides) -> Overrides:
     """Return the overrides of a fine-tuning: the shape is the parent's. Raises UserError where they ask for another."""
     shape = {name: value for name, value in parent.description["model"].items() if name not in DROPPED}
     clash = {name for name in shape if name in overrides["model"] and overrides["model"][name] != shape[name]}
@@ -277,105 +261,6 @@ def with_shape_of(parent: checkpoint.Loaded, overrides: Overrides) -> Overrides:
             fix="leave it out",
         )
     return overrides | {"model": overrides["model"] | shape}
-
-
-DROPPED = ("dropout", "input_dropout", "embedding_dropout", "weight_drop", "variational")
-"""Keys of a model's configuration that may change when it is fine-tuned."""
-
-
-def reference_shape(overrides: Overrides) -> ModelConfig:
-    """Return the model that this machine is measured with: 256 wide, but for what the user fixed."""
-    fixed = {name: value for name, value in overrides["model"].items() if name != "vocab_size"}
-    return from_mapping(ModelConfig, {"vocab_size": 96, "hidden_size": 256} | fixed, "the recipe's [model]")
-
-
-def measured(overrides: Overrides, device: torch.device, minutes: float) -> Machine:
-    """Measure this machine, within a few hundredths of the budget for each way of training."""
-    portions: dict[str, Any] = {
-        name: overrides["training"][name] for name in ("batch_size", "seq_len") if name in overrides["training"]
-    }
-    training = from_mapping(TrainConfig, portions, "the recipe's [training]")
-    return measure_machine(reference_shape(overrides), training, device, overrides["training"], min(0.5, 0.6 * minutes))
-
-
-def resolve(
-    corpus: Corpus,
-    data: DataConfig,
-    budget: Budget,
-    overrides: Overrides,
-    device: torch.device,
-    started: float,
-    machine: Machine | None = None,
-    *,
-    tuned: bool = False,
-) -> Recipe:
-    """Resolve text, budget and what the user fixed into a recipe with a number of steps."""
-    vocab_size, train_tokens = corpus.tokenizer.vocab_size, len(corpus.train)
-    fixed = overrides["training"]
-    batch_size, seq_len = fit_batch(train_tokens, fixed.get("batch_size", 16), fixed.get("seq_len", 64), fixed)
-
-    def chosen(shape: tuple[int, int], steps: int, final_tokens: int | None = None) -> Recipe:
-        return choose(
-            level=corpus.tokenizer.level,
-            vocab_size=vocab_size,
-            train_tokens=train_tokens,
-            hidden_size=shape[0],
-            num_layers=shape[1],
-            steps=steps,
-            final_tokens=final_tokens,
-            tuned=tuned,
-            overrides=overrides,
-            data=data,
-        )
-
-    if budget.minutes is None or machine is None:
-        steps = budget.steps or overrides["training"].get("steps") or 2000
-        size = size_for_tokens(steps * batch_size * seq_len, overrides, vocab_size)
-        return chosen((size, 1), steps)
-
-    end = started + 60 * budget.minutes
-
-    def steps_left(rate: float, seconds: float = 0.0) -> int:
-        return int(((end - time.monotonic()) * (1 - RESERVE) - seconds) * rate / (batch_size * seq_len))
-
-    # The largest shape that reads enough, by the rate that its weights let expect; then it is measured, and if it is
-    # slower than that, smaller ones are.
-    reference = machine.tokens_per_second * weights_per_step(reference_shape(overrides))
-    fixed_size = overrides["model"].get("hidden_size")
-    ladder = [(fixed_size, 1)] if fixed_size else shapes(corpus.tokenizer.level)
-    for shape in reversed(ladder):
-        expected = reference / weights_per_step(chosen(shape, 1).model)
-        tried = chosen(shape, max(1, steps_left(expected)))
-        smallest = shape == ladder[0]
-        if not smallest and not reads_enough(1.1 * expected * (end - time.monotonic()), tried.model):
-            continue
-        rate = tokens_per_second(tried.model, tried.training, device, min(0.6, 0.6 * budget.minutes))
-        if smallest or reads_enough(rate * (end - time.monotonic()), tried.model):
-            break
-    final_tokens, final_seconds = final_evaluation(tried.model, corpus, device, budget.minutes)
-    steps = steps_left(rate, final_seconds)
-    if steps < 1:
-        raise UserError(
-            f"{budget.minutes:g} minutes are too little for one step here",
-            allowed="a budget that holds one step",
-            fix="give more --minutes, or --steps N",
-        )
-    return chosen(shape, steps, final_tokens)
-
-
-RESERVE = 0.05
-"""The share of a budget kept for validation, samples and saving on the way."""
-
-
-def final_evaluation(config: ModelConfig, corpus: Corpus, device: torch.device, minutes: float) -> tuple[int, float]:
-    """Return how many validation symbols the final exact figure reads in a tenth of the budget, and its seconds."""
-    model = Model(config).to(device).eval()
-    some = corpus.valid[:1024]
-    start = time.perf_counter()
-    stream_nats(TorchPredictor(model), some, corpus.tokenizer.start_id)
-    each = (time.perf_counter() - start) / max(1, len(some))
-    count = max(1000, min(len(corpus.valid), int(0.1 * 60 * minutes / each)))
-    return count, count * each
 
 
 def write_start(
@@ -391,7 +276,7 @@ def write_start(
     """Write a complete model directory of step 0."""
     folder, tokenizer = run.writes, corpus.tokenizer
     about = {
-        "unroll": unroll.__version__,
+        "unroll": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": device.type,
@@ -404,7 +289,7 @@ def write_start(
     about |= {name: printable_name(path) for name, path in named.items() if path is not None}
     write_recipe(folder, recipe, about)
     folder.write("tokenizer.json", tokenizer.to_json().encode())
-    checkpoint.save_description(folder, recipe.model, tokenizer)
+    save_description(folder, recipe.model, tokenizer)
     save_weights(run, None)
     save(run)
     torchrun.mark(folder)
@@ -437,40 +322,60 @@ def first_reports(
 
 def new_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:
     """Return the symbols of the files that the vocabulary does not have, sorted."""
-    found: set[str] = set()
+    symbols: set[str] = set()
     for block in read_blocks(files, corpus.info.config.level):
         if isinstance(block.content, str):
-            found.update(symbol for _, symbol in corpus.tokenizer.unknown(block.content))
-    return sorted(found)
+            symbols.update(symbol for _, symbol in corpus.tokenizer.unknown(block.content))
+    return sorted(symbols)
 
 
-def resume(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
-    """Go on exactly where a training stopped; a finished one yields nothing. Raises UserError when it cannot.
+def chained(first: Sequence[Report], reports: Generator[Report, None, None]) -> Generator[Report, None, None]:
+    """Yield the first reports, and then those of the training."""
+    yield from first
+    yield from reports
 
-    It goes on on the recorded device, unless another is named.
+
+def published_when_trained(
+    reports: Generator[Report, None, None], run: Run, out: Path, earlier: Folder, *, tuned: bool
+) -> Iterator[Report]:
+    """Pass on the reports of a training beside the `earlier` model at `out`, and replace that once there is a better.
+
+    That is a checkpoint with trained weights (those that are fine-tuned are), or such weights at the end, however it
+    comes. Before it the earlier model stays, whatever happens. The first report's detail says where the training is
+    meanwhile, `beside`; the one after which `out` is the new model says `published`.
     """
-    torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
-    if torchrun.follows():
-        follow(device)
-        return
-    with processes.joined(device):
-        path = real_folder(Path(path))
-        put_back_replaced(path)
-        check_trained(path)
-        description = checkpoint.read_description(path)
-        if description.get("result"):
-            return
-        recipe = read_recipe(path / "recipe.toml")
-        about = read_about(path / "recipe.toml")
-        with checkpoint.locked(path) as folder:
-            corpus = open_corpus(data_path(path))
-            if corpus.info.digest != about.get("corpus_digest"):
-                raise UserError(
-                    f"the text in {data_path(path)} is not the one that {path} was trained on",
-                    allowed="the corpus as it was prepared",
-                    fix="restore it, or train again",
-                )
-            recorded = str(about.get("device", "auto"))
-            run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device))
-            restore(run)
-            yield from train(run, corpus, documents=recipe.data.documents)
+    published = False
+    detail: dict[str, Any] = {"beside": str(run.path)}
+    try:
+        with closing(reports):
+            for report in reports:
+                if not published and report.kind in ("save", "end") and (run.best_step or tuned):
+                    published = True
+                    replace_earlier(run, out, earlier)
+                    detail["published"] = True
+                yield replace(report, detail=report.detail | detail)
+                detail = {}
+        if run.best_step and not published:  # it diverged, and good weights were kept before
+            published = True
+            replace_earlier(run, out, earlier)
+        if not published:
+            text = f"the model that was in {out} stays: this training has no trained weights to replace it"
+            yield Report("warn", run.step, run.tokens_seen, run.seconds, text=text)
+    except GeneratorExit:
+        if run.best_step and not published:  # stopped, and saved just now
+            published = True
+            replace_earlier(run, out, earlier)
+        raise
+    finally:
+        if not published:
+            run.writes.remove()
+
+
+def replace_earlier(run: Run, out: Path, earlier: Folder) -> None:
+    """Publish a run's directory in place of the `earlier` model at `out`."""
+    try:
+        publish(run.writes, out, earlier)
+    except UserError as error:
+        if run.path != out and run.writes.is_here():
+            error.fix += f"; the new model is complete in {run.path}, which you can rename"
+        raise

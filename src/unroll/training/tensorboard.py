@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 
 if TYPE_CHECKING:
-    from unroll.training.loop import Report
+    from unroll.training.report import Report
 
 
 def require_tensorboard() -> None:
@@ -17,8 +17,8 @@ def require_tensorboard() -> None:
     if importlib.util.find_spec("tensorboard") is None:
         raise UserError(
             "the package tensorboard is not installed",
-            allowed="TensorBoard on request, beside metrics.jsonl and samples.jsonl",
-            fix="pip install unroll-lm[tensorboard]",
+            allowed="metrics.jsonl and samples.jsonl, which are always written",
+            fix=install("tensorboard"),
         )
 
 

@@ -19,7 +19,8 @@ from unroll.insight.cells.measure import Tracking, cells, judge, reading
 from unroll.insight.cells.properties import label, read_text
 from unroll.insight.hold import Cell, Held, holding, holds_of
 from unroll.nn.cells import STEPS, LSTMStep, state_after
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.nn.recurrent import RecurrentLayer
 from unroll.state import LayerState
 
@@ -89,7 +90,7 @@ def random_lstm() -> tuple[Model, Tensor, tuple[tuple[Tensor, Tensor], ...]]:
 def test_a_unit_held_at_its_own_values_changes_nothing(signal: str, layer: int) -> None:
     model, ids, state = random_lstm()
     free, after, inside = model.trace(ids, state)
-    values = inside[layer][signal][:, :, 4]  # (T, B)
+    values = inside[layer][signal][:, :, 4].T  # (T, B)
     rows, units = torch.arange(3), torch.full((3,), 4)
     held, held_after, _ = model.trace(ids, state, {layer: holding({signal: (rows, units, values)})})
     assert torch.allclose(free, held, atol=1e-9, rtol=0)

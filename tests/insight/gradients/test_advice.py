@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import unroll
 from tiny import begin_training, make_corpus, model_config, overrides, random_ids, text
-from unroll.artifact.checkpoint import read_events
+from unroll.artifact.events import read_events
 from unroll.artifact.open import open_model
 from unroll.errors import UserError
 from unroll.insight.gradients.advice import TrainingNorms, advise, training_norms

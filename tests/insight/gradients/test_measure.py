@@ -135,7 +135,7 @@ def some_ids(steps: int, rows: int = ROWS) -> Tensor:
 def nats(model: Model, ids: Tensor, state: State) -> Tensor:
     """The nats (B,) of the last of `ids`, the others read from a state that is passed in, by the fused kernel."""
     y, _ = model.hidden(ids[:, :-1], state)
-    return F.cross_entropy(model.logits(y[-1]), ids[:, -1], reduction="none")
+    return F.cross_entropy(model.logits(y[:, -1]), ids[:, -1], reduction="none")
 
 
 def the_slow_way(model: Model, ids: Tensor, lags: int, state: State) -> dict[str, Floats]:
@@ -211,13 +211,13 @@ def test_at_lag_0_it_is_by_the_value_as_the_last_step_uses_it() -> None:
     with torch.no_grad():
         _, before = model.hidden(ids[:, :2], state)
         _, _, inside = model.trace(ids[:, 2:3], before)
-    h = [layer["h"][0].clone().requires_grad_() for layer in inside]
+    h = [layer["h"][:, 0].clone().requires_grad_() for layer in inside]
     upper = model.recurrent.layers[1]
     assert isinstance(upper, RecurrentLayer)
     above, _, _ = run_stepwise("lstm", h[0][None], before[1], upper.weights(0.0))
     for k, y in ((0, above[0]), (1, h[1])):
         (by_h,) = torch.autograd.grad(F.cross_entropy(model.logits(y), ids[:, -1], reduction="sum"), h[k])
-        by_c = by_h * inside[k]["o"][0] * (1 - inside[k]["c"][0].tanh() ** 2)
+        by_c = by_h * inside[k]["o"][:, 0] * (1 - inside[k]["c"][:, 0].tanh() ** 2)
         np.testing.assert_allclose(found.rows[f"layer{k}/h"][:, 0], by_h.norm(dim=1), rtol=1e-9)
         np.testing.assert_allclose(found.rows[f"layer{k}/c"][:, 0], by_c.norm(dim=1), rtol=1e-9)
 

@@ -45,7 +45,8 @@ from unroll.insight.patching.measure import (
     same_end,
     state_after,
 )
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
 from unroll.state import State

@@ -157,7 +157,7 @@ def test_torch_models_are_batched_by_the_same_loop(folder: Path) -> None:
     """What a GPU runs: the predictor of torch, here on the CPU."""
     from dataclasses import replace
 
-    from unroll.artifact.checkpoint import load
+    from unroll.artifact.open import load
     from unroll.predict.torch import TorchPredictor
 
     with serving(folder) as live:

@@ -22,7 +22,8 @@ from unroll.errors import UserError
 from unroll.insight.cells.properties import as_read, inside, label
 from unroll.insight.gradients.measure import in_float64, lag_norms
 from unroll.insight.trace import network_of
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.predict.protocols import stream_nats
 from unroll.progress import Progress, Work
 from unroll.serve import texts as module
@@ -117,11 +118,11 @@ def test_what_is_inside_is_sent_exactly(studio: Studio, opened: dict[str, Opened
         sent = studio.get("unit", model=name, id=about["id"], layer=layer, unit=3)
         rows = dict(zip(sent["signals"], sent["arrays"]["values"], strict=True))
         for signal in about["signals"]:
-            wanted = inside_it[layer][signal][:, 0, 3].numpy()
+            wanted = inside_it[layer][signal][0, :, 3].numpy()
             assert np.allclose(rows[signal], wanted[1:], atol=1e-5, rtol=0)
             assert sent["before"][signal] == pytest.approx(float(wanted[0]), abs=1e-5)
         picture = studio.get("heat", model=name, id=about["id"], layer=layer, signal="h")
-        wanted = inside_it[layer]["h"][1:, 0].numpy()
+        wanted = inside_it[layer]["h"][0, 1:].numpy()
         assert picture["arrays"]["levels"].shape == wanted.T.shape
         assert np.abs(back(picture["arrays"]["levels"], -1, 1) - wanted.T).max() <= 0.5 / 127 + 1e-6
         assert picture["variance"] == pytest.approx(wanted.var(axis=0).tolist(), abs=1e-6)

@@ -18,6 +18,9 @@ import torch
 
 from tiny import law_resume, outcome, text
 from unroll.artifact import checkpoint
+from unroll.artifact.directory import DATA, STATE, WEIGHTS, read_description, read_info
+from unroll.artifact.events import METRICS, read_events
+from unroll.artifact.open import load
 from unroll.data.batches import Streams
 from unroll.data.corpus import load_corpus
 from unroll.errors import UserError
@@ -102,7 +105,7 @@ def train_arguments(out: str, steps: int, **others: Any) -> list[str]:
 
 def law_same_training(one: Path, other: Path, tolerance: float) -> None:
     """Two trainings report the same, keep the same weights, and stand where the other stands, but for rounding."""
-    events = [checkpoint.read_events(path / checkpoint.METRICS) for path in (one, other)]
+    events = [read_events(path / METRICS) for path in (one, other)]
     assert len(events[0]) > 20
     for mine, theirs in zip(*events, strict=True):
         assert {key: mine.get(key) for key in ("kind", "step", "tokens_seen", "learning_rate")} == {
@@ -111,7 +114,7 @@ def law_same_training(one: Path, other: Path, tolerance: float) -> None:
         for key in ("nats", "grad_norm"):
             if mine.get(key) is not None:
                 assert mine[key] == pytest.approx(theirs[key], rel=tolerance, abs=tolerance), (mine, theirs)
-    for file in (checkpoint.WEIGHTS, checkpoint.STATE):
+    for file in (WEIGHTS, STATE):
         tensors = [checkpoint.load_tensors(path / file) for path in (one, other)]
         torch.testing.assert_close(*tensors, rtol=10 * tolerance, atol=10 * tolerance)
 
@@ -132,7 +135,7 @@ def test_two_processes_give_the_losses_of_one(variant: str, tmp_path: Path) -> N
     law_same_training(tmp_path / "one", tmp_path / "two", 1e-5)
     assert err.count("step 25/30") == 1 and err.count("── done") == 1, "what is said is said once"
     assert read_about(tmp_path / "two" / "recipe.toml")["processes"] == 2
-    one, two = (checkpoint.read_description(tmp_path / name) for name in ("one", "two"))
+    one, two = (read_description(tmp_path / name) for name in ("one", "two"))
     assert one["model"] == two["model"]
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["one", "two"]
 
@@ -160,9 +163,9 @@ def mean(gradients, loss):
 processes.mean = mean
 """,
     "each resets by its own numbers": """
-from unroll.training import loop
-real = loop.seed_step
-loop.seed_step = lambda seed, step, rank=0: real(seed, step, loop.processes.rank())
+from unroll.training import step as module
+real = module.seed_step
+module.seed_step = lambda seed, step, rank=0: real(seed, step, module.processes.rank())
 """,
     "the first one's states twice": """
 from unroll.training.many import processes
@@ -200,14 +203,14 @@ def test_a_fault_is_not_the_same_training(fault: str, one: Path, tmp_path: Path)
 
 RECORD = """
 import atexit, hashlib, json, numpy as np
-from unroll.training import loop
+from unroll.training import step
 from unroll.training.many import follower
-seen, step_on = {"targets": []}, loop.step_on
+seen, step_on = {"targets": []}, step.step_on
 def recorded(run, batch):
     seen["run"] = run
     seen["targets"].append(batch.targets)
     return step_on(run, batch)
-loop.step_on = follower.step_on = recorded
+step.step_on = follower.step_on = recorded
 def tell():
     run, folder, rank = seen["run"], os.environ["PIDS"], os.environ["RANK"]
     equal = [*run.model.parameters(), *run.average, *(
@@ -233,7 +236,7 @@ def test_all_have_the_same_weights_and_each_its_own_streams(tmp_path: Path) -> N
     assert code == 0, err
     digests = [json.loads((tmp_path / f"digests{rank}.json").read_text()) for rank in range(3)]
     assert digests[0] == digests[1] == digests[2] and len(digests[0]) > 40
-    corpus = load_corpus(tmp_path / "run" / checkpoint.DATA)
+    corpus = load_corpus(tmp_path / "run" / DATA)
     streams = Streams(corpus.train, 6, corpus.tokenizer.start_id, None)
     shares = [np.load(tmp_path / f"targets{rank}.npy") for rank in range(3)]
     assert shares[0].shape == (12, 2, 16)
@@ -261,12 +264,12 @@ def wait_for_step(run: Path, step: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
-            if f'"step": {step},' in (run / checkpoint.METRICS).read_text():
+            if f'"step": {step},' in (run / METRICS).read_text():
                 break
         except FileNotFoundError:
             pass
         time.sleep(0.002)
-    assert checkpoint.read_description(run)["result"] is None, "it was over too early"
+    assert read_description(run)["result"] is None, "it was over too early"
 
 
 def free_port() -> int:
@@ -312,9 +315,9 @@ def test_a_signal_saves_once_and_any_number_of_processes_goes_on(
         wait_for_step(tmp_path / "run", 35)
         process.send_signal(number)
         out, err = process.communicate(timeout=PATIENCE)
-    assert err.count("Stopping after this step.\n") == err.count("To go on: unroll train --resume run\n") == 1
+    assert err.count("Stopping after this step.\n") == err.count("To resume: unroll train --resume run\n") == 1
     steps = json.loads(out)["steps"]
-    assert 35 <= steps < STEPS and steps == checkpoint.read_info(tmp_path / "run" / checkpoint.STATE)["step"]
+    assert 35 <= steps < STEPS and steps == read_info(tmp_path / "run" / STATE)["step"]
     code, _, err = together(tmp_path, "train", "--resume", "run")
     assert code == 0, err
     law_resume(undisturbed, tmp_path / "run")
@@ -328,10 +331,10 @@ def test_a_signal_saves_once_and_any_number_of_processes_goes_on(
 def test_one_process_goes_on_where_two_have_stopped(one: Path, tmp_path: Path) -> None:
     """What is saved is the state of all streams."""
     write_text(tmp_path)
-    stop = "from unroll.training import loop\nreal = loop.step_on\ndef step_on(run, batch):\n    if run.step == 12:\n" \
-        "        os.kill(os.getpid(), 15)\n    return real(run, batch)\nloop.step_on = step_on"  # fmt: skip
+    stop = "from unroll.training import step\nreal = step.step_on\ndef step_on(run, batch):\n    if run.step == 12:\n" \
+        "        os.kill(os.getpid(), 15)\n    return real(run, batch)\nstep.step_on = step_on"  # fmt: skip
     together(tmp_path, *train_arguments("run", 30), planted=stop)
-    assert 12 < checkpoint.read_info(tmp_path / "run" / checkpoint.STATE)["step"] < 20
+    assert 12 < read_info(tmp_path / "run" / STATE)["step"] < 20
     alone(tmp_path, "train", "--resume", "run")
     law_same_training(one / "one", tmp_path / "run", 1e-5)
 
@@ -371,8 +374,8 @@ follower.step_on = step_on
 """
     code, _, err = together(tmp_path, *train_arguments("run", 30), planted=poison)
     assert code != 0 and err.count("the loss of step 13 is nan") == 1
-    assert all(bool(torch.isfinite(w).all()) for w in checkpoint.load(tmp_path / "run").model.parameters())
-    assert checkpoint.read_info(tmp_path / "run" / checkpoint.STATE)["step"] == 10
+    assert all(bool(torch.isfinite(w).all()) for w in load(tmp_path / "run").model.parameters())
+    assert read_info(tmp_path / "run" / STATE)["step"] == 10
 
 
 @pytest.mark.slow
@@ -387,7 +390,7 @@ def test_minutes_are_measured_together(tmp_path: Path) -> None:
     )
     assert code == 0, err
     recipe = read_recipe(tmp_path / "run" / "recipe.toml")
-    assert checkpoint.read_description(tmp_path / "run")["result"]["steps"] == recipe.training.steps > 1
+    assert read_description(tmp_path / "run")["result"]["steps"] == recipe.training.steps > 1
     digests = [json.loads((tmp_path / f"digests{rank}.json").read_text()) for rank in range(2)]
     assert digests[0] == digests[1]
     shares = [np.load(tmp_path / f"targets{rank}.npy", mmap_mode=None) for rank in range(2)]

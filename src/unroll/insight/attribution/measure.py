@@ -134,9 +134,8 @@ def attribute(
     the next one where no target is named. What is scored is log p(target), with `against` the difference to
     log p(against), in nats, in float64. Raises UserError.
     """
-    return result(
-        attributing(open_model(Path(model)), text, target=target, against=against, at=at, method=method, steps=steps)
-    )
+    opened = open_model(Path(model), needs="network")
+    return result(attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps))
 
 
 def attributing(

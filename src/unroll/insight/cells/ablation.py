@@ -249,10 +249,8 @@ def ablate(
     With a `prompt` samples are taken as well. Raises UserError.
     """
     text = None if file is None else Path(file)
-    work = hold(
-        open_model(Path(model)), layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed
-    )
-    return result(work)
+    opened = open_model(Path(model), needs="network")
+    return result(hold(opened, layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed))
 
 
 def hold(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened, open_model
 from unroll.data.tokenizer import Tokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.files import StrPath
 from unroll.insight.cells import probe
 from unroll.insight.cells.ablation import Ablation, held_beside
@@ -192,7 +192,7 @@ def cells(model: StrPath, file: StrPath | None = None, *, property: str = "quote
 
     `property`: a name of `properties.PROPERTIES`, `re:PATTERN`, or a table `FILE.tsv`. Raises UserError.
     """
-    opened = open_model(Path(model))
+    opened = open_model(Path(model), needs="network")
     text = read_text(opened, None if file is None else Path(file))
     return result(track(opened, text, label(text, property), top=top))
 
@@ -287,9 +287,7 @@ def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) ->
     found, best_untrained = read.search(values, binary=binary)
     recent: Recent | None = None
     if not probe.installed():
-        notes.append(
-            'gain and probe need scikit-learn, pip install "unroll-lm[insight]": without a gain cells only lean'
-        )
+        notes.append(f"gain and probe need scikit-learn, and without a gain cells only lean. {install('insight')}")
     elif probing or found.p_value(float(found.weaker.max())) <= ALPHA:
         yield Progress("asking the last 8 characters", 0, 1)
         told = probe.told_by_recent(read.recent, labels, int(places[half]), places[half:])
@@ -447,6 +445,6 @@ def sample_of(
     row = int(np.argmax([labels.changes[start : start + length].sum() for start in starts]))
     with torch.inference_mode():
         _, _, inside = network.trace(read.inputs[row : row + 1], select_rows(read.states, torch.tensor([row])))
-    values = inside[cell.layer][cell.signal][:, 0, cell.unit].double().numpy()
+    values = inside[cell.layer][cell.signal][0, :, cell.unit].double().numpy()
     symbols = tuple(tokenizer.decode([int(k)]) for k in read.inputs[row])
     return Sample(cell, symbols, values, labels.values[starts[row] - 1 :][:length])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.directory import METRICS, read_events
+from unroll.artifact.events import METRICS, read_events
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 from unroll.training.recipe import read_recipe

@@ -24,7 +24,8 @@ from unroll.insight.gradients.advice import VANISHES, TrainingNorms, advise, tra
 from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
 from unroll.insight.trace import Ids, ids_of_file, network_of
 from unroll.nn.arch import ARCHITECTURES
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.progress import Progress, Work, result
 from unroll.state import State, map_state
 from unroll.training.recipe import read_recipe
@@ -265,7 +266,7 @@ def measure(
     found: list[Gradients] = []
     vocabularies: set[str] = set()
     for path in paths:
-        opened = open_model(path)
+        opened = open_model(path, needs="network")
         network = network_of(opened)
         vocabularies.add(opened.tokenizer.digest)
         ids = ids_of_file(opened, file) if file else validation_part(opened)

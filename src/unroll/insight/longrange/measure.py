@@ -45,12 +45,14 @@ from unroll.insight.longrange.tasks import (
     some_distance,
 )
 from unroll.nn.arch import ARCHITECTURES, DEFAULT, layer_shapes
+from unroll.nn.config import ModelConfig, parameter_count
 from unroll.nn.loss import cross_entropy
-from unroll.nn.model import Model, ModelConfig, parameter_count
+from unroll.nn.model import Model
 from unroll.nn.recurrent import Recurrent, RecurrentLayer
 from unroll.nn.window import Window
 from unroll.progress import Progress, mapped
-from unroll.training.optim import OptimConfig, learning_rate_at, make_optimizer, set_learning_rate
+from unroll.training.config import OptimConfig
+from unroll.training.optim import learning_rate_at, make_optimizer, set_learning_rate
 
 EMBEDDING_SIZE = 32
 VALIDATIONS = 20

@@ -152,9 +152,10 @@ def patch(
     become the same. `units` (layer, unit), `layers` and `signals` (h, c) choose what is patched as one part; layers
     and signals also what of a unit is patched when all are ranked. In float64. Raises UserError.
     """
+    opened = open_model(Path(model), needs="network")
     work = patching(
-        open_model(Path(model)), first, second, target=target, against=against, at=at, after=after, layers=layers,
-        signals=signals, units=units,
+        opened, first, second, target=target, against=against, at=at, after=after, layers=layers, signals=signals,
+        units=units,
     )  # fmt: skip
     return result(work)
 
@@ -237,7 +238,7 @@ def state_after(network: Model, start_id: int, ids: Ids) -> State:
 @torch.no_grad()
 def own_value(choice: Choice, start_id: int, ids: Ids) -> float:
     """Return D of a text as it is."""
-    return float(choice(choice.network.hidden(torch.tensor([[start_id, *ids.tolist()]]))[0][-1])[0])
+    return float(choice(choice.network.hidden(torch.tensor([[start_id, *ids.tolist()]]))[0][:, -1])[0])
 
 
 def replaced(ours: State, theirs: State, masks: Masks) -> State:
@@ -258,7 +259,7 @@ def patched_values(choice: Choice, ours: State, theirs: State, masks: Masks, res
     for first in range(0, len(masks), size):
         state = replaced(ours, theirs, masks[first : first + size])
         y, _ = network.hidden(ids.expand(len(state[0][0]), -1), state)
-        found.append(choice(y[-1]))
+        found.append(choice(y[:, -1]))
         yield Progress("patching", min(len(masks), first + size), len(masks), "parts")
     return np.concatenate(found)
 
@@ -280,7 +281,7 @@ def by_position(
         y, rows = network.hidden(symbol.expand(len(rows[0][0]), 1), rows, engine="stepwise")
         a, b = network.hidden(symbol[None], a)[1], network.hidden(other[None], b)[1]
         yield Progress("by position", place + 1 - first, len(ours) - first, "positions")
-    return np.arange(first, len(ours)), choice(y[-1]).reshape(-1, len(masks))
+    return np.arange(first, len(ours)), choice(y[:, -1]).reshape(-1, len(masks))
 
 
 # ---- parts of a state

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import unroll
+from unroll._version import __version__
 from unroll.serve.fields import COMPLETION, DETOKENIZE, EMBEDDING, MODEL, TOKENIZE, Table
 
 BODIES: dict[str, Table] = {
@@ -124,7 +124,7 @@ def describe(methods: dict[str, str]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "unroll",
-            "version": unroll.__version__,
+            "version": __version__,
             "description": "Recurrent language models behind the API that the field's standard client speaks.",
         },
         "paths": paths,

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-import unroll
+from unroll._version import __version__
 from unroll.serve.completions.answer import Completion, complete
 from unroll.serve.completions.embeddings import embed
 from unroll.serve.completions.openapi import describe
@@ -35,7 +35,7 @@ async def ready(request: Request, context: Context) -> Response:
 
 async def version(request: Request, context: Context) -> Response:
     """Return the version."""
-    return json_response({"version": unroll.__version__})
+    return json_response({"version": __version__})
 
 
 async def list_models(request: Request, context: Context) -> Response:

@@ -127,7 +127,7 @@ def drawn(opened: Opened, text: Text, labels: Labels, findings: Sequence[Finding
     with torch.inference_mode():
         _, state = network.hidden(read)
         _, _, inside = network.trace(torch.from_numpy(ids[start : start + length])[None], state)
-    units = [inside[one.cell.layer][one.cell.signal][:, 0, one.cell.unit] for one in findings]
+    units = [inside[one.cell.layer][one.cell.signal][0, :, one.cell.unit] for one in findings]
     piece = as_read(text.name, text.content[: int(text.ends[start + length - 1]) + 1], opened.tokenizer)
     return {
         "first": start,

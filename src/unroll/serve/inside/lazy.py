@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from starlette.routing import BaseRoute, Mount, Router
 from starlette.types import Receive, Scope, Send
 
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.serve.context import Context
 
 
@@ -30,7 +30,7 @@ class Inside:
             raise UserError(
                 "looking inside a network needs PyTorch, which is not installed here",
                 allowed="the other screens",
-                fix="pip install 'unroll-lm[train]'",
+                fix=install("train"),
             )
         async with self._loading:
             if self._router is None:

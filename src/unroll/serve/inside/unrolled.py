@@ -100,10 +100,10 @@ def unroll_text(opened: Opened, text: Text) -> Unrolled:
         tuple((written[k], p) for k, p in zip(which, row, strict=True))
         for which, row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     )
-    moves = last["h"][:, 0].std(dim=0, correction=0)
+    moves = last["h"][0].std(dim=0, correction=0)
     units = moves.argsort(descending=True, stable=True)[:UNITS].sort().values
     signals = ARCHITECTURES[config.arch].state or ("h",)
-    states: dict[str, Floats] = {name: last[name][:, 0, units].numpy() for name in signals}
+    states: dict[str, Floats] = {name: last[name][0, :, units].numpy() for name in signals}
     return Unrolled(
         config.arch,
         tuple(surfaces(opened.tokenizer, text)),

@@ -21,9 +21,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-import unroll
+from unroll._version import __version__
 from unroll.artifact.open import Opened
-from unroll.errors import UserError
+from unroll.errors import UserError, install
 from unroll.nn.arch import ARCHITECTURES, DEFAULT
 from unroll.predict.predictor import log_probabilities
 from unroll.serve.context import Context
@@ -161,7 +161,7 @@ async def info(studio: Studio, request: Request) -> Response:
     newest = {name: k for k, name in enumerate(studio.trainings.names())}
     settings = studio.context.settings
     return json_response({
-        "version": unroll.__version__,
+        "version": __version__,
         "models": sorted(models, key=lambda model: newest.get(model["name"], len(newest))),
         "architectures": {name: {"label": a.label, "colour": a.colour} for name, a in ARCHITECTURES.items()},
         "more": more,
@@ -406,9 +406,7 @@ async def train(studio: Studio, request: Request) -> Response:
     """Start a training on a text that was sent, a file of the folder, or the standard library."""
     wanted = asked.body(request)
     if find_spec("torch") is None:
-        raise UserError(
-            "training needs PyTorch", allowed="reading and sampling without", fix="pip install 'unroll-lm[train]'"
-        )
+        raise UserError("training needs PyTorch", allowed="reading and sampling without", fix=install("train"))
     source = asked.choice(wanted, "source", "demo", ("upload", "file", "demo"))
     file, title = None, "python-stdlib"
     if source == "upload":

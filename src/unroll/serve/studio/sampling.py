@@ -105,7 +105,7 @@ def pinned_step(path: Path, pins: Sequence[Pin]) -> Step:
     """
     import torch
 
-    from unroll.artifact.checkpoint import load
+    from unroll.artifact.open import load
     from unroll.insight.hold import checked_cell, holding
     from unroll.predict.torch import to_numpy, to_torch
 

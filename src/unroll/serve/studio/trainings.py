@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unroll.artifact.directory import METRICS, SAMPLES, WEIGHTS, data_path, read_description, read_tokenizer
+from unroll.artifact.directory import WEIGHTS, data_path, read_description, read_tokenizer
+from unroll.artifact.events import METRICS, SAMPLES
 from unroll.artifact.snapshot import Changed, flush, pinned, stamp_of, unchanged
 from unroll.data.corpus import open_corpus
 from unroll.errors import UserError

@@ -5,13 +5,16 @@ from typing import Any
 
 import torch
 
-from unroll.nn.model import Model, ModelConfig
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
 from unroll.nn.native import keep_memory
 from unroll.settings import from_mapping
-from unroll.training.loop import Run, TrainConfig, begin, shared_tensors, step_on
+from unroll.training.config import OptimConfig, TrainConfig
 from unroll.training.many import processes
 from unroll.training.many.processes import Order
-from unroll.training.optim import OptimConfig, load_optimizer_tensors
+from unroll.training.optim import load_optimizer_tensors
+from unroll.training.run import Run, begin, shared_tensors
+from unroll.training.step import step_on
 
 
 def follow(device: str = "auto", when_joined: Callable[[], None] = lambda: None) -> None:

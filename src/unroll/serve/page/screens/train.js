@@ -299,7 +299,7 @@ function Start({ api, info, started }) {
     }
   };
   const ready = { paste: text.trim().length > 0, upload: file && file.size <= info.limits.upload, file: there?.length > 0, demo: true }[source];
-  if (!info.can_train) return html`<${Panel} title="A new training"><p>Training needs PyTorch, which is not installed: <code>pip install 'unroll-lm[train]'</code>. Models that are there can be read and sampled without.</p><//>`;
+  if (!info.can_train) return html`<${Panel} title="A new training"><p>Training needs PyTorch, which is not installed: <code>pip install "unroll-lm[train]"</code>, or in a clone <code>pip install ".[train]"</code>. Models that are there can be read and sampled without.</p><//>`;
   return html`<form onSubmit=${begin} class="grid">
     <${Panel} class="w8" title="A text to learn from" aside=${html`<${Choice} label="Where the text comes from" value=${source} onChange=${setSource}
       options=${[["paste", "Paste"], ["upload", "A file"], ["file", "The folder", info.texts ? undefined : "start the studio with --texts DIR"], ["demo", "Python's library"]]} />`}>

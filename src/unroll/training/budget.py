@@ -1,0 +1,133 @@
+"""From a budget to a recipe: measure this machine, take the largest shape that reads enough, count the steps."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from unroll.data.corpus import Corpus
+from unroll.errors import UserError
+from unroll.nn.config import ModelConfig
+from unroll.nn.model import Model
+from unroll.predict.protocols import stream_nats
+from unroll.predict.torch import TorchPredictor
+from unroll.settings import from_mapping
+from unroll.training.calibrate import Machine, measure_machine, tokens_per_second
+from unroll.training.config import TrainConfig
+from unroll.training.recipe import (
+    Overrides,
+    Recipe,
+    choose,
+    fit_batch,
+    reads_enough,
+    shapes,
+    size_for_tokens,
+    weights_per_step,
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a run may take: a number of steps, or minutes of wall clock, everything included."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"steps is {self.steps}", allowed="1 or more")
+        if self.minutes is not None and not 0 < self.minutes < 1e6:
+            raise UserError(f"minutes is {self.minutes}", allowed="above 0")
+
+
+def reference_shape(overrides: Overrides) -> ModelConfig:
+    """Return the model that this machine is measured with: 256 wide, but for what the user fixed."""
+    fixed = {name: value for name, value in overrides["model"].items() if name != "vocab_size"}
+    return from_mapping(ModelConfig, {"vocab_size": 96, "hidden_size": 256} | fixed, "the recipe's [model]")
+
+
+def measured(overrides: Overrides, device: torch.device, minutes: float) -> Machine:
+    """Measure this machine, within a few hundredths of the budget for each way of training."""
+    portions: dict[str, Any] = {
+        name: overrides["training"][name] for name in ("batch_size", "seq_len") if name in overrides["training"]
+    }
+    training = from_mapping(TrainConfig, portions, "the recipe's [training]")
+    return measure_machine(reference_shape(overrides), training, device, overrides["training"], min(0.5, 0.6 * minutes))
+
+
+def resolve(
+    corpus: Corpus,
+    budget: Budget,
+    overrides: Overrides,
+    device: torch.device,
+    started: float,
+    machine: Machine | None = None,
+    *,
+    tuned: bool = False,
+) -> Recipe:
+    """Resolve text, budget and what the user fixed into a recipe with a number of steps.
+
+    `started` (time.monotonic) is when the minutes began; without a measured `machine` the budget is in steps.
+    """
+    level, vocab_size, train_tokens = corpus.tokenizer.level, corpus.tokenizer.vocab_size, len(corpus.train)
+    fixed = overrides["training"]
+    batch_size, seq_len = fit_batch(train_tokens, fixed.get("batch_size", 16), fixed.get("seq_len", 64), fixed)
+
+    def recipe_of(hidden_size: int, num_layers: int = 1, *, steps: int, final_tokens: int | None = None) -> Recipe:
+        return choose(
+            level=level, vocab_size=vocab_size, train_tokens=train_tokens, hidden_size=hidden_size,
+            num_layers=num_layers, steps=steps, final_tokens=final_tokens, tuned=tuned, overrides=overrides,
+            data=corpus.info.config,
+        )  # fmt: skip
+
+    if budget.minutes is None or machine is None:
+        steps = budget.steps or fixed.get("steps") or 2000
+        size = size_for_tokens(steps * batch_size * seq_len, overrides, vocab_size)
+        return recipe_of(hidden_size=size, steps=steps)
+
+    # The largest shape that reads enough, by the rate expected from its weights; then it is measured, and if it is
+    # slower than that, smaller ones are.
+    end = started + 60 * budget.minutes
+    reference = machine.tokens_per_second * weights_per_step(reference_shape(overrides))
+    fixed_size = overrides["model"].get("hidden_size")
+    ladder = [(fixed_size, 1)] if fixed_size else shapes(level)
+    for size, layers in reversed(ladder):
+        shape = {"hidden_size": size, "num_layers": layers}
+        expected = reference / weights_per_step(recipe_of(**shape, steps=1).model)
+        tried = recipe_of(**shape, steps=max(1, int(seconds_until(end) * expected / (batch_size * seq_len))))
+        smallest = (size, layers) == ladder[0]
+        if not smallest and not reads_enough(1.1 * expected * (end - time.monotonic()), tried.model):
+            continue
+        rate = tokens_per_second(tried.model, tried.training, device, min(0.6, 0.6 * budget.minutes))
+        if smallest or reads_enough(rate * (end - time.monotonic()), tried.model):
+            break
+    final_tokens, final_seconds = final_evaluation(tried.model, corpus, device, budget.minutes)
+    steps = int((seconds_until(end) - final_seconds) * rate / (batch_size * seq_len))
+    if steps < 1:
+        raise UserError(
+            f"{budget.minutes:g} minutes is not enough for a single step on this machine",
+            allowed="a budget that holds one step",
+            fix="give more --minutes, or --steps N",
+        )
+    return recipe_of(**shape, steps=steps, final_tokens=final_tokens)
+
+
+RESERVE = 0.05
+"""Share of a budget kept for validation, samples and saving on the way."""
+
+
+def seconds_until(end: float) -> float:
+    """Return the seconds until `end` (time.monotonic) that steps may take."""
+    return (end - time.monotonic()) * (1 - RESERVE)
+
+
+def final_evaluation(config: ModelConfig, corpus: Corpus, device: torch.device, minutes: float) -> tuple[int, float]:
+    """Return how many validation symbols the final exact figure reads in a tenth of the budget, and its seconds."""
+    model = Model(config).to(device).eval()
+    ids = corpus.valid[:1024]
+    start = time.perf_counter()
+    stream_nats(TorchPredictor(model), ids, corpus.tokenizer.start_id)
+    seconds_per_token = (time.perf_counter() - start) / max(1, len(ids))
+    count = max(1000, min(len(corpus.valid), int(0.1 * 60 * minutes / seconds_per_token)))
+    return count, count * seconds_per_token

@@ -1,0 +1,99 @@
+"""What a recipe fixes of a training: its length and portions, and how weights move. Without torch."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from unroll.errors import UserError
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long a model is trained, in which portions, and what happens on the way."""
+
+    steps: int = 2000
+    batch_size: int = 16
+    """Contiguous streams read side by side."""
+    seq_len: int = 64
+    """Symbols of each stream in a step; the state is carried on, the gradient is cut (truncated BPTT)."""
+    reset_probability: float = 0.0
+    """Probability that a stream's state is dropped before a step, so that fresh states are practised too."""
+    precision: Precision = "float32"
+    """Precision of the products; weights, sums and the optimizer stay float32. tf32 needs a GPU: elsewhere it is
+    float32."""
+    threads: int = 2
+    wait_policy: Literal["default", "passive"] = "default"
+    """How OpenMP threads wait for each other; passive yields the core, which pays on a busy machine."""
+    seed: int = 0
+    log_every: int = 10
+    valid_every: int = 250
+    valid_rows: int = 16
+    valid_tokens: int = 50_000
+    """Validation symbols read for the quick figures on the way."""
+    final_tokens: int = 2_000_000
+    """Most validation symbols read for the exact figure at the end."""
+    save_every: int = 250
+    sample_length: int = 300
+    sample_prompt: str = ""
+    sample_temperature: float = 0.8
+
+    def __post_init__(self) -> None:
+        positive = (
+            "steps",
+            "batch_size",
+            "seq_len",
+            "threads",
+            "log_every",
+            "valid_every",
+            "valid_rows",
+            "valid_tokens",
+            "final_tokens",
+            "save_every",
+        )
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}", allowed="1 or more")
+        if not 0 <= self.reset_probability <= 1:
+            raise UserError(f"reset_probability is {self.reset_probability}", allowed="0 to 1")
+        if not 0 <= self.sample_temperature < float("inf"):
+            raise UserError(f"sample_temperature is {self.sample_temperature}", allowed="0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed is {self.seed}", allowed="0 to 2^63-1")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW (Loshchilov & Hutter 2019) with warm-up and decay, clipping and averaging."""
+
+    learning_rate: float = 1e-2
+    """Peak of the learning rate."""
+    warmup_steps: int = 100
+    schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"
+    """How the rate falls from the peak to zero at the last step; `constant` stays, best with averaging; `plateau` stays
+    until a validation brings no new best, and is then cut."""
+    plateau_factor: float = 0.25
+    """Factor of every cut of `plateau`."""
+    weight_decay: float = 0.05
+    """Decay of the matrices; biases do not decay."""
+    beta1: float = 0.9
+    beta2: float = 0.99
+    grad_clip: float = 1.0
+    """Largest norm of all gradients together; 0 clips nothing."""
+    averaging: float = 0.0
+    """Decay of the running average of the weights, which is then validated and kept; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise UserError(f"learning_rate is {self.learning_rate}", allowed="above 0")
+        for name in ("warmup_steps", "weight_decay", "grad_clip"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} is {getattr(self, name)}", allowed="0 or more")
+        if not 0 < self.plateau_factor < 1:
+            raise UserError(
+                f"plateau_factor is {self.plateau_factor}", allowed="between 0 and 1", fix="write for example 0.25"
+            )
+        for name in ("beta1", "beta2", "averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}", allowed="0 up to, not including, 1")
