@@ -16,7 +16,6 @@ from unroll.artifact.open import open_model
 from unroll.errors import UserError, install
 from unroll.files import StrPath, write_atomically
 from unroll.lm.curves import (
-    EDGES,
     KINDS,
     LENGTH,
     UNITS,
@@ -24,11 +23,11 @@ from unroll.lm.curves import (
     Floats,
     Kind,
     PositionLoss,
-    Reliability,
     Surprisal,
     UnitName,
     measure,
 )
+from unroll.lm.reliability import EDGES, Reliability
 from unroll.progress import Work, result
 
 if TYPE_CHECKING:
