@@ -54,13 +54,13 @@ def step_by_step(predictor: Predictor, start_id: int, ids: Sequence[int]) -> tup
     """Return the nats of every symbol, each from the whole distribution before it, and the one after the last."""
     state: State | None = None
     nats: list[float] = []
-    before = start_id
+    previous = start_id
     for symbol in [*ids, None]:
-        logits, state = predictor.logits(np.array([[before]]), state)
+        logits, state = predictor.logits(np.array([[previous]]), state)
         distribution = log_probabilities(logits[0])
         if symbol is not None:
             nats.append(-float(distribution[symbol]))
-            before = symbol
+            previous = symbol
     return nats, distribution
 
 
@@ -74,9 +74,9 @@ TEXTS = [("a bad cab", "a bad cabs"[:9]), ("fade", "a jade head"), ("hi", "hi"),
 def test_sentences_are_scored_from_their_start_to_their_end(arch: str, eos: bool) -> None:
     model = opened(arch=arch)
     pairs = [pair(good, bad) for good, bad in TEXTS]
-    found = result(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=eos))
-    for one, good, bad in zip(pairs, found.good, found.bad, strict=True):
-        for text, whole in ((one.good, good), (one.bad, bad)):
+    nats = result(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=eos))
+    for item, good, bad in zip(pairs, nats.good, nats.bad, strict=True):
+        for text, whole in ((item.good, good), (item.bad, bad)):
             ids = CHARS.encode(text + "\n" * eos).tolist()
             assert abs(sum(step_by_step(model.predictor, CHARS.start_id, ids)[0]) - whole) < 1e-9
 
@@ -86,12 +86,12 @@ def test_the_same_text_is_a_tie_though_its_digits_depend_on_its_batch(monkeypatc
     plain = protocols.lines
 
     def noisy(*arguments: Any) -> Iterator[list[NDArray[np.float64]]]:
-        return ([nats + next(noise) for nats in some] for some in plain(*arguments))
+        return ([nats + next(noise) for nats in batch] for batch in plain(*arguments))
 
     monkeypatch.setattr(pairs_module, "lines", noisy)
     pairs = [pair("a zebra", "a kebra"), pair("hi", "hi"), pair("hi", "ha")]
-    found = result(score_pairs("m", opened().predictor, CHARS, pairs, "include", eos=True))
-    assert (found.good == found.bad).tolist() == [True, True, False]
+    scores = result(score_pairs("m", opened().predictor, CHARS, pairs, "include", eos=True))
+    assert (scores.good == scores.bad).tolist() == [True, True, False]
 
 
 def test_nats_do_not_depend_on_the_other_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,10 +102,10 @@ def test_nats_do_not_depend_on_the_other_pairs(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(protocols, "STREAM_WINDOW", 5)
     monkeypatch.setattr(pairs_module, "LINE_TOKENS", 12)
     monkeypatch.setattr(pairs_module, "STREAM_WINDOW", 5)
-    alone = [result(score_pairs("m", model.predictor, CHARS, [one], "include", eos=True)) for one in pairs]
+    alone = [result(score_pairs("m", model.predictor, CHARS, [single], "include", eos=True)) for single in pairs]
     backwards = result(score_pairs("m", model.predictor, CHARS, pairs[::-1], "include", eos=True))
-    assert np.allclose(together.good, [one.good[0] for one in alone], rtol=0, atol=1e-9)
-    assert np.allclose(together.bad, [one.bad[0] for one in alone], rtol=0, atol=1e-9)
+    assert np.allclose(together.good, [single.good[0] for single in alone], rtol=0, atol=1e-9)
+    assert np.allclose(together.bad, [single.bad[0] for single in alone], rtol=0, atol=1e-9)
     assert np.allclose(together.bad, backwards.bad[::-1], rtol=0, atol=1e-9)
 
 
@@ -118,19 +118,19 @@ ITEMS = [("a bad", "cab"), ("a bad", "cabs"), ("fade a", "bad"), ("", "bad"), ("
 def law_words(words: Words, tokenizer: Tokenizer) -> None:
     """Of a word after its prefix all symbols count, nothing before them, and below words that white space follows."""
     model = opened(tokenizer)
-    found = words(model.predictor, tokenizer, ITEMS)
-    white = [
+    word_totals = words(model.predictor, tokenizer, ITEMS)
+    spaces = [
         k
         for k, piece in enumerate(tokenizer.pieces)
         if piece.decode(errors="ignore")[:1] in ("\n", " ", "\t", "\r", "\x0b", "\x0c") and piece
     ]
-    for (prefix, word), nats in zip(ITEMS, found, strict=True):
-        before = tokenizer.encode(prefix).tolist()
+    for (prefix, word), nats in zip(ITEMS, word_totals, strict=True):
+        prefix_ids = tokenizer.encode(prefix).tolist()
         ids = tokenizer.encode(f"{prefix} {word}" if prefix else word).tolist()
-        assert ids[: len(before)] == before
-        each, after = step_by_step(model.predictor, tokenizer.start_id, ids)
-        end = 0.0 if tokenizer.level == "word" else -math.log(sum(math.exp(after[k]) for k in white))
-        assert abs(sum(each[len(before) :]) + end - nats) < 1e-9, (prefix, word)
+        assert ids[: len(prefix_ids)] == prefix_ids
+        symbol_nats, after = step_by_step(model.predictor, tokenizer.start_id, ids)
+        end = 0.0 if tokenizer.level == "word" else -math.log(sum(math.exp(after[k]) for k in spaces))
+        assert abs(sum(symbol_nats[len(prefix_ids) :]) + end - nats) < 1e-9, (prefix, word)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: tokenizer.level)
@@ -143,24 +143,24 @@ def test_a_word_after_its_prefix(tokenizer: Tokenizer, monkeypatch: pytest.Monke
 
 def wrong_place(predictor: Predictor, tokenizer: Tokenizer, items: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
     """Planted fault: the target is read one symbol too late."""
-    found = []
+    word_totals = []
     for prefix, word in items:
         ids = tokenizer.encode(f"{prefix} {word}" if prefix else word).tolist()
-        each, after = step_by_step(predictor, tokenizer.start_id, ids)
-        white = [k for k, piece in enumerate(tokenizer.pieces) if piece[:1].isspace()]
-        end = -math.log(sum(math.exp(after[k]) for k in white))
-        found.append(sum(each[len(tokenizer.encode(prefix)) + 1 :]) + end)
-    return np.array(found)
+        symbol_nats, after = step_by_step(predictor, tokenizer.start_id, ids)
+        spaces = [k for k, piece in enumerate(tokenizer.pieces) if piece[:1].isspace()]
+        end = -math.log(sum(math.exp(after[k]) for k in spaces))
+        word_totals.append(sum(symbol_nats[len(tokenizer.encode(prefix)) + 1 :]) + end)
+    return np.array(word_totals)
 
 
 def without_end(predictor: Predictor, tokenizer: Tokenizer, items: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
     """Planted fault: `cab` is as good as the beginning of `cabs`."""
-    found = []
+    word_totals = []
     for prefix, word in items:
         ids = tokenizer.encode(f"{prefix} {word}" if prefix else word).tolist()
-        each, _ = step_by_step(predictor, tokenizer.start_id, ids)
-        found.append(sum(each[len(tokenizer.encode(prefix)) :]))
-    return np.array(found)
+        symbol_nats, _ = step_by_step(predictor, tokenizer.start_id, ids)
+        word_totals.append(sum(symbol_nats[len(tokenizer.encode(prefix)) :]))
+    return np.array(word_totals)
 
 
 @pytest.mark.parametrize("fault", [wrong_place, without_end])
@@ -260,11 +260,11 @@ def test_the_law_of_right_fails_for_faults(fault: Callable[[PairNats], PairNats]
 
 def test_two_models_are_compared_where_they_differ() -> None:
     pairs = [pair("g", "b")] * 6
-    one = nats_of("one", [1, 1, 1, 1, 9, 2], [2, 2, 2, 2, 2, 2])
-    two = nats_of("two", [1, 9, 9, 9, 1, 9], [2, 2, 2, 2, 2, 2])
-    three = nats_of("three", [1] * 6, [2] * 6)
-    results = counts_of(pairs, [one, two, three], "exclude", eos=True)
-    assert [(c.first, c.second, c.only_first, c.only_second) for c in results.comparisons] == [
+    a = nats_of("one", [1, 1, 1, 1, 9, 2], [2, 2, 2, 2, 2, 2])
+    b = nats_of("two", [1, 9, 9, 9, 1, 9], [2, 2, 2, 2, 2, 2])
+    c = nats_of("three", [1] * 6, [2] * 6)
+    results = counts_of(pairs, [a, b, c], "exclude", eos=True)
+    assert [(test.first, test.second, test.only_first, test.only_second) for test in results.comparisons] == [
         ("one", "two", 3, 1), ("one", "three", 0, 2), ("two", "three", 0, 4),
     ]  # fmt: skip
     assert results.comparisons[0].p == pytest.approx(2 * (1 + 4) / 16)
@@ -315,15 +315,15 @@ def test_carried_scores_are_log_probabilities(tmp_path: Path) -> None:
         ("2", "original", "go", "goes", -3, -2),
         ("3", "generated", "a", "b", -3, -4),
     )
-    one = write(tmp_path / "one.tab", table)
+    table_file = write(tmp_path / "one.tab", table)
     lines = table.replace("\tmodel", "\tother").splitlines()
-    two = write(tmp_path / "two.tab", "\n".join([lines[0], *lines[:0:-1]]))
-    pairs = read_pairs([one, two], scored=True)
+    other_file = write(tmp_path / "two.tab", "\n".join([lines[0], *lines[:0:-1]]))
+    pairs = read_pairs([table_file, other_file], scored=True)
     assert len(pairs) == 3
     first, second = carried(pairs)
     assert (first.model, first.good.tolist(), first.bad.tolist()) == ("model", [1.5, 3, 3], [2, 2, 4])
     assert (second.model, second.good.tolist()) == ("other", [1.5, 3, 3])
-    results = result(minimal_pairs([], [one], scored=True))
+    results = result(minimal_pairs([], [table_file], scored=True))
     assert isinstance(results, PairsResult)
     assert results.figures()["by_set"] == {"original": 0.5, "nonsense": 1.0}
     assert results.figures()["unknown_rate"] is None

@@ -131,8 +131,8 @@ def test_right_probabilities_lie_on_the_diagonal_and_overconfident_ones_do_not(t
 
 def test_an_ngram_of_uniform_text_lies_on_the_diagonal(tmp_path: Path) -> None:
     uniform = [0.0] * 4 + [1 / 8] * 8
-    file, other = (drawn(uniform, 20_000, tmp_path / f"{seed}.txt", seed) for seed in (1, 2))
-    figures = reliability_of(counted(file, 1), other)
+    file, held_out = (drawn(uniform, 20_000, tmp_path / f"{seed}.txt", seed) for seed in (1, 2))
+    figures = reliability_of(counted(file, 1), held_out)
     (k,) = np.flatnonzero((figures.predictions > 0) & (figures.predicted > 0.05))
     low, high = figures.interval
     assert figures.predictions[k] == 8 * 20_000

@@ -70,10 +70,10 @@ def law_totals(totals: Callable[[Path], Rescored], path: Path) -> None:
         name, *_, total_text = line.split(" ||| ")
         if name not in seen:
             seen.append(name)
-            before = math.inf
+            previous = math.inf
         assert name == seen[-1], "a group is one piece"
-        assert float(total_text) <= before
-        before = float(total_text)
+        assert float(total_text) <= previous
+        previous = float(total_text)
     assert seen == ["0", "1"]
     best = {name: max(members, key=lambda k: result.total[k]) for name, members in result.nbest.groups.items()}
     assert result.best().splitlines() == [result.nbest.hypotheses[k].text for k in best.values()]

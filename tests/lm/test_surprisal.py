@@ -74,38 +74,38 @@ def plain(tokenizer: Tokenizer) -> Opened:
 
 def by_hand(opened: Opened, ids: Sequence[int]) -> list[float]:
     """Return the nats of each id, every next distribution asked for one by one."""
-    found, state, before = [], None, opened.tokenizer.start_id
+    nats, state, previous = [], None, opened.tokenizer.start_id
     for id in ids:
-        logits, state = opened.predictor.logits(np.array([[before]]), state)
-        found.append(-float(log_probabilities(logits)[0, id]))
-        before = id
-    return found
+        logits, state = opened.predictor.logits(np.array([[previous]]), state)
+        nats.append(-float(log_probabilities(logits)[0, id]))
+        previous = id
+    return nats
 
 
-def together(opened: Opened, some: Sequence[str]) -> list[TextScore]:
-    return list(score_texts(opened, some))
+def together(opened: Opened, batch: Sequence[str]) -> list[TextScore]:
+    return list(score_texts(opened, batch))
 
 
 # ---- texts
 
 
-def law_brute_force(opened: Opened, some: Sequence[str], score_all: Scorer) -> None:
+def law_brute_force(opened: Opened, batch: Sequence[str], score_all: Scorer) -> None:
     """The nats of each symbol are those of every next probability, asked for one by one."""
-    for text, found in zip(some, score_all(opened, some), strict=True):
+    for text, score in zip(batch, score_all(opened, batch), strict=True):
         expected = by_hand(opened, opened.tokenizer.encode(text).tolist())
-        assert [token.nats for token in found.per_token] == pytest.approx(expected, abs=1e-9)
-        assert found.nats == pytest.approx(math.fsum(expected), abs=1e-9)
-        assert found.tokens == len(expected)
+        assert [token.nats for token in score.per_token] == pytest.approx(expected, abs=1e-9)
+        assert score.nats == pytest.approx(math.fsum(expected), abs=1e-9)
+        assert score.tokens == len(expected)
 
 
-def law_neighbours(opened: Opened, some: Sequence[str], score_all: Scorer, relative: float) -> None:
+def law_neighbours(opened: Opened, batch: Sequence[str], score_all: Scorer, relative: float) -> None:
     """The score of a text depends neither on the texts beside it nor on their order."""
-    whole = score_all(opened, some)
-    turned = score_all(opened, some[::-1])[::-1]
-    for text, one, other in zip(some, whole, turned, strict=True):
+    whole = score_all(opened, batch)
+    turned = score_all(opened, batch[::-1])[::-1]
+    for text, score, turned_score in zip(batch, whole, turned, strict=True):
         (alone,) = score_all(opened, [text])
-        assert abs(one.nats - alone.nats) <= relative * alone.nats
-        assert abs(other.nats - alone.nats) <= relative * alone.nats
+        assert abs(score.nats - alone.nats) <= relative * alone.nats
+        assert abs(turned_score.nats - alone.nats) <= relative * alone.nats
 
 
 TEXTS = ["", "abc", "j", "abcdefghij" * 12, "\n", "ab\n\nc", *("cafe" * k + "dig"[:k] for k in range(1, 12))]
@@ -120,9 +120,9 @@ def test_scores_are_those_of_brute_force(arch: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_scores_are_those_of_brute_force_at_every_level(level: str) -> None:
-    some = [SOME, "the cat", " the\u2028cat\n", "", "unknown ϡ words\r\n", "the cat " * 9]
-    law_brute_force(neural(TOKENIZERS[level]), some, together)
-    law_brute_force(plain(TOKENIZERS[level]), some, together)
+    batch = [SOME, "the cat", " the\u2028cat\n", "", "unknown ϡ words\r\n", "the cat " * 9]
+    law_brute_force(neural(TOKENIZERS[level]), batch, together)
+    law_brute_force(plain(TOKENIZERS[level]), batch, together)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -136,19 +136,19 @@ def test_in_float32_neighbours_change_a_millionth_at_most() -> None:
     model = random_model(model_config("lstm", CHAR.vocab_size, hidden_size=128), torch.float32, scale=0.1)
     opened = Opened(Path("nowhere"), TorchPredictor(model), CHAR, {})
     random = np.random.default_rng(0)
-    some = ["".join(random.choice(list("The cat sat. A mat"), size)) for size in random.integers(1, 90, 60)]
-    law_neighbours(opened, some, together, 1e-6)
+    batch = ["".join(random.choice(list("The cat sat. A mat"), size)) for size in random.integers(1, 90, 60)]
+    law_neighbours(opened, batch, together, 1e-6)
 
 
 def test_the_laws_fail_when_texts_are_filled_up_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted fault: a batch that ends together, so that the shorter texts begin after filling."""
 
     def filled(predictor: Any, texts: Any, start_id: int) -> Iterator[list[Nats]]:
-        some = list(texts)
-        width = max(map(len, some)) + 2
-        symbols = np.array([[*[start_id] * (width - len(ids)), *ids] for ids in some], np.int64)
+        batch = list(texts)
+        width = max(map(len, batch)) + 2
+        symbols = np.array([[*[start_id] * (width - len(ids)), *ids] for ids in batch], np.int64)
         nats, _ = predictor.nats(symbols[:, :-1], symbols[:, 1:])
-        yield [row[len(row) - len(ids) :] for row, ids in zip(nats, some, strict=True)]
+        yield [row[len(row) - len(ids) :] for row, ids in zip(nats, batch, strict=True)]
 
     monkeypatch.setattr(surprisal, "lines", filled)
     with pytest.raises(AssertionError):
@@ -160,8 +160,8 @@ def test_the_laws_fail_when_texts_are_filled_up_in_front(monkeypatch: pytest.Mon
 def test_the_law_fails_when_the_first_symbol_is_not_scored() -> None:
     """Planted fault: as other programs have it, which score a text from its second symbol on."""
 
-    def second(opened: Opened, some: Sequence[str]) -> list[TextScore]:
-        scores = together(opened, some)
+    def second(opened: Opened, batch: Sequence[str]) -> list[TextScore]:
+        scores = together(opened, batch)
         return [
             TextScore(s.text, s.tokens, s.nats - (s.per_token[0].nats or 0 if s.tokens else 0), 0, s.per_token)
             for s in scores
@@ -174,32 +174,32 @@ def test_the_law_fails_when_the_first_symbol_is_not_scored() -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_score_gives_the_nats_that_sampling_reports(arch: str) -> None:
     opened = neural(TOKENIZER, arch)
-    drawn = list(generate(stepper(opened.predictor), TOKENIZER, [], 120, SampleOptions(temperature=0.7, seed=3)))
-    (found,) = together(opened, ["".join(symbol.text for symbol in drawn)])
-    assert [token.nats for token in found.per_token] == pytest.approx([symbol.nats for symbol in drawn], abs=1e-9)
-    assert [token.token for token in found.per_token] == [symbol.text for symbol in drawn]
+    sampled = list(generate(stepper(opened.predictor), TOKENIZER, [], 120, SampleOptions(temperature=0.7, seed=3)))
+    (score,) = together(opened, ["".join(symbol.text for symbol in sampled)])
+    assert [token.nats for token in score.per_token] == pytest.approx([symbol.nats for symbol in sampled], abs=1e-9)
+    assert [token.token for token in score.per_token] == [symbol.text for symbol in sampled]
 
 
 def test_the_probabilities_of_all_texts_of_one_length_sum_to_one() -> None:
     tokenizer = CharTokenizer.learn("ab")
-    some = [a + b + c for a in "ab\nϡ" for b in "ab\nϡ" for c in "ab\nϡ"]
-    assert sum(math.exp(-s.nats) for s in together(neural(tokenizer), some)) == pytest.approx(1, abs=1e-12)
+    batch = [a + b + c for a in "ab\nϡ" for b in "ab\nϡ" for c in "ab\nϡ"]
+    assert sum(math.exp(-s.nats) for s in together(neural(tokenizer), batch)) == pytest.approx(1, abs=1e-12)
 
 
 @given(texts)
 @settings(deadline=None, max_examples=60)
 def test_offsets_are_places_in_utf8(text: str) -> None:
     for level, tokenizer in TOKENIZERS.items():
-        (found,) = together(plain(tokenizer), [text])
-        data, place = text.encode(), 0
-        for token in found.per_token:
-            assert place <= token.start < token.end
-            assert level == "word" or token.start == place
-            assert data[place : token.start].decode().strip() == ""
-            place = token.end
+        (score,) = together(plain(tokenizer), [text])
+        data, end = text.encode(), 0
+        for token in score.per_token:
+            assert end <= token.start < token.end
+            assert level == "word" or token.start == end
+            assert data[end : token.start].decode().strip() == ""
+            end = token.end
             if token.token not in ("<unk>", "<eos>") and "\\" not in token.token:
                 assert data[token.start : token.end].decode() == token.token
-        assert level == "word" or place == len(data)
+        assert level == "word" or end == len(data)
 
 
 def test_the_end_of_a_line_is_scored_on_request() -> None:
@@ -219,8 +219,8 @@ def test_the_end_of_a_line_is_scored_on_request() -> None:
 
 
 def rules(tokenizer: Tokenizer, text: str, rule: UnknownRule) -> TextScore:
-    (found,) = score_texts(neural(tokenizer), [text], unknown=rule)
-    return found
+    (score,) = score_texts(neural(tokenizer), [text], unknown=rule)
+    return score
 
 
 @pytest.mark.parametrize(

@@ -207,12 +207,14 @@ def test_bytes_need_be_no_text(tmp_path: Path) -> None:
 def test_a_byte_order_mark_costs_nothing_but_at_level_byte(level: str, unit: UnitName, tmp_path: Path) -> None:
     opened = neural(TOKENIZERS[level])
     without = read(opened, written(tmp_path, SOME), unit)
-    found = read(opened, written(tmp_path, "\ufeff" + SOME), unit)
+    marked = read(opened, written(tmp_path, "\ufeff" + SOME), unit)
     if level == "byte":
-        assert sum(one.tokens for one in found) == sum(one.tokens for one in without) + 3
+        assert sum(item.tokens for item in marked) == sum(item.tokens for item in without) + 3
         return
-    assert [(one.text, one.nats, one.tokens) for one in found] == [(one.text, one.nats, one.tokens) for one in without]
-    assert [one.end for one in found] == [3 + one.end for one in without]
+    assert [(item.text, item.nats, item.tokens) for item in marked] == [
+        (item.text, item.nats, item.tokens) for item in without
+    ]
+    assert [item.end for item in marked] == [3 + item.end for item in without]
     (tmp_path / "odd").write_bytes("\ufeff漢".encode() + b"\xff")
     with pytest.raises(UserError, match="byte ff at byte offset 6"):
         read(opened, tmp_path / "odd", unit)
@@ -302,10 +304,10 @@ def test_only_what_cannot_be_counted_has_no_rate(tmp_path: Path) -> None:
 
 def words_of_pieces(opened: Opened, ids: Sequence[int]) -> list[tuple[bytes, float]]:
     """Return the bytes of words with their nats; of a piece, what it says of the white space is the word's before."""
-    words, state, before = [(b"", 0.0)], None, opened.tokenizer.start_id
+    words, state, previous = [(b"", 0.0)], None, opened.tokenizer.start_id
     for id in ids:
         piece = opened.tokenizer.pieces[id]
-        logits, state = opened.predictor.logits(np.array([[before]]), state)
+        logits, state = opened.predictor.logits(np.array([[previous]]), state)
         p = np.exp(log_probabilities(logits)[0])
         head = piece[: len(piece) - len(piece.lstrip())]
         space = sum(p[k] for k, other in enumerate(opened.tokenizer.pieces) if other.startswith(head)) if head else 1.0
@@ -321,17 +323,17 @@ def words_of_pieces(opened: Opened, ids: Sequence[int]) -> list[tuple[bytes, flo
                 words.append((piece[len(head) :], rest))
             elif not fresh:
                 words[-1] = (words[-1][0] + piece, words[-1][1] + rest)
-        before = id
+        previous = id
     return words
 
 
 def test_a_word_of_pieces_has_the_white_space_that_ends_it(tmp_path: Path) -> None:
     text = "the cat sat on  a mat\nthe\tcat and the driving car. "
     for opened in (neural(BPE), plain(BPE)):
-        found = [(unit.text.encode(), unit.nats) for unit in read(opened, written(tmp_path, text), "word")]
+        scored = [(unit.text.encode(), unit.nats) for unit in read(opened, written(tmp_path, text), "word")]
         expected = words_of_pieces(opened, BPE.encode(text).tolist())
-        assert [word for word, _ in found] == [word for word, _ in expected] == re.findall(rb"\S+\s*", text.encode())
-        assert [nats for _, nats in found] == pytest.approx([nats for _, nats in expected], abs=1e-9)
+        assert [word for word, _ in scored] == [word for word, _ in expected] == re.findall(rb"\S+\s*", text.encode())
+        assert [nats for _, nats in scored] == pytest.approx([nats for _, nats in expected], abs=1e-9)
 
 
 def test_what_a_word_of_pieces_costs_is_a_choice_between_words(tmp_path: Path) -> None:

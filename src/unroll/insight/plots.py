@@ -20,13 +20,13 @@ from unroll.lm.curves import (
     LENGTH,
     UNITS,
     Curve,
-    Floats,
     Kind,
     PositionLoss,
     Surprisal,
     UnitName,
     measure,
 )
+from unroll.lm.intervals import Floats
 from unroll.lm.reliability import EDGES, Reliability
 from unroll.progress import Work, result
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
 from unroll.data.batches import crops
@@ -19,7 +18,7 @@ from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.compare import context
 from unroll.lm.evaluate import regrouped
-from unroll.lm.intervals import Z95, listed
+from unroll.lm.intervals import Z95, Counts, Floats, listed
 from unroll.lm.reliability import Reliability, reliability, too_short
 from unroll.lm.surprisal import beginning
 from unroll.lm.units import Unit, score_units
@@ -32,9 +31,6 @@ Kind = Literal["reliability", "position", "surprisal"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 UnitName = Literal["token", "word"]
 UNITS: tuple[UnitName, ...] = get_args(UnitName)
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 LENGTH = 256
 """Symbols of a crop by default."""

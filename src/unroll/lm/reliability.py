@@ -6,20 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unroll.data.encode import TextIds
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.evaluate import regrouped
-from unroll.lm.intervals import listed, ratio, wilson
+from unroll.lm.intervals import Counts, Floats, listed, ratio, wilson
 from unroll.predict.predictor import Predictor, Window, log_probabilities
 from unroll.predict.protocols import Ids
 from unroll.progress import Work
 from unroll.state import State, join_rows
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 EDGES = 10.0 ** (np.arange(-16, 1) / 4)
 """Edges between bins of predicted probability: four to the decade from 0.0001 to 1; one bin lies below."""
