@@ -1,6 +1,6 @@
 """Random calls of the engine, valid and not: each gives the right result or raises, and none reaches beyond its memory.
 
-`python -m engine.fuzz CALLS [SEED]` does it as a program, which the sanitizers watch (test_sanitized.py).
+`python -m engine.fuzz CALLS [SEED]` does it as a program, which the sanitizers watch (kernel/test_sanitized.py).
 """
 
 import json
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,14 @@ from unroll.engine import native
 from unroll.engine.draw import Drawing
 from unroll.engine.network import Network
 from unroll.engine.weights import shapes
+from unroll.nn.arch import RECURRENT
 from unroll.nn.config import ModelConfig
 
 Array = NDArray[Any]
 REFUSALS = (ValueError, IndexError, TypeError)
 SIZES: dict[str, Any] = {"vocab_size": 23, "embedding_size": 6, "hidden_size": 18, "window": 4}
-CELLS: tuple[Literal["lstm", "gru", "rnn"], ...] = ("lstm", "gru", "rnn")
 CONFIGS = [
-    *(ModelConfig(**SIZES, arch=arch, num_layers=layers) for arch, layers in product(CELLS, (1, 2))),
+    *(ModelConfig(**SIZES, arch=arch, num_layers=layers) for arch, layers in product(RECURRENT, (1, 2))),
     ModelConfig(arch="lstm", num_layers=3, skip="residual", tie_weights=True, layers_after=1, **SIZES),
     ModelConfig(arch="gru", num_layers=3, skip="sum", layers_before=1, **SIZES),
     ModelConfig(arch="rnn", num_layers=2, vocab_size=2, embedding_size=1, hidden_size=1),
@@ -59,7 +59,7 @@ class Subject:
 
 def subjects(random: np.random.Generator) -> list[Subject]:
     """Return every configuration in every way of running it; every other one with a table of the first products."""
-    made = []
+    all_subjects = []
     for number, config in enumerate(CONFIGS):
         weights = random_weights(config, random)
         double = {name: weight.astype(np.float64) for name, weight in weights.items()}
@@ -69,9 +69,9 @@ def subjects(random: np.random.Generator) -> list[Subject]:
             network = Network(
                 config, weights, kernel=kernel, precision="int8" if int8 else "float32", threads=1 + number % 3
             )
-            made.append(Subject(config, network, None if int8 else reference))
+            all_subjects.append(Subject(config, network, None if int8 else reference))
         native.TABLE_BYTES = before
-    return made
+    return all_subjects
 
 
 # ---- arguments that are right
@@ -251,9 +251,9 @@ def other_drawing(drawing: Drawing, config: ModelConfig, rows: int, random: np.r
     value: Any = wrong[int(random.integers(4))]
     if name == "never":
         value = [-1, config.vocab_size, 2**62, "a", 0.5, [1]][int(random.integers(6))]
-    made = Drawing(drawing.temperature, drawing.top_k, drawing.top_p, drawing.min_p, drawing.never)
-    object.__setattr__(made, name, value)
-    return made
+    wrong_drawing = Drawing(drawing.temperature, drawing.top_k, drawing.top_p, drawing.min_p, drawing.never)
+    object.__setattr__(wrong_drawing, name, value)
+    return wrong_drawing
 
 
 class Unchanged(Exception):
@@ -384,7 +384,7 @@ def check_construction(random: np.random.Generator) -> None:
 
 
 def fuzz(calls: int, seed: int = 0) -> Counter[str]:
-    """Call at random so many times; return how often each kind of call was made, and how each ended.
+    """Make `calls` random calls; return how often each kind of call was made, and how each ended.
 
     Raises AssertionError where a wrong call did not raise, a right one did, or a result is not right.
     """

@@ -45,14 +45,14 @@ def network(model: Model, way: Way, precision: Precision = "float32") -> Network
     return Network(model.config, weights_of(model, kind), precision=precision, threads=threads, kernel=kernel)
 
 
-def runner(found: Network) -> Run:
-    """Return the contract of every model, kept by the engine, in torch's tensors."""
+def runner(engine: Network) -> Run:
+    """Return the engine behind the contract of every model, with torch tensors."""
 
     def run(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
         assert resets is None
-        given = None if state is None else tuple(tuple(part.numpy() for part in layer) for layer in state)
-        y, after = found.hidden(ids.numpy(), given)
-        logits = torch.from_numpy(found.logits_after(y))
+        arrays = None if state is None else tuple(tuple(part.numpy() for part in layer) for layer in state)
+        y, after = engine.hidden(ids.numpy(), arrays)
+        logits = torch.from_numpy(engine.logits_after(y))
         return logits, tuple(tuple(torch.from_numpy(part) for part in layer) for layer in after)
 
     return run

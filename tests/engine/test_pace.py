@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from engine.networks import SETS, weights_of
-from unroll.engine import network as module
-from unroll.engine.network import Network, Pace
+from unroll.engine import pace as module
+from unroll.engine.network import Network
+from unroll.engine.pace import Pace
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 
@@ -91,4 +92,4 @@ def test_a_block_that_fails_is_not_a_fast_one() -> None:
     network = Network(model.config, weights_of(model), threads=2, kernel=SETS[0])
     with pytest.raises(IndexError):
         network.hidden(np.full((1, 500), 7))
-    assert not network._pace._known
+    assert not network._pace._timings

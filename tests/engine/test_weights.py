@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from engine.networks import config, weights_of
-from laws.cases import randomised
+from engine.networks import MODELS, config, weights_of
+from laws.cases import Case, randomised
 from unroll.engine.weights import read_weights, shapes
 from unroll.errors import UserError
 from unroll.nn.config import ModelConfig
@@ -31,16 +31,22 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "weights.safetensors"
 
 
+@pytest.mark.parametrize("case", MODELS, ids=lambda case: case.name)
+def test_the_names_and_shapes_are_torchs(case: Case) -> None:
+    named = {name: tuple(weight.shape) for name, weight in Model(case.config).named_parameters()}
+    assert shapes(case.config) == named
+
+
 def test_weights_come_back(file: Path) -> None:
     file.write_bytes(saved())
-    found = read_weights(file, SHAPE)
-    assert set(found) == set(shapes(SHAPE))
+    weights = read_weights(file, SHAPE)
+    assert set(weights) == set(shapes(SHAPE))
     for name, weight in weights_of(randomised(Model(SHAPE))).items():
-        assert (found[name] == weight).all()
+        assert (weights[name] == weight).all()
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "damaged"),
         (b"\x80\x04\x95garbage", "damaged"),
@@ -55,9 +61,9 @@ def test_weights_come_back(file: Path) -> None:
         (saved({"recurrent.layers.0.bias_hh": np.full(24, np.inf, np.float32)}), "not numbers"),
     ],
 )
-def test_what_does_not_fit_is_refused(content: bytes, said: str, file: Path) -> None:
+def test_what_does_not_fit_is_refused(content: bytes, message: str, file: Path) -> None:
     file.write_bytes(content)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_weights(file, SHAPE)
 
 
@@ -89,8 +95,8 @@ def test_any_damage_is_refused_or_harmless(data: st.DataObject, file: Path) -> N
         content[at] = data.draw(st.integers(0, 255))
     file.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content))
     try:
-        found = read_weights(file, SHAPE)
+        weights = read_weights(file, SHAPE)
     except UserError:
         return
-    assert {name: weight.shape for name, weight in found.items()} == shapes(SHAPE)
-    assert all(np.isfinite(weight).all() for weight in found.values())
+    assert {name: weight.shape for name, weight in weights.items()} == shapes(SHAPE)
+    assert all(np.isfinite(weight).all() for weight in weights.values())

@@ -147,6 +147,7 @@ def test_the_cases_cover_what_they_say() -> None:
 SHAPES: dict[str, ModelConfig] = {
     "lstm": config("lstm", 2, skip="residual", layers_before=1, layers_after=1, tie_weights=True),
     "gru": config("gru", 2, skip="sum"),
+    "mingru": config("mingru", 2, skip="residual"),
     "rnn": config("rnn", 2),
     "window": config("window", 2),
 }
@@ -224,6 +225,10 @@ FAULTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "recurrent bias lost": ("lstm", changed("bias_hh", lambda w: 0 * w)),
     "one weight a little off": ("rnn", changed("layers.1.weight_hh", lambda w: w + np.float32(0.01) * (w == w.max()))),
     "output bias lost": ("gru", changed("head.bias", lambda w: 0 * w)),
+    "mingru z and n swapped": ("mingru", changed("weight_ih", lambda w: np.concatenate(np.split(w, 2)[::-1]))),
+    "mingru bias lost": ("mingru", changed("bias_ih", lambda w: 0 * w)),
+    "mingru z unsquashed": ("mingru", without("Sigmoid")),
+    "mingru stale": ("mingru", stale_state),
     "window reversed": ("window", changed("layers.0.weight", lambda w: w[:, ::-1].copy())),
     "gelu without erf": ("lstm", without("Erf")),
     "window stale": ("window", stale_state),

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from unroll.nn.cells import GRUStep, LSTMStep, Step, state_after
+from unroll.nn.cells import GRUStep, LSTMStep, MinGRUStep, Step, state_after
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.state import LayerState, State, reset_rows, select_rows
@@ -161,6 +161,9 @@ def law_trace(steps: Sequence[Step], start: LayerState, outputs: Tensor, last: L
             case GRUStep(r=r, z=z, n=n, h=h):
                 close(h, (1 - z) * n + z * before[0], tolerance)
                 gates, candidate = [r, z], n
+            case MinGRUStep(z=z, n=n, h=h):
+                close(h, (1 - z) * before[0] + z * n, tolerance)
+                gates, candidate = [z], n / (1 + n.abs())  # n is linear in the input
             case _:
                 gates, candidate = [], step.h
         assert all((gate > 0).all() and (gate < 1).all() for gate in gates), "a gate lies between 0 and 1"

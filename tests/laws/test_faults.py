@@ -28,7 +28,7 @@ from laws.laws import (
 )
 from laws.test_laws import ARCHS, layer_weights, leaf, named, random_like
 from unroll.nn.arch import ARCHITECTURES, Cell
-from unroll.nn.cells import CellWeights, Step, lstm_step, state_after
+from unroll.nn.cells import CellWeights, Step, lstm_step, mingru_step, state_after
 from unroll.nn.model import Model
 from unroll.nn.recurrent import run_fused, run_stepwise
 from unroll.state import LayerState, State, detach, reset_rows, select_rows
@@ -260,7 +260,9 @@ def relabel(steps: list[Step], one: str, other: str) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("arch", "one", "other"),
-    [("lstm", *pair) for pair in ("if", "ig", "io", "fg", "fo", "go", "ch")] + [("gru", "r", "z"), ("gru", "z", "n")],
+    [("lstm", *pair) for pair in ("if", "ig", "io", "fg", "fo", "go", "ch")]
+    + [("gru", "r", "z"), ("gru", "z", "n")]
+    + [("mingru", *pair) for pair in ("zn", "nh", "zh")],
 )
 def test_trace_catches_swapped_labels(arch: Cell, one: str, other: str) -> None:
     state = tuple(random_like((4, 8), torch.float64, 3 + k) for k in range(len(ARCHITECTURES[arch].state)))
@@ -270,7 +272,7 @@ def test_trace_catches_swapped_labels(arch: Cell, one: str, other: str) -> None:
         law_trace(relabel(steps, one, other), state, outputs, last, TOLERANCE[torch.float64])
 
 
-@pytest.mark.parametrize("arch", ["lstm", "gru"])
+@pytest.mark.parametrize("arch", ["lstm", "gru", "mingru"])
 def test_trace_catches_another_start(arch: Cell) -> None:
     state = tuple(random_like((4, 8), torch.float64, 3 + k) for k in range(len(ARCHITECTURES[arch].state)))
     x, w = random_like((STEPS, 4, 6), torch.float64, 2), layer_weights(arch, torch.float64)
@@ -326,20 +328,21 @@ def swap_gates(w: CellWeights, one: int, other: int) -> CellWeights:
     return CellWeights(*(swapped(part) for part in w))
 
 
-def compare(run: Layer, dtype: torch.dtype) -> None:
-    """Hold `run`, an engine of one LSTM layer, against the fused one."""
-    w, x = layer_weights("lstm", dtype), random_like((STEPS, 4, 6), dtype, 2)
-    ((h, c),) = leaf(start_state(Case("", config("lstm", 1), dtype=dtype).model()))
-    leaves = {**w._asdict(), "x": x, **named(((h, c),))}
+def compare(run: Layer, dtype: torch.dtype, arch: Cell = "lstm") -> None:
+    """Hold `run`, an engine of one layer, against the fused one."""
+    w, x = layer_weights(arch, dtype), random_like((STEPS, 4, 6), dtype, 2)
+    (start,) = leaf(start_state(Case("", config(arch, 1), dtype=dtype).model()))
+    weights = {name: weight for name, weight in w._asdict().items() if weight.numel()}
+    leaves = {**weights, "x": x, **named((start,))}
 
     def result(engine: Layer) -> Outcome:
         def one_layer() -> tuple[Tensor, State]:
-            y, after = engine(x, (h, c), w)
+            y, after = engine(x, start, w)
             return y, (after,)
 
         return outcome(one_layer, leaves)
 
-    fused = result(lambda x, state, w: run_fused("lstm", x, state, w, training=True))
+    fused = result(lambda x, state, w: run_fused(arch, x, state, w, training=True))
     law_engines(result(run), fused, TOLERANCE[dtype])
 
 
@@ -376,6 +379,48 @@ def test_engines_catches_a_fault(fault: Layer, dtype: torch.dtype) -> None:
     compare(stepwise, dtype)
     with pytest.raises(AssertionError):
         compare(fault, dtype)
+
+
+def mingru(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    return run_stepwise("mingru", x, state, w)[:2]
+
+
+def gate_the_other_way(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    """Keep where it is to be written, as a GRU's gate does."""
+    sign = torch.ones(len(w.bias_ih), 1, dtype=x.dtype)
+    sign[: len(sign) // 2] = -1
+    return mingru(x, state, w._replace(weight_ih=w.weight_ih * sign, bias_ih=w.bias_ih * sign[:, 0]))
+
+
+def candidate_squashed(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    """Put the candidate through tanh, as a GRU does."""
+    (h,), outputs = state, []
+    for x_t in x:
+        z, n = (x_t @ w.weight_ih.T + w.bias_ih).chunk(2, dim=-1)
+        h = torch.lerp(h, n.tanh(), z.sigmoid())
+        outputs.append(h)
+    return torch.stack(outputs), (h,)
+
+
+def state_cut_at_each_step(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    """Give the right outputs and wrong gradients: nothing is propagated further back than one step."""
+    outputs: list[Tensor] = []
+    for x_t in x:
+        state = state_after(mingru_step(x_t, (state[0].detach() if outputs else state[0],), w))
+        outputs.append(state[0])
+    return torch.stack(outputs), state
+
+
+def without_bias(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    return mingru(x, state, w._replace(bias_ih=0 * w.bias_ih))
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+@pytest.mark.parametrize("fault", [gate_the_other_way, candidate_squashed, state_cut_at_each_step, without_bias])
+def test_engines_catches_a_fault_of_a_scan(fault: Layer, dtype: torch.dtype) -> None:
+    compare(mingru, dtype, "mingru")
+    with pytest.raises(AssertionError):
+        compare(fault, dtype, "mingru")
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)])

@@ -16,7 +16,7 @@ from unroll.progress import result
 from unroll.state import State
 
 
-class Known:
+class Known(Predictor):
     """A predictor with the same distribution everywhere."""
 
     def __init__(self, probabilities: Iterable[float], sharpness: float = 1.0) -> None:
@@ -33,8 +33,10 @@ class Known:
         return np.tile(self.log_p, (len(inputs), 1)), ()
 
 
-class Shifted:
+class Shifted(Predictor):
     """Planted fault: the target of each step is its input, which is off by one."""
+
+    vocab_size = 0
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor

@@ -18,7 +18,7 @@ from unroll.nn.cells import STEPS, CellWeights, state_after
 from unroll.nn.config import parameter_count
 from unroll.nn.model import Model
 
-HEADER = Path(engine.__file__).parent / "kernel" / "engine.h"
+HEADER = Path(engine.__file__).parent / "kernel" / "cells.h"
 
 
 def law_cell(arch: Cell, table: Architecture) -> None:

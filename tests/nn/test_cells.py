@@ -13,9 +13,11 @@ from unroll.nn.cells import (
     CellWeights,
     GRUStep,
     LSTMStep,
+    MinGRUStep,
     RNNStep,
     gru_step,
     lstm_step,
+    mingru_step,
     rnn_step,
     state_after,
 )
@@ -24,9 +26,9 @@ ROWS, IN, H = 3, 4, 5
 Numbers = list[list[float]]
 
 
-def weights(gates: int) -> CellWeights:
-    random = torch.Generator().manual_seed(1)
-    shapes = [(gates * H, IN), (gates * H, H), (gates * H,), (gates * H,)]
+def weights(gates: int, *, reads_state: bool = True) -> CellWeights:
+    random, of_state = torch.Generator().manual_seed(1), gates * H * reads_state
+    shapes = [(gates * H, IN), (of_state, H), (gates * H,), (of_state,)]
     return CellWeights(*(torch.randn(shape, generator=random, dtype=torch.float64) for shape in shapes))
 
 
@@ -76,6 +78,17 @@ def test_gru() -> None:
     same(step.h, each(lambda z, n, h: (1 - z) * n + z * h, z, n, h.tolist()))
 
 
+def test_mingru() -> None:
+    w = weights(2, reads_state=False)
+    x, h = inputs(IN, H)
+    step = mingru_step(x, (h,), w)
+    z = each(sigmoid, affine(x, w.weight_ih, w.bias_ih, 0))
+    n = affine(x, w.weight_ih, w.bias_ih, 1)
+    same(step.z, z)
+    same(step.n, n)
+    same(step.h, each(lambda z, n, h: (1 - z) * h + z * n, z, n, h.tolist()))
+
+
 def test_lstm() -> None:
     w = weights(4)
     x, h, c = inputs(IN, H, H)
@@ -95,12 +108,14 @@ def test_state_after() -> None:
     a, b, c, d, e, f = torch.arange(6.0).unbind()
     assert state_after(RNNStep(h=a)) == (a,)
     assert state_after(GRUStep(r=a, z=b, n=c, h=d)) == (d,)
+    assert state_after(MinGRUStep(z=a, n=b, h=c)) == (c,)
     assert state_after(LSTMStep(i=a, f=b, g=c, o=d, c=e, h=f)) == (f, e)
 
 
 @pytest.mark.parametrize("arch", RECURRENT)
 def test_a_saturated_cell_stays_finite(arch: Cell) -> None:
-    w = CellWeights(*(1e4 * part for part in weights(len(ARCHITECTURES[arch].blocks))))
+    table = ARCHITECTURES[arch]
+    w = CellWeights(*(1e4 * part for part in weights(len(table.blocks), reads_state=table.reads_state)))
     x, *state = inputs(IN, *[H] * len(ARCHITECTURES[arch].state))
     step = STEPS[arch](x, tuple(state), w)
     assert all(part.isfinite().all() for part in step)

@@ -12,7 +12,7 @@ from torch import Tensor
 from laws.cases import config, randomised, start_state
 from laws.laws import close, resets_for
 from unroll.errors import UserError
-from unroll.nn.arch import RECURRENT, Cell
+from unroll.nn.arch import ARCHITECTURES, RECURRENT, Cell
 from unroll.nn.config import ModelConfig, Skip
 from unroll.nn.dropout import drop, drop_symbols, drop_weights
 from unroll.nn.model import Model
@@ -20,6 +20,8 @@ from unroll.nn.recurrent import Engine, Recurrent, RecurrentLayer
 
 P = 0.4
 Drop = Callable[[Tensor], Tensor]
+READERS = [arch for arch in RECURRENT if ARCHITECTURES[arch].reads_state]
+"""Cells with recurrent weights, which can be dropped."""
 KNOBS = ("dropout", "input_dropout", "embedding_dropout", "weight_drop")
 ARCHS = RECURRENT
 
@@ -112,7 +114,7 @@ def test_nothing_is_dropped_unless_training(p: float) -> None:
 # --- weight drop ---
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", READERS)
 def test_weight_drop_changes_recurrent_weights_alone(arch: Cell) -> None:
     layer = RecurrentLayer(arch, 6, 8, forget_bias=1.0, init="fan_in")
     before = {name: weight.clone() for name, weight in layer.named_parameters()}
@@ -127,7 +129,7 @@ def test_weight_drop_changes_recurrent_weights_alone(arch: Cell) -> None:
 
 
 @pytest.mark.parametrize("engine", get_args(Engine))
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", READERS)
 def test_weight_drop_is_not_inert(arch: Cell, engine: Engine) -> None:
     # The famous fault: the kernel goes on reading the weights as they were before anything was dropped.
     torch.manual_seed(0)
@@ -142,7 +144,7 @@ def test_weight_drop_is_not_inert(arch: Cell, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("engine", get_args(Engine))
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", READERS)
 def test_dropped_weights_learn_nothing(arch: Cell, engine: Engine) -> None:
     torch.manual_seed(0)
     recurrent = Recurrent(arch, 6, 8, 1, weight_drop=0.5)
@@ -172,7 +174,7 @@ def ids_of(rows: int = 4, steps: int = 26) -> Tensor:
 @pytest.mark.parametrize("arch", [*ARCHS, "window"])
 def test_drop_is_off_in_eval(arch: str, per_window: bool) -> None:
     shape = {"tie_weights": True, "layers_before": 1, "layers_after": 1}
-    everything = dict.fromkeys(KNOBS, 0.5)
+    everything = {knob: 0.5 for knob in KNOBS if knob != "weight_drop" or arch in READERS}
     with_drop, without = model_of(arch, **shape, **everything, variational=per_window), model_of(arch, **shape)
     state = start_state(without)
     expected = without.train().forward(ids_of(), state)
@@ -182,8 +184,7 @@ def test_drop_is_off_in_eval(arch: str, per_window: bool) -> None:
 
 @pytest.mark.parametrize(
     ("arch", "knob"),
-    # A window model has no recurrent weights to drop.
-    [(arch, knob) for arch in (*ARCHS, "window") for knob in KNOBS if (arch, knob) != ("window", "weight_drop")],
+    [(arch, knob) for arch in (*ARCHS, "window") for knob in KNOBS if knob != "weight_drop" or arch in READERS],
 )
 def test_every_knob_drops_something(arch: str, knob: str) -> None:
     torch.manual_seed(0)
@@ -255,8 +256,9 @@ def test_variational_masks_hold_over_the_window(model: Callable[[bool], Model], 
 
 @pytest.mark.parametrize("engine", get_args(Engine))
 @pytest.mark.parametrize("skip", get_args(Skip))
-@pytest.mark.parametrize("knob", ["dropout", "weight_drop"])
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize(
+    ("arch", "knob"), [*((arch, "dropout") for arch in ARCHS), *((arch, "weight_drop") for arch in READERS)]
+)
 def test_a_reset_in_one_row_leaves_the_masks_of_the_others(arch: str, knob: str, skip: Skip, engine: Engine) -> None:
     model = model_of(arch, 2, skip=skip, **{knob: 0.5}, variational=True).train()
     ids, state = ids_of(), start_state(model)
@@ -266,6 +268,12 @@ def test_a_reset_in_one_row_leaves_the_masks_of_the_others(arch: str, knob: str,
     logits, _ = model.forward(ids, state, resets_for(ids), engine)
     close(logits[0], expected[0], 1e-9)
     assert not torch.allclose(logits[2], expected[2])
+
+
+@pytest.mark.parametrize("arch", [arch for arch in RECURRENT if arch not in READERS])
+def test_weights_that_are_not_there_cannot_be_dropped(arch: Cell) -> None:
+    with pytest.raises(UserError, match="no recurrent weights"):
+        config(arch, 1, weight_drop=0.1)
 
 
 @pytest.mark.parametrize("p", [1.0, -0.1, float("nan")])

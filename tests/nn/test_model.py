@@ -9,12 +9,13 @@ import torch
 from laws.cases import CASES, Case, config, randomised, start_state
 from laws.laws import close
 from unroll.errors import UserError
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import MAX_PARAMETERS, ModelConfig, parameter_count
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.state import State
 
-ARCHS = ["lstm", "gru", "rnn", "window"]
+ARCHS = list(ARCHITECTURES)
 SHAPES = [
     config(arch, layers, layers_before=before, layers_after=after, tie_weights=tie, hidden_size=hidden, window=window)
     for arch, layers, before, after, tie, hidden, window in product(

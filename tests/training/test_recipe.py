@@ -1,5 +1,7 @@
 """Recipes: a pure choice, what the user fixed wins, mistakes are named, and reading gives back what was written."""
 
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,6 @@ from unroll.training.recipe import (
     set_override,
     shapes,
     size_for_tokens,
-    threads_up_to,
     write_recipe,
 )
 
@@ -245,7 +246,8 @@ def test_dropout_grows_with_the_times_a_text_is_read() -> None:
 def test_recurrent_weights_are_dropped_where_a_text_is_read_often() -> None:
     often, seldom = chosen(train_tokens=100_000), chosen(train_tokens=1_000_000)
     assert often.model.weight_drop > seldom.model.weight_drop == 0
-    assert chosen(nothing() | {"model": {"arch": "window"}}, train_tokens=100_000).model.weight_drop == 0
+    for arch in ("window", "mingru"):
+        assert chosen(nothing() | {"model": {"arch": arch}}, train_tokens=100_000).model.weight_drop == 0
     assert chosen(nothing() | {"model": {"weight_drop": 0.0}}, train_tokens=100_000).model.weight_drop == 0
 
 
@@ -269,17 +271,18 @@ def test_the_size_grows_with_the_budget_and_is_the_users_when_fixed() -> None:
     assert size_for_tokens(1, nothing() | {"model": {"hidden_size": 1000}}, 65) == 1000
 
 
-def test_threads_obey_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert threads_up_to(4) == 3
-    for told in ("", "0", "many"):
-        monkeypatch.setenv("OMP_NUM_THREADS", told)
-        assert 1 <= threads_up_to(4) <= 4
-
-
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 3))
 @settings(max_examples=30, deadline=None)
 def test_the_rate_is_a_number_for_every_size(hidden_size: int, vocab_size: int, num_layers: int) -> None:
     recipe = chosen(nothing() | {"model": {"num_layers": num_layers}}, hidden_size=hidden_size, vocab_size=vocab_size)
     assert 0 < recipe.optim.learning_rate < 0.1
     assert parameter_count(recipe.model) > 0 and isinstance(recipe.model, ModelConfig)
+
+
+@pytest.mark.parametrize(("module", "loaded"), [("recipe", False), ("report", False), ("step", True)])
+def test_a_recipe_is_read_without_torch(module: str, loaded: bool) -> None:
+    """That the check can fail is seen on a step, which needs it."""
+    code = f"import sys, unroll.training.{module}; print('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == f"{loaded}\n"
+    )

@@ -1,6 +1,6 @@
-"""Checks of the arrays that cross into a predictor: kernels would read beyond them, numpy and torch would stretch them.
+"""Checks of arrays passed to a predictor: kernels would read beyond them, numpy and torch would broadcast them.
 
-Whatever predicts uses the same checks, once a call. What is refused says what came, what is allowed and what to do.
+Every predictor uses these checks, once per call. Errors say what was passed, what is allowed and how to fix it.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from unroll.nn.config import ModelConfig
 
 Shape = tuple[int, ...]
 INTEGERS, FLOATS = "iu", "f"
-"""Kinds of number types, by numpy's letters."""
+"""Kinds of numbers, as numpy's letters."""
 _KINDS = {INTEGERS: "integers", FLOATS: "floating-point numbers"}
 
 
@@ -41,25 +41,25 @@ def check_array(array: Any, name: str, kinds: str, shape: Sequence[int | str], f
 def check_ids(ids: Any, name: str, vocab_size: int, shape: Sequence[int | str] = ("B", "T")) -> NDArray[np.int64]:
     """Return `ids` in int64, contiguous and aligned.
 
-    Raises ValueError unless they are integers of the shape, IndexError where one is no symbol's.
+    Raises ValueError unless they are integers of the shape, IndexError for an id outside the vocabulary.
     """
     check_array(ids, name, INTEGERS, shape)
     symbols: NDArray[np.int64] = packed(ids, np.int64)
-    # One reduction for both ends: without their signs negative numbers are the largest.
+    # One reduction for both ends: read as unsigned, negative numbers are the largest.
     if symbols.size and symbols.view(np.uint64).max() >= vocab_size:
         raise IndexError(f"{name} from {symbols.min()} to {symbols.max()} for {vocab_size} symbols")
     return symbols
 
 
 def check_steps(ids: Any) -> None:
-    """Raise ValueError unless `ids` (B, T) have a step, after which there are logits."""
+    """Raise ValueError unless `ids` (B, T) have at least one step, since logits follow the last."""
     check_array(ids, "inputs", INTEGERS, ("B", "T"))
     if not ids.shape[1]:
         raise ValueError(f"inputs of shape {ids.shape}; allowed: at least one symbol in each row")
 
 
 def check_state(state: Any, config: ModelConfig, rows: int) -> None:
-    """Raise ValueError unless `state` is one of so many rows of the network: the layers, their parts, every shape."""
+    """Raise ValueError unless `state` has the network's layers, their parts, and every shape for `rows` rows."""
     shapes = state_shapes(config, rows)
     if not isinstance(state, (tuple, list)) or len(state) != len(shapes):
         raise ValueError(
@@ -70,14 +70,14 @@ def check_state(state: Any, config: ModelConfig, rows: int) -> None:
             raise ValueError(f"state[{k}] is {described(layer)}; allowed: a tuple of {len(parts)} array(s)")
         for j, (part, shape) in enumerate(zip(layer, parts, strict=True)):
             if isinstance(part, np.ndarray) and part.shape == shape and part.dtype.kind == FLOATS:
-                continue  # at once: this is done for every step that is read alone
+                continue  # quickly: single steps are checked too
             check_array(part, f"state[{k}][{j}]", FLOATS, shape, "a state has one row for each row of the ids")
 
 
 def check_drawing(drawing: Drawing, uniforms: Any, halt: Any, vocab_size: int) -> None:
     """Raise unless rows can be drawn by `drawing` at `uniforms` (B, N) in [0, 1), until `halt` (1,): ValueError.
 
-    Raises IndexError where the symbol that is not drawn is none.
+    Raises IndexError for a `never` outside the vocabulary.
     """
     check_array(uniforms, "uniforms", FLOATS, ("B", "N"))
     if uniforms.size and not (uniforms.min() >= 0 and uniforms.max() < 1):
@@ -98,19 +98,19 @@ def check_drawing(drawing: Drawing, uniforms: Any, halt: Any, vocab_size: int) -
     if halt is None:
         return
     # Another thread writes it, and the kernels read it as a C int.
-    right = isinstance(halt, np.ndarray) and halt.dtype == np.int32 and halt.shape == (1,) and halt.flags.aligned
-    if not (right and halt.dtype.isnative):
+    valid = isinstance(halt, np.ndarray) and halt.dtype == np.int32 and halt.shape == (1,) and halt.flags.aligned
+    if not (valid and halt.dtype.isnative):
         raise ValueError(f"halt is {described(halt)}; allowed: int32 of shape (1,), or None")
 
 
 def packed(array: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
-    """Return the array in that type, contiguous and aligned; what is so already is not copied."""
-    array = np.ascontiguousarray(array, kind)  # which may lie across the words of memory, as a part of a file does
+    """Return the array in that type, contiguous and aligned; copied only if it is not."""
+    array = np.ascontiguousarray(array, kind)  # still unaligned, if it is part of a file
     return array if array.flags.aligned else array.copy()
 
 
 def described(value: Any) -> str:
-    """Return what a value is, in few words: the type and shape of an array, the lengths of tuples."""
+    """Return a short description: the type and shape of an array, the length of a tuple."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
     if isinstance(value, (tuple, list)):

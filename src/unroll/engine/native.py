@@ -1,4 +1,4 @@
-"""The kernels (folder kernel) behind a plain C interface, called through ctypes; None where they were not built.
+"""The kernels (folder kernel) behind a plain C interface, called through ctypes.
 
 ctypes rather than nanobind, pybind11 or Numba: docs/lab-notes.md has the measurement.
 """
@@ -31,7 +31,7 @@ from unroll.nn.config import ModelConfig
 
 LIBRARY = Path(__file__).with_name("libengine.so")
 TABLE_BYTES = 2**24
-"""The first layer's products with all symbols are worked out beforehand, where they take no more than this."""
+"""Maximum size of the table of the first layer's products with all symbols, which is computed beforehand."""
 
 Floats = NDArray[np.float32]
 _INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
@@ -92,7 +92,7 @@ def instruction_sets() -> list[str]:
 
 
 def default_instructions() -> str | None:
-    """Return the instruction set for networks that name none, or None for numpy.
+    """Return the instruction set of networks that name none, or None for numpy.
 
     It is the best that this machine runs; the environment variable UNROLL_INSTRUCTIONS chooses another of
     `instruction_sets()`, or `numpy`. Raises UserError where that names anything else.
@@ -112,8 +112,8 @@ def default_instructions() -> str | None:
 class Kernel:
     """A network's weights, laid out for the kernels. It never changes: any number of threads may use it.
 
-    This is where arrays become addresses: each is checked, type, shape and layout, whoever calls. An adaptive softmax
-    has no kernel: of such a network these are the recurrent layers, which only `read`.
+    Here arrays become addresses: the type, shape and layout of each is checked, whoever calls. An adaptive softmax has
+    no kernel: of such a network this holds the recurrent layers, which can only `read`.
     """
 
     def __init__(
@@ -184,11 +184,11 @@ class Kernel:
             self._library.unroll_engine_free(self._handle)
 
     def read(self, ids: NDArray[np.int64], state: Sequence[Floats], threads: int, *, outputs: bool) -> Floats | None:
-        """Read ids (B, T); changes `state`, all layers' arrays, in place. Returns the outputs (B, T, H) if asked.
+        """Read ids (B, T); changes `state`, the arrays of all layers, in place. With `outputs`, returns them (B, T, H).
 
-        Raises ValueError for arrays of another shape, type or layout, IndexError for an id that is no symbol's.
+        Raises ValueError for arrays of another shape, type or layout, IndexError for an id outside the vocabulary.
         """
-        ids = check_ids(ids, "ids", self.config.vocab_size)  # held by a name for as long as the kernel reads them
+        ids = check_ids(ids, "ids", self.config.vocab_size)  # named, so that it lives while the kernel reads it
         y = np.empty((*ids.shape, self.config.hidden_size), np.float32) if outputs else None
         job = _Job(kind=READ, rows=ids.shape[0], steps=ids.shape[1], ids=_address(ids))
         if y is not None:
@@ -199,7 +199,7 @@ class Kernel:
     def head(
         self, y: Floats, targets: NDArray[np.int64] | None, threads: int
     ) -> tuple[Floats | None, NDArray[np.float64] | None]:
-        """Return the logits (N, V) after outputs (N, H); with `targets` (N,) the nats (N,) of those instead.
+        """Return the logits (N, V) after outputs (N, H) or, given `targets` (N,), the nats (N,) of those.
 
         Raises ValueError and IndexError as `read` does.
         """
@@ -226,11 +226,11 @@ class Kernel:
         threads: int,
         halt: NDArray[np.int32] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Draw and read as often as there are `uniforms` (B, N); changes `logits` and `state` in place.
+        """Draw and read a symbol for each of `uniforms` (B, N); changes `logits` and `state` in place.
 
-        `halt` (1,): another thread that sets it to 1 ends it sooner, after the step at hand. It is heeded where one
-        thread or a team steps all rows together, so always with a single row. Raises ValueError and IndexError as
-        `read` does.
+        `halt` (1,): where another thread sets it to 1, generation ends after the current step. That works if all rows
+        are stepped together, by one thread or a team, so always with a single row. Raises ValueError and IndexError
+        as `read` does.
         """
         self._check_output()
         check_drawing(drawing, uniforms, halt, self.config.vocab_size)
@@ -238,8 +238,8 @@ class Kernel:
         rows, steps = uniforms.shape
         _check_own(logits, "logits", (rows, self.config.vocab_size))
         drawn, nats = np.empty((rows, steps), np.int64), np.empty((rows, steps))
-        given = [
-            _of_rows(values, rows, kind)
+        per_row = [
+            _per_row(values, rows, kind)
             for values, kind in (
                 (drawing.temperature, np.float64),
                 (drawing.top_p, np.float64),
@@ -248,7 +248,7 @@ class Kernel:
             )
         ]
         job = _Job(kind=GENERATE, rows=rows, steps=steps, logits=_address(logits), nats=_address(nats))
-        job.temperature, job.top_p, job.min_p, job.top_k = map(_address, given)
+        job.temperature, job.top_p, job.min_p, job.top_k = map(_address, per_row)
         job.uniforms, job.drawn = _address(uniforms), _address(drawn)
         job.never = -1 if drawing.never is None else int(drawing.never)
         if halt is not None:
@@ -272,11 +272,11 @@ class Kernel:
         pointers = (_POINTER * max(1, len(state)))(*map(_address, state))
         job.state = ctypes.addressof(pointers)
         if self._library.unroll_engine_work(self._handle, ctypes.byref(job), threads):
-            raise MemoryError("the states of so many rows")
+            raise MemoryError(f"the states of {job.rows} rows")
 
 
-def _of_rows(values: Any, rows: int, kind: type[np.generic]) -> NDArray[Any]:
-    """Return one value for each row; what is so already is not copied."""
+def _per_row(values: Any, rows: int, kind: type[np.generic]) -> NDArray[Any]:
+    """Return an array with one value for each row; an array is copied only to change its type or layout."""
     return packed(values, kind) if isinstance(values, np.ndarray) else np.full(rows, values, kind)
 
 

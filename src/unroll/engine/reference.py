@@ -1,4 +1,4 @@
-"""The network in numpy: each cell's equation on many rows at once, for any float type. What the kernels are held to."""
+"""The network in numpy: each cell's equation on many rows at once, for any float type. The kernels' reference."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def fresh_state(config: ModelConfig, rows: int, dtype: Any = np.float32) -> Stat
 
 
 def embeddings(config: ModelConfig, weights: Weights) -> Array:
-    """Return what the first layer reads of each symbol (V, E): its vector, through the layers before."""
+    """Return the first layer's input for each symbol (V, E): its embedding, through the layers before."""
     x = weights["embedding.weight"]
     for k in range(config.layers_before):
         x = gelu(x @ weights[f"before.{k}.weight"].T + weights[f"before.{k}.bias"])
@@ -88,12 +88,19 @@ def gru_step(x: Array, z: Array, state: LayerState) -> LayerState:
     return ((1 - update) * n + update * h,)
 
 
+def mingru_step(x: Array, z: Array, state: LayerState) -> LayerState:
+    """h = (1 - z) · h₋₁ + z · n, of which the state gives nothing."""
+    update, n = np.split(x, 2, axis=1)
+    update = sigmoid(update)
+    return ((1 - update) * state[0] + update * n,)
+
+
 def rnn_step(x: Array, z: Array, state: LayerState) -> LayerState:
     """h = tanh(x + z)."""
     return (np.tanh(x + z),)
 
 
-STEPS = {"lstm": lstm_step, "gru": gru_step, "rnn": rnn_step}
+STEPS = {"lstm": lstm_step, "gru": gru_step, "mingru": mingru_step, "rnn": rnn_step}
 
 
 def _run_window(config: ModelConfig, weights: Weights, x: Array, state: State) -> tuple[Array, State]:
@@ -149,7 +156,7 @@ def _adaptive_logits(config: ModelConfig, weights: Weights, y: Array) -> NDArray
 
 
 def _adaptive_nats(config: ModelConfig, weights: Weights, y: Array, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return -ln P(target) (N,) after inputs of the output layer (N, H), of each only the cluster it lies in."""
+    """Return -ln P(target) (N,) after inputs of the output layer (N, H); computes only the clusters of the targets."""
     cuts, rows = np.array(config.cutoffs), np.arange(len(y))
     number = np.searchsorted(cuts, targets, side="right")  # of its cluster, from 1; 0 for a frequent symbol
     column = np.where(number == 0, targets, cuts[0] + number - 1)

@@ -55,7 +55,7 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def check_weights(weights: Mapping[str, NDArray[Any]], config: ModelConfig) -> None:
-    """Raise ValueError unless all weights of a model are there, of their shapes; others are passed over."""
+    """Raise ValueError unless all weights of a model are there, of their shapes; other names are ignored."""
     for name, shape in shapes(config).items():
         check_array(weights.get(name), name, FLOATS, shape)
 
@@ -63,8 +63,8 @@ def check_weights(weights: Mapping[str, NDArray[Any]], config: ModelConfig) -> N
 def read_weights(file: Path, config: ModelConfig) -> Weights:
     """Read the weights of a model from its safetensors file.
 
-    Raises UserError where the file is missing, damaged or not of this model. The header is checked first: nothing is
-    allocated for what does not fit the configuration.
+    Raises UserError for a file that is missing, damaged or of another model. The header is checked first: nothing is
+    allocated for tensors that do not fit the configuration.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -75,22 +75,22 @@ def read_weights(file: Path, config: ModelConfig) -> Weights:
             opened.seek(0)
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > min(MAX_HEADER_BYTES, size):
-                raise ValueError("its header is longer than it may be")
+                raise ValueError("its header is too long")
             header = json.loads(opened.read(length))
-        wanted = shapes(config) if size >= 4 * parameter_count(config) else {}
-        if not wanted:
+        expected = shapes(config) if size >= 4 * parameter_count(config) else {}
+        if not expected:
             raise UserError(
                 f"{file} is smaller than the model that model.json describes",
                 allowed=f"{parameter_count(config):,} weights",
                 fix=restore,
             )
-        for name, shape in wanted.items():
+        for name, shape in expected.items():
             entry = header.get(name)
-            found = "missing" if entry is None else f"{tuple(entry['shape'])} {entry['dtype']}"
-            if found != f"{shape} F32":
-                raise UserError(f"{file}: {name} is {found}", allowed=f"{shape} F32", fix=restore)
+            actual = "missing" if entry is None else f"{tuple(entry['shape'])} {entry['dtype']}"
+            if actual != f"{shape} F32":
+                raise UserError(f"{file}: {name} is {actual}", allowed=f"{shape} F32", fix=restore)
         with safe_open(file, framework="numpy") as tensors:
-            weights: Weights = {name: tensors.get_tensor(name) for name in wanted}
+            weights: Weights = {name: tensors.get_tensor(name) for name in expected}
     except FileNotFoundError:
         raise UserError(f"no {file.name} in {file.parent}", fix="is this a model directory?") from None
     except OSError as error:

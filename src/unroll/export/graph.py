@@ -142,7 +142,8 @@ def recurrent(graph: Graph, x: str, config: ModelConfig, weights: Weights) -> st
     total = ""
     for k in range(config.num_layers):
         parts = [name for name, _ in state_shapes(config) if name.startswith(f"layer{k}_")]
-        y = operator(graph, x, config, weights, k, parts)
+        add_layer = scan if config.arch == "mingru" else operator
+        y = add_layer(graph, x, config, weights, k, parts)
         if config.skip == "residual" and k > 0:
             y = graph.add("Add", y, x)
         total = graph.add("Add", total, y) if total else y
@@ -170,6 +171,30 @@ def operator(graph: Graph, x: str, config: ModelConfig, weights: Weights, k: int
     y = graph.add("Squeeze", y, graph.axes(1))  # (T, B, H)
     for part, value in zip(parts, after, strict=True):
         graph.add("Squeeze", value, graph.axes(0), name=f"{part}_after")
+    return str(y)
+
+
+def scan(graph: Graph, x: str, config: ModelConfig, weights: Weights, k: int, parts: list[str]) -> str:
+    """Add layer `k` over `x` (T, B, I) as a loop of h = h₋₁ + z (n - h₋₁): a minGRU, for which ONNX has no operator."""
+    from onnx import TensorProto, helper
+
+    name, hidden = f"recurrent.layers.{k}", config.hidden_size
+    blocks = graph.add("MatMul", x, graph.constant(f"layer{k}_W", weights[f"{name}.weight_ih"].T))
+    blocks = graph.add("Add", blocks, graph.constant(f"layer{k}_B", weights[f"{name}.bias_ih"]))
+    z, n = graph.add("Split", blocks, axis=-1, results=2)
+    shape = ("batch", hidden)
+    (before, z_t, n_t, after, output) = (
+        helper.make_tensor_value_info(value, TensorProto.FLOAT, shape) for value in ("before", "z", "n", "after", "y")
+    )
+    body = [
+        helper.make_node("Sub", ["n", "before"], ["way"]),
+        helper.make_node("Mul", ["z", "way"], ["step"]),
+        helper.make_node("Add", ["before", "step"], ["after"]),
+        helper.make_node("Identity", ["after"], ["y"]),
+    ]
+    step = helper.make_graph(body, f"layer{k}_step", [before, z_t, n_t], [after, output])
+    state, y = graph.add("Scan", *parts, graph.add("Sigmoid", z), n, body=step, num_scan_inputs=2, results=2)
+    graph.add("Identity", state, name=f"{parts[0]}_after")
     return str(y)
 
 

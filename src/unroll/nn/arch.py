@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-Cell = Literal["lstm", "gru", "rnn"]
+Cell = Literal["lstm", "gru", "mingru", "rnn"]
 """Architectures with recurrent layers: `cells.py` has the equation of each."""
 RECURRENT: tuple[Cell, ...] = get_args(Cell)
 Arch = Literal[Cell, "window"]
@@ -31,6 +31,8 @@ class Architecture:
     """What a layer has inside at every step, as its cell names it, with the words for it; of a window its outputs."""
     gates: tuple[str, ...] = ()
     """The signals that a sigmoid keeps between 0 and 1."""
+    unbounded: tuple[str, ...] = ()
+    """The signals that may leave -1 to 1; the last of them is what the memory is in."""
     state: tuple[str, ...] = ("h",)
     """The signals that a layer's state is made of, in order; a window's state is its last inputs instead."""
     forget: tuple[str, int] | None = None
@@ -63,6 +65,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "h": "output",
         },
         gates=("i", "f", "o"),
+        unbounded=("c",),
         state=("h", "c"),
         forget=("f", 1),
         bfloat16_on_cpu=True,
@@ -78,6 +81,20 @@ ARCHITECTURES: dict[str, Architecture] = {
         signals={"r": "reset gate", "z": "update gate", "n": "candidate", "h": "output"},
         gates=("r", "z"),
         apart="n",
+        trial_rates={"": 1e-2},
+    ),
+    "mingru": Architecture(
+        label="minGRU",
+        article="a minGRU",
+        about="has no memory cell beside h, and the gate z, which reads the input alone",
+        colour="",
+        peak_rate=1.6e-2,
+        blocks=("z", "n"),
+        reads_state=False,
+        signals={"z": "update gate", "n": "candidate", "h": "output"},
+        gates=("z",),
+        unbounded=("n", "h"),
+        forget=("z", -1),
         trial_rates={"": 1e-2},
     ),
     "rnn": Architecture(

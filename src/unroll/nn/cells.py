@@ -41,6 +41,14 @@ class GRUStep(NamedTuple):
     h: Tensor
 
 
+class MinGRUStep(NamedTuple):
+    """One step of a minGRU: update gate, candidate and the new hidden state, each (B, H)."""
+
+    z: Tensor
+    n: Tensor
+    h: Tensor
+
+
 class LSTMStep(NamedTuple):
     """One step of an LSTM: input, forget, cell and output gates, the memory cell and the hidden state, each (B, H)."""
 
@@ -69,6 +77,14 @@ def gru_step(x: Tensor, state: LayerState, w: CellWeights) -> GRUStep:
     return GRUStep(r=r, z=z, n=n, h=(1 - z) * n + z * h)
 
 
+def mingru_step(x: Tensor, state: LayerState, w: CellWeights) -> MinGRUStep:
+    """Step a minGRU (Feng et al. 2024): `h = (1 - z) h₋₁ + z n`. `x` is (B, I); z and n read it alone."""
+    (h,) = state
+    z, n = F.linear(x, w.weight_ih, w.bias_ih).chunk(2, dim=-1)
+    z = torch.sigmoid(z)
+    return MinGRUStep(z=z, n=n, h=(1 - z) * h + z * n)
+
+
 def lstm_step(x: Tensor, state: LayerState, w: CellWeights) -> LSTMStep:
     """Step an LSTM (Hochreiter & Schmidhuber 1997, forget gate of Gers et al. 2000). `x` is (B, I); gates i, f, g, o.
 
@@ -82,11 +98,12 @@ def lstm_step(x: Tensor, state: LayerState, w: CellWeights) -> LSTMStep:
     return LSTMStep(i=i, f=f, g=g, o=o, c=c, h=o * torch.tanh(c))
 
 
-Step = RNNStep | GRUStep | LSTMStep
+Step = RNNStep | GRUStep | MinGRUStep | LSTMStep
 
 STEPS: dict[Cell, Callable[[Tensor, LayerState, CellWeights], Step]] = {
     "rnn": rnn_step,
     "gru": gru_step,
+    "mingru": mingru_step,
     "lstm": lstm_step,
 }
 

@@ -7,7 +7,7 @@ from math import prod
 from typing import Literal
 
 from unroll.errors import UserError
-from unroll.nn.arch import ARCHITECTURES, DEFAULT, Arch, Init, layer_shapes
+from unroll.nn.arch import ARCHITECTURES, DEFAULT, RECURRENT, Arch, Init, layer_shapes
 
 Skip = Literal["none", "residual", "sum"]
 
@@ -77,6 +77,12 @@ class ModelConfig:
                 )
         if self.arch not in ARCHITECTURES:
             raise UserError(f"arch is {self.arch!r}", allowed=", ".join(ARCHITECTURES), fix="choose one of them")
+        if self.weight_drop and self.arch in RECURRENT and not ARCHITECTURES[self.arch].reads_state:
+            raise UserError(
+                f"weight_drop is {self.weight_drop}, but {ARCHITECTURES[self.arch].article} has no recurrent weights",
+                allowed="0",
+                fix="leave it out",
+            )
         if self.skip not in ("none", "residual", "sum"):
             raise UserError(f"skip is {self.skip!r}", allowed="none, residual, sum", fix="choose one of them")
         if self.init not in ("fan_in", "torch"):

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unroll.nn import native
@@ -43,6 +44,8 @@ def run_fused(arch: Cell, x: Tensor, state: LayerState, w: CellWeights, *, train
     Our own for an LSTM in bfloat16 on a processor with the instructions for it, otherwise torch's (oneDNN, cuDNN).
     One call per layer without torch's own dropout, which is wrong on Apple GPUs in current releases.
     """
+    if arch == "mingru":
+        return run_mingru(x, state, w)
     if arch == "lstm" and native.fits(x, w.weight_hh.shape[1]):
         return native.run_lstm(x, state, w)
     h = tuple(part.unsqueeze(0) for part in state)
@@ -58,6 +61,17 @@ def run_fused(arch: Cell, x: Tensor, state: LayerState, w: CellWeights, *, train
     run = torch.gru if arch == "gru" else torch.rnn_tanh
     y, h_n = run(x, h[0], weights, True, 1, 0.0, training, False, False)
     return y, (h_n.squeeze(0),)
+
+
+def run_mingru(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
+    """Run a minGRU over `x` (T, B, I): one product for all steps, as no gate reads the state; then h step by step."""
+    (h,) = state
+    z, n = F.linear(x, w.weight_ih, w.bias_ih).to(h.dtype).chunk(2, dim=-1)  # (T, B, H) each
+    outputs = []
+    for z_t, n_t in zip(torch.sigmoid(z), n, strict=True):
+        h = torch.lerp(h, n_t, z_t)
+        outputs.append(h)
+    return torch.stack(outputs), (h,)
 
 
 class RecurrentLayer(nn.Module):
@@ -77,12 +91,10 @@ class RecurrentLayer(nn.Module):
         bound = math.sqrt(3 / input_size) if init == "fan_in" else 1 / math.sqrt(hidden_size)
         for name, shape in layer_shapes(arch, input_size, hidden_size).items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
-        if not ARCHITECTURES[arch].reads_state:
-            self.register_buffer("weight_hh", torch.zeros(0, hidden_size), persistent=False)
-            self.register_buffer("bias_hh", torch.zeros(0), persistent=False)
+        self.hidden_size, self.reads_state = hidden_size, ARCHITECTURES[arch].reads_state
         with torch.no_grad():
             self.weight_ih.uniform_(-bound, bound)
-            for block in torch.split(self.weight_hh, hidden_size):
+            for block in torch.split(self.weight_hh, hidden_size) if self.reads_state else ():
                 nn.init.orthogonal_(block)
             if forget := ARCHITECTURES[arch].forget:
                 gate, sign = forget
@@ -101,16 +113,19 @@ class RecurrentLayer(nn.Module):
 
     def weights(self, weight_drop: float) -> CellWeights:
         """Return the weights as the cell's arguments, some recurrent ones dropped while training."""
+        if not self.reads_state:
+            empty = self.weight_ih.new_empty(0, self.hidden_size)
+            return CellWeights(self.weight_ih, empty, self.bias_ih, empty[:, 0])
         weight_hh = drop_weights(self.weight_hh, weight_drop, training=self.training)
         return CellWeights(self.weight_ih, weight_hh, self.bias_ih, self.bias_hh)
 
 
 def flatten(layer: RecurrentLayer) -> None:
     """Move a layer's weights into one piece of memory, in cuDNN's order, by torch's own hand; not on a CPU."""
+    if not layer.reads_state:
+        return  # cuDNN has no such layer
     kinds: dict[int, Any] = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}
     rows, hidden = layer.weight_hh.shape
-    if not rows:
-        return  # cuDNN has no such layer
     theirs = kinds[rows // hidden](layer.weight_ih.shape[1], hidden, device="meta")
     for name in CellWeights._fields:
         setattr(theirs, f"{name}_l0", getattr(layer, name))

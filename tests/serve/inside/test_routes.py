@@ -22,6 +22,7 @@ from unroll.errors import UserError
 from unroll.insight.cells.properties import as_read, inside, label
 from unroll.insight.gradients.measure import in_float64, lag_norms
 from unroll.insight.trace import network_of
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.predict.protocols import stream_nats
@@ -36,7 +37,7 @@ from unroll.serve.settings import Settings
 
 TEXT = quoted(5000)
 SHORT = "ab “cd efg” hij.\nab “j”"
-ARCHS = ("lstm", "gru", "rnn", "window")
+ARCHS = tuple(ARCHITECTURES)
 Json = dict[str, Any]
 
 

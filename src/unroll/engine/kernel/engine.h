@@ -5,7 +5,6 @@
 
 #include "team.h"
 
-enum Arch : int64_t { LSTM, GRU, RNN, WINDOW };  // in the order of unroll/nn/arch.py
 enum Skip : int64_t { NONE = 0, RESIDUAL = 1, SUM = 2 };
 
 struct Shape {

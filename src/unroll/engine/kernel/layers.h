@@ -1,7 +1,7 @@
-// A network's layers: made of torch's weights, and stepped by tiles of rows and panels.
+// A network's layers: laid out from torch's weights, and computed by tiles of rows and panels.
 #pragma once
+#include "cells.h"
 #include "engine.h"
-#include "weights.h"
 
 namespace {
 
@@ -22,13 +22,18 @@ struct Net {
     Bytes bytes;
 };
 
-int gates_of(int64_t arch) { return arch == LSTM ? 4 : arch == GRU ? 3 : 0; }
+int gates_of(int64_t arch) {
+    return arch == WINDOW ? 0 : with_cell(arch, [](auto cell) { return decltype(cell)::gates; });
+}
+bool reads_state(int64_t arch) {
+    return arch != WINDOW && with_cell(arch, [](auto cell) { return decltype(cell)::State::width > 0; });
+}
 
 // Weights that a step reads.
 int64_t weights_of(const Shape& s) {
     const int64_t gates = gates_of(s.arch) ? gates_of(s.arch) : 1;
     const int64_t first = s.arch == WINDOW ? s.window * s.embedding : s.table ? 0 : s.embedding;
-    const int64_t recurrent = s.arch == WINDOW ? 0 : s.layers * s.hidden;
+    const int64_t recurrent = reads_state(s.arch) ? s.layers * s.hidden : 0;
     return gates * s.hidden * (first + (s.layers - 1) * s.hidden + recurrent) + s.after * s.hidden * s.hidden +
            (s.head != s.hidden ? s.head * s.hidden : 0) + s.vocab * s.head;
 }
@@ -42,7 +47,7 @@ bool pack_start(float*& out, const float* first, const float* second, Layout lay
     for (int64_t p = 0; p < panels; ++p)
         for (int j = 0; j < 4; ++j)
             for (int lane = 0; lane < LANES; ++lane) {
-                const int64_t row = layout.row(p, j < layout.width() ? j : 2, lane);
+                const int64_t row = layout.row(p, j < layout.width() ? j : layout.width() - 1, lane);
                 float value = 0;
                 if (row >= 0 && gru && j >= 2) value = j == 2 ? (first ? first[row] : 0) : (second ? second[row] : 0);
                 else if (row >= 0) value = (first ? first[row] : 0) + (second ? second[row] : 0);
@@ -56,8 +61,8 @@ bool make_linear(Layer& layer, const float* w, const float* bias, int64_t inputs
     return pack(layer.input, w, inputs, layout, bytes) && pack_start(layer.start, bias, nullptr, layout, false);
 }
 
-void free_net(void* made) {
-    Net* net = (Net*)made;
+void free_net(void* network) {
+    Net* net = (Net*)network;
     if (!net) return;
     for (int64_t k = 0; net->layers && k < net->shape.layers; ++k) drop(net->layers[k]);
     for (int64_t k = 0; net->after && k < net->shape.after; ++k) drop(net->after[k]);
@@ -108,7 +113,8 @@ void* make_net(const Shape& shape, Weights w) {
             continue;
         }
         if (w[0]) good = pack(layer.input, w[0], k ? H : E, layout, bytes);
-        good = good && pack(layer.state, w[1], H, layout, bytes) && pack_start(layer.start, w[2], w[3], layout, gru);
+        if (w[1]) good = good && pack(layer.state, w[1], H, layout, bytes);
+        good = good && pack_start(layer.start, w[2], w[3], layout, gru);
         if (good && k == 0 && shape.table && gru)
             for (int64_t v = 0; v < V; ++v)
                 for (int64_t p = 0; p < net->panels; ++p) {
@@ -126,32 +132,6 @@ void* make_net(const Shape& shape, Weights w) {
     return nullptr;
 }
 
-// Each cell's equation (unroll/nn/cells.py), from the four accumulators of a panel; `h` is the state before, `out` after.
-struct LstmCell {
-    typedef Four Input; typedef Four State;
-    static constexpr int vectors = 1;
-    INLINE void finish(const vf* a, const float*, float* c, float* out) {
-        const vf c_after = fma(sigmoid(a[1]), load(c), sigmoid(a[0]) * tanh_of(a[2]));  // c = f c₋₁ + i g
-        store(c, c_after);
-        store(out, sigmoid(a[3]) * tanh_of(c_after));  // h = o tanh c
-    }
-};
-struct GruCell {
-    typedef GruInput Input; typedef GruState State;
-    static constexpr int vectors = 1;
-    INLINE void finish(const vf* a, const float* h, float*, float* out) {
-        const vf z = sigmoid(a[1]), n = tanh_of(fma(sigmoid(a[0]), a[3], a[2]));  // n = tanh(W x + b + r (U h + b'))
-        store(out, fma(z, load(h), (1.f - z) * n));                               // h = (1 - z) n + z h₋₁
-    }
-};
-struct RnnCell {
-    typedef Four Input; typedef Four State;
-    static constexpr int vectors = 4;
-    INLINE void finish(const vf* a, const float*, float*, float* out) {
-        UNROLLED for (int j = 0; j < 4; ++j) store(out + j * LANES, tanh_of(a[j]));
-    }
-};
-
 // A row in a recurrent layer: its inputs x (none where the sums start at a table's row), its state h before, where the sums
 // start, its cell c (of an LSTM; changed in place) and where its new state goes.
 struct RowIn {
@@ -163,14 +143,14 @@ struct RowIn {
 // Panels that a few rows go through side by side, as far as the registers reach.
 constexpr int abreast(int rows) { return rows == 1 || (rows == 2 && MAX_ROWS > 3) ? 2 : 1; }
 
-// A unit's sums, of what comes in (from its bias on) and of the state (from zero on), are added at the end: so either may be
-// worked out first, and the result is the same.
+// A unit's sums over its inputs (from its bias on) and over the state (from zero on) are added at the end: so either may be
+// computed first, and the result is the same.
 template <class Cell, int R, int NP>
 INLINE void cell_tile(const Layer& layer, int64_t panel, const RowIn* row_in) {
     vf acc[NP][R][4] = {}, of_input[NP][R][4];
     RowInputs x[R], h[R];
     UNROLLED for (int r = 0; r < R; ++r) x[r] = row_in[r].x, h[r] = row_in[r].h;
-    product<typename Cell::State, R, NP>(acc, layer.state, panel, h);
+    if constexpr (Cell::State::width > 0) product<typename Cell::State, R, NP>(acc, layer.state, panel, h);
     UNROLLED for (int r = 0; r < R; ++r)
         UNROLLED for (int n = 0; n < NP; ++n)
             UNROLLED for (int j = 0; j < 4; ++j)
@@ -248,7 +228,7 @@ APART void sum_panels(const Packed& w, int64_t from, int64_t to, bool back, cons
                   [&](int64_t panel) { sum_tile<Map, R, 1>(w, panel, sum); });
 }
 
-// Sums of up to MAX_ROWS rows for some panels, from the first on or from the last.
+// Sums of up to MAX_ROWS rows for the panels `from` up to `to`, from the first or from the last.
 template <class Map>
 void sums(const Packed& w, int64_t rows, int64_t from, int64_t to, bool back, const PartialSum* sum) {
     with_constant(rows, [&](auto r) { sum_panels<Map, r.value>(w, from, to, back, sum); });
@@ -259,8 +239,10 @@ template <class Cell>
 void finish(int64_t from, int64_t to, const float* of_input, const float* of_state, const float* h, float* c, float* out) {
     for (int64_t panel = from; panel < to; ++panel) {
         vf a[4];
-        UNROLLED for (int j = 0; j < 4; ++j)
-            a[j] = load(of_input + (panel * 4 + j) * LANES) + load(of_state + (panel * 4 + j) * LANES);
+        UNROLLED for (int j = 0; j < 4; ++j) {
+            a[j] = load(of_input + (panel * 4 + j) * LANES);
+            if constexpr (Cell::State::width > 0) a[j] += load(of_state + (panel * 4 + j) * LANES);
+        }
         const int64_t at = panel * Cell::vectors * LANES;
         Cell::finish(a, h + at, c ? c + at : nullptr, out + at);
     }

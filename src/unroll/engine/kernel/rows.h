@@ -135,8 +135,7 @@ struct Rows {
         const Shape& s = net.shape;
         if (s.arch == WINDOW) return step_window(ids, ids_stride, stride);
         stride = net.wide;
-        return s.arch == LSTM ? step_recurrent<LstmCell>(ids, ids_stride, last)
-             : s.arch == GRU ? step_recurrent<GruCell>(ids, ids_stride, last) : step_recurrent<RnnCell>(ids, ids_stride, last);
+        return with_cell(s.arch, [&](auto cell) { return step_recurrent<decltype(cell)>(ids, ids_stride, last); });
     }
     template <class Cell>
     const float* step_recurrent(const int64_t* ids, int64_t ids_stride, bool last) {
@@ -186,16 +185,19 @@ struct Rows {
 
     template <class Cell>
     void sum_state(int64_t k, int64_t which) {
-        for (int64_t r = 0; r < count; ++r) {
-            const RowInputs h = inputs_of(state(k, which, r), net.shape.hidden, h_quanta + r * widest);
-            partial[r] = PartialSum{h, nullptr, state_sums_of(k, r)};
+        if constexpr (Cell::State::width > 0) {
+            for (int64_t r = 0; r < count; ++r) {
+                const RowInputs h = inputs_of(state(k, which, r), net.shape.hidden, h_quanta + r * widest);
+                partial[r] = PartialSum{h, nullptr, state_sums_of(k, r)};
+            }
+            const int64_t from = first_panel(net.panels), to = last_panel(net.panels);
+            sums<typename Cell::State>(net.layers[k].state, count, from, to, turn & 1, partial);
         }
-        sums<typename Cell::State>(net.layers[k].state, count, first_panel(net.panels), last_panel(net.panels), turn & 1, partial);
     }
 
     // Few rows wait for the weights. So that what a core's cache still holds of them is read first, every second step goes
     // backwards through all of them, as far as the order of layers lets it: through two layers wholly. For that the first
-    // layer's sums of its state are worked out a step ahead. With U for weights of a state and W for those of an input:
+    // layer's sums of its state are computed a step ahead. With U for weights of a state and W for those of an input:
     //   U₁ h₁, U₀ h₀ (for the next step), W₁ h₀; the next step W₁ h₀, U₀ h₀, U₁ h₁.
     template <class Cell>
     const float* step_few_rows(const int64_t* ids, int64_t ids_stride, bool last) {

@@ -1,5 +1,5 @@
-// Numbers of one instruction set: LANES at a time, with exponentials made of them. In the unnamed namespace, like all that the
-// engine's file is made of: each instruction set has its own.
+// The numbers of one instruction set, LANES at a time, and their exponentials. In the unnamed namespace, as is all that
+// steps.cpp includes: each instruction set has its own.
 #pragma once
 #include <cstdint>
 
@@ -27,12 +27,12 @@ typedef uint8_t quantum;
 typedef int16_t quantum;
 #endif
 #if LANES > 4 || defined(__aarch64__)
-#define THREE_BYTES 1  // there is an instruction that sets bytes apart
+#define THREE_BYTES 1  // there is an instruction that spreads bytes
 #else
 #define THREE_BYTES 0
 #endif
 #define INLINE static inline __attribute__((always_inline))
-#define APART __attribute__((noinline))  // registers are dealt out for each function by itself
+#define APART __attribute__((noinline))  // registers are allotted for each function separately
 #define UNROLLED _Pragma("GCC unroll 16")
 
 namespace {

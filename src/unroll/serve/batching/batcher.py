@@ -16,18 +16,16 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unroll.predict.predictor import log_probabilities
+from unroll.predict.predictor import log_probabilities, logits_along
 from unroll.serve.batching.cohort import ROOM, Cohort, Prefixes
-from unroll.serve.batching.stepping import UNHALTED, Floats, generate_with
 from unroll.serve.batching.stops import BEFORE, Writing
 from unroll.serve.batching.streams import CHUNK, Part, Point, Prompt, Row, Start, points_of
 from unroll.serve.errors import ApiError, internal
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Served
 from unroll.serve.settings import Settings
-from unroll.state import State, join_rows, select_rows
+from unroll.state import join_rows, select_rows
 
 log = logging.getLogger("unroll.serve")
 
@@ -35,6 +33,8 @@ MOST_STEPS = 16
 QUANTUM_SECONDS = 0.005
 READ_TOGETHER = 2048
 """Symbols of several prompts that are read at a time."""
+READ_LOGITS = 2**21
+"""Logits held at a time while a prompt is echoed."""
 
 FLUSH_SECONDS = 0.025
 FLUSH_SECONDS_PER_ROW = 0.001
@@ -53,7 +53,6 @@ class Batcher:
         self._metrics = metrics
         self._predictor = served.predictor
         self._tokenizer = served.tokenizer
-        self._generate = generate_with(served.predictor)
         self._never = served.tokenizer.unknown_id
         self._lock = threading.Condition()
         # What several threads touch, under the lock:
@@ -231,26 +230,16 @@ class Batcher:
 
     def _read_telling(self, prompt: Prompt, top: int) -> None:
         """Read a piece of one prompt, and take down the probability of what is echoed of it."""
-        first, last = prompt.read, prompt.read + prompt.chunk
-        ids = prompt.ids[None, first:last]
-        for k, logits, state in self._after_each(ids, prompt.state):
-            prompt.state, prompt.logits = state, logits[-1:]
-            at = np.arange(first + k, first + k + len(logits)) + 1  # what each row of the logits is about
+        last = prompt.read + prompt.chunk
+        size = max(1, READ_LOGITS // self._predictor.vocab_size)
+        for first in range(prompt.read, last, size):
+            ids = prompt.ids[None, first : min(first + size, last)]
+            (logits,), prompt.state = logits_along(self._predictor, ids, prompt.state)
+            prompt.logits = logits[-1:]
+            at = np.arange(first, first + len(logits)) + 1  # what each row of the logits is about
             wanted = (at > len(prompt.ids) - prompt.echoed) & (at < len(prompt.ids))
             prompt.points += points_of(log_probabilities(logits[wanted]), prompt.ids[at[wanted]], top)
         prompt.read = last
-
-    def _after_each(self, ids: NDArray[np.int64], state: State | None) -> Iterable[tuple[int, Floats, State]]:
-        """Yield the logits (n, V) after symbols from number k on, and the state after all of them or the last."""
-        if hasattr(self._predictor, "logits_after"):
-            y, after = self._predictor.hidden(ids, state)  # type: ignore[attr-defined]
-            size = max(1, 2**21 // self._predictor.vocab_size)
-            for k in range(0, ids.shape[1], size):
-                yield k, self._predictor.logits_after(y[:, k : k + size])[0], after
-            return
-        for k in range(ids.shape[1]):
-            logits, state = self._predictor.logits(ids[:, k : k + 1], state)
-            yield k, logits, state
 
     def _join_ready(self) -> None:
         """Let streams begin, as many as there is room for."""
@@ -289,8 +278,8 @@ class Batcher:
             steps = min(steps, int(left[kept].min()))  # their states are wanted just there
         started = time.perf_counter()
         numbers = cohort.numbers[:, cohort.fill : cohort.fill + steps]
-        ids, nats, cohort.logits, cohort.state = self._generate(
-            cohort.logits, cohort.state, cohort.drawing, numbers, self._halt if alone else UNHALTED
+        ids, nats, cohort.logits, cohort.state = self._predictor.generate(
+            cohort.logits, cohort.state, cohort.drawing, numbers, self._halt if alone else None
         )
         self._note(len(cohort.rows), (time.perf_counter() - started) / ids.shape[1])
         cohort.hold(ids, nats)
@@ -311,8 +300,8 @@ class Batcher:
                         logits[number] = row.adjust(logits[number])
             numbers = cohort.numbers[:, cohort.fill : cohort.fill + 1]
             started = time.perf_counter()
-            ids, _, cohort.logits, cohort.state = self._generate(
-                logits, cohort.state, cohort.drawing, numbers, UNHALTED
+            ids, _, cohort.logits, cohort.state = self._predictor.generate(
+                logits, cohort.state, cohort.drawing, numbers
             )
             self._metrics.step.observe(time.perf_counter() - started)
             self._metrics.batch.observe(len(cohort.rows))

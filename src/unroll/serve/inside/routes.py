@@ -181,6 +181,7 @@ async def open_text(inside: Inside, request: Request) -> Response:
             "signals": list(own.signals),
             "words": ARCHITECTURES[DEFAULT].signals | own.signals,
             "gates": list(own.gates),
+            "unbounded": list(own.unbounded),
             "absent": {
                 signal: trace.absent(config.arch, signal)
                 for signal in ARCHITECTURES[DEFAULT].signals

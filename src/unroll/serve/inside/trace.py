@@ -64,13 +64,14 @@ class Seen:
 
     @cached_property
     def reaches(self) -> Floats:
-        """The values (layers, H) at which the colours of c end, unit by unit: see `common_end`; of others 1."""
+        """Where the colours of unbounded signals end, unit by unit (layers, H): see `common_end`; of others at 1."""
         config = self.network.config
-        if "c" not in ARCHITECTURES[self.arch].signals:
+        if not ARCHITECTURES[self.arch].unbounded:
             return np.ones((config.num_layers, config.hidden_size))
+        signal = ARCHITECTURES[self.arch].unbounded[-1]
         return np.array(
             [
-                [common_end(most) for most in np.percentile(np.abs(self.values(layer, "c")), COMMON, axis=0)]
+                [common_end(most) for most in np.percentile(np.abs(self.values(layer, signal)), COMMON, axis=0)]
                 for layer in range(config.num_layers)
             ]
         )
@@ -78,10 +79,10 @@ class Seen:
     @cached_property
     def reach(self) -> float:
         """The value at which they end for all units together."""
-        if "c" not in ARCHITECTURES[self.arch].signals:
+        if not ARCHITECTURES[self.arch].unbounded:
             return 1.0
-        layers = range(self.network.config.num_layers)
-        return max(common_end(float(np.percentile(np.abs(self.values(layer, "c")), COMMON))) for layer in layers)
+        signal, layers = ARCHITECTURES[self.arch].unbounded[-1], range(self.network.config.num_layers)
+        return max(common_end(float(np.percentile(np.abs(self.values(layer, signal)), COMMON))) for layer in layers)
 
 
 def common_end(most: float) -> float:
@@ -122,7 +123,7 @@ def domain(seen: Seen, signal: str) -> tuple[float, float]:
     """Return the values at the two ends of a signal's colours: of gates 0 and 1, else symmetric about 0."""
     if signal in ARCHITECTURES[seen.arch].gates:
         return 0.0, 1.0
-    return (-seen.reach, seen.reach) if signal == "c" else (-1.0, 1.0)
+    return (-seen.reach, seen.reach) if signal in ARCHITECTURES[seen.arch].unbounded else (-1.0, 1.0)
 
 
 def levels(values: Floats, low: float, high: float | Floats) -> NDArray[np.uint8]:
@@ -140,11 +141,13 @@ def levels(values: Floats, low: float, high: float | Floats) -> NDArray[np.uint8
 def heat(seen: Seen, layer: int, signal: str, *, own: bool = False) -> bytes:
     """Return a picture of a signal as a frame of bytes (H, T), with what units can be sorted by.
 
-    With `own` each unit's c is coloured up to its own reach, else up to that of all.
+    With `own` each unit's unbounded signals are coloured up to its own reach, else up to that of all.
     """
     values = seen.values(layer, signal)
     low, high = domain(seen, signal)
-    ends = seen.reaches[layer] if signal == "c" and own else np.full(values.shape[1], high)
+    ends = (
+        seen.reaches[layer] if own and signal in ARCHITECTURES[seen.arch].unbounded else np.full(values.shape[1], high)
+    )
     described = {
         "scale": [low, high],
         "ends": [float(end) for end in ends],

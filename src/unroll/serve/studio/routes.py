@@ -32,7 +32,7 @@ from unroll.serve.inside import lazy
 from unroll.serve.models import Served
 from unroll.serve.studio import asked
 from unroll.serve.studio.reading import Prefixes, as_typed, compared, expectations, next_of, read_text
-from unroll.serve.studio.sampling import MOST_COLUMNS, MOST_LENGTH, Pin, pinned_step, shown, written
+from unroll.serve.studio.sampling import MOST_COLUMNS, MOST_LENGTH, Pin, clamped_predictor, shown, written
 from unroll.serve.studio.trainings import MOST_MINUTES, MOST_STEPS, SPEEDS, Plan, Trainings
 from unroll.serve.texts import Passage, Texts, passage
 
@@ -224,6 +224,7 @@ def brief(studio: Studio, served: Served) -> dict[str, Any]:
         "layers": layers,
         "units": units,
         "signals": list(architecture.signals if architecture else ()),
+        "unbounded": list(architecture.unbounded if architecture else ()),
         "vocab_size": served.tokenizer.vocab_size,
         "parameters": description["parameters"],
         "kind": kind,
@@ -310,11 +311,13 @@ async def sample(studio: Studio, request: Request) -> Response:
     length = asked.whole(wanted, "length", 300, 1, MOST_LENGTH)
     columns = asked.whole(wanted, "columns", 1, 1, MOST_COLUMNS)
     pins = [pin(one) for one in asked.listed(wanted, "pins", dict, MOST_PINS)]
-    step = None
+    clamped = None
     if pins:  # the network is read once more, by torch: it must be the one that is served
-        served, step = await studio.context.models.read(served.name, lambda opened: pinned_step(opened.path, pins))
+        served, clamped = await studio.context.models.read(
+            served.name, lambda opened: clamped_predictor(opened.path, pins)
+        )
     prompt = await asyncio.to_thread(prompt_of, served, wanted)
-    pieces = written(served.opened, prompt, length, options, columns, studio.kept(served), step)
+    pieces = written(served.opened, prompt, length, options, columns, studio.kept(served), clamped)
 
     async def lines() -> AsyncIterator[bytes]:
         yield dump({"version": served.version[:12], "prompt": len(prompt)}) + b"\n"

@@ -54,7 +54,7 @@ export function River({ made, t, kind, most, log, upto, onPick, summary, most_na
   const diverging = table("diverging", theme);
   const orange = table("orange", theme);
   const signals = Object.keys(made.states).sort(); // c above h
-  const reach = made.states.c ? Math.max(1, ...made.states.c.flat().map(Math.abs)) : 1;
+  const reachOf = (name) => Math.max(1, ...made.states[name].flat().map(Math.abs)); // 1 of what is bounded
   const total = LEFT + count * wide + SUM;
   const pick = (event) => {
     const step = event.target.closest("[data-step]")?.dataset.step;
@@ -88,7 +88,7 @@ export function River({ made, t, kind, most, log, upto, onPick, summary, most_na
         ${listed(made, k).map((guess, place) => html`<g key=${place} class=${`guess ${guess.came ? "came" : ""}`}>
           <text x=${x(k) - wide / 2 + label} y=${GUESS + place * LINE + 9} class="end">${clip(named(guess.symbol), label - 2, 6.7)}</text>
           <rect x=${x(k) - wide / 2 + label + 4} y=${GUESS + place * LINE + 1} width=${Math.max(0.8, guess.p * (wide - label - 11))} height="9" rx="1" /></g>`)}
-        ${signals.map((name, place) => html`<${Units} key=${name} values=${made.states[name][k]} x=${x(k)} y=${STATE + (signals.length > 1 ? 26 * place - 13 : 0)} reach=${name === "c" ? reach : 1} colours=${diverging} />`)}
+        ${signals.map((name, place) => html`<${Units} key=${name} values=${made.states[name][k]} x=${x(k)} y=${STATE + (signals.length > 1 ? 26 * place - 13 : 0)} reach=${reachOf(name)} colours=${diverging} />`)}
         ${k <= t && !window && html`<text class="size mid" x=${x(k)} y=${FIGURES}>${size(row[k])}</text>`}
         <rect class="input" x=${x(k) - wide / 2 + 8} y=${INPUT - 14} width=${wide - 16} height="27" rx="4" fill=${css(paper)} />
         <text class=${`symbol mid ${k === 0 ? "start" : ""}`} x=${x(k)} y=${INPUT + 5} fill=${ink(paper)}>${k === 0 ? input : clip(input, wide - 20, 8.5)}</text>

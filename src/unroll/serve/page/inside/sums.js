@@ -55,6 +55,19 @@ function GruSums({ now, before }) {
   </svg>`;
 }
 
+function MinGruSums({ now, before, reach }) {
+  const { z, n, h } = now;
+  const [kept, written] = [(1 - z) * before.h, z * n];
+  return html`<svg viewBox="0 0 400 200" class="sums" aria-hidden="true">
+    <${Line} d="M62 60 H146" strong=${before.h / reach} /><${Line} d="M156 34 V50" strong=${1 - z} /><${Line} d="M166 60 H226" strong=${kept / reach} /><${Line} d="M246 60 H300" strong=${h / reach} />
+    <${Line} d="M62 150 H146" strong=${n / reach} /><${Line} d="M156 178 V160" strong=${z} /><${Line} d="M166 150 H236 V70" strong=${written / reach} />
+    <${Chip} x=${36} y=${60} v=${before.h} name="h before" reach=${reach} /><${Chip} x=${156} y=${22} v=${1 - z} name="" map="orange" /><text x="194" y="26" class="name">1 − z</text>
+    <${Op} x=${156} y=${60} sign="×" /><text x="200" y="50" class="mid small">${value(kept)} kept</text><${Op} x=${236} y=${60} sign="+" /><${Chip} x=${331} y=${60} v=${h} name="h" reach=${reach} />
+    <${Chip} x=${36} y=${150} v=${n} name="n, candidate" reach=${reach} /><${Op} x=${156} y=${150} sign="×" /><text x="204" y="140" class="mid small">${value(written)} written</text>
+    <${Chip} x=${156} y=${186} v=${z} name="" map="orange" /><text x="194" y="190" class="name">z, update</text>
+  </svg>`;
+}
+
 function RnnSums({ now }) {
   const { from_input: came, from_state: kept, h } = now;
   return html`<svg viewBox="0 0 400 150" class="sums" aria-hidden="true">
@@ -75,11 +88,12 @@ export function spelled(arch, now, before) {
     ];
   }
   if (arch === "gru") return [`(1 − z)·n + z·h₋₁ = ${(1 - now.z).toFixed(3)} · ${v(now.n)} + ${now.z.toFixed(3)} · ${v(before.h)} = ${v(now.h)} = h`];
+  if (arch === "mingru") return [`(1 − z)·h₋₁ + z·n = ${(1 - now.z).toFixed(3)} · ${v(before.h)} + ${now.z.toFixed(3)} · ${v(now.n)} = ${v(now.h)} = h`];
   if (arch === "rnn") return [`tanh(W x + b + Wₕ h₋₁ + bₕ) = tanh(${v(now.from_input)} ${now.from_state < 0 ? "−" : "+"} ${Math.abs(now.from_state).toFixed(3)}) = ${v(now.h)} = h`];
   return [`h = ${v(now.h)}: made of the last inputs alone, and then forgotten`];
 }
 
-const PICTURES = { lstm: LstmSums, gru: GruSums, rnn: RnnSums };
+const PICTURES = { lstm: LstmSums, gru: GruSums, mingru: MinGruSums, rnn: RnnSums };
 
 export function Sums({ arch, now, before, reach, symbol }) {
   const Picture = PICTURES[arch];

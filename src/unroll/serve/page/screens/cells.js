@@ -42,7 +42,7 @@ function rowsOf(frame) {
 
 // How a value of a signal is coloured: symmetric about 0, or from 0 to 1; of c up to the unit's own reach, if given.
 export function mapOf(opened, signal, reach) {
-  const [low, high] = signal === "c" && reach ? [-reach, reach] : opened.domains[signal];
+  const [low, high] = opened.unbounded.includes(signal) && reach ? [-reach, reach] : opened.domains[signal];
   const map = low === 0 ? "orange" : "diverging";
   return { map, low, high, colour: (v, theme) => table(map, theme)[entry(map, v / high)] };
 }
@@ -59,7 +59,8 @@ function Looked({ opened, view, go, api }) {
   const [anchor, setAnchor] = useState(-1);
   const [marks, setMarks] = useState(false);
   const [own, setOwn] = useState(true);
-  const its = signal === "c" && own;
+  const unbounded = opened.unbounded.includes(signal);
+  const its = unbounded && own;
 
   const of = `${opened.id} ${opened.version}`;
   const one = useAsked(`${of} ${layer} ${unit}`, (stop) => frameOf(api, "unit", opened, { layer, unit }, { signal: stop }).then((frame) => ({ ...rowsOf(frame), unit, layer })));
@@ -128,7 +129,7 @@ function Looked({ opened, view, go, api }) {
       <${Steps} label="Unit" value=${unit} most=${units - 1} onChange=${(next) => pick({ unit: next })} />
       <span class="pair"><button type="button" class="small" onClick=${() => step(-1)} title="p">Previous</button><button type="button" class="small" onClick=${() => step(1)} title="n">Next in order</button></span>
       <span class="grow"></span>
-      ${signal === "c" && html`<${Choice} label="Scale of c" value=${own} options=${[[true, "each unit’s own scale"], [false, "one scale for all"]]} onChange=${setOwn} />`}
+      ${unbounded && html`<${Choice} label=${`Scale of ${signal}`} value=${own} options=${[[true, "each unit’s own scale"], [false, "one scale for all"]]} onChange=${setOwn} />`}
       <label class="switch"><input type="checkbox" checked=${marks} onChange=${() => setMarks(!marks)} />signs beside colours</label>
       <${Legend} map=${scheme.map} low=${scheme.low === 0 ? "0 shut" : value(scheme.low, 1)} high=${scheme.low === 0 ? "1 open" : value(scheme.high, 1)} />
     </div>
@@ -160,7 +161,7 @@ function Looked({ opened, view, go, api }) {
     </div>
     <div class="w4 pile">
     <${Panel} title="At the cursor" aside=${html`symbol ${pos}, ${fixed(bits(opened.nats[pos]))} bits`}>
-      ${state ? html`<${Sums} arch=${opened.arch} now=${state.now} before=${state.before} reach=${(own ? current.reach : opened.domains.c?.[1]) ?? 1} symbol=${symbols[pos]} />` : html`<${Waiting}>…<//>`}
+      ${state ? html`<${Sums} arch=${opened.arch} now=${state.now} before=${state.before} reach=${(own ? current.reach : opened.domains[opened.unbounded.at(-1)]?.[1]) ?? 1} symbol=${symbols[pos]} />` : html`<${Waiting}>…<//>`}
       ${state && html`<p class="note">${current.lasting ? html`What this unit holds fades to 1/e in ${Number(current.lasting.toPrecision(3))} symbols on average (−1 / mean ln f).` : ""}</p>`}
     <//>
     ${opened.gates.length > 0 && html`<${Panel} title="How often gates stand open" aside=${`layer ${layer}`}>
@@ -176,7 +177,7 @@ function Looked({ opened, view, go, api }) {
         onPick=${(k, row) => { pick({ pos: k, unit: order[row] }); announce(`unit ${order[row]}, ${named(symbols[k])}`); }} onDrag=${setRange}
         summary=${`Heat map of ${signal}: ${units} units by ${count} symbols; unit ${unit} at symbol ${pos} ${values ? value(values[pos]) : ""}. Arrow keys move through it.`} />`}
       <div class="row tight">${its ? html`<${Legend} map="diverging" low="−" high="+" />` : html`<${Legend} map=${scheme.map} low=${scheme.low ? value(scheme.low, 0) : "0"} high=${value(scheme.high, 0)} />`}
-        <span class="note">${all.data && signal === "c" ? (all.data.outside ? `${percent(all.data.outside / (units * count))} % of the values lie beyond the ends of ${its ? "their unit’s scale, which holds 99.5 % of its |c|" : "the scale, which holds 99.5 % of |c|"}.` : "No value lies beyond the ends of the scale.") : ""} Click: a unit at a symbol. Drag: a range.</span></div>
+        <span class="note">${all.data && unbounded ? (all.data.outside ? `${percent(all.data.outside / (units * count))} % of the values lie beyond the ends of ${its ? `their unit’s scale, which holds 99.5 % of its |${signal}|` : `the scale, which holds 99.5 % of |${signal}|`}.` : "No value lies beyond the ends of the scale.") : ""} Click: a unit at a symbol. Drag: a range.</span></div>
     <//>`;
 }
 

@@ -186,7 +186,7 @@ function Pins({ model, pins, view, set }) {
   return html`<${Panel} class="stack" title="Hold a unit">
     <p class="note">While it writes, a unit stays at a value, at every step. If it stands for something, the text shows it.</p>
     ${pins.map((pin, k) => html`<div class="pin" key=${`${pin.layer}${pin.signal}${pin.unit}`}>
-      <${Slider} label=${`layer ${pin.layer + 1}, ${pin.signal} of unit ${pin.unit}`} value=${pin.value} text=${fixed(pin.value, 1)} min=${pin.signal === "c" ? -5 : -1} max=${pin.signal === "c" ? 5 : 1} step="0.1"
+      <${Slider} label=${`layer ${pin.layer + 1}, ${pin.signal} of unit ${pin.unit}`} value=${pin.value} text=${fixed(pin.value, 1)} min=${model.unbounded.includes(pin.signal) ? -5 : -1} max=${model.unbounded.includes(pin.signal) ? 5 : 1} step="0.1"
         onInput=${(value) => set(pins.map((one, j) => (j === k ? { ...one, value } : one)))} />
       <button type="button" class="quiet" aria-label="Let it go" onClick=${() => set(pins.filter((_, j) => j !== k))}>×</button></div>`)}
     <div class="row hold">

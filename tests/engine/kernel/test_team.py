@@ -21,8 +21,8 @@ KERNELS = Path(native.__file__).with_name("kernel")
 pytestmark = pytest.mark.skipif(not SETS, reason="no kernels: there was no compiler when unroll was installed")
 
 
-def written(network: Network, threads: int, rows: int = 1, steps: int = 40) -> NDArray[np.int64]:
-    """Return what is drawn with so many threads."""
+def sampled(network: Network, threads: int, rows: int = 1, steps: int = 40) -> NDArray[np.int64]:
+    """Return the ids (B, N) sampled with `threads` threads."""
     kernel = network._kernel
     assert kernel is not None
     logits, state = np.zeros((rows, network.vocab_size), np.float32), network.fresh_state(rows)
@@ -30,20 +30,20 @@ def written(network: Network, threads: int, rows: int = 1, steps: int = 40) -> N
     return kernel.generate(logits, [part for layer in state for part in layer], Drawing(), numbers, threads)[0]
 
 
-def made() -> Network:
+def small_network() -> Network:
     model = Model(ModelConfig(vocab_size=30, hidden_size=48, embedding_size=8, num_layers=2))
     return Network(model.config, {name: 3 * weight for name, weight in weights_of(model).items()}, kernel=SETS[0])
 
 
 def test_calls_at_the_same_time_share_the_helpers_and_change_nothing() -> None:
-    network = made()
-    expected = {rows: written(network, 1, rows) for rows in (1, 2, 7)}
+    network = small_network()
+    expected = {rows: sampled(network, 1, rows) for rows in (1, 2, 7)}
     wrong: list[int] = []
 
     def call(number: int) -> None:
         for turn in range(60):
             rows = (1, 2, 7)[(number + turn) % 3]
-            if not np.array_equal(written(network, 1 + (number + turn) % 4, rows), expected[rows]):
+            if not np.array_equal(sampled(network, 1 + (number + turn) % 4, rows), expected[rows]):
                 wrong.append(number)
 
     callers = [threading.Thread(target=call, args=[number]) for number in range(4)]
@@ -57,25 +57,25 @@ def test_calls_at_the_same_time_share_the_helpers_and_change_nothing() -> None:
 RUN = """
 import os, resource, signal, sys
 import numpy as np
-from engine.test_team import made, written
+from engine.kernel.test_team import sampled, small_network
 
-network, told = made(), sys.argv[1]
-expected = written(network, 1)
-if told == "refused":  # a thread's stack does not fit
+network, condition = small_network(), sys.argv[1]
+expected = sampled(network, 1)
+if condition == "refused":  # a thread's stack does not fit
     used = int(open("/proc/self/statm").read().split()[0]) * 4096
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**19, used + 2**19))
     before = len(os.listdir("/proc/self/task"))
-    assert np.array_equal(written(network, 2), expected)
+    assert np.array_equal(sampled(network, 2), expected)
     assert len(os.listdir("/proc/self/task")) == before
-elif told == "forked":  # the child has no helpers, and may have inherited the lock of a call
-    assert np.array_equal(written(network, 2), expected)
+elif condition == "forked":  # the child has no helpers, and may have inherited the lock of a call
+    assert np.array_equal(sampled(network, 2), expected)
     child = os.fork()
     if not child:
         signal.alarm(30)
-        os._exit(0 if np.array_equal(written(network, 3), expected) else 1)
+        os._exit(0 if np.array_equal(sampled(network, 3), expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
-elif told == "interrupted":  # a signal reaches the thread that Python waits for it in
-    assert np.array_equal(written(network, 2), expected)
+elif condition == "interrupted":  # a signal reaches the thread that Python waits for it in
+    assert np.array_equal(sampled(network, 2), expected)
     for task in os.listdir("/proc/self/task"):
         if int(task) != os.getpid():
             lines = open(f"/proc/self/task/{task}/status").read().splitlines()

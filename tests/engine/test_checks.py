@@ -13,6 +13,7 @@ from unroll.engine import checks, native
 from unroll.engine import network as module
 from unroll.engine.draw import Drawing
 from unroll.engine.network import Network
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
 from unroll.predict.torch import TorchPredictor
 from unroll.state import State
@@ -51,7 +52,7 @@ def predictor(arch: str, way: bool | str, adaptive: str = "") -> Any:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("adaptive", ["", "5,12"])
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
+@pytest.mark.parametrize("arch", list(ARCHITECTURES))
 def test_a_state_of_other_rows_is_refused_alike(arch: str, adaptive: str, way: bool | str) -> None:
     using = predictor(arch, way, adaptive)
     ids = np.random.default_rng(0).integers(0, 23, (64, 3))

@@ -15,6 +15,7 @@ import pytest
 
 from engine.networks import SETS
 from unroll.engine import native
+from unroll.nn.arch import ARCHITECTURES
 
 KERNELS = Path(native.__file__).with_name("kernel")
 FLAGS = {
@@ -102,7 +103,10 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
 
 
 def test_kernels_read_and_write_where_they_may(sanitized: Sanitized) -> None:
-    tests = [str(Path(__file__).with_name(name)) for name in ("test_laws.py", "test_generate.py", "test_large.py")]
+    tests = [
+        str(Path(__file__).parent.parent / name)
+        for name in ("test_laws.py", "test_reference.py", "test_network.py", "kernel/test_weights.py")
+    ]
     done = sanitized.run(TESTS, *tests)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
@@ -115,7 +119,7 @@ def test_calls_at_random_stay_within_memory(sanitized: Sanitized) -> None:
     assert min(counts["accepted"], counts["refused"]) > CALLS // 4, counts
 
 
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
+@pytest.mark.parametrize("arch", list(ARCHITECTURES))
 def test_without_its_checks_the_sanitizer_reports(arch: str, sanitized: Sanitized) -> None:
     assert sanitized.run(UNCHECKED, arch, "checked").stdout == "refused\n"
     done = sanitized.run(UNCHECKED, arch, "unchecked")

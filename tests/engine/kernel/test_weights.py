@@ -17,7 +17,7 @@ LARGE = [
     config("rnn", 3, vocab_size=VOCAB, embedding_size=12, hidden_size=601, skip="residual", layers_after=1),
     config("window", 2, vocab_size=VOCAB, embedding_size=24, hidden_size=997, window=30),
 ]
-"""Of more than six million bytes in float32, and of no whole number of vectors."""
+"""More than six million bytes in float32, and sizes that are no multiple of a vector."""
 
 
 def random_weights(of: ModelConfig, seed: int = 0) -> Weights:
@@ -56,9 +56,9 @@ def test_a_row_does_not_depend_on_the_others(large: ModelConfig, instructions: s
     many = Network(large, weights, kernel=instructions, threads=1)
     logits, state = many.logits(ids)
     for threads in (1, 2):
-        found = Network(large, weights, kernel=instructions, threads=threads)
+        engine = Network(large, weights, kernel=instructions, threads=threads)
         for rows in (slice(0, 1), slice(3, 5), slice(9, 14)):
-            ours, our_state = found.logits(ids[rows])
+            ours, our_state = engine.logits(ids[rows])
             assert (ours == logits[rows]).all()
             for layer, expected in zip(our_state, state, strict=True):
                 for part, other in zip(layer, expected, strict=True):
@@ -75,10 +75,10 @@ def test_a_weight_loses_what_the_largest_of_its_unit_may_in_float32(instructions
         weights["head.weight"][6] *= 1e-20
         unit = np.eye(203, dtype=np.float32)[:, None]  # what a unit vector makes of the output layer is a column of it
         weights["head.bias"][:] = 0
-        found = Network(kind, weights, kernel=instructions).logits_after(unit)[:, 0].T
-        wanted = weights["head.weight"].astype(np.float64)
-        top = np.abs(wanted).max(axis=1, keepdims=True)
-        lost = np.abs(found - wanted)
+        columns = Network(kind, weights, kernel=instructions).logits_after(unit)[:, 0].T
+        expected = weights["head.weight"].astype(np.float64)
+        top = np.abs(expected).max(axis=1, keepdims=True)
+        lost = np.abs(columns - expected)
         assert (lost <= top * 2.0**-23).all()  # half a step, and the rounding of what comes out
         if kind is words and instructions != "plain":
             assert (lost > 0).mean() > 0.5  # three bytes they are

@@ -1,4 +1,4 @@
-"""UNROLL_INSTRUCTIONS chooses what computes a network that names nothing: the whole suite can be run with each."""
+"""UNROLL_INSTRUCTIONS chooses what computes networks that name nothing, so the whole suite can be run with each."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from unroll.nn.model import Model
 VARIABLE = "UNROLL_INSTRUCTIONS"
 
 
-def made(kernel: bool | str = True) -> Network:
+def small_network(kernel: bool | str = True) -> Network:
     model = randomised(Model(config("lstm", 2))).float()
     return Network(model.config, weights_of(model), kernel=kernel)
 
@@ -27,19 +27,19 @@ def test_an_instruction_set_by_name(name: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(VARIABLE, name)
     assert native.default_instructions() == name
     ids = np.arange(20).reshape(2, 10) % 7
-    chosen, named = made().hidden(ids)[0], made(name).hidden(ids)[0]
-    assert (chosen == named).all()
-    assert not np.array_equal(chosen, made(False).hidden(ids)[0])
+    by_default, by_name = small_network().hidden(ids)[0], small_network(name).hidden(ids)[0]
+    assert (by_default == by_name).all()
+    assert not np.array_equal(by_default, small_network(False).hidden(ids)[0])
 
 
 def test_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "numpy")
     assert native.default_instructions() is None
-    assert not made().native
-    assert all(made(name).native for name in SETS)  # what names one is not asked
+    assert not small_network().native
+    assert all(small_network(name).native for name in SETS)  # an explicit name wins
 
 
-def test_nothing_is_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_is_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in (None, ""):
         monkeypatch.delenv(VARIABLE, raising=False)
         if value is not None:
@@ -49,12 +49,12 @@ def test_nothing_is_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_name_is_refused_in_three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "mmx")
-    with pytest.raises(UserError) as refused:
-        made()
-    assert refused.value.what == "the environment variable UNROLL_INSTRUCTIONS is 'mmx'"
-    assert refused.value.allowed == f"on this machine {', '.join([*SETS, 'numpy'])}"
-    assert "unset the variable" in refused.value.fix
-    assert not made(False).native
+    with pytest.raises(UserError) as error:
+        small_network()
+    assert error.value.what == "the environment variable UNROLL_INSTRUCTIONS is 'mmx'"
+    assert error.value.allowed == f"on this machine {', '.join([*SETS, 'numpy'])}"
+    assert "unset the variable" in error.value.fix
+    assert not small_network(False).native
 
 
 def test_processes_inherit_it() -> None:

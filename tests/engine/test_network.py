@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from engine.networks import SETS, config, weights_of
 from laws.cases import randomised
+from tiny import Stepping
 from unroll.engine import native
-from unroll.engine.draw import Drawing, draw_rows, probabilities
+from unroll.engine.draw import Drawing, draw, probabilities
 from unroll.engine.network import Network, Precision
-from unroll.lm.sample import SampleOptions, generate, stepper, uniforms
+from unroll.lm.sample import SampleOptions, generate, uniforms
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, Skip
 from unroll.nn.model import Model
 
@@ -29,13 +31,13 @@ OPTIONS = Drawing(
 )
 
 
-def model(arch: str, layers: int = 2, skip: Skip = "none") -> Model:
+def small_model(arch: str, layers: int = 2, skip: Skip = "none") -> Model:
     sizes = {"vocab_size": VOCAB, "embedding_size": 12, "hidden_size": 37}
-    made = randomised(Model(config(arch, layers, skip=skip, layers_after=1, **sizes))).float()
-    for name, weight in made.named_parameters():
+    model = randomised(Model(config(arch, layers, skip=skip, layers_after=1, **sizes))).float()
+    for name, weight in model.named_parameters():
         if "weight_hh" in name:
             weight.data.mul_(0.4)  # so that no network is chaotic, in which any rounding grows
-    return made
+    return model
 
 
 def alone(drawing: Drawing, row: int) -> Drawing:
@@ -46,12 +48,12 @@ def alone(drawing: Drawing, row: int) -> Drawing:
 
 
 @pytest.mark.parametrize("instructions", SETS)
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
+@pytest.mark.parametrize("arch", list(ARCHITECTURES))
 def test_the_kernel_draws_what_the_reference_draws(arch: str, instructions: str) -> None:
-    made, random = model(arch), np.random.default_rng(0)
+    model, random = small_model(arch), np.random.default_rng(0)
     prompt, numbers = random.integers(0, VOCAB, (ROWS, 3)), random.random((ROWS, STEPS))
-    reference = Network(made.config, weights_of(made), kernel=False)
-    kernel = Network(made.config, weights_of(made), kernel=instructions)
+    reference = Network(model.config, weights_of(model), kernel=False)
+    kernel = Network(model.config, weights_of(model), kernel=instructions)
     ids, nats, logits, state = reference.generate(*reference.logits(prompt), OPTIONS, numbers)
     ours, our_nats, our_logits, our_state = kernel.generate(*kernel.logits(prompt), OPTIONS, numbers)
     assert (ours == ids).all()
@@ -88,10 +90,10 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads(
 ) -> None:
     if not table:
         monkeypatch.setattr(native, "TABLE_BYTES", 0)
-    made, random = model(arch, layers, skip), np.random.default_rng(1)
+    model, random = small_model(arch, layers, skip), np.random.default_rng(1)
     prompt, numbers = random.integers(0, VOCAB, (ROWS, 3)), random.random((ROWS, 40))
     for threads in (1, 2, 3):
-        kernel = Network(made.config, weights_of(made), kernel=instructions, precision=precision, threads=threads)
+        kernel = Network(model.config, weights_of(model), kernel=instructions, precision=precision, threads=threads)
         together = kernel.generate(*kernel.logits(prompt), OPTIONS, numbers)
         if threads == 1:
             first = together
@@ -111,8 +113,8 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads(
 def test_the_last_few_of_many_rows_have_their_room(instructions: str) -> None:
     """A thread steps up to 96 rows together; what the rest needs grows with the layers, of which these have many."""
     of = ModelConfig(arch="lstm", vocab_size=VOCAB, embedding_size=8, hidden_size=64, num_layers=16)
-    made, random = randomised(Model(of)).float(), np.random.default_rng(5)
-    kernel = Network(of, weights_of(made), kernel=instructions, threads=1)
+    model, random = randomised(Model(of)).float(), np.random.default_rng(5)
+    kernel = Network(of, weights_of(model), kernel=instructions, threads=1)
     ids, numbers = random.integers(0, VOCAB, (102, 3)), random.random((102, 4))
     together = kernel.generate(*kernel.logits(ids), Drawing(), numbers)
     alone = kernel.generate(*kernel.logits(ids[96:]), Drawing(), numbers[96:])
@@ -121,19 +123,19 @@ def test_the_last_few_of_many_rows_have_their_room(instructions: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", [False, *SETS])
-def test_what_is_halted_can_be_gone_on_with(kernel: bool | str) -> None:
-    made, random = model("lstm"), np.random.default_rng(4)
+def test_a_halted_generation_can_be_continued(kernel: bool | str) -> None:
+    model, random = small_model("lstm"), np.random.default_rng(4)
     prompt, numbers, drawing = random.integers(0, VOCAB, (1, 3)), random.random((1, 4000)), alone(OPTIONS, 0)
     for threads in (1, 2, 3):
-        network = Network(made.config, weights_of(made), kernel=kernel, threads=threads)
-        begun = network.logits(prompt)
-        whole = network.generate(*begun, drawing, numbers)
+        network = Network(model.config, weights_of(model), kernel=kernel, threads=threads)
+        start = network.logits(prompt)
+        whole = network.generate(*start, drawing, numbers)
         halt = np.ones(1, np.int32)
-        at_once = network.generate(*begun, drawing, numbers, halt)
+        at_once = network.generate(*start, drawing, numbers, halt)
         assert at_once[0].shape == at_once[1].shape == (1, 1)
         halt[0] = 0
-        threading.Timer(0.002, halt.fill, [1]).start()  # somewhere on the way
-        first = network.generate(*begun, drawing, numbers, halt)
+        threading.Timer(0.002, halt.fill, [1]).start()  # at some step
+        first = network.generate(*start, drawing, numbers, halt)
         count = first[0].shape[1]
         rest = network.generate(first[2], first[3], drawing, numbers[:, count:])
         assert 0 < count <= 4000
@@ -143,20 +145,20 @@ def test_what_is_halted_can_be_gone_on_with(kernel: bool | str) -> None:
 
 
 def test_eight_bit_sums_are_the_same_on_every_processor() -> None:
-    made, random = model("lstm"), np.random.default_rng(2)
+    model, random = small_model("lstm"), np.random.default_rng(2)
     ids = random.integers(0, VOCAB, (3, 25))
-    found = [Network(made.config, weights_of(made), kernel=name, precision="int8").logits(ids)[0] for name in SETS]
+    found = [Network(model.config, weights_of(model), kernel=name, precision="int8").logits(ids)[0] for name in SETS]
     for logits in found[1:]:
         np.testing.assert_allclose(logits, found[0], atol=1e-3)  # only exponentials differ in their last place
 
 
-@pytest.mark.parametrize("arch", ["lstm", "gru", "rnn", "window"])
+@pytest.mark.parametrize("arch", list(ARCHITECTURES))
 def test_int8_is_near_float32_and_not_the_same(arch: str) -> None:
-    made, random = model(arch), np.random.default_rng(3)
+    model, random = small_model(arch), np.random.default_rng(3)
     ids = random.integers(0, VOCAB, (8, 60))
     targets = random.integers(0, VOCAB, ids.shape)
-    exact, _ = Network(made.config, weights_of(made)).nats(ids, targets)
-    rounded, _ = Network(made.config, weights_of(made), precision="int8").nats(ids, targets)
+    exact, _ = Network(model.config, weights_of(model)).nats(ids, targets)
+    rounded, _ = Network(model.config, weights_of(model), precision="int8").nats(ids, targets)
     assert 0 < np.abs(rounded - exact).mean() < 0.1
     assert abs((rounded - exact).mean()) < 0.03
 
@@ -166,12 +168,12 @@ def test_blocks_give_the_text_that_steps_give(tmp_path: Path) -> None:
 
     tokenizer = CharTokenizer.learn("".join(map(chr, range(97, 97 + 24))) + " \n")
     shape = config("lstm", 2, vocab_size=tokenizer.vocab_size, hidden_size=33)
-    made = randomised(Model(shape)).float()
-    network = Network(shape, weights_of(made))
+    model = randomised(Model(shape)).float()
+    network = Network(shape, weights_of(model))
     options = SampleOptions(temperature=0.9, top_p=0.95, seed=7)
     for stop in ((), "e", "ab"):
-        stepped = list(generate(stepper(network), tokenizer, [4, 5], 300, options, stream=2, stop=stop))
-        blocks = list(generate(stepper(network), tokenizer, [4, 5], 300, options, stream=2, stop=stop, network=network))
+        stepped = list(generate(Stepping(network.logits), tokenizer, [4, 5], 300, options, stream=2, stop=stop))
+        blocks = list(generate(network, tokenizer, [4, 5], 300, options, stream=2, stop=stop))
         assert [one.text for one in blocks] == [one.text for one in stepped]
         assert [one.id for one in blocks] == [one.id for one in stepped]
         assert [one.nats for one in blocks] == pytest.approx([one.nats for one in stepped], abs=1e-6)
@@ -198,8 +200,9 @@ def test_any_option_draws_what_the_reference_draws(
     drawing = Drawing(temperature, top_k, top_p, min_p, never=0)
     numbers = random.random((2, 1))
     ids, _, _, _ = network.generate(logits, network.fresh_state(2), drawing, numbers)
-    assert (ids[:, 0] == draw_rows(logits, drawing, numbers[:, 0])).all()
-    assert probabilities(logits[0], temperature, top_k, top_p, min_p, 0)[ids[0, 0]] > 0
+    p = probabilities(logits, drawing)
+    assert (ids[:, 0] == draw(p, numbers[:, 0])).all()
+    assert (p[[0, 1], ids[:, 0]] > 0).all()
 
 
 def _shapes(shape: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -209,23 +212,23 @@ def _shapes(shape: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def test_the_frequencies_are_the_models() -> None:
-    made = model("gru")
-    network = Network(made.config, weights_of(made))
+    model = small_model("gru")
+    network = Network(model.config, weights_of(model))
     logits, state = network.logits(np.array([[5, 6]]))
     rows = 4000
     many = tuple(tuple(np.repeat(part, rows, axis=0) for part in layer) for layer in state)
     numbers = np.array([[next(uniforms(11, stream))] for stream in range(rows)])
     ids, _, _, _ = network.generate(np.repeat(logits, rows, axis=0), many, Drawing(), numbers)
-    p = probabilities(logits[0], 1.0, 0, 1.0, 0.0, None)
+    (p,) = probabilities(logits, Drawing())
     counts = np.bincount(ids[:, 0], minlength=VOCAB)
     likely = p * rows > 5
     chi2 = ((counts - p * rows)[likely] ** 2 / (p * rows)[likely]).sum()
     assert chi2 < likely.sum() + 5 * np.sqrt(2 * likely.sum())
 
 
-def test_ids_that_are_none_are_refused() -> None:
-    made = model("lstm")
-    network = Network(made.config, weights_of(made))
+def test_ids_outside_the_vocabulary_are_refused() -> None:
+    model = small_model("lstm")
+    network = Network(model.config, weights_of(model))
     for wrong in (-1, VOCAB):
         with pytest.raises(IndexError, match=f"for {VOCAB} symbols"):
             network.logits(np.array([[1, wrong]]))
