@@ -18,8 +18,9 @@ from tiny import make_corpus, overrides, text, trained
 from unroll.errors import UserError, install
 from unroll.insight.curves.picture import picture
 from unroll.insight.plots import COLOURS, shown
-from unroll.lm.curves import Curve, Kind, PositionLoss, Reliability, Surprisal
-from unroll.lm.surprisal import Unit
+from unroll.lm.curves import Curve, Kind, PositionLoss, Surprisal
+from unroll.lm.reliability import Reliability
+from unroll.lm.units import Unit
 
 SVG = "{http://www.w3.org/2000/svg}"
 
