@@ -51,13 +51,11 @@ class Opened:
     @property
     def model(self) -> "Model":
         """The network in torch; raises UserError where the model was opened without torch."""
-        from unroll.predict.torch import TorchPredictor
-
-        if not isinstance(self.predictor, TorchPredictor):
+        if (model := self.predictor.torch_model) is None:
             raise UserError(
                 f"{self.path} was opened without torch", allowed="a network in torch", fix="open it with unroll.load"
             )
-        return self.predictor.model
+        return model
 
 
 def open_model(

@@ -179,7 +179,7 @@ def chosen_names(
         raise UserError(
             f"{ARCHITECTURES[config.arch].article} has no signal {absent_signals[0]}",
             allowed=", ".join((*own, "logits", "nats")),
-            fix=owners(wrong_names[0]),
+            fix=owners(absent_signals[0]),
         )
     requested = signals or (*own, "nats", *(["logits"] if 4 * steps * config.vocab_size <= MOST_LOGITS else []))
     inside = [f"layer{k}/{name}" for k in layers or range(config.num_layers) for name in requested if name in own]
