@@ -51,7 +51,8 @@ class Opened:
     @property
     def model(self) -> "Model":
         """The network in torch; raises UserError where the model was opened without torch."""
-        if (model := self.predictor.torch_model) is None:
+        network = self.predictor.network
+        if network is None or (model := network.torch_model) is None:
             raise UserError(
                 f"{self.path} was opened without torch", allowed="a network in torch", fix="open it with unroll.load"
             )
