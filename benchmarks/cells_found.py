@@ -14,7 +14,8 @@ from unroll.artifact.directory import data_path
 from unroll.artifact.open import open_model
 from unroll.data.corpus import load_corpus
 from unroll.files import write_atomically
-from unroll.insight.cells.measure import VERDICTS, Tracking, judge, reading
+from unroll.insight.cells.findings import VERDICTS, Tracking
+from unroll.insight.cells.measure import judge, reading
 from unroll.insight.cells.picture import picture
 from unroll.insight.cells.properties import as_read, label
 

@@ -22,7 +22,8 @@ from unroll.artifact.directory import data_path
 from unroll.artifact.open import Opened, open_model
 from unroll.data.corpus import load_corpus
 from unroll.errors import UserError
-from unroll.insight.cells.measure import VERDICTS, Read, Tracking, judge, reading
+from unroll.insight.cells.findings import VERDICTS, Tracking
+from unroll.insight.cells.measure import Read, judge, reading
 from unroll.insight.cells.properties import PROPERTIES, Labels, Text, as_read, label
 from unroll.insight.trace import network_of
 from unroll.lm.intervals import wilson

@@ -1,4 +1,4 @@
-"""The house keeps its floors: imports go down, by absolute name; data never sees torch, the mathematics never files."""
+"""The house keeps its floors: imports go down, by absolute name, and each library is imported in its own rooms only."""
 
 import ast
 import re
@@ -60,9 +60,34 @@ def climbs(name: str, source: str) -> list[str]:
                 wrong.append(imported)
             if name.startswith("unroll.nn") and imported.startswith(("unroll.data", "unroll.files")):
                 wrong.append(imported)
-        elif top == "torch" and name.startswith(("unroll.data", "unroll.cli")):
-            wrong.append(imported)
     return wrong
+
+
+SERVE = r"serve\..+|cli\.serve"
+ROOMS = {
+    "click": r"cli\..+|__main__",
+    "matplotlib": r"insight\.(plots|\w+\.picture)",
+    "onnx": r"export\.\w+",
+    "onnxruntime": r"export\.\w+",
+    "sklearn": r"insight\.cells\.probe",
+    "starlette": SERVE,
+    "torch": r"(nn|training|insight|export|serve\.inside)\..+|predict\.(torch|dynamic)|artifact\.checkpoint|state"
+    r"|serve\.studio\.sampling",
+    "uvicorn": SERVE,
+}
+"""The modules that may import a library, at the top or in a function."""
+SPEAKING = r"cli\..+|__main__|serve\.inside\.pattern"
+"""The modules that may print and exit; the last is a process of its own."""
+SPEECH = {"print", "exit", "quit", "sys.exit", "os._exit"}
+
+
+def strays(name: str, source: str) -> list[str]:
+    """Return the libraries that a module imports outside their rooms, and what it prints or ends outside the cli."""
+    module, tree = name.removeprefix("unroll."), ast.parse(source)
+    libraries = {imported.split(".")[0] for imported in imports(source)}
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    wrong = [library for library in libraries if not re.fullmatch(ROOMS.get(library, ".*"), module)]
+    return wrong + [call for call in calls & SPEECH if not re.fullmatch(SPEAKING, module)]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
@@ -70,6 +95,7 @@ def test_a_module_imports_only_from_its_floor_or_lower(path: Path) -> None:
     name = ".".join(("unroll", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
     source = path.read_text()
     assert climbs(name if name != "unroll" else "unroll.__init__", source) == []
+    assert strays(name, source) == []
     docstring = ast.get_docstring(ast.parse(source))
     assert docstring, "a file says in one line what lives in it"
 
@@ -80,12 +106,66 @@ def test_a_module_imports_only_from_its_floor_or_lower(path: Path) -> None:
         ("unroll.nn.model", "from unroll.training import loop"),
         ("unroll.nn.model", "import unroll.files"),
         ("unroll.state", "from unroll.nn.model import Model"),
-        ("unroll.data.corpus", "import torch"),
         ("unroll.training.loop", "from unroll.cli.console import bar"),
     ],
 )
 def test_a_planted_climb_is_caught(name: str, source: str) -> None:
     assert climbs(name, source)
+
+
+PROBES = re.compile(r"(isinstance|hasattr|getattr)\([^)]*([pP]redictor|\bNetwork)\b")
+"""What a predictor can do is declared in its interface, never probed."""
+
+
+def test_no_predictor_is_probed() -> None:
+    assert [str(path) for path in modules() if PROBES.search(path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "probe",
+    ['hasattr(self._predictor, "hidden")', 'getattr(predictor, "generate", None)', "isinstance(model, Network)"],
+)
+def test_a_planted_probe_is_caught(probe: str) -> None:
+    assert PROBES.search(probe)
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("unroll.insight.cells.measure", "def draw():\n    from matplotlib.figure import Figure"),
+        ("unroll.insight.gradients.measure", "import matplotlib"),
+        ("unroll.lm.curves", "import matplotlib.pyplot as plt"),
+        ("unroll.nn.model", "import onnx"),
+        ("unroll.serve.app", "import onnxruntime"),
+        ("unroll.cli.export", "import onnx"),
+        ("unroll.insight.trace", "from starlette.responses import Response"),
+        ("unroll.cli.train", "import uvicorn"),
+        ("unroll.serve.app", "import click"),
+        ("unroll.lm.vectors", "import sklearn.cluster"),
+        ("unroll.data.corpus", "import torch"),
+        ("unroll.cli.trace", "import torch.nn"),
+        ("unroll.engine.network", "def run():\n    import torch"),
+        ("unroll.lm.sample", "from torch import Tensor"),
+        ("unroll.serve.app", "import torch"),
+        ("unroll.training.loop", "print('step')"),
+        ("unroll.insight.cells.measure", "def f():\n    print(1)"),
+        ("unroll.serve.server", "import sys\nsys.exit(1)"),
+        ("unroll.training.start", "import os\nos._exit(1)"),
+    ],
+)
+def test_a_planted_stray_is_caught(name: str, source: str) -> None:
+    assert strays(name, source)
+    assert not strays("unroll.insight.cells.picture", "import matplotlib") and not strays("unroll.cli.next", "print(1)")
+
+
+def test_measures_never_import_pictures() -> None:
+    """Pictures see measures, and only the command line and pictures see pictures."""
+    for path in modules():
+        name = ".".join(("unroll", *path.relative_to(SOURCE).with_suffix("").parts))
+        if re.fullmatch(r"unroll\.insight\.\w+\.picture", name) or name.startswith(("unroll.cli", "unroll.__init__")):
+            continue
+        drawing = {imported for imported in imports(path.read_text()) if imported.endswith(".picture")}
+        assert drawing <= ({"unroll.insight.memory.picture"} if name == "unroll.insight.memory.report" else set()), name
 
 
 def test_the_version_is_one() -> None:

@@ -1,6 +1,7 @@
 """Texts, corpora, models and runs so small that training them takes a moment."""
 
-from collections.abc import Generator
+import itertools
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from unroll.artifact.directory import STATE, WEIGHTS, read_info
 from unroll.artifact.events import METRICS, SAMPLES, read_events
 from unroll.data.corpus import DataConfig, write_corpus
 from unroll.data.tokenizer import CharTokenizer
+from unroll.engine.draw import Step
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
+from unroll.predict.predictor import Nats, Predictor, Window
+from unroll.state import State
 from unroll.training.budget import Budget
 from unroll.training.recipe import Overrides
 from unroll.training.report import Report
@@ -47,6 +51,21 @@ WORDS = [
 SMALL = {"embedding_size": 6, "hidden_size": 10, "num_layers": 2, "window": 4}
 
 TOKENIZER = CharTokenizer.learn("abcdefghij")
+
+
+class Stepping(Predictor):
+    """A predictor of its step alone, which reads ids and says what follows: what it can do besides is the default."""
+
+    vocab_size = 0
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
+        raise NotImplementedError
+
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[Nats, State]:
+        return self.step(inputs, state)
 
 
 def text(sentences: int, seed: int = 0) -> str:
@@ -150,3 +169,20 @@ def law_resume(reference: dict[str, Any], path: Path) -> None:
     found = outcome(path)
     for name, value in reference.items():
         assert found[name] == value, f"{name} differs"
+
+
+def stopped_at(reports: Iterator[Report], count: int) -> bool:
+    """Close a training at its report number `count`; returns whether there was one."""
+    with closing(reports) as running:  # type: ignore[type-var]
+        return sum(1 for _ in itertools.islice(running, count)) == count
+
+
+DROPS = {"dropout": 0.3, "input_dropout": 0.2, "embedding_dropout": 0.2, "weight_drop": 0.3}
+
+
+ALL = overrides(
+    model={"arch": "lstm"} | DROPS,
+    optim={"averaging": 0.9},
+    training={"reset_probability": 0.4, "sample_prompt": "the "},
+)
+"""Everything that a resume can get wrong, in one."""

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from unroll.insight.attribution.measure import attribute as attribute
     from unroll.insight.cells.ablation import ablate as ablate
     from unroll.insight.cells.measure import cells as cells
-    from unroll.insight.gradients.measure import gradients as gradients
+    from unroll.insight.curves.picture import plot as plot
+    from unroll.insight.gradients.picture import gradients as gradients
     from unroll.insight.longrange.measure import longrange as longrange
     from unroll.insight.memory.measure import memory as memory
     from unroll.insight.patching.measure import patch as patch
-    from unroll.insight.plots import plot as plot
     from unroll.insight.trace import trace as trace
     from unroll.lm.adapted import evaluate as evaluate
     from unroll.lm.compare import compare as compare
@@ -51,7 +51,7 @@ HOMES = {
     "evolution": "unroll.artifact.info",
     "export_onnx": "unroll.export.onnx",
     "fetch": "unroll.data.sources",
-    "gradients": "unroll.insight.gradients.measure",
+    "gradients": "unroll.insight.gradients.picture",
     "info": "unroll.artifact.info",
     "load": "unroll.artifact.open",
     "longrange": "unroll.insight.longrange.measure",
@@ -62,7 +62,7 @@ HOMES = {
     "open_model": "unroll.artifact.open",
     "pairs": "unroll.lm.pairs",
     "patch": "unroll.insight.patching.measure",
-    "plot": "unroll.insight.plots",
+    "plot": "unroll.insight.curves.picture",
     "prepare": "unroll.data.corpus",
     "quantize": "unroll.artifact.quantize",
     "rescore": "unroll.lm.rescore",

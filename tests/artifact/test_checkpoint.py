@@ -1,79 +1,27 @@
-"""The model directory: what was saved is loaded, and whatever else lies there is refused without running any of it."""
+"""The tensors of a model directory: whatever was damaged or forged is refused before anything is allocated."""
 
 import json
 import os
 import pickle
 import random
-import shutil
 import struct
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tiny import ARCHS, SMALL, TOKENIZER, begin_training, model_config, overrides, random_model, trained
+from artifact.saved import CONFIG, change, damage, refused, save_model
+from tiny import begin_training, overrides
 from unroll.artifact import checkpoint
 from unroll.artifact.checkpoint import load_tensors, save_tensors
-from unroll.artifact.directory import STATE, WEIGHTS, locked, read_description, read_info, save_description
-from unroll.artifact.events import EventLog, read_events
-from unroll.artifact.open import Opened, load
-from unroll.data.tokenizer import CharTokenizer
+from unroll.artifact.directory import STATE, WEIGHTS, read_info
 from unroll.errors import UserError
-from unroll.files import Folder
-from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
-from unroll.settings import to_mapping
 from unroll.training.start import resume
-
-CONFIG = model_config("lstm")
-
-
-def save_model(path: Path, config: ModelConfig = CONFIG, tokenizer: CharTokenizer = TOKENIZER) -> Model:
-    """Write what a model directory needs to be loaded."""
-    path.mkdir(exist_ok=True)
-    model = random_model(config, torch.float32)
-    tokenizer.save(path / "tokenizer.json")
-    save_description(path, config, tokenizer)
-    save_tensors(path / WEIGHTS, dict(model.named_parameters()), {"step": 7})
-    return model
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    save_model(tmp_path / "model")
-    return tmp_path / "model"
-
-
-def refused(path: Path, says: str = "") -> UserError:
-    """Check that loading is refused with a word about `says`."""
-    with pytest.raises(UserError) as caught:
-        load(path)
-    assert says in str(caught.value), str(caught.value)
-    return caught.value
-
-
-# ---- what was saved is loaded
-
-
-@pytest.mark.parametrize("arch", ARCHS)
-@pytest.mark.parametrize("others", [{}, {"tie_weights": True, "layers_before": 1, "layers_after": 2}], ids=len)
-def test_a_model_comes_back_as_it_was(arch: str, others: dict[str, Any], tmp_path: Path) -> None:
-    config = model_config(arch, dropout=0.25, skip="sum", **others)
-    model = save_model(tmp_path / "model", config)
-    loaded = load(tmp_path / "model")
-    assert loaded.model.config == config and loaded.tokenizer == TOKENIZER and not loaded.model.training
-    assert loaded.weights_info == {"step": 7} and loaded.path == tmp_path / "model"
-    weights = dict(loaded.model.named_parameters())
-    for name, weight in model.named_parameters():
-        assert torch.equal(weight, weights[name]) and weights[name].requires_grad
-    assert loaded.description["parameters"] == sum(weight.numel() for weight in model.parameters())
 
 
 def test_equal_models_are_equal_files(tmp_path: Path) -> None:
@@ -81,94 +29,6 @@ def test_equal_models_are_equal_files(tmp_path: Path) -> None:
         save_model(tmp_path / name)
     for file in (WEIGHTS, "model.json", "tokenizer.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
-
-
-def test_what_a_file_says_of_itself_is_read_without_its_tensors(directory: Path) -> None:
-    info = {"step": 3, "valid_nats": 1.0625, "averaged": True, "text": "é\n\"'", "nothing": None}
-    save_tensors(directory / "x.safetensors", {"x": torch.ones(2, 3)}, info)
-    assert read_info(directory / "x.safetensors") == info
-    assert torch.equal(load_tensors(directory / "x.safetensors")["x"], torch.ones(2, 3))
-
-
-# ---- what does not belong there is refused
-
-
-def test_a_missing_directory_or_file_is_named(directory: Path, tmp_path: Path) -> None:
-    assert "no model directory" in refused(tmp_path / "nowhere").what
-    (tmp_path / "file").write_text("x")
-    refused(tmp_path / "file", "no model directory")
-    (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "model.json")
-    for name in ("model.json", "tokenizer.json", WEIGHTS):
-        copy = tmp_path / "copy"
-        shutil.copytree(directory, copy)
-        (copy / name).unlink()
-        refused(copy, name)
-        (copy / name).mkdir()
-        refused(copy, name)
-        shutil.rmtree(copy)
-
-
-def change(path: Path, **values: Any) -> None:
-    """Change entries of model.json; `model` entries are merged."""
-    description = json.loads((path / "model.json").read_text())
-    if "model" in values and isinstance(values["model"], dict):
-        values["model"] = description["model"] | values["model"]
-    (path / "model.json").write_text(json.dumps(description | values))
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["", "{", "null", "[]", "3", '"text"', "{}", '{"kind": "model"}', "[" * 100_000, "\x00", '{"kind": NaN}',
-     '{"architectures": ["LlamaForCausalLM"], "vocab_size": 32000}'],
-    ids=lambda content: content[:12],
-)  # fmt: skip
-def test_a_foreign_description_is_refused(content: str, directory: Path) -> None:
-    (directory / "model.json").write_text(content)
-    refused(directory, "model.json")
-
-
-@pytest.mark.parametrize("version", [2, 99, 0, -1, "1", 1.5, None, [1]], ids=str)
-def test_another_version_is_refused(version: object, directory: Path) -> None:
-    change(directory, format_version=version)
-    assert str(version) in refused(directory, "version").what
-
-
-@pytest.mark.parametrize(
-    ("model", "says"),
-    [
-        ({"hidden_size": 11}, WEIGHTS),
-        ({"hidden_size": 9}, "weight"),
-        ({"num_layers": 3}, WEIGHTS),
-        ({"num_layers": 1, "hidden_size": 10, "arch": "gru"}, "weight"),
-        ({"arch": "transformer"}, "arch"),
-        ({"arch": ["lstm"]}, "arch"),
-        ({"skip": "concat"}, "skip"),
-        ({"hidden_size": "10"}, "hidden_size"),
-        ({"hidden_size": 10.0}, "hidden_size"),
-        ({"hidden_size": True}, "hidden_size"),
-        ({"hidden_size": None}, "hidden_size"),
-        ({"hidden_size": 0}, "hidden_size"),
-        ({"hidden_size": -10}, "hidden_size"),
-        ({"hiden_size": 10}, "hidden_size"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"dropout": float("nan")}, "dropout"),
-        ({"vocab_size": 13}, "13"),
-        ({"tie_weights": True}, "weight"),
-        ({"layers_before": 1}, ""),
-        ({"forget_bias": 10**400}, "forget_bias"),
-    ],
-    ids=lambda value: str(value)[:40],
-)
-def test_a_configuration_that_does_not_fit_is_refused(model: dict[str, Any], says: str, directory: Path) -> None:
-    change(directory, model=model)
-    refused(directory, says)
-
-
-@pytest.mark.parametrize("value", [None, [], "lstm", 3], ids=str)
-def test_no_configuration_is_refused(value: object, directory: Path) -> None:
-    change(directory, model=value)
-    refused(directory, "model.json")
 
 
 HUGE: list[dict[str, Any]] = [
@@ -204,18 +64,6 @@ def test_a_file_that_only_claims_to_be_large_is_refused_before_anything_is_alloc
     os.truncate(directory / WEIGHTS, 2**33)
     monkeypatch.setattr(checkpoint, "Model", None)
     refused(directory, WEIGHTS)
-
-
-def test_another_tokenizer_is_refused(directory: Path) -> None:
-    CharTokenizer.learn("abcdefghik").save(directory / "tokenizer.json")
-    refused(directory, "tokenizer")
-    # Also where the description was made to agree, but the sizes do not.
-    other = CharTokenizer.learn("abc")
-    other.save(directory / "tokenizer.json")
-    change(directory, tokenizer_digest=other.digest)
-    refused(directory, "symbols")
-    change(directory, tokenizer_digest=None)
-    refused(directory, "tokenizer")
 
 
 def safetensors(header: object, data: bytes = b"", length: int | None = None) -> bytes:
@@ -307,126 +155,7 @@ def test_weights_of_another_shape_or_type_are_refused(
     refused(directory, "head.weight")
 
 
-# ---- nothing in a directory is run
-
-
-class Exploit:
-    """Unpickled, it leaves a mark."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return open, (str(self.mark), "w")
-
-
-WATCH = """
-import pickle
-import sys
-from pathlib import Path
-
-directory = Path(sys.argv[1])
-import unroll.artifact.checkpoint, unroll.predict.torch  # before the hook: torch loads libraries
-from unroll.artifact.open import load
-from unroll.errors import UserError
-
-seen = []
-
-def watch(event, arguments):
-    if event in ("pickle.find_class", "exec", "compile", "import", "os.system", "os.exec", "os.posix_spawn",
-                 "subprocess.Popen", "ctypes.dlopen", "socket.connect"):
-        seen.append((event, arguments))
-
-sys.addaudithook(watch)
-for path in sorted(directory.iterdir()):
-    try:
-        load(path)
-    except UserError:
-        pass
-bad = [(event, arguments) for event, arguments in seen
-       if event not in ("import", "exec", "compile") or any(str(directory) in str(part) for part in arguments)]
-print(bad, Path(sys.argv[2]).exists())
-try:  # Planted fault: the hook sees a pickle when there is one.
-    pickle.loads((directory / "good" / "pytorch_model.bin").read_bytes())
-finally:
-    print(seen[-1][0])
-"""
-
-
-def test_loading_runs_nothing_of_a_directory(tmp_path: Path) -> None:
-    """Pickles and Python in place of, and beside, every file: under an audit hook no class is found and no code run."""
-    models = tmp_path / "models"
-    models.mkdir()
-    mark = tmp_path / "mark"
-    exploit = pickle.dumps(Exploit(mark))
-    save_model(models / "good")
-    for name in ("__init__.py", "model.py", "sitecustomize.py", "tokenizers.py"):
-        (models / "good" / name).write_text(f"open({str(mark)!r}, 'w')")
-    (models / "good" / "pytorch_model.bin").write_bytes(exploit)
-    for number, file in enumerate(("model.json", "tokenizer.json", WEIGHTS)):
-        save_model(models / f"pickle{number}")
-        (models / f"pickle{number}" / file).write_bytes(exploit)
-        save_model(models / f"torch{number}")
-        torch.save(Exploit(mark), models / f"torch{number}" / file)
-    save_model(models / "info")
-    save_tensors(models / "info" / WEIGHTS, {}, {"step": exploit.hex()})
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-c", WATCH, str(models), str(mark)]
-    done = subprocess.run(command, cwd=models / "good", env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["[] False", "pickle.find_class"]
-
-
 # ---- whatever else may have happened to the files
-
-
-def damage(content: bytes, chance: random.Random) -> bytes:
-    """Flip a few bits or bytes, cut, double, or blank a stretch."""
-    kind = chance.randrange(5)
-    if kind == 0 or not content:
-        return content[: chance.randrange(len(content) + 1)]
-    changed = bytearray(content)
-    # Headers are small and weights are large: half of the damage goes to the first bytes.
-    reach = len(content) if chance.random() < 0.5 else min(len(content), 400)
-    if kind == 1:
-        for _ in range(chance.randint(1, 4)):
-            changed[chance.randrange(reach)] ^= 1 << chance.randrange(8)
-    elif kind == 2:
-        changed[chance.randrange(reach)] = chance.randrange(256)
-    elif kind == 3:
-        start = chance.randrange(reach)
-        changed[start : start + chance.randint(1, 64)] = b""
-    else:
-        start = chance.randrange(reach)
-        changed[start : start + 32] = chance.choice([b"\0", b"9", b"\xff", b'"', b"{"]) * 32
-    return bytes(changed)
-
-
-def test_a_damaged_model_loads_or_is_refused(tmp_path: Path) -> None:
-    save_model(tmp_path / "model")
-    chance, fine = random.Random(0), 0
-    contents = {file: file.read_bytes() for file in sorted((tmp_path / "model").iterdir())}
-    for file, content in contents.items():
-        for _ in range(100):
-            file.write_bytes(damage(content, chance))
-            try:
-                loaded = load(tmp_path / "model")
-            except UserError as error:
-                assert error.what
-            else:
-                check_usable(loaded)
-                fine += 1
-        file.write_bytes(content)
-    check_usable(load(tmp_path / "model"))
-    assert 10 < fine < 200
-
-
-def check_usable(loaded: Opened) -> None:
-    """Check that what was loaded is numbers, in the shape that it says."""
-    assert all(bool(torch.isfinite(weight).all()) for weight in loaded.model.parameters())
-    with torch.no_grad():
-        logits, _ = loaded.model(torch.ones(1, 3, dtype=torch.int64))
-    assert logits.shape == (1, 3, loaded.tokenizer.vocab_size)
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["prepared", "text"])
@@ -510,57 +239,3 @@ def test_a_recipe_that_is_not_the_models_is_refused(corpus: Path, tmp_path: Path
             list(resume(tmp_path / "run", device="cpu"))
         recipe.write_text(text)
     assert list(resume(tmp_path / "run", device="cpu"))[-1].kind == "end"
-
-
-# ---- the log
-
-
-def test_a_log_is_cut_back_to_a_checkpoint(tmp_path: Path) -> None:
-    file, folder = tmp_path / "log.jsonl", Folder(tmp_path)
-    log = EventLog(folder, "log.jsonl")
-    log.write({"step": 1, "text": "é\n"})
-    size = log.size
-    log.write({"step": 2})
-    log.close()
-    assert read_events(file) == [{"step": 1, "text": "é\n"}, {"step": 2}]
-    again = EventLog(folder, "log.jsonl", size)
-    again.write({"step": 3})
-    again.close()
-    assert read_events(file) == [{"step": 1, "text": "é\n"}, {"step": 3}]
-
-
-def test_a_log_that_was_lost_starts_anew(tmp_path: Path) -> None:
-    log = EventLog(Folder(tmp_path), "log.jsonl", 1000)
-    log.write({"step": 3})
-    log.close()
-    assert read_events(tmp_path / "log.jsonl") == [{"step": 3}]
-
-
-def test_a_last_line_cut_short_is_passed_over_and_a_damaged_one_named(tmp_path: Path) -> None:
-    file = tmp_path / "log.jsonl"
-    assert read_events(file) == []
-    file.write_bytes(b'{"a": 1}\n{"b": "\xc3')
-    assert read_events(file) == [{"a": 1}]
-    for damaged in (b'{"a": 1}\n{"b":\n', b'{"a": 1}\n\xff\n', b'{"a": 1}\n' + b"[" * 100_000 + b"\n"):
-        file.write_bytes(damaged)
-        with pytest.raises(UserError, match="line 2"):
-            read_events(file)
-
-
-def test_a_directory_is_locked_for_one(tmp_path: Path) -> None:
-    with locked(tmp_path):
-        with pytest.raises(UserError, match="another process"), locked(tmp_path):
-            pass
-        (tmp_path / ".model.json.1.tmp").write_text("of another file system, perhaps")
-    with locked(tmp_path):
-        assert [file.name for file in tmp_path.iterdir()] == ["resume"]
-
-
-def test_the_description_names_what_was_trained(corpus: Path, tmp_path: Path) -> None:
-    trained(corpus, tmp_path / "run", overrides(), 4)
-    description = read_description(tmp_path / "run")
-    assert description["model"] == to_mapping(load(tmp_path / "run").model.config) and description["level"] == "char"
-    assert description["model"] | SMALL == description["model"]
-    result = description["result"]
-    assert result["protocol"] == "stream" and result["steps"] == 4 and result["tokens_seen"] == 4 * 30
-    assert np.isfinite(result["valid_nats_per_token"]) and result["valid_tokens"] == 300

@@ -205,8 +205,8 @@ def test_a_state_of_another_model_is_refused(models: dict[str, Path], state: Pat
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        (lambda tensors, info: tensors.update({"state/0/0": tensors["state/0/0"] * np.nan}), "not numbers"),
-        (lambda tensors, info: tensors.update({"state/1/1": tensors["state/1/1"] * np.inf}), "not numbers"),
+        (lambda tensors, info: tensors.update({"state/0/0": tensors["state/0/0"] * np.nan}), "NaN or infinite"),
+        (lambda tensors, info: tensors.update({"state/1/1": tensors["state/1/1"] * np.inf}), "NaN or infinite"),
         (lambda tensors, info: tensors.update({"state/0/0": tensors["state/0/0"].astype(np.float64)}), "float64"),
         (lambda tensors, info: tensors.update({"state/0/0": tensors["state/0/0"].astype(np.float16)}), "float16"),
         (lambda tensors, info: tensors.update({"state/0/0": tensors["state/0/0"][:, :-1].copy()}), "(1, 9)"),
@@ -218,8 +218,8 @@ def test_a_state_of_another_model_is_refused(models: dict[str, Path], state: Pat
         (lambda tensors, info: info.update(before=True), "last symbol"),
         (lambda tensors, info: info.update(before="a"), "last symbol"),
         (lambda tensors, info: info.pop("before"), "last symbol"),
-        (lambda tensors, info: info.update(kind="something"), "no state"),
-        (lambda tensors, info: info.update(format_version=2), "no state"),
+        (lambda tensors, info: info.update(kind="something"), "not a saved state"),
+        (lambda tensors, info: info.update(format_version=2), "not a saved state"),
         (lambda tensors, info: info.update(weights_sha256="0" * 64), "another model"),
     ],
 )
@@ -234,7 +234,7 @@ def test_symbols_that_there_are_not_are_refused(models: dict[str, Path], tmp_pat
     opened = counting(models["rnn"])
     for value in (-2, opened.predictor.vocab_size + 1, 2**60):
         save_reading(tmp_path / "state", Reading(((np.array([[value]]),),), 1), opened.path)
-        refused(tmp_path / "state", opened, "symbols that there are not")
+        refused(tmp_path / "state", opened, "symbols outside the vocabulary")
 
 
 def header(content: object, data: bytes = b"") -> bytes:

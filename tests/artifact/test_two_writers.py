@@ -402,7 +402,7 @@ def test_a_training_is_resumed_from_inside(texts: list[Path], tmp_path: Path, mo
     reports.close()
     monkeypatch.chdir(tmp_path / "run")
     assert list(resume(Path("."), device="cpu"))[-1].kind == "end"
-    with pytest.raises(UserError, match="the folder you are in"):
+    with pytest.raises(UserError, match="the current folder"):
         list(training(texts[1], Path("."), force=True))
 
 

@@ -56,12 +56,12 @@ def test_lines_page_and_picture(trained: Trained, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["a"], "no symbol was read"),
-        (["the", "--target", "the"], "'the' (target) is no symbol"),
-        (["the", "--against", "€"], "'€' (against) is no symbol"),
+        (["a"], "no symbol comes before"),
+        (["the", "--target", "the"], "'the' (target) is not a symbol"),
+        (["the", "--against", "€"], "'€' (against) is not a symbol"),
         (["the", "--at", "3"], "a prediction after 3 symbols"),
         (["the", "--steps", "0"], "0 steps"),
-        (["the", "--plot", "x.gif"], "no name of a picture"),
+        (["the", "--plot", "x.gif"], "is not a .png or .svg"),
     ],
 )
 def test_refusals(arguments: list[str], what: str, trained: Trained, refused: Refused) -> None:

@@ -76,7 +76,7 @@ def test_adapted_and_mixed_stand_beside_the_static_figure(
 
 def test_fitting_on_the_text_that_is_judged_is_said(trained: Trained, other: Path, here: Here, test_text: Path) -> None:
     found = json.loads(here("eval", trained.path, test_text, "--mix", other, "--valid", test_text, "--json").out)
-    assert any("this very text" in note for note in found["notes"])
+    assert any("this same text" in note for note in found["notes"])
     found = json.loads(here("eval", trained.path, test_text, "--mix", other, "--json").out)
     assert found["notes"] == []
 

@@ -66,5 +66,5 @@ def test_another_text_than_promised_is_refused(
     refused: Refused, monkeypatch: pytest.MonkeyPatch, url: str, tmp_path: Path
 ) -> None:
     know(monkeypatch, url, hashlib.sha256(b"another").hexdigest())
-    assert "is not what it was" in refused("data", "fetch", "april", "--out", tmp_path)
+    assert "has changed" in refused("data", "fetch", "april", "--out", tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -76,8 +76,8 @@ def test_several_models_and_what_a_window_says(trained: Trained, short: Path, tm
         (["--lags", "-3"], "the largest lag is -3"),
         (["--lags", "120"], "has 120 symbols, too few to look 120 steps back"),
         (["--file", "nowhere.txt"], "nowhere.txt"),
-        (["--plot", "x.gif"], "no name of a picture"),
-        (["--plot", "not/there.png"], "is not there"),
+        (["--plot", "x.gif"], "is not a .png or .svg"),
+        (["--plot", "not/there.png"], "does not exist"),
         (["--lags", "many"], "many"),
     ],
 )

@@ -126,7 +126,7 @@ def test_help_loads_nothing_heavy_and_no_plot_no_matplotlib() -> None:
         (["--steps", "0"], "steps is 0"),
         (["--seeds", "0"], "seeds is 0"),
         (["--arch", "rnn"], "no architecture 'rnn'"),
-        (["--plot", "a.gif"], "no name of a picture"),
+        (["--plot", "a.gif"], "is not a .png or .svg"),
         (["--task", "adding", "--out", "x"], "not language models"),
         (["--task", "adding", "--write-text", "x"], "adding has no text"),
         (["--sentences", "5"], "--sentences needs --write-text"),

@@ -61,8 +61,8 @@ def test_numbers_alone_load_no_matplotlib(trained: Trained, file: Path) -> None:
     ("arguments", "what"),
     [
         (["--report", "memory.pdf"], "no name of a page"),
-        (["--report", "nowhere/memory.html"], "is not there"),
-        (["--plot", "memory.gif"], "no name of a picture"),
+        (["--report", "nowhere/memory.html"], "does not exist"),
+        (["--plot", "memory.gif"], "is not a .png or .svg"),
         (["--limit", "100000"], "too few for a context of 100,000"),
         (["--limit", "0"], "limit is 0"),
         (["--targets", "0"], "targets is 0"),

@@ -131,7 +131,7 @@ def test_an_empty_path_is_where_one_is(
     monkeypatch.chdir(tmp_path)
     for path in ("", ".", "./", ".."):
         said = refused(verb[0], book, *verb[1:], "--out", path)
-        assert "exists, and is no model" in said and ("unset variable" in said) == (path != "..")
+        assert "exists and is not a model" in said and ("unset variable" in said) == (path != "..")
     assert "is the root folder" in refused(verb[0], book, *verb[1:], "--out", "/")
     assert [path.name for path in tmp_path.iterdir()] == ["book.txt"]
 

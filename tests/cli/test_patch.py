@@ -54,13 +54,13 @@ def test_tables_and_picture(trained: Trained, tmp_path: Path) -> None:
         (["the cat", "the cat"], "both texts are the same"),
         (["the cat", "the car"], "nothing is read after the point"),
         (["a cat", "the cat", "--at", "1"], "do not align"),
-        (["the cat", "a cat", "--after", "mat"], "stands in the first text 0 times"),
+        (["the cat", "a cat", "--after", "mat"], "occurs 0 times in the first text"),
         (["the cat", "a cat", "--units", "0:99999"], "no unit 0:99999"),
         (["the cat", "a cat", "--units", "one"], "names no unit"),
         (["the cat", "a cat", "--layer", "7"], "no layer 7"),
         (["the cat", "a cat", "--signal", "f"], "has no f"),
-        (["the cat", "a cat", "--plot", "x.gif"], "no name of a picture"),
-        (["the cat", "a cat", "--target", "€"], "'€' (target) is no symbol"),
+        (["the cat", "a cat", "--plot", "x.gif"], "is not a .png or .svg"),
+        (["the cat", "a cat", "--target", "€"], "'€' (target) is not a symbol"),
     ],
 )
 def test_refusals(arguments: list[str], what: str, trained: Trained, refused: Refused) -> None:

@@ -104,8 +104,8 @@ def test_refusals(trained: Trained, refused: Refused, test_text: Path, short: Pa
 
     model, out = trained.path, ("--out", tmp_path / "a.png")
     assert "nowhere to draw" in said("position", model, test_text)
-    assert "no name of a picture" in said("position", model, test_text, "--out", tmp_path / "a.pdf")
-    assert "is not there" in said("position", model, test_text, "--out", tmp_path / "none" / "a.png")
+    assert "is not a .png or .svg" in said("position", model, test_text, "--out", tmp_path / "a.pdf")
+    assert "does not exist" in said("position", model, test_text, "--out", tmp_path / "none" / "a.png")
     assert "one crop of 256 symbols" in said("position", model, short, *out)
     assert "length is 0" in said("position", model, short, "--length", "0", *out)
     assert "more than 300 words" in said("surprisal", model, test_text, *out)

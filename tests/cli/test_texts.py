@@ -43,7 +43,7 @@ def test_sampling_ends_before_the_first_of_several_texts(trained: Trained, here:
 
 
 def test_an_empty_text_to_stop_at_is_refused(trained: Trained, refused: Refused) -> None:
-    assert "a text to stop at is empty" in refused("sample", trained.path, "--stop", "a", "--stop", "")
+    assert "a stop text is empty" in refused("sample", trained.path, "--stop", "a", "--stop", "")
 
 
 def test_documents_and_marks_are_reported(here: Here, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_mark_is_no_text_to_any_verb(trained: Trained, here: Here, tmp_path: P
         )
     assert np.array_equal(np.load(tmp_path / "plain.npy"), np.load(tmp_path / "marked.npy"))
     notes = json.loads(told("eval", trained.path, marked))["notes"]
-    assert notes == ["a byte order mark, which is no part of the text, was left out"]
+    assert notes == ["a byte order mark, which is not part of the text, was left out"]
     whole = json.loads(told("score", trained.path, "--file", marked))
     assert (whole["units"][0]["start"], whole["units"][-1]["end"]) == (0, marked.stat().st_size)
 
@@ -94,7 +94,7 @@ def test_a_validation_text_that_was_learnt_is_told(here: Here, tmp_path: Path) -
     other.write_text("".join(lines[::3]))
     near = counted(here, tmp_path / "near", book, "--valid", other, "--test", book)
     assert [note[:60] for note in near["notes"][:2]] == [  # type: ignore[index]
-        "100 % of the lines of other.txt stand in the training text (",
+        "100 % of the lines of other.txt occur in the training text (",
         "book.txt is the training file book.txt itself: the test figu",
     ]
     other.write_text("".join(f"line {number} of another kind\n" for number in range(400)))

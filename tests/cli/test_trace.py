@@ -54,7 +54,7 @@ def test_a_heat_map_is_drawn_and_is_the_same_each_time(trained: Trained, here: H
         (["a", "--unit", "zero"], "is not a unit"),
         (["a", "--html", "x.html"], "--html needs --unit"),
         (["a", "--layer", "7"], "no layer 7"),
-        (["a", "--plot", "x.gif"], "no name of a picture"),
+        (["a", "--plot", "x.gif"], "is not a .png or .svg"),
         (["a" * 401, "--plot", "x.png"], "401 symbols"),
         (["a", "--signal", "r"], "no signal r"),
     ],

@@ -68,7 +68,7 @@ def test_what_embed_and_similar_refuse(refused: Refused, here: Here, trained: Tr
         assert "it is not clear what to compare" in refused("similar", trained.path, *wrong)
     done = here("similar", trained.path, file, "--query", "Ä cat")
     assert "note: symbols of the query that the model does not know were read as <unk>: 'Ä'" in done.err
-    assert "'cat' is no symbol" in refused("similar", trained.path, "--symbol", "cat")
+    assert "'cat' is not a symbol" in refused("similar", trained.path, "--symbol", "cat")
     assert "top is 0" in refused("similar", trained.path, file, "--query", "a", "--top", "0")
-    assert "is no file of vectors" in refused("similar", trained.path, file, "--query", "a", "--vectors", file)
+    assert "is not a file of vectors" in refused("similar", trained.path, file, "--query", "a", "--vectors", file)
     assert "'last', 'mean', 'max'" in refused("embed", trained.path, file, "--pool", "sum")

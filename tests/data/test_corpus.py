@@ -270,7 +270,7 @@ def test_a_given_vocabulary_stays_as_it_is(tokenizer: Tokenizer) -> None:
     corpus = prepared([b"a\nx\na\na\n"], DataConfig(level=level, split="50/50"), tokenizer=tokenizer)
     assert corpus.tokenizer == tokenizer
     assert corpus.info.parts["train"].unknown == 1
-    with pytest.raises(UserError, match="level byte is asked for"):
+    with pytest.raises(UserError, match="level byte was requested"):
         prepared([b"ab"], DataConfig(level="byte"), tokenizer=tokenizer)
 
 

@@ -83,7 +83,7 @@ def test_copies_and_near_copies_are_known(copied: str) -> None:
     assert found.share is not None and found.share > 0.5
     assert found.usual is not None and found.usual < 0.1
     said = found.warning("valid")
-    assert said and f"{100 * found.share:.0f} % of the lines of valid.txt stand in the training text" in said
+    assert said and f"{100 * found.share:.0f} % of the lines of valid.txt occur in the training text" in said
 
 
 def test_copies_of_a_text_in_one_line_are_known_wherever_they_begin() -> None:

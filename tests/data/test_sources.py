@@ -169,7 +169,7 @@ TAGS = [("ETag", '"one"'), ("Last-Modified", "Sat, 01 Jan 2000 00:00:00 GMT")]
 def test_what_the_server_marks_goes_on(server: Server, tmp_path: Path, tag: tuple[str, str]) -> None:
     server.tag, server.broken_after = tag, 300_000
     source = source_of(server, checked=False)
-    assert "it goes on from there" in refused(source, tmp_path).fix
+    assert "it continues from there" in refused(source, tmp_path).fix
     kept = (tmp_path / "corpus.part").stat().st_size
     server.broken_after = None
     list(fetch_source(source, tmp_path))
@@ -210,7 +210,7 @@ def test_a_whole_or_too_long_rest_is_handled(server: Server, tmp_path: Path, res
 def test_a_wrong_rest_is_refused_and_forgotten(server: Server, tmp_path: Path) -> None:
     (tmp_path / "corpus.part").write_bytes(b"x" * 1000)
     source = source_of(server)
-    assert "is not what it was: SHA-256" in refused(source, tmp_path).what
+    assert "has changed: SHA-256" in refused(source, tmp_path).what
     assert os.listdir(tmp_path) == []
     list(fetch_source(source, tmp_path))
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
@@ -220,7 +220,7 @@ def test_a_wrong_rest_is_refused_and_forgotten(server: Server, tmp_path: Path) -
 def test_another_file_than_promised_is_refused(server: Server, tmp_path: Path, body: bytes) -> None:
     source, server.body = source_of(server), body
     error = refused(source, tmp_path)
-    assert "is not what it was" in error.what
+    assert "has changed" in error.what
     assert error.allowed in (f"bytes {len(TEXT)}", f"SHA-256 {source.sha256}")
     assert os.listdir(tmp_path) == []
 
@@ -261,7 +261,7 @@ def test_a_bad_archive_is_refused_and_forgotten(server: Server, tmp_path: Path, 
         "broken": archive[:60] + bytes(8) + archive[68:],
     }[what]
     error = refused(source_of(server, members=("train",)), tmp_path)
-    assert "is not the archive it was" in error.what
+    assert "is not the expected archive" in error.what
     assert not [name for name in os.listdir(tmp_path) if name in ("train", "corpus.part")]
 
 

@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.hostile import FRAGMENTS, texts
-from unroll.data.tokenizer import (
-    BpeTokenizer,
-    ByteTokenizer,
-    CharTokenizer,
-    StreamDecoder,
-    Tokenizer,
-    WordTokenizer,
-    load_tokenizer,
-)
+from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer, load_tokenizer
+from unroll.data.utf8 import StreamDecoder
 from unroll.errors import UserError
 
 SAMPLE = "".join(FRAGMENTS) * 2 + "the cat sat on the mat\nthe cat ate the rat\n" * 3

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from engine.networks import SETS, config, weights_of
 from laws.cases import randomised
+from tiny import Stepping
 from unroll.engine import native
-from unroll.engine.draw import Drawing, draw_rows, probabilities
+from unroll.engine.draw import Drawing, draw, probabilities
 from unroll.engine.network import Network, Precision
-from unroll.lm.sample import SampleOptions, generate, stepper, uniforms
+from unroll.lm.sample import SampleOptions, generate, uniforms
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, Skip
 from unroll.nn.model import Model
@@ -171,8 +172,8 @@ def test_blocks_give_the_text_that_steps_give(tmp_path: Path) -> None:
     network = Network(shape, weights_of(model))
     options = SampleOptions(temperature=0.9, top_p=0.95, seed=7)
     for stop in ((), "e", "ab"):
-        stepped = list(generate(stepper(network), tokenizer, [4, 5], 300, options, stream=2, stop=stop))
-        blocks = list(generate(stepper(network), tokenizer, [4, 5], 300, options, stream=2, stop=stop, network=network))
+        stepped = list(generate(Stepping(network.logits), tokenizer, [4, 5], 300, options, stream=2, stop=stop))
+        blocks = list(generate(network, tokenizer, [4, 5], 300, options, stream=2, stop=stop))
         assert [one.text for one in blocks] == [one.text for one in stepped]
         assert [one.id for one in blocks] == [one.id for one in stepped]
         assert [one.nats for one in blocks] == pytest.approx([one.nats for one in stepped], abs=1e-6)
@@ -199,8 +200,9 @@ def test_any_option_draws_what_the_reference_draws(
     drawing = Drawing(temperature, top_k, top_p, min_p, never=0)
     numbers = random.random((2, 1))
     ids, _, _, _ = network.generate(logits, network.fresh_state(2), drawing, numbers)
-    assert (ids[:, 0] == draw_rows(logits, drawing, numbers[:, 0])).all()
-    assert probabilities(logits[0], temperature, top_k, top_p, min_p, 0)[ids[0, 0]] > 0
+    p = probabilities(logits, drawing)
+    assert (ids[:, 0] == draw(p, numbers[:, 0])).all()
+    assert (p[[0, 1], ids[:, 0]] > 0).all()
 
 
 def _shapes(shape: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -217,7 +219,7 @@ def test_the_frequencies_are_the_models() -> None:
     many = tuple(tuple(np.repeat(part, rows, axis=0) for part in layer) for layer in state)
     numbers = np.array([[next(uniforms(11, stream))] for stream in range(rows)])
     ids, _, _, _ = network.generate(np.repeat(logits, rows, axis=0), many, Drawing(), numbers)
-    p = probabilities(logits[0], 1.0, 0, 1.0, 0.0, None)
+    (p,) = probabilities(logits, Drawing())
     counts = np.bincount(ids[:, 0], minlength=VOCAB)
     likely = p * rows > 5
     chi2 = ((counts - p * rows)[likely] ** 2 / (p * rows)[likely]).sum()

@@ -158,7 +158,7 @@ def test_the_law_fails_for_a_search_that_ends_early_or_forgets_the_end_of_words(
             law_words(next_words, opened, "ab ", exact)
     with monkeypatch.context() as patched:
         spelling = following._spelling(TINY)
-        longer = np.sort(np.concatenate([spelling.goes_on, spelling.ends]))
+        longer = np.sort(np.concatenate([spelling.continues, spelling.ends]))
         patched.setattr(following, "_spelling", lambda *_: spelling._replace(ends=longer))
         with pytest.raises(AssertionError):
             law_words(next_words, opened, "ab ", exact)
@@ -198,7 +198,7 @@ def test_what_is_found_is_the_same_each_time() -> None:
 
 
 def test_words_are_not_searched_in_models_of_words() -> None:
-    with pytest.raises(UserError, match="whole words already") as caught:
+    with pytest.raises(UserError, match="already whole words") as caught:
         next_words(neural(TOKENIZERS["word"]), "the")
     assert "--whole-words" in caught.value.fix
     with pytest.raises(UserError, match="top is -1"):

@@ -38,7 +38,7 @@ from unroll.state import State
 SIZE = TOKENIZER.vocab_size
 
 
-class Known:
+class Known(Predictor):
     """A predictor that says of every symbol what it is told, whatever came before."""
 
     def __init__(self, probabilities: Iterable[float], sharpness: float = 1.0) -> None:
@@ -55,8 +55,10 @@ class Known:
         return np.tile(self.said, (len(inputs), 1)), ()
 
 
-class Shifted:
+class Shifted(Predictor):
     """Planted fault: the target of each step is its input, which is off by one."""
+
+    vocab_size = 0
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor

@@ -19,14 +19,14 @@ from unroll.lm import evaluate as module
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate_predictors, lines_of, nats_of_lines, regrouped, scored
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.predict.predictor import Nats, Window
+from unroll.predict.predictor import Nats, Predictor, Window
 from unroll.predict.protocols import Ids, lines
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
 from unroll.state import State
 
 
-class Priced:
+class Priced(Predictor):
     """A predictor in which a symbol costs its id plus one, whatever came before."""
 
     vocab_size = 2**16
@@ -158,7 +158,7 @@ def test_counts_and_nats_are_those_of_the_text(
     whole = "".join(read)
     ids = np.concatenate([tokenizer.encode(text) for text in read])
     if not len(ids):
-        with pytest.raises(UserError, match="too little text"):
+        with pytest.raises(UserError, match="is too short for the protocol"):
             list(evaluate_predictors([Priced()], tokenizer, files, protocol))
         return
     found = result(evaluate_predictors([Priced()], tokenizer, files, protocol))

@@ -1,4 +1,4 @@
-"""Sampling: pure random numbers, the distribution drawn from, honest nats, stop strings, prompts."""
+"""Sampling: pure random numbers, the model's frequencies, honest nats, blocks, stop strings, prompts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -11,32 +11,26 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tiny import ARCHS, TOKENIZER, model_config, random_model
+from tiny import ARCHS, TOKENIZER, Stepping, model_config, random_model
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from unroll.engine.draw import Step, probabilities
 from unroll.errors import UserError
+from unroll.lm import sample
 from unroll.lm.sample import (
-    Drawn,
+    SampledSymbol,
     SampleOptions,
-    Stepper,
-    draw,
     encode_prompt,
     generate,
-    nats_of,
-    probabilities,
-    stepper,
     uniforms,
 )
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
+from unroll.predict.predictor import Predictor, Window
 from unroll.predict.protocols import stream_nats
 from unroll.predict.torch import TorchPredictor
 from unroll.state import State
 
 Array = NDArray[np.float64]
-
-
-def torch_stepper(model: Model) -> Stepper:
-    return stepper(TorchPredictor(model))
 
 
 SEEDS = st.integers(0, 2**64 - 1)
@@ -78,109 +72,7 @@ def test_seeds_and_streams_are_independent() -> None:
     assert np.abs(correlation).max() < 4 / np.sqrt(2000)
 
 
-# ---- the distribution
-
-
-@st.composite
-def logits_arrays(draw_: st.DrawFn) -> Array:
-    """Logits with ties, far outliers and impossible symbols, at least two of them possible."""
-    values = st.one_of(st.floats(-8, 8), st.sampled_from([0.0, 1.0, -1000.0, 300.0, -np.inf]))
-    logits = np.array(draw_(st.lists(values, min_size=3, max_size=30)))
-    assume(np.isfinite(logits[1:]).sum() >= 2)
-    return logits
-
-
-TEMPERATURES = st.sampled_from([0.01, 0.3, 1.0, 1.7, 20.0])
-
-
-def tempered(logits: Array, temperature: float, never: int | None) -> Array:
-    """Return softmax(logits / temperature) without `never`, with exact sums."""
-    allowed = [k for k in range(len(logits)) if k != never]
-    top = max(logits[k] for k in allowed)
-    weights = np.array([np.exp((x - top) / temperature) if k in allowed else 0.0 for k, x in enumerate(logits)])
-    return np.asarray(weights / weights.sum())
-
-
-def ranked(p: Array) -> list[int]:
-    """Return the ids from the most to the least probable, equal ones by id."""
-    return sorted(range(len(p)), key=lambda k: (-p[k], k))
-
-
-@given(logits_arrays(), TEMPERATURES, st.sampled_from([None, 0]))
-@settings(deadline=None)
-def test_unfiltered_it_is_the_tempered_softmax(logits: Array, temperature: float, never: int | None) -> None:
-    before = logits.copy()
-    p = probabilities(logits, SampleOptions(temperature=temperature), never)
-    np.testing.assert_array_equal(logits, before)
-    np.testing.assert_allclose(p, tempered(logits, temperature, never), atol=1e-12)
-
-
-@given(
-    logits_arrays(), st.one_of(st.just(0.0), TEMPERATURES), st.integers(0, 40), st.floats(1e-6, 1), st.floats(0, 1),
-    st.sampled_from([None, 0]),
-)  # fmt: skip
-@settings(max_examples=300, deadline=None)
-def test_every_choice_of_filters_sums_to_one_and_never_allows_never(
-    logits: Array, temperature: float, top_k: int, top_p: float, min_p: float, never: int | None
-) -> None:
-    p = probabilities(logits, SampleOptions(temperature, top_k, top_p, min_p), never)
-    assert abs(p.sum() - 1) < 1e-12 and (p >= 0).all()
-    assert never is None or p[never] == 0
-    free = tempered(logits, temperature or 1.0, never)
-    # What is kept keeps its proportions, and the most probable symbol is always kept.
-    kept = np.flatnonzero(p)
-    assert free[kept].max() == free.max()
-    if temperature:
-        np.testing.assert_allclose(p[kept], free[kept] / free[kept].sum(), rtol=1e-9)
-
-
-@given(logits_arrays(), TEMPERATURES, st.integers(1, 40))
-@settings(deadline=None)
-def test_top_k_keeps_the_k_most_probable(logits: Array, temperature: float, k: int) -> None:
-    p = probabilities(logits, SampleOptions(temperature, top_k=k), 0)
-    free = tempered(logits, temperature, 0)
-    assert set(np.flatnonzero(p)) == {symbol for symbol in ranked(free)[:k] if free[symbol] > 0}
-
-
-@given(logits_arrays(), TEMPERATURES, st.floats(1e-9, 1, exclude_max=True))
-@settings(deadline=None)
-def test_top_p_keeps_the_fewest_that_reach_p(logits: Array, temperature: float, top_p: float) -> None:
-    p = probabilities(logits, SampleOptions(temperature, top_p=top_p), 0)
-    free = tempered(logits, temperature, 0)
-    sums = np.cumsum([free[symbol] for symbol in ranked(free)])
-    assume(np.abs(sums - top_p).min() > 1e-9)  # where a sum meets p, rounding decides
-    fewest = 1 + int(np.searchsorted(sums, top_p))
-    assert set(np.flatnonzero(p)) == set(ranked(free)[:fewest])
-
-
-@given(logits_arrays(), TEMPERATURES, st.floats(1e-9, 1))
-@settings(deadline=None)
-def test_min_p_keeps_what_is_not_too_far_below_the_top(logits: Array, temperature: float, min_p: float) -> None:
-    p = probabilities(logits, SampleOptions(temperature, min_p=min_p), 0)
-    free = tempered(logits, temperature, 0)
-    assume(min_p == 1 or np.abs(free / free.max() - min_p).min() > 1e-9)
-    assert set(np.flatnonzero(p)) == set(np.flatnonzero(free >= min_p * free.max()))
-
-
-def test_the_filters_apply_together() -> None:
-    logits = np.log(np.array([0.0, 0.4, 0.3, 0.2, 0.06, 0.04], dtype=np.float64) + 1e-300)
-    both = probabilities(logits, SampleOptions(top_k=4, top_p=0.85, min_p=0.1), 0)
-    np.testing.assert_allclose(both, [0, 4 / 9, 3 / 9, 2 / 9, 0, 0])
-    narrow = probabilities(logits, SampleOptions(top_k=2, top_p=0.85, min_p=0.1), 0)
-    np.testing.assert_allclose(narrow, [0, 4 / 7, 3 / 7, 0, 0, 0])
-
-
-@given(logits_arrays())
-@settings(deadline=None)
-def test_temperature_zero_takes_the_first_of_the_most_probable(logits: Array) -> None:
-    p = probabilities(logits, SampleOptions(temperature=0), 0)
-    assert p[1 + int(np.argmax(logits[1:]))] == 1 and p.sum() == 1
-
-
-@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-300, 1e-12])
-def test_a_tiny_temperature_is_like_none(temperature: float) -> None:
-    p = probabilities(np.array([50.0, -2e9, 3.0, 1.0]), SampleOptions(temperature), 0)
-    np.testing.assert_array_equal(p, [0, 0, 1, 0])
+# ---- options
 
 
 @pytest.mark.parametrize(
@@ -196,74 +88,49 @@ def test_options_out_of_range_are_refused_by_name(wrong: dict[str, Any]) -> None
     assert next(iter(wrong)) in caught.value.what and caught.value.allowed
 
 
-# ---- drawing
+# ---- predictors to try it on
 
 
-@given(
-    st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1e-300, 1e-20])), min_size=1, max_size=40),
-    st.one_of(st.floats(0, 1, exclude_max=True), st.sampled_from([0.0, 1 - 2.0**-53])),
-)
-@settings(max_examples=400, deadline=None)
-def test_draw_inverts_the_cumulative_distribution(weights: list[float], uniform: float) -> None:
-    p = np.array(weights)
-    assume(p.sum() > 1e-200)
-    chosen = draw(p, uniform)
-    assert p[chosen] > 0
-    below, total = p[:chosen].sum(), p.sum()
-    assert below - 1e-12 * total <= uniform * total <= below + p[chosen] + 1e-12 * total
-
-
-def test_draw_at_its_ends() -> None:
-    p = np.array([0.0, 0.25, 0.0, 0.75, 0.0])
-    assert [draw(p, u) for u in (0.0, 0.25 - 2**-54, 0.25, 1 - 2.0**-53)] == [1, 1, 3, 3]
-    thirds = np.full(3, 1 / 3)
-    assert draw(thirds, 1 - 2.0**-53) == 2
-    assert draw(np.array([1.0, 0.0]), 1 - 2.0**-53) == 0
-
-
-# ---- steppers to try it on
-
-
-def constant_stepper(p: Sequence[float]) -> Stepper:
+def constant(p: Sequence[float]) -> Predictor:
     """Say the same whatever was read."""
     with np.errstate(divide="ignore"):
         logits = np.log(np.array(p))
-    return lambda ids, state: (logits, ())
+    return Stepping(lambda ids, state: (np.tile(logits, (len(ids), 1)), ()))
 
 
-def scripted_stepper(ids: Sequence[int], vocab_size: int) -> Stepper:
+def scripted(ids: Sequence[int], vocab_size: int) -> Predictor:
     """Say these ids, one after the other."""
     following = iter(ids)
 
-    def step(read: Sequence[int], state: State | None) -> tuple[Array, State]:
-        return np.where(np.arange(vocab_size) == next(following, 0), 0.0, -np.inf), ()
+    def step(read: Window, state: State | None) -> tuple[Array, State]:
+        return np.where(np.arange(vocab_size)[None] == next(following, 0), 0.0, -np.inf), ()
 
-    return step
+    return Stepping(step)
 
 
-def rereading_stepper(model: Model) -> Stepper:
+def rereading(model: Model) -> Predictor:
     """Carry no state: read the whole text again for every symbol."""
     seen: list[int] = []
 
-    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
-        seen.extend(ids)
+    def step(ids: Window, state: State | None) -> tuple[Array, State]:
+        seen.extend(ids[0].tolist())
         with torch.no_grad():
             logits, _ = model(torch.tensor([seen]))
-        return logits[0, -1].double().numpy(), ()
+        return logits[:, -1].double().numpy(), ()
 
-    return step
+    return Stepping(step)
 
 
-def fused_stepper(model: Model) -> Stepper:
-    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
+def fused(model: Model) -> Predictor:
+    def step(ids: Window, state: State | None) -> tuple[Array, State]:
         with torch.no_grad():
-            logits, state = model(torch.tensor([list(ids)]), state)
-        return logits[0, -1].double().numpy(), state
+            logits, after = model(torch.from_numpy(ids), state)
+        return logits[:, -1].double().numpy(), after
 
-    return step
+    return Stepping(step)
 
 
-def text_of(drawn: Iterator[Drawn]) -> str:
+def text_of(drawn: Iterator[SampledSymbol]) -> str:
     return "".join(symbol.text for symbol in drawn)
 
 
@@ -282,10 +149,10 @@ SOME = (0.0, 0.3, 0.25, 0.2, 0.1, 0.08, 0.04, 0.02, 0.01, 0.0, 0.0, 0.0)
 @pytest.mark.parametrize("options", [SampleOptions(seed=1), SampleOptions(0.7, top_k=6, seed=2)], ids=str)
 def test_frequencies_are_those_of_the_distribution(options: SampleOptions) -> None:
     length = 20_000
-    drawn = [s.id for s in generate(constant_stepper(SOME), TOKENIZER, [], length, options)]
+    drawn = [s.id for s in generate(constant(SOME), TOKENIZER, [], length, options)]
     counts = np.bincount(drawn, minlength=len(SOME))
     with np.errstate(divide="ignore"):
-        p = probabilities(np.log(np.array(SOME)), options, 0)
+        (p,) = probabilities(np.log(np.array([SOME])), options.drawing(0))
     possible = p > 0
     assert counts[~possible].sum() == 0
     assert abs(chi_square(counts[possible], length * p[possible])) < 4
@@ -295,8 +162,8 @@ def test_frequencies_are_those_of_the_distribution(options: SampleOptions) -> No
 
 
 def test_frequencies_over_streams_are_those_of_the_distribution() -> None:
-    step, count = constant_stepper(SOME), 4000
-    firsts = [next(generate(step, TOKENIZER, [], 1, SampleOptions(seed=3), stream=k)).id for k in range(count)]
+    predictor, count = constant(SOME), 4000
+    firsts = [next(generate(predictor, TOKENIZER, [], 1, SampleOptions(seed=3), stream=k)).id for k in range(count)]
     possible = np.array(SOME) > 0
     assert abs(chi_square(np.bincount(firsts, minlength=len(SOME))[possible], count * np.array(SOME)[possible])) < 4
 
@@ -305,14 +172,15 @@ def test_frequencies_over_streams_are_those_of_the_distribution() -> None:
 def test_symbols_of_a_model_come_as_often_as_it_says(arch: str) -> None:
     """Of each symbol, the times it came less the sum of its probabilities is within what chance allows."""
     said: list[Array] = []
-    inner = torch_stepper(random_model(model_config(arch, num_layers=1), torch.float32, scale=1.0))
+    inner = TorchPredictor(random_model(model_config(arch, num_layers=1), torch.float32, scale=1.0))
+    drawing = SampleOptions().drawing(TOKENIZER.unknown_id)
 
-    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
-        logits, state = inner(ids, state)
-        said.append(probabilities(logits, SampleOptions(), TOKENIZER.unknown_id))
-        return logits, state
+    def step(ids: Window, state: State | None) -> tuple[Array, State]:
+        logits, after = inner.logits(ids, state)
+        said.append(probabilities(logits, drawing)[0])
+        return logits, after
 
-    drawn = np.array([symbol.id for symbol in generate(step, TOKENIZER, [], 1500, SampleOptions(seed=4))])
+    drawn = np.array([symbol.id for symbol in generate(Stepping(step), TOKENIZER, [], 1500, SampleOptions(seed=4))])
     p = np.array(said[: len(drawn)])
     came = drawn[:, None] == np.arange(p.shape[1])
 
@@ -328,9 +196,9 @@ def test_symbols_of_a_model_come_as_often_as_it_says(arch: str) -> None:
 # ---- nats
 
 
-def law_nats(model: Model, step: Stepper, prompt: list[int], options: SampleOptions) -> None:
+def law_nats(model: Model, predictor: Predictor, prompt: list[int], options: SampleOptions) -> None:
     """The nats reported while sampling are those of scoring the text after start symbol and prompt, one by one."""
-    drawn = list(generate(step, TOKENIZER, prompt, 40, options))
+    drawn = list(generate(predictor, TOKENIZER, prompt, 40, options))
     ids = [*prompt, *(symbol.id for symbol in drawn)]
     with torch.no_grad():
         logits, _ = model(torch.tensor([[TOKENIZER.start_id, *ids[:-1]]]))
@@ -353,42 +221,36 @@ OPTIONS = [
 @pytest.mark.parametrize("prompt", [[], [3], [5, 6, 2, 2, 1, 9, 4, 4]], ids=len)
 def test_nats(arch: str, options: SampleOptions, prompt: list[int]) -> None:
     model = random_model(model_config(arch))
-    law_nats(model, torch_stepper(model), prompt, options)
+    law_nats(model, TorchPredictor(model), prompt, options)
 
 
-def stale_state(inner: Stepper) -> Stepper:
-    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
+def stale_state(inner: Step) -> Step:
+    def step(ids: Window, state: State | None) -> tuple[Array, State]:
         logits, after = inner(ids, state)
         return logits, after if state is None else state
 
     return step
 
 
-def no_start(inner: Stepper) -> Stepper:
-    return lambda ids, state: inner(ids if state is not None or len(ids) == 1 else ids[1:], state)
+def no_start(inner: Step) -> Step:
+    return lambda ids, state: inner(ids if state is not None or ids.shape[1] == 1 else ids[:, 1:], state)
 
 
-def sharpened(inner: Stepper) -> Stepper:
-    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
-        logits, state = inner(ids, state)
-        return logits / 0.9, state
+def sharpened(inner: Step) -> Step:
+    def step(ids: Window, state: State | None) -> tuple[Array, State]:
+        logits, after = inner(ids, state)
+        return logits / 0.9, after
 
     return step
 
 
 @pytest.mark.parametrize("fault", [stale_state, no_start, sharpened])
-def test_nats_law_fails_on_faults(fault: Callable[[Stepper], Stepper]) -> None:
+def test_nats_law_fails_on_faults(fault: Callable[[Step], Step]) -> None:
     model = random_model(model_config("lstm"))
+    step = TorchPredictor(model).logits
+    law_nats(model, Stepping(step), [5, 6], SampleOptions(seed=1))
     with pytest.raises(AssertionError):
-        law_nats(model, fault(torch_stepper(model)), [5, 6], SampleOptions(seed=1))
-
-
-@given(logits_arrays())
-@settings(deadline=None)
-def test_nats_are_the_negative_log_softmax(logits: Array) -> None:
-    possible = int(np.argmax(logits))
-    expected = float(-torch.log_softmax(torch.from_numpy(logits), 0)[possible])
-    assert abs(nats_of(logits, possible) - expected) < 1e-9
+        law_nats(model, Stepping(fault(step)), [5, 6], SampleOptions(seed=1))
 
 
 # ---- one text
@@ -400,8 +262,8 @@ def test_every_engine_gives_the_same_text(arch: str, options: SampleOptions) -> 
     model = random_model(model_config(arch))
     prompt = [2, 7, 1]
     texts = [
-        [symbol.id for symbol in generate(step, TOKENIZER, prompt, 60, options)]
-        for step in (torch_stepper(model), fused_stepper(model), rereading_stepper(model))
+        [symbol.id for symbol in generate(predictor, TOKENIZER, prompt, 60, options)]
+        for predictor in (TorchPredictor(model), fused(model), rereading(model))
     ]
     assert texts[0] == texts[1] == texts[2]
 
@@ -409,33 +271,37 @@ def test_every_engine_gives_the_same_text(arch: str, options: SampleOptions) -> 
 def test_a_longer_text_begins_like_a_shorter_one_and_streams_differ() -> None:
     model = random_model(model_config("gru"))
     options = SampleOptions(seed=6)
-    long = text_of(generate(torch_stepper(model), TOKENIZER, [2], 50, options))
-    assert long.startswith(text_of(generate(torch_stepper(model), TOKENIZER, [2], 20, options)))
-    assert text_of(generate(torch_stepper(model), TOKENIZER, [2], 0, options)) == ""
-    others = [text_of(generate(torch_stepper(model), TOKENIZER, [2], 50, options, stream=k)) for k in range(6)]
+    long = text_of(generate(TorchPredictor(model), TOKENIZER, [2], 50, options))
+    assert long.startswith(text_of(generate(TorchPredictor(model), TOKENIZER, [2], 20, options)))
+    assert text_of(generate(TorchPredictor(model), TOKENIZER, [2], 0, options)) == ""
+    others = [text_of(generate(TorchPredictor(model), TOKENIZER, [2], 50, options, stream=k)) for k in range(6)]
     assert others[0] == long and len(set(others)) == 6
 
 
-def test_symbols_come_as_soon_as_they_are_drawn() -> None:
-    steps: list[int] = []
+@pytest.mark.parametrize(("seconds", "sizes"), [(9.0, [1, 2, 4, 8, 16, 32, 64, 64, 9]), (0.0, [1] * 200)])
+def test_blocks_grow_while_they_are_quick(seconds: float, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symbols come as soon as they are drawn, or a few at a time where that is quick; the text is the same."""
+    monkeypatch.setattr(sample, "BLOCK_SECONDS", seconds)
+    read: list[int] = []
+    inner = TorchPredictor(random_model(model_config("lstm")))
 
-    def step(ids: Sequence[int], state: State | None) -> tuple[Array, State]:
-        steps.append(len(ids))
-        return np.zeros(TOKENIZER.vocab_size), ()
+    def step(ids: Window, state: State | None) -> tuple[Array, State]:
+        read.append(ids.shape[1])
+        return inner.logits(ids, state)
 
-    drawing = generate(step, TOKENIZER, [1, 2, 3], 10, SampleOptions())
-    next(drawing)
-    assert steps == [4]
-    next(drawing)
-    assert steps == [4, 1]
-    assert sum(1 for _ in drawing) == 8 and steps == [4] + 9 * [1]
+    symbols, ids = generate(Stepping(step), TOKENIZER, [1, 2, 3], 200, SampleOptions()), []
+    ends = np.cumsum(sizes)
+    for symbol in symbols:
+        ids.append(symbol.id)
+        assert read == [4] + [1] * int(ends[ends >= len(ids)][0])
+    assert ids == [symbol.id for symbol in generate(inner, TOKENIZER, [1, 2, 3], 200, SampleOptions())]
 
 
 def test_the_unknown_symbol_is_never_drawn() -> None:
-    eager = constant_stepper([0.99, *[0.01 / 11] * 11])
+    eager = constant([0.99, *[0.01 / 11] * 11])
     assert all(symbol.id for symbol in generate(eager, TOKENIZER, [], 500, SampleOptions(seed=7)))
     words = WordTokenizer(("car", "cat"))
-    drawn = list(generate(constant_stepper([0.97, 0.01, 0.01, 0.01]), words, [], 300, SampleOptions(seed=7)))
+    drawn = list(generate(constant([0.97, 0.01, 0.01, 0.01]), words, [], 300, SampleOptions(seed=7)))
     assert all(symbol.id for symbol in drawn)
     # Its probability is still part of what is reported: the nats are the model's own.
     assert all(abs(symbol.nats + np.log(0.01)) < 1e-9 for symbol in drawn)
@@ -461,9 +327,7 @@ def test_the_text_that_comes_is_the_text_of_the_ids(tokenizer: Tokenizer, data: 
     prompt, rest = ids[:cut], ids[cut:]
     decoder = tokenizer.stream_decoder()
     before = "".join(map(decoder.push, prompt))
-    shown = text_of(
-        generate(scripted_stepper(rest, tokenizer.vocab_size), tokenizer, prompt, len(rest), SampleOptions())
-    )
+    shown = text_of(generate(scripted(rest, tokenizer.vocab_size), tokenizer, prompt, len(rest), SampleOptions()))
     if rest:
         assert before + shown == tokenizer.decode(ids)
     else:
@@ -481,9 +345,7 @@ def test_what_is_shown_is_exactly_the_text_before_the_first_stop(tokenizer: Toke
     assume(whole)
     begin = data.draw(st.integers(0, len(whole) - 1))
     stop = whole[begin : begin + data.draw(st.integers(1, 5))] + data.draw(st.sampled_from(["", whole[0], "z"]))
-    drawn = list(
-        generate(scripted_stepper(ids, tokenizer.vocab_size), tokenizer, [], len(ids), SampleOptions(), stop=stop)
-    )
+    drawn = list(generate(scripted(ids, tokenizer.vocab_size), tokenizer, [], len(ids), SampleOptions(), stop=stop))
     assert "".join(symbol.text for symbol in drawn) == whole.split(stop)[0]
     assert [symbol.id for symbol in drawn] == ids[: len(drawn)]
     if stop not in whole:
@@ -506,9 +368,7 @@ def test_no_more_is_held_back_than_must_be(whole: str, stops: list[str]) -> None
     ids = tokenizer.encode(whole).tolist()
     place = before_the_first_stop(whole, stops)
     shown, count = "", 0
-    for count, symbol in enumerate(
-        generate(scripted_stepper(ids, 4), tokenizer, [], len(ids), SampleOptions(), stop=stops), 1
-    ):
+    for count, symbol in enumerate(generate(scripted(ids, 4), tokenizer, [], len(ids), SampleOptions(), stop=stops), 1):
         shown += symbol.text
         if (place and count == place[1]) or count == len(whole):
             continue
@@ -534,15 +394,15 @@ def test_of_several_stops_the_first_that_is_complete_ends_the_text(tokenizer: To
     stops = [whole[begin : begin + data.draw(st.integers(1, 5))] for begin in starts]
     place = before_the_first_stop(whole, stops)
     assert place is not None
-    step = scripted_stepper(ids, tokenizer.vocab_size)
-    drawn = generate(step, tokenizer, [], len(ids), SampleOptions(), stop=stops)
+    predictor = scripted(ids, tokenizer.vocab_size)
+    drawn = generate(predictor, tokenizer, [], len(ids), SampleOptions(), stop=stops)
     assert "".join(symbol.text for symbol in drawn) == whole[: place[0]]
 
 
 def test_an_empty_stop_is_refused() -> None:
     for stop in ("", ["a", ""]):
-        with pytest.raises(UserError, match="a text to stop at is empty"):
-            generate(scripted_stepper([2], 4), CharTokenizer.learn("ab"), [], 1, SampleOptions(), stop=stop)
+        with pytest.raises(UserError, match="a stop text is empty"):
+            generate(scripted([2], 4), CharTokenizer.learn("ab"), [], 1, SampleOptions(), stop=stop)
 
 
 # ---- prompts
@@ -569,7 +429,7 @@ def test_unknown_symbols_of_a_prompt_are_named_or_replaced() -> None:
 def test_a_prompt_of_any_length_is_read_whole() -> None:
     model = random_model(model_config("lstm"))
     prompt = np.random.default_rng(0).integers(1, TOKENIZER.vocab_size, 5000).tolist()
-    (last,) = generate(torch_stepper(model), TOKENIZER, prompt, 1, SampleOptions())
+    (last,) = generate(TorchPredictor(model), TOKENIZER, prompt, 1, SampleOptions())
     whole = stream_nats(TorchPredictor(model), np.array([*prompt, last.id], np.uint8), TOKENIZER.start_id) * (
         len(prompt) + 1
     )

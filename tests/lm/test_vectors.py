@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lm.test_pairs import CHARS, TOKENIZERS, opened, write
-from tiny import ARCHS
+from tiny import ARCHS, Stepping
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
@@ -21,19 +21,19 @@ from unroll.lm.vectors import (
     Embedded,
     Neighbour,
     Pool,
-    Reader,
     cosines,
     embed_lines,
     line_vectors,
     similar_lines,
     similar_symbols,
 )
+from unroll.predict.predictor import HiddenPredictor
 from unroll.predict.protocols import Ids
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
 from unroll.state import State
 
-Vectors = Callable[[Reader, Iterable[Ids], int, Pool], Iterator[NDArray[np.float32]]]
+Vectors = Callable[[HiddenPredictor, Iterable[Ids], int, Pool], Iterator[NDArray[np.float32]]]
 
 LINES = ["a bad cab", "", "fade", "a" * 70, "j", "", "a bad cab faded", "dab", "bad cab a", "a bad cab"]
 
@@ -44,7 +44,7 @@ def reader(arch: str = "lstm") -> TorchPredictor:
     return predictor
 
 
-def alone(reader: Reader, ids: Sequence[int], start_id: int, pool: Pool) -> NDArray[np.float64]:
+def alone(reader: HiddenPredictor, ids: Sequence[int], start_id: int, pool: Pool) -> NDArray[np.float64]:
     """Return the vector of one text, read symbol by symbol."""
     state: State | None = None
     steps = []
@@ -55,7 +55,7 @@ def alone(reader: Reader, ids: Sequence[int], start_id: int, pool: Pool) -> NDAr
     return np.asarray({"last": counted[-1], "mean": counted.mean(axis=0), "max": counted.max(axis=0)}[pool])
 
 
-def law_vectors(vectors: Vectors, reader: Reader, pool: Pool) -> None:
+def law_vectors(vectors: Vectors, reader: HiddenPredictor, pool: Pool) -> None:
     """The vector of a line is that of the line read alone; of an empty one that of the start symbol."""
     texts = [CHARS.encode(line) for line in LINES]
     found = np.concatenate(list(vectors(reader, texts, CHARS.start_id, pool)))
@@ -75,7 +75,7 @@ def test_a_vector_is_that_of_its_line_alone(arch: str, pool: Pool, monkeypatch: 
         law_vectors(line_vectors, reader(arch), pool)
 
 
-def padded(reader: Reader, texts: Iterable[Ids], start_id: int, pool: Pool) -> Iterator[NDArray[np.float32]]:
+def padded(reader: HiddenPredictor, texts: Iterable[Ids], start_id: int, pool: Pool) -> Iterator[NDArray[np.float32]]:
     """Planted fault: what fills up the shorter lines is pooled with them."""
     texts = list(texts)
     symbols = np.full((len(texts), 1 + max(map(len, texts))), start_id, np.int64)
@@ -86,7 +86,9 @@ def padded(reader: Reader, texts: Iterable[Ids], start_id: int, pool: Pool) -> I
     yield {"last": y[:, -1], "mean": y.mean(axis=1), "max": y.max(axis=1)}[pool].astype(np.float32)
 
 
-def with_start(reader: Reader, texts: Iterable[Ids], start_id: int, pool: Pool) -> Iterator[NDArray[np.float32]]:
+def with_start(
+    reader: HiddenPredictor, texts: Iterable[Ids], start_id: int, pool: Pool
+) -> Iterator[NDArray[np.float32]]:
     """Planted fault: the start symbol is pooled with the line; the last symbol is not read."""
     for ids in texts:
         y, _ = reader.hidden(np.array([[start_id, *ids[:-1].tolist()]]), None)
@@ -187,13 +189,8 @@ def test_a_file_that_changes_is_refused(
     assert os.listdir(tmp_path) == ["lines"]
 
 
-class Counting:
-    """A model without a hidden state."""
-
-    vocab_size = CHARS.vocab_size
-
-
-COUNTING = Opened(Path("m"), Counting(), CHARS, {})  # type: ignore[arg-type]
+COUNTING = Opened(Path("m"), Stepping(lambda ids, state: (np.zeros((len(ids), CHARS.vocab_size)), ())), CHARS, {})
+"""A model without a hidden state."""
 
 
 @pytest.mark.parametrize(
@@ -207,7 +204,7 @@ COUNTING = Opened(Path("m"), Counting(), CHARS, {})  # type: ignore[arg-type]
         (lambda model, file, folder: list(embed_lines(model, write(folder / "empty", ""))), "is empty"),
         (lambda model, file, folder: list(embed_lines(model, file, folder / "no" / "out.npy")), "No such file"),
         (lambda model, file, folder: list(similar_lines(model, file, "a", 0)), "top is 0"),
-        (lambda model, file, folder: similar_symbols(model, "ab"), "'ab' is no symbol of model"),
+        (lambda model, file, folder: similar_symbols(model, "ab"), "'ab' is not a symbol of model"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked(ask: Callable[[Opened, Path, Path], object], says: str, tmp_path: Path) -> None:
@@ -277,10 +274,10 @@ def test_vectors_of_something_else_are_refused(tmp_path: Path) -> None:
             nearest(file, "a", vectors=stored)
     for content in (b"", b"no numbers", stored.read_bytes()[:40]):
         stored.write_bytes(content)
-        with pytest.raises(UserError, match="is no file of vectors"):
+        with pytest.raises(UserError, match="is not a file of vectors"):
             nearest(file, "a", vectors=stored)
     np.save(stored, np.array([{}, {}]))
-    with pytest.raises(UserError, match="is no file of vectors"):
+    with pytest.raises(UserError, match="is not a file of vectors"):
         nearest(file, "a", vectors=stored)
 
 

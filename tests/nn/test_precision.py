@@ -6,18 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from laws.cases import config, randomised
 from unroll.artifact.checkpoint import load_tensors, save_tensors
-from unroll.data.batches import Batch
 from unroll.nn.model import Model
 from unroll.nn.precision import SETTINGS, multiply_exactly, tf32
 from unroll.nn.recurrent import RecurrentLayer, flatten
 from unroll.predict.torch import TorchPredictor
-from unroll.training.config import OptimConfig, Precision, TrainConfig
-from unroll.training.run import begin
-from unroll.training.step import on_device, step_on
 
 
 def settings() -> list[str]:
@@ -73,31 +69,6 @@ def test_a_process_may_multiply_exactly_throughout() -> None:
             setting.fp32_precision = value
 
 
-@pytest.mark.parametrize(("precision", "wanted"), [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "ieee")])
-def test_a_training_step_computes_as_it_was_told(precision: Precision, wanted: str, tmp_path: Path) -> None:
-    seen: dict[str, list[str]] = {}
-    model = Model(config("lstm", 2))
-    told = TrainConfig(steps=9, batch_size=2, seq_len=5, precision=precision, threads=1)
-    run = begin(None, model, OptimConfig(), told)
-
-    def forwards(*_: object) -> None:
-        seen["forwards"] = settings()
-
-    def backwards(gradient: Tensor) -> Tensor:
-        seen["backwards"] = settings()
-        return gradient
-
-    model.recurrent.register_forward_hook(forwards)
-    next(model.parameters()).register_hook(backwards)  # type: ignore[no-untyped-call]
-    before = settings()
-    ids = np.random.default_rng(0).integers(7, size=(2, 5))
-    step_on(run, Batch(ids, ids, None))
-    assert settings() == before
-    assert seen["backwards"] == [wanted, wanted]
-    if precision != "bfloat16":
-        assert seen["forwards"] == [wanted, wanted]
-
-
 def test_what_is_read_is_read_exactly() -> None:
     model = Model(config("gru", 1))
     seen: list[list[str]] = []
@@ -150,22 +121,3 @@ def test_flattening_leaves_a_cpu_alone() -> None:
     flatten(layer)
     assert places == [weight.data_ptr() for weight in layer.parameters()]
     assert layer.to(torch.float64).weight_ih.dtype == torch.float64
-
-
-def test_a_batch_is_pinned_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = np.arange(6).reshape(2, 3)
-    assert on_device(ids, torch.device("cpu")).tolist() == ids.tolist()
-    calls: list[str] = []
-
-    class Pinned:
-        def to(self, device: torch.device, non_blocking: bool) -> str:
-            calls.append(f"to {device}, {non_blocking}")
-            return "there"
-
-    def pin(_: Tensor) -> Pinned:
-        calls.append("pinned")
-        return Pinned()
-
-    monkeypatch.setattr(Tensor, "pin_memory", pin)
-    assert on_device(ids, torch.device("cuda")) == "there"
-    assert calls == ["pinned", "to cuda, True"]

@@ -11,8 +11,9 @@ import pytest
 
 from page.conftest import Running, Visit, probed
 from unroll.artifact.open import Opened, open_model
+from unroll.engine.draw import probabilities
 from unroll.lm.continuations import next_symbols
-from unroll.lm.sample import SampleOptions, generate, probabilities, stepper
+from unroll.lm.sample import SampleOptions, generate, read_prompt
 from unroll.predict.predictor import log_probabilities
 from unroll.predict.protocols import stream_nats
 
@@ -109,9 +110,9 @@ def test_bars_are_the_models_probabilities(visit: Visit, book: Opened) -> None:
 def test_sliders_reweigh_as_the_sampler_does(visit: Visit, book: Opened) -> None:
     page = visit("#/type?model=book&text=the%20c&t=0.6&k=8&p=0.9&m=0.02")
     shown = probed(page, "type", 'it.text === "the c"')
-    logits = stepper(book.predictor)([book.tokenizer.start_id, *book.tokenizer.encode("the c").tolist()], None)[0]
+    logits, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *book.tokenizer.encode("the c").tolist()])
     options = SampleOptions(temperature=0.6, top_k=8, top_p=0.9, min_p=0.02)
-    expected = probabilities(logits, options, book.tokenizer.unknown_id)
+    (expected,) = probabilities(logits, options.drawing(book.tokenizer.unknown_id))
     got = np.zeros(len(expected))
     got[shown["next"]["ids"]] = shown["weighed"]
     assert got == pytest.approx(expected, abs=1e-6)
@@ -191,7 +192,7 @@ def test_samples_are_those_of_the_library(visit: Visit, book: Opened) -> None:
     prompt = book.tokenizer.encode("the ").tolist()
     for stream, column in enumerate(shown["columns"]):
         options = SampleOptions(temperature=0.8, seed=5)
-        drawn = list(generate(stepper(book.predictor), book.tokenizer, prompt, 60, options, stream=stream))
+        drawn = list(generate(book.predictor, book.tokenizer, prompt, 60, options, stream=stream))
         assert column["ids"] == [one.id for one in drawn]
         assert column["nats"] == pytest.approx([one.nats for one in drawn], abs=1e-3)
 
@@ -209,13 +210,13 @@ def test_a_branch_begins_with_what_it_branches_off(visit: Visit) -> None:
 
 def test_a_unit_is_held_while_it_writes(visit: Visit, runs: Path) -> None:
     from unroll.artifact.open import load
-    from unroll.insight.hold import Cell, Held, held_stepper
+    from unroll.insight.hold import Cell, ClampedPredictor, Held
 
     page = visit("#/sample?model=book&seed=3&length=40&columns=1&pins=0.c.5:2")
     shown = probed(page, "sample", "it.busy === 0 && it.columns[0]?.ids.length === 40")
     loaded = load(runs / "book")
-    step = held_stepper(loaded.model.eval(), Held(Cell(0, "c", 5), 2.0))
-    drawn = generate(step, loaded.tokenizer, [], 40, SampleOptions(seed=3))
+    clamped = ClampedPredictor(loaded.model.eval(), [Held(Cell(0, "c", 5), 2.0)])
+    drawn = generate(clamped, loaded.tokenizer, [], 40, SampleOptions(seed=3))
     assert shown["columns"][0]["ids"] == [one.id for one in islice(drawn, 40)]
 
 
@@ -321,7 +322,7 @@ def test_the_token_leaves_the_address(visit: Visit) -> None:
 def test_the_model_says_what_it_does_not_know(visit: Visit, book: Opened) -> None:
     page = visit("#/type?model=book&text=caf%C3%A9")
     shown = probed(page, "type", "it.symbols.length === 4")
-    logits = stepper(book.predictor)([book.tokenizer.start_id, *book.tokenizer.encode("caf").tolist()], None)[0]
-    unknown = -log_probabilities(logits)[book.tokenizer.unknown_id]
+    logits, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *book.tokenizer.encode("caf").tolist()])
+    unknown = -log_probabilities(logits)[0, book.tokenizer.unknown_id]
     assert shown["nats"][3] == pytest.approx(unknown, rel=1e-5)
     assert "é" in str(page.locator(".note", has_text="Never seen").text_content())

@@ -12,7 +12,7 @@ import torch
 
 from laws.cases import ROWS, STEPS, config, randomised, start_state
 from laws.laws import Outcome, Subject, law_engines, law_probabilities, law_split
-from tiny import law_resume, outcome, overrides
+from tiny import Stepping, law_resume, outcome, overrides
 from unroll.artifact import checkpoint
 from unroll.artifact.directory import WEIGHTS
 from unroll.artifact.open import load, open_model
@@ -23,7 +23,7 @@ from unroll.engine.network import Network
 from unroll.engine.weights import read_weights
 from unroll.errors import UserError
 from unroll.export.onnx import Session, as_layers, export_onnx
-from unroll.lm.sample import SampleOptions, generate, stepper
+from unroll.lm.sample import SampleOptions, generate
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
@@ -185,13 +185,13 @@ def test_the_engine_says_what_torch_says(trained: Path, kernel: bool | str) -> N
 
 @pytest.mark.parametrize("kernel", WAYS)
 def test_it_is_sampled_alike(trained: Path, kernel: bool | str) -> None:
-    """By blocks of the engine, by its steps, by torch's; and the nats are those of the text."""
+    """By the engine, by the reference on its steps, by torch; and the nats are those of the text."""
     ours, theirs = both(trained, kernel)
     tokenizer = open_model(trained).tokenizer
     options = SampleOptions(temperature=0.9, top_p=0.95, seed=3)
-    blocks = list(generate(stepper(ours), tokenizer, [4, 5], 200, options, network=ours))
-    for predictor in (ours, theirs):
-        steps = list(generate(stepper(predictor), tokenizer, [4, 5], 200, options))
+    blocks = list(generate(ours, tokenizer, [4, 5], 200, options))
+    for predictor in (Stepping(ours.logits), theirs):
+        steps = list(generate(predictor, tokenizer, [4, 5], 200, options))
         assert [drawn.text for drawn in steps] == [drawn.text for drawn in blocks]
         assert [drawn.nats for drawn in steps] == pytest.approx([drawn.nats for drawn in blocks], abs=1e-5)
     ids = np.array([[tokenizer.start_id, 4, 5, *(drawn.id for drawn in blocks)]])
@@ -247,10 +247,10 @@ import sys
 sys.modules["torch"] = None  # to import it would fail
 import numpy as np
 from unroll.artifact.open import open_model
-from unroll.lm.sample import SampleOptions, generate, stepper
+from unroll.lm.sample import SampleOptions, generate
 opened = open_model(__import__("pathlib").Path({str(trained)!r}), precision={precision!r})
 print(opened.predictor.nats(np.array([[1, 2]]), np.array([[2, 40]]))[0].shape)
-drawn = generate(stepper(opened.predictor), opened.tokenizer, [], 5, SampleOptions(), network=opened.predictor)
+drawn = generate(opened.predictor, opened.tokenizer, [], 5, SampleOptions())
 print(len(list(drawn)), [name for name in sys.modules if name.startswith("torch.")])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -23,7 +23,7 @@ from unroll.artifact.open import load, open_model
 from unroll.data.corpus import DataConfig, load_corpus
 from unroll.data.tokenizer import CharTokenizer
 from unroll.errors import UserError
-from unroll.lm.sample import SampleOptions, generate, stepper
+from unroll.lm.sample import SampleOptions, generate
 from unroll.predict import ngram_counts, protocols
 from unroll.predict.ngram import NgramPredictor, Tables, fault
 from unroll.predict.ngram_config import MAX_ORDER, NgramConfig
@@ -354,7 +354,7 @@ def test_where_lines_are_sentences_the_protocols_agree() -> None:
 def test_sampling_tells_the_nats_of_scoring() -> None:
     tokenizer = CharTokenizer.learn("abcdefghij")
     predictor, _ = predictor_of()
-    drawn = list(generate(stepper(predictor), tokenizer, [3, 4], 30, SampleOptions(seed=5)))
+    drawn = list(generate(predictor, tokenizer, [3, 4], 30, SampleOptions(seed=5)))
     ids = np.array([tokenizer.start_id, 3, 4, *(symbol.id for symbol in drawn)])
     nats, _ = predictor.nats(ids[None, :-1], ids[None, 1:])
     assert np.allclose(nats[0, 2:], [symbol.nats for symbol in drawn], rtol=0, atol=1e-9)
@@ -533,7 +533,7 @@ def test_a_prepared_corpus_is_counted_where_it_lies(tmp_path: Path) -> None:
     known, corpus = unroll.info(tmp_path / "model"), load_corpus(folder)
     assert (known["tokens_seen"], known["valid_tokens"]) == (len(corpus.train), len(corpus.valid))
     assert not (tmp_path / "model" / "resume" / "data").exists()
-    with pytest.raises(UserError, match="split cannot change any more"):
+    with pytest.raises(UserError, match="split cannot be changed now"):
         list(write_ngram([folder], tmp_path / "other", 3, {"split": "80/20"}))
     assert not (tmp_path / "other").exists()
 

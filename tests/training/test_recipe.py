@@ -1,5 +1,7 @@
 """Recipes: a pure choice, what the user fixed wins, mistakes are named, and reading gives back what was written."""
 
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -275,3 +277,12 @@ def test_the_rate_is_a_number_for_every_size(hidden_size: int, vocab_size: int, 
     recipe = chosen(nothing() | {"model": {"num_layers": num_layers}}, hidden_size=hidden_size, vocab_size=vocab_size)
     assert 0 < recipe.optim.learning_rate < 0.1
     assert parameter_count(recipe.model) > 0 and isinstance(recipe.model, ModelConfig)
+
+
+@pytest.mark.parametrize(("module", "loaded"), [("recipe", False), ("report", False), ("step", True)])
+def test_a_recipe_is_read_without_torch(module: str, loaded: bool) -> None:
+    """That the check can fail is seen on a step, which needs it."""
+    code = f"import sys, unroll.training.{module}; print('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == f"{loaded}\n"
+    )

@@ -19,13 +19,13 @@ from unroll.nn.model import Model
 
 
 def packed(tensors: dict[str, Tensor], info: dict[str, Any]) -> bytes:
-    """Return tensors, and what there is to say about them, as the content of a safetensors file."""
+    """Return tensors and their info as the content of a safetensors file."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return save(tensors, metadata={"info": json.dumps(info, sort_keys=True)})
 
 
 def save_tensors(file: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """Write tensors and what there is to say about them as one safetensors file, atomically."""
+    """Write tensors and their info as one safetensors file, atomically."""
     write_atomically(file, packed(tensors, info))
 
 
@@ -62,12 +62,12 @@ def load_model(path: Path, config: ModelConfig, device: torch.device | str = "cp
 
 
 def fitting(tensors: dict[str, Tensor], name: str, like: Tensor, file: Path) -> Tensor:
-    """Return the tensor called `name`; raises UserError where it is missing or is not shaped like `like`."""
+    """Return the tensor called `name`; raises UserError where it is missing or differs in shape or type from `like`."""
     tensor = tensors.get(name)
     if tensor is None or tensor.shape != like.shape or tensor.dtype != like.dtype:
-        found = "missing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
+        actual = "missing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
         raise UserError(
-            f"{file}: {name} is {found}",
+            f"{file}: {name} is {actual}",
             allowed=f"{tuple(like.shape)} {like.dtype}",
             fix="restore the directory from one source",
         )
@@ -75,12 +75,12 @@ def fitting(tensors: dict[str, Tensor], name: str, like: Tensor, file: Path) -> 
 
 
 def copy_weights(model: Model, tensors: dict[str, Tensor], file: Path, prefix: str = "") -> None:
-    """Copy tensors into the model's own memory; raises UserError where names, shapes or values do not fit."""
+    """Copy tensors into the model's own memory; raises UserError for missing, misshapen or non-finite ones."""
     for name, weight in model.named_parameters():
         tensor = fitting(tensors, prefix + name, weight, file)
         if not bool(torch.isfinite(tensor).all()):
             raise UserError(
-                f"{file}: {prefix + name} holds values that are not numbers", fix="restore it, or train again"
+                f"{file}: {prefix + name} has values that are NaN or infinite", fix="restore it, or train again"
             )
         with torch.no_grad():
             weight.copy_(tensor)

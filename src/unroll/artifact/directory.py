@@ -34,7 +34,7 @@ WEIGHTS = "weights.safetensors"
 STATE = "resume/state.safetensors"
 DATA = "resume/data"
 DATA_PATH = "resume/data.path"
-"""Names the folder of a prepared corpus that is used where it lies."""
+"""File with the path of a prepared corpus that stays where it is."""
 MAX_HEADER_BYTES = 16 * 2**20
 
 RESULT: dict[str, Any] = {
@@ -46,7 +46,7 @@ RESULT: dict[str, Any] = {
     "steps": int,
     "tokens_seen": int,
 }
-"""What the result of a finished training has at least."""
+"""Fields of the result of a finished training."""
 NGRAM_RESULT: dict[str, Any] = {
     "protocol": str,
     "tokens_seen": int,
@@ -55,7 +55,7 @@ NGRAM_RESULT: dict[str, Any] = {
     "valid_part_tokens": int | None,
     "test_nats_per_token": float | None,
 }
-"""What the result of a counting has."""
+"""Fields of the result of an n-gram."""
 WEIGHTS_INFO: dict[str, Any] = {"step": int | None, "tokens_seen": int | None, "valid_nats": float | None}
 
 
@@ -67,7 +67,7 @@ def save_description(
     *,
     parameters: int | None = None,
 ) -> None:
-    """Write model.json; `parameters` are those of a network, unless they are given."""
+    """Write model.json; `parameters` is counted for a network, and must be given for an n-gram."""
     if parameters is None:
         assert isinstance(config, ModelConfig)
         parameters = parameter_count(config)
@@ -84,7 +84,7 @@ def save_description(
 
 
 def damaged(file: Path, why: str = "") -> UserError:
-    """Return the error for a safetensors file that is not as it was written."""
+    """Return the error for a damaged safetensors file."""
     return UserError(
         f"{file} is damaged{why and f': {why}'}",
         allowed="a safetensors file written by unroll",
@@ -93,7 +93,7 @@ def damaged(file: Path, why: str = "") -> UserError:
 
 
 def read_info(file: Path) -> dict[str, Any]:
-    """Read what a safetensors file says of itself, without its tensors."""
+    """Read the info of a safetensors file, without its tensors."""
     try:
         with open(file, "rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
@@ -112,14 +112,14 @@ def read_info(file: Path) -> dict[str, Any]:
 
 
 def read_weights_info(path: Path) -> dict[str, Any]:
-    """Read what the kept weights of a model directory say of themselves."""
+    """Read the info of the kept weights of a model directory."""
     info = read_info(path / WEIGHTS)
     check_types(info, WEIGHTS_INFO, str(path / WEIGHTS))
     return info
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Read model.json and check that it is ours and of a version we know."""
+    """Read model.json; raises UserError unless it is ours, of a version that we know, and complete."""
     if not path.is_dir():
         raise UserError(
             f"no model directory at {path}",
@@ -150,7 +150,7 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def read_config(description: dict[str, Any], where: str) -> ModelConfig | NgramConfig:
-    """Return what model.json says of the shape of a model."""
+    """Return the shape of a model, as model.json has it."""
     model = description["model"]
     if model.get("arch") == "ngram":
         return from_mapping(NgramConfig, model, where)
@@ -161,7 +161,7 @@ def check_trained(path: Path, description: dict[str, Any]) -> None:
     """Raise UserError for an n-gram, which nothing can be trained on."""
     if description["model"].get("arch") == "ngram":
         raise UserError(
-            f"{path} is an n-gram: it was counted, and there are no weights to train",
+            f"{path} is an n-gram: it was counted, and has no weights to train",
             allowed="a model made by `unroll train`",
             fix="train on the text itself, or count it again with `unroll ngram`",
         )
@@ -179,7 +179,7 @@ def read_training(path: Path) -> dict[str, Any]:
 
 
 def read_tokenizer(path: Path, description: dict[str, Any]) -> Tokenizer:
-    """Read the vocabulary of a model directory; raises UserError where it is not the model's."""
+    """Read the vocabulary of a model directory; raises UserError where it is another model's."""
     tokenizer = load_tokenizer(path / "tokenizer.json")
     if tokenizer.digest != description.get("tokenizer_digest"):
         raise UserError(
@@ -194,19 +194,19 @@ def read_tokenizer(path: Path, description: dict[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def check_types(found: dict[str, Any], types: dict[str, Any], where: str) -> None:
-    """Raise UserError unless what was read has values of these types, and no number that is none."""
+def check_types(values: dict[str, Any], types: dict[str, Any], where: str) -> None:
+    """Raise UserError unless `values` have these types, and no NaN or infinity."""
     for name, hint in types.items():
-        value = check(found.get(name), hint, f"{name} in {where}")
+        value = check(values.get(name), hint, f"{name} in {where}")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name} in {where} is {value}", allowed="a number", fix="restore the directory")
 
 
 @contextmanager
 def locked(path: Path, out: Path | None = None) -> Iterator[Folder]:
-    """Hold the directory as its one writer, and give the folder to write into; `out` is the name it is to get.
+    """Lock the directory for its one writer, and give the folder to write into; `out` is its later name.
 
-    Raises UserError when another process holds it, or when it was replaced while it was being locked.
+    Raises UserError when another process has locked it, or when it was replaced meanwhile.
     """
     with closing(Folder(path, out)) as folder:
         folder.make_folder("resume")
@@ -226,20 +226,20 @@ def locked(path: Path, out: Path | None = None) -> Iterator[Folder]:
 
 
 def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "") -> None:
-    """Raise UserError where there is something that must not be replaced.
+    """Raise UserError where `out` exists and must not be replaced.
 
-    `force` replaces model directories only, and none that an input lies in. `fix` is what else could be done.
+    `force` replaces model directories only, and none that contains an input. `fix` is another remedy.
     """
     with explained(out):
         if not out.exists():
             return
     here = None
-    with suppress(FileNotFoundError):  # where you are may have been removed
+    with suppress(FileNotFoundError):  # the working directory may have been removed
         here = Path.cwd()
-    # A folder that is empty, and made for what comes, may be replaced; one with anything else in it may not.
+    # An empty folder, made for the new model, may be replaced; one with anything but a model in it may not.
     if (not out.is_dir() or any(out.iterdir())) and not (out / "model.json").exists():
         raise UserError(
-            f"{out} exists, and is no model: it is not replaced",
+            f"{out} exists and is not a model: it is not replaced",
             allowed="a new directory, or with --force that of a model",
             fix=f"choose another --out{EMPTY if out.resolve() == here else ''}",
         )
@@ -256,14 +256,14 @@ def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "")
             )
     if out.is_mount():
         raise UserError(
-            f"{out} is where a disk is mounted, and cannot be replaced",
+            f"{out} is a mount point, and cannot be replaced",
             allowed="a folder on a disk",
             fix="name a folder in it with --out",
         )
     if here is not None and here.is_relative_to(out.resolve()):
         raise UserError(
-            f"{out} is the folder you are in, and --force would replace it",
-            allowed="the folder of a model, from outside",
+            f"{out} is the current folder, and --force would replace it",
+            allowed="the folder of a model, from outside it",
             fix="leave it first: cd ..",
         )
     if any(out.iterdir()):
@@ -271,21 +271,21 @@ def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "")
 
 
 def clear(partial: Path) -> None:
-    """Empty a half-made directory that a killed run left, but for the lock that we hold."""
+    """Empty an unfinished directory that a killed run left, except for our lock."""
     for entry in (*partial.iterdir(), *(partial / "resume").iterdir()):
         if entry.name not in ("resume", "lock"):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def partial_of(out: Path) -> Path:
-    """Return where the model directory `out` is made until it is complete."""
+    """Return the path where the model directory `out` is made until it is complete."""
     return out.with_name(f".{out.name}.partial")
 
 
 def publish(folder: Folder, out: Path, earlier: Folder | None = None) -> None:
-    """Give a complete directory the name `out`; the `earlier` one that has it, if there is one, is removed at the end.
+    """Give a complete directory the name `out`, and remove the `earlier` one of that name, if there is one.
 
-    The two change places in one step where the system can do that. Nothing else that has the name is replaced.
+    The two are exchanged in one step where the system can do that. Nothing else of that name is replaced.
     Raises FolderLost where another directory took the place of one of them.
     """
     partial = folder.path
@@ -317,19 +317,19 @@ def publish(folder: Folder, out: Path, earlier: Folder | None = None) -> None:
     folder.check()
 
 
-def exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step; returns whether that was done. It needs both, and Linux."""
+def exchange(first: Path, second: Path) -> bool:
+    """Exchange two paths in one step; return whether that was done. Both must exist, on Linux."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     if rename is None:
         return False
     here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of <linux/fs.h>
-    return int(rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(swap))) == 0
+    return int(rename(here, os.fsencode(first), here, os.fsencode(second), ctypes.c_uint(swap))) == 0
 
 
 def put_back_replaced(out: Path) -> None:
-    """Give a directory its name back that a killed run with --force had put aside for the one it was about to publish.
+    """Rename back a directory that a killed run with --force had put aside for the one it was about to publish.
 
-    Where there is nothing left to publish it had been replaced, and its name is free because its user freed it.
+    Where there is nothing left to publish it had been replaced, and its user has freed the name.
     """
     replaced = out.with_name(f".{out.name}.replaced")
     if replaced.is_dir() and not os.path.lexists(out) and partial_of(out).is_dir():
@@ -339,14 +339,14 @@ def put_back_replaced(out: Path) -> None:
 
 
 def data_path(path: Path) -> Path:
-    """Return where the encoded text of a model directory lies."""
-    named = path / DATA_PATH
+    """Return the path of the encoded text of a model directory."""
+    file = path / DATA_PATH
     try:
-        return Path(os.fsdecode(named.read_bytes()))
+        return Path(os.fsdecode(file.read_bytes()))
     except FileNotFoundError:
         return path / DATA
     except OSError as error:
-        raise unreadable_part(named, error) from None
+        raise unreadable_part(file, error) from None
 
 
 def unreadable_part(file: Path, error: OSError) -> UserError:

@@ -30,7 +30,7 @@ class EventLog:
             self._file.truncate(min(size, self.size))
 
     def write(self, event: dict[str, Any]) -> None:
-        """Append one event; the file stays the one that was opened, wherever its folder is."""
+        """Append one event; the file stays the one that was opened, wherever its folder moves."""
         line = (json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode()
         with explained(self._path):
             while line:
@@ -38,7 +38,7 @@ class EventLog:
 
     @property
     def size(self) -> int:
-        """The file's length in bytes, to be kept in a checkpoint."""
+        """Length of the file in bytes, to be kept in a checkpoint."""
         return self._file.seek(0, 2)
 
     def close(self) -> None:
@@ -47,9 +47,9 @@ class EventLog:
 
 
 def read_events(file: Path, types: dict[str, Any] = EVENT) -> list[dict[str, Any]]:
-    """Read an event log; a last line cut short by a kill is passed over. A missing file has no events.
+    """Read an event log, without a last line cut short by a kill. A missing file has no events.
 
-    Raises UserError for a line that is no JSON object, or lacks what `types` says that each has.
+    Raises UserError for a line that is not a JSON object, or whose values are not of `types`.
     """
     try:
         lines = file.read_bytes().split(b"\n")
@@ -73,4 +73,4 @@ def read_events(file: Path, types: dict[str, Any] = EVENT) -> list[dict[str, Any
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -1,4 +1,4 @@
-"""What is known of a model directory: the model, its training, its text, its figures, its samples."""
+"""Describes a model directory: the model, its training, its text, its figures, its samples."""
 
 import json
 import math
@@ -22,14 +22,14 @@ ABOUT: dict[str, Any] = dict.fromkeys(("corpus_digest", "fine_tuned_from", "vali
 
 
 def info(path: StrPath) -> dict[str, Any]:
-    """Return what a model is, how it was trained, on what, and how good it is, as JSON.
+    """Return a description of a model, its training, its text and its figures, as JSON.
 
-    What is not known, or does not apply, is None, and `notes` says why. `valid_nats_per_token` is the exact figure of
-    the kept weights, known when the training is finished; `valid_bits_per_char` and `valid_bits_per_byte` are of the
-    same symbols. `train_seconds` includes validation and samples; `tokens_per_second` does not, being the median of
-    what was reported on the way. The parameters of an n-gram are the n-grams in its tables, and `fallback_discounts`
-    its orders whose discounts could not be estimated. `overlaps` says of a validation or test text that was given as a
-    file how much of it stands in the training text. Raises UserError for a foreign or damaged directory.
+    Figures that are unknown, or do not apply, are None, and `notes` says why. `valid_nats_per_token` is the exact
+    figure of the kept weights, known when the training is finished; `valid_bits_per_char` and `valid_bits_per_byte` are
+    for the same symbols. `train_seconds` includes validation and samples; `tokens_per_second`, the median of the rates
+    reported on the way, does not. The parameters of an n-gram are the n-grams in its tables, and `fallback_discounts`
+    its orders whose discounts could not be estimated. `overlaps` has, for a validation or test text given as a file,
+    how much of it occurs in the training text. Raises UserError for a foreign or damaged directory.
     """
     path = Path(path)
     description = read_description(path)
@@ -108,9 +108,9 @@ def chars_per_token(level: str | None, text: CorpusInfo | None) -> float | None:
 
 
 def _exact(level: str, result: dict[str, Any], text: CorpusInfo | None) -> tuple[float | None, float | None]:
-    """Return the characters and the bytes of each symbol that the result is of; None where they are not known.
+    """Return the characters and the bytes of each symbol of the result; None where they are not known.
 
-    They are known where every symbol is one, and where the result is of the whole part, which was counted.
+    They are known where every symbol is one, and where the result is for the whole part, which was counted.
     """
     per_char, per_byte = (1.0 if level == "char" else None), (1.0 if level == "byte" else None)
     if text is None or level == "word" or "valid" not in text.parts:
@@ -118,7 +118,7 @@ def _exact(level: str, result: dict[str, Any], text: CorpusInfo | None) -> tuple
     valid = text.parts["valid"]
     if result.get("valid_tokens") == valid.tokens or valid.tokens == valid.chars == valid.bytes:
         per_char, per_byte = per_char or valid.chars / valid.tokens, per_byte or valid.bytes / valid.tokens
-    # An unknown symbol's nats are those of <unk>, whichever it is: no price of its bytes.
+    # The nats of an unknown symbol are those of <unk>, whatever it is: they do not pay for its bytes.
     return per_char, None if valid.unknown else per_byte
 
 
@@ -149,9 +149,9 @@ def _recipe(file: Path) -> dict[str, Any]:
     check_types(recipe.get("training", {}), {"steps": int | None}, f"[training] of {file}")
     try:
         json.dumps(recipe, allow_nan=False)
-    except (TypeError, ValueError) as error:  # TOML has dates, and numbers that are none
+    except (TypeError, ValueError) as error:  # TOML has dates, NaN and infinity
         raise UserError(
-            f"{file} holds what no recipe holds: {error}", allowed="texts, numbers, true, false", fix="restore it"
+            f"{file} has values that no recipe has: {error}", allowed="texts, numbers, true, false", fix="restore it"
         ) from None
     return recipe
 
@@ -163,16 +163,16 @@ def _sizes(part: Part) -> dict[str, int]:
 def _notes(
     description: dict[str, Any], last: dict[str, Any], recipe: dict[str, Any], text: CorpusInfo | None
 ) -> Iterator[str]:
-    """Yield why figures are missing and what to keep in mind about those that are there."""
+    """Yield the reasons for missing figures, and the caveats of those that are there."""
     result, level = description.get("result"), description["level"]
     valid = text.parts.get("valid") if text else None
     if not result:
         steps = recipe.get("training", {}).get("steps")
         yield f"not finished: step {last.get('step', 0)} of {steps}; the exact validation figure comes at the end"
     elif result["valid_nats_per_token"] is None:
-        yield "no text was held back to tell how good it is: `unroll eval` does, on a text that it has not seen"
+        yield "no text was held back for validation: run `unroll eval` on a text that it has not seen"
     elif (read := result["valid_tokens"] or 0) < (whole := result["valid_part_tokens"] or 0):
-        yield f"the validation figures are of the first {read:,} of the {whole:,} symbols of that part"
+        yield f"the validation figures are for the first {read:,} of the {whole:,} symbols of that part"
         per_char, per_byte = _exact(level, result, text)
         units = [name for name, known in (("character", per_char), ("byte", per_byte)) if not known]
         if valid is not None and level != "word" and units and not valid.unknown:
@@ -183,11 +183,11 @@ def _notes(
         yield "the weights of an n-gram hold the text itself"
         if orders := (result or {}).get("fallback_discounts"):
             yield (
-                f"the discounts of {_orders(orders)} could not be estimated (few n-grams occur up to three times): "
+                f"the discounts of {_orders(orders)} could not be estimated (few n-grams occur one to three times): "
                 "they are 0.5, 1 and 1.5"
             )
     if not recipe:
-        yield "recipe.toml is missing: how it was trained is not known"
+        yield "recipe.toml is missing: the settings of its training are not known"
     if text is None:
         yield "the training text is not beside the model: what it was trained on, and its bytes, are not known"
     if level == "word":
@@ -207,5 +207,5 @@ def _orders(orders: list[int]) -> str:
             runs[-1].append(order)
         else:
             runs.append([order])
-    said = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-    return f"the orders {said}" if len(orders) > 1 else f"order {said}"
+    listed = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return f"the orders {listed}" if len(orders) > 1 else f"order {listed}"

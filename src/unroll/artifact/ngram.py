@@ -1,4 +1,4 @@
-"""An n-gram as a model directory: counted from files, measured on what was held back, written, and opened again."""
+"""An n-gram as a model directory: counted from files, measured on held-back text, written, and opened again."""
 
 import json
 import os
@@ -90,14 +90,14 @@ def write_ngram(
     test: Path | None = None,
     force: bool = False,
 ) -> Work[None]:
-    """Count the n-grams of text files, or of a prepared corpus, yielding progress; `out` appears when all is done.
+    """Count the n-grams of text files, or of a prepared corpus, yielding progress; `out` appears when it is complete.
 
-    `data` are those keys of a DataConfig that are asked for. All of the text is counted, unless they name a split.
-    Raises UserError for what a user can mend.
+    `data` are the keys of a DataConfig that the user fixed. All of the text is counted, unless they name a split.
+    Raises UserError for what a user can fix.
     """
     started = time.monotonic()
     config = from_mapping(DataConfig, {"split": "100"} | dict(data), "the settings")
-    NgramConfig(vocab_size=1, order=order, start_id=0)  # refuses an order before anything is read
+    NgramConfig(vocab_size=1, order=order, start_id=0)  # refuses a wrong order before anything is read
     out = real_folder(out)
     put_back_replaced(out)
     inputs = [path for path in (*files, valid, test) if path is not None]
@@ -143,14 +143,14 @@ def load_ngram(path: Path, config: NgramConfig) -> NgramPredictor:
     names = _names(config.order)
     try:
         with safe_open(file, "np") as opened:
-            found = opened.keys()
-            if set(found) != {"text", "discounts", *(name for group in names.values() for name in group)}:
+            keys = opened.keys()
+            if set(keys) != {"text", "discounts", *(name for group in names.values() for name in group)}:
                 raise damaged(file, f"its tables are not those of order {config.order}")
-            for name in found:
+            for name in keys:
                 part = opened.get_slice(name)
-                wanted = ("F64",) if name == "discounts" else UNSIGNED
+                dtypes = ("F64",) if name == "discounts" else UNSIGNED
                 shape = [config.order, 3] if name == "discounts" else part.get_shape()[:1]
-                if part.get_dtype() not in wanted or part.get_shape() != shape:
+                if part.get_dtype() not in dtypes or part.get_shape() != shape:
                     raise damaged(file, f"{name} is {part.get_shape()} {part.get_dtype()}")
         arrays = load_file(file)
     except (SafetensorError, ValueError, OSError) as error:
@@ -176,17 +176,17 @@ def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], sta
         if ids is None or not len(ids):
             continue
         total, done = 0.0, 0
-        for some, _ in stream(predictor, ids, tokenizer.start_id):
-            total, done = total + float(some.sum()), done + len(some)
+        for window, _ in stream(predictor, ids, tokenizer.start_id):
+            total, done = total + float(window.sum()), done + len(window)
             yield Progress(f"scoring {name}", parts[name].bytes * done // len(ids), parts[name].bytes, "bytes")
         nats[name] = total / len(ids)
-    held = len(corpus.valid) or None
+    valid_tokens = len(corpus.valid) or None
     result = {
         "protocol": "stream",
         "tokens_seen": len(corpus.train),
         "valid_nats_per_token": nats.get("valid"),
-        "valid_tokens": held,
-        "valid_part_tokens": held,
+        "valid_tokens": valid_tokens,
+        "valid_part_tokens": valid_tokens,
         "test_nats_per_token": nats.get("test"),
         "fallback_discounts": list(tables.fallback_discounts or ()),
     }
@@ -207,8 +207,8 @@ def _fill(folder: Folder, corpus: Corpus, order: int, about: dict[str, str], sta
 def _names(order: int) -> dict[str, list[str]]:
     """Return the names that the arrays of Tables have in the file."""
     orders = range(1, order + 1)
-    known = {"counts": orders, "symbols": orders[1:], "follows": orders[:-1], "places": orders[:-1]}
-    return {group: [f"{group}/{number}" for number in numbers] for group, numbers in known.items()}
+    orders_of = {"counts": orders, "symbols": orders[1:], "follows": orders[:-1], "places": orders[:-1]}
+    return {group: [f"{group}/{number}" for number in numbers] for group, numbers in orders_of.items()}
 
 
 def _packed(tables: Tables, info: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""What eight-bit weights cost a model: measured on its own validation part, and kept beside it."""
+"""The cost of eight-bit weights: measured on the model's own validation part, and kept beside it."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def measure_cost(path: Path) -> Work[dict[str, Any]]:
         )
     nats_of: dict[Precision, float] = {}
     precisions: tuple[Precision, ...] = ("float32", "int8")
-    with locked(path) as folder:  # the weights must stay the same meanwhile
+    with locked(path) as folder:  # so that the weights stay the same meanwhile
         for number, precision in enumerate(precisions):
             opened, total, read = open_model(path, precision=precision), 0.0, 0
             for nats, _ in stream(opened.predictor, corpus.valid, opened.tokenizer.start_id):
@@ -63,7 +63,7 @@ def measure_cost(path: Path) -> Work[dict[str, Any]]:
 
 
 def read_cost(path: Path) -> dict[str, Any] | None:
-    """Return what eight-bit weights cost the model in a directory; None where that was not measured."""
+    """Return the measured cost of eight-bit weights; None where it was not measured."""
     if not (path / FILE).exists():
         return None
     cost = read_json(path / FILE, "cost of int8 weights")

@@ -1,4 +1,4 @@
-"""States saved and loaded: how far a text was read, as a safetensors file that fits the weights it was read with."""
+"""Saved states: how far a text was read, as a safetensors file that fits the weights it was read with."""
 
 import hashlib
 import json
@@ -26,13 +26,13 @@ class Reading:
     """How far a text was read: the state, and the symbol that comes next in it, read but not yet taken in."""
 
     state: State | None
-    """Of one row; None where nothing was read before."""
+    """State of one row; None where nothing was read before."""
     before: int
     """The last symbol read, or the start symbol."""
 
 
 def read_on(predictor: Predictor, ids: Ids, reading: Reading) -> tuple[Nats, Reading]:
-    """Read `ids` (T,) on from `reading`; return -ln P of each (T,), in nats, and how far that is.
+    """Continue `reading` with `ids` (T,); return -ln P of each (T,), in nats, and the reading after them.
 
     score(a + b) = score(a) + score(b | the reading after a).
     """
@@ -58,7 +58,7 @@ def save_reading(file: Path, reading: Reading, model: Path) -> None:
 
 
 def load_reading(file: Path, opened: Opened) -> Reading:
-    """Read what `save_reading` has written; raises UserError where it is damaged or of another model.
+    """Read a file that `save_reading` wrote; raises UserError where it is damaged or of another model.
 
     Its size is checked before anything is allocated, and its arrays against those of a state of this model.
     """
@@ -66,7 +66,7 @@ def load_reading(file: Path, opened: Opened) -> Reading:
     expected = flatten(opened.predictor.logits(start)[1])
     info, tensors = _read(file, MAX_HEADER_BYTES + sum(part.nbytes for part in expected.values()))
     if info.get("kind") != KIND or info.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{file} is no state", allowed="a file written by --save-state", fix="check the path")
+        raise UserError(f"{file} is not a saved state", allowed="a file written by --save-state", fix="check the path")
     if info.get("weights_sha256") != weights_digest(opened.path):
         raise UserError(
             f"{file} is a state of another model than {opened.path}",
@@ -81,14 +81,14 @@ def load_reading(file: Path, opened: Opened) -> Reading:
     if tensors.keys() != expected.keys():
         raise _damaged(file, f"it holds {', '.join(sorted(tensors))}")
     for name, part in tensors.items():
-        wanted = expected[name]
-        if part.shape != wanted.shape or part.dtype != wanted.dtype:
-            raise _damaged(file, f"{name} is {part.shape} {part.dtype}, not {wanted.shape} {wanted.dtype}")
+        shape, dtype = expected[name].shape, expected[name].dtype
+        if part.shape != shape or part.dtype != dtype:
+            raise _damaged(file, f"{name} is {part.shape} {part.dtype}, not {shape} {dtype}")
         if not np.isfinite(part).all():
-            raise _damaged(file, f"{name} holds values that are not numbers")
+            raise _damaged(file, f"{name} has values that are NaN or infinite")
         # Whole numbers are symbols; -1 stands for none.
         if part.dtype.kind in "iu" and not ((part >= -1) & (part < opened.predictor.vocab_size)).all():
-            raise _damaged(file, f"{name} holds symbols that there are not")
+            raise _damaged(file, f"{name} has symbols outside the vocabulary")
     return Reading(unflatten(tensors), before)
 
 
@@ -105,7 +105,7 @@ def weights_digest(model: Path) -> str:
 
 
 def _read(file: Path, most: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return what a safetensors file of at most so many bytes says of itself, and its arrays."""
+    """Return the info and the arrays of a safetensors file of at most `most` bytes."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -117,15 +117,15 @@ def _read(file: Path, most: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]
     except OSError as error:
         raise unreadable(file, error) from None
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise _damaged(file, "it is no safetensors file of ours") from None
+        raise _damaged(file, "it is not a safetensors file written by unroll") from None
     if not isinstance(info, dict):
-        raise _damaged(file, "it does not say what it is")
+        raise _damaged(file, "it has no info")
     return info, tensors
 
 
 def _damaged(file: Path, why: str) -> UserError:
     return UserError(
-        f"{file} is no state of this model: {why}",
+        f"{file} is not a state of this model: {why}",
         allowed="a file written by --save-state with this model",
         fix="restore it, or read the text again with --save-state",
     )

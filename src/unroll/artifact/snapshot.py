@@ -22,9 +22,9 @@ Stamp = tuple[tuple[int, int, int, int, int], ...]
 """Of each file the device, the inode, the size, and the times of its last writing and its last change in ns."""
 
 FILES = ("model.json", "tokenizer.json", WEIGHTS)
-"""What a model is read from."""
+"""Files that a model is read from."""
 TICK_SECONDS = 0.02
-"""Longer than a tick of the clock by which file systems date changes (1 to 10 ms): two within one look like one."""
+"""More than a tick of the clock that dates changes of files (1 to 10 ms): two changes within one tick look like one."""
 
 
 class Changed(Exception):
@@ -33,15 +33,14 @@ class Changed(Exception):
 
 @contextmanager
 def pinned(path: Path) -> Iterator[Path]:
-    """Give a path to the directory that `path` names now, which leads there whatever becomes of the name.
+    """Give a path to the directory that `path` names now, which stays valid whatever becomes of the name.
 
-    Where there is no /proc it is the resolved path, which still follows no link that is changed. UserErrors that come
-    out name `path`.
+    Without /proc it is the resolved path, which at least follows no changed link. UserErrors raised inside name `path`.
     """
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
-        yield path  # whoever reads there says what is wrong
+        yield path  # reading it raises the error
         return
     try:
         here = Path(f"/proc/self/fd/{directory}")
@@ -59,9 +58,9 @@ def pinned(path: Path) -> Iterator[Path]:
 
 
 def stamp_of(path: Path, files: tuple[str, ...] = FILES, *, settled: bool = False) -> Stamp | None:
-    """Return what tells whether files in a directory were replaced; None where one of them is missing.
+    """Return a stamp that differs when files in a directory were replaced; None where one of them is missing.
 
-    With `settled` a change that is younger than a tick is waited for, as another one might look the same.
+    With `settled` a change younger than a tick is waited for, as the next one might have the same time.
     """
     stamp = []
     for name in files:
@@ -82,9 +81,9 @@ def written_at(stamp: Stamp) -> int:
 
 
 def unchanged(path: Path, stamp: Stamp | None, work: Callable[[], T], files: tuple[str, ...] = FILES) -> T:
-    """Return what `work` returns; raises Changed unless the files have this stamp before and after.
+    """Return the result of `work`; raises Changed unless the files have this stamp before and after.
 
-    What `work` says of files that changed is not passed on: half of them are another model's.
+    Errors about files that changed are dropped: half of the files are another model's.
     """
     if stamp != stamp_of(path, files):
         raise Changed
@@ -100,7 +99,7 @@ def unchanged(path: Path, stamp: Stamp | None, work: Callable[[], T], files: tup
 
 
 def flush(path: Path) -> None:
-    """Write a file, or the names in a folder, to the disk, so that no loss of power takes them."""
+    """Write a file, or the names in a folder, to the disk, so that they survive a loss of power."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)

@@ -58,16 +58,16 @@ def verb(
         )
     layer, unit = place(cell)
     from unroll.artifact.open import open_model
-    from unroll.insight.cells.ablation import hold
+    from unroll.insight.cells.ablation import ablating
 
-    found = console.run(
-        hold(open_model(model, needs="network"), layer, unit, file, value=0.0 if zero else value, **options)
+    ablated = console.run(
+        ablating(open_model(model, needs="network"), layer, unit, file, value=0.0 if zero else value, **options)
     )
     if as_json:
-        console.put_json(found.figures())
+        console.put_json(ablated.figures())
         return
-    put(found)
-    for note in found.notes:
+    put(ablated)
+    for note in ablated.notes:
         console.warn(note)
 
 
@@ -79,42 +79,45 @@ def place(cell: str) -> tuple[int, int]:
     raise UserError(f"--cell {cell!r} names no cell", allowed="L:K, unit K of layer L", fix="for example: --cell 0:17")
 
 
-def put(found: "Ablated") -> None:
+def put(ablated: "Ablated") -> None:
     """Print what changes: in all, by class of symbols, the symbols hurt most, and samples."""
     console.put_rule(
-        f"{found.cell} clamped at {found.value:.3f}, of mean {found.mean:.3f} ± {found.deviation:.3f}, "
-        f"in {found.symbols:,} symbols of {found.file}"
+        f"{ablated.cell} clamped at {ablated.value:.3f}, of mean {ablated.mean:.3f} ± {ablated.deviation:.3f}, "
+        f"in {ablated.symbols:,} symbols of {ablated.file}"
     )
-    console.put_columns(rows_of(found))
+    console.put_columns(rows_of(ablated))
     console.put_rule("nats by class of symbols, unchanged and clamped")
-    console.put_columns(table(found.classes))
+    console.put_columns(table(ablated.classes))
     console.put_rule("symbols that lose most in all")
-    console.put_columns(table(found.worst))
-    if found.samples is not None:
-        for title, text in zip(("unchanged", "clamped"), found.samples, strict=True):
+    console.put_columns(table(ablated.worst))
+    if ablated.samples is not None:
+        for title, text in zip(("unchanged", "clamped"), ablated.samples, strict=True):
             console.put_rule(title)
-            console.put(console.printable((found.prompt or "") + text))
+            console.put(console.printable((ablated.prompt or "") + text))
 
 
-def rows_of(found: "Ablated") -> Iterator[tuple[str, str]]:
+def rows_of(ablated: "Ablated") -> Iterator[tuple[str, str]]:
     """Yield what changes in all, and what matched cells change."""
-    spread = "" if found.interval is None else f" (95 %: {found.interval[0]:+.5f} to {found.interval[1]:+.5f})"
-    yield "nats per symbol", f"{found.nats:.4f}, clamped {found.held:.4f}: {found.held - found.nats:+.5f}{spread}"
-    yield "divergence", f"{found.divergence:.5f} nats per symbol, KL(unchanged ‖ clamped)"
-    if found.matched:
+    spread = "" if ablated.interval is None else f" (95 %: {ablated.interval[0]:+.5f} to {ablated.interval[1]:+.5f})"
+    yield (
+        "nats per symbol",
+        f"{ablated.nats:.4f}, clamped {ablated.held:.4f}: {ablated.held - ablated.nats:+.5f}{spread}",
+    )
+    yield "divergence", f"{ablated.divergence:.5f} nats per symbol, KL(unchanged ‖ clamped)"
+    if ablated.matched:
         yield (
             "matched cells",
-            f"add {found.matched_mean:.5f} on average of {found.matched}, {found.matched_largest:+.5f} at most: the "
-            f"cell adds {found.ratio:.1f} times as much",
+            f"add {ablated.matched_mean:.5f} on average of {ablated.matched}, {ablated.matched_largest:+.5f} at most: "
+            f"the cell adds {ablated.ratio:.1f} times as much",
         )
 
 
 def table(changes: "tuple[Change, ...]") -> Iterator[tuple[str, ...]]:
     """Yield a head and a row for each group of symbols."""
     yield "", f"{'symbols':>8}", f"{'unchanged':>9}", f"{'clamped':>9}", f"{'added each':>11}", f"{'in all':>9}"
-    for one in changes:
-        added = one.held - one.nats
+    for change in changes:
+        added = change.held - change.nats
         yield (
-            one.name, f"{one.count:8,}", f"{one.nats:9.4f}", f"{one.held:9.4f}", f"{added:+11.4f}",
-            f"{added * one.count:+9.2f}",
+            change.name, f"{change.count:8,}", f"{change.nats:9.4f}", f"{change.held:9.4f}", f"{added:+11.4f}",
+            f"{added * change.count:+9.2f}",
         )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unroll.cli import console
+from unroll.cli import console, pictures
 from unroll.cli.options import JSON, PATH, plot_option
 
 if TYPE_CHECKING:
@@ -64,61 +64,63 @@ def verb(
     as_json: bool,
 ) -> None:
     """Show which symbols of TEXT made the network in DIR predict what comes next."""
-    if plot:
-        from unroll.insight.plots import check_picture
-
-        check_picture(plot)
+    pictures.check(plot)
     from unroll.artifact.open import open_model
-    from unroll.files import printable_name, write_atomically
-    from unroll.insight.attribution.measure import NAMES, attributing, formula, picture
+    from unroll.files import printable_name
+    from unroll.insight.attribution.measure import NAMES, attributing, formula
+    from unroll.insight.attribution.picture import picture
+    from unroll.insight.cells.colours import page
 
     opened = open_model(model, needs="network")
-    found = console.run(attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps))
+    attribution = console.run(
+        attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps)
+    )
     gap = " " if opened.tokenizer.level == "word" else ""
-    symbols = [symbol + gap for symbol in found.symbols]
-    shown = {NAMES[method]: found.scores} | {NAMES["leave-out"]: found.leave_out}
-    if html:
-        from unroll.insight.cells.colours import page
-
-        rows = [(f"{name}: ±1 is {largest(values):.4f} nats", shares(values)) for name, values in shown.items()]
-        write_atomically(html, page(f"{formula(found)} of {printable_name(model)}", symbols, rows).encode())
-    if plot:
-        write_atomically(plot, picture(found, f"What made {printable_name(model)} expect this?", plot.suffix.lower()))
+    symbols = [symbol + gap for symbol in attribution.symbols]
+    shown = {NAMES[method]: attribution.scores} | {NAMES["leave-out"]: attribution.leave_out}
+    rows = [(f"{name}: ±1 is {largest(values):.4f} nats", shares(values)) for name, values in shown.items()]
+    title = f"{formula(attribution)} of {printable_name(model)}"
+    pictures.write(html, lambda _: page(title, symbols, rows).encode())
+    question = f"What made {printable_name(model)} expect this?"
+    pictures.write(plot, lambda ending: picture(attribution, question, ending))
     if as_json:
-        written = {"html": None if html is None else str(html), "plot": None if plot is None else str(plot)}
-        console.put_json({"model": str(model), "text": text} | found.figures() | written)
+        texts = {"model": str(model), "text": text}
+        console.put_json(texts | attribution.figures() | pictures.paths(html=html, plot=plot))
         return
-    put_scores(found, symbols)
-    console.put_columns(rows_of(found), err=True)
-    for note in found.notes:
+    put_scores(attribution, symbols)
+    console.put_columns(rows_of(attribution), err=True)
+    for note in attribution.notes:
         console.warn(note)
 
 
-def put_scores(found: "Attribution", symbols: list[str]) -> None:
+def put_scores(attribution: "Attribution", symbols: list[str]) -> None:
     """Print the text by its scores: in colours on a terminal, else score, leave-one-out and symbol a line."""
     from unroll.insight.cells.colours import in_terminal
 
     if console.has_colours(sys.stdout):
-        console.put("".join(in_terminal([console.visible(symbol) for symbol in symbols], shares(found.scores))))
+        console.put("".join(in_terminal([console.visible(symbol) for symbol in symbols], shares(attribution.scores))))
         return
-    for symbol, score, out in zip(found.symbols, found.scores, found.leave_out, strict=True):
-        console.put(f"{score:9.4f}  {out:9.4f}  {symbol!r}")
+    for symbol, score, left_out in zip(attribution.symbols, attribution.scores, attribution.leave_out, strict=True):
+        console.put(f"{score:9.4f}  {left_out:9.4f}  {symbol!r}")
 
 
-def rows_of(found: "Attribution") -> Iterator[tuple[str, str]]:
+def rows_of(attribution: "Attribution") -> Iterator[tuple[str, str]]:
     """Yield what was predicted, what the scores sum to, and how far leave-one-out agrees."""
     from unroll.insight.attribution.measure import NAMES, formula
 
-    yield "prediction", f"{formula(found)} = {found.value:.4f} nats, {found.baseline:.4f} with all embeddings zero"
-    name, total = NAMES[found.method], found.scores.sum()
-    of = f"{name}, orange for it and blue against it, up to {largest(found.scores):.4f} nats"
-    if found.residual is None:
-        yield "scores", f"{of}; sum {total:.4f}"
+    yield (
+        "prediction",
+        f"{formula(attribution)} = {attribution.value:.4f} nats, {attribution.baseline:.4f} with all embeddings zero",
+    )
+    name, total = NAMES[attribution.method], attribution.scores.sum()
+    legend = f"{name}, orange for it and blue against it, up to {largest(attribution.scores):.4f} nats"
+    if attribution.residual is None:
+        yield "scores", f"{legend}; sum {total:.4f}"
     else:
-        difference = found.value - found.baseline
-        yield "scores", f"{of}; sum {total:.4f} of {difference:.4f}, residual {found.residual:.1e}"
-    if found.agreement is not None:
-        yield "check", f"rank agreement with leave-one-out (Spearman): {found.agreement:.2f}"
+        difference = attribution.value - attribution.baseline
+        yield "scores", f"{legend}; sum {total:.4f} of {difference:.4f}, residual {attribution.residual:.1e}"
+    if attribution.agreement is not None:
+        yield "check", f"rank agreement with leave-one-out (Spearman): {attribution.agreement:.2f}"
 
 
 def largest(values: "Floats") -> float:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unroll.cli import console
+from unroll.cli import console, pictures
 from unroll.cli.options import FILE, JSON, PATH, plot_option
 
 if TYPE_CHECKING:
-    from unroll.insight.cells.measure import Finding, Tracking
+    from unroll.insight.cells.findings import Finding, Tracking
 
 
 @click.command(
@@ -59,113 +59,111 @@ Examples:
 @JSON
 def verb(model: Path, file: Path | None, asked: str, top: int, plot: Path | None, as_json: bool) -> None:
     """Find the cells of the network in DIR that track a property of a text."""
-    if plot:
-        from unroll.insight.plots import check_picture
-
-        check_picture(plot)
+    pictures.check(plot)
     from unroll.artifact.open import open_model
     from unroll.insight.cells.measure import track
+    from unroll.insight.cells.picture import picture
     from unroll.insight.cells.properties import label, read_text
 
     opened = open_model(model, needs="network")
     text = read_text(opened, file)
-    found = console.run(track(opened, text, label(text, asked), top=top))
-    if plot:
-        from unroll.files import write_atomically
-        from unroll.insight.cells.picture import picture
-
-        write_atomically(plot, picture(found, plot.suffix.lower()))
+    tracking = console.run(track(opened, text, label(text, asked), top=top))
+    pictures.write(plot, lambda ending: picture(tracking, ending))
     if as_json:
-        console.put_json(found.figures() | {"plot": None if plot is None else str(plot)})
+        console.put_json(tracking.figures() | pictures.paths(plot=plot))
         return
-    put(found, model, file)
-    for note in found.notes:
+    put(tracking, model, file)
+    for note in tracking.notes:
         console.warn(note)
 
 
-def put(found: "Tracking", model: Path, file: Path | None) -> None:
+def put(tracking: "Tracking", model: Path, file: Path | None) -> None:
     """Print the findings as a table and as sentences, the probes, and how to see the best cell."""
-    console.put_rule(f"{found.labels.name}: {found.labels.what}, in {found.symbols:,} symbols of {found.file}")
-    console.put_columns(table(found))
+    console.put_rule(
+        f"{tracking.labels.name}: {tracking.labels.what}, in {tracking.symbols:,} symbols of {tracking.file}"
+    )
+    console.put_columns(table(tracking))
     console.put_rule("in words")
-    for one in found.findings:
-        console.put_columns([(str(one.cell), " ".join(sentence(found, one)))])
-    if found.probe is not None:
+    for finding in tracking.findings:
+        console.put_columns([(str(finding.cell), " ".join(sentence(tracking, finding)))])
+    if tracking.probe is not None:
         console.put_rule("linear probes, fitted on the first half")
-        console.put_columns(probes(found))
-    best = found.findings[0].cell
+        console.put_columns(probes(tracking))
+    best = tracking.findings[0].cell
     where = f"{best.layer}:{best.unit} --signal {best.signal} --file {file or 'TEXT'}"
     console.put_columns(
         [("see it", f"unroll trace {model} --unit {where}"), ("clamp it", f"unroll ablate {model} --cell {where}")]
     )
 
 
-def table(found: "Tracking") -> Iterator[tuple[str, ...]]:
+def table(tracking: "Tracking") -> Iterator[tuple[str, ...]]:
     """Yield a head and a row for each finding."""
-    metric = "AUROC" if found.labels.binary else "correlation"
+    metric = "AUROC" if tracking.labels.binary else "correlation"
     yield "cell", f"{metric} (95 %)", "chance", "untrained", "gain (95 %)", "clamped", "verdict"
-    for one in found.findings:
+    for finding in tracking.findings:
         yield (
-            str(one.cell),
-            f"{one.score:.3f} ({one.interval[0]:.3f}–{one.interval[1]:.3f})",
-            f"{one.null:.3f}",
-            f"{one.untrained:.3f}",
-            "–" if one.gain is None or one.gain_interval is None
-            else f"{one.gain:+.3f} ({one.gain_interval[0]:+.3f} to {one.gain_interval[1]:+.3f})",
-            "–" if one.ablation is None else f"× {one.ablation.ratio:.1f}",
-            one.verdict,
+            str(finding.cell),
+            f"{finding.score:.3f} ({finding.interval[0]:.3f}–{finding.interval[1]:.3f})",
+            f"{finding.null:.3f}",
+            f"{finding.untrained:.3f}",
+            "–" if finding.gain is None or finding.gain_interval is None
+            else f"{finding.gain:+.3f} ({finding.gain_interval[0]:+.3f} to {finding.gain_interval[1]:+.3f})",
+            "–" if finding.ablation is None else f"× {finding.ablation.ratio:.1f}",
+            finding.word,
         )  # fmt: skip
 
 
-def sentence(found: "Tracking", one: "Finding") -> Iterator[str]:
+def sentence(tracking: "Tracking", finding: "Finding") -> Iterator[str]:
     """Yield the evidence about a cell, and the reason for its verdict."""
-    way = ("high" if one.rises else "low") if found.labels.binary else ("rises with" if one.rises else "falls with")
-    metric = "AUROC" if found.labels.binary else "correlation"
-    yield f"{way} {found.labels.what}: {metric} {one.score:.3f} on the half of the text that it was not chosen on."
-    recent = "" if found.recent is None else f", the last 8 characters {found.recent:.3f}"
-    yield f"In both halves it reaches {one.weaker:.3f}, the best of {found.searched:,} signals {one.null:.3f} by"
-    yield f"chance, an untrained network {one.untrained:.3f}{recent}."
-    if (held := one.ablation) is not None:
-        which = " ".join(found.marks[:6]) + (" …" if len(found.marks) > 6 else "") if found.marks else ""
-        low, high = (1000 * bound for bound in held.interval)
-        yield f"Clamped at its mean it adds {1000 * held.cost:.2f} millinats a symbol ({low:.2f} to {high:.2f}) to"
-        yield f"telling {which} from other symbols, {held.ratio:.1f} times what {held.matched} matched cells add on"
-        yield f"average, and elsewhere {held.elsewhere_ratio:.1f} times what they add."
-    yield f"So: {one.verdict}{why(one)}."
+    labels = tracking.labels
+    rising, falling, metric = ("high", "low", "AUROC") if labels.binary else ("rises with", "falls with", "correlation")
+    way = rising if finding.rises else falling
+    yield f"{way} {labels.what}: {metric} {finding.score:.3f} on the half of the text that"
+    recent = "" if tracking.recent is None else f", the last 8 characters {tracking.recent:.3f}"
+    yield f"it was not chosen on. In both halves it reaches {finding.weaker:.3f}, the best of {tracking.searched:,}"
+    yield f"signals {finding.null:.3f} by chance, an untrained network {finding.untrained:.3f}{recent}."
+    if (ablation := finding.ablation) is not None:
+        marks = " ".join(tracking.marks[:6]) + (" …" if len(tracking.marks) > 6 else "") if tracking.marks else ""
+        low, high = (1000 * bound for bound in ablation.interval)
+        yield f"Clamped at its mean it adds {1000 * ablation.cost:.2f} millinats a symbol ({low:.2f} to {high:.2f}) to"
+        yield f"telling {marks} from other symbols, {ablation.ratio:.1f} times what {ablation.matched} matched cells"
+        yield f"add on average, and elsewhere {ablation.elsewhere_ratio:.1f} times what they add."
+    yield f"So: {finding.word}{why(finding)}."
 
 
-def why(one: "Finding") -> str:
+def why(finding: "Finding") -> str:
     """Return what a finding lacks for the next verdict."""
     from unroll.insight.cells.ablation import APART, CAUSAL
-    from unroll.insight.cells.measure import ALPHA
+    from unroll.insight.cells.findings import ALPHA
 
-    held = one.ablation
-    if one.p_value > ALPHA:
-        return f", because chance does as well (p = {one.p_value:.2f})"
-    if one.weaker <= one.untrained:
+    ablation = finding.ablation
+    if finding.p_value > ALPHA:
+        return f", because chance does as well (p = {finding.p_value:.2f})"
+    if finding.weaker <= finding.untrained:
         return ", no more, because an untrained network has a unit as good"
-    if one.gain_interval is None:
+    if finding.gain_interval is None:
         return ", no more, because its gain over the last 8 characters is unknown"
-    if one.gain_interval[0] <= 0:
+    if finding.gain_interval[0] <= 0:
         return ", no more, because the last 8 characters may reveal as much"
-    if held is None:
+    if ablation is None:
         return ", and was not clamped"
-    if held.interval[0] <= 0:
+    if ablation.interval[0] <= 0:
         return ", no more, because clamping it may add nothing"
-    if held.ratio < CAUSAL:
+    if ablation.ratio < CAUSAL:
         return f", no more, because clamping it adds less than {CAUSAL:g} times what matched cells do"
-    if held.cost <= held.matched_largest:
+    if ablation.cost <= ablation.matched_largest:
         return ", no more, because a matched cell adds as much"
-    return "" if held.causal else f", no more, because it harms everything else more than 1/{APART:g} as much"
+    return "" if ablation.causal else f", no more, because it harms everything else more than 1/{APART:g} as much"
 
 
-def probes(found: "Tracking") -> Iterator[tuple[str, ...]]:
+def probes(tracking: "Tracking") -> Iterator[tuple[str, ...]]:
     """Yield the scores of linear probes."""
-    assert found.probe is not None
-    its = found.probe
+    assert tracking.probe is not None
+    probe = tracking.probe
     yield (
         "all units",
-        f"{its.score:.3f} ({its.interval[0]:.3f}–{its.interval[1]:.3f}), in an untrained network {its.untrained:.3f}",
+        f"{probe.score:.3f} ({probe.interval[0]:.3f}–{probe.interval[1]:.3f}), "
+        f"in an untrained network {probe.untrained:.3f}",
     )
-    for cells, score in its.small:
+    for cells, score in probe.small:
         yield ("1 unit" if len(cells) == 1 else f"{len(cells)} units"), f"{score:.3f}: {', '.join(map(str, cells))}"

@@ -49,9 +49,9 @@ def verb(
     models: tuple[Path, ...], file: Path | None, lags: int, fresh: bool, curve: bool, plot: Path | None, as_json: bool
 ) -> None:
     """Report whether gradients vanish or explode in the networks in the DIRs, and what to do about it."""
-    from unroll.insight.gradients.measure import measure
+    from unroll.insight.gradients.picture import draw
 
-    report = console.run(measure(models, file, lags=lags, fresh=fresh, plot=plot, curve=curve))
+    report = console.run(draw(models, file, plot, lags=lags, fresh=fresh, curve=curve))
     if as_json:
         console.put_json(report.figures(curve=curve))
         return
@@ -101,14 +101,14 @@ def rows_of(model: "Gradients") -> Iterator[tuple[str, str]]:
         rate, half = model.growth
         interval = f" ({math.exp(rate - half):.3f} to {math.exp(rate + half):.3f})" if math.isfinite(half) else ""
         yield "long run", f"a gradient is multiplied by {math.exp(rate):.3f}{interval} at every step back"
-    if its := model.training:
-        known = its.figures(curve=False)
-        clip = {None: "", 0.0: ", unclipped"}.get(its.grad_clip, f", clipped at {its.grad_clip:g}")
-        share = f" in {100 * known['clipped']:.0f} % of them" if its.grad_clip else ""
+    if training := model.training:
+        figures = training.figures(curve=False)
+        clip = {None: "", 0.0: ", unclipped"}.get(training.grad_clip, f", clipped at {training.grad_clip:g}")
+        share = f" in {100 * figures['clipped']:.0f} % of them" if training.grad_clip else ""
         yield (
             "training",
-            f"norm of all gradients {known['median']:.2g} (median of {known['logged_steps']:,} logged steps), at most "
-            f"{known['max']:.2g} at step {known['max_step']:,}{clip}{share}",
+            f"norm of all gradients {figures['median']:.2g} (median of {figures['logged_steps']:,} logged steps), "
+            f"at most {figures['max']:.2g} at step {figures['max_step']:,}{clip}{share}",
         )
     for line in model.advice:
         yield "advice", line

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unroll.cli import console
+from unroll.cli import console, pictures
 from unroll.cli.options import PATH, json_option, plot_option
 from unroll.errors import UserError
 from unroll.nn.arch import ARCHITECTURES
@@ -82,11 +82,9 @@ def verb(
     **numbers: int | None,
 ) -> int:
     """Train networks of equal size on a long-range task, and report accuracy by distance."""
-    if plot:
-        from unroll.insight.plots import check_picture
-
-        check_picture(plot)
+    pictures.check(plot)
     from unroll.insight.longrange.measure import make_plan
+    from unroll.insight.longrange.picture import picture
     from unroll.insight.longrange.table import ARCHS
 
     given = {name: value for name, value in numbers.items() if value is not None}
@@ -100,14 +98,9 @@ def verb(
     if result is None:
         console.note("Stopped before the first network was trained.")
         return INTERRUPTED
-    if plot:
-        from unroll.files import write_atomically
-        from unroll.insight.longrange.picture import picture
-
-        write_atomically(plot, picture(result, plot.suffix.lower()))
+    pictures.write(plot, lambda ending: picture(result, ending))
     if as_json:
-        paths = {name: None if path is None else str(path) for name, path in (("plot", plot), ("out", out))}
-        console.put_json(result.figures() | paths)
+        console.put_json(result.figures() | pictures.paths(plot=plot, out=out))
     else:
         put_table(result)
     if not result.finished:
@@ -123,20 +116,20 @@ def followed(plan: "Plan", out: Path | None, *, quiet: bool) -> "LongRange | Non
 
     if out is not None:
         check_out(plan, out)
-    found: list[Trial] = []
+    trained: list[Trial] = []
     with stop_signals(Stop(between_steps=True)) as stop, console.bar() as show:
-        for event in trials(plan):
-            if isinstance(event, Trial):
-                found.append(event)
+        for report in trials(plan):
+            if isinstance(report, Trial):
+                trained.append(report)
                 if out is not None:
-                    save(event, plan, out)
+                    save(report, plan, out)
                 if not quiet:
-                    console.note(told(event))
+                    console.note(summary(report))
             else:
-                show(event.phase, event.done, event.total, f"{event.done / event.total:.0%}")
+                show(report.phase, report.done, report.total, f"{report.done / report.total:.0%}")
             if stop.wanted:
                 break
-    return table(plan, found) if found else None
+    return table(plan, trained) if trained else None
 
 
 def check_out(plan: "Plan", out: Path) -> None:
@@ -163,13 +156,13 @@ def write_text(plan: "Plan", text: Path, sentences: int, *, as_json: bool) -> No
         raise UserError(f"{plan.task.name} has no text", allowed="another --task", fix="for example: --task pronouns")
     if sentences < 1:
         raise UserError(f"--sentences is {sentences}", allowed="1 or more", fix="leave it out for 10,000")
-    most, made = max(plan.distances), list[str]()
+    most, written = max(plan.distances), list[str]()
     with console.bar() as show:
         for line in lines(plan.task, stream(0, most, "train"), sentences, most):
-            made.append(f"{line}\n")
-            if len(made) % 100 == 0:
-                show("writing", len(made), sentences, f"{sentences:,} lines")
-    content = "".join(made).encode()
+            written.append(f"{line}\n")
+            if len(written) % 100 == 0:
+                show("writing", len(written), sentences, f"{sentences:,} lines")
+    content = "".join(written).encode()
     write_atomically(text, content)
     if as_json:
         console.put_json({"task": plan.task.name, "text": str(text), "lines": sentences, "distance": most})
@@ -177,7 +170,7 @@ def write_text(plan: "Plan", text: Path, sentences: int, *, as_json: bool) -> No
     console.put(f"{text}: {sentences:,} lines of {plan.task.name}, {console.size(len(content))}")
 
 
-def told(trial: "Trial") -> str:
+def summary(trial: "Trial") -> str:
     """Return what one network has reached, in a line."""
     from unroll.insight.longrange.table import named
 
@@ -192,7 +185,7 @@ def told(trial: "Trial") -> str:
 def put_table(result: "LongRange") -> None:
     """Print a line for each architecture, and below it the intervals."""
     plan = result.plan
-    weights = [one.parameters for one in result.results]
+    weights = [row_result.parameters for row_result in result.results]
     console.put(f"{plan.task.name}: {plan.task.about}")
     console.put(
         f"{min(weights):,} to {max(weights):,} weights, {plan.steps:,} steps, "
@@ -215,31 +208,31 @@ def rows_of(result: "LongRange") -> Iterator[tuple[list[str], bool]]:
     plan = result.plan
     yield ["distance", *(f"{distance:,}" for distance in plan.distances)], False
     for arch in plan.archs:
-        there = {one.distance: one for one in result.results if one.arch == arch}
-        found = [there.get(distance) for distance in plan.distances]
-        if not there:
+        by_distance = {cell.distance: cell for cell in result.results if cell.arch == arch}
+        in_row = [by_distance.get(distance) for distance in plan.distances]
+        if not by_distance:
             continue
-        yield [named(arch), *("–" if one is None else f"{100 * one.accuracy:.1f}" for one in found)], False
-        yield ["", *("" if one is None else interval(one) for one in found)], True
+        yield [named(arch), *("–" if cell is None else f"{100 * cell.accuracy:.1f}" for cell in in_row)], False
+        yield ["", *("" if cell is None else interval(cell) for cell in in_row)], True
         if not isinstance(plan.task, Task):
-            yield ["  squared error", *("" if one is None else error(one) for one in found)], False
-            yield ["  solved at step", *("" if one is None else solved(one) for one in found)], False
+            yield ["  squared error", *("" if cell is None else error(cell) for cell in in_row)], False
+            yield ["  solved at step", *("" if cell is None else solved(cell) for cell in in_row)], False
 
 
-def interval(one: "Result") -> str:
+def interval(result: "Result") -> str:
     """Return an interval in percent."""
-    low, high = one.interval
+    low, high = result.interval
     return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
-def error(one: "Result") -> str:
+def error(result: "Result") -> str:
     """Return the mean squared error, and its interval over seeds where there are several."""
-    figures = one.figures()
-    between = figures["mean_squared_error_interval"]
+    figures = result.figures()
+    interval = figures["mean_squared_error_interval"]
     text = f"{figures['mean_squared_error']:.4f}"
-    return text if between is None else f"{text} ({between[0]:.4f}–{between[1]:.4f})"
+    return text if interval is None else f"{text} ({interval[0]:.4f}–{interval[1]:.4f})"
 
 
-def solved(one: "Result") -> str:
+def solved(result: "Result") -> str:
     """Return the steps after which each seed had solved it."""
-    return ", ".join("never" if step is None else f"{step:,}" for step in one.solved_at)
+    return ", ".join("never" if step is None else f"{step:,}" for step in result.solved_at)

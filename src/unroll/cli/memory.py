@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unroll.cli import console
+from unroll.cli import console, pictures
 from unroll.cli.options import PATH, json_option, plot_option
 
 if TYPE_CHECKING:
@@ -56,42 +56,32 @@ def verb(
     **options: Any,
 ) -> None:
     """Measure how far back the models in the DIRs remember, several in one picture."""
-    if report or plot:
-        from unroll.insight.memory.picture import check_written
-
-        check_written(len(models), report, plot)
-    from unroll.files import write_atomically
     from unroll.insight.memory.contexts import TARGETS
     from unroll.insight.memory.measure import measure
+    from unroll.insight.memory.picture import check_written, main_picture
+    from unroll.insight.memory.report import page
 
-    found = console.run(measure(models, file, targets=TARGETS if targets is None else targets, **options))
-    if report or plot:
-        from unroll.insight.memory.picture import main_picture
-        from unroll.insight.memory.report import page
-
-        if report:
-            write_atomically(report, page(found).encode())
-        if plot:
-            write_atomically(plot, main_picture(found, plot.suffix.lower()))
+    check_written(len(models), report, plot)
+    memory = console.run(measure(models, file, targets=TARGETS if targets is None else targets, **options))
+    pictures.write(report, lambda _: page(memory).encode())
+    pictures.write(plot, lambda ending: main_picture(memory, ending))
+    written = pictures.paths(report=report, plot=plot)
     if as_json:
-        written = {name: None if out is None else str(out) for name, out in (("report", report), ("plot", plot))}
-        console.put_json(found.figures() | written)
+        console.put_json(memory.figures() | written)
         return
-    console.put_columns(
-        [*rows_of(found), *((name, str(out)) for name, out in (("report", report), ("plot", plot)) if out)]
-    )
-    for note in found.notes:
+    console.put_columns([*rows_of(memory), *((name, path) for name, path in written.items() if path)])
+    for note in memory.notes:
         console.warn(note)
 
 
-def rows_of(found: "Memory") -> Iterator[tuple[str, str]]:
+def rows_of(memory: "Memory") -> Iterator[tuple[str, str]]:
     """Yield a line for the text, one for each model, and one that puts them in order."""
-    from unroll.insight.memory.report import agreement, told_of
+    from unroll.insight.memory.report import agreement, summary
     from unroll.insight.plots import labels
 
-    plan = found.models[0].plan
-    yield "text", f"{found.text}: {len(plan.targets):,} targets, after 1 to {plan.contexts[-1]:,} symbols"
-    for label, one in zip(labels(found.models), found.models, strict=True):
-        yield label, told_of(one)
-    if order := " ".join(agreement(found)):
+    plan = memory.models[0].plan
+    yield "text", f"{memory.text}: {len(plan.targets):,} targets, after 1 to {plan.contexts[-1]:,} symbols"
+    for label, model in zip(labels(memory.models), memory.models, strict=True):
+        yield label, summary(model)
+    if order := " ".join(agreement(memory)):
         yield "together", order

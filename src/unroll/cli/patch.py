@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unroll.cli import console
+from unroll.cli import console, pictures
 from unroll.cli.options import JSON, PATH, plot_option
 from unroll.errors import UserError
 
@@ -65,87 +65,83 @@ def verb(
     **options: Any,
 ) -> None:
     """Put the state of the text SECOND into the text FIRST and show what the network in DIR then predicts."""
-    if plot:
-        from unroll.insight.plots import check_picture
-
-        check_picture(plot)
+    pictures.check(plot)
     from unroll.artifact.open import open_model
-    from unroll.insight.patching.measure import patching, picture
+    from unroll.files import printable_name
+    from unroll.insight.patching.measure import patching
+    from unroll.insight.patching.picture import picture
 
     opened = open_model(model, needs="network")
-    found = console.run(patching(opened, first, second, units=listed(units), **options))
-    if plot:
-        from unroll.files import printable_name, write_atomically
-
-        title = f"Where does {printable_name(model)} keep it?  The state of the second text put into the first"
-        write_atomically(plot, picture(found, title, plot.suffix.lower()))
+    patched = console.run(patching(opened, first, second, units=listed(units), **options))
+    title = f"Where does {printable_name(model)} keep it?  The state of the second text put into the first"
+    pictures.write(plot, lambda ending: picture(patched, title, ending))
     if as_json:
         texts = {"model": str(model), "first_text": first, "second_text": second}
-        console.put_json(texts | found.figures(top) | {"plot": None if plot is None else str(plot)})
+        console.put_json(texts | patched.figures(top) | pictures.paths(plot=plot))
         return
-    put(found, first, second, top)
-    for note in found.notes:
+    put(patched, first, second, top)
+    for note in patched.notes:
         console.warn(note)
 
 
 def listed(units: str | None) -> list[tuple[int, int]]:
     """Return the layers and units of `L:K,L:K`; raises UserError for anything else."""
-    made = []
+    places = []
     for unit in units.split(",") if units is not None else ():
         layer, _, number = unit.strip().partition(":")
         if not (layer.isdecimal() and number.isdecimal()):
             raise UserError(
                 f"--units {unit!r} names no unit", allowed="L:K,L:K,…", fix="for example: --units 0:17,0:42"
             )
-        made.append((int(layer), int(number)))
-    return made
+        places.append((int(layer), int(number)))
+    return places
 
 
-def put(found: "Patched", first: str, second: str, top: int) -> None:
+def put(patched: "Patched", first: str, second: str, top: int) -> None:
     """Print D of both texts, by part, by unit, of the smallest set that turns it, and by place."""
-    console.put_rule(f"D = log p({found.target}) − log p({found.against}), in nats")
-    console.put_columns([("first", f"{found.first:8.3f}", first), ("second", f"{found.second:8.3f}", second)])
-    read = f"after {found.symbols[found.at[0] - 1]!r}" if found.at[0] else "at the start"
-    console.put_rule(f"the second's state put into the first {read}, symbol {found.at[0]} of {len(found.symbols)}")
+    console.put_rule(f"D = log p({patched.target}) − log p({patched.against}), in nats")
+    console.put_columns([("first", f"{patched.first:8.3f}", first), ("second", f"{patched.second:8.3f}", second)])
+    read = f"after {patched.symbols[patched.at[0] - 1]!r}" if patched.at[0] else "at the start"
+    console.put_rule(f"the second's state put into the first {read}, symbol {patched.at[0]} of {len(patched.symbols)}")
     head = ("", f"{'D':>8}", f"{'recovery':>9}", "predicts")
-    console.put_columns([head, *(told(found, found.effect(*part)) for part in found.parts.items())])
-    if len(found.units):
-        console.put_rule(f"single units, the strongest {min(top, len(found.units))} of {len(found.units):,}")
-        console.put_columns([head, *(told(found, effect) for effect in islice(found.ranked(), top))])
+    console.put_columns([head, *(cells_of(patched, patched.effect(*part)) for part in patched.parts.items())])
+    if len(patched.units):
+        console.put_rule(f"single units, the strongest {min(top, len(patched.units))} of {len(patched.units):,}")
+        console.put_columns([head, *(cells_of(patched, effect) for effect in islice(patched.ranked(), top))])
         console.put_rule("the smallest set of units that turns the decision")
-        console.put_columns([smallest(found)])
+        console.put_columns([smallest(patched)])
     console.put_rule("put in after each symbol: recovery by part")
-    names = found.main_parts
-    console.put_columns([("", *(f"{name:>9}" for name in names), "whole state predicts"), *by_place(found, names)])
+    names = patched.main_parts
+    console.put_columns([("", *(f"{name:>9}" for name in names), "whole state predicts"), *by_place(patched, names)])
 
 
-def told(found: "Patched", effect: "Effect") -> tuple[str, ...]:
+def cells_of(patched: "Patched", effect: "Effect") -> tuple[str, ...]:
     """Return an effect as cells: its name, D, recovery, and the symbol that is more probable now."""
-    return effect.name, f"{effect.value:8.3f}", share(effect.recovery), prediction(found, effect.value)
+    return effect.name, f"{effect.value:8.3f}", share(effect.recovery), prediction(patched, effect.value)
 
 
-def prediction(found: "Patched", value: float) -> str:
+def prediction(patched: "Patched", value: float) -> str:
     """Return the more probable of the two symbols."""
-    return found.target if value > 0 else found.against
+    return patched.target if value > 0 else patched.against
 
 
-def smallest(found: "Patched") -> tuple[str, ...]:
+def smallest(patched: "Patched") -> tuple[str, ...]:
     """Return the smallest set as cells."""
-    size = found.smallest
+    size = patched.smallest
     if size is None:
         return "none", "patched together, the strongest first, they do not turn it"
-    effect = found.effect("", float(found.set_values[size - 1]))
-    names = [unit.name for unit in islice(found.ranked(), min(size, 12))]
+    effect = patched.effect("", float(patched.set_values[size - 1]))
+    names = [unit.name for unit in islice(patched.ranked(), min(size, 12))]
     more = "" if size <= len(names) else f" and {size - len(names)} more"
-    return f"{size:,} of {len(found.units):,}", f"{effect.value:8.3f}", share(effect.recovery), " ".join(names) + more
+    return f"{size:,} of {len(patched.units):,}", f"{effect.value:8.3f}", share(effect.recovery), " ".join(names) + more
 
 
-def by_place(found: "Patched", names: list[str]) -> Iterator[tuple[str, ...]]:
+def by_place(patched: "Patched", names: list[str]) -> Iterator[tuple[str, ...]]:
     """Yield a row for each place: the symbol before it, the recovery by part, what the whole state makes of it."""
-    for number, place in enumerate(found.positions.tolist()):
-        values = {name: float(found.curves[name][number]) for name in names}
-        shares = (share(found.effect(name, value).recovery) for name, value in values.items())
-        yield repr(found.symbols[place - 1]) if place else "", *shares, prediction(found, values["state"])
+    for number, place in enumerate(patched.positions.tolist()):
+        values = {name: float(patched.curves[name][number]) for name in names}
+        shares = (share(patched.effect(name, value).recovery) for name, value in values.items())
+        yield repr(patched.symbols[place - 1]) if place else "", *shares, prediction(patched, values["state"])
 
 
 def share(recovery: float | None) -> str:

@@ -12,7 +12,7 @@ from unroll.cli.options import PATH
 from unroll.errors import UserError
 
 if TYPE_CHECKING:
-    from unroll.insight.plots import Plotted
+    from unroll.insight.curves.picture import Plot
     from unroll.lm.curves import Kind
 
 OWN = {"length": "position", "smooth": "position", "unit": "surprisal"}
@@ -56,7 +56,7 @@ def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, a
         raise UserError(
             "nowhere to draw", allowed="--out PICTURE.png or .svg, or --json", fix=f"for example: --out {kind}.png"
         )
-    from unroll.insight.plots import draw
+    from unroll.insight.curves.picture import draw
 
     result = console.run(draw(kind, models, file, out, **given))
     if as_json:
@@ -67,28 +67,32 @@ def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, a
         console.warn(note)
 
 
-def rows_of(result: "Plotted") -> Iterator[tuple[str, str]]:
+def rows_of(result: "Plot") -> Iterator[tuple[str, str]]:
     """Yield what the picture says of each model, and where it is."""
     from unroll.insight.plots import labels
     from unroll.lm.curves import PositionLoss, Reliability
 
     for name, curve in zip(labels(result.curves), result.curves, strict=True):
         match curve.numbers:
-            case Reliability() as its:
+            case Reliability() as numbers:
                 yield (
                     name,
-                    f"ECE {its.ece:.4f}: the most probable symbol is right in {100 * its.accuracy:.1f} % of "
-                    f"{its.positions:,} positions, where {100 * its.confidence:.1f} % are said",
+                    f"ECE {numbers.ece:.4f}: the most probable symbol is right in {100 * numbers.accuracy:.1f} % of "
+                    f"{numbers.positions:,} positions, where {100 * numbers.confidence:.1f} % are said",
                 )
-            case PositionLoss() as its:
-                first, last = its.nats[0] / math.log(2), its.nats[-1] / math.log(2)
-                end = f"{its.first[-1]:,} to {its.length:,}" if its.first[-1] < its.length else f"{its.length:,}"
+            case PositionLoss() as numbers:
+                first, last = numbers.nats[0] / math.log(2), numbers.nats[-1] / math.log(2)
+                end = (
+                    f"{numbers.first[-1]:,} to {numbers.length:,}"
+                    if numbers.first[-1] < numbers.length
+                    else f"{numbers.length:,}"
+                )
                 yield (
                     name,
-                    f"{its.nats_per_token / math.log(2):.4f} bits per symbol: {first:.2f} after 1, {last:.2f} after "
-                    f"{end}, in {its.crops:,} crops",
+                    f"{numbers.nats_per_token / math.log(2):.4f} bits per symbol: {first:.2f} after 1, {last:.2f} "
+                    f"after {end}, in {numbers.crops:,} crops",
                 )
-            case its:
-                bits = its.nats / math.log(2)
-                yield name, f"{bits.sum():,.1f} bits, {bits.mean():.2f} for each {its.unit}"
+            case numbers:
+                bits = numbers.nats / math.log(2)
+                yield name, f"{bits.sum():,.1f} bits, {bits.mean():.2f} for each {numbers.unit}"
     yield "picture", str(result.out)

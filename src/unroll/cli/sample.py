@@ -16,7 +16,7 @@ from unroll.errors import UserError
 if TYPE_CHECKING:
     from unroll.artifact.open import Opened
     from unroll.engine.network import Precision
-    from unroll.lm.sample import Drawn
+    from unroll.lm.sample import SampledSymbol
 
 
 @click.command(
@@ -113,7 +113,7 @@ def whole_prompt(prompt: str | None, file: Path | None, level: str) -> str:
     return whole_text(file, keep_mark=level == "byte")
 
 
-def shown(prompt: str, symbols: "Iterable[Drawn]") -> "Iterator[Drawn]":
+def shown(prompt: str, symbols: "Iterable[SampledSymbol]") -> "Iterator[SampledSymbol]":
     """Print the prompt and each symbol as it comes, and pass them on."""
     out = sys.stdout
     out.write(console.printable(prompt))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unroll.cli import console
+from unroll.cli import console, pictures
 from unroll.cli.options import JSON, PATH, plot_option
 from unroll.errors import UserError
 from unroll.nn.arch import ARCHITECTURES
@@ -84,12 +84,10 @@ def verb(
         )
     if html and not units:
         raise UserError("--html needs --unit", allowed="one --unit L:K or more", fix="add --unit 0:0")
-    if plot:
-        from unroll.insight.plots import check_picture
-
-        check_picture(plot)
+    pictures.check(plot)
     from unroll.artifact.open import open_model
-    from unroll.files import refuse_input
+    from unroll.files import printable_name, refuse_input
+    from unroll.insight.cells.colours import page
     from unroll.insight.trace import ids_of_file, trace_ids
 
     for written in (html, plot, options["out"]):
@@ -97,24 +95,20 @@ def verb(
     opened = open_model(model, needs="network")
     ids = ids_of_file(opened, file) if file else opened.tokenizer.encode(text or "")
     places = [place(unit, opened) for unit in units]
-    wanted = {**options, "layers": options["layers"] or None, "signals": options["signals"] or None}
     if len(ids) > (most := MOST_DRAWN if plot else MOST_COLOURED) and (plot or units):
         raise UserError(
             f"the text has {len(ids):,} symbols",
             allowed=f"{most:,} at most in a heat map" if plot else f"{most:,} at most to be coloured",
             fix="take a part of it; --out has no limit",
         )
-    traced = console.run(trace_ids(opened, ids, **wanted, keep=False))
+    traced = console.run(trace_ids(opened, ids, **options, keep=False))
     rows = coloured(opened, ids, places, options["signals"]) if places else []
     symbols = symbols_of(opened, traced) if rows or plot else []
-    if html:
-        from unroll.files import printable_name, write_atomically
-        from unroll.insight.cells.colours import page
-
-        title = f"{printable_name(model)} on {printable_name(file) if file else 'a text'}"
-        write_atomically(html, page(title, symbols, rows).encode())
-    if plot:
-        draw_heat_map(opened, traced.ids, symbols, plot, options["layers"], options["signals"])
+    title = f"{printable_name(model)} on {printable_name(file) if file else 'a text'}"
+    pictures.write(html, lambda _: page(title, symbols, rows).encode())
+    pictures.write(
+        plot, lambda ending: heat_map_of(opened, traced.ids, symbols, options["layers"], options["signals"], ending)
+    )
     if as_json:
         console.put_json(
             {
@@ -122,9 +116,7 @@ def verb(
                 "tokens": len(traced.ids),
                 "nats": traced.nats,
                 "arrays": list(traced.names),
-                "out": None if options["out"] is None else str(options["out"]),
-                "html": None if html is None else str(html),
-                "plot": None if plot is None else str(plot),
+                **pictures.paths(out=options["out"], html=html, plot=plot),
                 "layers": [layer.figures() for layer in traced.layers],
                 "symbols": symbols if rows else None,
                 "units": [{"name": name, "values": [float(value) for value in values]} for name, values in rows],
@@ -166,23 +158,23 @@ def coloured(
     network = network_of(opened)
     own = ARCHITECTURES[network.config.arch].signals
     names = [name for name in signals if name in own] or ["c" if "c" in own else "h"]
-    found: dict[str, list[Any]] = {}
+    pieces_of: dict[str, list[Any]] = {}
     for part in parts(network, ids, opened.tokenizer.start_id):
         for layer, unit in places:
             for name in names:
-                found.setdefault(f"layer{layer}/{name}, unit {unit}", []).append(
+                pieces_of.setdefault(f"layer{layer}/{name}, unit {unit}", []).append(
                     part.arrays[f"layer{layer}/{name}"][:, unit]
                 )
-    return [(name, np.concatenate(pieces)) for name, pieces in found.items()]
+    return [(name, np.concatenate(pieces)) for name, pieces in pieces_of.items()]
 
 
-def draw_heat_map(
-    opened: "Opened", ids: "Ids", symbols: list[str], plot: Path, layers: tuple[int, ...], signals: tuple[str, ...]
-) -> None:
-    """Draw all units of one layer's signal, the first that is asked for: of the cell, or h where there is none."""
+def heat_map_of(
+    opened: "Opened", ids: "Ids", symbols: list[str], layers: tuple[int, ...], signals: tuple[str, ...], ending: str
+) -> bytes:
+    """Return a picture of all units of one layer's signal: the first requested, else the cell, else h."""
     import numpy as np
 
-    from unroll.files import printable_name, write_atomically
+    from unroll.files import printable_name
     from unroll.insight.plots import heat_map
     from unroll.insight.trace import network_of, parts
 
@@ -191,7 +183,7 @@ def draw_heat_map(
     signal = next((name for name in signals if name in own), "c" if "c" in own else "h")
     name = f"layer{layers[0] if layers else 0}/{signal}"
     values = np.concatenate([part.arrays[name] for part in parts(network, ids, opened.tokenizer.start_id)])
-    write_atomically(plot, heat_map(values, symbols, f"{name} of {printable_name(opened.path)}", plot.suffix.lower()))
+    return heat_map(values, symbols, f"{name} of {printable_name(opened.path)}", ending)
 
 
 def symbols_of(opened: "Opened", traced: "Traced") -> list[str]:

@@ -41,14 +41,14 @@ class Block(NamedTuple):
 
 @dataclass
 class Seen:
-    """What a reading finds out about one file; gzip counts as what it holds."""
+    """What is known of a file once it has been read; gzip counts as its content."""
 
     hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     bytes: int = 0
     mark_bytes: int = 0
-    """Of the byte order mark that was dropped at its start: 3 or 0. Known before the first block comes."""
+    """Bytes of the byte order mark that was dropped at its start: 3 or 0. Known before the first block comes."""
     newline_added: bool = False
-    """Whether it lacked its final newline, and got one."""
+    """Whether it lacked its final newline and got one."""
 
 
 def read_blocks(
@@ -57,22 +57,22 @@ def read_blocks(
     """Yield the files one after another; a block at level word or bpe ends with a line, or with the last file.
 
     All but the last file end with a newline, and above level byte none begins with a byte order mark: see above. What
-    is found out about each file is noted in `seen`.
-    Raises UserError for what is not a readable file, an empty one, damaged gzip, and at the levels above bytes for
-    broken UTF-8, NUL and (word, bpe) a line without end. What is found does not depend on `block_bytes`.
+    is learnt about each file is recorded in `seen`; none of it depends on `block_bytes`.
+    Raises UserError for an unreadable or empty file, damaged gzip, and at the levels above bytes for broken UTF-8, NUL
+    and (word, bpe) a line that is too long.
     """
     before = 0
     for number, path in enumerate(files):
         size = file_size(path)
-        noted = seen[number] if seen else None
-        held: Block | None = None  # the last block may have to be ended
-        for block in _file_blocks(_chunks(path, block_bytes, noted), path, level, noted):
-            if held is not None:
-                yield held
-            held = block._replace(file=number, read=before + block.read)
-        if held is None:
+        record = seen[number] if seen else None
+        last: Block | None = None  # it may have to be ended
+        for block in _file_blocks(_chunks(path, block_bytes, record), path, level, record):
+            if last is not None:
+                yield last
+            last = block._replace(file=number, read=before + block.read)
+        if last is None:
             raise UserError(f"{path} is empty", allowed="files with text in them", fix="leave it out")
-        yield held if number == len(files) - 1 else _ended(held, noted)
+        yield last if number == len(files) - 1 else _ended(last, record)
         before += size
 
 
@@ -113,7 +113,7 @@ def characters(block: Block) -> int:
 
 
 def file_size(path: Path) -> int:
-    """Return the bytes of a regular file on the disk; raises UserError where it is none."""
+    """Return the size of a regular file in bytes; raises UserError for anything else."""
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -183,10 +183,10 @@ def _text_blocks(chunks: Chunks, path: Path, seen: Seen | None) -> Iterator[Bloc
 
 
 def _line_blocks(chunks: Chunks, path: Path, seen: Seen | None) -> Iterator[Block]:
-    held: list[Block] = []  # the beginning of a line whose end has not come
+    beginning: list[Block] = []  # of a line whose end has not come
     for block in _text_blocks(chunks, path, seen):
         text = text_of(block)
-        if sum(len(part.content) for part in held) + (text.find("\n") + 1 or len(text)) > MAX_LINE:
+        if sum(len(part.content) for part in beginning) + (text.find("\n") + 1 or len(text)) > MAX_LINE:
             raise UserError(
                 f"{path} has a line of more than {MAX_LINE:,} characters",
                 allowed="text in lines at the levels word and bpe",
@@ -194,12 +194,12 @@ def _line_blocks(chunks: Chunks, path: Path, seen: Seen | None) -> Iterator[Bloc
             )
         line, rest = _split(block, text.rfind("\n") + 1)
         if line.content:
-            yield _joined([*held, line])
-            held = []
+            yield _joined([*beginning, line])
+            beginning = []
         if rest.content:
-            held.append(rest)
-    if held:
-        yield _joined(held)
+            beginning.append(rest)
+    if beginning:
+        yield _joined(beginning)
 
 
 def _decoded(data: bytes, path: Path, offset: int, *, final: bool) -> tuple[str, int]:

@@ -66,37 +66,37 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """What a corpus was made of and how; `digest` stands for the names and ids of its parts."""
+    """What a corpus was made of, and how; `digest` is that of the names and ids of its parts."""
 
     config: DataConfig
     parts: dict[str, Part]
     sources: tuple[TextFile, ...]
     digest: str
     overlaps: dict[str, Overlap] = field(default_factory=dict)
-    """Of the parts that were given as files, valid and test: how much of them stands in the training text."""
+    """How much of a validation or test text that was given as a file occurs in the training text."""
 
     @property
     def byte_order_marks(self) -> int:
-        """The files that began with one, which is no part of the text."""
+        """Number of files that began with a byte order mark, which is not part of the text."""
         return sum(source.byte_order_mark for source in self.sources)
 
     @property
     def newlines_added(self) -> int:
-        """The files that lacked their final newline, and got one, for another document follows."""
+        """Number of files that lacked their final newline and got one, since another document follows."""
         return sum(source.newline_added for source in self.sources)
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be said of the figures of its parts: those whose text stands in the training text."""
-        found = (overlap.warning(part) for part, overlap in self.overlaps.items())
-        return [text for text in found if text]
+        """Warnings about figures of parts whose text occurs in the training text."""
+        texts = (overlap.warning(part) for part, overlap in self.overlaps.items())
+        return [text for text in texts if text]
 
 
 @dataclass(frozen=True)
 class Corpus:
     """A prepared text, its ids mapped from the disk; `documents` are the starts of the files in `train`.
 
-    Where nothing was held back, `valid` is empty.
+    `valid` is empty where nothing was held back.
     """
 
     tokenizer: Tokenizer
@@ -148,27 +148,27 @@ def write_corpus(
 ) -> Work[None]:
     """Encode the files, documents in order, into the new folder `out`, in memory that does not grow with them.
 
-    A document that another one follows, and that lacks its final newline, gets one; a byte order mark at the start of a
-    file is no part of its text, but at level byte. A `valid` and a `test` file take the place of the split; how much of
-    them stands in the training text is noted. The vocabulary is the given `tokenizer`, or is learnt from the training
-    part alone. `out` appears when all of it is written. Raises UserError for whatever is wrong with the text, the split
-    or the disk.
+    A document that lacks its final newline gets one if another follows; a byte order mark at the start of a file is
+    part of its text at level byte only. A `valid` and a `test` file take the place of the split; how much of them
+    occurs in the training text is recorded. The vocabulary is the given `tokenizer`, or is learnt from the training
+    part alone. `out` appears when all of it is written. Raises UserError for a fault of the text, the split or the
+    disk.
     """
     if tokenizer and tokenizer.level != config.level:
         raise UserError(
-            f"level {config.level} is asked for, and a vocabulary of level {tokenizer.level} is given",
+            f"level {config.level} was requested with a vocabulary of level {tokenizer.level}",
             fix=f"use --level {tokenizer.level}",
         )
     shares = _shares(config.split)
-    given = _texts(files, valid, test, len(shares))
-    texts = [Text(paths, config.level, names, block_bytes) for names, paths in given.items()]
+    files_of = _texts(files, valid, test, len(shares))
+    texts = [Text(paths, config.level, names, block_bytes) for names, paths in files_of.items()]
     out = real_folder(out)
     if out.exists():
         raise UserError(f"{out} exists already", allowed="a new folder", fix="choose another --out, or remove it")
     surveys = []
     for text in texts:
         surveys.append((yield from survey(text)))
-    sizes = [_part_sizes(found.units, shares, text) for text, found in zip(texts, surveys, strict=True)]
+    sizes = [_part_sizes(surveyed.units, shares, text) for text, surveyed in zip(texts, surveys, strict=True)]
     with _new_folder(out) as folder:
         if tokenizer is None:
             vocab_size = config.vocab_size or (BPE_VOCAB_SIZE if config.level == "bpe" else 0)
@@ -186,9 +186,9 @@ def write_corpus(
                 raise UserError(f"the {name} part has no tokens", allowed="text in every part", fix="give more text")
         tokenizer.save(folder / "tokenizer.json")
         overlaps: dict[str, Overlap] = {}
-        for text, found in zip(texts[1:], surveys[1:], strict=True):
+        for text, surveyed in zip(texts[1:], surveys[1:], strict=True):
             (name,) = text.names
-            overlaps[name] = yield from _overlap(folder, name, tokenizer, surveys[0].sources, found.sources[0])
+            overlaps[name] = yield from _overlap(folder, name, tokenizer, surveys[0].sources, surveyed.sources[0])
         about = {
             "format_version": FORMAT_VERSION,
             "digest": _digest(parts),
@@ -196,7 +196,7 @@ def write_corpus(
             "dtype": tokenizer.dtype.name,
             "config": to_mapping(config),
             "parts": {name: to_mapping(part) for name, part in parts.items()},
-            "sources": [to_mapping(source) for found in surveys for source in found.sources],
+            "sources": [to_mapping(source) for surveyed in surveys for source in surveyed.sources],
             "documents": documents,
             "overlaps": {name: to_mapping(overlap) for name, overlap in overlaps.items()},
         }
@@ -204,7 +204,7 @@ def write_corpus(
 
 
 def load_corpus(folder: Path) -> Corpus:
-    """Open what `prepare` has written; the ids stay on the disk. Raises UserError where something does not fit."""
+    """Open a folder that `prepare` wrote; the ids stay on the disk. Raises UserError where it is damaged or foreign."""
     about = read_json(folder / "corpus.json", "a corpus of unroll")
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     where = str(folder / "corpus.json")
@@ -224,10 +224,10 @@ def load_corpus(folder: Path) -> Corpus:
             {name: from_mapping(Overlap, part, where) for name, part in about.get("overlaps", {}).items()},
         )
         if not info.overlaps.keys() <= {"valid", "test"}:
-            raise ValueError("it compares parts that there are not")
+            raise ValueError("it compares parts that do not exist")
         documents = np.array(about["documents"], np.int64)
         if documents[0] != 0 or (np.diff(documents) <= 0).any() or documents[-1] >= parts["train"].tokens:
-            raise ValueError("the documents do not lie in the training part")
+            raise ValueError("the documents lie outside the training part")
         ids = {name: _mapped(folder / f"{name}.bin", part.tokens, tokenizer) for name, part in parts.items()}
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -258,15 +258,17 @@ def open_corpus(folder: Path) -> Corpus:
     return corpus
 
 
-def prepared_corpus(files: Sequence[Path], asked: Mapping[str, Any], valid: Path | None, test: Path | None) -> Corpus:
-    """Open a prepared corpus; raises UserError where more or something else is asked for than was prepared."""
+def prepared_corpus(
+    files: Sequence[Path], requested: Mapping[str, Any], valid: Path | None, test: Path | None
+) -> Corpus:
+    """Open a prepared corpus; raises UserError where anything else is requested than was prepared."""
     corpus = open_corpus(files[0])
     config = to_mapping(corpus.info.config)
-    other = [name for name, value in asked.items() if config.get(name) != value]
-    if len(files) > 1 or valid is not None or test is not None or other:
+    changed = [name for name, value in requested.items() if config.get(name) != value]
+    if len(files) > 1 or valid is not None or test is not None or changed:
         raise UserError(
-            f"{files[0]} is prepared already: "
-            + (f"{', '.join(other)} cannot change any more" if other else "no other text can be added to it"),
+            f"{files[0]} is already prepared: "
+            + (f"{', '.join(changed)} cannot be changed now" if changed else "no other text can be added to it"),
             allowed="the prepared folder alone",
             fix="leave it out, or prepare the text again with `unroll data prepare`",
         )
@@ -298,8 +300,8 @@ def _texts(
         raise UserError(
             "a test file is given without a validation file", allowed="both, or --valid alone", fix="add --valid FILE"
         )
-    given: dict[tuple[str, ...], tuple[Path, ...]] = {("train",): tuple(files), ("valid",): (valid,)}
-    return given | {("test",): (test,)} if test else given
+    texts: dict[tuple[str, ...], tuple[Path, ...]] = {("train",): tuple(files), ("valid",): (valid,)}
+    return texts | {("test",): (test,)} if test else texts
 
 
 def _part_sizes(count: int, shares: Sequence[Fraction], text: Text) -> list[int]:
@@ -317,18 +319,18 @@ def _part_sizes(count: int, shares: Sequence[Fraction], text: Text) -> list[int]
 
 
 def _overlap(
-    folder: Path, part: str, tokenizer: Tokenizer, training: Sequence[TextFile], given: TextFile
+    folder: Path, part: str, tokenizer: Tokenizer, training: Sequence[TextFile], file: TextFile
 ) -> Work[Overlap]:
-    """Return how much of a part that was given as a file stands in the training text, both as written in `folder`."""
-    same = next((source.name for source in training if source.sha256 == given.sha256), None)
+    """Return how much of a part that was given as a file occurs in the training text, both as written in `folder`."""
+    same = next((source.name for source in training if source.sha256 == file.sha256), None)
     if same is not None:
-        return Overlap(given.name, same_as=same)
+        return Overlap(file.name, same_as=same)
     train, other = (np.memmap(folder / f"{name}.bin", tokenizer.dtype, mode="r") for name in ("train", part))
-    size = sum(source.bytes for source in (*training, given))
+    size = sum(source.bytes for source in (*training, file))
     comparing = shared(train, other, tokenizer.newline_id)
     shares = yield from mapped(comparing, lambda done: Progress("comparing", int(done * size), size, "bytes"))
     share, usual = shares or (None, None)
-    return Overlap(given.name, share=share, usual=usual)
+    return Overlap(file.name, share=share, usual=usual)
 
 
 def _digest(parts: Mapping[str, Part]) -> str:
@@ -344,7 +346,7 @@ def _mapped(path: Path, tokens: int, tokenizer: Tokenizer) -> Ids:
 
 
 def remove_orphans(out: Path, ending: str) -> None:
-    """Remove the folders `.NAME.PID.ending` beside `out` that processes left which were killed."""
+    """Remove the folders `.NAME.PID.ending` beside `out` that killed processes left behind."""
     for folder in out.parent.glob(f".{escape(out.name)}.*.{ending}"):
         number = folder.name.split(".")[-2]
         try:
@@ -353,7 +355,7 @@ def remove_orphans(out: Path, ending: str) -> None:
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
         except (OSError, OverflowError):
-            pass  # someone else's process, or no number of one
+            pass  # another user's process, or not a process number
 
 
 @contextmanager
@@ -362,7 +364,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
     beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with explained(out):
         remove_orphans(out, "tmp")
-        shutil.rmtree(beside, ignore_errors=True)  # of a killed process that had our number
+        shutil.rmtree(beside, ignore_errors=True)  # of a killed process with our number
         try:
             beside.mkdir(parents=True)
             yield beside

@@ -1,4 +1,4 @@
-"""The passes over a text: survey what is in it, learn its vocabulary, write its ids. Each reports its progress."""
+"""The passes over a text: survey its content, learn its vocabulary, write its ids. Each reports its progress."""
 
 import hashlib
 from collections import Counter
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import Block, Level, Seen, bytes_of, characters, cut, file_size, read_blocks, text_of, units
-from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer, code_points
+from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from unroll.data.utf8 import code_points
 from unroll.errors import UserError
 from unroll.files import printable_name
 from unroll.progress import Progress, Work
@@ -30,47 +31,52 @@ class TextFile:
     bytes: int
     sha256: str
     byte_order_mark: bool = False
-    """Whether it began with one, which is no part of the text (level byte: which is)."""
+    """Whether it began with one, which is part of the text at level byte only."""
     newline_added: bool = False
-    """Whether it lacked its final newline, and got one, for another document follows."""
+    """Whether it lacked its final newline and got one, since another document follows."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one reading finds."""
+    """The content of a text, after one reading."""
 
-    units: int  # code points (char), bytes (byte) or lines (word, bpe)
+    units: int
+    """Number of code points (char), bytes (byte) or lines (word, bpe)."""
     sources: tuple[TextFile, ...]
-    first: dict[str, int]  # level char: each character and the place where it occurs first
+    first: dict[str, int]
+    """At level char: each character and the offset where it occurs first."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """How much there is in one part of a corpus."""
+    """The size of one part of a corpus."""
 
     tokens: int
     chars: int
     bytes: int
-    unknown: int  # tokens that are <unk>
-    sha256: str  # of the ids
+    unknown: int
+    """Number of tokens that are `<unk>`."""
+    sha256: str
+    """Digest of the ids."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """Files read as one text, documents in order, all but the last with a final newline, which is cut into parts."""
+    """Files read as one text that is cut into parts: documents in order, all but the last with a final newline."""
 
     files: tuple[Path, ...]
     level: Level
-    names: tuple[str, ...]  # of the parts it is cut into
+    names: tuple[str, ...]
+    """Names of the parts that it is cut into."""
     block_bytes: int
 
     @cached_property
     def disk_bytes(self) -> int:
-        """The bytes of all files on the disk."""
+        """Bytes of all files on the disk."""
         return sum(map(file_size, self.files))
 
     def parts(self, sizes: Sequence[int]) -> Iterator[tuple[int, Block]]:
-        """Yield the number of its part and each block, cut where the parts of `sizes` units meet."""
+        """Yield each block with the number of its part, cut where the parts of `sizes` units meet."""
         part, room = 0, sizes[0]
         for block in read_blocks(self.files, self.level, self.block_bytes):
             while (count := units(block, self.level)) > room:
@@ -88,11 +94,11 @@ class Text:
 
     def _changed(self) -> UserError:
         names = ", ".join(map(str, self.files))
-        return UserError(f"{names} changed while being read", fix="try again when nobody writes to it")
+        return UserError(f"{names} changed while being read", fix="try again when nothing writes to it")
 
 
 def survey(text: Text) -> Work[Survey]:
-    """Read the text once and return what is in it."""
+    """Read the text once and return its survey."""
     count = 0
     seen = [Seen() for _ in text.files]
     first: dict[str, int] = {}
@@ -109,14 +115,14 @@ def survey(text: Text) -> Work[Survey]:
     return Survey(count, tuple(sources), first)
 
 
-def learn(text: Text, sizes: Sequence[int], found: Survey, *, min_count: int, vocab_size: int) -> Work[Tokenizer]:
+def learn(text: Text, sizes: Sequence[int], surveyed: Survey, *, min_count: int, vocab_size: int) -> Work[Tokenizer]:
     """Return the vocabulary of the first part of the text alone."""
     training = (block for _, block in takewhile(lambda pair: pair[0] == 0, text.parts(sizes)))
     match text.level:
         case "byte":
             return ByteTokenizer()
         case "char":
-            return CharTokenizer.learn(symbol for symbol, place in found.first.items() if place < sizes[0])
+            return CharTokenizer.learn(symbol for symbol, offset in surveyed.first.items() if offset < sizes[0])
         case "word":
             counts: Counter[str] = Counter()
             for block in training:
@@ -131,7 +137,7 @@ def learn(text: Text, sizes: Sequence[int], found: Survey, *, min_count: int, vo
 def encode(
     text: Text, sizes: Sequence[int], tokenizer: Tokenizer, folder: Path
 ) -> Work[tuple[dict[str, Part], list[int]]]:
-    """Write the ids of each part to `folder/NAME.bin`; return the parts and where in the first of them files begin."""
+    """Write the ids of each part to `folder/NAME.bin`; return the parts, and where files begin in the first of them."""
     parts: dict[str, Part] = {}
     starts: dict[int, int] = {}
     for number, group in groupby(text.parts(sizes), key=itemgetter(0)):
@@ -165,7 +171,7 @@ def block_ids(block: Block, tokenizer: Tokenizer) -> NDArray[np.unsignedinteger]
 
 
 def _note_first(first: dict[str, int], unseen: NDArray[np.bool_], text: str, offset: int) -> None:
-    """Add the characters that are still unseen, with the places where they stand; `offset` is that of the text."""
+    """Add the characters that are still unseen, with their offsets; `offset` is that of the text."""
     codes = code_points(text)
     fresh = unseen.take(codes, mode="clip")
     if fresh.any():

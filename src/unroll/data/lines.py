@@ -12,7 +12,7 @@ from unroll.errors import UserError
 from unroll.files import unreadable
 
 LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
-"""Where programs end a line: all of them at the first, many at the second, Python's `str.splitlines` at all."""
+"""Characters that end a line: in all programs the first, in many the second, in Python's `str.splitlines` all."""
 
 ESCAPES = (
     {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
@@ -20,13 +20,13 @@ ESCAPES = (
     | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}  # as PEP 383 has them
     | {ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"}
 )
-"""What cannot stand in a cell of a table or on one line, as it is written there."""
+"""Characters that cannot appear in a table cell or on one line, with their escapes."""
 
 
 def whole_text(path: Path, *, keep_mark: bool = False) -> str:
-    """Return the text of a file, plain or gzip, as it is: its ends of lines too.
+    """Return the text of a file, plain or gzip, with its line ends unchanged.
 
-    A byte order mark at its start is no part of it, unless it is to be kept. A pipe will do, for it is read once.
+    A byte order mark at its start is dropped unless `keep_mark`. A pipe works too, as it is read once.
     Raises UserError where it cannot be read or is not UTF-8.
     """
     try:
@@ -48,13 +48,13 @@ def whole_text(path: Path, *, keep_mark: bool = False) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text on one line from which it can be restored; bytes that are not UTF-8 are \\xff."""
+    """Return a text on one line, reversibly; bytes that are not UTF-8 are \\xff."""
     return text.translate(ESCAPES | {ord("\\"): "\\\\"})
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file, plain or gzip, with their ends. Raises UserError where it cannot be read."""
-    file_size(path)  # refuses what is no file
+    file_size(path)  # refuses anything that is not a file
     try:
         with open(path, "rb") as file:
             packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
@@ -81,7 +81,7 @@ def line_text(line: bytes, path: Path, number: int) -> str:
 
 
 def json_line(text: str) -> dict[str, Any] | None:
-    """Return the object that a line holds; None where it holds none, or one with lone surrogates."""
+    """Return the JSON object in a line; None where there is none, or one with lone surrogates."""
     try:
         item = json.loads(text)
         json.dumps(item, ensure_ascii=False).encode()

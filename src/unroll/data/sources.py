@@ -172,8 +172,8 @@ def fetch(name: str, out: StrPath = "data") -> Work[list[Path]]:
 def fetch_source(source: Source, out: Path) -> Work[list[Path]]:
     """Download the source into the folder `out`, check it and unpack it; returns its `texts`.
 
-    What a broken download has left goes on where it broke off. Raises UserError when the server cannot be reached,
-    stops early, or sends something else than the size and checksum promise.
+    A broken download continues where it stopped. Raises UserError when the server cannot be reached, stops early, or
+    sends data that does not match the size and checksum.
     """
     files = texts(source, out)
     if all(path.exists() for path in files):
@@ -193,12 +193,12 @@ def fetch_source(source: Source, out: Path) -> Work[list[Path]]:
 
 
 def _mark(part: Path) -> Path:
-    """Return the file that says which state of the source a part is of, where no checksum will tell."""
+    """Return the file that records which version of the source a part belongs to, where there is no checksum."""
     return part.with_name(part.name + ".mark")
 
 
 def _mark_of(answer: http.client.HTTPResponse) -> str:
-    """Return what a server calls the state of what it sends: a strong ETag, or a date (RFC 9110, 13.1.5)."""
+    """Return the version that a server gives its answer: a strong ETag, or a date (RFC 9110, 13.1.5)."""
     tag = answer.headers.get("ETag", "")
     return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
 
@@ -212,9 +212,9 @@ def _download(source: Source, part: Path) -> Work[None]:
     with ExitStack() as stack:
         answer = stack.enter_context(_open(source.url, done, mark))
         if not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
-            done = 0  # the server sends the whole
+            done = 0  # the server sends all of it
         elif done and mark and _mark_of(answer) != mark:
-            done = 0  # the rest of another state: the server does not know If-Range
+            done = 0  # the rest of another version: the server does not know If-Range
             answer = stack.enter_context(_open(source.url, 0))
         total = source.bytes or 0 if answer.length is None else done + answer.length
         if source.bytes not in (None, total):
@@ -230,7 +230,7 @@ def _download(source: Source, part: Path) -> Work[None]:
         raise UserError(
             f"the download of {source.url} broke off after {done:,} of {total:,} bytes",
             fix="run the same command again"
-            + (", it goes on from there" if source.verified or _mark_of(answer) else ""),
+            + (", it continues from there" if source.verified or _mark_of(answer) else ""),
         )
 
 
@@ -241,15 +241,15 @@ def _check(source: Source, part: Path) -> Work[None]:
             hasher.update(chunk)
             done += len(chunk)
             yield Progress("checking", done, size, "bytes")
-    for what, found, promised in (("bytes", size, source.bytes), ("SHA-256", hasher.hexdigest(), source.sha256)):
-        if promised not in (None, found):
-            raise _refused(source, part, what, found, promised)
+    for what, actual, promised in (("bytes", size, source.bytes), ("SHA-256", hasher.hexdigest(), source.sha256)):
+        if promised not in (None, actual):
+            raise _refused(source, part, what, actual, promised)
 
 
-def _refused(source: Source, part: Path, what: str, found: object, promised: object) -> UserError:
+def _refused(source: Source, part: Path, what: str, actual: object, promised: object) -> UserError:
     part.unlink(missing_ok=True)
     _mark(part).unlink(missing_ok=True)
-    return UserError(f"{source.url} is not what it was: {what} {found}", allowed=f"{what} {promised}", fix=_ELSEWHERE)
+    return UserError(f"{source.url} has changed: {what} {actual}", allowed=f"{what} {promised}", fix=_ELSEWHERE)
 
 
 def _unpack(source: Source, part: Path, out: Path) -> Work[None]:
@@ -272,16 +272,16 @@ def _unpack(source: Source, part: Path, out: Path) -> Work[None]:
         part.unlink()
         _mark(part).unlink(missing_ok=True)
         raise UserError(
-            f"{source.url} is not the archive it was: {error}",
+            f"{source.url} is not the expected archive: {error}",
             allowed=f"a zip archive with {', '.join(source.members)}",
             fix=_ELSEWHERE,
         ) from None
 
 
 def _open(url: str, offset: int, mark: str = "") -> http.client.HTTPResponse:
-    """Ask for what follows `offset`, or, where the server's `mark` is another by now, for all.
+    """Request what follows `offset`, or everything where the server's `mark` has changed.
 
-    Nothing but http and https is spoken, also after a redirection.
+    Only http and https are used, also after a redirection.
     """
     opener = urllib.request.OpenerDirector()
     for handler in (

@@ -1,6 +1,5 @@
 """The four levels of a text, each a frozen vocabulary: characters, bytes, words and byte-pair pieces."""
 
-import codecs
 import hashlib
 import json
 import re
@@ -10,12 +9,13 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import Level
+from unroll.data.utf8 import Ids, StreamDecoder, Utf8Decoder, WordDecoder, byte_lengths, code_points, encoded, spans_of
 from unroll.errors import UserError
 from unroll.files import read_json, write_atomically
 
@@ -26,52 +26,9 @@ FORMAT_VERSION = 1
 UNK = "<unk>"
 EOS = "<eos>"
 
-Ids = NDArray[np.int64]
-
-
-class StreamDecoder(Protocol):
-    """Turns ids into text as they come; nothing that it has returned is ever taken back."""
-
-    def push(self, id: int) -> str:
-        """Return the text that the id completes, which may be empty."""
-
-    def flush(self) -> str:
-        """Return what is left: unfinished bytes as U+FFFD."""
-
-
-class _Utf8Decoder:
-    """Joins the bytes of each id; a character appears with its last byte."""
-
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, id: int) -> str:
-        return self._decoder.decode(self._pieces[id])
-
-    def flush(self) -> str:
-        return self._decoder.decode(b"", final=True)
-
-
-class _WordDecoder:
-    """Puts a space between two words and none beside a newline."""
-
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
-        self._after_word = False
-
-    def push(self, id: int) -> str:
-        piece = self._pieces[id].decode()
-        gap = " " if self._after_word and piece != "\n" else ""
-        self._after_word = piece != "\n"
-        return gap + piece
-
-    def flush(self) -> str:
-        return ""
-
 
 class _Vocabulary(ABC):
-    """What the levels share: everything that follows from the bytes which each id stands for."""
+    """The base of all levels: everything that follows from the bytes of each id."""
 
     specials: ClassVar[Mapping[int, str]] = {}
     unknown_id: ClassVar[int | None]
@@ -106,7 +63,7 @@ class _Vocabulary(ABC):
         return self.pieces.index(b"\n")
 
     def count_unknown(self, ids: NDArray[np.integer]) -> int:
-        """Return how many of the ids are `<unk>`."""
+        """Return the number of `<unk>` among the ids."""
         return 0 if self.unknown_id is None else int(np.count_nonzero(ids == self.unknown_id))
 
     def symbol(self, id: int) -> str:
@@ -115,7 +72,7 @@ class _Vocabulary(ABC):
 
     def stream_decoder(self) -> StreamDecoder:
         """Return a decoder that takes one id at a time."""
-        return _Utf8Decoder(self.pieces)
+        return Utf8Decoder(self.pieces)
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
         """Return the text of the ids; bytes that are not UTF-8 and unknown characters become U+FFFD."""
@@ -161,9 +118,9 @@ class CharTokenizer(_Vocabulary):
     @cached_property
     def _table(self) -> NDArray[np.unsignedinteger]:
         """The id of each code point up to one beyond the last known, which stands for all further ones."""
-        known = code_points(self.symbols)
-        table = np.zeros(int(known[-1]) + 2, self.dtype)
-        table[known] = np.arange(1, len(known) + 1)
+        codes = code_points(self.symbols)
+        table = np.zeros(int(codes[-1]) + 2, self.dtype)
+        table[codes] = np.arange(1, len(codes) + 1)
         return table
 
     def lookup(self, text: str) -> NDArray[np.unsignedinteger]:
@@ -176,7 +133,7 @@ class CharTokenizer(_Vocabulary):
 
     def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
         """Return the ids and their spans (N, 2) in bytes of UTF-8."""
-        return self.encode(text), _spans(_utf8_lengths(text))
+        return self.encode(text), spans_of(byte_lengths(text))
 
     def unknown(self, text: str) -> list[tuple[int, str]]:
         """Return the offset in code points and the symbol of each unknown character."""
@@ -203,12 +160,12 @@ class ByteTokenizer(_Vocabulary):
 
     def encode(self, text: str) -> Ids:
         """Return one id per byte of UTF-8."""
-        return np.frombuffer(_encoded(text, "utf-8"), np.uint8).astype(np.int64)
+        return np.frombuffer(encoded(text, "utf-8"), np.uint8).astype(np.int64)
 
     def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
         """Return the ids and their spans (N, 2) in bytes of UTF-8."""
         ids = self.encode(text)
-        return ids, _spans(np.ones_like(ids))
+        return ids, spans_of(np.ones_like(ids))
 
     def unknown(self, text: str) -> list[tuple[int, str]]:
         """Return nothing: every byte is known."""
@@ -236,7 +193,7 @@ class WordTokenizer(_Vocabulary):
             raise ValueError("a word occurs twice")
         if any(word.split() != [word] for word in self.words):
             raise ValueError("a word is empty or holds white space")
-        _encoded("".join(self.words), "utf-8")
+        encoded("".join(self.words), "utf-8")
 
     @classmethod
     def learn(cls, counts: Mapping[str, int], *, min_count: int = 1, vocab_size: int = 0) -> "WordTokenizer":
@@ -258,17 +215,17 @@ class WordTokenizer(_Vocabulary):
 
     def stream_decoder(self) -> StreamDecoder:
         """Return a decoder that takes one id at a time and sets the spaces between words."""
-        return _WordDecoder(self.pieces)
+        return WordDecoder(self.pieces)
 
     def encode(self, text: str) -> Ids:
         """Return one id per word and newline; a literal `<unk>` or `<eos>` is that symbol."""
-        _encoded(text, "utf-8")
+        encoded(text, "utf-8")
         words = text.replace("\n", f" {EOS} ").split()
         return np.fromiter(map(self._index.get, words, repeat(self.unknown_id)), np.int64, len(words))
 
     def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
         """Return the ids and their spans (N, 2) in bytes of UTF-8."""
-        ends = np.concatenate([[0], np.cumsum(_utf8_lengths(text))])
+        ends = np.concatenate([[0], np.cumsum(byte_lengths(text))])
         spans = np.array([match.span() for match in _WORD.finditer(text)], np.int64).reshape(-1, 2)
         return self.encode(text), ends[spans]
 
@@ -342,14 +299,14 @@ class BpeTokenizer(_Vocabulary):
 
     def encode(self, text: str) -> Ids:
         """Return the ids of the pieces."""
-        _encoded(text, "utf-8")
+        encoded(text, "utf-8")
         return np.array(self._encoder.encode_batch_fast([text])[0].ids, np.int64)
 
     def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
         """Return the ids and their spans (N, 2) in bytes of UTF-8."""
         ids = self.encode(text)
         lengths = np.array([len(piece) for piece in self.pieces], np.int64)
-        return ids, _spans(lengths[ids])
+        return ids, spans_of(lengths[ids])
 
     def unknown(self, text: str) -> list[tuple[int, str]]:
         """Return nothing: every byte is known."""
@@ -366,7 +323,7 @@ _WORD = re.compile(r"\r?\n|\S+")
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a vocabulary that `save` has written; raises UserError when it is missing, damaged or of another kind."""
+    """Read a vocabulary that `save` wrote; raises UserError when it is missing, damaged or of another kind."""
     data = read_json(path, "a tokenizer of unroll")
     try:
         if data["format_version"] != FORMAT_VERSION:
@@ -390,34 +347,6 @@ def load_tokenizer(path: Path) -> Tokenizer:
             allowed=f"format version {FORMAT_VERSION}, level char, byte, word or bpe",
             fix="restore the file, or train again",
         ) from None
-
-
-def code_points(text: str) -> NDArray[np.unsignedinteger]:
-    """Return the code points of the text, as bytes where all are ASCII; raises UserError for a lone surrogate."""
-    if text.isascii():
-        return np.frombuffer(text.encode("ascii"), np.uint8)
-    return np.frombuffer(_encoded(text, "utf-32-le"), "<u4")
-
-
-def _encoded(text: str, codec: str) -> bytes:
-    try:
-        return text.encode(codec)
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"lone surrogate U+{ord(text[error.start]):04X} at character {error.start} of the text",
-            allowed="Unicode text, in which surrogates stand in pairs only",
-            fix="remove it; text read from a file or a terminal must be UTF-8",
-        ) from None
-
-
-def _utf8_lengths(text: str) -> Ids:
-    codes = code_points(text)
-    return np.array([1, 2, 3, 4])[np.searchsorted([0x80, 0x800, 0x10000], codes, side="right")]
-
-
-def _spans(lengths: Ids) -> Ids:
-    ends = np.cumsum(lengths)
-    return np.stack([ends - lengths, ends], axis=1)
 
 
 def _printable(piece: bytes) -> str:

@@ -1,14 +1,23 @@
-"""Drawing symbols from logits, row by row: the reference that the kernels are held to, symbol for symbol."""
+"""Drawing symbols from logits, and the loop that draws, reads and repeats: the reference that the kernel is held to."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.state import State
+
 Logits = NDArray[Any]
 Floats = NDArray[np.float64]
+Ids = NDArray[np.int64]
+Halt = NDArray[np.int32]
+"""One number (1,): another thread sets it to 1 to end the drawing sooner."""
+Step = Callable[[Ids, State | None], tuple[Floats, State]]
+"""Reads ids (B, T) from a state; returns the logits (B, V) of what follows the last of them, and the state."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,34 @@ class Drawing:
             if not right:
                 raise ValueError(f"{name} is {values!r:.200}; allowed: {allowed}")
 
+    @cached_property
+    def by_row(self) -> "_ByRow":
+        """The options as they stand beside logits (B, V), worked out once for all steps."""
+        columns = (np.asarray(part) for part in (self.temperature, self.top_k, self.top_p, self.min_p))
+        temperature, top_k, top_p, min_p = (part[:, None] if part.ndim else part for part in columns)
+        greedy = temperature == 0
+        return _ByRow(
+            np.where(greedy, 1.0, np.maximum(temperature, 1e-100)),  # below it the quotient may overflow
+            greedy if greedy.any() else None,
+            top_k,
+            top_p,
+            bool(top_k.any() or (top_p < 1).any()),
+            min_p,
+            bool(min_p.any()),
+        )
+
+
+class _ByRow(NamedTuple):
+    """Numbers or columns (B, 1), and whether any row needs them."""
+
+    sharpness: Any
+    greedy: Any
+    top_k: Any
+    top_p: Any
+    ranked: bool
+    min_p: Any
+    floored: bool
+
 
 _INTEGERS = (int, np.integer)
 _NUMBERS = (int, float, np.integer, np.floating)
@@ -51,62 +88,61 @@ _RANGES: tuple[tuple[str, float, float, str], ...] = (
 )
 
 
-def probabilities(
-    logits: Logits, temperature: float, top_k: int, top_p: float, min_p: float, never: int | None
-) -> Floats:
-    """Return the distribution (V,) that is drawn from: logits without `never`, sharpened, then filtered."""
+def probabilities(logits: Logits, drawing: Drawing) -> Floats:
+    """Return the distributions (B, V) that are drawn from: logits (B, V) without `never`, sharpened, then filtered."""
+    by_row = drawing.by_row
     logits = np.array(logits, np.float64)
-    if never is not None:
-        logits[never] = -np.inf
-    if temperature == 0:
-        certain = np.zeros(len(logits))
-        certain[np.argmax(logits)] = 1.0
-        return certain
-    p = np.exp((logits - logits.max()) / max(temperature, 1e-100))  # below it the quotient may overflow
-    p /= p.sum()
-    if top_k or top_p < 1:
-        order = np.argsort(-p, kind="stable")
-        keep = np.ones(len(p), dtype=bool)
-        if top_k:
-            keep[order[top_k:]] = False
-        if top_p < 1:
-            before = np.cumsum(p[order]) - p[order]
-            keep[order[before >= top_p]] = False
-        kept = np.where(keep, p, 0.0)
-    else:
-        kept = p
-    if min_p:
-        kept = np.where(p >= min_p * p.max(), kept, 0.0)
-    return np.asarray(kept / kept.sum())
+    if drawing.never is not None:
+        logits[:, drawing.never] = -np.inf
+    p = logits - logits.max(axis=1, keepdims=True)
+    p /= by_row.sharpness
+    np.exp(p, out=p)
+    p /= p.sum(axis=1, keepdims=True)
+    kept = p
+    if by_row.ranked:
+        rows = np.arange(len(p))[:, None]
+        order = np.argsort(-p, axis=1, kind="stable")
+        falling = p[rows, order]
+        before = np.cumsum(falling, axis=1) - falling
+        among = (by_row.top_k == 0) | (np.arange(p.shape[1]) < by_row.top_k)
+        kept = np.empty_like(p)
+        kept[rows, order] = np.where(among & ((before < by_row.top_p) | (by_row.top_p >= 1)), falling, 0.0)
+    if by_row.floored:
+        kept = np.where(p >= by_row.min_p * p.max(axis=1, keepdims=True), kept, 0.0)
+    if by_row.greedy is not None:
+        kept = np.where(by_row.greedy, np.arange(p.shape[1]) == logits.argmax(axis=1)[:, None], kept)
+    return np.asarray(kept / kept.sum(axis=1, keepdims=True))
 
 
-def draw(p: Floats, uniform: float) -> int:
-    """Return the symbol at `uniform` by the inverse of the cumulative distribution in id order."""
-    cumulative = np.cumsum(p)
-    chosen = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
+def draw(p: Floats, uniforms: Floats) -> Ids:
+    """Return the symbols at `uniforms` (B,) by the inverse of the cumulative distributions `p` (B, V) in id order."""
+    cumulative = np.cumsum(p, axis=1)
+    drawn = (cumulative <= (uniforms * cumulative[:, -1])[:, None]).sum(axis=1)
     # Rounding may leave the last sum a hair below the number drawn: then it is the last symbol that can be drawn.
-    return chosen if chosen < len(p) else int(np.flatnonzero(p)[-1])
+    return np.asarray(np.minimum(drawn, p.shape[1] - 1 - np.argmax(p[:, ::-1] > 0, axis=1)))
 
 
-def draw_rows(logits: Logits, drawing: Drawing, uniforms: Floats) -> NDArray[np.int64]:
-    """Draw a symbol for each row of `logits` (B, V) at its number in `uniforms` (B,)."""
-    rows = len(logits)
-    temperature, top_k, top_p, min_p = (
-        np.broadcast_to(values, rows).tolist()
-        for values in (drawing.temperature, drawing.top_k, drawing.top_p, drawing.min_p)
-    )
-    return np.array(
-        [
-            draw(probabilities(logits[r], temperature[r], top_k[r], top_p[r], min_p[r], drawing.never), uniforms[r])
-            for r in range(rows)
-        ],
-        np.int64,
-    )
-
-
-def nats_of_rows(logits: Logits, chosen: NDArray[np.int64]) -> Floats:
+def nats_of_rows(logits: Logits, chosen: Ids) -> Floats:
     """Return -ln softmax(logits)[chosen] of each row of `logits` (B, V), in nats."""
     logits = logits.astype(np.float64)
     top = logits.max(axis=1)
     total = np.exp(logits - top[:, None]).sum(axis=1)
     return np.asarray(top + np.log(total) - logits[np.arange(len(logits)), chosen])
+
+
+def generate(
+    step: Step, logits: Logits, state: State, drawing: Drawing, uniforms: Floats, halt: Halt | None = None
+) -> tuple[Ids, Floats, Floats, State]:
+    """Draw a symbol of each row from `logits` (B, V), read it with `step`, and repeat for all of `uniforms` (B, N).
+
+    Returns the ids (B, N), the nats of each under the model itself (B, N), the logits after the last and the state.
+    Once `halt` is set no further symbol is drawn; there is at least one.
+    """
+    ids, nats = np.empty(uniforms.shape, np.int64), np.empty(uniforms.shape)
+    count = 0
+    while count < uniforms.shape[1] and not (count and halt is not None and halt[0]):
+        ids[:, count] = draw(probabilities(logits, drawing), uniforms[:, count])
+        nats[:, count] = nats_of_rows(logits, ids[:, count])
+        logits, state = step(ids[:, count : count + 1], state)
+        count += 1
+    return ids[:, :count], nats[:, :count], np.asarray(logits, np.float64), state

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.engine import native, reference
+from unroll.engine import draw, native, reference
 from unroll.engine.checks import (
     FLOATS,
     INTEGERS,
@@ -16,7 +16,7 @@ from unroll.engine.checks import (
     check_state,
     check_steps,
 )
-from unroll.engine.draw import Drawing, draw_rows, nats_of_rows
+from unroll.engine.draw import Drawing, Halt
 from unroll.engine.pace import Pace
 from unroll.engine.reference import Array, Weights
 from unroll.engine.weights import check_weights, read_weights
@@ -81,6 +81,15 @@ class Network:
         return self.config.vocab_size
 
     @property
+    def network(self) -> "Network":
+        """This network."""
+        return self
+
+    @property
+    def torch_model(self) -> None:
+        """None: it keeps no gates and has no gradients."""
+
+    @property
     def native(self) -> bool:
         """Whether the kernels do the work."""
         return self._kernel is not None
@@ -138,7 +147,7 @@ class Network:
         state: State,
         drawing: Drawing,
         uniforms: NDArray[np.float64],
-        halt: NDArray[np.int32] | None = None,
+        halt: Halt | None = None,
     ) -> tuple[Ids, Nats, NDArray[np.float64], State]:
         """Draw a symbol of each row from `logits` (B, V), read it, and so on, as often as there are `uniforms` (B, N).
 
@@ -152,14 +161,7 @@ class Network:
         check_state(state, self.config, rows)
         if self._head is None:
             check_drawing(drawing, uniforms, halt, self.vocab_size)
-            ids, nats = np.empty(uniforms.shape, np.int64), np.empty(uniforms.shape)
-            for n in range(uniforms.shape[1]):
-                if n and halt is not None and halt[0]:
-                    return ids[:, :n], nats[:, :n], np.asarray(logits, np.float64), state
-                ids[:, n] = draw_rows(logits, drawing, uniforms[:, n])
-                nats[:, n] = nats_of_rows(logits, ids[:, n])
-                logits, state = self.logits(ids[:, n : n + 1], state)
-            return ids, nats, np.asarray(logits, np.float64), state
+            return draw.generate(self.logits, logits, state, drawing, uniforms, halt)
         after, now = _copied(state), np.array(logits, np.float32, order="C")
         left, pieces = uniforms.shape[1], list[tuple[Ids, Nats]]()
         while not pieces or (left and (halt is None or not halt[0])):

@@ -1,4 +1,4 @@
-"""Running a network with a unit held: what it then predicts worse, and how much of that any unit would do."""
+"""Running a network with units clamped: what it then predicts worse, and how much of that any unit would cause."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from unroll.errors import UserError
 from unroll.insight.trace import parts
-from unroll.lm.sample import Stepper
 from unroll.nn.arch import ARCHITECTURES, RECURRENT
 from unroll.nn.cells import LSTMStep, Step
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Hold
+from unroll.predict.predictor import Logits, Nats, Predictor, Window, log_probabilities
 from unroll.predict.torch import to_numpy, to_torch
 from unroll.progress import Progress, Work
 from unroll.state import State, join_rows, select_rows
@@ -24,12 +24,13 @@ Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 SPAN = 256
-"""Symbols of a stretch that is read with a unit held, and then without."""
+"""Symbols of a stretch that is read unchanged and with units clamped."""
 ROWS = 512
-"""Stretches, of all that is held, that are read side by side."""
+"""Most stretches read side by side, over all clamped cells."""
 ENTRIES = 2**23
-"""Numbers of one kind that are in memory while they are."""
+"""Most numbers of one kind in memory at a time."""
 MATCHED = 20
+"""Matched units beside a cell."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Held:
-    """A cell and the value at which it is held."""
+    """A cell and the value at which it is clamped."""
 
     cell: Cell
     value: float
@@ -54,7 +55,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What units did after some symbols of a text, and where the network stood at some places."""
+    """Values of units after some symbols of a text, and states of the network before others."""
 
     values: Floats
     """(n, K) in float32: layer by layer, signal by signal, unit by unit."""
@@ -62,10 +63,10 @@ class Recorded:
     size: int
     """Units H of a layer."""
     states: State
-    """Before the predictions of the symbols that were asked for, one row for each."""
+    """States before the predictions of `starts`, one row for each."""
 
     def cell(self, column: int) -> Cell:
-        """Return what a column of the values is of."""
+        """Return the cell of a column of the values."""
         layer, rest = divmod(column, len(self.signals) * self.size)
         return Cell(layer, self.signals[rest // self.size], rest % self.size)
 
@@ -74,7 +75,7 @@ class Recorded:
         return (cell.layer * len(self.signals) + self.signals.index(cell.signal)) * self.size + cell.unit
 
     def shown(self, layer: int) -> Floats:
-        """Return how much what a layer shows moves: the standard deviations of its h (H,)."""
+        """Return how much the outputs of a layer move: the standard deviations of its h (H,)."""
         first = self.column(Cell(layer, "h", 0))
         return np.asarray(self.values[:, first : first + self.size].std(axis=0, dtype=np.float64))
 
@@ -82,9 +83,9 @@ class Recorded:
 def record(
     network: Model, ids: Ids, start_id: int, places: Ids, starts: Sequence[int] = (), phase: str = "reading"
 ) -> Work[Recorded]:
-    """Read a text (N,) from the start symbol on and keep h and c after the symbols at `places`, which rise.
+    """Read a text (N,) from the start symbol on and keep h and c after the symbols at `places`, in increasing order.
 
-    `starts` are symbols before whose prediction the state is kept: 0, or 2 and more. Yields progress.
+    `starts` are symbols before whose prediction the state is kept: 0, or 2 and above. Yields progress.
     """
     config = network.config
     signals = tuple(name for name in ("c", "h") if name in ARCHITECTURES[config.arch].signals)
@@ -95,9 +96,9 @@ def record(
     for part in parts(network, ids, start_id):
         count = len(part.arrays["nats"])
         first, last = np.searchsorted(places, [part.first, part.first + count])
-        some = places[first:last] - part.first
+        inside = places[first:last] - part.first
         for k, name in enumerate(names):
-            values[first:last, k * config.hidden_size : (k + 1) * config.hidden_size] = part.arrays[name][some]
+            values[first:last, k * config.hidden_size : (k + 1) * config.hidden_size] = part.arrays[name][inside]
         for start in starts:
             # The symbol before it is read next, so this is the state after the one before that.
             if 0 <= (place := start - 2 - part.first) < count:
@@ -114,7 +115,7 @@ def record(
 
 @dataclass(frozen=True)
 class Stretches:
-    """Pieces of a text side by side, each from the true state before it."""
+    """Stretches of a text side by side, each from the true state before it."""
 
     inputs: Tensor
     """(R, L)"""
@@ -131,38 +132,38 @@ def stretches(ids: Ids, start_id: int, starts: Sequence[int], length: int, state
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What stretches cost while a cell is held, or none: each (R, L), in nats."""
+class Costs:
+    """What stretches cost while a cell is clamped, or unchanged: each (R, L), in nats."""
 
     nats: Floats
     """-ln P of every symbol."""
     marks: Floats
-    """Of that, for what kind of mark it is, or none; what is left is for which symbol of that kind it is."""
+    """The part of it for the kind of mark, or none; the rest is for the symbol within its kind."""
     divergence: Floats
-    """KL(as it is ‖ held), of the predictions."""
+    """KL(unchanged ‖ clamped) of the predictions."""
 
 
-def read_held(network: Model, read: Stretches, helds: Sequence[Held], marks: Ids | None = None) -> Work[list[Reading]]:
-    """Read stretches as they are and with each of `helds`; yields progress and returns the readings, in this order.
+def read_held(network: Model, read: Stretches, helds: Sequence[Held], marks: Ids | None = None) -> Work[list[Costs]]:
+    """Read stretches unchanged and with each of `helds`; yields progress and returns the costs, in this order.
 
-    A cell is held at every step, so that neither the step's output nor the next step sees its own value. `marks`
+    A cell is clamped at every step, so that neither the step's output nor the next step sees its own value. `marks`
     (1 or V, V): the kind of each symbol after each symbol. -ln P(s) = -ln P(kind of s) - ln P(s | kind of s).
     """
     rows = len(read.inputs)
     table = torch.zeros(1, network.config.vocab_size) if marks is None else torch.from_numpy(marks)
     together = max(1, ROWS // rows - 1)
-    found: list[Reading] = []
+    costs: list[Costs] = []
     for first in range(0, max(1, len(helds)), together):
-        made = _read_together(network, read, helds[first : first + together], table)
-        found += made if first == 0 else made[1:]
+        batch = _read_together(network, read, helds[first : first + together], table)
+        costs += batch if first == 0 else batch[1:]
         done = min(len(helds), first + together)
         yield Progress("clamping cells", done, len(helds), "cells")
-    return found
+    return costs
 
 
 @torch.inference_mode()
-def _read_together(network: Model, read: Stretches, helds: Sequence[Held], marks: Tensor) -> list[Reading]:
-    """Read stretches as they are, and below them once more for each that is held."""
+def _read_together(network: Model, read: Stretches, helds: Sequence[Held], marks: Tensor) -> list[Costs]:
+    """Read stretches unchanged, and below them once more for each clamped cell."""
     config = network.config
     rows, length = read.inputs.shape
     copies = 1 + len(helds)
@@ -170,7 +171,8 @@ def _read_together(network: Model, read: Stretches, helds: Sequence[Held], marks
     inputs, targets = read.inputs.repeat(copies, 1), read.targets.repeat(copies, 1)
     inside = 6 * config.hidden_size * config.num_layers
     window = max(1, ENTRIES // (len(inputs) * max(inside, config.vocab_size)))
-    holds = holds_of(helds, rows, window, network.embedding.weight.dtype)
+    own = [(held, torch.arange(rows) + (1 + k) * rows) for k, held in enumerate(helds)]
+    holds = holds_of(own, window, network.embedding.weight.dtype)
     nats, kinds, divergence = (torch.empty(len(inputs), length, dtype=torch.float64) for _ in range(3))
     for first in range(0, length, window):
         piece = slice(first, first + window)
@@ -178,38 +180,32 @@ def _read_together(network: Model, read: Stretches, helds: Sequence[Held], marks
         logp = torch.log_softmax(logits.double(), dim=-1)
         nats[:, piece] = -logp.gather(2, targets[:, piece, None])[:, :, 0]
         mark = marks[inputs[:, piece]] if len(marks) > 1 else marks.expand(*logp.shape)
-        its = mark == mark.gather(2, targets[:, piece, None])  # the symbols of the target's kind
-        kinds[:, piece] = -logp.masked_fill(~its, -torch.inf).logsumexp(-1)
+        same_kind = mark == mark.gather(2, targets[:, piece, None])  # the symbols of the target's kind
+        kinds[:, piece] = -logp.masked_fill(~same_kind, -torch.inf).logsumexp(-1)
         free = logp[:rows].repeat(copies, 1, 1)
         divergence[:, piece] = (free.exp() * (free - logp)).sum(-1)
-    parted = [values.view(copies, rows, length).numpy() for values in (nats, kinds, divergence)]
-    return [Reading(*(values[k] for values in parted)) for k in range(copies)]
+    measures = [values.view(copies, rows, length).numpy() for values in (nats, kinds, divergence)]
+    return [Costs(*(values[k] for values in measures)) for k in range(copies)]
 
 
-def holds_of(helds: Sequence[Held], rows: int, steps: int, dtype: torch.dtype) -> dict[int, Hold]:
-    """Return what holds, by layer: `rows` rows that are left alone, and then `rows` for each of `helds`."""
-    made: dict[int, Hold] = {}
-    for layer in {held.cell.layer for held in helds}:
-        which = {
-            signal: [k for k, held in enumerate(helds) if (held.cell.layer, held.cell.signal) == (layer, signal)]
-            for signal in ("c", "h")
-        }
-        made[layer] = holding(
-            {
-                signal: (
-                    torch.cat([torch.arange(rows) + (1 + k) * rows for k in some]),
-                    torch.tensor([helds[k].cell.unit for k in some]).repeat_interleave(rows),
-                    torch.tensor([helds[k].value for k in some], dtype=dtype).repeat_interleave(rows).expand(steps, -1),
-                )
-                for signal, some in which.items()
-                if some
-            }
-        )
-    return made
+def holds_of(helds: Sequence[tuple[Held, Tensor]], steps: int, dtype: torch.dtype) -> dict[int, Hold]:
+    """Return what holds units, by layer: each in the rows (n,) that stand beside it, for so many steps."""
+    holds: dict[int, Hold] = {}
+    for layer in {held.cell.layer for held, _ in helds}:
+        places = {}
+        for signal in ("c", "h"):
+            here = [pair for pair in helds if (pair[0].cell.layer, pair[0].cell.signal) == (layer, signal)]
+            if here:
+                counts = torch.tensor([len(rows) for _, rows in here])
+                units = torch.tensor([held.cell.unit for held, _ in here]).repeat_interleave(counts)
+                values = torch.tensor([held.value for held, _ in here], dtype=dtype).repeat_interleave(counts)
+                places[signal] = (torch.cat([rows for _, rows in here]), units, values.expand(steps, -1))
+        holds[layer] = holding(places)
+    return holds
 
 
 def holding(places: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> Hold:
-    """Return what holds units of a layer, by signal: rows (n,), units (n,), and values (T, n) for each step."""
+    """Return what clamps units of a layer, by signal: rows (n,), units (n,), and values (T, n) for each step."""
 
     def hold(t: int, step: Step) -> Step:
         if "c" in places:
@@ -226,18 +222,18 @@ def holding(places: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> Hold:
 
 
 def matched(moves: Floats, unit: int, among: Mask, count: int = MATCHED) -> list[int]:
-    """Return the units of `among` (H,) whose h moves as much as that of `unit`, the nearest first."""
+    """Return the units of `among` (H,) whose h moves most nearly as much as that of `unit`, the nearest first."""
     order = np.argsort(np.abs(np.log(moves + 1e-12) - np.log(moves[unit] + 1e-12)), kind="stable")
     return [int(k) for k in order if among[k] and k != unit][:count]
 
 
 def checked_cell(network: Model, layer: int, unit: int, signal: str | None) -> Cell:
-    """Return a cell of a network, `c` where it has one unless `signal` is given; raises UserError for what is none."""
+    """Return a cell of a network, `c` where it has one unless `signal` is given; raises UserError if there is none."""
     config = network.config
     own = [name for name in ("c", "h") if name in ARCHITECTURES[config.arch].signals]
     if config.arch == "window":
         raise UserError(
-            "a window has no cells: it forgets what it has read once it has passed",
+            "a window has no cells: it forgets symbols once they leave it",
             allowed=f"recurrent networks: {', '.join(RECURRENT)}",
             fix=f"name a model that was trained with --arch {RECURRENT[0]}",
         )
@@ -256,19 +252,34 @@ def checked_cell(network: Model, layer: int, unit: int, signal: str | None) -> C
     return Cell(layer, signal or own[0], unit)
 
 
-def held_stepper(network: Model, held: Held | None) -> Stepper:
-    """Return what reads ids one row at a time and tells what comes next while a cell is held."""
-    dtype, device = network.embedding.weight.dtype, network.embedding.weight.device
+class ClampedPredictor(Predictor):
+    """A network as a predictor that reads with units held at every step, in every row."""
+
+    def __init__(self, network: Model, helds: Sequence[Held]) -> None:
+        self._network = network
+        self._helds = helds
+
+    @property
+    def vocab_size(self) -> int:
+        """The number V of symbols."""
+        return self._network.config.vocab_size
+
+    def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
+        """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
+        logits, after = self._read(inputs, state)
+        logp = log_probabilities(logits.double().numpy())
+        return -np.take_along_axis(logp, targets[..., None], axis=2)[..., 0], after
+
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[Logits, State]:
+        """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
+        logits, after = self._read(inputs, state)
+        return np.asarray(logits[:, -1].double().numpy()), after
 
     @torch.inference_mode()
-    def step(ids: Sequence[int], state: State | None) -> tuple[NDArray[np.float64], State]:
-        now = None if state is None else to_torch(state, device)
-        holds: dict[int, Hold] = {}
-        if held is not None:
-            cell = held.cell
-            value = torch.full((len(ids), 1), held.value, dtype=dtype)
-            holds = {cell.layer: holding({cell.signal: (torch.tensor([0]), torch.tensor([cell.unit]), value)})}
-        logits, after, _ = network.trace(torch.tensor([list(ids)]), now, holds)
-        return np.asarray(logits[0, -1].double().numpy()), to_numpy(after)
-
-    return step
+    def _read(self, inputs: Window, state: State | None) -> tuple[Tensor, State]:
+        weight = self._network.embedding.weight
+        rows, steps = inputs.shape
+        holds = holds_of([(held, torch.arange(rows)) for held in self._helds], steps, weight.dtype)
+        before = None if state is None else to_torch(state, weight.device)
+        logits, after, _ = self._network.trace(torch.from_numpy(inputs), before, holds)
+        return logits, to_numpy(after)

@@ -15,16 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unroll.artifact.checkpoint import load_model
-from unroll.artifact.open import Opened, open_model
+from unroll.artifact.open import Opened, load, open_model
 from unroll.data.blocks import read_blocks
 from unroll.data.encode import block_ids
-from unroll.engine.network import Network
 from unroll.errors import MachineError, UserError
 from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
-from unroll.predict.torch import TorchPredictor
 from unroll.progress import Progress, Work, result
 from unroll.state import State, join_rows, select_rows
 
@@ -156,15 +153,14 @@ def network_of(opened: Opened) -> Model:
 
     Where it was opened as a predictor, its weights are loaded again: the engine keeps no gates and has no gradients.
     """
-    if isinstance(opened.predictor, Network):
-        return load_model(opened.path, opened.predictor.config)
-    if not isinstance(opened.predictor, TorchPredictor):
+    if (network := opened.predictor.network) is None:
         raise UserError(
             f"{opened.path} is an n-gram, which has no states and no gates",
             allowed=f"a network: {', '.join(ARCHITECTURES)}",
             fix="name a model made by `unroll train`",
         )
-    return opened.predictor.model.eval()
+    model = network.torch_model
+    return load(opened.path).model if model is None else model.eval()
 
 
 def chosen_names(

@@ -1,11 +1,11 @@
-"""A model's figures on a text, static and, beside them, adapted and mixed, with options fitted on validation text."""
+"""A model's figures on a text: static, adapted and mixed, side by side, with options fitted on validation text."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from unroll.files import Files, StrPath, as_path, as_paths
 from unroll.lm.evaluate import Protocol, evaluate_predictors
 from unroll.nn.config import ModelConfig
 from unroll.predict.mixture import fit_weights
-from unroll.predict.predictor import HiddenPredictor, Predictor
+from unroll.predict.predictor import Predictor
 from unroll.predict.protocols import Ids, stream
 from unroll.progress import Progress, Work, result
 from unroll.settings import Settings, from_mapping, parse_value, setting_pairs, unknown_key
@@ -35,7 +35,7 @@ T = TypeVar("T")
 Adapt = Literal["dynamic", "cache"]
 
 FIT_TOKENS = 20_000
-"""Of the validation text, which options are fitted on."""
+"""Tokens of validation text used to fit options."""
 CHAR_WINDOW, WORD_WINDOW = 16, 4
 """Symbols between two steps of dynamic evaluation: a word says as much as several characters."""
 
@@ -77,24 +77,24 @@ def evaluate_model(
 ) -> Work[dict[str, Any]]:
     """Evaluate a model on text files, yielding progress; returns its figures, as JSON.
 
-    `adapt` adds the figures of the model that adapts while it reads, `mix` those of its mixture, adapted if it adapts,
-    with further models of the same vocabulary. The mixture's weights, and the options of adaptation unless `settings`
-    name some, are fitted on the beginning of the file `valid`, or else of the validation part that lies in the model
-    directory. `precision` is that of the model's weights; those of dynamic evaluation are float32. Raises UserError.
+    `adapt` adds the figures of the model adapting while it reads; `mix` those of its mixture, adapted if `adapt` is
+    given, with further models of the same vocabulary. The mixture's weights, and the options of adaptation unless
+    `settings` names some, are fitted on the beginning of the file `valid`, by default of the validation part in the
+    model directory. `precision` is that of the model's weights; dynamic evaluation uses float32. Raises UserError.
     """
     started = time.perf_counter()
     options = adapt_options(adapt, dict(setting_pairs(settings)))
     if adapt and protocol != "stream":
         raise UserError(
-            f"adaptation under the protocol {protocol}",
-            allowed="the protocol stream, in which there is something to adapt to",
+            f"--adapt does not work with the protocol {protocol}",
+            allowed="the protocol stream, where there is something to adapt to",
             fix="leave out --protocol or --adapt",
         )
     opened = open_model(model, precision=precision)
     start_id = opened.tokenizer.start_id
-    others = [_same_vocabulary(opened, open_model(path)) for path in mix]
+    mixed_in = [_same_vocabulary(opened, open_model(path)) for path in mix]
     fitting = _fitting_text(opened, valid) if mix or (adapt and not options) else None
-    static: list[Predictor] = [opened.predictor, *(other.predictor for other in others)]
+    static: list[Predictor] = [opened.predictor, *(other.predictor for other in mixed_in)]
     weights = None
     with ExitStack() as stack:
         first = static[:1]
@@ -112,29 +112,29 @@ def evaluate_model(
             assert fitting is not None
             columns += [nats_of(predictor, fitting, start_id) for predictor in static[1:]]
             weights = np.concatenate([[0.0] * (len(first) - 1), fit_weights(np.stack(columns))])
-        found = yield from evaluate_predictors([*first, *static[1:]], opened.tokenizer, files, protocol, weights)
+        evaluations = yield from evaluate_predictors([*first, *static[1:]], opened.tokenizer, files, protocol, weights)
     figures: dict[str, Any] = {
         "model": str(model),
         "precision": precision,
         "files": [str(file) for file in files],
-        **found[0].figures(),
+        **evaluations[0].figures(),
     }
     if fitting is not None and _begins_like(files, opened, fitting):
-        figures["notes"].append("options were fitted on the beginning of this very text: name another with --valid")
+        figures["notes"].append("options were fitted on the beginning of this same text: name another with --valid")
     if adapt:
-        figures["adapted"] = {"method": adapt, "options": asdict(used), **found[1].figures()}
+        figures["adapted"] = {"method": adapt, "options": asdict(used), **evaluations[1].figures()}
     if weights is not None:
         figures["mixed"] = {
             "models": [f"{model} ({adapt})" if adapt else str(model), *map(str, mix)],
             "weights": weights[len(first) - 1 :].tolist(),
-            "nats_per_token_each": [one.nats_per_token for one in found[len(first) - 1 : -1]],
-            **found[-1].figures(),
+            "nats_per_token_each": [evaluation.nats_per_token for evaluation in evaluations[len(first) - 1 : -1]],
+            **evaluations[-1].figures(),
         }
     return figures | {"seconds": round(time.perf_counter() - started, 3)}
 
 
 def adapt_options(adapt: Adapt | None, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Return options of adaptation from texts by name. Raises UserError for a name or a value that is none."""
+    """Return options of adaptation, parsed by name. Raises UserError for an unknown name or invalid value."""
     if not settings:
         return {}
     if not adapt:
@@ -159,7 +159,7 @@ def _options_of(adapt: Adapt) -> type:
 
 
 def nats_of(predictor: Predictor, ids: Ids, start_id: int) -> NDArray[np.float64]:
-    """Return the nats (N,) of all ids, read as one row from the start symbol."""
+    """Return the nats (N,) of ids (N,), read as one row from the start symbol."""
     return np.concatenate([nats for nats, _ in stream(predictor, ids, start_id)])
 
 
@@ -169,15 +169,14 @@ Adapting = Callable[[], AbstractContextManager[Predictor]]
 def _adapted(
     path: Path, adapt: Adapt, options: Mapping[str, Any], fitting: Ids | None
 ) -> Work[tuple["DynamicOptions | CacheOptions", Adapting]]:
-    """Return the options, as given or as fitted, and what gives the adapting predictor, each time from the start."""
+    """Return the options, given or fitted, and a function that provides the adapting predictor, fresh each time."""
     opened = open_model(path)
-    predictor, start_id = opened.predictor, opened.tokenizer.start_id
-    if opened.description["model"].get("arch") == "ngram":
+    start_id = opened.tokenizer.start_id
+    if (network := opened.predictor.network) is None:
         raise UserError(f"{path} cannot adapt", allowed="a neural model", fix="leave out --adapt")
     if adapt == "cache":
         from unroll.predict import cache
 
-        network = cast(HiddenPredictor, predictor)
         if options:
             chosen_cache = from_mapping(cache.CacheOptions, dict(options), "the settings")
         else:
@@ -185,57 +184,57 @@ def _adapted(
             chosen_cache = yield from _best(cache.fit_cache(network, fitting, start_id), cache.TRIALS)
         return chosen_cache, lambda: nullcontext(cache.CachePredictor(network, chosen_cache))
     from unroll.artifact.checkpoint import load_model
-    from unroll.predict import dynamic as ways
+    from unroll.predict import dynamic
 
     config = opened.config
     assert isinstance(config, ModelConfig)
-    model = load_model(path, config)  # of its own: the static figures need weights that stay as they are
+    model = load_model(path, config)  # a copy: the static figures need unchanged weights
     window = WORD_WINDOW if opened.tokenizer.level == "word" else CHAR_WINDOW
     if (text := _own_text(opened)) is None:
         raise UserError(
             f"the training text is not beside {path}",
-            allowed="dynamic evaluation of a model whose text is there: it needs the usual size of each gradient",
+            allowed="dynamic evaluation of a model with its training text, which gives the usual size of each gradient",
             fix="use --adapt cache",
         )
     yield Progress("measuring gradients", 0, 1)
-    sizes = ways.gradient_sizes(model, text.train, start_id, window)
+    sizes = dynamic.gradient_sizes(model, text.train, start_id, window)
     if options:
-        chosen = from_mapping(ways.DynamicOptions, {"seq_len": window, **options}, "the settings")
+        chosen = from_mapping(dynamic.DynamicOptions, {"seq_len": window, **options}, "the settings")
     else:
         assert fitting is not None
-        tried = ways.fit_dynamic(model, sizes, fitting, start_id, window)
-        chosen = yield from _best(tried, ways.TRIALS)
-    return chosen, lambda: ways.dynamic(model, sizes, chosen)
+        tried = dynamic.fit_dynamic(model, sizes, fitting, start_id, window)
+        chosen = yield from _best(tried, dynamic.TRIALS)
+    return chosen, lambda: dynamic.dynamic(model, sizes, chosen)
 
 
 def _best(tried: Iterator[tuple[T, float]], trials: int) -> Work[T]:
-    """Return the options with the least nats."""
-    found = []
+    """Return the options with the fewest nats."""
+    pairs = []
     for number, pair in enumerate(tried, 1):
-        found.append(pair)
+        pairs.append(pair)
         yield Progress("fitting", number, trials, "trials")
-    return min(found, key=lambda pair: pair[1])[0]
+    return min(pairs, key=lambda pair: pair[1])[0]
 
 
 def _same_vocabulary(opened: Opened, other: Opened) -> Opened:
     if other.tokenizer.digest != opened.tokenizer.digest:
         raise UserError(
             f"{other.path} has another vocabulary than {opened.path}",
-            allowed="models of one vocabulary: what is mixed are probabilities of the same symbols",
+            allowed="models with the same vocabulary, whose probabilities can be mixed",
             fix="train them on one text, prepared once with `unroll data prepare`",
         )
     return other
 
 
 def _own_text(opened: Opened) -> Corpus | None:
-    """Return the text that a model was trained on; None where it is not there, or no longer that of its vocabulary."""
+    """Return the text that a model was trained on; None if it is missing or has another vocabulary."""
     folder = data_path(opened.path)
     corpus = open_corpus(folder) if folder.exists() else None
     return corpus if corpus and corpus.tokenizer.digest == opened.tokenizer.digest else None
 
 
 def _fitting_text(opened: Opened, valid: Path | None) -> Ids:
-    """Return the first symbols of the validation text; raises UserError where there are none."""
+    """Return the first symbols of the validation text; raises UserError if there are none."""
     if valid is not None:
         ids = _first_symbols([valid], opened)
     else:
@@ -251,16 +250,16 @@ def _fitting_text(opened: Opened, valid: Path | None) -> Ids:
 
 
 def _first_symbols(files: Sequence[Path], opened: Opened) -> Ids:
-    found: list[Ids] = []
+    pieces: list[Ids] = []
     count = 0
     for block in read_blocks(files, opened.tokenizer.level):
-        found.append(block_ids(block, opened.tokenizer))
-        count += len(found[-1])
+        pieces.append(block_ids(block, opened.tokenizer))
+        count += len(pieces[-1])
         if count >= FIT_TOKENS:
             break
-    return np.concatenate(found)[:FIT_TOKENS]
+    return np.concatenate(pieces)[:FIT_TOKENS]
 
 
 def _begins_like(files: Sequence[Path], opened: Opened, fitting: Ids) -> bool:
-    """Tell whether the text to be evaluated begins with the text that options were fitted on."""
+    """Return whether the evaluated text begins with the text that options were fitted on."""
     return np.array_equal(_first_symbols(files, opened)[: len(fitting)], fitting)

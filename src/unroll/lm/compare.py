@@ -17,7 +17,7 @@ from unroll.lm.evaluate import Evaluation, Protocol, evaluate_predictors, nats_o
 from unroll.progress import Work, renamed, result
 
 GROUPS = 1000
-"""Stretches of whole lines that are compared; what lies within one may hang together."""
+"""Most stretches of whole lines that are compared; lines within a stretch may depend on each other."""
 FEWEST_GROUPS = 20
 RESAMPLES = 4000
 
@@ -31,7 +31,7 @@ class Difference:
     high: float
     """A 95 % interval of the total, by bootstrap over the stretches (Efron & Tibshirani 1993, chapter 13)."""
     p: float
-    """How often chance alone does as much: the stretches' signs flipped at random (Fisher's permutation test)."""
+    """How often chance alone does as much, flipping the stretches' signs at random (Fisher's permutation test)."""
     stretches: int
 
 
@@ -49,21 +49,21 @@ def compare_models(
 ) -> Work[dict[str, Any]]:
     """Evaluate models on one text, one after another, yielding progress; returns the table, as JSON.
 
-    Each pair is compared on the same lines: by the cost of the text, where both give every byte of it back or count the
-    same symbols. Raises UserError.
+    Each pair is compared on the same lines by the cost of the text, if both are lossless or share a vocabulary. Raises
+    UserError.
     """
     if protocol == "crops":
         raise UserError(
-            "a comparison under the protocol crops, which cuts lines",
+            "the protocol crops cuts lines, which a comparison needs whole",
             allowed="stream, lines",
             fix="use `unroll eval --protocol crops` for each",
         )
     rows: list[dict[str, Any]] = []
-    found: list[Evaluation] = []
+    evaluations: list[Evaluation] = []
     for path in models:
         opened = open_model(path)
         started = time.perf_counter()
-        found += yield from renamed(
+        evaluations += yield from renamed(
             evaluate_predictors([opened.predictor], opened.tokenizer, files, protocol), path.name
         )
         seconds = time.perf_counter() - started
@@ -74,12 +74,12 @@ def compare_models(
                 "level": opened.description["level"],
                 "parameters": opened.description["parameters"],
                 "context": context(opened.description["model"]),
-                "tokens_per_second": round(found[-1].tokens / seconds),
-                **found[-1].figures(),
+                "tokens_per_second": round(evaluations[-1].tokens / seconds),
+                **evaluations[-1].figures(),
             }
         )
     pairs = [
-        {"models": [rows[i]["model"], rows[j]["model"]], **_compared(found[i], found[j])}
+        {"models": [rows[i]["model"], rows[j]["model"]], **_compared(evaluations[i], evaluations[j])}
         for i in range(len(rows))
         for j in range(i + 1, len(rows))
     ]
@@ -87,7 +87,7 @@ def compare_models(
 
 
 def context(model: dict[str, Any]) -> int | None:
-    """Return how many symbols a model can see, of what model.json says of it; None where there is no limit."""
+    """Return how many symbols a model can see, given its part of model.json; None if there is no limit."""
     match model["arch"]:
         case "window":
             return int(model["window"])
@@ -98,37 +98,37 @@ def context(model: dict[str, Any]) -> int | None:
 
 
 def _compared(first: Evaluation, second: Evaluation) -> dict[str, Any]:
-    """Return the difference of two models as JSON, in bits per byte or nats per symbol; None, and why, without one."""
-    lossless = all(one.figures()["bits_per_byte"] is not None for one in (first, second))
+    """Return two models' difference as JSON, in bits per byte or nats per symbol; None and a note if undefined."""
+    lossless = all(evaluation.figures()["bits_per_byte"] is not None for evaluation in (first, second))
     unit, count = ("bits_per_byte", first.bytes) if lossless else ("nats_per_token", first.tokens)
     nothing = {"unit": unit, "difference": None, "interval": None, "p": None}
     if not lossless and first.tokenizer.digest != second.tokenizer.digest:
-        return nothing | {"note": "their vocabularies differ, and one does not give every byte back"}
+        return nothing | {"note": "their vocabularies differ, and one is not lossless"}
     a, b = nats_of_lines(first.line_nats), nats_of_lines(second.line_nats)
     if len(a) != len(b):
         return nothing | {"note": "they see different lines"}
     if len(a) < FEWEST_GROUPS:
-        return nothing | {"note": f"too few lines to tell from chance: {len(a)}"}
-    found = difference(a, b)
+        return nothing | {"note": f"too few lines for a test: {len(a)}"}
+    result = difference(a, b)
     scale = count * (math.log(2) if lossless else 1.0)
     return {
         "unit": unit,
-        "difference": found.total / scale,
-        "interval": [found.low / scale, found.high / scale],
-        "p": found.p,
-        "stretches": found.stretches,
+        "difference": result.total / scale,
+        "interval": [result.low / scale, result.high / scale],
+        "p": result.p,
+        "stretches": result.stretches,
     }
 
 
 def difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
-    """Return how much more the first model pays, of the nats (N,) that each gives the same N lines."""
+    """Return how much more N lines cost the first model, given the nats (N,) of each model."""
     groups = min(GROUPS, len(first))
-    each = np.add.reduceat(first - second, np.arange(groups) * len(first) // groups)
+    gaps = np.add.reduceat(first - second, np.arange(groups) * len(first) // groups)
     random = np.random.Generator(np.random.Philox(0))
-    total = float(each.sum())
-    sums = np.array([each[random.integers(0, groups, groups)].sum() for _ in range(RESAMPLES)])
-    flipped = np.array([(each * random.choice((-1.0, 1.0), groups)).sum() for _ in range(RESAMPLES)])
-    # The observed signs are one of the outcomes: no p is zero (Phipson & Smyth 2010).
+    total = float(gaps.sum())
+    sums = np.array([gaps[random.integers(0, groups, groups)].sum() for _ in range(RESAMPLES)])
+    flipped = np.array([(gaps * random.choice((-1.0, 1.0), groups)).sum() for _ in range(RESAMPLES)])
+    # The observed signs are one of the outcomes, so p is never zero (Phipson & Smyth 2010).
     p = (1 + np.count_nonzero(np.abs(flipped) >= abs(total) * (1 - 1e-12))) / (1 + RESAMPLES)
     low, high = np.quantile(sums, (0.025, 0.975))
     return Difference(total, float(low), float(high), float(p), groups)

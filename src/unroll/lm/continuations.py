@@ -12,32 +12,32 @@ from numpy.typing import NDArray
 from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.data.tokenizer import EOS, Tokenizer
 from unroll.errors import UserError
-from unroll.lm.sample import encode_prompt, stepper
+from unroll.lm.sample import encode_prompt, read_prompt
 from unroll.lm.surprisal import token_name
 from unroll.predict.predictor import log_probabilities
 from unroll.state import State, join_rows, select_rows
 
 MAX_PREFIXES = 10_000
-"""Beginnings of words that a search reads at most: seconds, and some ten megabytes of states."""
+"""Most beginnings of words that a search reads: seconds, and some ten megabytes of states."""
 READ_TOGETHER = 64
-"""Beginnings of words that are read side by side."""
+"""Beginnings of words read side by side."""
 
 Probabilities = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Likely:
-    """A symbol or a word that may come next, and the probability that it does."""
+    """A symbol or word that may come next, and its probability."""
 
     token: str
     probability: float
     id: int | None = None
-    """Of a symbol."""
+    """The symbol's id; None for a word."""
 
 
 @dataclass(frozen=True)
 class Next:
-    """What may come next, the most probable first, and the probability of all that is not listed."""
+    """What may come next, the most probable first, and the probability of everything not listed."""
 
     likely: tuple[Likely, ...]
     rest: float
@@ -48,9 +48,9 @@ class NextWords(Next):
     """Words that may come next."""
 
     begun: str
-    """The beginning of a word with which the text ends: all words complete it. Empty where it ends with none."""
+    """The unfinished word at the end of the text, which all words complete; empty if there is none."""
     certain: bool
-    """Whether the search ended by itself: no beginning that it left out is more probable than the last word listed."""
+    """Whether the search is complete: no beginning that it left out is more probable than the last word listed."""
 
 
 class _Prefix(NamedTuple):
@@ -66,16 +66,16 @@ class _Prefix(NamedTuple):
 class _Spelling(NamedTuple):
     """What each symbol adds to a word."""
 
-    pieces: tuple[bytes, ...]  # up to the white space that it holds
-    goes_on: NDArray[np.int64]  # the ids after which the word goes on
+    pieces: tuple[bytes, ...]  # up to the first white space in it
+    continues: NDArray[np.int64]  # the ids after which the word continues
     ends: NDArray[np.int64]  # those that begin with white space, and the end symbol
-    ends_later: NDArray[np.int64]  # those that hold white space further on
+    ends_later: NDArray[np.int64]  # those with white space further on
 
 
 def next_symbols(model: AnyModel, text: str, top: int = 10, *, replace_unknown: bool = False) -> Next:
-    """Return the `top` most probable symbols after `text`, equal ones by id; above the vocabulary, all of it.
+    """Return the `top` most probable symbols after `text`, ties by id; all symbols if `top` exceeds the vocabulary.
 
-    The start symbol is read first. Raises UserError naming symbols that the model does not know.
+    The start symbol is read first. Raises UserError naming unknown symbols.
     """
     _check(top)
     opened = as_opened(model)
@@ -90,100 +90,100 @@ def next_words(
 ) -> NextWords:
     """Return the `top` most probable words after `text`: P(its characters, and then white space or the end symbol).
 
-    Where the text ends inside a word, they are words that complete it. Where it does not, the empty word stands for
-    more white space. White space is Unicode's at level char, ASCII's in bytes and pieces.
+    Where the text ends inside a word, they are words that complete it; where it does not, the empty word stands for
+    more white space. White space is Unicode's at level char, ASCII's at levels byte and bpe.
 
-    Best first, over beginnings of words, each of which is at least as probable as all that it may become: the search
-    ends when none is more probable than the last word listed, at the latest after reading `limit` of them. The rest is
-    1 less the words listed. In pieces of BPE, a word's probability is the sum over the spellings that were found.
-    Words with `<unk>` count for the rest. Raises UserError at level word, and naming symbols that are not known.
+    Best-first search over beginnings of words, each at least as probable as anything it may become: it ends when none
+    is more probable than the last word listed, or after reading `limit` of them. The rest is 1 minus the words listed.
+    At level bpe a word's probability is the sum over the spellings found. Words with `<unk>` count toward the rest.
+    Raises UserError at level word, and naming unknown symbols.
     """
     _check(top)
     opened = as_opened(model)
     tokenizer = opened.tokenizer
     if tokenizer.level == "word":
         raise UserError(
-            "the symbols of this model are whole words already",
+            "the symbols of this model are already whole words",
             allowed="models of characters, bytes or BPE pieces",
             fix="leave out --whole-words",
         )
     spelling = first = _spelling(tokenizer)
-    # A piece brings the space before it along. So the last space is not read but asked of the pieces that come next.
-    given = " " if tokenizer.level == "bpe" and text.endswith(" ") else ""
-    p, state = _read(opened, text.removesuffix(given), replace_unknown=replace_unknown)
-    if given:
-        first = _spelling(tokenizer, given.encode())
+    # A piece includes the space before it. So a final space is not read: the pieces that come next must begin with it.
+    space = " " if tokenizer.level == "bpe" and text.endswith(" ") else ""
+    p, state = _read(opened, text.removesuffix(space), replace_unknown=replace_unknown)
+    if space:
+        first = _spelling(tokenizer, space.encode())
         p /= p[np.concatenate(first[1:])].sum()
 
-    found: dict[bytes, float] = {}
-    waiting: list[_Prefix] = []
-    number = read = 0
+    words: dict[bytes, float] = {}
+    queue: list[_Prefix] = []
+    number = count = 0
     floor = 0.0
 
-    def note(word: bytes, p: Probabilities, spelling: _Spelling, state: State) -> None:
-        """Take in the distribution (V,) of what follows a beginning, times the probability of that."""
+    def add(word: bytes, p: Probabilities, spelling: _Spelling, state: State) -> None:
+        """Add what may follow a beginning: its distribution (V,) times the beginning's probability."""
         nonlocal number
-        found[word] = found.get(word, 0.0) + float(p[spelling.ends].sum())
+        words[word] = words.get(word, 0.0) + float(p[spelling.ends].sum())
         for id in spelling.ends_later.tolist():
             longer = word + spelling.pieces[id]
-            found[longer] = found.get(longer, 0.0) + float(p[id])
-        likely = spelling.goes_on[p[spelling.goes_on] > floor]
-        for id in likely[np.argsort(-p[likely], kind="stable")][: limit - read].tolist():
+            words[longer] = words.get(longer, 0.0) + float(p[id])
+        likely = spelling.continues[p[spelling.continues] > floor]
+        for id in likely[np.argsort(-p[likely], kind="stable")][: limit - count].tolist():
             number += 1
-            heappush(waiting, _Prefix(-float(p[id]), number, word + spelling.pieces[id], id, state))
+            heappush(queue, _Prefix(-float(p[id]), number, word + spelling.pieces[id], id, state))
 
-    note(b"", p, first, state)
-    while waiting and -waiting[0].cost > floor and read < limit:
-        some = [heappop(waiting) for _ in range(min(READ_TOGETHER, limit - read, len(waiting)))]
-        read += len(some)
-        inputs = np.array([[prefix.symbol] for prefix in some], np.int64)
-        logits, states = opened.predictor.logits(inputs, join_rows([prefix.state for prefix in some]))
-        said = np.exp(log_probabilities(logits))
-        for row, prefix in enumerate(some):
-            note(prefix.word, -prefix.cost * said[row], spelling, select_rows(states, [row]))
-        if len(found) >= top:
-            floor = nlargest(top, found.values())[-1]
-    best = nsmallest(top, found.items(), key=lambda item: (-item[1], item[0]))
+    add(b"", p, first, state)
+    while queue and -queue[0].cost > floor and count < limit:
+        batch = [heappop(queue) for _ in range(min(READ_TOGETHER, limit - count, len(queue)))]
+        count += len(batch)
+        inputs = np.array([[prefix.symbol] for prefix in batch], np.int64)
+        logits, states = opened.predictor.logits(inputs, join_rows([prefix.state for prefix in batch]))
+        probabilities = np.exp(log_probabilities(logits))
+        for row, prefix in enumerate(batch):
+            add(prefix.word, -prefix.cost * probabilities[row], spelling, select_rows(states, [row]))
+        if len(words) >= top:
+            floor = nlargest(top, words.values())[-1]
+    best = nsmallest(top, words.items(), key=lambda item: (-item[1], item[0]))
     begun = _begun(tokenizer, text)
     return NextWords(
         tuple(Likely(begun + word.decode(errors="backslashreplace"), probability) for word, probability in best),
         max(0.0, 1 - fsum(probability for _, probability in best)),
         begun,
-        certain=len(best) == top and not (waiting and -waiting[0].cost > floor),
+        certain=len(best) == top and not (queue and -queue[0].cost > floor),
     )
 
 
 def _read(opened: Opened, text: str, *, replace_unknown: bool) -> tuple[Probabilities, State]:
     """Return the distribution (V,) of what follows a text, and the state after it."""
     prompt = encode_prompt(opened.tokenizer, text, replace_unknown=replace_unknown)
-    logits, state = stepper(opened.predictor)([opened.tokenizer.start_id, *prompt], None)
-    return np.exp(log_probabilities(logits)), state
+    logits, state = read_prompt(opened.predictor, [opened.tokenizer.start_id, *prompt])
+    return np.exp(log_probabilities(logits[0])), state
 
 
 def _check(top: int) -> None:
     if top < 1:
-        raise UserError(f"top is {top}", allowed="1 or more", fix="ask for one at least")
+        raise UserError(f"top is {top}", allowed="1 or more", fix="ask for at least one")
 
 
-def _spelling(tokenizer: Tokenizer, given: bytes = b"") -> _Spelling:
-    """Return what each symbol adds to a word after the bytes `given`, which are its own first ones."""
+def _spelling(tokenizer: Tokenizer, beginning: bytes = b"") -> _Spelling:
+    """Return what each symbol adds to a word: all of it after `beginning`; symbols that begin otherwise add nothing."""
     pieces, kinds = [], []
-    for id, whole in enumerate(tokenizer.pieces):
-        piece = whole.removeprefix(given)
-        place = _white_space(tokenizer, piece)
-        pieces.append(piece[:place])
-        if tokenizer.specials.get(id) == EOS and not given:
+    for id, whole_piece in enumerate(tokenizer.pieces):
+        piece = whole_piece.removeprefix(beginning)
+        end = _white_space(tokenizer, piece)
+        pieces.append(piece[:end])
+        if tokenizer.specials.get(id) == EOS and not beginning:
             kinds.append(1)
-        elif id in tokenizer.specials or not whole.startswith(given):
+        elif id in tokenizer.specials or not whole_piece.startswith(beginning):
             kinds.append(3)
         else:
-            kinds.append(0 if place is None else 2 if place else 1)
-    goes_on, ends, ends_later = (np.flatnonzero(np.array(kinds) == kind) for kind in range(3))
-    return _Spelling(tuple(pieces), goes_on, ends, ends_later)
+            kinds.append(0 if end is None else 2 if end else 1)
+    continues, ends, ends_later = (np.flatnonzero(np.array(kinds) == kind) for kind in range(3))
+    return _Spelling(tuple(pieces), continues, ends, ends_later)
 
 
 def _white_space(tokenizer: Tokenizer, piece: bytes) -> int | None:
-    """Return where the white space in a piece begins; None where there is none."""
+    """Return where white space begins in a piece; None if it has none."""
     if tokenizer.level == "char":
         return 0 if piece.decode().isspace() else None
     match = re.search(rb"\s", piece)
@@ -191,8 +191,8 @@ def _white_space(tokenizer: Tokenizer, piece: bytes) -> int | None:
 
 
 def _begun(tokenizer: Tokenizer, text: str) -> str:
-    """Return the beginning of a word with which a text ends."""
-    place = len(text)
-    while place and _white_space(tokenizer, text[place - 1].encode()) is None:
-        place -= 1
-    return text[place:]
+    """Return the unfinished word at the end of a text."""
+    start = len(text)
+    while start and _white_space(tokenizer, text[start - 1].encode()) is None:
+        start -= 1
+    return text[start:]

@@ -1,34 +1,29 @@
-"""Sampling, written once over whatever can step: reproducible from its seed, streaming, honest about its nats."""
+"""Sampling, written once over the `Predictor`: reproducible from its seed, streaming, honest about its nats."""
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unroll.artifact.open import AnyModel, as_opened
 from unroll.data.tokenizer import Tokenizer
-from unroll.engine.draw import Drawing, nats_of_rows
+from unroll.engine.draw import Drawing
 from unroll.engine.draw import draw as draw
-from unroll.engine.draw import probabilities as distribution
-from unroll.engine.network import Network
 from unroll.errors import UserError
-from unroll.predict.predictor import Predictor
+from unroll.predict.predictor import Logits, Predictor
 from unroll.state import State
 
-Stepper = Callable[[Sequence[int], State | None], tuple[NDArray[np.float64], State]]
-"""Reads ids from a state; returns the logits (V,) of what comes next, and the state."""
-
-
-BLOCK = 64
-"""Symbols that the engine draws before it hands them on, at most."""
+BLOCK, BLOCK_SECONDS = 64, 0.05
+"""The most symbols drawn before they are handed on, and how long that may take; one symbol may take longer."""
 PROMPT_WINDOW = 1024
-"""Symbols of a prompt read at a time, so that memory does not grow with it."""
+"""Symbols of a prompt read at a time, so that memory does not grow with its length."""
 
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """How the next symbol is drawn from the model's distribution. The filters apply after the temperature."""
+    """How symbols are drawn from the model's distribution. The filters apply after the temperature."""
 
     temperature: float = 1.0
     """0 takes the most probable symbol."""
@@ -52,10 +47,14 @@ class SampleOptions:
         if not 0 <= self.seed < 2**64:
             raise UserError(f"seed is {self.seed}", allowed="0 to 2^64-1")
 
+    def drawing(self, never: int | None) -> Drawing:
+        """Return these options for the predictor; the symbol `never` is not drawn."""
+        return Drawing(self.temperature, self.top_k, self.top_p, self.min_p, never)
+
 
 @dataclass(frozen=True)
-class Drawn:
-    """One sampled symbol: its id, the text it completes, and -ln P(it) under the model itself, unfiltered, in nats."""
+class SampledSymbol:
+    """A sampled symbol: its id, the text it completes, and -ln P of it under the model itself, unfiltered, in nats."""
 
     id: int
     text: str
@@ -75,7 +74,7 @@ def sample(
     seed: int = 0,
     stream: int = 0,
     replace_unknown: bool = False,
-) -> Iterator[Drawn]:
+) -> Iterator[SampledSymbol]:
     """Yield up to `length` symbols that follow the prompt, each as soon as it is drawn.
 
     It ends before the text `stop`, of several before the first that comes. The same seed and stream give the same text;
@@ -87,9 +86,7 @@ def sample(
     options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     opened = as_opened(model)
     ids = encode_prompt(opened.tokenizer, prompt, replace_unknown=replace_unknown)
-    network = opened.predictor if isinstance(opened.predictor, Network) else None
-    step = stepper(opened.predictor)
-    return generate(step, opened.tokenizer, ids, length, options, network=network, stream=stream, stop=stop)
+    return generate(opened.predictor, opened.tokenizer, ids, length, options, stream=stream, stop=stop)
 
 
 def uniforms(seed: int, stream: int, start: int = 0, block: int = 256) -> Iterator[float]:
@@ -104,134 +101,95 @@ def uniforms(seed: int, stream: int, start: int = 0, block: int = 256) -> Iterat
         start += block
 
 
-def probabilities(logits: NDArray[np.float64], options: SampleOptions, never: int | None) -> NDArray[np.float64]:
-    """Return the distribution (V,) that is sampled from: logits without `never`, sharpened and filtered."""
-    return distribution(logits, options.temperature, options.top_k, options.top_p, options.min_p, never)
-
-
-def nats_of(logits: NDArray[np.float64], chosen: int) -> float:
-    """Return -ln softmax(logits)[chosen], in nats."""
-    return float(nats_of_rows(logits[None], np.array([chosen]))[0])
-
-
-def stepper(predictor: Predictor) -> Stepper:
-    """Read ids with a predictor, as one row, in windows."""
-
-    def step(ids: Sequence[int], state: State | None) -> tuple[NDArray[np.float64], State]:
-        for first in range(0, len(ids), PROMPT_WINDOW):
-            logits, state = predictor.logits(np.array([ids[first : first + PROMPT_WINDOW]], np.int64), state)
-        assert state is not None
-        return logits[0], state
-
-    return step
+def read_prompt(predictor: Predictor, ids: Sequence[int]) -> tuple[Logits, State]:
+    """Read ids as one row, in windows; return the logits (1, V) of what follows them, and the state."""
+    state: State | None = None
+    for first in range(0, len(ids), PROMPT_WINDOW):
+        logits, state = predictor.logits(np.array([ids[first : first + PROMPT_WINDOW]], np.int64), state)
+    assert state is not None
+    return logits, state
 
 
 def generate(
-    step: Stepper,
+    predictor: Predictor,
     tokenizer: Tokenizer,
     prompt: Sequence[int],
     length: int,
     options: SampleOptions,
     *,
-    network: Network | None = None,
     stream: int = 0,
     stop: str | Sequence[str] = (),
-) -> Iterator[Drawn]:
-    """Yield up to `length` symbols after the prompt's ids, each as soon as it is drawn.
+) -> Iterator[SampledSymbol]:
+    """Yield up to `length` symbols after the prompt's ids, a few at a time.
 
     The start symbol is read first. Streams of one seed are independent. With one or several texts to `stop` at, text
     that could begin one is held back until it is known not to, and sampling ends before the first that is complete, of
-    those that are complete with the same character before the longest. A `network` of the engine draws and reads
-    itself, in blocks that grow from one symbol; otherwise each goes through `step`. The symbols are the same.
+    those that are complete with the same character before the longest. Symbols are drawn in blocks that grow from one
+    symbol while they are quick, which changes no symbol.
     """
     stops = checked_stops(stop)
-    return _generate(step, tokenizer, prompt, length, options, network, stream, stops)
+    return _generate(predictor, tokenizer, prompt, length, options, stream, stops)
 
 
 def checked_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the texts to stop at; raises UserError for an empty one, before which nothing could be written."""
+    """Return the texts to stop at; raises UserError for an empty one, which would stop before the first symbol."""
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if "" in stops:
-        raise UserError("a text to stop at is empty", allowed="one character or more", fix="leave it out")
+        raise UserError("a stop text is empty", allowed="one character or more", fix="leave it out")
     return stops
 
 
 def _generate(
-    step: Stepper,
+    predictor: Predictor,
     tokenizer: Tokenizer,
     prompt: Sequence[int],
     length: int,
     options: SampleOptions,
-    network: Network | None,
     stream: int,
     stops: tuple[str, ...],
-) -> Iterator[Drawn]:
-    logits, state = step([tokenizer.start_id, *prompt], None)
-    never = tokenizer.unknown_id
-    if network is None:
-        symbols = _stepped(step, logits, state, options, never, stream)
-    else:
-        symbols = _in_blocks(network, logits, state, options, never, stream, length)
+) -> Iterator[SampledSymbol]:
+    logits, state = read_prompt(predictor, [tokenizer.start_id, *prompt])
     decoder = tokenizer.stream_decoder()
-    for symbol in prompt:
-        decoder.push(symbol)
-    held = ""
-    for position, (chosen, nats) in zip(range(length), symbols, strict=False):
-        last = position == length - 1
-        held += decoder.push(chosen) + (decoder.flush() if last else "")
-        place = _first_stop(held, stops)
+    for id in prompt:
+        decoder.push(id)
+    pending = ""
+    drawing = options.drawing(tokenizer.unknown_id)
+    for position, (id, nats) in enumerate(_symbols(predictor, logits, state, drawing, options.seed, stream, length), 1):
+        last = position == length
+        pending += decoder.push(id) + (decoder.flush() if last else "")
+        place = _first_stop(pending, stops)
         ended = last or place is not None
-        shown = len(held) - (0 if ended else _beginning(held, stops)) if place is None else place
-        yield Drawn(chosen, held[:shown], nats)
+        free = len(pending) - (0 if ended else _beginning(pending, stops)) if place is None else place
+        yield SampledSymbol(id, pending[:free], nats)
         if ended:
             return
-        held = held[shown:]
+        pending = pending[free:]
 
 
-def _stepped(
-    step: Stepper,
-    logits: NDArray[np.float64],
-    state: State | None,
-    options: SampleOptions,
-    never: int | None,
-    stream: int,
+def _symbols(
+    predictor: Predictor, logits: Logits, state: State, drawing: Drawing, seed: int, stream: int, length: int
 ) -> Iterator[tuple[int, float]]:
-    """Yield symbols and their nats, each read before the next is drawn."""
-    for uniform in uniforms(options.seed, stream):
-        chosen = draw(probabilities(logits, options, never), uniform)
-        yield chosen, nats_of(logits, chosen)
-        logits, state = step([chosen], state)
-
-
-def _in_blocks(
-    network: Network,
-    logits: NDArray[np.float64],
-    state: State,
-    options: SampleOptions,
-    never: int | None,
-    stream: int,
-    length: int,
-) -> Iterator[tuple[int, float]]:
-    """Yield symbols and their nats; the network draws and reads several before any is handed on."""
-    drawing = Drawing(options.temperature, options.top_k, options.top_p, options.min_p, never)
-    numbers, now, size, left = uniforms(options.seed, stream), logits[None], 1, length
-    while left:
-        size = min(size, left)
-        block = np.array([[next(numbers) for _ in range(size)]])
-        ids, nats, now, state = network.generate(now, state, drawing, block)
+    """Yield symbols and their nats, drawn in blocks; one that took too long is followed by a smaller one."""
+    numbers, size = uniforms(seed, stream), 1
+    while length:
+        size = min(size, length)
+        started = time.perf_counter()
+        block = np.array([list(islice(numbers, size))])
+        ids, nats, logits, state = predictor.generate(logits, state, drawing, block)
+        slow = time.perf_counter() - started > BLOCK_SECONDS
         yield from zip(ids[0].tolist(), nats[0].tolist(), strict=True)
-        left -= size
-        size = min(2 * size, BLOCK)
+        length -= size
+        size = max(1, size // 2) if slow else min(2 * size, BLOCK)
 
 
 def _first_stop(text: str, stops: Sequence[str]) -> int | None:
-    """Return where the first stop begins that is complete in a text, of several that end together the longest."""
-    found = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
-    return min(found)[1] if found else None
+    """Return where the first complete stop in a text begins; of several that end together, the longest."""
+    ends = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    return min(ends)[1] if ends else None
 
 
 def _beginning(text: str, stops: Sequence[str]) -> int:
-    """Return how many characters at the end of a text may yet become a stop."""
+    """Return how many characters at the end of a text may still become a stop."""
     return max(
         (k for stop in stops for k in range(1, min(len(stop) - 1, len(text)) + 1) if stop.startswith(text[-k:])),
         default=0,
@@ -239,14 +197,14 @@ def _beginning(text: str, stops: Sequence[str]) -> int:
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str, *, replace_unknown: bool = False) -> list[int]:
-    """Return the ids of a prompt; raises UserError naming symbols it does not know, unless they are replaced."""
+    """Return the ids of a prompt; raises UserError naming unknown symbols, unless they are replaced."""
     unknown = tokenizer.unknown(prompt)
     if unknown and not replace_unknown:
-        shown = ", ".join(f"{symbol!r} at {offset}" for offset, symbol in unknown[:5])
+        names = ", ".join(f"{symbol!r} at {offset}" for offset, symbol in unknown[:5])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UserError(
-            f"the prompt has symbols that the model has never seen: {shown}{more}",
+            f"the prompt has symbols that the model has never seen: {names}{more}",
             allowed="symbols of the training text",
-            fix="change the prompt, or replace them by <unk> with --replace-unknown",
+            fix="change the prompt, or replace them with <unk> by --replace-unknown",
         )
     return [int(symbol) for symbol in tokenizer.encode(prompt)]

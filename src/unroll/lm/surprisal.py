@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.artifact.saved_state import Reading, load_reading, read_on, save_reading
 from unroll.data.blocks import MAX_LINE, Block, Seen, read_blocks
-from unroll.data.tokenizer import Tokenizer, code_points
+from unroll.data.tokenizer import Tokenizer
+from unroll.data.utf8 import code_points
 from unroll.errors import UserError
 from unroll.files import StrPath, refuse_input
 from unroll.predict.predictor import Nats, Predictor, log_probabilities

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,31 +17,19 @@ from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.files import StrPath, as_path, is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
 from unroll.nn.arch import ARCHITECTURES
-from unroll.predict.predictor import Window
+from unroll.predict.predictor import HiddenPredictor, Window
 from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, Ids
 from unroll.progress import Progress, Work, result
 from unroll.state import State
 
 Pool = Literal["last", "mean", "max"]
-"""What stands for a line: the hidden state after its last symbol, or the mean or the maximum over all its symbols."""
+"""What represents a line: the hidden state after its last symbol, or the mean or maximum over all its symbols."""
 POOLS: tuple[Pool, ...] = get_args(Pool)
 
 LINES_TOGETHER = 2**13
-"""Lines whose vectors are held at a time, however short they are."""
+"""Most lines whose vectors are in memory at a time."""
 BLOCK = 2**22
-"""Numbers of a file of vectors that are compared at a time."""
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """What has a hidden state: networks, not n-grams."""
-
-    @property
-    def embedding(self) -> NDArray[np.floating]:
-        """The vectors of the symbols, (V, E)."""
-
-    def hidden(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.floating], State]:
-        """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
+"""Numbers of a file of vectors compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +40,10 @@ class Embedded:
     pool: Pool
     unknown_rate: float
     empty: int
-    """Lines without symbols: their vector is the state after the start symbol."""
+    """Number of lines without symbols: their vector is the state after the start symbol."""
 
     def figures(self) -> dict[str, Any]:
-        """Return what there is to say as JSON."""
+        """Return the figures as JSON."""
         notes = []
         if self.empty:
             notes.append(f"{self.empty:,} lines are empty: their vector is the state after the start symbol")
@@ -67,7 +55,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A line or a symbol that is near, with the cosine of the angle between the vectors."""
+    """A line or symbol nearby, and the cosine of the angle between the vectors."""
 
     text: str
     cosine: float
@@ -75,10 +63,10 @@ class Neighbour:
     """Counted from 1; None for a symbol."""
 
 
-def reader_of(opened: Opened) -> Reader:
-    """Return what reads; raises UserError for a model without a hidden state."""
-    if isinstance(opened.predictor, Reader):
-        return opened.predictor
+def reader_of(opened: Opened) -> HiddenPredictor:
+    """Return the network that reads; raises UserError for a model without a hidden state."""
+    if (network := opened.predictor.network) is not None:
+        return network
     raise UserError(
         f"{opened.path} is a model without a hidden state, so it has no vectors",
         allowed=f"a network: {', '.join(ARCHITECTURES)}",
@@ -86,25 +74,29 @@ def reader_of(opened: Opened) -> Reader:
     )
 
 
-def line_vectors(reader: Reader, texts: Iterable[Ids], start_id: int, pool: Pool) -> Iterator[NDArray[np.float32]]:
-    """Yield the vectors (n, H) of every text, each read from a fresh state, some at a time, in order.
+def line_vectors(
+    network: HiddenPredictor, texts: Iterable[Ids], start_id: int, pool: Pool
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the vectors (n, H) of all texts, each read from a fresh state, a few at a time, in order.
 
-    Texts of like length are read side by side; what fills up the shorter ones is part of no vector.
+    Texts of similar length are read side by side; padding is part of no vector.
     """
-    held: list[Ids] = []
+    group: list[Ids] = []
     size = 0
     for ids in texts:
-        held.append(ids)
+        group.append(ids)
         size += len(ids) + 1
-        if size > 16 * LINE_TOKENS or len(held) == LINES_TOGETHER:
-            yield _of_like_length(reader, held, start_id, pool)
-            held, size = [], 0
-    if held:
-        yield _of_like_length(reader, held, start_id, pool)
+        if size > 16 * LINE_TOKENS or len(group) == LINES_TOGETHER:
+            yield _of_similar_length(network, group, start_id, pool)
+            group, size = [], 0
+    if group:
+        yield _of_similar_length(network, group, start_id, pool)
 
 
-def _of_like_length(reader: Reader, texts: Sequence[Ids], start_id: int, pool: Pool) -> NDArray[np.float32]:
-    found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(texts)
+def _of_similar_length(
+    network: HiddenPredictor, texts: Sequence[Ids], start_id: int, pool: Pool
+) -> NDArray[np.float32]:
+    vectors: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(texts)
     order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
     while order:
         length = len(texts[order[-1]]) + 1
@@ -114,20 +106,20 @@ def _of_like_length(reader: Reader, texts: Sequence[Ids], start_id: int, pool: P
         for row, number in enumerate(batch):
             symbols[row, 1 : 1 + len(texts[number])] = texts[number]
         lengths = np.array([len(texts[number]) for number in batch])
-        for number, vector in zip(batch, _pooled(reader, symbols, lengths, pool), strict=True):
-            found[number] = vector
-    return np.stack(found)
+        for number, vector in zip(batch, _pooled(network, symbols, lengths, pool), strict=True):
+            vectors[number] = vector
+    return np.stack(vectors)
 
 
-def _pooled(reader: Reader, symbols: Window, lengths: NDArray[np.int64], pool: Pool) -> NDArray[np.float32]:
-    """Return the vectors (B, H) of rows that hold the start symbol and then as many symbols as `lengths` says."""
+def _pooled(network: HiddenPredictor, symbols: Window, lengths: NDArray[np.int64], pool: Pool) -> NDArray[np.float32]:
+    """Return the vectors (B, H) of rows that begin with the start symbol, followed by `lengths` (B,) symbols."""
     state: State | None = None
     vectors: NDArray[np.floating] = np.zeros(0)
     for first in range(0, symbols.shape[1], STREAM_WINDOW):
-        y, state = reader.hidden(symbols[:, first : first + STREAM_WINDOW], state)
+        y, state = network.hidden(symbols[:, first : first + STREAM_WINDOW], state)
         steps = np.arange(first, first + y.shape[1])
         last = lengths[:, None]
-        # The start symbol is step 0: it counts where nothing else does.
+        # The start symbol is step 0: it counts only in an empty line.
         counts = (steps <= last) & (steps >= np.minimum(last, 1)) if pool != "last" else steps == last
         if not first:
             vectors = np.full((len(y), y.shape[2]), -np.inf if pool == "max" else 0.0)
@@ -151,15 +143,15 @@ def embed(model: AnyModel, file: StrPath, *, out: StrPath | None = None, pool: P
 def embed_lines(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Work[Embedded]:
     """Read a file line by line, yielding progress; returns its vectors.
 
-    With `out` they are written there as they come, in numpy's format, and memory does not grow with the file. An end
-    of line (LF, CR LF) and, above level byte, a byte order mark are no part of a line. Raises UserError.
+    With `out` they are written there as they come, in numpy's format, in constant memory. Line ends (LF, CR LF) and,
+    except at level byte, a byte order mark are not part of a line. Raises UserError.
     """
     _check_pool(pool)
-    reader = reader_of(opened)
+    network = reader_of(opened)
     if out is not None:
         refuse_folder(out)
     if out is not None and out.suffix != ".npy":
-        raise UserError(f"{out} does not end in .npy", allowed="a file of numpy's", fix=f"write --out {out}.npy")
+        raise UserError(f"{out} does not end in .npy", allowed="a NumPy file", fix=f"write --out {out}.npy")
     refuse_input(out, file)
     lines, total = _size(file)
     counts = _Counts()
@@ -168,10 +160,10 @@ def embed_lines(opened: Opened, file: Path, out: Path | None = None, pool: Pool 
     with ExitStack() as stack:
         output = None if out is None else stack.enter_context(replacing(out))
         mapped = output is not None and out is not None and is_regular(output) and stream_number(out) is None
-        for some in line_vectors(reader, counts.of(opened.tokenizer, file), opened.tokenizer.start_id, pool):
-            shape = (lines, some.shape[1])
-            if done + len(some) > lines:
-                raise UserError(f"{file} grew while it was read", fix="begin again when it is complete")
+        for block in line_vectors(network, counts.ids(opened.tokenizer, file), opened.tokenizer.start_id, pool):
+            shape = (lines, block.shape[1])
+            if done + len(block) > lines:
+                raise UserError(f"{file} grew while it was read", fix="try again when it is complete")
             if not done and output is not None:
                 header = io.BytesIO()
                 np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
@@ -181,13 +173,13 @@ def embed_lines(opened: Opened, file: Path, out: Path | None = None, pool: Pool 
             if not done and not mapped:
                 vectors = np.zeros(shape, np.float32)
             if output is not None:
-                output.write(some.astype("<f4").tobytes())
+                output.write(block.astype("<f4").tobytes())
             if vectors is not None:
-                vectors[done : done + len(some)] = some
-            done += len(some)
+                vectors[done : done + len(block)] = block
+            done += len(block)
             yield Progress("reading", counts.bytes, total, "bytes")
         if done < lines:
-            raise UserError(f"{file} shrank while it was read", fix="begin again when it is complete")
+            raise UserError(f"{file} shrank while it was read", fix="try again when it is complete")
     if vectors is None:
         assert out is not None
         vectors = np.load(out, mmap_mode="r")
@@ -196,17 +188,17 @@ def embed_lines(opened: Opened, file: Path, out: Path | None = None, pool: Pool 
 
 @dataclass
 class _Counts:
-    """Encodes lines and counts what it met."""
+    """Encodes lines and counts their bytes and symbols."""
 
     bytes: int = 0
     symbols: int = 0
     unknown: int = 0
     empty: int = 0
 
-    def of(self, tokenizer: Tokenizer, file: Path) -> Iterator[Ids]:
-        """Yield the ids of line after line."""
+    def ids(self, tokenizer: Tokenizer, file: Path) -> Iterator[Ids]:
+        """Yield the ids (T,) of each line."""
         for number, line in enumerate(read_lines(file), 1):
-            if isinstance(tokenizer, ByteTokenizer):  # to which a byte order mark is text, as in all verbs
+            if isinstance(tokenizer, ByteTokenizer):  # for which a byte order mark is text, as in all verbs
                 ids: Ids = np.frombuffer(line.removesuffix(b"\n").removesuffix(b"\r"), np.uint8)
             else:
                 ids = tokenizer.encode(line_text(line, file, number))
@@ -218,7 +210,7 @@ class _Counts:
 
 
 def _size(file: Path) -> tuple[int, int]:
-    """Return the lines and the bytes of a file; raises UserError where there are none."""
+    """Return the number of lines and bytes of a file; raises UserError for an empty one."""
     lines = size = 0
     for line in read_lines(file):
         lines, size = lines + 1, size + len(line)
@@ -245,86 +237,88 @@ def similar_lines(
 ) -> Work[list[Neighbour]]:
     """Read a file, or its `vectors` as `embed` wrote them, yielding progress; returns the `top` nearest lines.
 
-    The nearest first; of equally near ones the earlier. All are compared, none is left out. Raises UserError.
+    The nearest come first; of equally near ones the earlier. The search is exact. Raises UserError.
     """
     _check_pool(pool)
     _check_top(top)
-    reader, tokenizer = reader_of(opened), opened.tokenizer
-    (wanted,) = next(line_vectors(reader, [tokenizer.encode(query)], tokenizer.start_id, pool))
+    network, tokenizer = reader_of(opened), opened.tokenizer
+    (query_vector,) = next(line_vectors(network, [tokenizer.encode(query)], tokenizer.start_id, pool))
     lines, total = _size(file)
     counts = _Counts()
     if vectors is None:
-        blocks = line_vectors(reader, counts.of(tokenizer, file), tokenizer.start_id, pool)
+        blocks = line_vectors(network, counts.ids(tokenizer, file), tokenizer.start_id, pool)
     else:
-        blocks = _stored(vectors, lines, file, len(wanted))
+        blocks = _stored(vectors, lines, file, len(query_vector))
     best = _Nearest(top)
     done = 0
     for block in blocks:
-        best.add(done, cosines(block, wanted))
+        best.add(done, cosines(block, query_vector))
         done += len(block)
         yield Progress("reading", counts.bytes if vectors is None else total * done // lines, total, "bytes")
-    chosen = dict.fromkeys(best.numbers.tolist(), "")
+    texts = dict.fromkeys(best.numbers.tolist(), "")
     for number, line in enumerate(read_lines(file)):
-        if number in chosen:
+        if number in texts:
             text = line.decode("utf-8" if number else "utf-8-sig", errors="replace")
-            chosen[number] = text.removesuffix("\n").removesuffix("\r")
+            texts[number] = text.removesuffix("\n").removesuffix("\r")
     return [
-        Neighbour(chosen[number], float(cosine), number + 1)
+        Neighbour(texts[number], float(cosine), number + 1)
         for number, cosine in zip(best.numbers.tolist(), best.cosines, strict=True)
     ]
 
 
 def _stored(path: Path, lines: int, file: Path, size: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the vectors of a file some at a time; raises UserError where they are not those of `lines` lines."""
+    """Yield the vectors in a file, a few at a time; raises UserError unless there is one for each of `lines` lines."""
     try:
-        whole = np.load(path, mmap_mode="r")
+        stored = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise UserError(
-            f"{path} is no file of vectors: {error}", allowed="what `unroll embed` wrote", fix="make it again"
+            f"{path} is not a file of vectors: {error}",
+            allowed="a file written by `unroll embed`",
+            fix="write it again",
         ) from None
-    if whole.shape != (lines, size) or whole.dtype.kind != "f":
+    if stored.shape != (lines, size) or stored.dtype.kind != "f":
         raise UserError(
-            f"{path} holds {whole.dtype} of shape {whole.shape}",
+            f"{path} holds {stored.dtype} of shape {stored.shape}",
             allowed=f"a vector of {size:,} numbers for each of the {lines:,} lines of {file}",
-            fix="make it again from this file, with this model",
+            fix="rewrite it from this file with this model",
         )
     count = max(1, BLOCK // size)
-    return (whole[first : first + count] for first in range(0, lines, count))
+    return (stored[first : first + count] for first in range(0, lines, count))
 
 
 def similar_symbols(model: AnyModel, symbol: str, *, top: int = 10) -> list[Neighbour]:
     """Return the `top` symbols whose embeddings are nearest to that of `symbol`, itself left out, the nearest first.
 
-    A symbol is written as itself or, where it cannot be seen, as tables show it: `\\n`. Raises UserError.
+    An invisible symbol may be written as tables show it: `\\n`. Raises UserError.
     """
     _check_top(top)
     opened = as_opened(model)
     table = reader_of(opened).embedding.astype(np.float64)
     tokenizer = opened.tokenizer
-    names = [tokenizer.symbol(id) for id in range(tokenizer.vocab_size)]
+    names = [tokenizer.symbol(k) for k in range(tokenizer.vocab_size)]
     pieces = list(tokenizer.pieces)
-    written = symbol.encode(errors="surrogatepass")
-    if written in pieces:
-        chosen = pieces.index(written)
+    piece = symbol.encode(errors="surrogatepass")
+    if piece in pieces:
+        id = pieces.index(piece)
     elif symbol in names:
-        chosen = names.index(symbol)
+        id = names.index(symbol)
     else:
         raise UserError(
-            f"{symbol!r} is no symbol of {opened.path}",
+            f"{symbol!r} is not a symbol of {opened.path}",
             allowed=f"one of its {len(names):,} symbols, of level {tokenizer.level}",
             fix="for a text of several symbols, use --query and a file of lines",
         )
     best = _Nearest(top + 1)
-    best.add(0, cosines(table, table[chosen]))
+    best.add(0, cosines(table, table[id]))
     near = [(number, float(cosine)) for number, cosine in zip(best.numbers.tolist(), best.cosines, strict=True)]
-    return [Neighbour(names[number], cosine) for number, cosine in near if number != chosen][:top]
+    return [Neighbour(names[number], cosine) for number, cosine in near if number != id][:top]
 
 
-def cosines(block: NDArray[np.floating], wanted: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the cosine of each row (n, H) with `wanted` (H,); 0 where one of them is zero."""
-    rows, one = block.astype(np.float64), wanted.astype(np.float64)
-    sizes = np.sqrt(np.einsum("nh,nh->n", rows, rows)) * np.sqrt(one @ one)
-    return np.asarray(np.divide(rows @ one, sizes, out=np.zeros(len(rows)), where=sizes > 0))
+def cosines(block: NDArray[np.floating], vector: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the cosine of each row (n, H) with `vector` (H,); 0 where either is zero."""
+    rows, other = block.astype(np.float64), vector.astype(np.float64)
+    sizes = np.sqrt(np.einsum("nh,nh->n", rows, rows)) * np.sqrt(other @ other)
+    return np.asarray(np.divide(rows @ other, sizes, out=np.zeros(len(rows)), where=sizes > 0))
 
 
 class _Nearest:
@@ -336,7 +330,7 @@ class _Nearest:
         self.cosines = np.zeros(0)
 
     def add(self, first: int, cosines: NDArray[np.float64]) -> None:
-        """Take those of the vectors `first`, `first + 1`, … into account."""
+        """Add the cosines of vectors number `first`, `first + 1`, …."""
         numbers = np.concatenate([self.numbers, np.arange(first, first + len(cosines))])
         values = np.concatenate([self.cosines, cosines])
         order = np.lexsort((numbers, -values))[: self.top]
@@ -350,4 +344,4 @@ def _check_pool(pool: str) -> None:
 
 def _check_top(top: int) -> None:
     if top < 1:
-        raise UserError(f"top is {top}", allowed="1 or more", fix="ask for one at least")
+        raise UserError(f"top is {top}", allowed="1 or more", fix="ask for at least one")

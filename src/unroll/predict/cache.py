@@ -1,8 +1,7 @@
-"""The continuous cache (Grave et al. 2017): what was read lately is expected to come again. Without torch."""
+"""The continuous cache (Grave et al. 2017): what was read recently is expected again. Without torch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,23 +9,21 @@ from numpy.typing import NDArray
 from unroll.data.batches import stream_windows
 from unroll.errors import UserError
 from unroll.predict.mixture import fit_weights
-from unroll.predict.predictor import HiddenPredictor, Nats, Window, log_probabilities
+from unroll.predict.predictor import Hidden, HiddenPredictor, Nats, Predictor, Window, log_probabilities
 from unroll.predict.protocols import STREAM_WINDOW, Ids
 from unroll.state import State
-
-Hidden = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """How much what was read before is expected to come again."""
+    """How strongly recent symbols are expected again."""
 
     size: int = 2000
-    """How many symbols back it reaches."""
+    """Number of symbols remembered."""
     weight: float = 0.1
-    """λ: of the cache in the mixture with the model."""
+    """λ: the cache's weight in the mixture with the model."""
     flatness: float = 0.3
-    """θ: how much more a state counts that is like the present one; 0 counts all alike."""
+    """θ: how much more a similar state counts; at 0 all count the same."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 2**20:
@@ -37,15 +34,12 @@ class CacheOptions:
             raise UserError(f"flatness is {self.flatness}", allowed="0 or more", fix="try 0.3")
 
 
-# ---- dynamic evaluation
-
-
-class CachePredictor:
+class CachePredictor(Predictor):
     """A model mixed with a cache: (1-λ) p(w) + λ Σ_i exp(θ h_t·h_i) [w_i = w] / Σ_i exp(θ h_t·h_i).
 
     h_i is the output that the symbol w_i followed, over the last `size` symbols (Grave et al. 2017, equations 2 and 3).
-    They are part of the state: its last entry holds the outputs (B, N, H), and the symbols (B, N-1) that followed them,
-    of which the newest is yet to come.
+    They are part of the state: its last entry holds the outputs (B, N, H) and the symbols (B, N-1) that followed them;
+    what follows the newest output is yet to come.
     """
 
     def __init__(self, predictor: HiddenPredictor, options: CacheOptions) -> None:
@@ -63,12 +57,10 @@ class CachePredictor:
         return with_cache(model, cache, self.options.weight), after
 
     def parts(self, inputs: Window, targets: Window, state: State | None) -> tuple[Nats, NDArray[np.float64], State]:
-        """Return the model's nats (B, T), the cache's probability of each target, NaN while it is empty, the state."""
+        """Return the model's nats (B, T), the cache's probability of each target (NaN: still empty), and the state."""
         y, keys, symbols, after = self._read(inputs, state)
         attention = self._attention(y, keys, keys.shape[1] - y.shape[1])
-        followed = np.append(
-            symbols, np.full((len(symbols), 1), -1), axis=1
-        )  # what the newest is followed by is to come
+        followed = np.append(symbols, np.full((len(symbols), 1), -1), axis=1)  # what follows the newest is to come
         cache = (attention * (followed[:, None, :] == targets[:, :, None])).sum(-1)
         return self.predictor.nats_after(y, targets), cache, after
 
@@ -105,11 +97,11 @@ class CachePredictor:
 
 
 def with_cache(model: Nats, cache: NDArray[np.float64], weight: float) -> Nats:
-    """Return the nats of the mixture; before anything is in the cache (NaN), the model speaks alone."""
+    """Return the nats of the mixture; while the cache is empty (NaN), those of the model alone."""
     return np.where(np.isnan(cache), model, -np.log((1 - weight) * np.exp(-model) + weight * cache))
 
 
-# ---- options, fitted on validation text alone
+# ---- options, fitted on validation text only
 
 FLATNESSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 SIZES = (500, 2000)
@@ -117,7 +109,7 @@ TRIALS = len(FLATNESSES) * len(SIZES)
 
 
 def fit_cache(predictor: HiddenPredictor, ids: Ids, start_id: int) -> Iterator[tuple[CacheOptions, float]]:
-    """Yield options and their nats per symbol on `ids`, as they are tried: the weight of each is its best."""
+    """Yield options and their nats per symbol on `ids` as they are tried, each with its best weight."""
     for size in SIZES:
         for flatness in FLATNESSES:
             options = CacheOptions(size=size, flatness=flatness)

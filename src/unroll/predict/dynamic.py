@@ -13,7 +13,7 @@ from unroll.data.batches import Streams
 from unroll.errors import UserError
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
-from unroll.predict.predictor import Nats, Window
+from unroll.predict.predictor import Nats, Predictor, Window
 from unroll.predict.protocols import STREAM_WINDOW, Ids, stream
 from unroll.predict.torch import TorchPredictor, to_numpy, to_torch
 from unroll.state import State, detach
@@ -21,14 +21,14 @@ from unroll.state import State, detach
 
 @dataclass(frozen=True)
 class DynamicOptions:
-    """How far the weights follow the text that is read."""
+    """How far the weights follow the text."""
 
     learning_rate: float = 3e-4
-    """η: of the gradient divided by its usual size."""
+    """η: the step along the gradient divided by its usual size."""
     decay: float = 2e-3
-    """λ: how strongly the weights are pulled back to the trained ones after each step."""
+    """λ: how strongly each step pulls the weights back to the trained ones."""
     seq_len: int = 16
-    """Symbols between two steps; they are scored before the weights learn from them."""
+    """Symbols between two steps, scored before the weights learn from them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.learning_rate < float("inf"):
@@ -36,7 +36,7 @@ class DynamicOptions:
         if not 0 <= self.decay <= 1:
             raise UserError(f"decay is {self.decay}", allowed="0 to 1", fix="try 0.002")
         if self.seq_len < 1 or STREAM_WINDOW % self.seq_len:
-            # So that the steps fall on the same symbols, however the text comes.
+            # So that steps fall on the same symbols, however the text is cut into windows.
             raise UserError(
                 f"seq_len is {self.seq_len}",
                 allowed=f"a power of two up to {STREAM_WINDOW}",
@@ -47,13 +47,13 @@ class DynamicOptions:
 SIZE_STEPS = 150
 SIZE_ROWS = 16
 DAMPING = 0.1
-"""Of the mean gradient size, added to each: rarely used weights would leap otherwise."""
+"""Share of the mean gradient size added to each: rarely used weights would leap otherwise."""
 
 
 def gradient_sizes(model: Model, ids: Ids, start_id: int, seq_len: int) -> list[Tensor]:
     """Return the root mean square of every weight's gradient on the training text (Krause et al. 2018, section 4).
 
-    It is taken over windows evenly spaced over the text, the state carried from one to the next.
+    The mean is over windows evenly spaced over the text; the state is carried from one to the next.
     """
     rows = min(SIZE_ROWS, len(ids))
     streams = Streams(ids, rows, start_id)
@@ -69,10 +69,10 @@ def gradient_sizes(model: Model, ids: Ids, start_id: int, seq_len: int) -> list[
     return [square.sqrt_() for square in squares]
 
 
-class DynamicPredictor:
-    """A model whose weights learn from each few symbols after these were scored; one row only.
+class DynamicPredictor(Predictor):
+    """A model whose weights learn from every few symbols once these are scored; one row only.
 
-    The one predictor that remembers: its weights belong to it while `dynamic` lasts.
+    The only predictor with a memory: the model's weights are its own while `dynamic` lasts.
     """
 
     def __init__(self, model: Model, sizes: Sequence[Tensor], options: DynamicOptions) -> None:
@@ -94,19 +94,19 @@ class DynamicPredictor:
         if len(inputs) != 1:
             raise ValueError("dynamic evaluation reads one row: rows side by side would learn from each other")
         carried = None if state is None else to_torch(state, torch.device("cpu"))
-        found = []
+        pieces = []
         for first in range(0, inputs.shape[1], self.options.seq_len):
-            some = slice(first, first + self.options.seq_len)
-            logits, after = self.model(torch.from_numpy(inputs[:, some]), carried)
-            each = cross_entropy(logits, torch.from_numpy(targets[:, some]), "none")
-            self._learn(torch.autograd.grad(each.mean(), self._weights))
+            window = slice(first, first + self.options.seq_len)
+            logits, after = self.model(torch.from_numpy(inputs[:, window]), carried)
+            nats = cross_entropy(logits, torch.from_numpy(targets[:, window]), "none")
+            self._learn(torch.autograd.grad(nats.mean(), self._weights))
             carried = detach(after)
-            found.append(each.detach().double().numpy())
+            pieces.append(nats.detach().double().numpy())
         assert carried is not None
-        return np.concatenate(found, axis=1), to_numpy(carried)
+        return np.concatenate(pieces, axis=1), to_numpy(carried)
 
     def logits(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.float64], State]:
-        """Read `inputs` (1, T), learning nothing; return the logits (1, V) of what follows, and the state."""
+        """Read `inputs` (1, T) without learning; return the logits (1, V) of what follows, and the state."""
         return TorchPredictor(self.model).logits(inputs, state)
 
     def _learn(self, gradients: Sequence[Tensor]) -> None:
@@ -124,7 +124,7 @@ class DynamicPredictor:
 
 @contextmanager
 def dynamic(model: Model, sizes: Sequence[Tensor], options: DynamicOptions) -> Iterator[DynamicPredictor]:
-    """Give the model as a predictor that learns while it reads; its weights are restored bit for bit afterwards."""
+    """Provide the model as a predictor that learns while it reads; restore its weights bit for bit afterwards."""
     predictor = DynamicPredictor(model.eval(), sizes, options)
     try:
         yield predictor
@@ -132,10 +132,7 @@ def dynamic(model: Model, sizes: Sequence[Tensor], options: DynamicOptions) -> I
         predictor.forget()
 
 
-# ---- the continuous cache
-
-
-# ---- options, fitted on validation text alone
+# ---- options, fitted on validation text only
 
 LEARNING_RATES = (1e-4, 2e-4, 4e-4, 8e-4)
 DECAYS = (0.0, 5e-4, 2e-3, 1e-2)
@@ -145,7 +142,7 @@ TRIALS = len(LEARNING_RATES) + len(DECAYS) - 1
 def fit_dynamic(
     model: Model, sizes: Sequence[Tensor], ids: Ids, start_id: int, seq_len: int
 ) -> Iterator[tuple[DynamicOptions, float]]:
-    """Yield options and their nats per symbol on `ids`, as they are tried: rates, then decays at the best one."""
+    """Yield options and their nats per symbol on `ids` as they are tried: rates, then decays at the best rate."""
     tried: dict[DynamicOptions, float] = {}
 
     def nats_with(options: DynamicOptions) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from unroll.predict.ngram_config import NgramConfig
-from unroll.predict.predictor import Nats, Window
+from unroll.predict.predictor import Nats, Predictor, Window
 from unroll.state import State
 
 Ids = NDArray[np.integer]
@@ -28,7 +28,7 @@ class Tables:
     """What was counted: a trie by level, where an n-gram of order k hangs below its context, its first k - 1 symbols.
 
     Only contexts that are followed at least twice have n-grams below them. One that is followed once needs none: it
-    knows the place in the text where that is. All arrays are sorted by context, then by symbol.
+    has the position in the text where that is. All arrays are sorted by context, then by symbol.
     """
 
     config: NgramConfig
@@ -37,16 +37,16 @@ class Tables:
     discounts: Floats
     """D1, D2, D3+ of each order (order, 3)."""
     counts: tuple[Ids, ...]
-    """Of order 1, 2, …: a of each n-gram, at order 1 of each symbol (V,)."""
+    """For order 1, 2, …: a of each n-gram; at order 1, of each symbol (V,)."""
     symbols: tuple[Ids, ...]
-    """Of order 2, 3, …: the last symbol of each n-gram."""
+    """For order 2, 3, …: the last symbol of each n-gram."""
     follows: tuple[Ids, ...]
-    """Of each context of 1, 2, … symbols (of one symbol: of all there are): 1 + the number of n-grams below it; or 1
-    where it is followed once; or 0."""
+    """For contexts of 1, 2, … symbols (of one symbol: all symbols): 1 + the number of n-grams below each; or 1 where it
+    is followed once; or 0."""
     places: tuple[Ids, ...]
-    """Of the contexts of 1, 2, … symbols that are followed once: the place in the text of what follows."""
+    """For contexts of 1, 2, … symbols that are followed once: the position in the text of what follows."""
     fallback_discounts: tuple[int, ...] | None = None
-    """The orders whose discounts could not be estimated, and are those of KenLM for that case; None if not known."""
+    """The orders whose discounts could not be estimated and are KenLM's fallbacks; None if unknown."""
 
     @property
     def size(self) -> int:
@@ -55,7 +55,7 @@ class Tables:
 
 
 def fault(tables: Tables) -> str:
-    """Return why tables, as read from a file, are not what was written; empty where all that is read can be found."""
+    """Return what is wrong with tables read from a file; empty if every look-up stays within them."""
     config, text = tables.config, tables.text
     if len(text) < 2 or text[0] != config.begin_id or int(text.max()) >= config.num_symbols:
         return "the text does not fit the vocabulary"
@@ -100,9 +100,9 @@ class _Contexts(NamedTuple):
     """The contexts of one size."""
 
     children: Ids
-    """How many n-grams hang below each."""
+    """The number of n-grams below each."""
     link: Ids
-    """The first of them, or the place of what follows a context once, or 0."""
+    """The first of them, or the position of what follows a context once, or 0."""
     total: Ids
     """A."""
     ones: Ids
@@ -110,7 +110,7 @@ class _Contexts(NamedTuple):
 
 
 def _contexts(follows: Ids, places: Ids, counts: Ids) -> _Contexts:
-    """Return what is asked of contexts, given the counts of the n-grams below them."""
+    """Return the figures of contexts, given the counts of the n-grams below them."""
     children = _children(follows)
     parents = np.flatnonzero(children)
     first = (np.cumsum(children, dtype=np.int64) - children)[parents]
@@ -124,12 +124,12 @@ def _contexts(follows: Ids, places: Ids, counts: Ids) -> _Contexts:
     link = np.zeros(len(children), np.uint32)
     link[parents] = first
     link[follows == 1] = places
-    few = [summed(counts == number, children.dtype) for number in (1, 2)]
-    return _Contexts(children, link, summed(counts, np.uint32), *few)
+    ones, twos = (summed(counts == number, children.dtype) for number in (1, 2))
+    return _Contexts(children, link, summed(counts, np.uint32), ones, twos)
 
 
 class _Step(NamedTuple):
-    """What is known of the contexts of `size` symbols that end at some places in what is read, by flat index."""
+    """The contexts of `size` symbols that end at positions of the input, by flat index."""
 
     size: int
     branching: Indices
@@ -137,18 +137,18 @@ class _Step(NamedTuple):
     node: Indices
     """which they are,"""
     child: Indices
-    """and which of those ends with the symbol that is asked for, -1 if none."""
+    """and which of those ends with the symbol asked for, -1 if none."""
     single: Indices
     """Where contexts are followed once,"""
     place: Indices
-    """and where in the text that is."""
+    """and at which position of the text."""
 
 
-class NgramPredictor:
-    """An n-gram as a predictor. Its state is one array, the ids read last (B, order - 1), -1 where there are none."""
+class NgramPredictor(Predictor):
+    """An n-gram as a predictor. Its state is one array, the last ids read (B, order - 1), -1 where there are none."""
 
     def __init__(self, tables: Tables) -> None:
-        """Use tables in which `fault` finds none."""
+        """Use tables in which `fault` finds nothing wrong."""
         self.tables = tables
         self._discounts = np.pad(tables.discounts, [(0, 0), (1, 0)])  # of counts 0, 1, 2, 3 and more
         self._contexts = [*map(_contexts, tables.follows, tables.places, tables.counts[1:])]
@@ -164,7 +164,7 @@ class NgramPredictor:
         first = symbols.shape[1] - inputs.shape[1]
         asked, p = _following(symbols), np.ones(symbols.shape)
         asked[:, first:], p[:, first:] = targets, self._unigrams[targets]
-        wanted, flat = asked.reshape(-1), p.reshape(-1)
+        flat_asked, flat = asked.reshape(-1), p.reshape(-1)
         for step in self._steps(symbols, asked):
             size, at = step.size, step.branching
             counts = np.where(step.child >= 0, self.tables.counts[size][step.child], 0)
@@ -173,7 +173,7 @@ class NgramPredictor:
             )
             discount = self._discounts[size, 1]
             flat[step.single] *= discount
-            flat[step.single[self.tables.text[step.place] == wanted[step.single]]] += 1 - discount
+            flat[step.single[self.tables.text[step.place] == flat_asked[step.single]]] += 1 - discount
         return -np.log(p[:, first:]), after
 
     def logits(self, inputs: Window, state: State | None = None) -> tuple[Floats, State]:
@@ -201,10 +201,10 @@ class NgramPredictor:
 
     @cached_property
     def _unigrams(self) -> Floats:
-        """The distribution (V,) of a symbol of which no context tells anything."""
+        """The distribution (V,) of a symbol without context."""
         counts = self.tables.counts[0].astype(np.int64)
-        left = self._discounts[0][np.minimum(counts, 3)].sum() / counts.sum()
-        return np.asarray(self._shares(0, counts, counts.sum()) + left / len(counts))
+        rest = self._discounts[0][np.minimum(counts, 3)].sum() / counts.sum()
+        return np.asarray(self._shares(0, counts, counts.sum()) + rest / len(counts))
 
     def _shares(self, size: int, counts: Ids, total: Ids) -> Floats:
         """Return (a - D(a)) / A after contexts of `size` symbols; D is at most a."""
@@ -217,7 +217,7 @@ class NgramPredictor:
         return np.asarray((first * ones + second * twos + third * (children - ones - twos)) / total)
 
     def _read(self, inputs: Window, state: State | None) -> tuple[Window, State]:
-        """Return what can be looked back at and the inputs, as they are looked up (B, order - 1 + T), and the state."""
+        """Return the context and the inputs as they are looked up (B, order - 1 + T), and the state."""
         config = self.tables.config
         before = np.full((len(inputs), config.order - 1), -1) if state is None else state[0][0]
         ids = np.concatenate([before, inputs], axis=1)
@@ -225,15 +225,15 @@ class NgramPredictor:
         return symbols, ((ids[:, inputs.shape[1] :].copy(),),)
 
     def _steps(self, symbols: Window, asked: Window) -> Iterator[_Step]:
-        """Yield what is known of contexts of 1, 2, … symbols, at all places of `symbols` and for what is asked there.
+        """Yield the contexts of 1, 2, … symbols at all positions of `symbols`, and the symbols `asked` for after them.
 
-        A context goes on by one symbol from the one that ends one place before: to a child of it or, where that is
+        A context extends by one symbol the one that ends one position before: to a child of it or, where that is
         followed once, along the text.
         """
-        text, read, wanted = self.tables.text, symbols.reshape(-1), asked.reshape(-1)
+        text, symbol, target = self.tables.text, symbols.reshape(-1), asked.reshape(-1)
         following = _following(symbols).reshape(-1)
-        at = np.flatnonzero(read >= 0)
-        node = read[at]
+        at = np.flatnonzero(symbol >= 0)
+        node = symbol[at]
         single = place = np.zeros(0, np.int64)
         for size, contexts in enumerate(self._contexts, 1):
             children, link = contexts.children[node], contexts.link[node].astype(np.int64)
@@ -241,24 +241,24 @@ class NgramPredictor:
             single, place = np.concatenate([single, at[once]]), np.concatenate([place, link[once]])
             branching = children > 0
             at, node = at[branching], node[branching]
-            child = self._child(size, node, wanted[at])
+            child = self._child(size, node, target[at])
             yield _Step(size, at, node, child, single, place)
-            others = following[at] != wanted[at]
-            child[others] = self._child(size, node[others], following[at[others]])
-            found = child >= 0
-            at, node = at[found] + 1, child[found]
-            found = (following[single] == text[place]) & (place + 1 < len(text))
-            single, place = single[found] + 1, place[found] + 1
+            differs = following[at] != target[at]
+            child[differs] = self._child(size, node[differs], following[at[differs]])
+            exists = child >= 0
+            at, node = at[exists] + 1, child[exists]
+            exists = (following[single] == text[place]) & (place + 1 < len(text))
+            single, place = single[exists] + 1, place[exists] + 1
 
-    def _child(self, size: int, node: Indices, wanted: Indices) -> Indices:
-        """Return the n-grams below contexts of `size` symbols that end with what is wanted, -1 for none."""
+    def _child(self, size: int, node: Indices, last: Indices) -> Indices:
+        """Return the n-grams below contexts of `size` symbols that end with `last`, -1 for none."""
         contexts, symbols = self._contexts[size - 1], self.tables.symbols[size - 1]
         first, count = contexts.link[node].astype(np.int64), contexts.children[node].astype(np.int64)
-        while count.max(initial=1) > 1:  # what is wanted can only be among `count` of them from `first` on
+        while count.max(initial=1) > 1:  # `last` can only be among `count` of them from `first` on
             half = count // 2
-            first += np.where(symbols[first + half] <= wanted, half, 0)
+            first += np.where(symbols[first + half] <= last, half, 0)
             count -= half
-        return np.where(symbols[first] == wanted, first, -1)
+        return np.where(symbols[first] == last, first, -1)
 
 
 def _following(symbols: Window) -> Window:

@@ -1,4 +1,4 @@
-"""Counting n-grams: from ids to the tables of modified Kneser-Ney, by sorting the places of the text once."""
+"""Counting n-grams: from ids to the tables of modified Kneser-Ney, by sorting the positions of the text once."""
 
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
@@ -12,29 +12,29 @@ from unroll.predict.ngram_config import NgramConfig
 
 MAX_TOKENS = 2**30
 FALL_BACK = (0.5, 1.0, 1.5)
-"""D1, D2, D3+ of an order for which the counts of counts give none above 0 and up to 1, 2, 3 (as in KenLM)."""
+"""D1, D2, D3+ of an order whose counts of counts give none above 0 and up to 1, 2, 3 (as in KenLM)."""
 
 Ranks = NDArray[np.integer]
 Counts = NDArray[np.int64]
 
 
 class _Strings(NamedTuple):
-    """The strings of one length, one from each place of the sorted text, where equal ones lie side by side: a group."""
+    """The strings of one length, one from each position, sorted so that equal ones lie side by side: a group."""
 
     length: int
     inside: NDArray[np.bool_]
-    """Of each place: whether its string ends within the text and, where lines are sentences, within the line."""
+    """For each position: whether its string ends within the text and, where lines are sentences, within the line."""
     group: NDArray[np.int32]
-    """Of each place: the number of its group."""
+    """For each position: the number of its group."""
     first: NDArray[np.int64]
-    """Of each group: its first place."""
+    """For each group: its first position."""
 
 
 def count(ids: Ids, config: NgramConfig) -> Generator[int, None, Tables]:
-    """Count the n-grams of a text (N,) after its start symbol; yields how many orders are done; returns the tables.
+    """Count the n-grams of a text (N,) after its start symbol; yields the number of orders done; returns the tables.
 
-    An n-gram that begins at a start, where none can be longer in front, keeps its raw count at every order, as those of
-    KenLM that begin with <s>. Raises UserError for a text that is too short or too long.
+    An n-gram that begins at a start, where none can be longer in front, keeps its raw count at every order, as KenLM's
+    n-grams with <s> do. Raises UserError for a text that is too short or too long.
     """
     if not 0 < len(ids) <= MAX_TOKENS:
         raise UserError(
@@ -42,45 +42,45 @@ def count(ids: Ids, config: NgramConfig) -> Generator[int, None, Tables]:
         )
     text = with_starts(ids, config)
     places = yield from _sorted_places(text, config)
-    # From here on a place is known by its number in sorted order.
+    # From here on a position is named by its number in sorted order.
     rank = np.empty(len(text), np.int32)
     rank[places] = np.arange(len(text), dtype=np.int32)
-    after = np.append(rank[1:], rank[:1])[places]  # the place one further on in the text
+    after = np.append(rank[1:], rank[:1])[places]  # the next position in the text
     starts = np.flatnonzero(text[places] == config.begin_id) if config.lines else rank[:1]
     discounts: list[Floats | None] = []
     counts: list[Ids] = []
     symbols: list[Ids] = []
     follows: list[Ids] = []
     singles: list[Ids] = []
-    kept: NDArray[np.bool_] | None = None  # of each group, whether it is in the tables
+    in_tables: NDArray[np.bool_] | None = None  # for each group
     for strings, longer in _with_longer(_strings(text, places, config)):
         ngram = strings.inside[strings.first]
-        kept = ngram if kept is None else kept
+        in_tables = ngram if in_tables is None else in_tables
         adjusted = _adjusted(strings, longer, after, starts)
         discounts.append(_discounts(adjusted[ngram]))
-        counts.append(_small(adjusted[kept]))
-        symbols.append(text[places[strings.first[kept]] + (strings.length - 1)])
+        counts.append(_small(adjusted[in_tables]))
+        symbols.append(text[places[strings.first[in_tables]] + (strings.length - 1)])
         if longer is not None:
             followed = np.add.reduceat(longer.inside, strings.first, dtype=np.int64)
             context = strings.group[longer.first]
             below = longer.inside[longer.first] & (followed > 1)[context]
             children = np.bincount(context[below], minlength=len(followed))
-            follows.append(_small(np.where(followed > 1, 1 + children, followed)[kept]))
-            once = longer.inside & (kept & (followed == 1))[strings.group]
+            follows.append(_small(np.where(followed > 1, 1 + children, followed)[in_tables]))
+            once = longer.inside & (in_tables & (followed == 1))[strings.group]
             singles.append((places[once] + strings.length).astype(np.uint32))
-            kept = below
+            in_tables = below
         yield strings.length
     counts[0] = _spread(counts[0], symbols[0], config.num_symbols)[: config.vocab_size]
-    follows[:1] = [_spread(each, symbols[0], config.num_symbols) for each in follows[:1]]
+    follows[:1] = [_spread(values, symbols[0], config.num_symbols) for values in follows[:1]]
     return Tables(
         config,
         text,
-        np.array([FALL_BACK if each is None else each for each in discounts]),
+        np.array([FALL_BACK if triple is None else triple for triple in discounts]),
         tuple(counts),
         tuple(symbols[1:]),
         tuple(follows),
         tuple(singles),
-        fallback_discounts=tuple(order for order, each in enumerate(discounts, 1) if each is None),
+        fallback_discounts=tuple(order for order, triple in enumerate(discounts, 1) if triple is None),
     )
 
 
@@ -92,7 +92,7 @@ def with_starts(ids: Ids, config: NgramConfig) -> Ids:
 
 
 def _sorted_places(text: Ids, config: NgramConfig) -> Generator[int, None, NDArray[np.int32]]:
-    """Return the places of a text, sorted by the strings of `order` symbols from there; the end sorts before all.
+    """Return the positions of a text, sorted by the strings of `order` symbols from there; the end sorts first.
 
     Strings are sorted by as many symbols as fit into a number, then by twice as many, by the ranks of their halves
     (prefix doubling, Manber and Myers 1993).
@@ -134,7 +134,7 @@ def _strings(text: Ids, places: NDArray[np.int32], config: NgramConfig) -> Itera
 
 
 def _with_longer(strings: Iterator[_Strings]) -> Iterator[tuple[_Strings, _Strings | None]]:
-    """Yield each with the next one, which is longer by one symbol; the last with None."""
+    """Yield strings with those one symbol longer; the last with None."""
     short = next(strings)
     for longer in strings:
         yield short, longer
@@ -164,12 +164,12 @@ def _discounts(counts: Counts) -> Floats | None:
     if not (n1 and n2 and n3):
         return None
     y = n1 / (n1 + 2 * n2)
-    found = np.array([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-    return found if (found > 0).all() else None
+    discounts = np.array([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+    return discounts if (discounts > 0).all() else None
 
 
 def _spread(values: Ids, symbols: Ids, size: int) -> Ids:
-    """Return the values of symbols as those of all there are (size,)."""
+    """Return the values of `symbols` in an array of all symbols (size,)."""
     spread = np.zeros(size, values.dtype)
     spread[symbols] = values
     return spread

@@ -13,13 +13,13 @@ Ids = NDArray[np.integer]
 
 STREAM_WINDOW = 1024
 LINE_TOKENS = 2**12
-"""Symbols of lines that are read side by side, padding included."""
+"""Symbols of lines read side by side, padding included."""
 
 
 def stream(predictor: Predictor, ids: Ids, before: int, state: State | None = None) -> Iterator[tuple[Nats, State]]:
-    """Yield the nats (T,) of window after window of `ids`, with the state after it: one exact row, carried on.
+    """Yield the nats (T,) of each window of `ids`, and the state after it: one exact row with carried state.
 
-    `before` is the symbol read before the first: the start symbol for a fresh state, the last one read for another.
+    `before` is the symbol read before the first: the start symbol for a fresh state, else the last one read.
     """
     for inputs, targets in stream_windows(ids, before, STREAM_WINDOW):
         nats, state = predictor.nats(inputs, targets, state)
@@ -46,44 +46,44 @@ def rows_nats(predictor: Predictor, ids: Ids, start_id: int, num_rows: int) -> f
 def crops_nats(predictor: Predictor, ids: Ids, size: int = 256) -> float | None:
     """Return nats per symbol of all crops of `size` from fresh states: nanoGPT's protocol, over the whole part.
 
-    None for a part that is shorter than one crop.
+    None for a part shorter than one crop.
     """
     sums = [(float(nats.sum()), nats.size) for _, nats in crops_of(predictor, ids, size)]
     return sum(total for total, _ in sums) / sum(count for _, count in sums) if sums else None
 
 
 def crops_of(predictor: Predictor, ids: Ids, size: int = 256) -> Iterator[tuple[Ids, Nats]]:
-    """Yield the symbols (N,) that nanoGPT's crops predict, some crops at a time, with the nats of each."""
+    """Yield the symbols (N,) that nanoGPT's crops predict, a few crops at a time, with the nats of each."""
     for inputs, targets in crops(ids, size):
         yield targets.reshape(-1), predictor.nats(inputs, targets)[0].reshape(-1)
 
 
 def lines(predictor: Predictor, texts: Iterable[Ids], start_id: int) -> Iterator[list[Nats]]:
-    """Yield the nats (T,) of every text, each from a fresh state after the start symbol, some at a time, in order.
+    """Yield the nats (T,) of every text, each from a fresh state after the start symbol, a few at a time, in order.
 
-    Texts of like length are read side by side. The ends of the shorter ones are filled up, which nothing before them
-    can see and which is left out of the answer.
+    Texts of similar length are read side by side. Shorter ones are padded at the end, where nothing before can see it;
+    the padding is left out of the result.
     """
-    for some in together(texts, 16 * LINE_TOKENS):
-        yield _of_like_length(predictor, some, start_id)
+    for group in together(texts, 16 * LINE_TOKENS):
+        yield _of_similar_length(predictor, group, start_id)
 
 
 def together(texts: Iterable[Ids], size: int) -> Iterator[list[Ids]]:
-    """Yield the texts in groups of about `size` symbols, the start symbol of each counted with them."""
-    held: list[Ids] = []
+    """Yield the texts in groups of about `size` symbols, counting one start symbol for each text."""
+    group: list[Ids] = []
     count = 0
     for text in texts:
-        held.append(text)
+        group.append(text)
         count += len(text) + 1
         if count >= size:
-            yield held
-            held, count = [], 0
-    if held:
-        yield held
+            yield group
+            group, count = [], 0
+    if group:
+        yield group
 
 
-def _of_like_length(predictor: Predictor, texts: list[Ids], start_id: int) -> list[Nats]:
-    found: list[Nats] = [np.zeros(0)] * len(texts)
+def _of_similar_length(predictor: Predictor, texts: list[Ids], start_id: int) -> list[Nats]:
+    nats_of_texts: list[Nats] = [np.zeros(0)] * len(texts)
     order = sorted((number for number, ids in enumerate(texts) if len(ids)), key=lambda number: len(texts[number]))
     while order:
         length = len(texts[order[-1]])
@@ -94,9 +94,9 @@ def _of_like_length(predictor: Predictor, texts: list[Ids], start_id: int) -> li
             symbols[row, 1 : 1 + len(texts[number])] = texts[number]
         nats = np.zeros((len(batch), length))
         state = None
-        for first in range(0, length, STREAM_WINDOW):  # a line of a million symbols is read in windows too
-            some = symbols[:, first : first + STREAM_WINDOW + 1]
-            nats[:, first : first + STREAM_WINDOW], state = predictor.nats(some[:, :-1], some[:, 1:], state)
+        for first in range(0, length, STREAM_WINDOW):  # a line may have a million symbols
+            window = symbols[:, first : first + STREAM_WINDOW + 1]
+            nats[:, first : first + STREAM_WINDOW], state = predictor.nats(window[:, :-1], window[:, 1:], state)
         for row, number in enumerate(batch):
-            found[number] = nats[row, : len(texts[number])]
-    return found
+            nats_of_texts[number] = nats[row, : len(texts[number])]
+    return nats_of_texts

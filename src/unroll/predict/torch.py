@@ -13,21 +13,19 @@ from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.nn.precision import tf32
 from unroll.nn.recurrent import Engine
-from unroll.predict.predictor import MAX_LOGITS, Nats, Window
+from unroll.predict.predictor import MAX_LOGITS, Hidden, HiddenPredictor, Logits, Nats, Window
 from unroll.state import State, map_state
 
-Hidden = NDArray[np.floating]
 
-
-class TorchPredictor:
+class TorchPredictor(HiddenPredictor):
     """A torch model as a predictor: the fused kernel for many symbols at once, the cell's equation for one.
 
     Every method raises ValueError for arrays whose shapes or types do not fit the model or each other, IndexError for
-    an id that is no symbol's, as the engine does.
+    an id outside the vocabulary, as the engine does.
     """
 
     def __init__(self, model: Model, mixed: AbstractContextManager[object] | None = None) -> None:
-        """Use `model` as it is now; `mixed` is the context of mixed precision, if any, which it runs in."""
+        """Use `model` as it is now, within the context `mixed` of mixed precision, if given."""
         self.model = model
         self._mixed = mixed or tf32(False)
 
@@ -42,6 +40,11 @@ class TorchPredictor:
         return np.asarray(self.model.embedding.weight.detach().cpu().numpy())
 
     @property
+    def torch_model(self) -> Model:
+        """The model."""
+        return self.model
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.embedding.weight.device
@@ -54,14 +57,14 @@ class TorchPredictor:
             y, after = self._read(inputs, state)
             return self._nats(y, targets), to_numpy(after)
 
-    def logits(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.float64], State]:
+    def logits(self, inputs: Window, state: State | None = None) -> tuple[Logits, State]:
         """Read `inputs` (B, T); return the logits (B, V) of what follows the last of them, and the state."""
         with _evaluating(self.model), self._mixed:
             y, after = self._read(inputs, state)
             return self.model.logits(y[:, -1]).double().cpu().numpy(), to_numpy(after)
 
     def hidden(self, inputs: Window, state: State | None = None) -> tuple[Hidden, State]:
-        """Read `inputs` (B, T); return what the last recurrent layer hands on after each (B, T, H), and the state."""
+        """Read `inputs` (B, T); return the last recurrent layer's output after each (B, T, H), and the state."""
         with _evaluating(self.model), self._mixed:
             y, after = self._read(inputs, state)
             y = y.float() if y.dtype == torch.bfloat16 else y
@@ -74,7 +77,7 @@ class TorchPredictor:
         with _evaluating(self.model), self._mixed:
             return self._nats(self._tensor(y), targets)
 
-    def logits_after(self, y: Hidden) -> NDArray[np.float64]:
+    def logits_after(self, y: Hidden) -> Logits:
         """Return the logits (B, T, V) after the outputs (B, T, H) that `hidden` gave."""
         check_array(y, "y", FLOATS, ("B", "T", self.model.config.hidden_size))
         with _evaluating(self.model), self._mixed:
@@ -83,17 +86,17 @@ class TorchPredictor:
     def _nats(self, y: Tensor, targets: Window) -> Nats:
         if not targets.size:
             return np.zeros(targets.shape)
-        wanted = torch.from_numpy(_writable(targets)).to(self.device)
+        symbols = torch.from_numpy(_writable(targets)).to(self.device)
         size = max(1, MAX_LOGITS // (len(targets) * self.vocab_size))
         pieces = [
-            cross_entropy(self.model.logits(y[:, first : first + size]), wanted[:, first : first + size], "none")
+            cross_entropy(self.model.logits(y[:, first : first + size]), symbols[:, first : first + size], "none")
             for first in range(0, y.shape[1], size)
         ]
         return np.asarray(torch.cat(pieces, dim=1).double().cpu().numpy())
 
     def _read(self, inputs: Window, state: State | None) -> tuple[Tensor, State]:
         inputs = _writable(check_ids(inputs, "inputs", self.vocab_size))
-        check_steps(inputs)  # torch's kernels want one
+        check_steps(inputs)  # torch's kernels need at least one
         before = None
         if state is not None:
             check_state(state, self.model.config, len(inputs))
@@ -109,12 +112,12 @@ class TorchPredictor:
 
 
 def _writable(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array that torch can have as a tensor: it warns of others."""
+    """Return an array that torch can wrap as a tensor: it warns about read-only ones."""
     return array if array.flags.writeable else array.copy()
 
 
 class _evaluating:
-    """Within it the model drops nothing and no gradient is kept."""
+    """A context without dropout and without gradients."""
 
     def __init__(self, model: Model) -> None:
         self.model = model

@@ -63,8 +63,7 @@ class Served:
     @property
     def fingerprint(self) -> str:
         """A short name for weights and arithmetic: equal ones give equal answers to equal seeds."""
-        precision = getattr(self.predictor, "precision", "float32")
-        return f"fp_{self.version[:12]}_{precision}"
+        return f"fp_{self.version[:12]}_{self.predictor.precision}"
 
     @cached_property
     def printable(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Measuring this machine: which threads, waiting and precision train fastest here and now, and how fast."""
+"""Measures this machine: which threads, waiting and precision train fastest here and now, and how fast."""
 
 import os
 import statistics
@@ -32,21 +32,21 @@ COMMAND_MARK = "UNROLL_COMMAND_PID"
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found to be fastest here: for TrainConfig's fields of the same names."""
+    """The fastest way to train here, for TrainConfig's fields of the same names."""
 
     threads: int
     precision: Precision
     wait_policy: Literal["default", "passive"]
     tokens_per_second: float
-    """Of that way, for the shape that was measured."""
+    """Rate of that way, for the shape that was measured."""
     measured: dict[str, int]
-    """Tokens per second of each way that was tried."""
+    """Tokens per second of each way tried."""
 
 
 def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.device, seconds: float) -> float:
     """Return the training rate of a configuration: the median of three stretches of `seconds` / 3, after a warm-up.
 
-    Trains on random symbols, so it needs no text. A way whose warm-up alone outlasts all of that is taken at its word.
+    Trains on random symbols, so it needs no text. If the warm-up alone takes longer, its rate is returned.
     """
     generator_state = torch.get_rng_state()
     torch.set_flush_denormal(True)
@@ -71,21 +71,21 @@ def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.d
 
     start = time.perf_counter()
     rate(0)  # The first step also compiles kernels.
-    found = rate(0)
+    speed = rate(0)
     if time.perf_counter() - start < 2 * seconds:
-        # Not the best: what a long training keeps up is less, and it would outlast its minutes.
-        found = statistics.median(rate(seconds / 3) for _ in range(3))
+        # Not the best: a long training is slower than that, and would overrun its minutes.
+        speed = statistics.median(rate(seconds / 3) for _ in range(3))
     torch.set_rng_state(generator_state)
-    return found
+    return speed
 
 
 def has_tf32(device: torch.device) -> bool:
-    """Tell whether products can be rounded to TF32: on an NVIDIA GPU from Ampere on."""
+    """Tell whether products can be rounded to TF32: on an NVIDIA GPU, Ampere or newer."""
     return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def can_bfloat16(arch: str, device: torch.device) -> bool:
-    """Tell whether training in bfloat16 is worth a try: on a GPU, or a processor whose kernels have it."""
+    """Tell whether bfloat16 is worth trying: on a GPU, or a processor with an LSTM kernel for it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and ARCHITECTURES[arch].bfloat16_on_cpu and has_onednn() and has_bfloat16_lstm()
@@ -94,9 +94,9 @@ def can_bfloat16(arch: str, device: torch.device) -> bool:
 def measure_machine(
     model: ModelConfig, training: TrainConfig, device: torch.device, fixed: Mapping[str, Any], seconds: float
 ) -> Machine:
-    """Find the fastest way to train this shape here, `seconds` a way; what the user fixed is not tried otherwise.
+    """Find the fastest way to train this shape here, `seconds` for each; what the user fixed is not varied.
 
-    Starts the process image again, with passive waiting, when spinning threads get in each other's way.
+    Starts the process image again, with passive waiting, when spinning threads slow each other down.
     """
     passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
     policy: Literal["default", "passive"] = "passive" if passive else "default"
@@ -127,18 +127,18 @@ def measure_machine(
 
 
 def restart_with_passive_waiting() -> None:
-    """Replace this process by itself with OMP_WAIT_POLICY=passive, which OpenMP reads only at its start."""
+    """Start this process image again with OMP_WAIT_POLICY=passive, which OpenMP reads only at its start."""
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", POLICY_MARK: "1"}
     arguments = sys.orig_argv
     if os.environ.get(COMMAND_MARK) != str(os.getpid()):
         return  # Used as a library: the host process is not ours to restart.
     if processes.size() > 1:
-        return  # The others would lose the one that leads them.
+        return  # The followers would lose their leader.
     os.execve(sys.executable, [sys.executable, *arguments[1:]], environment)
 
 
 def precisions(arch: str, device: torch.device) -> Iterator[Precision]:
-    """Yield those that are worth a try."""
+    """Yield the precisions that are worth trying."""
     yield "float32"
     if has_tf32(device):
         yield "tf32"

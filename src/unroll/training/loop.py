@@ -15,7 +15,7 @@ from unroll.data.batches import Streams
 from unroll.data.corpus import Corpus
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
-from unroll.lm.sample import SampleOptions, generate, stepper
+from unroll.lm.sample import SampleOptions, generate
 from unroll.nn.native import keep_memory
 from unroll.predict.protocols import rows_nats, stream_nats
 from unroll.predict.torch import TorchPredictor
@@ -156,7 +156,7 @@ def sample_text(run: Run, tokenizer: Tokenizer) -> str:
     options = SampleOptions(temperature=config.sample_temperature, seed=config.seed)
     prompt = [int(symbol) for symbol in tokenizer.encode(config.sample_prompt)]
     with kept_in_model(run) as model:
-        symbols = generate(stepper(TorchPredictor(model)), tokenizer, prompt, config.sample_length, options)
+        symbols = generate(TorchPredictor(model), tokenizer, prompt, config.sample_length, options)
         return "".join(symbol.text for symbol in symbols)
 
 

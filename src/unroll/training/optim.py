@@ -22,7 +22,7 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
 def learning_rate_at(step: int, steps: int, config: OptimConfig, cuts: int = 0) -> float:
     """Return the rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule.
 
-    `cuts` is how many validations have brought no new best, which only `plateau` heeds.
+    `cuts` is the number of validations without a new best, which only `plateau` uses.
     """
     warmup = min(config.warmup_steps, steps // 2)
     if step < warmup:
@@ -62,10 +62,10 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave, copied into memory of torch's own (its alignment decides rounding)."""
+    """Restore the tensors of `optimizer_tensors`, copied into torch's own memory (alignment decides rounding)."""
     for name, weight in model.named_parameters():
-        kept = {
+        moments = {
             kind: tensors[f"{kind}/{name}"] for kind in ("step", "exp_avg", "exp_avg_sq") if f"{kind}/{name}" in tensors
         }
-        if kept:
-            optimizer.state[weight] = {kind: value.to(weight.device, copy=True) for kind, value in kept.items()}
+        if moments:
+            optimizer.state[weight] = {kind: value.to(weight.device, copy=True) for kind, value in moments.items()}

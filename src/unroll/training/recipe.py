@@ -1,4 +1,4 @@
-"""The recipe: everything a training is made of, chosen from the text and the budget, written down, read back."""
+"""The recipe: every setting of a training, chosen from the text and the budget, written and read back. No torch."""
 
 import math
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from unroll.training.config import OptimConfig, TrainConfig
 TABLES: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig, "training": TrainConfig}
 
 Overrides = dict[str, dict[str, Any]]
-"""What a user fixed: keys by table; the rest is chosen."""
+"""Keys that a user fixed, by table; the rest is chosen."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything resolved: enough to repeat a run."""
+    """Every setting, resolved: enough to repeat a run."""
 
     data: DataConfig
     model: ModelConfig
@@ -32,7 +32,7 @@ class Recipe:
 
 
 def write_recipe(folder: Path | Folder, recipe: Recipe, about: Mapping[str, Any]) -> None:
-    """Write recipe.toml; `about` (versions, digests) is for the reader and is not read back."""
+    """Write recipe.toml; `about` (versions, digests) is for people and is not read back into the recipe."""
     tables = {"about": dict(about)} | {name: to_mapping(getattr(recipe, name)) for name in TABLES}
     write_into(folder, "recipe.toml", toml_of(tables))
 
@@ -44,7 +44,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Read what a recipe says for the reader: versions, digests, the device."""
+    """Read the part of a recipe that is for people: versions, digests, the device."""
     about = read_toml(path).get("about", {})
     return about if isinstance(about, dict) else {}
 
@@ -71,28 +71,27 @@ def read_overrides(path: Path) -> Overrides:
 def check_overrides(overrides: Overrides) -> None:
     """Raise UserError for a value of the wrong type or out of its range."""
     for name, cls in TABLES.items():
-        # The size of the vocabulary is the one thing without a default.
-        given = {"vocab_size": 1} | overrides[name] if cls is ModelConfig else overrides[name]
-        from_mapping(cls, given, f"the recipe's [{name}]")
+        # Only the size of the vocabulary has no default.
+        values = {"vocab_size": 1} | overrides[name] if cls is ModelConfig else overrides[name]
+        from_mapping(cls, values, f"the recipe's [{name}]")
 
 
 def set_override(overrides: Overrides, key: str, text: str) -> None:
     """Apply one `--set KEY=VALUE`; the key may name its table (`model.hidden_size`) or not."""
     table, _, name = key.rpartition(".")
-    homes = [home for home, cls in TABLES.items() if name in get_type_hints(cls) and table in ("", home)]
-    if not homes:
-        known = sorted({f.name for cls in TABLES.values() for f in fields(cls)})
-        raise unknown_key(key, known, "--set")
-    overrides[homes[0]][name] = parse_value(text, get_type_hints(TABLES[homes[0]])[name], f"{key} in --set")
+    tables = [home for home, cls in TABLES.items() if name in get_type_hints(cls) and table in ("", home)]
+    if not tables:
+        raise unknown_key(key, sorted({f.name for cls in TABLES.values() for f in fields(cls)}), "--set")
+    overrides[tables[0]][name] = parse_value(text, get_type_hints(TABLES[tables[0]])[name], f"{key} in --set")
 
 
-# What follows was tuned by measurement; benchmarks/README.md and docs/lab-notes.md say on what and what did not work.
+# What follows was tuned by measurement; benchmarks/README.md and docs/lab-notes.md name texts and failed attempts.
 
 HIDDEN_SIZES = (64, 96, 128, 192, 256, 384, 512)
 
 
 def shapes(level: str) -> tuple[tuple[int, int], ...]:
-    """Return the hidden sizes and numbers of layers that a budget is chosen from, from small to large.
+    """Return the hidden sizes and numbers of layers that a budget chooses from, small to large.
 
     Characters gain more from a second layer than from a wider first one (Karpathy et al. 2015, and measured here).
     """
@@ -100,17 +99,16 @@ def shapes(level: str) -> tuple[tuple[int, int], ...]:
 
 
 TOKENS_PER_PARAMETER = 6.0
-"""How many symbols a model should read for each of its weights, repeats included, before a larger one pays."""
+"""Symbols that a model should read for each of its weights, repeats included, before a larger one pays."""
 
 
 def reads_enough(tokens: float, config: ModelConfig) -> bool:
-    """Tell whether a budget of so many symbols is enough for a model of this size, its vocabulary aside."""
-    alone = replace(config, vocab_size=1)
-    return tokens >= TOKENS_PER_PARAMETER * parameter_count(alone)
+    """Tell whether a model of this size, its vocabulary aside, reads enough with a budget of `tokens` symbols."""
+    return tokens >= TOKENS_PER_PARAMETER * parameter_count(replace(config, vocab_size=1))
 
 
 def weights_per_step(config: ModelConfig) -> int:
-    """Return the number of weights that every step uses in full, which its time grows with: all but the embedding."""
+    """Return the number of weights that every step uses in full, so its cost: all but the embedding."""
     return parameter_count(config) - config.vocab_size * config.embedding_size * (not config.tie_weights)
 
 
@@ -127,7 +125,7 @@ def choose(
     overrides: Overrides,
     data: DataConfig,
 ) -> Recipe:
-    """Choose all that the user left open, for a text of `train_tokens` and a run of `steps` steps of this shape.
+    """Choose every setting that the user left open, for a text of `train_tokens` and a run of `steps` of this shape.
 
     A function of its arguments alone: the same text, flags and seed give the same recipe.
     """
@@ -146,7 +144,7 @@ def choose(
     batch_size, seq_len = fit_batch(train_tokens, batch_size, seq_len, fixed_training)
     epochs = steps * batch_size * seq_len / train_tokens
 
-    # Without a forget bias a network learns faster at first (docs/lab-notes.md); to keep it learns all the same.
+    # Without a forget bias a network learns faster at first (docs/lab-notes.md), and still learns to keep.
     model: dict[str, Any] = {"vocab_size": vocab_size, "hidden_size": hidden_size, "arch": arch, "forget_bias": 0.0}
     if fixed_model.get("num_layers", num_layers) > 1:
         model |= {"num_layers": num_layers, "skip": "sum"}
@@ -190,7 +188,7 @@ def check_cutoffs(cutoffs: str, vocab_size: int, level: str) -> None:
     """Raise UserError for an adaptive softmax that does not fit the vocabulary."""
     if cutoffs and level in ("char", "byte"):
         raise UserError(
-            f"adaptive_softmax with level {level}, whose symbols are not in the order of their frequency",
+            f"adaptive_softmax with level {level}, whose symbols are not ordered by frequency",
             allowed="words, or pieces",
             fix="leave it out",
         )
@@ -198,7 +196,7 @@ def check_cutoffs(cutoffs: str, vocab_size: int, level: str) -> None:
         raise UserError(
             f"adaptive_softmax is '{cutoffs}', and the vocabulary has {vocab_size:,} symbols",
             allowed=f"cut-offs below {vocab_size:,}",
-            fix="leave out what lies beyond",
+            fix="leave out larger cut-offs",
         )
 
 
@@ -208,11 +206,11 @@ def round_up(number: int, unit: int) -> int:
 
 
 WEIGHT_DROP_FROM = 30.0
-"""How often a text is read before dropping recurrent weights (Merity et al. 2018) gives more than it costs."""
+"""Epochs from which dropping recurrent weights (Merity et al. 2018) gains more than it costs."""
 
 
 def dropout_for(epochs: float) -> float:
-    """Choose the dropout by how often the text is read: none for one pass, half at most."""
+    """Choose the dropout by the number of epochs: none for one, at most a half."""
     return round(min(0.5, max(0.0, 0.09 * math.log2(max(1.0, epochs)))), 2)
 
 
@@ -235,7 +233,7 @@ def fit_batch(train_tokens: int, batch_size: int, seq_len: int, fixed: Mapping[s
 
 
 def size_for_tokens(tokens: float, overrides: Overrides, vocab_size: int) -> int:
-    """Choose the hidden size for a run of so many symbols without any clock, up to 384."""
+    """Choose the hidden size for a run of `tokens` symbols without any clock, up to 384."""
     if "hidden_size" in overrides["model"]:
         return int(overrides["model"]["hidden_size"])
     fits = [

@@ -197,7 +197,7 @@ def check_request(overrides: Overrides, device: torch.device) -> None:
 
 
 def nothing_held_back() -> UserError:
-    """Return the error of a text that is all for training."""
+    """Return the error for a text without a validation part."""
     return UserError(
         "no part of the text is held back for validation",
         allowed="a text, or a prepared folder, that is split into training and validation",
@@ -298,7 +298,7 @@ def write_start(
 def first_reports(
     recipe: Recipe, corpus: Corpus, files: Sequence[Path], machine: Machine | None, *, tuned: bool
 ) -> Iterator[Report]:
-    """Yield what is to be said before the first step: the choices, and symbols the vocabulary does not have."""
+    """Yield the reports before the first step: the choices, and symbols that the vocabulary lacks."""
     training = recipe.training
     detail = {
         "parameters": parameter_count(recipe.model),
@@ -314,14 +314,14 @@ def first_reports(
     if tuned and (unknown := corpus.info.parts["train"].unknown):
         text = f"{unknown:,} symbols of the training part are unknown to the model and read as <unk>, never sampled"
         if not is_prepared(files[0]):
-            new = new_symbols(files, corpus)
-            text += f". New in the text: {', '.join(map(repr, new[:40]))}"
-            text += f" and {len(new) - 40} more" if len(new) > 40 else ""
+            symbols = new_symbols(files, corpus)
+            text += f". New in the text: {', '.join(map(repr, symbols[:40]))}"
+            text += f" and {len(symbols) - 40} more" if len(symbols) > 40 else ""
         yield Report("warn", 0, 0, 0.0, text=text)
 
 
 def new_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:
-    """Return the symbols of the files that the vocabulary does not have, sorted."""
+    """Return the symbols of the files that the vocabulary lacks, sorted."""
     symbols: set[str] = set()
     for block in read_blocks(files, corpus.info.config.level):
         if isinstance(block.content, str):

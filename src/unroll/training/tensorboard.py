@@ -1,4 +1,4 @@
-"""A training as TensorBoard shows it."""
+"""Writes a training for TensorBoard."""
 
 import importlib.util
 import time
@@ -25,7 +25,7 @@ def require_tensorboard() -> None:
 def recorded(reports: Iterable["Report"], folder: Path) -> Iterator["Report"]:
     """Write losses, rates and samples to `folder`/tensorboard, and pass the reports on.
 
-    While an earlier model is still in the folder, what there is to write waits until it is replaced.
+    While an earlier model is still in the folder, reports wait until it is replaced.
     """
     from torch.utils.tensorboard import SummaryWriter
 
@@ -38,8 +38,8 @@ def recorded(reports: Iterable["Report"], folder: Path) -> Iterator["Report"]:
             waiting.append((report, time.time()))
             if not beside:
                 board = board or SummaryWriter(str(folder / "tensorboard"), purge_step=waiting[0][0].step)
-                for earlier, when in waiting:
-                    write(board, earlier, when)
+                for pending, when in waiting:
+                    write(board, pending, when)
                 waiting = []
             yield report
     finally:
@@ -48,7 +48,7 @@ def recorded(reports: Iterable["Report"], folder: Path) -> Iterator["Report"]:
 
 
 def write(board: Any, report: "Report", when: float) -> None:
-    """Write a report that came at the time `when`, in seconds since 1970."""
+    """Write a report that came at time `when`, in seconds since 1970."""
     if report.kind == "sample":
         board.add_text("sample", f"```\n{report.text}\n```", report.step, walltime=when)
     elif report.kind in ("train", "valid"):

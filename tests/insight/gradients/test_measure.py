@@ -1,8 +1,9 @@
-"""Gradients by lag: the closed form of linear recurrences, and the slow way with the state passed in as a value."""
+"""Gradients by lag: the slow way with the state passed in as a value; half-lives; models measured on a text."""
 
+import json
 import math
-from collections.abc import Iterator
-from typing import Any
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,127 +11,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import unroll
+from insight.gradients.cases import CASES, LAGS, ROWS, network, some_ids
 from laws.cases import start_state
-from tiny import model_config, random_ids, random_model
+from tiny import model_config, random_ids, random_model, text
+from unroll.artifact.open import open_model
 from unroll.errors import UserError
-from unroll.insight.gradients.jacobian import (
-    StepFunction,
-    growth,
-    long_run,
-    norms_by_lag,
-    spectral_radius,
-    step_figures,
-    step_jacobian,
-    step_of,
-)
 from unroll.insight.gradients.measure import (
     Floats,
     LagNorms,
     halving,
-    in_float64,
     lag_norms,
+    stretches,
+    untrained,
+    validation_part,
 )
-from unroll.nn.arch import RECURRENT
+from unroll.insight.gradients.picture import gradients
+from unroll.insight.trace import network_of
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Recurrent, RecurrentLayer, run_stepwise
 from unroll.state import State, like, parts_of
-
-ROWS, LAGS = 3, 24
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """These matrices are so small that a second thread costs more than it brings."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-# ---- linear recurrences: s' = W s + U x, with W = Q diag(λ) Qᵀ of known eigenvalues λ
-
-SPECTRUM = torch.tensor([1.05, -0.97, 0.9, 0.5, -0.3, 0.01], dtype=torch.float64)
-Q = torch.linalg.qr(normal(6, 6))[0]
-W, U, OUT = Q @ torch.diag(SPECTRUM) @ Q.T, normal(6, 4, seed=1), normal(ROWS, 6, seed=2)
-
-
-def linear(x: Tensor, state: State) -> tuple[Tensor, State]:
-    ((s,),) = state
-    s = s @ W.T + x @ U.T
-    return s, ((s,),)
-
-
-def law_closed_form(step: StepFunction, lags: int = 60) -> None:
-    """The loss is u·s: by s_{t-k} its gradient is Wᵏᵀ u = Q λᵏ Qᵀ u, by x_{t-k} it is Uᵀ times that."""
-    x, state = normal(lags, ROWS, 4, seed=3), ((normal(ROWS, 6, seed=4),),)
-    (of_state,), of_inputs = norms_by_lag(step, lambda y: (y * OUT).sum(dim=1), x, state)
-    back = torch.stack([OUT @ Q * SPECTRUM**k @ Q.T for k in range(lags + 1)])  # (K+1, B, H)
-    torch.testing.assert_close(of_state, back.norm(dim=2).T, rtol=1e-8, atol=0)
-    torch.testing.assert_close(of_inputs, (back[:-1] @ U).norm(dim=2).T, rtol=1e-8, atol=0)
-
-
-def test_a_linear_recurrence_has_the_closed_form() -> None:
-    law_closed_form(linear)
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        lambda x, state: (linear(x, state)[0], state),  # a stale state handed on
-        lambda x, state: (linear(x, state)[0], ((linear(x, state)[0] + 1e-7 * state[0][0],),)),
-        lambda x, state: linear(x, ((state[0][0].flip(0),),)),  # rows mixed
-        lambda x, state: linear(x, ((state[0][0].detach() + 0 * state[0][0],),)),  # cut
-    ],
-    ids=["stale", "nudged", "mixed", "cut"],
-)
-def test_the_law_fails_on_its_faults(fault: StepFunction) -> None:
-    with pytest.raises(AssertionError):
-        law_closed_form(fault)
-
-
-def test_norms_are_right_where_their_squares_underflow() -> None:
-    def shrinking(x: Tensor, state: State) -> tuple[Tensor, State]:
-        s = 0.01 * state[0][0] + x
-        return s, ((s,),)
-
-    x, state = normal(150, 1, 4), ((normal(1, 4),),)
-    (of_state,), _ = norms_by_lag(shrinking, lambda y: y.sum(dim=1), x, state)
-    expected = 2 * 100.0 ** -np.arange(150)
-    np.testing.assert_allclose(of_state[0, :150], expected, rtol=1e-8, atol=0)
-    assert of_state[0, 149] < 1e-297
-
-
-def test_a_linear_steps_jacobian_is_its_matrix_and_a_gradient_grows_as_its_largest_eigenvalue() -> None:
-    jacobian = step_jacobian(linear, normal(1, 4), ((normal(1, 6),),))
-    torch.testing.assert_close(jacobian, W, rtol=0, atol=1e-12)
-    assert spectral_radius(jacobian, [6]) == pytest.approx(1.05, abs=1e-8)
-    rates = growth(linear, normal(400, 2, 4), ((normal(2, 6),),))
-    np.testing.assert_allclose(rates[300:].mean(dim=0), math.log(1.05), rtol=0, atol=1e-8)
-
-
-# ---- networks, against the slow way
-
-CASES: dict[str, dict[str, Any]] = {
-    f"{arch}-{skip}": {"arch": arch, "skip": skip}
-    for arch in RECURRENT
-    for skip in ("none", "residual", "sum")
-} | {
-    "lstm-3": {"arch": "lstm", "num_layers": 3, "skip": "sum", "layers_before": 1, "layers_after": 1},
-    "gru-tied": {"arch": "gru", "tie_weights": True, "layers_before": 2},
-    "rnn-1": {"arch": "rnn", "num_layers": 1},
-}  # fmt: skip
-
-
-def network(name: str = "lstm-none") -> Model:
-    return random_model(model_config(**CASES[name]))
-
-
-def some_ids(steps: int, rows: int = ROWS) -> Tensor:
-    return torch.from_numpy(random_ids(rows * steps).astype(np.int64).reshape(rows, steps))
+from unroll.training.recipe import read_recipe
+from unroll.training.start import make_run
 
 
 def nats(model: Model, ids: Tensor, state: State) -> Tensor:
@@ -325,78 +227,83 @@ def test_half_lives_where_it_is_not_pure() -> None:
     assert halving(noise) == pytest.approx(math.log(0.5) / math.log(0.8), rel=0.1)
 
 
-# ---- Jacobians of networks
+def test_stretches_are_spread_over_the_text_and_begin_with_the_start_symbol() -> None:
+    ids = random_ids(2000)
+    rows, run_in = stretches(ids, 7, 30, 5, "t")
+    assert rows.shape == (5, 256 + 32) and run_in == 256
+    assert rows[0].tolist() == [7, *ids[:287]] and rows[-1].tolist() == ids[-288:].tolist()
+    rows, run_in = stretches(ids[:40], 7, 30, 5, "t")
+    assert run_in == 4 and len(rows) == 5 and rows.shape[1] == 36
+    rows, run_in = stretches(ids[:31], 7, 30, 5, "t")
+    assert run_in == 0 and rows.tolist() == [[7, *ids[:31]]]
+    with pytest.raises(UserError, match="t has 30 symbols, too few to look 30 steps back"):
+        stretches(ids[:30], 7, 30, 5, "t")
 
 
-def one_place(model: Model) -> tuple[Tensor, State]:
-    return model.embedding(torch.tensor([3])).detach(), start_state(model, 1)
+def test_models_are_measured_on_their_own_validation_part(models: dict[str, Path]) -> None:
+    report = gradients([models["lstm"], models["window"]], lags=20)
+    figures = json.loads(json.dumps(report.figures(), allow_nan=False))
+    lstm, window = figures["models"]
+    assert [(signal["layer"], signal["signal"]) for signal in lstm["signals"]] == [
+        (0, "h"), (0, "c"), (1, "h"), (1, "c"), (None, "x")
+    ]  # fmt: skip
+    opened = open_model(models["lstm"])
+    assert [lag for lag, _ in lstm["signals"][0]["gradient"]] == list(range(21))
+    assert lstm["half_life"] == [lstm["signals"][1]["half_life"], lstm["signals"][3]["half_life"]]
+    assert lstm["positions"] == 128 and lstm["run_in"] == 256 and lstm["advice"] and lstm["fresh"] is False
+    for signal in lstm["signals"]:
+        for (_, mean), low, high in zip(signal["gradient"], signal["low"], signal["high"], strict=True):
+            assert 0 < low <= high and mean < 10 * high
+    assert lstm["spectral_radius"]["mean"] <= lstm["singular_value"]["mean"]
+    assert lstm["growth"]["low"] < lstm["growth"]["per_step"] < lstm["growth"]["high"]
+    assert window["spectral_radius"] is None and window["growth"] is None and window["half_life"] == []
+    assert [norm for _, norm in window["signals"][0]["gradient"]][4:] == [0.0] * 17
+    assert "a window has no recurrence" in window["notes"][0] and "name one text for all" in figures["notes"][0]
+    # The rows, one by one.
+    ids = validation_part(opened)
+    rows, _ = stretches(ids, opened.tokenizer.start_id, 20, 128, "t")
+    alone = lag_norms(network_of(opened), torch.from_numpy(rows[100:101]), 20)
+    for name, norms in alone.rows.items():
+        np.testing.assert_allclose(report.models[0].norms.rows[name][100:101], norms, rtol=1e-4)
+    assert "gradients" in unroll.__all__ and unroll.gradients is gradients
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_steps_jacobian_and_its_spectral_radius(name: str) -> None:
-    model = network(name)
-    (x, state), step = one_place(model), step_of(model)
-
-    def flat(values: Tensor) -> Tensor:
-        parts = torch.split(values[None], [part.shape[1] for part in parts_of(state)], dim=1)
-        return torch.cat(parts_of(step(x, like(state, parts))[1]), dim=1)[0]
-
-    values = torch.cat(parts_of(state), dim=1)[0]
-    found = step_jacobian(step, x, state)
-    torch.testing.assert_close(found, torch.func.jacrev(flat)(values), rtol=0, atol=1e-12)
-    layers = [sum(part.shape[1] for part in layer) for layer in state]
-    of_all = float(torch.linalg.eigvals(found).abs().max())
-    assert spectral_radius(found, layers) == pytest.approx(of_all, rel=1e-6)
-    if len(layers) > 1:  # planted fault: not block-triangular
-        wrong = found.flip(0)
-        assert spectral_radius(wrong, layers) != pytest.approx(float(torch.linalg.eigvals(wrong).abs().max()), rel=1e-3)
+def test_a_directory_without_its_training(models: dict[str, Path], tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(models["rnn"], bare, ignore=shutil.ignore_patterns("metrics.jsonl", "recipe.toml", "resume"))
+    with pytest.raises(UserError, match="bare has no validation part"):
+        gradients(bare)
+    file = tmp_path / "t.txt"
+    file.write_text(text(20))
+    (found,) = gradients(bare, file, lags=5).models
+    assert found.training is None and found.notes == ("the model directory has no log of its training",)
 
 
-@pytest.mark.parametrize("name", ["lstm-none", "gru-residual", "rnn-sum"])
-def test_a_gradient_grows_as_the_product_of_jacobians(name: str) -> None:
-    model = in_float64(network(name))
-    x, state = model.embedding(some_ids(25, rows=2).T), start_state(model, 2)
-    rates, step = growth(step_of(model), x, state), step_of(model)
-    random = torch.Generator().manual_seed(0)
-    first = torch.cat([torch.randn(part.shape, generator=random, dtype=part.dtype) for part in parts_of(state)], dim=1)
-    for row in range(2):
-        before: list[State] = [tuple(tuple(part[row : row + 1] for part in layer) for layer in state)]
-        for x_t in x[:, row : row + 1]:
-            before.append(step(x_t, before[-1])[1])
-        back, logs = first[row], [float(first[row].norm().log())]
-        for x_t, its in zip(reversed(x[:, row : row + 1]), reversed(before[:-1]), strict=True):
-            back = step_jacobian(step, x_t, its).T @ back
-            logs.append(float(back.norm().log()))
-        np.testing.assert_allclose(rates[:, row], np.diff(logs), rtol=0, atol=1e-9)
+def test_untrained_weights_are_those_that_the_training_began_with(models: dict[str, Path]) -> None:
+    path = models["rnn"]
+    opened = network_of(open_model(path))
+    before = torch.random.get_rng_state()
+    made = untrained(opened, path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    recipe = read_recipe(path / "recipe.toml")
+    first = make_run(None, recipe, torch.device("cpu")).model
+    for one, other in zip(made.parameters(), first.parameters(), strict=True):
+        assert torch.equal(one, other)
+    trained, fresh = gradients(path, lags=5, fresh=True).models
+    assert (trained.fresh, fresh.fresh) == (False, True) and fresh.training is None and not fresh.notes
+    assert not np.allclose(trained.norms.x, fresh.norms.x, rtol=1e-3)
 
 
-def test_figures_of_steps_along_a_text() -> None:
-    model = in_float64(network("lstm-none"))
-    inputs = some_ids(30, rows=40)
-    *progress, last = returned(step_figures(model, inputs, "a"))
-    assert [(event.phase, event.total) for event in progress] == [("Jacobians of a", 8)] * 8
-    assert last.places == 8 and last.radius.least <= last.radius.mean <= last.radius.largest <= last.stretch.largest
-    with torch.no_grad():
-        state = model.hidden(inputs[:1, :-1])[1]
-    first = step_jacobian(step_of(model), model.embedding(inputs[:1, -1]), state)
-    # It is one of those: equal to an extreme it may differ in the last digits, by how a processor sums.
-    assert last.radius.least * (1 - 1e-9) <= spectral_radius(first, [20, 20]) <= last.radius.largest * (1 + 1e-9)
-    assert last.stretch.least <= float(torch.linalg.matrix_norm(first, 2)) * (1 + 1e-9)
-    large = random_model(model_config("gru", hidden_size=800))
-    assert returned(step_figures(large, inputs, "a")) == [None]
-    alone = long_run(model, inputs[:1])
-    assert alone is not None and alone[1] == math.inf, "a single stretch has no interval"
-    many = long_run(model, inputs)
-    assert many is not None and 0 < many[1] < 1
-    gone = random_model(model_config("rnn"), scale=0.0)
-    assert long_run(gone, inputs) is None
-
-
-def returned(made: Any) -> list[Any]:
-    """What a generator yields, and last what it returns."""
-    events = []
-    while True:
-        try:
-            events.append(next(made))
-        except StopIteration as end:
-            return [*events, end.value]
+def test_what_cannot_be_measured_is_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    file = tmp_path / "short.txt"
+    file.write_text("the car is")
+    with pytest.raises(UserError, match="has 10 symbols, too few to look 10 steps back"):
+        gradients(models["lstm"], file, lags=10)
+    assert len(gradients(models["lstm"], file, lags=9).models[0].norms.rows["x"]) == 1
+    with pytest.raises(UserError, match="no model is given"):
+        gradients([])
+    with pytest.raises(UserError, match="8 lines of models"):
+        gradients([models["lstm"]] * 4, fresh=True, plot=tmp_path / "a.png")
+    list(unroll.ngram(file, order=2, out=tmp_path / "n"))
+    with pytest.raises(UserError, match="is an n-gram"):
+        gradients(tmp_path / "n", file, lags=2)

@@ -9,28 +9,21 @@ import numpy as np
 import pytest
 import torch
 
+from insight.patching.planted import CARRIER, WORDS, asked, opened, planted
 from tiny import (
     ARCHS,
     TOKENIZER,
-    begin_training,
-    make_corpus,
     model_config,
-    overrides,
     random_ids,
     random_model,
-    text,
 )
-from unroll.artifact.ngram import write_ngram
-from unroll.artifact.open import Opened
-from unroll.data.tokenizer import Tokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.insight.patching import measure as module
+from unroll.insight.patching.alignment import Ids, same_end
 from unroll.insight.patching.measure import (
     Choice,
     Floats,
-    Ids,
     Masks,
-    Patched,
     by_position,
     chosen_mask,
     masks_of_units,
@@ -39,15 +32,9 @@ from unroll.insight.patching.measure import (
     part_masks,
     patch,
     patched_values,
-    patching,
-    picture,
     replaced,
-    same_end,
     state_after,
 )
-from unroll.nn.config import ModelConfig
-from unroll.nn.model import Model
-from unroll.predict.torch import TorchPredictor
 from unroll.progress import result
 from unroll.state import State
 
@@ -227,51 +214,6 @@ def test_faults_are_caught(
         law(choice("lstm"))
 
 
-# ---- a network whose memory is known
-
-
-WORDS = WordTokenizer(("Alice", "Bob", "Bert", "she", "he", "reads", "and", "and_on"))
-CARRIER = 4
-"""The unit that carries the person: its cell is 1 after Alice, -1 after Bob, and nothing else ever writes to it."""
-
-
-def planted() -> Model:
-    model = Model(ModelConfig(WORDS.vocab_size, embedding_size=3, hidden_size=6)).double().eval()
-    random = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(0.3 * torch.randn(weight.shape, generator=random, dtype=torch.float64))
-        layer: Any = model.recurrent.layers[0]
-        size = 6
-        i, f, g, o = (n * size + CARRIER for n in range(4))
-        alice, bob, she, he = (int(WORDS.encode(word)[0]) for word in ("Alice", "Bob", "she", "he"))
-        model.embedding.weight[:, 0] = 0
-        model.embedding.weight[alice, 0], model.embedding.weight[bob, 0] = 1, -1
-        model.embedding.weight[:, 1] = 0
-        model.embedding.weight[[alice, bob], 1] = 1
-        for row in (i, f, g, o):
-            layer.weight_ih[row], layer.weight_hh[row], layer.bias_ih[row], layer.bias_hh[row] = 0, 0, 0, 0
-        layer.weight_ih[i, 1], layer.bias_ih[i] = 80, -40  # open at a name, shut otherwise
-        layer.weight_ih[f, 1], layer.bias_ih[f] = -80, 40  # the other way round
-        layer.weight_ih[g, 0] = 40
-        layer.bias_ih[o] = 40
-        layer.weight_hh[:, CARRIER] = 0  # the others do not see it
-        model.head.weight[[she, he]] = 0
-        model.head.bias[[she, he]] = 0
-        model.head.weight[she, CARRIER], model.head.weight[he, CARRIER] = 1, -1
-    return model
-
-
-def opened(model: Model, tokenizer: Tokenizer = TOKENIZER) -> Opened:
-    return Opened(Path("model"), TorchPredictor(model), tokenizer, {})
-
-
-def asked(one: Opened, first: str, second: str, **others: Any) -> Patched:
-    found = result(patching(one, first, second, **({"target": "she", "against": "he"} | others)))
-    assert isinstance(found, Patched)
-    return found
-
-
 def test_a_planted_carrier_is_found_and_turns_the_pronoun_alone() -> None:
     found = asked(opened(planted(), WORDS), "Alice reads and reads and reads", "Bob reads and reads and reads")
     two = 2 * np.tanh(1)
@@ -300,18 +242,6 @@ def test_what_is_chosen_is_patched_and_ranked() -> None:
     assert asked(one, *sentences, units=[(0, CARRIER), (0, 1)]).parts["chosen"] < 0
     assert asked(one, *sentences, units=[(0, 1)], signals=["c"]).parts["chosen"] > 0
     assert "chosen" in asked(one, *sentences, layers=[0]).curves and "chosen" not in asked(one, *sentences).curves
-
-
-def test_where_the_point_is() -> None:
-    one = opened(planted(), WORDS)
-    assert asked(one, "Alice reads and reads", "Bob reads and reads", at=2).at == (2, 2)
-    found = asked(one, "reads Alice and reads", "reads and Bob and reads")
-    assert found.at == (2, 3) and found.positions.tolist() == [2, 3]
-    found = asked(one, "Alice and reads and_on", "Bob and reads and_on", after="reads")
-    assert found.at == (3, 3) and found.positions.tolist() == [1, 2, 3], "the curve begins where the texts meet"
-    found = asked(one, "Alice and reads and_on", "Bob reads and and_on", at=1)
-    assert found.at == (1, 1) and "go on differently" in found.notes[0]
-    assert asked(one, "reads Alice reads", "Alice reads").at == (1, 0)
 
 
 def test_what_makes_no_decision_is_said() -> None:
@@ -345,20 +275,6 @@ def test_a_window_is_patched_as_a_whole() -> None:
     assert json.dumps(far.figures(), allow_nan=False)
 
 
-# ---- models on the disk, refusals, pictures
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An LSTM and a window of a few steps, and an n-gram."""
-    folder = tmp_path_factory.mktemp("patching")
-    corpus = make_corpus(folder / "corpus", [text(200)])
-    for arch in ("lstm", "window"):
-        list(begin_training(corpus, folder / arch, overrides({"arch": arch}), 2))
-    list(write_ngram([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
-    return folder
-
-
 def test_a_models_directory(folder: Path) -> None:
     found = patch(folder / "lstm", "the cat was", "the car was", target=" ", against="e", after="the")
     assert found.at == (3, 3) and found.positions.tolist() == [3, 4, 5, 6, 7, 8, 9, 10]
@@ -368,8 +284,8 @@ def test_a_models_directory(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "what"),
     [
-        ({"target": "she"}, "'she' (target) is no symbol"),
-        ({"against": "%"}, "'%' (against) is no symbol"),
+        ({"target": "she"}, "'she' (target) is not a symbol"),
+        ({"against": "%"}, "'%' (against) is not a symbol"),
         ({"against": "a"}, "against itself"),
         ({"second": "the cat"}, "both texts are the same"),
         ({"second": "the car"}, "nothing is read after the point"),
@@ -377,9 +293,9 @@ def test_a_models_directory(folder: Path) -> None:
         ({"at": 7}, "a point after 7 symbols of texts of 7 and 7"),
         ({"at": 0}, "a point after 0 symbols"),
         ({"at": 1, "after": "the"}, "both a number of symbols and a word"),
-        ({"after": "he"}, "'he' stands in the first text 0 times"),
-        ({"first": "cat cat", "after": "cat"}, "stands in the first text 2 times"),
-        ({"after": "the"}, "stands in the second text 0 times"),
+        ({"after": "he"}, "'he' occurs 0 times in the first text"),
+        ({"first": "cat cat", "after": "cat"}, "occurs 2 times in the first text"),
+        ({"after": "the"}, "occurs 0 times in the second text"),
         ({"units": [(0, 10)]}, "no unit 0:10"),
         ({"units": [(2, 0)]}, "no unit 2:0"),
         ({"units": [(0, 1)], "layers": [0]}, "both layers and units"),
@@ -401,13 +317,3 @@ def test_an_rnn_has_no_cell_to_patch() -> None:
     model = random_model(model_config("rnn"))
     with pytest.raises(UserError, match="only LSTMs have a cell c"):
         asked(opened(model), "abc", "bbc", target="a", against="b", signals=["c"])
-
-
-@pytest.mark.parametrize("arch", ["lstm", "window"])
-def test_a_picture_shows_the_curves(arch: str, folder: Path) -> None:
-    found = patch(folder / arch, "the cat\nwas a", "she cat\nwas a", target="a", against="e")
-    first, second = (picture(found, "a $title_", ".svg") for _ in range(2))
-    assert first == second
-    drawn = first.decode()
-    assert all(what in drawn for what in ("a $title_", "log p(a) − log p(e)", "second text", "↵", "␣", "state"))
-    assert ("units patched together" in drawn) == (arch == "lstm") == ("layer1" in drawn)

@@ -7,7 +7,7 @@ import pytest
 
 from cli.command import text
 from unroll.artifact.open import Opened, open_model
-from unroll.lm.sample import stepper
+from unroll.lm.sample import read_prompt
 from unroll.predict.predictor import log_probabilities
 from unroll.serve.studio.reading import Prefixes, as_typed, compared, expectations
 
@@ -22,10 +22,9 @@ def test_reading_on_is_reading_at_once(book: Opened, length: int, since: int) ->
     since = min(since, length)
     found = {first + k: row for first, rows in expectations(book, ids, since, prefixes) for k, row in enumerate(rows)}
     assert sorted(found) == list(range(since, length + 1))
-    step = stepper(book.predictor)
     for place in {since, (since + length) // 2, length}:
-        expected, _ = step([book.tokenizer.start_id, *ids[:place].tolist()], None)
-        assert found[place] == pytest.approx(expected, abs=1e-4)
+        expected, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *ids[:place].tolist()])
+        assert found[place] == pytest.approx(expected[0], abs=1e-4)
 
 
 def test_a_stale_state_would_be_seen(book: Opened) -> None:
@@ -36,7 +35,7 @@ def test_a_stale_state_would_be_seen(book: Opened) -> None:
     state, logits = prefixes.kept[ids.tobytes()]
     prefixes.kept[ids[:5].tobytes()] = (state, logits)
     *_, (_, wrong) = expectations(book, ids[:6], 6, prefixes)
-    right, _ = stepper(book.predictor)([book.tokenizer.start_id, *ids[:6].tolist()], None)
+    right, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *ids[:6].tolist()])
     assert np.abs(wrong[-1] - right).max() > 1e-3
 
 
@@ -64,10 +63,9 @@ def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
     list(unroll.ngram(tmp_path / "book.txt", order=3, out=tmp_path / "tri"))
     opened = open_model(tmp_path / "tri")
     shown = as_typed(opened, "the cat", 0, Prefixes())
-    step = stepper(opened.predictor)
-    logits, _ = step([opened.tokenizer.start_id, *opened.tokenizer.encode("the ca").tolist()], None)
+    logits, _ = read_prompt(opened.predictor, [opened.tokenizer.start_id, *opened.tokenizer.encode("the ca").tolist()])
     target = int(opened.tokenizer.encode("t")[0])
-    assert shown["nats"][-1] == pytest.approx(-float(log_probabilities(logits)[target]))
+    assert shown["nats"][-1] == pytest.approx(-float(log_probabilities(logits)[0, target]))
 
 
 def test_models_of_other_vocabularies_meet_where_both_begin_a_symbol(tmp_path: Path, book: Opened) -> None:

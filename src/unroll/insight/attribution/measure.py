@@ -1,9 +1,8 @@
-"""Which earlier symbols made a prediction: gradient × input, integrated gradients, and leaving out as the check."""
+"""Which earlier symbols made a prediction: gradient × input, integrated gradients, and leave-one-out as a check."""
 
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from unroll.artifact.open import Opened, open_model
 from unroll.errors import UserError
 from unroll.files import StrPath
+from unroll.insight.plots import shown
 from unroll.insight.trace import network_of
 from unroll.lm.surprisal import token_name
 from unroll.nn.model import Model
@@ -29,25 +29,25 @@ METHODS: tuple[Method, ...] = get_args(Method)
 NAMES = {"gradient": "gradient × input", "integrated": "integrated gradients", "leave-out": "leave-one-out"}
 
 STEPS = 64
-"""Points of the path from the baseline at which integrated gradients take the gradient."""
+"""Points on the path from the baseline at which integrated gradients take the gradient."""
 LONGEST = 1000
-"""Symbols before a prediction."""
+"""Most symbols of a text."""
 TOLERANCE = 0.01
-"""Of F(text) - F(baseline): by more than that, and 0.001 nats, integrated gradients may not miss it silently."""
+"""Share of F(text) - F(baseline): integrated gradients that miss it by more, and by 0.001 nats, get a note."""
 ROWS = 32
 """Texts with one symbol left out that are read side by side."""
 HELD = 2**22
-"""Numbers of one kind that a graph of gradients may hold."""
+"""Most numbers of one kind in a graph of gradients."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """F, what is attributed: log p(target), or log p(target) - log p(against), as a function of vectors, in nats."""
+    """F, the attributed quantity, as a function of vectors: log p(target), or less log p(against), in nats."""
 
     network: Model
-    """Without gradients of its own weights."""
+    """A network whose weights need no gradients."""
     state: State
-    """One row: after the start symbol, which is part of no score."""
+    """One row, after the start symbol, which gets no score."""
     target: int
     against: int | None
 
@@ -69,7 +69,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Attribution:
-    """A score in nats for each symbol of a text: what it did to the prediction that was made after `at` of them."""
+    """A score in nats for each symbol of a text: its effect on the prediction after `at` symbols."""
 
     method: Method
     ids: Ids
@@ -81,27 +81,27 @@ class Attribution:
     value: float
     """F of the text: log p(target), or log p(target) - log p(against)."""
     baseline: float
-    """F of the text with the embeddings of all its symbols zero, the start symbol kept."""
+    """F of the text with all embeddings zero but that of the start symbol."""
     scores: Floats
     """(T,), zero from symbol `at` on."""
     leave_out: Floats
     """(T,) F(text) - F(text with this symbol's embedding zero)."""
     agreement: float | None
-    """Spearman's rank correlation of scores and leave-one-out over the symbols that were read, -1 to 1."""
+    """Spearman's rank correlation of scores and leave-one-out over the symbols read, -1 to 1."""
     steps: int | None
-    """Of integrated gradients."""
+    """Points of integrated gradients."""
     notes: tuple[str, ...]
 
     @property
     def residual(self) -> float | None:
-        """By how much integrated gradients miss completeness: Σ scores - (F(text) - F(baseline)); else None."""
+        """How far integrated gradients are from complete: Σ scores - (F(text) - F(baseline)); else None."""
         if self.method != "integrated":
             return None
         return float(self.scores.sum() - (self.value - self.baseline))
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON."""
-        each = zip(self.symbols, self.scores.tolist(), self.leave_out.tolist(), strict=True)
+        rows = zip(self.symbols, self.scores.tolist(), self.leave_out.tolist(), strict=True)
         return {
             "method": self.method,
             "target": self.target,
@@ -113,7 +113,7 @@ class Attribution:
             "residual": self.residual,
             "agreement": self.agreement,
             "steps": self.steps,
-            "symbols": [{"symbol": symbol, "score": score, "leave_out": out} for symbol, score, out in each],
+            "symbols": [{"symbol": symbol, "score": score, "leave_out": left_out} for symbol, score, left_out in rows],
             "notes": list(self.notes),
         }
 
@@ -128,10 +128,10 @@ def attribute(
     method: Method = "integrated",
     steps: int = STEPS,
 ) -> Attribution:
-    """Score the symbols of a text by what they did to a prediction: of the symbol `target` after the text.
+    """Score the symbols of a text by their effect on a prediction: of the symbol `target` after the text.
 
-    Without a target it is the text's own last symbol. `at` asks for the prediction after so many symbols instead, of
-    the next one where no target is named. What is scored is log p(target), with `against` the difference to
+    Without a target it is the text's own last symbol. With `at` it is the prediction after that many symbols, of the
+    next one if no target is given. The scored quantity is log p(target), with `against` the difference to
     log p(against), in nats, in float64. Raises UserError.
     """
     opened = open_model(Path(model), needs="network")
@@ -153,17 +153,17 @@ def attributing(
     if method not in METHODS:
         raise UserError(f"the method is {method!r}", allowed=", ".join(METHODS), fix="choose one of them")
     if not 1 <= steps <= LONGEST:
-        raise UserError(f"{steps} steps", allowed=f"1 to {LONGEST:,}", fix=f"leave it out: {STEPS} are taken")
+        raise UserError(f"{steps} steps", allowed=f"1 to {LONGEST:,}", fix=f"leave it out: the default is {STEPS}")
     ids, notes = read_text(opened, text)
     at = _place(len(ids), at, named=target is not None)
-    wanted = int(ids[at]) if target is None else symbol_id(opened, target, "target")
-    other = None if against is None else symbol_id(opened, against, "against")
-    if wanted == other:
+    target_id = int(ids[at]) if target is None else symbol_id(opened, target, "target")
+    against_id = None if against is None else symbol_id(opened, against, "against")
+    if target_id == against_id:
         raise UserError("the target is set against itself", allowed="two symbols", fix="name another one")
     with torch.no_grad():
         _, state = network(torch.tensor([[opened.tokenizer.start_id]]))
         x = network.embedding(torch.from_numpy(ids[:at]))  # (at, E)
-    prediction = Prediction(network, state, wanted, other)
+    prediction = Prediction(network, state, target_id, against_id)
     leave_out = yield from leave_one_out(prediction, x)
     scores = leave_out
     if method == "gradient":
@@ -174,14 +174,14 @@ def attributing(
         value, baseline = prediction(torch.stack([x, torch.zeros_like(x)], dim=1)).tolist()
     agreement = None if method == "leave-out" else rank_correlation(scores, leave_out)
     if agreement is None and method != "leave-out":
-        notes.append("no rank agreement: it takes two symbols at least, and scores that differ")
+        notes.append("no rank agreement: it needs at least two symbols, and scores that differ")
     return Attribution(
         method,
         ids,
         tuple(token_name(opened.tokenizer, id) for id in ids.tolist()),
         at,
-        token_name(opened.tokenizer, wanted),
-        None if other is None else token_name(opened.tokenizer, other),
+        token_name(opened.tokenizer, target_id),
+        None if against_id is None else token_name(opened.tokenizer, against_id),
         value,
         baseline,
         np.pad(scores, (0, len(ids) - at)),
@@ -204,17 +204,17 @@ def integrated_gradients(prediction: Prediction, x: Tensor, steps: int) -> Work[
     """Return x_t · ∫ ∂F/∂x_t (αx) dα, α from 0 to 1, of each vector of `x` (T, E), yielding progress.
 
     They sum to F(x) - F(0) (Sundararajan et al. 2017, equation 1 and proposition 1), up to the error of the
-    integral, which is taken by the Gauss-Legendre rule with so many points.
+    integral, which is taken by the Gauss-Legendre rule with `steps` points.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(steps)  # over -1 to 1
+    nodes, weights = np.polynomial.legendre.leggauss(steps)  # on -1 to 1
     alpha, weight = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
     config = prediction.network.config
     rows = max(1, HELD // (len(x) * config.hidden_size * config.num_layers))
     total = torch.zeros_like(x)
     for first in range(0, steps, rows):
-        some = slice(first, first + rows)
-        path = alpha[some, None] * x[:, None]  # (T, rows, E)
-        total += (gradients(prediction, path) * weight[some, None]).sum(dim=1)
+        points = slice(first, first + rows)
+        path = alpha[points, None] * x[:, None]  # (T, rows, E)
+        total += (gradients(prediction, path) * weight[points, None]).sum(dim=1)
         yield Progress("integrating", min(steps, first + rows), steps, "points")
     return np.asarray((total * x).sum(dim=1).numpy())
 
@@ -223,23 +223,23 @@ def integrated_gradients(prediction: Prediction, x: Tensor, steps: int) -> Work[
 def leave_one_out(prediction: Prediction, x: Tensor) -> Work[Floats]:
     """Return F(x) - F(x with x_t = 0) of each vector of `x` (T, E), yielding progress.
 
-    The embedding is zeroed, not the symbol removed: all others keep their places, and it is what the gradient, times
-    the input, approximates to first order. Many are read side by side, each from the state before the first of them.
+    The embedding is zeroed, not the symbol removed: all others keep their places, and it is what gradient × input
+    approximates to first order. Many texts are read side by side, from the state before the first symbol left out.
     """
     whole = prediction(x[:, None])
-    state, found = prediction.state, []
+    state, differences = prediction.state, []
     for first in range(0, len(x), ROWS):
         count = min(ROWS, len(x) - first)
         rows = x[first:, None].repeat(1, count, 1)  # (T - first, count, E)
         rows[range(count), range(count)] = 0.0
-        found.append(whole - prediction(rows, state))
+        differences.append(whole - prediction(rows, state))
         _, state = prediction.read(x[first : first + count, None], state)
         yield Progress("leaving out", first + count, len(x), "symbols")
-    return np.asarray(torch.cat(found).numpy())
+    return np.asarray(torch.cat(differences).numpy())
 
 
 def gradients(prediction: Prediction, x: Tensor) -> Tensor:
-    """Return ∂F/∂x (T, B, E) at the vectors `x` (T, B, E) of each row."""
+    """Return ∂F/∂x (T, B, E) at the vectors `x` (T, B, E)."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(prediction(x).sum(), x)
@@ -247,9 +247,9 @@ def gradients(prediction: Prediction, x: Tensor) -> Tensor:
 
 
 def rank_correlation(first: Floats, second: Floats) -> float | None:
-    """Return Spearman's correlation of two rows of numbers; equal ones share ranks; None where all are equal.
+    """Return Spearman's correlation of two rows of numbers; ties share ranks; None where all are equal.
 
-    Differences below 1e-12 are rounding: what a window cannot see is nothing, all alike.
+    Differences below 1e-12 are rounding, as of symbols that a window cannot see.
     """
     a, b = (_ranks(values.round(12)) - (len(values) + 1) / 2 for values in (first, second))
     spread = float(np.sqrt((a @ a) * (b @ b)))
@@ -257,20 +257,20 @@ def rank_correlation(first: Floats, second: Floats) -> float | None:
 
 
 def _ranks(values: Floats) -> Floats:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[group])
 
 
-# ---- texts and networks, as patching takes them too
+# ---- texts and networks, for patching too
 
 
 def in_double(opened: Opened) -> Model:
-    """Return a copy of an opened model's network in float64, whose weights need no gradients; refuses an n-gram."""
+    """Return a copy of an opened model's network in float64 whose weights need no gradients; refuses an n-gram."""
     return deepcopy(network_of(opened)).double().requires_grad_(False)
 
 
 def read_text(opened: Opened, text: str) -> tuple[Ids, list[str]]:
-    """Return the ids of a text, and a note where it has symbols that the model does not know."""
+    """Return the ids of a text, and a note if it has symbols that the model does not know."""
     unknown = dict.fromkeys(repr(symbol) for _, symbol in opened.tokenizer.unknown(text))
     ids = opened.tokenizer.encode(text)
     if len(ids) > LONGEST:
@@ -281,38 +281,40 @@ def read_text(opened: Opened, text: str) -> tuple[Ids, list[str]]:
 
 
 def symbol_id(opened: Opened, symbol: str, name: str) -> int:
-    """Return the id of one symbol, written as itself or as tables show it (`\\n`); `name` is what to call it."""
+    """Return the id of one symbol, written as itself or as tables show it (`\\n`); `name` says what it is for."""
     tokenizer = opened.tokenizer
     names = [tokenizer.symbol(id) for id in range(tokenizer.vocab_size)]
-    written = symbol.encode(errors="surrogatepass")
-    if written in tokenizer.pieces:
-        return tokenizer.pieces.index(written)
+    piece = symbol.encode(errors="surrogatepass")
+    if piece in tokenizer.pieces:
+        return tokenizer.pieces.index(piece)
     if symbol in names:
         return names.index(symbol)
     ids = [id for id in tokenizer.encode(symbol).tolist() if id != tokenizer.unknown_id]
-    first = f" {tokenizer.symbol(ids[0])!r}," if len(ids) > 1 else ""
+    first_hint = f" {tokenizer.symbol(ids[0])!r}," if len(ids) > 1 else ""
     raise UserError(
-        f"{symbol!r} ({name}) is no symbol of {opened.path}",
+        f"{symbol!r} ({name}) is not a symbol of {opened.path}",
         allowed=f"one of its {len(names):,} symbols, of level {tokenizer.level}",
-        fix=f"name its first symbol,{first} or train with --level word" if first else "name a symbol of the text",
+        fix=f"name its first symbol,{first_hint} or train with --level word"
+        if first_hint
+        else "name a symbol of the text",
     )
 
 
 def _place(length: int, at: int | None, *, named: bool) -> int:
-    """Return after how many symbols of a text the prediction is made; raises UserError where nothing comes before."""
-    most = length if named else length - 1
-    place = most if at is None else at
-    if not 1 <= place <= most:
+    """Return after how many symbols of a text the prediction is made; raises UserError if nothing comes before it."""
+    largest = length if named else length - 1
+    place = largest if at is None else at
+    if not 1 <= place <= largest:
         raise UserError(
-            "no symbol was read before the prediction" if at is None else f"a prediction after {at} symbols",
-            allowed=f"1 to {most}" if most > 0 else "a text, and a --target or at least two symbols",
-            fix="give a longer text, or a --target that comes after it",
+            "no symbol comes before the prediction" if at is None else f"a prediction after {at} symbols",
+            allowed=f"1 to {largest}" if largest > 0 else "a text of at least two symbols, or of one and a --target",
+            fix="give a longer text, or a --target that follows it",
         )
     return place
 
 
 def _missed(method: Method, scores: Floats, change: float) -> Iterator[str]:
-    """Yield a note where integrated gradients are not complete."""
+    """Yield a note if integrated gradients are not complete."""
     missed = float(scores.sum()) - change
     if method == "integrated" and abs(missed) > max(1e-3, TOLERANCE * abs(change)):
         yield (
@@ -321,50 +323,7 @@ def _missed(method: Method, scores: Floats, change: float) -> Iterator[str]:
         )
 
 
-# ---- picture
-
-
-def picture(found: Attribution, title: str, ending: str) -> bytes:
-    """Return bars, a score for each symbol, with leave-one-out as marks, as bytes of PNG or SVG."""
-    import warnings
-
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
-    from unroll.insight.plots import COLOURS, DPI, FORMATS, GREY, STYLE, shown
-
-    names = [shown(symbol) for symbol in found.symbols[: found.at]]
-    upright = max(map(len, names)) <= 2
-    data = BytesIO()
-    with style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure = Figure(figsize=(max(6.0, min(24.0, 2 + (0.2 if upright else 0.55) * len(names))), 4.2),
-                        layout="constrained")  # fmt: skip
-        axes = figure.subplots()
-        places = np.arange(len(names))
-        scores = found.scores[: found.at]
-        axes.bar(
-            places, scores, 0.72, color=[COLOURS[1] if score > 0 else COLOURS[0] for score in scores],
-            label=NAMES[found.method],
-        )  # fmt: skip
-        if found.method != "leave-out":
-            axes.plot(places, found.leave_out[: found.at], ls="none", marker="D", ms=5, mfc="white", color="black",
-                      label=NAMES["leave-out"])  # fmt: skip
-        axes.axhline(0, color=GREY, lw=0.8)
-        turned: dict[str, Any] = {} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(places, names, **turned)
-        axes.tick_params(axis="x", length=0)
-        axes.grid(visible=False, axis="x")
-        axes.set_ylabel(f"nats of {formula(found)}")
-        axes.set_title(title, loc="left")
-        axes.legend(loc="best")
-        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
-    return data.getvalue()
-
-
-def formula(found: Attribution) -> str:
-    """Return what was attributed as a formula: log p(she) − log p(he)."""
-    from unroll.insight.plots import shown
-
-    own = f"log p({shown(found.target)})"
-    return own if found.against is None else f"{own} − log p({shown(found.against)})"
+def formula(attribution: Attribution) -> str:
+    """Return the attributed quantity as a formula: log p(she) − log p(he)."""
+    log_p = f"log p({shown(attribution.target)})"
+    return log_p if attribution.against is None else f"{log_p} − log p({shown(attribution.against)})"

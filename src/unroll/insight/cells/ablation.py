@@ -1,4 +1,4 @@
-"""What holding a cell changes: what the network then predicts worse, beside cells that move as much; its samples."""
+"""What clamping a cell changes: what the network predicts worse, relative to matched cells; and its samples."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from unroll.insight.cells.search import interval
 from unroll.insight.hold import (
     SPAN,
     Cell,
+    ClampedPredictor,
+    Costs,
     Held,
-    Reading,
     Recorded,
     Stretches,
     checked_cell,
-    held_stepper,
     matched,
     read_held,
     record,
@@ -36,49 +36,49 @@ from unroll.progress import Progress, Work, result
 Mask = NDArray[np.bool_]
 
 CAUSAL = 10.0
-"""How many times as much as matched cells' a causal cell's holding costs the property's marks."""
+"""Least ratio of what clamping a causal cell costs the property's marks to what matched cells cost."""
 APART = 2.0
-"""And how many times as much as all else, both beside the matched cells'."""
+"""Least ratio of that cost to the cost elsewhere, both relative to matched cells."""
 LEAST_NATS = 1e-9
-"""What holding matched cells costs at least, so that there is a ratio where they do nothing at all."""
+"""Floor of the cost of matched cells, so that a ratio exists where they do nothing at all."""
 DRAWS = 1000
 MOST = 2**14
-"""Symbols of a text on which a cell is held."""
+"""Symbols of a text on which a cell is clamped."""
 LEAST = 64
 FEW = 8
-"""Stretches, at least, for an interval."""
+"""Fewest stretches for an interval."""
 CLASSES = {"Lu": "capitals", "Lt": "capitals", "L": "letters", "N": "digits", "P": "punctuation", "S": "signs"}
-"""Of symbols, by the Unicode category of their first character."""
+"""Classes of symbols by the Unicode category of their first character."""
 WORST = 10
-"""Symbols that are told."""
+"""Symbols to list."""
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What holding a cell at its mean costs, in nats per symbol, beside units of its layer that move as much."""
+    """What clamping a cell at its mean costs, in nats per symbol, relative to matched units of its layer."""
 
     cost: float
-    """Added to telling whether a mark of the property comes next, and of which kind: where it rises or falls."""
+    """Added to predicting whether a mark of the property comes next, and of which kind: one that rises or falls."""
     interval: tuple[float, float]
-    """95 %, over stretches drawn anew."""
+    """95 % interval over resampled stretches."""
     matched: int
-    """Units."""
+    """Number of matched units."""
     matched_mean: float
-    """What holding them costs, up or down, on average."""
+    """Mean size of what clamping them costs."""
     matched_largest: float
     elsewhere: float
-    """Added to all else: which symbol of its kind it is."""
+    """Added to everything else: which symbol of its kind comes."""
     elsewhere_ratio: float
-    """To what matched cells add there, up or down, on average."""
+    """Its size relative to the mean size for matched cells."""
 
     @property
     def ratio(self) -> float:
-        """Of the cost to the matched cells'."""
+        """The cost relative to that of matched cells."""
         return self.cost / max(self.matched_mean, LEAST_NATS)
 
     @property
     def causal(self) -> bool:
-        """Whether it harms the property, and the property above all."""
+        """Whether clamping harms the property, and the property above all."""
         return (
             self.interval[0] > 0
             and self.cost > self.matched_largest
@@ -102,54 +102,56 @@ class Ablation:
 def held_beside(
     network: Model, read: Stretches, cells: Sequence[Cell], recorded: Recorded, idle: Mask, marks: Ids
 ) -> Work[dict[Cell, Ablation]]:
-    """Hold each of the cells at its mean, and `MATCHED` of the `idle` units (layers, H) that move as much as it does.
+    """Clamp each of the cells at its mean, and `MATCHED` of the `idle` units (layers, H) that move as much as it does.
 
-    Yields progress and returns what each costs, in telling the kinds of `marks` and in all else.
+    Yields progress and returns what each costs, in predicting the kinds of `marks` and in everything else.
     """
-    beside = {
+    matched_cells = {
         cell: [
             Cell(cell.layer, cell.signal, unit)
             for unit in matched(recorded.shown(cell.layer), cell.unit, idle[cell.layer])
         ]
         for cell in cells
     }
-    every = list(dict.fromkeys([*cells, *(one for some in beside.values() for one in some)]))
-    helds = [Held(cell, float(recorded.values[:, recorded.column(cell)].mean(dtype=np.float64))) for cell in every]
-    free, *held = yield from read_held(network, read, helds, marks)
-    on_marks = {cell: one.marks - free.marks for cell, one in zip(every, held, strict=True)}
+    all_cells = list(
+        dict.fromkeys([*cells, *(other for cells_beside in matched_cells.values() for other in cells_beside)])
+    )
+    clamps = [Held(cell, float(recorded.values[:, recorded.column(cell)].mean(dtype=np.float64))) for cell in all_cells]
+    free, *held = yield from read_held(network, read, clamps, marks)
+    on_marks = {cell: other.marks - free.marks for cell, other in zip(all_cells, held, strict=True)}
     elsewhere = {
-        cell: float((one.nats - free.nats).mean() - on_marks[cell].mean())
-        for cell, one in zip(every, held, strict=True)
+        cell: float((other.nats - free.nats).mean() - on_marks[cell].mean())
+        for cell, other in zip(all_cells, held, strict=True)
     }
-    found = {}
+    ablations = {}
     for cell in cells:
-        others = np.array([on_marks[one].mean() for one in beside[cell]] or [0.0])
-        around = float(np.mean([abs(elsewhere[one]) for one in beside[cell]] or [0.0]))
-        found[cell] = Ablation(
+        matched_costs = np.array([on_marks[other].mean() for other in matched_cells[cell]] or [0.0])
+        matched_elsewhere = float(np.mean([abs(elsewhere[other]) for other in matched_cells[cell]] or [0.0]))
+        ablations[cell] = Ablation(
             cost=float(on_marks[cell].mean()),
             interval=over_stretches(on_marks[cell]),
-            matched=len(beside[cell]),
-            matched_mean=float(np.abs(others).mean()),
-            matched_largest=float(others.max()),
+            matched=len(matched_cells[cell]),
+            matched_mean=float(np.abs(matched_costs).mean()),
+            matched_largest=float(matched_costs.max()),
             elsewhere=elsewhere[cell],
-            elsewhere_ratio=abs(elsewhere[cell]) / max(around, LEAST_NATS),
+            elsewhere_ratio=abs(elsewhere[cell]) / max(matched_elsewhere, LEAST_NATS),
         )
-    return found
+    return ablations
 
 
 def over_stretches(costs: Floats) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of costs (R, L) over stretches drawn anew."""
+    """Return the 95 % interval of the mean of costs (R, L) over resampled stretches."""
     means = costs.mean(axis=1)
-    drawn = np.random.default_rng(0).integers(0, len(means), (DRAWS, len(means)))
-    return interval(means[drawn].mean(axis=1))
+    resamples = np.random.default_rng(0).integers(0, len(means), (DRAWS, len(means)))
+    return interval(means[resamples].mean(axis=1))
 
 
-# ---- one cell, by hand
+# ---- one chosen cell
 
 
 @dataclass(frozen=True)
 class Change:
-    """What symbols cost as the network is and with the cell held, in nats each."""
+    """What symbols cost in the unchanged network and with the cell clamped, in nats each."""
 
     name: str
     count: int
@@ -163,42 +165,42 @@ class Change:
 
 @dataclass(frozen=True)
 class Ablated:
-    """What changes when one cell is held."""
+    """What changes when one cell is clamped."""
 
     model: str
     file: str
     cell: Cell
     value: float
-    """At which it is held."""
+    """At which the cell is clamped."""
     mean: float
-    """Of the cell on the text."""
+    """Mean of the cell on the text."""
     deviation: float
     symbols: int
-    """That were read."""
+    """Symbols read."""
     nats: float
-    """Per symbol, as the network is."""
+    """Per symbol, of the unchanged network."""
     held: float
-    """Per symbol, with the cell held."""
+    """Per symbol, with the cell clamped."""
     interval: tuple[float, float] | None
-    """95 % of held - nats, over stretches drawn anew; None of a text of a few stretches."""
+    """95 % interval of held - nats over resampled stretches; None for a text of few stretches."""
     divergence: float
-    """KL(as it is ‖ held) of the predictions, in nats per symbol."""
+    """KL(unchanged ‖ clamped) of the predictions, in nats per symbol."""
     classes: tuple[Change, ...]
     worst: tuple[Change, ...]
-    """The symbols to which most nats are added in all, those first."""
+    """The symbols to which most nats are added in total, the worst first."""
     matched: int
-    """Units of the layer whose h moves as much, held as many deviations from their means."""
+    """Units of the layer whose h moves as much, clamped as many deviations from their means."""
     matched_mean: float
-    """What they add per symbol, up or down, on average."""
+    """Mean size of what they add per symbol."""
     matched_largest: float
     prompt: str | None
     samples: tuple[str, str] | None
-    """What the network writes after the prompt as it is and with the cell held, from the same random numbers."""
+    """Samples after the prompt, unchanged and with the cell clamped, from the same random numbers."""
     notes: tuple[str, ...]
 
     @property
     def ratio(self) -> float:
-        """Of the added nats to those that matched cells add."""
+        """The added nats relative to those of matched cells."""
         return (self.held - self.nats) / max(self.matched_mean, LEAST_NATS)
 
     def figures(self) -> dict[str, Any]:
@@ -243,17 +245,18 @@ def ablate(
     length: int = 300,
     seed: int = 0,
 ) -> Ablated:
-    """Hold a cell of a model at a value, by default its mean, and compare what the model makes of a text.
+    """Clamp a cell of a model at a value, by default its mean, and compare the model's predictions on a text.
 
-    The text is a file, or else the validation part of the model's own. `signal`: `c`, where there is one, or `h`.
+    The text is a file, or else the model's own validation part. `signal`: `c`, where there is one, or `h`.
     With a `prompt` samples are taken as well. Raises UserError.
     """
     text = None if file is None else Path(file)
     opened = open_model(Path(model), needs="network")
-    return result(hold(opened, layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed))
+    work = ablating(opened, layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed)
+    return result(work)
 
 
-def hold(
+def ablating(
     opened: Opened,
     layer: int,
     unit: int,
@@ -272,7 +275,7 @@ def hold(
     options = SampleOptions(seed=seed)
     text = read_text(opened, file)
     if len(text.ids) > MOST:
-        notes.append(f"of {len(text.ids):,} symbols the first {MOST:,} are read")
+        notes.append(f"only the first {MOST:,} of {len(text.ids):,} symbols are read")
     ids = text.ids[:MOST]
     if len(ids) < LEAST:
         raise UserError(
@@ -281,36 +284,36 @@ def hold(
     span = len(ids) // -(-len(ids) // SPAN)
     starts = list(range(0, len(ids) - span + 1, span))
     recorded = yield from record(network, ids, tokenizer.start_id, np.arange(len(ids)), starts)
-    helds, mean, deviation = held_alike(recorded, cell, value)
-    read = stretches(ids, tokenizer.start_id, starts, span, recorded.states)
-    free, held, *others = yield from read_held(network, read, helds)
-    added = np.array([(one.nats - free.nats).mean() for one in others] or [0.0])
-    targets = read.targets.numpy().ravel()
+    clamps, mean, deviation = held_alike(recorded, cell, value)
+    pieces = stretches(ids, tokenizer.start_id, starts, span, recorded.states)
+    free, clamped, *matched_costs = yield from read_held(network, pieces, clamps)
+    added = np.array([(costs.nats - free.nats).mean() for costs in matched_costs] or [0.0])
+    targets = pieces.targets.numpy().ravel()
     samples = None
     if prompt_ids is not None:
-        yield Progress("writing", 0, 1)
-        as_is, with_held = (
-            "".join(one.text for one in generate(held_stepper(network, what), tokenizer, prompt_ids, length, options))
-            for what in (None, helds[0])
+        yield Progress("sampling", 0, 1)
+        as_is, as_clamped = (
+            "".join(symbol.text for symbol in generate(predictor, tokenizer, prompt_ids, length, options))
+            for predictor in (ClampedPredictor(network, []), ClampedPredictor(network, clamps[:1]))
         )
-        samples = (as_is, with_held)
+        samples = (as_is, as_clamped)
     return Ablated(
         model=str(opened.path),
         file=text.name,
         cell=cell,
-        value=helds[0].value,
+        value=clamps[0].value,
         mean=mean,
         deviation=deviation,
         symbols=len(targets),
         nats=float(free.nats.mean()),
-        held=float(held.nats.mean()),
-        interval=over_stretches(held.nats - free.nats) if len(starts) >= FEW else None,
-        divergence=float(held.divergence.mean()),
-        classes=changes(np.array([kind_of(piece) for piece in tokenizer.pieces]), targets, free, held),
-        worst=changes(np.array([tokenizer.symbol(k) for k in range(tokenizer.vocab_size)]), targets, free, held)[
+        held=float(clamped.nats.mean()),
+        interval=over_stretches(clamped.nats - free.nats) if len(starts) >= FEW else None,
+        divergence=float(clamped.divergence.mean()),
+        classes=changes(np.array([kind_of(piece) for piece in tokenizer.pieces]), targets, free, clamped),
+        worst=changes(np.array([tokenizer.symbol(k) for k in range(tokenizer.vocab_size)]), targets, free, clamped)[
             :WORST
         ],
-        matched=len(others),
+        matched=len(matched_costs),
         matched_mean=float(np.abs(added).mean()),
         matched_largest=float(added.max()),
         prompt=prompt,
@@ -320,26 +323,26 @@ def hold(
 
 
 def held_alike(recorded: Recorded, cell: Cell, value: float | None) -> tuple[list[Held], float, float]:
-    """Return a cell held at a value, then matched cells as many deviations from their means; its mean, its deviation.
+    """Return a cell clamped at a value, then matched cells as many deviations from their means; its mean and deviation.
 
-    Without a value all are held at their means.
+    Without a value all are clamped at their means.
     """
-    beside = matched(recorded.shown(cell.layer), cell.unit, np.ones(recorded.size, np.bool_))
-    cells = [cell, *(replace(cell, unit=unit) for unit in beside)]
-    its = recorded.values[:, [recorded.column(one) for one in cells]]
-    means, deviations = its.mean(axis=0, dtype=np.float64), its.std(axis=0, dtype=np.float64)
-    away = 0.0 if value is None else (value - means[0]) / max(deviations[0], LEAST_NATS)
-    values = means + away * deviations
+    units = matched(recorded.shown(cell.layer), cell.unit, np.ones(recorded.size, np.bool_))
+    cells = [cell, *(replace(cell, unit=unit) for unit in units)]
+    columns = recorded.values[:, [recorded.column(column_cell) for column_cell in cells]]
+    means, deviations = columns.mean(axis=0, dtype=np.float64), columns.std(axis=0, dtype=np.float64)
+    distance = 0.0 if value is None else (value - means[0]) / max(deviations[0], LEAST_NATS)
+    values = means + distance * deviations
     values[0] = means[0] if value is None else value  # exactly, also where the cell never moves
-    helds = [Held(one, float(at)) for one, at in zip(cells, values, strict=True)]
-    return helds, float(means[0]), float(deviations[0])
+    clamps = [Held(held_cell, float(clamp_value)) for held_cell, clamp_value in zip(cells, values, strict=True)]
+    return clamps, float(means[0]), float(deviations[0])
 
 
-def changes(names: NDArray[np.str_], targets: Ids, free: Reading, held: Reading) -> tuple[Change, ...]:
-    """Return what symbols of each name (V,) cost, those first to which most nats are added in all."""
-    kinds, which = np.unique(names[targets], return_inverse=True)
-    counts = np.bincount(which)
-    before, after = (np.bincount(which, one.nats.ravel()) for one in (free, held))
+def changes(names: NDArray[np.str_], targets: Ids, free: Costs, clamped: Costs) -> tuple[Change, ...]:
+    """Return what symbols of each name (V,) cost, those to which most nats are added first."""
+    kinds, name_of = np.unique(names[targets], return_inverse=True)
+    counts = np.bincount(name_of)
+    before, after = (np.bincount(name_of, costs.nats.ravel()) for costs in (free, clamped))
     order = np.argsort(before - after, kind="stable")
     return tuple(
         Change(str(kinds[k]), int(counts[k]), float(before[k] / counts[k]), float(after[k] / counts[k])) for k in order
@@ -347,7 +350,7 @@ def changes(names: NDArray[np.str_], targets: Ids, free: Reading, held: Reading)
 
 
 def kind_of(piece: bytes) -> str:
-    """Return the class of a symbol, of its first character."""
+    """Return the class of a symbol by its first character."""
     first = piece.decode("utf-8", "replace")[:1]
     if first.isspace():
         return "line ends" if first in "\r\n" else "blanks"

@@ -1,4 +1,4 @@
-"""A text coloured by what a unit does at each symbol (Karpathy et al. 2015), for terminals and as one HTML page."""
+"""A text coloured by the value of a unit at each symbol (Karpathy et al. 2015), for terminals and as one HTML page."""
 
 import html
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 
 LOW, HIGH = (0, 114, 178), (213, 94, 0)
-"""Blue below zero and vermilion above it (Okabe & Ito 2008), told apart by the colour-blind."""
+"""Blue below zero and vermilion above it (Okabe & Ito 2008), distinct to the colour-blind."""
 
 
 def strengths(values: Floats) -> Floats:
-    """Return values (T,) from -1 to 1: as they are where no bound is passed, else by their largest size."""
+    """Return values (T,) from -1 to 1: unchanged within these bounds, else divided by the largest size."""
     largest = float(np.abs(values).max(initial=0.0))
     return values / largest if largest > 1 else values
 
@@ -27,13 +27,13 @@ def shade(strength: float) -> tuple[int, int, int]:
 
 
 def ink(background: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Return black or white, whichever is read on the background (relative luminance, WCAG 2)."""
+    """Return black or white, whichever is readable on the background (relative luminance, WCAG 2)."""
     red, green, blue = ((part / 255) ** 2.2 for part in background)
     return (0, 0, 0) if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else (255, 255, 255)
 
 
 def in_terminal(symbols: Sequence[str], values: Floats) -> Iterator[str]:
-    """Yield symbols with their background as terminals of 24-bit colour have it; a newline shows as ↵ before itself."""
+    """Yield symbols with their background for terminals of 24-bit colour; a newline shows as ↵ before itself."""
     for symbol, strength in zip(symbols, strengths(values), strict=True):
         background = shade(float(strength))
         colours = "48;2;{};{};{};38;2;{};{};{}".format(*background, *ink(background))

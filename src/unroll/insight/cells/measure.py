@@ -1,9 +1,8 @@
-"""Which cell tracks this: every unit against a property of the text, with what a finding must pass before it counts."""
+"""Which cell tracks a property of a text: every unit against its labels, and the tests that a finding must pass."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +13,8 @@ from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError, install
 from unroll.files import StrPath
 from unroll.insight.cells import probe
-from unroll.insight.cells.ablation import Ablation, held_beside
+from unroll.insight.cells.ablation import held_beside
+from unroll.insight.cells.findings import ALPHA, Finding, Probe, Sample, Tracking
 from unroll.insight.cells.properties import Ids, Labels, Text, label, marks, read_text
 from unroll.insight.cells.search import Searched, Spectra, interval, resampled, score, search, spectra
 from unroll.insight.hold import SPAN, Cell, Recorded, Stretches, record, stretches
@@ -25,166 +25,14 @@ from unroll.state import select_rows
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
-Verdict = Literal["causal", "tracks", "leans", "none"]
 
 MOST = 2**17
-"""Symbols of a text that are read."""
+"""Symbols read of a longer text."""
 LEAST = 1000
 KEPT = 2**26
-"""Values of units that are in memory; of a longer text every second symbol is taken, or every third and so on."""
+"""Values of units kept in memory; of a longer text, every second symbol is taken, or every third and so on."""
 STRETCHES = 32
-"""Of the second half, in which cells are held."""
-ALPHA = 0.01
-VERDICTS: dict[Verdict, str] = {
-    "leans": "its score in both halves of the text is above what the best of all units reaches in both halves in 99 % "
-    "of all circular shifts of the labels (p <= 0.01)",
-    "tracks": "leans, and scores above every unit of an untrained network, and in the second half above what the last "
-    "8 characters tell: the 95 % interval of the gain lies above 0",
-    "causal": "tracks, and held at its mean it makes the network predict the property's marks worse: by 10 times as "
-    "much as matched cells do, by more than any of them, with a 95 % interval above 0; and beside theirs it harms the "
-    "marks at least twice as much as all else",
-    "none": "none of these",
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A unit and what it has to do with the property."""
-
-    cell: Cell
-    rises: bool
-    """Whether it is high where the property holds, or its number is large; else low."""
-    score: float
-    """In the second half, with the sign of the first: AUROC, or correlation."""
-    fit_score: float
-    """In the first half."""
-    interval: tuple[float, float]
-    """95 % of the score."""
-    p_value: float
-    null: float
-    """What must be passed in both halves: the 99th percentile of the best of all units over all shifts."""
-    untrained: float
-    """What the best unit of an untrained network reaches in both halves."""
-    gain: float | None
-    """Over what the last 8 characters tell; None without scikit-learn."""
-    gain_interval: tuple[float, float] | None
-    ablation: Ablation | None
-    """None where the cell does not track the property, or no symbols mark it."""
-
-    @property
-    def weaker(self) -> float:
-        """What it reaches in both halves."""
-        return min(self.fit_score, self.score)
-
-    @property
-    def verdict(self) -> Verdict:
-        """What the finding is worth, by the thresholds of VERDICTS."""
-        if self.p_value > ALPHA:
-            return "none"
-        if self.weaker <= self.untrained or self.gain_interval is None or self.gain_interval[0] <= 0:
-            return "leans"
-        return "causal" if self.ablation and self.ablation.causal else "tracks"
-
-    def figures(self, metric: str) -> dict[str, Any]:
-        """Return the finding as JSON."""
-        held = self.ablation
-        return {
-            "layer": self.cell.layer,
-            "unit": self.cell.unit,
-            "signal": self.cell.signal,
-            "score": self.score,
-            "metric": metric,
-            "interval": list(self.interval),
-            "rises": self.rises,
-            "fit_score": self.fit_score,
-            "null": self.null,
-            "p_value": self.p_value,
-            "untrained": self.untrained,
-            "gain": self.gain,
-            "gain_interval": None if self.gain_interval is None else list(self.gain_interval),
-            "ablation_ratio": None if held is None else held.ratio,
-            "ablation": None if held is None else held.figures(),
-            "verdict": self.verdict,
-        }
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What all units tell together, and a few of them, by a linear probe: fitted on one half, scored on the other."""
-
-    score: float
-    interval: tuple[float, float]
-    untrained: float
-    """The same probe on an untrained network."""
-    small: tuple[tuple[tuple[Cell, ...], float], ...]
-
-    def figures(self, metric: str) -> dict[str, Any]:
-        """Return the figures as JSON."""
-        return {
-            "score": self.score,
-            "metric": metric,
-            "interval": list(self.interval),
-            "untrained": self.untrained,
-            "small": [
-                {
-                    "cells": [{"layer": one.layer, "unit": one.unit, "signal": one.signal} for one in cells],
-                    "score": its,
-                }
-                for cells, its in self.small
-            ],
-        }
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What the best cell does over a stretch of the second half."""
-
-    cell: Cell
-    symbols: tuple[str, ...]
-    values: Floats
-    """Of the cell, after each symbol (L,)."""
-    labels: Floats
-    """(L,)"""
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """Who tracks a property, and who seems to."""
-
-    model: str
-    file: str
-    labels: Labels
-    symbols: int
-    """That were read."""
-    searched: int
-    """Signals of units."""
-    recent: float | None
-    """What the last 8 characters tell, as a score."""
-    marks: tuple[str, ...] | None
-    """The symbols at which the property changes, the most frequent first."""
-    findings: tuple[Finding, ...]
-    """One for each of the units that go best with the property, by the better of its signals."""
-    probe: Probe | None
-    sample: Sample | None
-    notes: tuple[str, ...]
-
-    def figures(self) -> dict[str, Any]:
-        """Return the figures as JSON."""
-        metric = self.labels.metric
-        return {
-            "model": self.model,
-            "file": self.file,
-            "property": self.labels.name,
-            "symbols": self.symbols,
-            "searched": self.searched,
-            "mean_label": float(self.labels.values.mean()),
-            "last_8_characters": self.recent,
-            "marks": None if self.marks is None else list(self.marks),
-            "findings": [finding.figures(metric) for finding in self.findings],
-            "probe": None if self.probe is None else self.probe.figures(metric),
-            "thresholds": dict(VERDICTS),
-            "notes": list(self.notes),
-        }
+"""Stretches of the second half in which cells are clamped."""
 
 
 def cells(model: StrPath, file: StrPath | None = None, *, property: str = "quotes", top: int = 10) -> Tracking:
@@ -199,18 +47,18 @@ def cells(model: StrPath, file: StrPath | None = None, *, property: str = "quote
 
 @dataclass(frozen=True)
 class Read:
-    """A text as a network has read it: what its units did, and those of an untrained one; for any number of labels."""
+    """A text read by a network and by an untrained one, with the values of all units: for any number of properties."""
 
     opened: Opened
     network: Model
     text: Text
-    """What was read."""
+    """The part read."""
     places: Ids
     """The symbols (n,) after which units are compared."""
     starts: tuple[int, ...]
-    """The stretches of the second half, in which cells can be held; none of a window, which keeps nothing."""
+    """Starts of the stretches of the second half in which cells can be clamped; none for a window."""
     span: int
-    """Their length."""
+    """Length of these stretches."""
     trained: Recorded
     bare: Recorded
     notes: tuple[str, ...]
@@ -225,19 +73,19 @@ class Read:
         return {}
 
     def search(self, values: Floats, *, binary: bool) -> tuple[Searched, float]:
-        """Measure all units against labels (n,); also return the best of an untrained network in both halves."""
+        """Measure all units against labels (n,); also return the best score of an untrained network in both halves."""
         if binary not in self._spectra:
             self._spectra[binary] = (
                 spectra(self.trained.values, binary=binary),
                 spectra(self.bare.values, binary=binary),
             )
-        found, untrained = (search(its, values) for its in self._spectra[binary])
-        return found, float(untrained.weaker.max())
+        searched, untrained = (search(transformed, values) for transformed in self._spectra[binary])
+        return searched, float(untrained.weaker.max())
 
     def stretches(self, changes: Mask) -> tuple[list[int], Stretches]:
-        """Return where the stretches begin in which a property changes (N,) most often, and they themselves."""
-        often = [-int(changes[start : start + self.span].sum()) for start in self.starts]
-        chosen = np.sort(np.argsort(often, kind="stable")[:STRETCHES])
+        """Return the stretches in which a property changes (N,) most often, after their starts."""
+        changes_within = [int(changes[start : start + self.span].sum()) for start in self.starts]
+        chosen = np.sort(np.argsort(np.negative(changes_within), kind="stable")[:STRETCHES])
         starts = [self.starts[k] for k in chosen]
         states = select_rows(self.trained.states, torch.from_numpy(chosen))
         return starts, stretches(self.text.ids, self.opened.tokenizer.start_id, starts, self.span, states)
@@ -257,7 +105,7 @@ def reading(opened: Opened, text: Text) -> Work[Read]:
     """Read a text with a network and with an untrained one; yields progress and returns what units did."""
     network, start_id, notes = network_of(opened), opened.tokenizer.start_id, list[str]()
     if len(text.ids) > MOST:
-        notes.append(f"of {len(text.ids):,} symbols the first {MOST:,} are read")
+        notes.append(f"only the first {MOST:,} of {len(text.ids):,} symbols are read")
         content = text.content[: int(text.ends[MOST - 1]) + 1]
         text = replace(text, content=content, ids=text.ids[:MOST], ends=text.ends[:MOST])
     ids = text.ids
@@ -268,15 +116,15 @@ def reading(opened: Opened, text: Text) -> Work[Read]:
         span = max(16, min(SPAN, (len(ids) - first) // STRETCHES))
         starts = list(range(first, len(ids) - span + 1, span))
     trained = yield from record(network, ids, start_id, places, starts)
-    bare = yield from record(untrained(network), ids, start_id, places, phase="reading, untrained")
-    return Read(opened, network, text, places, tuple(starts), span, trained, bare, tuple(notes))
+    untrained_values = yield from record(untrained(network), ids, start_id, places, phase="reading, untrained")
+    return Read(opened, network, text, places, tuple(starts), span, trained, untrained_values, tuple(notes))
 
 
 def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) -> Work[Tracking]:
-    """Tell which units track a property of a text that was read; yields progress and returns the result.
+    """Find the units that track a property of a text that was read; yields progress and returns the result.
 
-    Without `probing` there is no probe of all units, and the last 8 characters are asked only where a unit leans: for
-    those who ask for many properties. Raises UserError.
+    Without `probing` there is no probe of all units, and the last 8 characters are asked only where a unit is
+    suggestive, which is faster for many properties. Raises UserError.
     """
     network, tokenizer, trained, notes = read.network, read.opened.tokenizer, read.trained, list(read.notes)
     ids, places = read.text.ids, read.places
@@ -284,29 +132,29 @@ def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) ->
     half, binary, values = len(places) // 2, labels.binary, labels.values[places]
     check(labels, values, read.text.name)
     yield Progress("searching", 0, 1)
-    found, best_untrained = read.search(values, binary=binary)
+    searched, best_untrained = read.search(values, binary=binary)
     recent: Recent | None = None
     if not probe.installed():
-        notes.append(f"gain and probe need scikit-learn, and without a gain cells only lean. {install('insight')}")
-    elif probing or found.p_value(float(found.weaker.max())) <= ALPHA:
-        yield Progress("asking the last 8 characters", 0, 1)
-        told = probe.told_by_recent(read.recent, labels, int(places[half]), places[half:])
-        recent = told_of(told, values[half:], binary=binary)
+        notes.append(f"gain and probe need scikit-learn; no cell is more than suggestive. {install('insight')}")
+    elif probing or searched.p_value(float(searched.weaker.max())) <= ALPHA:
+        yield Progress("scoring the last 8 characters", 0, 1)
+        guesses = probe.guesses_by_recent(read.recent, labels, int(places[half]), places[half:])
+        recent = recent_of(guesses, values[half:], binary=binary)
     findings = [
-        finding(trained, found, column, values, best_untrained, recent, binary=binary)
-        for column in best_columns(found.weaker, trained, top)
+        finding_of(trained, searched, column, values, best_untrained, recent, binary=binary)
+        for column in best_columns(searched.weaker, trained, top)
     ]
-    its_marks = marks(labels, ids, network.config.vocab_size)
-    starts, pieces = read.stretches(labels.changes) if read.starts else ([], None)
-    if tracking := [one.cell for one in findings if one.verdict == "tracks"]:
-        if pieces is None:
-            notes.append("a window's units are not held: there is nothing that they keep")
-        elif its_marks is None:
-            notes.append("no symbols stand for the changes of this property: no cell was held, so that none is causal")
+    property_marks = marks(labels, ids, network.config.vocab_size)
+    starts, changing = read.stretches(labels.changes) if read.starts else ([], None)
+    if tracking := [finding.cell for finding in findings if finding.verdict == "tracks"]:
+        if changing is None:
+            notes.append("the units of a window keep nothing and are not clamped")
+        elif property_marks is None:
+            notes.append("no symbols mark the changes of this property: no cell was clamped, so none is causal")
         else:
-            idle = idle_units(found, trained)
-            ablations = yield from held_beside(network, pieces, tracking, trained, idle, its_marks.kinds)
-            findings = [replace(one, ablation=ablations.get(one.cell)) for one in findings]
+            idle = idle_units(searched, trained)
+            ablations = yield from held_beside(network, changing, tracking, trained, idle, property_marks.kinds)
+            findings = [replace(finding, ablation=ablations.get(finding.cell)) for finding in findings]
     linear: Probe | None = None
     if probing and probe.installed():
         yield Progress("probing", 0, 1)
@@ -318,20 +166,20 @@ def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) ->
         symbols=len(ids),
         searched=trained.values.shape[1],
         recent=None if recent is None else recent.score,
-        marks=None if its_marks is None else tuple(tokenizer.symbol(int(k)) for k in its_marks.symbols),
+        marks=None if property_marks is None else tuple(tokenizer.symbol(int(k)) for k in property_marks.symbols),
         findings=tuple(findings),
         probe=linear,
-        sample=sample_of(network, tokenizer, labels, findings[0].cell, starts, pieces) if pieces else None,
+        sample=sample_of(network, tokenizer, labels, findings[0].cell, starts, changing) if changing else None,
         notes=tuple(notes),
     )
 
 
 def sampled(symbols: int, network: Model) -> Ids:
-    """Return the symbols (n,) after which units are compared, an even number; raises UserError where there are few."""
+    """Return the symbols (n,) after which units are compared, an even number; raises UserError for a short text."""
     if symbols < LEAST:
         raise UserError(
             f"the text has {symbols:,} symbols",
-            allowed=f"{LEAST:,} or more: cells are chosen on one half of it and measured on the other",
+            allowed=f"{LEAST:,} or more: cells are chosen on one half and measured on the other",
             fix="name a longer text: --file F",
         )
     columns = 2 * network.config.num_layers * network.config.hidden_size
@@ -340,19 +188,23 @@ def sampled(symbols: int, network: Model) -> Ids:
 
 
 def check(labels: Labels, values: Floats, name: str) -> None:
-    """Raise UserError for labels that are all the same in one of the halves."""
-    for part, its in zip(("first", "second"), np.split(values, 2), strict=True):
-        if its.min() == its.max():
-            counts = f"{int(its.sum()):,} of {len(its):,} symbols" if labels.binary else f"always {its[0]:g}"
+    """Raise UserError for labels that do not vary in one of the halves."""
+    for half, half_labels in zip(("first", "second"), np.split(values, 2), strict=True):
+        if half_labels.min() == half_labels.max():
+            counts = (
+                f"{int(half_labels.sum()):,} of {len(half_labels):,} symbols"
+                if labels.binary
+                else f"always {half_labels[0]:g}"
+            )
             raise UserError(
-                f"{labels.name} does not vary in the {part} half of {name}: {labels.what}: {counts}",
+                f"{labels.name} does not vary in the {half} half of {name}: {labels.what}: {counts}",
                 allowed="a property that holds at some symbols of each half and not at others",
                 fix="name another property, or another text with --file",
             )
 
 
 def untrained(network: Model) -> Model:
-    """Return a network of the same shape as training starts it."""
+    """Return a network of the same shape with the weights that training starts from (seed 0)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Model(network.config).eval()
@@ -360,32 +212,32 @@ def untrained(network: Model) -> Model:
 
 def best_columns(scores: Floats, recorded: Recorded, top: int) -> list[int]:
     """Return the column of each of the best units, by the better of its signals, the best first."""
-    chosen: dict[tuple[int, int], int] = {}
+    columns: dict[tuple[int, int], int] = {}
     for column in np.argsort(-scores, kind="stable").tolist():
         cell = recorded.cell(column)
-        chosen.setdefault((cell.layer, cell.unit), column)
-        if len(chosen) == top:
+        columns.setdefault((cell.layer, cell.unit), column)
+        if len(columns) == top:
             break
-    return list(chosen.values())
+    return list(columns.values())
 
 
 @dataclass(frozen=True)
 class Recent:
-    """What the last 8 characters tell of the second half."""
+    """How well the last 8 characters predict the second half."""
 
     score: float
-    drawn: Floats
-    """Over blocks drawn anew."""
+    resamples: Floats
+    """Scores over resampled blocks."""
 
 
-def told_of(told: Floats, labels: Floats, *, binary: bool) -> Recent:
-    """Return what guesses (n,) for labels are worth."""
-    return Recent(score(told, labels, binary=binary), resampled(told, labels, binary=binary))
+def recent_of(guesses: Floats, labels: Floats, *, binary: bool) -> Recent:
+    """Return how well guesses (n,) predict labels."""
+    return Recent(score(guesses, labels, binary=binary), resampled(guesses, labels, binary=binary))
 
 
-def finding(
+def finding_of(
     recorded: Recorded,
-    found: Searched,
+    searched: Searched,
     column: int,
     labels: Floats,
     best_untrained: float,
@@ -393,46 +245,46 @@ def finding(
     *,
     binary: bool,
 ) -> Finding:
-    """Return what is known of a unit before it is held."""
+    """Return the finding of a unit before it is clamped."""
     half, chance = len(labels) // 2, 0.5 if binary else 0.0
-    sign = 1.0 if found.fit[column] >= 0 else -1.0
-    its, wanted = sign * recorded.values[half:, column], labels[half:]
-    scores = resampled(its, wanted, binary=binary)
-    reached = score(its, wanted, binary=binary)
+    sign = 1.0 if searched.fit[column] >= 0 else -1.0
+    unit_values, labels_test = sign * recorded.values[half:, column], labels[half:]
+    scores_resampled = resampled(unit_values, labels_test, binary=binary)
+    score_test = score(unit_values, labels_test, binary=binary)
     return Finding(
         cell=recorded.cell(column),
         rises=sign > 0,
-        score=reached,
-        fit_score=chance + abs(float(found.fit[column])),
-        interval=interval(scores),
-        p_value=found.p_value(float(found.weaker[column])),
-        null=chance + found.quantile(ALPHA),
+        score=score_test,
+        fit_score=chance + abs(float(searched.fit[column])),
+        interval=interval(scores_resampled),
+        p_value=searched.p_value(float(searched.weaker[column])),
+        null=chance + searched.quantile(ALPHA),
         untrained=chance + best_untrained,
-        gain=None if recent is None else reached - recent.score,
-        gain_interval=None if recent is None else interval(scores - recent.drawn),
+        gain=None if recent is None else score_test - recent.score,
+        gain_interval=None if recent is None else interval(scores_resampled - recent.resamples),
         ablation=None,
     )
 
 
-def idle_units(found: Searched, recorded: Recorded) -> Mask:
-    """Return the units (layers, H) that have little to do with the property: the lower half of them, by |score|."""
+def idle_units(searched: Searched, recorded: Recorded) -> Mask:
+    """Return the units (layers, H) that relate least to the property: the lower half of a layer, by |score|."""
     size, signals = recorded.size, len(recorded.signals)
-    of_units = np.abs(found.fit).reshape(-1, signals, size).max(axis=1)
-    return np.asarray(of_units <= np.median(of_units, axis=1, keepdims=True))
+    unit_scores = np.abs(searched.fit).reshape(-1, signals, size).max(axis=1)
+    return np.asarray(unit_scores <= np.median(unit_scores, axis=1, keepdims=True))
 
 
 def probed(trained: Recorded, bare: Recorded, labels: Labels, values: Floats) -> Probe:
-    """Return what linear probes tell of labels (n,)."""
+    """Return how well linear probes predict labels (n,)."""
     half, binary = len(values) // 2, labels.binary
-    guesses = probe.told_by_units(trained.values, labels, values)
+    guesses = probe.guesses_by_units(trained.values, labels, values)
     small = []
     for columns in probe.small_sets(trained.values, values):
-        told = probe.told_by_units(trained.values[:, columns], labels, values)
-        small.append((tuple(map(trained.cell, columns)), score(told, values[half:], binary=binary)))
+        small_guesses = probe.guesses_by_units(trained.values[:, columns], labels, values)
+        small.append((tuple(map(trained.cell, columns)), score(small_guesses, values[half:], binary=binary)))
     return Probe(
         score(guesses, values[half:], binary=binary),
         interval(resampled(guesses, values[half:], binary=binary)),
-        score(probe.told_by_units(bare.values, labels, values), values[half:], binary=binary),
+        score(probe.guesses_by_units(bare.values, labels, values), values[half:], binary=binary),
         tuple(small),
     )
 
@@ -440,7 +292,7 @@ def probed(trained: Recorded, bare: Recorded, labels: Labels, values: Floats) ->
 def sample_of(
     network: Model, tokenizer: Tokenizer, labels: Labels, cell: Cell, starts: list[int], read: Stretches
 ) -> Sample:
-    """Return what a cell does over the stretch in which the property changes most often."""
+    """Return a cell over the stretch in which the property changes most often."""
     length = read.inputs.shape[1]
     row = int(np.argmax([labels.changes[start : start + length].sum() for start in starts]))
     with torch.inference_mode():

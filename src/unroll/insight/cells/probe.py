@@ -1,4 +1,4 @@
-"""What is told of a property by the last characters alone, by all units together, and by a few. Needs scikit-learn."""
+"""How well a property is predicted by the last characters, by all units, and by a few. Needs scikit-learn."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,47 +13,47 @@ Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]
 
 RECENT = 8
-"""Characters that a claim of memory must reach beyond."""
+"""Characters that a claim of memory must outdo."""
 COMMON = 254
-"""Characters that are told apart, the most frequent; trees of scikit-learn know 255 kinds."""
+"""Most frequent characters kept distinct; trees of scikit-learn know 255 categories."""
 SIZES = (1, 2, 4, 8)
-"""Of the small sets of units."""
+"""Sizes of the small sets of units."""
 STRENGTH = 0.01
-"""Of the probes: 1/C of ridge and logistic regression on standardised units, per symbol."""
+"""Regularisation per symbol of ridge and logistic regression on standardised units: 1/C."""
 
 
 def installed() -> bool:
-    """Tell whether scikit-learn is there."""
+    """Return True if scikit-learn is installed."""
     return find_spec("sklearn") is not None
 
 
 def recent(text: Text) -> Ids:
-    """Return the last `RECENT` characters (N, 8) after each symbol as kinds from 1 on, 0 before the text."""
+    """Return the last `RECENT` characters (N, 8) at each symbol as categories from 1 on, 0 before the text."""
     codes = np.frombuffer(text.content.encode("utf-32-le", "surrogatepass"), "<u4")
-    kinds, found, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    number = np.zeros(len(kinds), np.int64)
-    number[np.argsort(-counts, kind="stable")] = np.minimum(np.arange(len(kinds)), COMMON - 1) + 1
-    padded = np.concatenate([np.zeros(RECENT - 1, np.int64), number[found]])
+    kinds, number_of, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    ranks = np.zeros(len(kinds), np.int64)
+    ranks[np.argsort(-counts, kind="stable")] = np.minimum(np.arange(len(kinds)), COMMON - 1) + 1
+    padded = np.concatenate([np.zeros(RECENT - 1, np.int64), ranks[number_of]])
     return np.asarray(padded[text.ends[:, None] + np.arange(RECENT)])
 
 
-def told_by_recent(characters: Ids, labels: Labels, half: int, asked: Ids) -> Floats:
-    """Return guesses for labels (N,) after the symbols `asked` by boosted trees on the last characters (N, 8).
+def guesses_by_recent(characters: Ids, labels: Labels, half: int, places: Ids) -> Floats:
+    """Return guesses for labels (N,) after the symbols at `places` by boosted trees on the last characters (N, 8).
 
     Fitted on all symbols before number `half`. Histogram gradient boosting (Ke et al. 2017) with the characters as
-    categories: of what we tried it tells most, so that a gain over it is worth something.
+    categories: the strongest of those we tried, so that a gain over it means something.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     fixed = {"categorical_features": list(range(RECENT)), "early_stopping": False, "random_state": 0}
-    known, values = characters[:half], labels.values[:half]
+    first_half, values = characters[:half], labels.values[:half]
     if labels.binary:
-        trees = HistGradientBoostingClassifier(**fixed).fit(known, values)
-        return np.asarray(trees.predict_proba(characters[asked])[:, 1])
-    return np.asarray(HistGradientBoostingRegressor(**fixed).fit(known, values).predict(characters[asked]))
+        trees = HistGradientBoostingClassifier(**fixed).fit(first_half, values)
+        return np.asarray(trees.predict_proba(characters[places])[:, 1])
+    return np.asarray(HistGradientBoostingRegressor(**fixed).fit(first_half, values).predict(characters[places]))
 
 
-def told_by_units(units: Floats, labels: Labels, values: Floats) -> Floats:
+def guesses_by_units(units: Floats, labels: Labels, values: Floats) -> Floats:
     """Return guesses for the second half of labels `values` (n,) by a linear probe on units (n, K).
 
     Fitted on the first half: logistic regression, or ridge regression where the property is a number.
@@ -66,7 +66,7 @@ def told_by_units(units: Floats, labels: Labels, values: Floats) -> Floats:
     if not labels.binary:
         return np.asarray(Ridge(alpha=STRENGTH * half).fit(standard[:half], values[:half]).predict(standard[half:]))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # after 200 steps it is as good as it gets
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 200 steps are enough
         probe = LogisticRegression(C=1 / (STRENGTH * half), max_iter=200).fit(standard[:half], values[:half])
     return np.asarray(probe.decision_function(standard[half:]))
 
@@ -74,19 +74,19 @@ def told_by_units(units: Floats, labels: Labels, values: Floats) -> Floats:
 def small_sets(units: Floats, values: Floats, sizes: Sequence[int] = SIZES) -> list[list[int]]:
     """Return the best small sets of columns of units (n, K) for labels (n,), found on the first half.
 
-    Orthogonal matching pursuit (Pati et al. 1993): the next unit is the one that goes best with what is left of the
-    labels after a least-squares fit of the units so far.
+    Orthogonal matching pursuit (Pati et al. 1993): the next unit is the one that correlates best with the residual of
+    the labels after a least-squares fit of the units so far.
     """
     half = len(values) // 2
     standard = standardised(units)[:half]
-    wanted = values[:half] - values[:half].mean()
-    left, chosen = wanted, list[int]()
+    centred = values[:half] - values[:half].mean()
+    residual, chosen = centred, list[int]()
     for _ in range(min(max(sizes), standard.shape[1])):
-        use = np.abs(left.astype(np.float32) @ standard)
-        use[chosen] = -1
-        chosen.append(int(np.argmax(use)))
-        its = standard[:, chosen].astype(np.float64)
-        left = wanted - its @ np.linalg.lstsq(its, wanted, rcond=None)[0]
+        correlations = np.abs(residual.astype(np.float32) @ standard)
+        correlations[chosen] = -1
+        chosen.append(int(np.argmax(correlations)))
+        basis = standard[:, chosen].astype(np.float64)
+        residual = centred - basis @ np.linalg.lstsq(basis, centred, rcond=None)[0]
     return [chosen[:size] for size in sizes if size <= len(chosen)]
 
 

@@ -24,11 +24,10 @@ Mask = NDArray[np.bool_]
 Rule = Callable[[str], Floats]
 """Gives a number for each character of a text."""
 
-
 RARE = 0.1
-"""Of the changes at a mark that rises, those at which the label falls."""
+"""Largest share of falls among the changes at a mark that rises, and the other way round."""
 MOST_CONTEXTS = 1024
-"""Of symbols that are told apart by the one before them; in a larger vocabulary pairs are too rare."""
+"""Largest vocabulary whose marks depend on the symbol before; in a larger one pairs are too rare."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +36,24 @@ class Text:
 
     name: str
     content: str
-    """Bytes that are not UTF-8 as PEP 383 has them."""
+    """The text, with bytes that are not UTF-8 as surrogates (PEP 383)."""
     ids: Ids
     """(N,)"""
     ends: Ids
-    """The number of the last character of each symbol (N,)."""
+    """The index of the last character of each symbol (N,)."""
     offset: int = 0
-    """Bytes of its file that lie before it: those of a byte order mark."""
+    """Bytes of its file before it: those of a byte order mark."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What holds after each symbol of a text was read."""
+    """A property of a text after each of its symbols."""
 
     name: str
     what: str
-    """For people."""
+    """A description for people."""
     values: Floats
-    """(N,), of a property that holds or does not 1 and 0."""
+    """(N,) 1 where the property holds and 0 elsewhere, or a number."""
 
     @property
     def binary(self) -> bool:
@@ -63,12 +62,12 @@ class Labels:
 
     @property
     def metric(self) -> str:
-        """How units are measured against it."""
+        """How units are scored against it."""
         return "auroc" if self.binary else "correlation"
 
     @property
     def changes(self) -> Mask:
-        """Where the label moves other than it mostly does (N,): by 1 with each character of a line, else not at all."""
+        """Where the label moves in another way than it usually does (N,); usual is by 1 within a line, mostly by 0."""
         moves = np.diff(self.values)
         kinds, counts = np.unique(moves, return_counts=True)
         return np.concatenate([[False], moves != kinds[np.argmax(counts)]])
@@ -78,94 +77,94 @@ class Labels:
 
 
 def since_newline(text: str) -> Floats:
-    """Return how many characters of its line have been read after each character, 0 after the newline."""
+    """Return the position in its line of each character, from 1 on; 0 for the newline."""
     places = np.arange(len(text))
     newline = np.fromiter((letter == "\n" for letter in text), np.bool_, len(text))
     return (places - np.maximum.accumulate(np.where(newline, places, -1))).astype(np.float64)
 
 
 def indent(text: str) -> Floats:
-    """Return how many blanks or tabs the line began with, as far as it was read."""
-    found = [0.0] * len(text)
+    """Return how many blanks or tabs the line begins with, up to each character."""
+    counts = [0.0] * len(text)
     place = 0
     for line in text.split("\n"):
         width = len(line) - len(line.lstrip(" \t"))
         for k in range(len(line)):
-            found[place + k] = min(k + 1, width)
+            counts[place + k] = min(k + 1, width)
         place += len(line) + 1
-    return np.array(found)
+    return np.array(counts)
 
 
 def letters(text: str) -> Floats:
-    """Return how many characters of the word have been read after each character, 0 between words."""
-    found = np.zeros(len(text))
+    """Return the position in its word of each character, from 1 on; 0 between words."""
+    counts = np.zeros(len(text))
     for word in re.finditer(r"\w+", text):
-        found[word.start() : word.end()] = np.arange(1, 1 + word.end() - word.start())
-    return found
+        counts[word.start() : word.end()] = np.arange(1, 1 + word.end() - word.start())
+    return counts
 
 
 def capitalised(text: str) -> Floats:
-    """Return 1 inside words that began with a capital letter, else 0."""
-    found = np.zeros(len(text))
+    """Return 1 inside words that begin with a capital letter, else 0."""
+    flags = np.zeros(len(text))
     for word in re.finditer(r"\w+", text):
-        found[word.start() : word.end()] = word.group()[0].isupper()
-    return found
+        flags[word.start() : word.end()] = word.group()[0].isupper()
+    return flags
 
 
 def depth(text: str) -> Floats:
     """Return how many brackets of ([{ are open after each character.
 
-    A closing one also closes what was opened after its partner; without a partner it closes nothing. At the start of
-    a line it closes all, so that a bracket which never closes is not carried through the text.
+    A closing bracket also closes those opened after its partner; without a partner it closes nothing. At the start of
+    a line it closes all, so that an unclosed bracket is not carried through the text.
     """
     return _open_brackets(text, "([{", paragraphs=False)
 
 
 def in_brackets(text: str) -> Floats:
-    """Return 1 inside round or square brackets, which a blank line closes."""
+    """Return 1 inside round or square brackets; a blank line closes them."""
     return np.minimum(_open_brackets(text, "([", paragraphs=True), 1)
 
 
 def _open_brackets(text: str, kinds: str, *, paragraphs: bool) -> Floats:
     partners = {")": "(", "]": "[", "}": "{"}
-    found, held, before = np.zeros(len(text)), "", 0
+    depths, stack, before = np.zeros(len(text)), "", 0
     for match in re.finditer(r"[(\[{}\])]|\n(?=\s*\n)", text):
         place, mark = match.start(), match.group()
-        found[before:place] = len(held)
+        depths[before:place] = len(stack)
         before = place
         if mark in kinds:
-            held += mark
+            stack += mark
         elif mark == "\n":
-            held = "" if paragraphs else held
+            stack = "" if paragraphs else stack
         elif partners.get(mark, "none") in kinds:
             first = place == 0 or text[place - 1] == "\n"
-            held = "" if first else held[: held.rindex(partners[mark])] if partners[mark] in held else held
-    found[before:] = len(held)
-    return found
+            stack = "" if first else stack[: stack.rindex(partners[mark])] if partners[mark] in stack else stack
+    depths[before:] = len(stack)
+    return depths
 
 
 def inside(pattern: str) -> Rule:
     """Return the rule that gives 1 inside the matches of a regular expression, else 0.
 
-    Where it has groups, 1 is inside the first group that takes part. `^` and `$` are the ends of a line.
+    With groups, it gives 1 inside the first group that takes part. `^` and `$` match at the ends of lines.
     """
     compiled = re.compile(pattern, re.MULTILINE)
 
     def rule(text: str) -> Floats:
-        found = np.zeros(len(text))
+        flags = np.zeros(len(text))
         for match in compiled.finditer(text):
             group = next((k for k in range(1, compiled.groups + 1) if match.start(k) >= 0), 0)
             if group or not compiled.groups:
-                found[match.start(group) : match.end(group)] = 1
-        return found
+                flags[match.start(group) : match.end(group)] = 1
+        return flags
 
     return rule
 
 
 _TO_QUOTE = r"(?:\\.|[^{}\\\n]|\n(?!\s*\n))*"
-"""What may stand between quotation marks: anything but the mark that ends it, to the end of the paragraph."""
+"""What may stand between quotation marks: anything but the closing mark, up to the end of the paragraph."""
 QUOTES = (
-    r"'\\?\"'"  # the character constant of C is no quotation
+    r"'\\?\"'"  # not the character constant of C
     + rf"|(\"{_TO_QUOTE.format(chr(34))})\"?|(“{_TO_QUOTE.format('”')})”?"
     + rf"|(„{_TO_QUOTE.format('“”')})[“”]?|(«{_TO_QUOTE.format('»')})»?"
 )
@@ -179,23 +178,23 @@ PROPERTIES: dict[str, tuple[str, Rule]] = {
     "tag": ("inside < >", inside(r"(<[^<>\n]*)>")),
     "link": ("inside [[ ]]", inside(r"\[(\[[^\[\]\n]*\])\]")),
     "math": ("inside $ $", inside(r"\\.|(\$\$[^$]*)\$\$|(\$(?:\\.|[^$\\\n]|\n(?!\s*\n))*)\$")),
-    "url": ("inside an address of the web", inside(r"https?://[^\s<>\"]*")),
-    "case": ("inside a word that began with a capital", capitalised),
+    "url": ("inside a web address", inside(r"https?://[^\s<>\"]*")),
+    "case": ("inside a word that begins with a capital", capitalised),
     "line": ("characters since the newline", since_newline),
-    "indent": ("blanks and tabs that the line began with", indent),
+    "indent": ("blanks and tabs at the start of the line", indent),
     "depth": ("open brackets", depth),
     "word": ("letters of the word so far", letters),
 }
-"""The properties that have names: what they are, and the rule."""
+"""Properties by name: a description and the rule."""
 
 
 # ---- labels of a text
 
 
 def label(text: Text, asked: str) -> Labels:
-    """Return the labels of a text: a name of PROPERTIES, `re:PATTERN`, or `FILE.tsv` with an optional `:COLUMN`.
+    """Return the labels of a text by a name of PROPERTIES, `re:PATTERN`, or `FILE.tsv` with an optional `:COLUMN`.
 
-    Raises UserError for what is none of these, and for tables that do not fit the text.
+    Raises UserError for anything else, and for tables that do not fit the text.
     """
     if asked in PROPERTIES:
         what, rule = PROPERTIES[asked]
@@ -205,9 +204,9 @@ def label(text: Text, asked: str) -> Labels:
             return Labels(asked, f"inside {asked[3:]}", inside(asked[3:])(text.content)[text.ends])
         except re.error as error:
             raise UserError(
-                f"--property {asked} is no regular expression: {error}",
-                allowed="those of Python's re",
-                fix="escape characters that have a meaning in them, for example \\( for a bracket",
+                f"--property {asked} is not a regular expression: {error}",
+                allowed="regular expressions of Python's re",
+                fix="escape special characters, for example \\( for a bracket",
             ) from None
     file, ending, column = asked.partition(".tsv")
     if not ending or not (column == "" or column.startswith(":")):
@@ -225,53 +224,53 @@ def _from_table(text: Text, asked: str, file: Path, column: str) -> Labels:
     if not lines:
         raise UserError(
             f"{file} is empty",
-            allowed="a table with a row of names and rows of numbers below it, separated by tabs",
+            allowed="a table: a row of names, then rows of numbers, separated by tabs",
             fix="check the path",
         )
     names, *rows = [line.split("\t") for line in lines]
     spans = {"start", "end"} <= set(names)
-    wanted = column or next((name for name in names if not spans or name not in ("start", "end")), "")
-    if wanted not in names and (column or not spans):
+    name = column or next((name for name in names if not spans or name not in ("start", "end")), "")
+    if name not in names and (column or not spans):
         raise UserError(
-            f"{file} has no column {wanted!r}",
+            f"{file} has no column {name!r}",
             allowed=", ".join(names),
             fix=f"for example --property {file}:{names[0]}",
         )
 
-    def numbers(name: str) -> Floats:
-        place = names.index(name)
+    def numbers(column_name: str) -> Floats:
+        index = names.index(column_name)
         try:
-            found = np.array([float(row[place]) for row in rows])
-            if np.isfinite(found).all():
-                return found
+            parsed = np.array([float(row[index]) for row in rows])
+            if np.isfinite(parsed).all():
+                return parsed
         except (ValueError, IndexError):
             pass
-        number, row = next((k, row) for k, row in enumerate(rows, 2) if not _is_number(row, place))
+        number, row = next((k, row) for k, row in enumerate(rows, 2) if not _is_number(row, index))
         raise UserError(
-            f"line {number} of {file} has no number in the column {name}: {(row + [''] * place)[place]!r}",
-            allowed="a number in every row; 1 and 0 for what holds or does not",
+            f"line {number} of {file} has no number in the column {column_name}: {(row + [''] * index)[index]!r}",
+            allowed="a number in every row; for classes, 1 and 0",
             fix="make a column of 1 and 0 for each class",
         )
 
     if not spans:
         if len(rows) != len(text.ids):
             raise UserError(
-                f"{file} has {len(rows):,} labels, and {text.name} has {len(text.ids):,} symbols",
-                allowed="one row for each symbol below a row of names, or columns named start and end, in bytes",
-                fix="count the text's symbols with `unroll trace DIR --file F --json`",
+                f"{file} has {len(rows):,} labels, but {text.name} has {len(text.ids):,} symbols",
+                allowed="one row for each symbol below a row of names, or columns start and end, in bytes",
+                fix="count the symbols of the text with `unroll trace DIR --file F --json`",
             )
-        return Labels(asked, f"{wanted} of {printable_name(file)}", numbers(wanted))
+        return Labels(asked, f"{name} of {printable_name(file)}", numbers(name))
     ends = text.offset + np.cumsum(_bytes_of_letters(text.content))
-    found, values = np.zeros(len(text.content)), numbers(wanted) if wanted else np.ones(len(rows))
+    by_character, values = np.zeros(len(text.content)), numbers(name) if name else np.ones(len(rows))
     for number, (start, end, value) in enumerate(zip(numbers("start"), numbers("end"), values, strict=True), 2):
         if not 0 <= start < end <= ends[-1]:
             raise UserError(
                 f"line {number} of {file} goes from {start:g} to {end:g}",
-                allowed=f"from less to more, in bytes of {text.name}, which has {ends[-1]:,}",
-                fix="count bytes of UTF-8 from 0; the end is not part of it",
+                allowed=f"a start below its end, in bytes of {text.name}, which has {ends[-1]:,}",
+                fix="count bytes of UTF-8 from 0; the end is exclusive",
             )
-        found[np.searchsorted(ends, start, "right") : np.searchsorted(ends, end, "left") + 1] = value
-    return Labels(asked, f"{wanted or 'a stretch'} of {printable_name(file)}", found[text.ends])
+        by_character[np.searchsorted(ends, start, "right") : np.searchsorted(ends, end, "left") + 1] = value
+    return Labels(asked, f"{name or 'a stretch'} of {printable_name(file)}", by_character[text.ends])
 
 
 def _is_number(row: list[str], place: int) -> bool:
@@ -283,36 +282,36 @@ def _is_number(row: list[str], place: int) -> bool:
 
 @dataclass(frozen=True)
 class Marks:
-    """The symbols at which a property changes: a quotation mark, or a slash after a star."""
+    """The symbols at which a property changes, as a quotation mark, or a slash after a star."""
 
     kinds: Ids
-    """(V, V) what a symbol is after the symbol before it, or (1, V) where that does not matter: 0 no mark; 1 the label
-    rises, 2 it falls, 3 it does either, as at the quotation marks of typewriters."""
+    """(V, V) the kind of a symbol after another, or (1, V) after any: 0 no mark; 1 the label rises, 2 it falls, 3
+    either, as at straight quotation marks."""
     symbols: Ids
-    """Those that are marks anywhere, the most frequent first."""
+    """Symbols that are marks anywhere, the most frequent first."""
     f1: float
-    """Of "it changes at marks"."""
+    """F1 score of the rule "it changes at marks"."""
 
 
 def marks(labels: Labels, ids: Ids, vocab_size: int) -> Marks | None:
-    """Return the symbols at which a property changes, or None where no symbols stand for its changes.
+    """Return the symbols at which a property changes, or None where no symbols mark its changes.
 
-    Of all pairs of neighbours, by how often the second comes with a change, as many are taken as give the best F1.
-    Below 1/2, or where it changes at most symbols, there are none.
+    Pairs of neighbours are ranked by how often the second comes with a change, and cut where F1 is best. There are no
+    marks where that is below 1/2, or where the property changes at most symbols.
     """
     changes = labels.changes[1:]
     if not 0 < changes.mean() <= 0.5:
         return None
     contexts = vocab_size if vocab_size <= MOST_CONTEXTS else 1
-    pairs, which = np.unique(ids[:-1].astype(np.int64) % contexts * vocab_size + ids[1:], return_inverse=True)
-    often, hits = np.bincount(which), np.bincount(which, changes)
-    order = np.argsort(-hits / often, kind="stable")
-    f1 = 2 * np.cumsum(hits[order]) / (np.cumsum(often[order]) + changes.sum())
+    pairs, pair_of = np.unique(ids[:-1].astype(np.int64) % contexts * vocab_size + ids[1:], return_inverse=True)
+    occurrences, hits = np.bincount(pair_of), np.bincount(pair_of, changes)
+    order = np.argsort(-hits / occurrences, kind="stable")
+    f1 = 2 * np.cumsum(hits[order]) / (np.cumsum(occurrences[order]) + changes.sum())
     best = int(np.argmax(f1))
     if f1[best] < 0.5:
         return None
     chosen = order[: best + 1]
-    rises = np.bincount(which, changes & (np.diff(labels.values) > 0))[chosen] / hits[chosen]
+    rises = np.bincount(pair_of, changes & (np.diff(labels.values) > 0))[chosen] / hits[chosen]
     kinds = np.zeros(contexts * vocab_size, np.int8)
     kinds[pairs[chosen]] = np.where(rises > 1 - RARE, 1, np.where(rises < RARE, 2, 3))
     weight = np.bincount(pairs[chosen] % vocab_size, hits[chosen], minlength=vocab_size)
@@ -337,8 +336,8 @@ def read_text(opened: Opened, file: Path | None) -> Text:
     corpus = open_corpus(folder) if folder.exists() else None
     if corpus is None or corpus.tokenizer.digest != tokenizer.digest or not len(corpus.valid):
         raise UserError(
-            f"the validation part of {opened.path} is not there",
-            allowed="a model beside the text that it was trained on, or --file",
+            f"the validation part of {opened.path} is missing",
+            allowed="a model that still has its training text, or --file",
             fix="name a text: --file F",
         )
     ids = np.asarray(corpus.valid)
@@ -350,7 +349,7 @@ def read_text(opened: Opened, file: Path | None) -> Text:
 
 
 def as_read(name: str, content: str, tokenizer: Tokenizer) -> Text:
-    """Return a text with its symbols and where they end."""
+    """Return a text with its symbols and their ends."""
     if isinstance(tokenizer, CharTokenizer):
         return Text(name, content, tokenizer.encode(content), np.arange(len(content)))
     lengths = _bytes_of_letters(content)
@@ -362,7 +361,7 @@ def as_read(name: str, content: str, tokenizer: Tokenizer) -> Text:
 
 
 def _bytes_of_letters(text: str) -> Ids:
-    """Return how many bytes each character (N,) takes; one that stands for a broken byte takes one."""
+    """Return the number of bytes of each character (N,); a surrogate for a byte takes one."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
     lengths = np.array([1, 2, 3, 4])[np.searchsorted([0x80, 0x800, 0x10000], codes, side="right")]
     return np.where((codes >= 0xDC80) & (codes < 0xDD00), 1, lengths)

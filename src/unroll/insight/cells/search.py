@@ -1,4 +1,4 @@
-"""Which of many units goes with labels: AUROC or correlation of all at once, against all shifts of the labels."""
+"""Which of many units track labels: AUROC or correlation of all at once, against all shifts of the labels."""
 
 from dataclasses import dataclass
 
@@ -8,22 +8,22 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 
 SHIFT = 0.1
-"""The least shift of the labels, as a share of a half."""
+"""Smallest shift of the labels, as a share of a half."""
 TOGETHER = 64
-"""Units that are transformed at a time."""
+"""Units transformed at a time."""
 BLOCKS = 40
-"""Of a half, drawn with replacement."""
+"""Blocks of a half, drawn with replacement."""
 DRAWS = 1000
 BINS = 1024
-"""Of ranks, in blocks drawn anew."""
+"""Bins of ranks in resampled blocks."""
 LEVEL = 0.95
 
 
 def score(values: Floats, labels: Floats, *, binary: bool) -> float:
     """Return the AUROC of values (n,) for labels of 0 and 1, else their correlation.
 
-    AUROC: how probably a value whose label is 1 is above one whose label is 0; ties count half. Correlation is
-    Pearson's, 0 where the values are all the same.
+    AUROC: the probability that a value labelled 1 is above one labelled 0; ties count half. Correlation is Pearson's,
+    0 where all values are equal.
     """
     return float(_measures(values, binary=binary) @ _weights(labels, binary=binary)) + (0.5 if binary else 0.0)
 
@@ -32,10 +32,10 @@ def mid_ranks(values: Floats) -> Floats:
     """Return ranks (..., n) along the last axis from -1/2 to 1/2 with mean 0; equal values share their mean rank."""
     order = np.argsort(values, axis=-1)
     ordered = np.take_along_axis(values, order, axis=-1)
-    new = np.ones(values.shape, np.bool_)
-    np.not_equal(ordered[..., 1:], ordered[..., :-1], out=new[..., 1:])
-    starts = np.flatnonzero(new)  # of equal values, which no two rows share
-    counts = np.diff(np.append(starts, new.size))
+    is_first = np.ones(values.shape, np.bool_)
+    np.not_equal(ordered[..., 1:], ordered[..., :-1], out=is_first[..., 1:])
+    starts = np.flatnonzero(is_first)  # of runs of equal values, which no two rows share
+    counts = np.diff(np.append(starts, is_first.size))
     places = np.repeat(starts + (counts - 1) / 2, counts).reshape(values.shape)
     count = values.shape[-1]
     ranks = np.empty(values.shape)
@@ -44,7 +44,7 @@ def mid_ranks(values: Floats) -> Floats:
 
 
 def _measures(values: Floats, *, binary: bool) -> Floats:
-    """Return of values (..., n) what is multiplied with the weights of labels: ranks, or vectors of length 1."""
+    """Return the factor of values (..., n) that the weights of labels multiply: ranks, or vectors of length 1."""
     if binary:
         return mid_ranks(values)
     centred = values - values.mean(axis=-1, keepdims=True, dtype=np.float64)
@@ -61,51 +61,51 @@ def _weights(labels: Floats, *, binary: bool) -> Floats:
 
 @dataclass(frozen=True)
 class Spectra:
-    """Fourier transforms of what K units measure in the two halves of a text; from them all shifts are had at once."""
+    """Fourier transforms of the measures of K units in both halves of a text; they give all shifts at once."""
 
     halves: tuple[NDArray[np.complex64], NDArray[np.complex64]]
     """(K, m // 2 + 1) each."""
     length: int
     """m, the symbols of a half."""
     binary: bool
-    """For labels of 0 and 1, else for numbers."""
+    """True for labels of 0 and 1, False for numbers."""
 
 
 def spectra(units: Floats, *, binary: bool) -> Spectra:
-    """Return the transforms of units (n, K); of an odd n the last is left out."""
+    """Return the transforms of units (n, K); if n is odd, the last is left out."""
     length = len(units) // 2
     halves = []
     for half in (units[:length], units[length : 2 * length]):
-        made = np.empty((half.shape[1], length // 2 + 1), np.complex64)
+        transforms = np.empty((half.shape[1], length // 2 + 1), np.complex64)
         for first in range(0, half.shape[1], TOGETHER):
-            some = np.ascontiguousarray(half[:, first : first + TOGETHER].T)
-            made[first : first + TOGETHER] = np.fft.rfft(_measures(some, binary=binary))
-        halves.append(made)
+            rows = np.ascontiguousarray(half[:, first : first + TOGETHER].T)
+            transforms[first : first + TOGETHER] = np.fft.rfft(_measures(rows, binary=binary))
+        halves.append(transforms)
     return Spectra((halves[0], halves[1]), length, binary)
 
 
 @dataclass(frozen=True)
 class Searched:
-    """How every unit goes with labels: 0 for not at all, 1/2 (AUROC less 1/2) or 1 (rank correlation) for perfectly."""
+    """How every unit tracks labels: from 0, not at all, to 1/2 (AUROC less 1/2) or 1 (correlation), perfectly."""
 
     fit: Floats
-    """In the first half (K,), with its sign."""
+    """Scores in the first half (K,), with their signs."""
     held: Floats
-    """In the second half (K,), above 0 where the sign is that of the first."""
+    """Scores in the second half (K,), above 0 where the sign is that of the first."""
     null: Floats
-    """What the same search finds with shifted labels: the largest of `weaker`, for each shift (S,)."""
+    """The same search with shifted labels: the largest of `weaker` for each shift (S,)."""
 
     @property
     def weaker(self) -> Floats:
-        """The less of what is found in the two halves (K,): what tracks a property does so in both."""
+        """The smaller score of the two halves (K,): what tracks a property does so in both."""
         return np.minimum(np.abs(self.fit), self.held)
 
-    def p_value(self, found: float) -> float:
+    def p_value(self, score: float) -> float:
         """Return the share of all shifts, the one by 0 among them, whose best unit is as good in its weaker half."""
-        return float(1 + np.count_nonzero(self.null >= found)) / (1 + len(self.null))
+        return float(1 + np.count_nonzero(self.null >= score)) / (1 + len(self.null))
 
     def quantile(self, alpha: float) -> float:
-        """Return what must be passed for a p-value of `alpha` at most."""
+        """Return the score to pass for a p-value of at most `alpha`."""
         return float(np.sort(self.null)[::-1][max(0, int(alpha * (1 + len(self.null))) - 1)])
 
 
@@ -113,12 +113,12 @@ def search(transformed: Spectra, labels: Floats) -> Searched:
     """Measure all units against labels (n,) and against the labels shifted in their halves, all shifts at once.
 
     Every unit gets its sign in the first half and its score in the second, and counts by the weaker of the two.
-    Labels shift in a circle, both halves' by as much, by at least a tenth of a half; what shifts is as autocorrelated
-    as the labels are (Politis & Romano 1994). Of each shift counts the best unit: to find something among K units is
-    no news where K are tried.
+    Labels shift in a circle, in both halves equally, by at least a tenth of a half; shifted labels are as
+    autocorrelated as the labels are (Politis & Romano 1994). For each shift the best unit counts, which corrects for
+    trying K units.
     """
     length = transformed.length
-    turned = [
+    conjugates = [
         np.conj(np.fft.rfft(_weights(labels[k * length : (k + 1) * length], binary=transformed.binary))) for k in (0, 1)
     ]
     least = max(1, int(SHIFT * length))
@@ -126,36 +126,38 @@ def search(transformed: Spectra, labels: Floats) -> Searched:
     fit, held = np.empty(count), np.empty(count)
     null = np.full(max(0, length - 2 * least + 1), -np.inf)
     for first in range(0, count, TOGETHER):
-        some = slice(first, first + TOGETHER)
+        rows = slice(first, first + TOGETHER)
         # Cross-correlation theorem: number s of each unit is the sum over t of measure[t] · weight[t - s].
-        one, other = (
-            np.fft.irfft(half[some] * its, length) for half, its in zip(transformed.halves, turned, strict=True)
+        first_half, second_half = (
+            np.fft.irfft(half[rows] * conjugate, length)
+            for half, conjugate in zip(transformed.halves, conjugates, strict=True)
         )
-        signed = np.sign(one) * other
-        fit[some], held[some] = one[:, 0], signed[:, 0]
-        weaker = np.minimum(np.abs(one), signed)[:, least : length - least + 1]
+        signed = np.sign(first_half) * second_half
+        fit[rows], held[rows] = first_half[:, 0], signed[:, 0]
+        weaker = np.minimum(np.abs(first_half), signed)[:, least : length - least + 1]
         np.maximum(null, weaker.max(axis=0), out=null)
     return Searched(fit, held, null)
 
 
 def resampled(values: Floats, labels: Floats, *, binary: bool) -> Floats:
-    """Return the scores (DRAWS,) of values (n,) over blocks drawn anew, the same blocks at each call.
+    """Return the scores (DRAWS,) of values (n,) over resampled blocks, the same blocks at each call.
 
-    `BLOCKS` stretches, long beside what quotation marks or lines last, are drawn with replacement (Künsch 1989). A
-    draw is a sum of what the blocks add: numbers of values by rank and label, or their moments.
+    `BLOCKS` stretches, long compared to quotations or lines, are drawn with replacement (Künsch 1989). A draw sums
+    the contributions of its blocks: counts of values by rank and label, or moments.
     """
     blocks = np.arange(len(values)) * BLOCKS // len(values)
-    drawn = np.random.default_rng(0).multinomial(BLOCKS, np.full(BLOCKS, 1 / BLOCKS), DRAWS).astype(np.float64)
+    counts = np.random.default_rng(0).multinomial(BLOCKS, np.full(BLOCKS, 1 / BLOCKS), DRAWS).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):  # a draw without positives has no AUROC
         if not binary:
             x, y = values - values.mean(dtype=np.float64), labels - labels.mean()
-            moments = [np.bincount(blocks, some) for some in (np.ones(len(x)), x, y, x * x, y * y, x * y)]
-            n, sx, sy, sxx, syy, sxy = (drawn @ some for some in moments)
+            moments = [np.bincount(blocks, moment) for moment in (np.ones(len(x)), x, y, x * x, y * y, x * y)]
+            n, sx, sy, sxx, syy, sxy = (counts @ moment for moment in moments)
             return np.asarray((sxy - sx * sy / n) / np.sqrt((sxx - sx * sx / n) * (syy - sy * sy / n)))
         ranks = np.minimum((mid_ranks(values) + 0.5) * BINS, BINS - 1).astype(np.int64)
         below, above = (
-            drawn @ np.bincount(blocks[its] * BINS + ranks[its], minlength=BLOCKS * BINS).reshape(BLOCKS, BINS)
-            for its in (labels == 0, labels == 1)
+            counts
+            @ np.bincount(blocks[of_label] * BINS + ranks[of_label], minlength=BLOCKS * BINS).reshape(BLOCKS, BINS)
+            for of_label in (labels == 0, labels == 1)
         )
         pairs = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
         return np.asarray(pairs / (below.sum(axis=1) * above.sum(axis=1)))

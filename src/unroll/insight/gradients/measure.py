@@ -1,8 +1,7 @@
-"""Do gradients vanish or explode? Their norms by lag, the step's Jacobian, the norms while training, and advice."""
+"""Whether gradients vanish or explode: norms by lag, the Jacobian of a step, norms while training, and advice."""
 
 import copy
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,68 +18,67 @@ from unroll.artifact.directory import data_path
 from unroll.artifact.open import Opened, open_model
 from unroll.data.corpus import open_corpus
 from unroll.errors import UserError
-from unroll.files import StrPath, write_atomically
 from unroll.insight.gradients.advice import VANISHES, TrainingNorms, advise, training_norms
 from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
 from unroll.insight.trace import Ids, ids_of_file, network_of
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
-from unroll.progress import Progress, Work, result
+from unroll.progress import Progress, Work
 from unroll.state import State, map_state
 from unroll.training.recipe import read_recipe
 
 Floats = NDArray[np.float64]
 
 LAGS = 100
-"""Steps that are looked back, unless said."""
+"""Default of the largest lag."""
 POSITIONS, ROWS = 128, 64
-"""Places of a text where the loss is taken, spread evenly over it, and how many of them are read side by side."""
+"""Places of a text at which the loss is taken, evenly spread, and how many are read side by side."""
 RUN_IN = 256
-"""Symbols that are read from a fresh state before each, where the text has them."""
+"""Symbols read from a fresh state before each place, if the text has them."""
 LEVEL = 0.9
-"""A line that falls by less, over all lags that it is fitted to, is level: it has no half-life."""
+"""A fitted line that keeps more than this share over its lags is level: it has no half-life."""
 
 
 @dataclass(frozen=True)
 class LagNorms:
-    """Norms of the gradient of the loss at t by what was k steps before, float64 whatever the network's own floats."""
+    """Norms of the gradient of the loss at t by values k steps before, in float64 for any precision of the network."""
 
     rows: dict[str, Floats]
-    """Of every row, (B, K+1) for lags 0 to K: `layer0/h`, `layer0/c` and so on, and `x`, by the inputs."""
+    """Norms of every row (B, K+1) for lags 0 to K: `layer0/h`, `layer0/c` and so on, and `x` for the inputs."""
 
     @property
     def h(self) -> Floats | None:
-        """By the hidden states (num_layers, K+1), in the geometric mean over rows; None of a window, which has none."""
+        """By the hidden states (num_layers, K+1), geometric mean over rows; None for a window, which has none."""
         return self._layers("h")
 
     @property
     def c(self) -> Floats | None:
-        """By the cells (num_layers, K+1), in the geometric mean over rows; None where there are none."""
+        """By the cells (num_layers, K+1), geometric mean over rows; None where there are none."""
         return self._layers("c")
 
     @property
     def x(self) -> Floats:
-        """By the input vectors (K+1,), in the geometric mean over rows; of a window exactly 0 from lag n on."""
+        """By the input vectors (K+1,), geometric mean over rows; for a window exactly 0 from lag n on."""
         return self.mean("x")
 
     def mean(self, name: str) -> Floats:
         """Return the geometric mean over rows (K+1,): a few rows with large gradients do not hide the others."""
-        with np.errstate(divide="ignore"):  # the mean is 0 where one of them is
+        with np.errstate(divide="ignore"):  # the mean is 0 where a row is 0
             return np.asarray(np.exp(np.log(self.rows[name]).mean(axis=0)))
 
     def quantile(self, name: str, share: float) -> Floats:
-        """Return the norm (K+1,) that this share of the rows do not pass."""
+        """Return the norm (K+1,) that this share of the rows does not exceed."""
         return np.asarray(np.quantile(self.rows[name], share, axis=0))
 
     @property
     def shares(self) -> Floats:
-        """The norms at lags 1 to K as shares of lag 1 (K,), of that layer and signal which carries farthest at each."""
+        """The norms at lags 1 to K as shares of lag 1 (K,), of whichever layer and signal carries farthest."""
         by_lag = [self.mean(name)[1:] for name in self.rows if name != "x"] or [self.x[1:]]
         return np.asarray(np.max([norm / norm[0] for norm in by_lag if norm[0]] or [0 * by_lag[0]], axis=0))
 
     def half_life(self) -> tuple[float | None, ...]:
-        """Return for each layer the steps in which the norm halves (see `halving`), of c where there is one, else h."""
+        """Return the half-life of each layer in steps (see `halving`), of c where there is one, else of h."""
         by_layer = self.h if self.c is None else self.c
         return () if by_layer is None else tuple(halving(norms) for norms in by_layer)
 
@@ -93,10 +91,10 @@ def lag_norms(network: Model, ids: Tensor, lags: int, state: State | None = None
     """Return the norms of ∂loss/∂h, ∂loss/∂c and ∂loss/∂x at lags 0 to `lags`, for each row of `ids` (B, T), T > lags.
 
     All but the last symbol are read, from `state` or a fresh one; the loss is the nats of the last. Lag k ≥ 1 of a
-    state is by the value handed on k steps before the last reading, as if it were an input of the rest, lag 0 by the
-    value as it is used at the last step itself; lag k of `x` is by the embedding read k steps before the last, nan
-    where that was read before `ids` (T = lags + 1). Computed in float64: in float32 what halves at every step is 0
-    after about 150 lags, and its square after 75. Raises UserError.
+    state is by the value handed on k steps before the last one read, as if it were an input of the rest, and lag 0 by
+    the value that the last step itself uses; lag k of `x` is by the embedding read k steps before the last, nan where
+    that lies before `ids` (T = lags + 1). Computed in float64: in float32 a value that halves at every step is 0 after
+    about 150 lags, and its square after 75. Raises UserError.
     """
     if lags < 1:
         raise UserError(f"the largest lag is {lags}", allowed="1 or more", fix=f"the default is {LAGS}")
@@ -114,22 +112,21 @@ def lag_norms(network: Model, ids: Tensor, lags: int, state: State | None = None
     of_state, of_inputs = norms_by_lag(step_of(exact), loss, x, _double(state))
     names = [f"layer{k}/{part}" for k in range(len(state)) for part in ARCHITECTURES[exact.config.arch].state]
     rows = zip(names, of_state, strict=bool(names))  # a window's inputs have no names
-    found = {name: norms[:, : lags + 1].cpu().numpy() for name, norms in rows}
-    found["x"] = F.pad(of_inputs, (0, lags + 1 - steps), value=math.nan).cpu().numpy()
-    return LagNorms(found)
+    norms_of = {name: norms[:, : lags + 1].cpu().numpy() for name, norms in rows}
+    norms_of["x"] = F.pad(of_inputs, (0, lags + 1 - steps), value=math.nan).cpu().numpy()
+    return LagNorms(norms_of)
 
 
 def halving(norms: NDArray[np.floating]) -> float | None:
-    """Return the number of steps in which a norm by lag (K+1,) halves; None where it does not decay.
+    """Return the number of steps in which a norm by lag (K+1,) halves; None if it does not decay.
 
-    That is -ln 2 / slope of the least-squares line through ln norm against lag, from the lag, 1 or more, where the norm
-    is largest, to the first where it is below 1 % of that, or else the last; None if over these lags the line falls by
-    less than a tenth.
+    It is -ln 2 / slope of the least-squares line through ln norm against lag, from the lag (1 or more) of the largest
+    norm to the first below 1 % of that, or else the last; None if the line falls by less than a tenth over these lags.
     """
     peak = 1 + int(np.argmax(norms[1:]))
     below = np.flatnonzero(norms[peak:] < VANISHES * norms[peak])
     end = peak + int(below[0]) if len(below) else len(norms) - 1
-    end -= norms[end] == 0  # of which there is no logarithm
+    end -= norms[end] == 0  # 0 has no logarithm
     lags = np.arange(peak, end + 1)
     if len(lags) < 2 or not 0 < norms[peak] < math.inf:
         return None
@@ -140,35 +137,35 @@ def halving(norms: NDArray[np.floating]) -> float | None:
 
 @dataclass(frozen=True)
 class Gradients:
-    """What was found of one model."""
+    """Gradients of one model on a text."""
 
     model: str
     config: ModelConfig
     level: str
     fresh: bool
-    """Whether these are untrained weights of the model's shape."""
+    """True for untrained weights of the model's shape."""
     run_in: int
     norms: LagNorms
     step: StepFigures | None
     growth: tuple[float, float] | None
-    """ln of the factor by which a gradient is multiplied at every step back in the long run, and half of its 95 %
-    interval over stretches of the text."""
+    """ln of the factor of a gradient at every step back in the long run, and half of its 95 % interval over stretches
+    of the text."""
     training: TrainingNorms | None
     notes: tuple[str, ...]
 
     @property
     def arch(self) -> str:
-        """What the model is."""
+        """The architecture of the model."""
         return self.config.arch
 
     @property
     def context(self) -> int | None:
-        """Symbols that it can see; None where there is no limit."""
+        """Symbols that the model can see; None for no limit."""
         return self.config.window if self.config.arch == "window" else None
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What to do, in plain language."""
+        """Advice in plain language."""
         return advise(self.norms.shares, self.config, self.training)
 
     def figures(self, *, curve: bool = False) -> dict[str, Any]:
@@ -209,14 +206,15 @@ class Gradients:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What was found of several models on a text."""
+    """Gradients of several models on a text."""
 
     file: Path | None
     """None: each model's own validation part."""
     lags: int
-    plot: Path | None
     models: tuple[Gradients, ...]
     notes: tuple[str, ...]
+    plot: Path | None = None
+    """Where the picture was written."""
 
     def figures(self, *, curve: bool = False) -> dict[str, Any]:
         """Return the figures as JSON."""
@@ -229,41 +227,14 @@ class GradientReport:
         }
 
 
-def gradients(
-    models: StrPath | Sequence[StrPath],
-    file: StrPath | None = None,
-    *,
-    lags: int = LAGS,
-    fresh: bool = False,
-    plot: StrPath | None = None,
-) -> GradientReport:
-    """Measure how gradients of models fare on their way back through a text: by lag, at every step, while training.
+def measure(paths: Sequence[Path], file: Path | None, *, lags: int = LAGS, fresh: bool = False) -> Work[GradientReport]:
+    """Measure the gradients of models on a text, by default each model's validation part, yielding progress.
 
-    The text is `file`, or the part of its own text that each model was validated on. With `fresh`, untrained weights of
-    each model's shape are measured beside it. `plot` is a .png or .svg to draw. Raises UserError.
+    With `fresh`, untrained weights of each model's shape are measured beside it. Returns the report, without a picture.
     """
-    paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
-    text, picture = None if file is None else Path(file), None if plot is None else Path(plot)
-    return result(measure(paths, text, lags=lags, fresh=fresh, plot=picture))
-
-
-def measure(
-    paths: Sequence[Path],
-    file: Path | None,
-    *,
-    lags: int = LAGS,
-    fresh: bool = False,
-    plot: Path | None = None,
-    curve: bool = False,
-) -> Work[GradientReport]:
-    """Do what `gradients` does, yielding progress; returns the result; `curve` is for the picture."""
-    if plot is not None:
-        from unroll.insight.gradients.picture import check
-
-        check(plot, len(paths) * (1 + fresh))
     if not paths:
-        raise UserError("no model is named", allowed="one or more", fix="for example: unroll gradients runs/book")
-    found: list[Gradients] = []
+        raise UserError("no model is given", allowed="one or more", fix="for example: unroll gradients runs/book")
+    gradients: list[Gradients] = []
     vocabularies: set[str] = set()
     for path in paths:
         opened = open_model(path, needs="network")
@@ -271,19 +242,14 @@ def measure(
         vocabularies.add(opened.tokenizer.digest)
         ids = ids_of_file(opened, file) if file else validation_part(opened)
         for weights in (network, untrained(network, path)) if fresh else (network,):
-            name, drawn_anew = str(file or f"the validation part of {path}"), weights is not network
-            found.append((yield from gradients_of(opened, weights, ids, lags, name=name, fresh=drawn_anew)))
+            name, is_fresh = str(file or f"the validation part of {path}"), weights is not network
+            gradients.append((yield from gradients_of(opened, weights, ids, lags, name=name, fresh=is_fresh)))
     notes = []
     if len(paths) > 1 and file is None:
-        notes.append("each model read the validation part of its own text: name one text for all with --file")
+        notes.append("each model read its own validation part: name one text for all with --file")
     if len(vocabularies) > 1:
         notes.append("the models have different vocabularies: a lag is a symbol of each model's own")
-    report = GradientReport(file, lags, plot, tuple(found), tuple(notes))
-    if plot is not None:
-        from unroll.insight.gradients.picture import picture
-
-        write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
-    return report
+    return GradientReport(file, lags, tuple(gradients), tuple(notes))
 
 
 def gradients_of(
@@ -291,60 +257,68 @@ def gradients_of(
 ) -> Work[Gradients]:
     """Measure one network, that of an opened model or another of its shape, on the ids (N,) of a text called `name`.
 
-    `fresh` says that its weights are not those of the model: they were drawn anew.
+    `fresh`: its weights are not those of the model but newly drawn.
     """
     rows, run_in = stretches(ids, opened.tokenizer.start_id, lags, POSITIONS, name)
-    there = torch.from_numpy(rows).to(network.embedding.weight.device)
+    inputs = torch.from_numpy(rows).to(network.embedding.weight.device)
     pieces: list[LagNorms] = []
     for first in range(0, len(rows), ROWS):
         yield Progress(f"gradients of {opened.path.name}", first, len(rows), "places")
-        pieces.append(lag_norms(network, there[first : first + ROWS], lags))
+        pieces.append(lag_norms(network, inputs[first : first + ROWS], lags))
     norms = LagNorms({name: np.concatenate([piece.rows[name] for piece in pieces]) for name in pieces[0].rows})
     notes: list[str] = []
-    step = grown = None
+    step = growth = None
     if network.config.arch == "window":
         notes.append(
-            "a window has no recurrence: gradients are by its inputs alone, and there is neither a half-life nor a "
-            "spectral radius"
+            "a window has no recurrence: gradients are by its inputs alone, without half-life or spectral radius"
         )
     else:
         exact = in_float64(network)
-        step = yield from step_figures(exact, there[:, :-1], opened.path.name)
+        step = yield from step_figures(exact, inputs[:, :-1], opened.path.name)
         if step is None:
             notes.append(
-                f"the state has more than {MOST_VALUES:,} values: the eigenvalues of its Jacobian would take minutes"
+                f"the state has more than {MOST_VALUES:,} values: eigenvalues of its Jacobian would take minutes"
             )
-        grown = long_run(network, there[:, :-1])
-        if grown is None:
-            notes.append("nothing of a gradient is left after so many steps: it has no rate of growth")
+        growth = long_run(network, inputs[:, :-1])
+        if growth is None:
+            notes.append("the gradient becomes 0 on its way back: it has no rate of growth")
     training = None if fresh else training_norms(opened.path)
     if training is None and not fresh:
         notes.append("the model directory has no log of its training")
-    model = opened.description
+    description = opened.description
     return Gradients(
-        str(opened.path), network.config, model["level"], fresh, run_in, norms, step, grown, training, tuple(notes)
+        str(opened.path),
+        network.config,
+        description["level"],
+        fresh,
+        run_in,
+        norms,
+        step,
+        growth,
+        training,
+        tuple(notes),
     )
 
 
 def stretches(ids: Ids, start_id: int, lags: int, count: int, name: str) -> tuple[NDArray[np.int64], int]:
-    """Return stretches of a text's ids (N,) as rows (B, T), evenly spaced, and how many symbols of each are the run-in.
+    """Return stretches of a text's ids (N,) as rows (B, T), evenly spaced, and the number of symbols of their run-in.
 
-    The start symbol is read before the text. After the run-in come lags + 1 symbols and the one that is predicted.
-    Raises UserError for a text that is shorter than that.
+    The start symbol precedes the text. After the run-in come lags + 1 symbols and the predicted one. Raises UserError
+    for a text that is too short.
     """
     if lags < 1:
         raise UserError(f"the largest lag is {lags}", allowed="1 or more", fix=f"the default is {LAGS}")
-    room = len(ids) - (lags + 1)
-    if room < 0:
+    spare = len(ids) - (lags + 1)
+    if spare < 0:
         raise too_short(f"{name} has {len(ids):,} symbols", lags, lags + 1)
-    run_in = min(RUN_IN, room // 2)  # of a short text a half is left, so that there are several places
-    starts = np.unique(np.linspace(0, room - run_in, count).round().astype(np.int64))
+    run_in = min(RUN_IN, spare // 2)  # half of a short text is left for several places
+    starts = np.unique(np.linspace(0, spare - run_in, count).round().astype(np.int64))
     symbols = np.concatenate([[start_id], ids]).astype(np.int64)
     return symbols[starts[:, None] + np.arange(run_in + lags + 2)], run_in
 
 
 def too_short(what: str, lags: int, need: int) -> UserError:
-    """Return the error for a text in which no position has so many symbols before it."""
+    """Return the error for a text in which no position has `need` symbols before it."""
     return UserError(
         f"{what}, too few to look {lags:,} steps back",
         allowed=f"{need:,} symbols or more",
@@ -353,20 +327,20 @@ def too_short(what: str, lags: int, need: int) -> UserError:
 
 
 def validation_part(opened: Opened) -> Ids:
-    """Return the ids that a model was validated on; raises UserError where its directory has none."""
+    """Return the ids that a model was validated on; raises UserError if its directory has none."""
     folder = data_path(opened.path)
     ids = open_corpus(folder).valid if folder.is_dir() else np.zeros(0, np.uint8)
     if not len(ids):
         raise UserError(
             f"{opened.path} has no validation part",
-            allowed="a model that was trained here",
+            allowed="a model that still has its training text",
             fix="name a text: --file F",
         )
     return ids
 
 
 def untrained(network: Model, path: Path) -> Model:
-    """Return the network with the weights that its training began with, by the seed of its recipe, or else seed 0."""
+    """Return the network with the weights that its training started from, by the seed of its recipe, or else seed 0."""
     recipe = path / "recipe.toml"
     with torch.random.fork_rng():
         torch.manual_seed(read_recipe(recipe).training.seed if recipe.exists() else 0)
@@ -374,7 +348,7 @@ def untrained(network: Model, path: Path) -> Model:
 
 
 def in_float64(network: Model) -> Model:
-    """Return a copy of a network in float64, whose weights ask for no gradients."""
+    """Return a copy of a network in float64 whose weights need no gradients."""
     return copy.deepcopy(network).double().requires_grad_(False)
 
 

@@ -1,61 +1,95 @@
-"""The picture of gradients: their norm by lag for every layer and signal, and their norm while training."""
+"""Gradients of models with their picture: norms by lag for every layer and signal, and norms while training."""
 
 import math
-import warnings
-from collections.abc import Iterator
-from io import BytesIO
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unroll.errors import UserError
-from unroll.insight.gradients.measure import Floats, GradientReport, Gradients
+from unroll.files import StrPath, write_atomically
+from unroll.insight.gradients.measure import LAGS, Floats, GradientReport, Gradients, halving, measure
 from unroll.insight.plots import (
     COLOURS,
-    DPI,
-    FORMATS,
     GREY,
     LEGEND_LINE,
     MARKERS,
-    STYLE,
     Entry,
     check_picture,
+    drawing,
+    encoded,
     labels,
     legend,
     shown_name,
 )
+from unroll.progress import Work, result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINES = {"h": "--", "c": "-", "x": ":"}
 DEEPEST = 1e-12
-"""The least share of the largest norm that is drawn."""
+"""Smallest share of the largest norm that is drawn."""
+
+
+def gradients(
+    models: StrPath | Sequence[StrPath],
+    file: StrPath | None = None,
+    *,
+    lags: int = LAGS,
+    fresh: bool = False,
+    plot: StrPath | None = None,
+) -> GradientReport:
+    """Measure gradients of models on their way back through a text: by lag, at every step, while training.
+
+    The text is `file`, or each model's own validation part. With `fresh`, untrained weights of each model's shape are
+    measured beside it. `plot` is a .png or .svg to draw. Raises UserError.
+    """
+    paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
+    text, out = None if file is None else Path(file), None if plot is None else Path(plot)
+    return result(draw(paths, text, out, lags=lags, fresh=fresh))
+
+
+def draw(
+    paths: Sequence[Path],
+    file: Path | None,
+    plot: Path | None,
+    *,
+    lags: int = LAGS,
+    fresh: bool = False,
+    curve: bool = False,
+) -> Work[GradientReport]:
+    """Do what `gradients` does, yielding progress; returns the result; `curve` adds the norms while training."""
+    if plot is None:
+        return (yield from measure(paths, file, lags=lags, fresh=fresh))
+    check(plot, len(paths) * (1 + fresh))
+    report = yield from measure(paths, file, lags=lags, fresh=fresh)
+    write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
+    return replace(report, plot=plot)
 
 
 def check(out: Path, models: int) -> None:
-    """Raise UserError for a picture that cannot be drawn, before anything is computed for it."""
+    """Raise UserError for a picture that cannot be drawn, before anything is computed."""
     if models > len(COLOURS):
         raise UserError(
             f"{models} lines of models in one picture",
-            allowed=f"at most {len(COLOURS)}, one for each colour that all can tell apart; --fresh makes two of each",
+            allowed=f"at most {len(COLOURS)}, one for each distinct colour; --fresh makes two of each",
             fix="make several pictures",
         )
     check_picture(out)
 
 
 def picture(report: GradientReport, ending: str, *, curve: bool = False) -> bytes:
-    """Return a picture as bytes of PNG or SVG, with the norms while training below if the curve is asked for."""
-    from matplotlib import style
+    """Return a picture as bytes of PNG or SVG; `curve` adds the norms while training below."""
     from matplotlib.figure import Figure
 
     trained = [model for model in report.models if model.training] if curve else []
     names = named(report)
     lines = sum(len(drawn(report, model)) for model in report.models) + len(trained)
-    data = BytesIO()
-    with style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
+    with drawing():
         figure = Figure(figsize=(8.5, (5.3 if not trained else 8.3) + LEGEND_LINE * lines), layout="constrained")
         panels = figure.subplots(1 + bool(trained), 1, squeeze=False, height_ratios=(3, 2)[: 1 + bool(trained)])[:, 0]
         entries = list(_by_lag(panels[0], report, names))
@@ -63,19 +97,18 @@ def picture(report: GradientReport, ending: str, *, curve: bool = False) -> byte
             entries += _while_training(panels[1], report, names)
         text = shown_name(report.file.name) if report.file else "the validation part"
         legend(figure, f"Do gradients vanish or explode?  Norms on their way back through {text}", entries)
-        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
-    return data.getvalue()
+        return encoded(figure, ending)
 
 
 def named(report: GradientReport) -> list[str]:
-    """Return what to call each model."""
-    both = labels(report.models)
-    return [f"{name}, untrained" if one.fresh else name for name, one in zip(both, report.models, strict=True)]
+    """Return a label for each model."""
+    names = labels(report.models)
+    return [f"{name}, untrained" if model.fresh else name for name, model in zip(names, report.models, strict=True)]
 
 
 def drawn(report: GradientReport, model: Gradients) -> list[str]:
-    """Return the names of the norms that are drawn of a model: by states, and by inputs beside a window."""
-    windows = any(one.arch == "window" for one in report.models)
+    """Return the names of the norms drawn of a model: by states, and by inputs if there is a window."""
+    windows = any(other.arch == "window" for other in report.models)
     return [name for name in model.norms.rows if name != "x" or windows]
 
 
@@ -89,11 +122,11 @@ def _by_lag(axes: "Axes", report: GradientReport, names: list[str]) -> Iterator[
             depth = int(layer.removeprefix("layer") or 0)
             colour = COLOURS[(depth if single else number) % len(COLOURS)]
             norms = model.norms.mean(name)
-            seen = norms > largest * DEEPEST
-            lags = np.flatnonzero(seen)
+            visible = norms > largest * DEEPEST
+            lags = np.flatnonzero(visible)
             (line,) = axes.plot(
                 lags,
-                norms[seen],
+                norms[visible],
                 color=colour,
                 ls=LINES[signal],
                 lw=1.6 if layer else 1.1,
@@ -102,7 +135,7 @@ def _by_lag(axes: "Axes", report: GradientReport, names: list[str]) -> Iterator[
                 markevery=_apart(len(lags), number),
             )
             if signal == ("c" if model.norms.c is not None else "h") or model.arch == "window":
-                low, high = (model.norms.quantile(name, share)[seen] for share in (0.1, 0.9))
+                low, high = (model.norms.quantile(name, share)[visible] for share in (0.1, 0.9))
                 axes.fill_between(lags, np.maximum(low, largest * DEEPEST), high, color=colour, alpha=0.12, lw=0)
             yield line, f"{label}: {_what(name, norms, model)}"
         if model.context is not None and model.context <= report.lags:
@@ -114,9 +147,7 @@ def _by_lag(axes: "Axes", report: GradientReport, names: list[str]) -> Iterator[
 
 
 def _what(name: str, norms: Floats, model: Gradients) -> str:
-    """Return what a line is by, and how fast it falls where that is known."""
-    from unroll.insight.gradients.measure import halving
-
+    """Return what a line is the gradient by, and its half-life if it has one."""
     layer, _, signal = name.rpartition("/")
     if not layer:
         return "by the input" + (f", 0 beyond {model.context} symbols" if model.context is not None else "")
@@ -126,16 +157,16 @@ def _what(name: str, norms: Floats, model: Gradients) -> str:
 
 
 def _while_training(axes: "Axes", report: GradientReport, names: list[str]) -> Iterator[Entry]:
-    """Draw the norm of all gradients at the logged steps of the trainings, and what they were clipped to."""
+    """Draw the norm of all gradients at the logged steps of the trainings, and where it was clipped."""
     for number, (label, model) in enumerate(zip(names, report.models, strict=True)):
-        if (its := model.training) is None:
+        if (training := model.training) is None:
             continue
         colour = COLOURS[number]
-        (line,) = axes.plot(its.steps, np.maximum(its.norms, np.finfo(np.float64).tiny), color=colour, lw=1.2)
-        clip = f", clipped at {its.grad_clip:g}" if its.grad_clip else ""
+        (line,) = axes.plot(training.steps, np.maximum(training.norms, np.finfo(np.float64).tiny), color=colour, lw=1.2)
+        clip = f", clipped at {training.grad_clip:g}" if training.grad_clip else ""
         yield line, f"{label}: all gradients while training{clip}"
-        if its.grad_clip:
-            axes.axhline(its.grad_clip, color=GREY, lw=1, ls=":")
+        if training.grad_clip:
+            axes.axhline(training.grad_clip, color=GREY, lw=1, ls=":")
     _logarithmic(axes)
     axes.set_xlabel("training step")
     axes.set_ylabel("norm of all gradients")
@@ -153,7 +184,7 @@ def _logarithmic(axes: "Axes") -> None:
 
 
 def power(value: float, _place: float | None = None) -> str:
-    """Return a tick as 0.02, or 10⁻⁶ where that is shorter."""
+    """Return a tick label as 0.02, or 10⁻⁶ where that is shorter."""
     if 1e-3 <= value < 1e4:
         return f"{value:g}"
     exponent = math.floor(math.log10(value) + 1e-9)
@@ -163,6 +194,6 @@ def power(value: float, _place: float | None = None) -> str:
 
 
 def _apart(count: int, number: int) -> list[int]:
-    """Return where a line of so many points is marked: a few places, other ones for each model."""
+    """Return where a line of `count` points is marked: at a few places, different for each model."""
     step = max(1, math.ceil(count / 7))
     return list(range(min(number * step // 3, max(0, count - 1)), count, step))

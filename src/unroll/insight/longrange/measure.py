@@ -56,9 +56,9 @@ from unroll.training.optim import learning_rate_at, make_optimizer, set_learning
 
 EMBEDDING_SIZE = 32
 VALIDATIONS = 20
-"""How often it is looked whether a task is solved."""
+"""Number of checks during a training whether the task is solved."""
 VALID_ROWS, TEST_ROWS, LAYOUT_ROWS = 200, 1000, 50
-"""Sequences of validation and test, and how many of them share a layout."""
+"""Sequences of validation and of test, and how many share a layout."""
 
 
 def longrange(
@@ -71,11 +71,11 @@ def longrange(
     mixed: bool = False,
     tuned: bool = False,
 ) -> LongRange:
-    """Train networks of equal size on a long-range task, and return how many decisions they get right by distance.
+    """Train networks of equal size on a long-range task, and return their accuracy by distance.
 
-    The distance is how many symbols before an answer lies what decides it; a network is trained for each, or, with
-    `mixed`, one on all of them. With `tuned`, learning rates are chosen by validation, on a seed that is not counted,
-    for three trainings more of each. Raises UserError.
+    The distance is the number of symbols from the cue to the answer; a network is trained for each, or, with `mixed`,
+    one on all of them. With `tuned`, learning rates are chosen by validation, on a seed that is not counted, with
+    three more trainings of each. Raises UserError.
     """
     plan = make_plan(task, archs=archs, distances=distances, seeds=seeds, steps=steps, mixed=mixed, tuned=tuned)
     return table(plan, (event for event in trials(plan) if isinstance(event, Trial)))
@@ -92,23 +92,23 @@ def make_plan(
     tuned: bool = False,
     hidden_size: int = HIDDEN_SIZE,
 ) -> Plan:
-    """Return what `longrange` does; raises UserError for what cannot be done."""
-    found = find_task(task)
+    """Return the plan of `longrange`; raises UserError for what cannot be done."""
+    known_task = find_task(task)
     if wrong := [arch for arch in archs if arch not in ARCHS]:
         raise UserError(
             f"there is no architecture {wrong[0]!r} here", allowed=", ".join(ARCHS), fix="choose some of them"
         )
-    for name, value, most in (("steps", steps, 10**9), ("seeds", seeds, MOST_SEEDS)):
-        if not 1 <= value <= most:
-            raise UserError(f"{name} is {value}", allowed=f"1 to {most:,}", fix=f"leave it out, or ask for {name} 1")
-    asked = tuple(sorted(set(distances or found.distances)))
-    for distance in asked:
-        check_distance(found, distance)
-    return Plan(found, tuple(dict.fromkeys(archs)), asked, seeds, steps, mixed, tuned, hidden_size)
+    for name, value, largest in (("steps", steps, 10**9), ("seeds", seeds, MOST_SEEDS)):
+        if not 1 <= value <= largest:
+            raise UserError(f"{name} is {value}", allowed=f"1 to {largest:,}", fix=f"leave it out, or ask for {name} 1")
+    requested = tuple(sorted(set(distances or known_task.distances)))
+    for distance in requested:
+        check_distance(known_task, distance)
+    return Plan(known_task, tuple(dict.fromkeys(archs)), requested, seeds, steps, mixed, tuned, hidden_size)
 
 
 def check_distance(task: Task | VectorTask, distance: int) -> None:
-    """Raise UserError for a distance that the task does not have."""
+    """Raise UserError for a distance that the task does not allow."""
     nearest = min(max(distance, task.least), MOST)
     if task.odd and nearest % 2 == 0:
         nearest += 1 if nearest < MOST else -1
@@ -142,12 +142,12 @@ def trials(plan: Plan) -> Iterator[Progress | Trial]:
 
 
 def progress_in(phase: str, done: float, cost: float, total: int) -> Callable[[int], Progress]:
-    """Return what turns steps of a training, after `done` and each of this cost, into progress."""
+    """Return a function from steps of a training, after `done` and each of this cost, to progress."""
     return lambda steps: Progress(phase, round(done + steps * cost), total, "steps")
 
 
 def goodness(trial: Trial) -> float:
-    """Return what grows with how good a network is: the decisions that are right or, of sums, minus the error."""
+    """Return a figure of merit of a network: the number of right decisions or, for sums, minus the error."""
     return sum(score.right if score.error is None else -score.error for score in trial.scores)
 
 
@@ -195,14 +195,14 @@ def config_of(task: Task, arch: str, hidden_size: int) -> ModelConfig:
 
 
 def width(task: Task | VectorTask, arch: str, hidden_size: int) -> int:
-    """Return how wide a network has as many weights as an LSTM of `hidden_size`, as nearly as can be."""
-    wanted = size_of(task, DEFAULT, hidden_size)
-    above = bisect_left(range(2, wanted), wanted, key=lambda size: size_of(task, arch, size)) + 2
-    return min((above - 1, above), key=lambda size: abs(size_of(task, arch, size) - wanted))
+    """Return the width at which a network has as nearly as possible as many weights as an LSTM of `hidden_size`."""
+    target_size = size_of(task, DEFAULT, hidden_size)
+    above = bisect_left(range(2, target_size), target_size, key=lambda size: size_of(task, arch, size)) + 2
+    return min((above - 1, above), key=lambda size: abs(size_of(task, arch, size) - target_size))
 
 
 def make_network(plan: Plan, arch: str, seed: int) -> Model | Summer:
-    """Return a network with its first weights."""
+    """Return a network with its initial weights."""
     hidden_size = width(plan.task, arch, plan.hidden_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -225,8 +225,8 @@ def make_network(plan: Plan, arch: str, seed: int) -> Model | Summer:
 def train(plan: Plan, training: Training) -> Generator[int, None, Trial]:
     """Train and test one network, yielding the steps done; returns the trial.
 
-    Every sequence is new and read from a fresh state; all architectures are given the same. A network that is to tell
-    how good its learning rate is gets no test: its scores are of validation.
+    Every sequence is new and read from a fresh state; all architectures get the same ones. A network that tries a
+    learning rate is not tested: its scores are of validation.
     """
     seed, arch, distances, rate = training
     assert rate is not None
@@ -236,7 +236,7 @@ def train(plan: Plan, training: Training) -> Generator[int, None, Trial]:
     optimizer = make_optimizer(network, optim)
     random = stream(seed, farthest, "train")
     solved_at = None
-    torch.set_flush_denormal(True)  # gradients that vanish would take ten times as long
+    torch.set_flush_denormal(True)  # denormal gradients would take ten times as long
     for step in range(plan.steps):
         loss = loss_of(network, task, random, some_distance(task, random, farthest) if plan.mixed else farthest)
         optimizer.zero_grad()
@@ -245,9 +245,9 @@ def train(plan: Plan, training: Training) -> Generator[int, None, Trial]:
         set_learning_rate(optimizer, learning_rate_at(step, plan.steps, optim))
         optimizer.step()
         if (step + 1) % max(1, plan.steps // VALIDATIONS) == 0 and solved_at is None:
-            found = measure(network, task, seed, farthest, "valid", VALID_ROWS)
-            good = found.error < SOLVED_ERROR if found.error is not None else found.right >= SOLVED * found.decisions
-            solved_at = step + 1 if good else None
+            score = measure(network, task, seed, farthest, "valid", VALID_ROWS)
+            solved = score.error < SOLVED_ERROR if score.error is not None else score.right >= SOLVED * score.decisions
+            solved_at = step + 1 if solved else None
         yield step + 1
     part: Part = "valid" if seed == TUNING_SEED else "test"
     rows = VALID_ROWS if seed == TUNING_SEED else TEST_ROWS
@@ -256,28 +256,28 @@ def train(plan: Plan, training: Training) -> Generator[int, None, Trial]:
 
 
 def stream(seed: int, distance: int, part: Part) -> np.random.Generator:
-    """Return the random numbers that the sequences of a part are made of."""
+    """Return the random numbers from which the sequences of a part are made."""
     return np.random.default_rng((seed, distance, PARTS.index(part)))
 
 
 def loss_of(network: nn.Module, task: Task | VectorTask, random: np.random.Generator, distance: int) -> Tensor:
     """Return the loss of a batch of the task.
 
-    Over symbols it is a language model's, the nats of every symbol, and once more those of the decisions, which would
-    else be one in a hundred. Over vectors it is the mean squared error.
+    Over symbols it is that of a language model, the nats of every symbol, plus those of the decisions again, which
+    would otherwise be one in a hundred. Over vectors it is the mean squared error.
     """
     if isinstance(task, VectorTask):
-        x, wanted = adding(random, ROWS, distance)
-        return nn.functional.mse_loss(network(torch.from_numpy(x)), torch.from_numpy(wanted))
-    made = draw(task, random, ROWS, distance)
-    logits, targets = read(network, task, made)
+        x, sums = adding(random, ROWS, distance)
+        return nn.functional.mse_loss(network(torch.from_numpy(x)), torch.from_numpy(sums))
+    batch = draw(task, random, ROWS, distance)
+    logits, targets = read(network, task, batch)
     nats = cross_entropy(logits, targets, "none")
-    return nats.mean() + nats[:, list(made.places)].mean()
+    return nats.mean() + nats[:, list(batch.places)].mean()
 
 
-def read(network: nn.Module, task: Task, made: Batch) -> tuple[Tensor, Tensor]:
+def read(network: nn.Module, task: Task, batch: Batch) -> tuple[Tensor, Tensor]:
     """Read sequences after the start symbol; return the logits (B, T, V) before each of their symbols (B, T)."""
-    targets = torch.from_numpy(made.ids)
+    targets = torch.from_numpy(batch.ids)
     start = torch.full_like(targets[:, :1], task.tokenizer.start_id)
     logits, _ = network(torch.cat([start, targets[:, :-1]], dim=1))
     return logits, targets
@@ -285,18 +285,18 @@ def read(network: nn.Module, task: Task, made: Batch) -> tuple[Tensor, Tensor]:
 
 @torch.inference_mode()
 def measure(network: nn.Module, task: Task | VectorTask, seed: int, distance: int, part: Part, rows: int) -> Score:
-    """Return what a network gets right of so many sequences of a part, which training has not seen."""
+    """Return the score of a network on `rows` sequences of a part, which training has not seen."""
     random = stream(seed, distance, part)
     if isinstance(task, VectorTask):
-        x, wanted = adding(random, rows, distance)
-        off = (network(torch.from_numpy(x)) - torch.from_numpy(wanted)).double()
-        return Score(distance, int((off.abs() <= TOLERANCE).sum()), rows, float((off**2).mean()))
+        x, sums = adding(random, rows, distance)
+        errors = (network(torch.from_numpy(x)) - torch.from_numpy(sums)).double()
+        return Score(distance, int((errors.abs() <= TOLERANCE).sum()), rows, float((errors**2).mean()))
     candidates = torch.from_numpy(task.ids(task.candidates))
     right = decisions = 0
     for _ in range(rows // LAYOUT_ROWS):
-        made = draw(task, random, LAYOUT_ROWS, distance, part)
-        logits, targets = read(network, task, made)
-        places = list(made.places)
+        batch = draw(task, random, LAYOUT_ROWS, distance, part)
+        logits, targets = read(network, task, batch)
+        places = list(batch.places)
         chosen = candidates[logits[:, places][:, :, candidates].argmax(dim=2)]
         right += int((chosen == targets[:, places]).sum())
         decisions += chosen.numel()
@@ -304,7 +304,7 @@ def measure(network: nn.Module, task: Task | VectorTask, seed: int, distance: in
 
 
 def save(trial: Trial, plan: Plan, folder: Path) -> Path:
-    """Write a network over symbols as a model directory in the folder, for the other verbs; returns where."""
+    """Write a network over symbols as a model directory in the folder, for the other verbs; returns its path."""
     assert isinstance(trial.network, Model) and isinstance(plan.task, Task)
     name = trial.arch if plan.mixed else f"{trial.arch}-{trial.scores[0].distance}"
     path = folder / (name if plan.seeds == 1 else f"{name}-seed{trial.seed}")

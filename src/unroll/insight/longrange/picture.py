@@ -1,24 +1,23 @@
 """The picture of long-range tasks: how much each architecture gets right, by distance."""
 
 from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from unroll.insight.longrange.table import SOLVED_ERROR, WINDOW, LongRange, Result, named, student
 from unroll.insight.longrange.tasks import CHANCE_ERROR, VectorTask
-from unroll.insight.plots import COLOURS, DPI, FORMATS, GREY, LEGEND_LINE, MARKERS, STYLE, Entry, legend
+from unroll.insight.plots import COLOURS, GREY, LEGEND_LINE, MARKERS, Entry, drawing, encoded, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIDEWAYS = 0.018
-"""How far lines lie beside each other, as a share of the distance."""
+"""Sideways offset between lines, as a share of the distance."""
 
 
 class Point(NamedTuple):
-    """What is drawn of an architecture at a distance, in percent or, of sums, as mean squared error."""
+    """A point of an architecture at a distance, in percent or, for sums, as mean squared error."""
 
     value: float
     low: float
@@ -34,68 +33,66 @@ def point(result: Result) -> Point:
     return Point(mean, max(0.0, low), high)
 
 
-def picture(found: LongRange, ending: str) -> bytes:
-    """Return the picture as bytes of PNG or SVG: lines over distance, or bars where there is one distance alone."""
-    from matplotlib import style
+def picture(longrange: LongRange, ending: str) -> bytes:
+    """Return the picture as bytes of PNG or SVG: lines over distance, or bars for a single distance."""
     from matplotlib.figure import Figure
 
-    plan, data = found.plan, BytesIO()
+    plan = longrange.plan
     sums = isinstance(plan.task, VectorTask)
-    archs = [arch for arch in plan.archs if any(result.arch == arch for result in found.results)]
-    with style.context(["default", STYLE]):
+    archs = [arch for arch in plan.archs if any(result.arch == arch for result in longrange.results)]
+    with drawing():
         figure = Figure(figsize=(8.5, 4.6 + LEGEND_LINE * (len(archs) + 2)), layout="constrained")
         axes = figure.subplots()
         paint = _lines if len(plan.distances) > 1 else _bars
-        entries = paint(axes, found, archs)
+        entries = paint(axes, longrange, archs)
         chance = CHANCE_ERROR if sums else 100 * plan.task.chance
         name = "always the middle" if sums else "chance"
         entries.append((axes.axhline(chance, color=GREY, ls="--", lw=1), f"{name}: {chance:.3g}{'' if sums else ' %'}"))
         if sums:
             entries.append((axes.axhline(SOLVED_ERROR, color=GREY, ls=":", lw=1.2), f"solved: {SOLVED_ERROR}"))
         axes.set_ylim(0, 1.25 * CHANCE_ERROR if sums else 103)
-        seeds = max(len(result.accuracies) for result in found.results)
+        seeds = max(len(result.accuracies) for result in longrange.results)
         spread = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
         spread += ", 95 % interval" if seeds > 1 or not sums else ""
         axes.set_ylabel(f"{'mean squared error' if sums else 'right decisions in %'}\n({spread})")
         training = "on all distances at once" if plan.mixed else "on each distance by itself"
         legend(figure, f"{plan.task.name}: {plan.task.about}\n{plan.steps:,} steps {training}", entries)
-        figure.savefig(data, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
-    return data.getvalue()
+        return encoded(figure, ending)
 
 
-def _lines(axes: "Axes", found: LongRange, archs: Sequence[str]) -> list[Entry]:
+def _lines(axes: "Axes", longrange: LongRange, archs: Sequence[str]) -> list[Entry]:
     from matplotlib.ticker import FixedLocator, NullLocator
 
     entries: list[Entry] = []
     for number, (arch, colour, marker) in enumerate(zip(archs, COLOURS, MARKERS, strict=False)):
-        results = [result for result in found.results if result.arch == arch]
-        # A little beside each other, so that intervals can be told apart where lines lie upon one another.
-        beside = 1 + SIDEWAYS * (number - (len(archs) - 1) / 2)
-        x = np.array([result.distance for result in results]) * beside
+        results = [result for result in longrange.results if result.arch == arch]
+        # A little apart, so that intervals stay distinct where lines coincide.
+        offset = 1 + SIDEWAYS * (number - (len(archs) - 1) / 2)
+        x = np.array([result.distance for result in results]) * offset
         y, low, high = np.array([point(result) for result in results]).T
         line = axes.errorbar(x, y, [y - low, high - y], color=colour, marker=marker, ms=5, lw=1.6, capsize=2.5)
         entries.append((line, f"{named(arch)}, {results[0].parameters:,} weights"))
         if arch == "window":
             end = axes.axvline(WINDOW, color=colour, lw=1.2, ls=":")
             entries.append((end, "as far back as the window sees"))
-    distances = found.plan.distances
+    distances = longrange.plan.distances
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(distances))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([f"{distance:,}" for distance in distances])
-    axes.set_xlabel("symbols from what decides an answer to the answer")
+    axes.set_xlabel("symbols from the cue to the answer")
     return entries
 
 
-def _bars(axes: "Axes", found: LongRange, archs: Sequence[str]) -> list[Entry]:
+def _bars(axes: "Axes", longrange: LongRange, archs: Sequence[str]) -> list[Entry]:
     entries: list[Entry] = []
-    for place, (result, colour) in enumerate(zip(found.results, COLOURS, strict=False)):
+    for position, (result, colour) in enumerate(zip(longrange.results, COLOURS, strict=False)):
         y, low, high = point(result)
-        bar = axes.bar(place, y, 0.62, color=colour, yerr=[[y - low], [high - y]], capsize=4)
+        bar = axes.bar(position, y, 0.62, color=colour, yerr=[[y - low], [high - y]], capsize=4)
         entries.append((bar, f"{named(result.arch)}, {result.parameters:,} weights"))
     axes.set_xticks(range(len(archs)), [named(arch) for arch in archs])
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="x", length=0)
-    (distance,) = found.plan.distances
+    (distance,) = longrange.plan.distances
     axes.set_xlabel(f"distance {distance:,}")
     return entries

@@ -1,4 +1,4 @@
-"""The sentences of the long-range tasks, as words: a cue, exactly so many words after it, and the answer."""
+"""The sentences of the long-range tasks: a cue, an exact number of words after it, and the answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from numpy.random import Generator
 
 Slot = tuple[str, ...]
-"""The words of which one stands at a place."""
+"""The words from which one is drawn."""
 
 
 @dataclass(frozen=True)
 class Clause:
-    """Words with one decision: what stands before the cue, the cue for each answer, what is between, what follows."""
+    """Words with one decision: those before the cue, the cue for each answer, those between, and those after."""
 
     before: Sequence[Slot]
     cues: Sequence[Slot]
@@ -20,23 +20,23 @@ class Clause:
 
 
 def _slots(text: str, named: dict[str, str]) -> list[Slot]:
-    """Return the slots of a pattern: a word in capitals is any of those that are named so."""
+    """Return the slots of a pattern: a word in capitals stands for any of the words of that name."""
     return [tuple(named[word].split()) if word in named else (word,) for word in text.split()]
 
 
 def phrases(random: Generator, kinds: Sequence[Sequence[Slot]], words: int) -> list[Slot]:
-    """Return phrases drawn at random that have exactly so many words together: none, or as many as the shortest.
+    """Return random phrases of exactly `words` words together: none, or at least as many as the shortest has.
 
-    The lengths of the kinds must be such that all numbers from the shortest on can be made.
+    The lengths of the kinds must allow all totals from the shortest on.
     """
-    made: list[Slot] = []
+    slots: list[Slot] = []
     shortest = min(map(len, kinds))
-    while left := words - len(made):
+    while left := words - len(slots):
         lengths = sorted({len(kind) for kind in kinds if left == len(kind) or left - len(kind) >= shortest})
         length = lengths[random.integers(len(lengths))]
         fitting = [kind for kind in kinds if len(kind) == length]
-        made += fitting[random.integers(len(fitting))]
-    return made
+        slots += fitting[random.integers(len(fitting))]
+    return slots
 
 
 # ---- people and pronouns
@@ -78,7 +78,7 @@ EVENTS = [
         "the OLD THING is for PERSON .",
     )
 ]
-"""What happens meanwhile: persons occur in it, but it is not about them."""
+"""What happens meanwhile: it mentions persons but is not about them."""
 
 
 def pronouns(random: Generator, distance: int) -> list[Clause]:
@@ -128,7 +128,7 @@ MIDDLE = [
         "AUF der ALTEN STRASSE",
     )
 ]
-"""What stands between verb and particle, prepositions that look like particles among it."""
+"""What stands between verb and particle, including prepositions that look like particles."""
 
 
 def separable_verbs(random: Generator, distance: int) -> list[Clause]:

@@ -1,4 +1,4 @@
-"""What is planned on long-range tasks, and what came of it: accuracy by distance, over seeds, with intervals."""
+"""Plans of long-range tasks and their results: accuracy by distance, over seeds, with intervals."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,20 +21,20 @@ RATES = {
 }
 """Peak learning rates that did best in short trials with pronouns at the distances 7, 10 and 20."""
 ARCHS = tuple(RATES)
-"""An RNN's recurrent weights start uniform in ±1/√H, as in torch.nn, or orthogonal, as all others' here."""
+"""Recurrent weights of an RNN start uniform in ±1/√H, as in torch.nn, or orthogonal, as in all others here."""
 TUNED_RATES = (1e-3, 3e-3, 1e-2)
-"""Those of which one is chosen where that is asked for."""
+"""Learning rates to choose from when tuning."""
 TUNING_SEED = 1000
-"""On which it is chosen, and nothing else is done."""
+"""The seed on which it is chosen, used for nothing else."""
 WINDOW = 10
 """Symbols that the window sees."""
 HIDDEN_SIZE = 64
-"""Of the LSTM; the others are as wide as its number of parameters lets them be."""
+"""Width of the LSTM; the others are as wide as its number of parameters allows."""
 ROWS = 32
 """Sequences of a training step."""
 STEPS = 1000
 SOLVED, SOLVED_ERROR = 0.95, 0.01
-"""A task is solved with so many decisions right, or with a smaller mean squared error."""
+"""A task is solved at this share of right decisions, or below this mean squared error."""
 
 STUDENT = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
@@ -45,18 +45,18 @@ MOST_SEEDS = len(STUDENT) + 1
 
 
 class Training(NamedTuple):
-    """One network that is to be trained."""
+    """A network to train."""
 
     seed: int
     arch: str
     distances: tuple[int, ...]
     learning_rate: float | None
-    """None for the one that was chosen."""
+    """None for the chosen one."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained and tested."""
+    """Trainings and tests to do."""
 
     task: Task | VectorTask
     archs: tuple[str, ...]
@@ -64,13 +64,13 @@ class Plan:
     seeds: int
     steps: int
     mixed: bool
-    """Whether a network learns all distances up to the largest at once, or there is one for each."""
+    """True if one network learns all distances up to the largest, False if there is one for each."""
     tuned: bool
     """Whether learning rates are chosen by validation."""
     hidden_size: int = HIDDEN_SIZE
 
     def trainings(self) -> Iterator[Training]:
-        """Yield every training, all of one seed first; those that choose a rate just before the first that needs it."""
+        """Yield every training, seed by seed; those that choose a rate come just before the first that needs it."""
         for seed in range(self.seeds):
             for arch in self.archs:
                 for distances in [self.distances] if self.mixed else [(distance,) for distance in self.distances]:
@@ -81,18 +81,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Score:
-    """What a network got right at a distance."""
+    """The score of a network at a distance."""
 
     distance: int
     right: int
     decisions: int
     error: float | None = None
-    """Of sums, the mean squared error."""
+    """For sums, the mean squared error."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A network that was trained and tested."""
+    """A trained and tested network."""
 
     seed: int
     arch: str
@@ -101,7 +101,7 @@ class Trial:
     learning_rate: float
     scores: tuple[Score, ...]
     solved_at: int | None
-    """The step of the first validation at the largest distance that found the task solved."""
+    """The step of the first validation, at the largest distance, that found the task solved."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +113,16 @@ class Result:
     parameters: int
     learning_rate: float
     accuracies: tuple[float, ...]
-    """Of each seed."""
+    """Accuracy of each seed."""
     right: int
     decisions: int
     errors: tuple[float, ...]
-    """Of sums, the mean squared error of each seed."""
+    """For sums, the mean squared error of each seed."""
     solved_at: tuple[int | None, ...]
 
     @property
     def accuracy(self) -> float:
-        """The share of decisions that are right, of all seeds together."""
+        """The share of right decisions over all seeds."""
         return self.right / self.decisions
 
     @property
@@ -138,14 +138,14 @@ class Result:
 
     @property
     def interval(self) -> Interval:
-        """The least that holds both intervals: five seeds that agree by chance make none of zero length."""
+        """The smallest interval that contains both: five seeds that agree by chance give none of length zero."""
         low, high = self.over_decisions
         seeds = self.over_seeds or (low, high)
         return max(0.0, min(low, seeds[0])), min(1.0, max(high, seeds[1]))
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON."""
-        between = student(self.errors)
+        error_interval = student(self.errors)
         return {
             "arch": self.arch,
             "distance": self.distance,
@@ -157,7 +157,9 @@ class Result:
             "over_decisions": list(self.over_decisions),
             "decisions": self.decisions,
             "mean_squared_error": sum(self.errors) / len(self.errors) if self.errors else None,
-            "mean_squared_error_interval": None if between is None else [max(0.0, between[0]), between[1]],
+            "mean_squared_error_interval": None
+            if error_interval is None
+            else [max(0.0, error_interval[0]), error_interval[1]],
             "solved_at": list(self.solved_at),
             "parameters": self.parameters,
             "learning_rate": self.learning_rate,
@@ -188,16 +190,16 @@ class LongRange:
             "finished": self.finished,
             "results": [result.figures() for result in self.results],
             "notes": [
-                "interval: 95 %, the least that holds Student's over seeds and Wilson's over all decisions",
+                "interval: 95 %, the smallest that contains Student's over seeds and Wilson's over all decisions",
                 "accuracy: decisions in which the right candidate is the most probable of all candidates"
                 if symbols
-                else f"accuracy: sums that are at most {TOLERANCE} off",
-                "trained on all distances up to the largest, their logarithm evenly distributed"
+                else f"accuracy: sums off by at most {TOLERANCE}",
+                "trained on all distances up to the largest, their logarithms evenly distributed"
                 if plan.mixed
-                else "each distance has a network of its own, trained on that distance alone",
+                else "each distance has its own network, trained on that distance alone",
                 "learning rates: "
                 + (
-                    f"of {', '.join(f'{rate:g}' for rate in TUNED_RATES)} the best by validation, on a seed of its own"
+                    f"the best of {', '.join(f'{rate:g}' for rate in TUNED_RATES)} by validation, on a separate seed"
                     if plan.tuned
                     else "those that did best in short trials with pronouns at the distances 7, 10 and 20"
                 ),
@@ -208,35 +210,35 @@ class LongRange:
         }
 
 
-def table(plan: Plan, found: Iterable[Trial]) -> LongRange:
-    """Put trials together by architecture and distance, in the order of the plan; what has none is left out."""
-    found = list(found)
+def table(plan: Plan, trials: Iterable[Trial]) -> LongRange:
+    """Group trials by architecture and distance, in the order of the plan; those without trials are left out."""
+    trials = list(trials)
     results = []
     for arch in plan.archs:
         for distance in plan.distances:
-            those = [(t, s) for t in found if t.arch == arch for s in t.scores if s.distance == distance]
-            if not those:
+            scores_of = [(t, s) for t in trials if t.arch == arch for s in t.scores if s.distance == distance]
+            if not scores_of:
                 continue
             results.append(
                 Result(
                     arch,
                     distance,
-                    those[0][0].parameters,
-                    those[0][0].learning_rate,
-                    tuple(score.right / score.decisions for _, score in those),
-                    sum(score.right for _, score in those),
-                    sum(score.decisions for _, score in those),
-                    tuple(score.error for _, score in those if score.error is not None),
-                    tuple(trial.solved_at for trial, _ in those),
+                    scores_of[0][0].parameters,
+                    scores_of[0][0].learning_rate,
+                    tuple(score.right / score.decisions for _, score in scores_of),
+                    sum(score.right for _, score in scores_of),
+                    sum(score.decisions for _, score in scores_of),
+                    tuple(score.error for _, score in scores_of if score.error is not None),
+                    tuple(trial.solved_at for trial, _ in scores_of),
                 )
             )
     return LongRange(
-        plan, tuple(results), len(found) == sum(training.seed != TUNING_SEED for training in plan.trainings())
+        plan, tuple(results), len(trials) == sum(training.seed != TUNING_SEED for training in plan.trainings())
     )
 
 
 def named(arch: str) -> str:
-    """Return what an architecture is called in tables and pictures."""
+    """Return the name of an architecture in tables and pictures."""
     name, _, variant = arch.partition("-")
     if name == "window":
         return f"window of {WINDOW}"

@@ -1,4 +1,4 @@
-"""Long-range tasks, generated from a seed: what decides an answer lies exactly so many symbols before it."""
+"""Long-range tasks, generated from a seed: the cue lies exactly `distance` symbols before the answer."""
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
@@ -29,20 +29,20 @@ Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Part = Literal["train", "valid", "test"]
 Fill = Callable[[Generator, Ids], Ids]
-"""Makes sequences (B, T) with the answers (B,), numbers of candidates, at the first place of decision."""
+"""Makes sequences (B, T) with the answers (B,), indices of candidates, at the first place of decision."""
 
 PARTS: tuple[Part, ...] = ("train", "train", "valid", "test")
-"""What a quarter of all sequences each is for."""
+"""The parts of the four quarters of all sequences."""
 MULTIPLIERS = np.random.Generator(np.random.Philox(0)).integers(2**63, size=4096, dtype=np.uint64) * np.uint64(2) + 1
 TRIES = 4
-"""Sequences that are made at a time in the place of one of another part: many cost little more than one."""
+"""Candidates made to replace a sequence of another part: many cost little more than one."""
 MOST = 1000
 """The largest distance."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the sequences of a batch share: where decisions stand, and how the other places are filled."""
+    """What the sequences of a batch share: the places of decisions, and how all others are filled."""
 
     places: tuple[int, ...]
     fill: Fill
@@ -50,19 +50,19 @@ class Layout:
 
 @dataclass(frozen=True)
 class Task:
-    """A task over symbols: which of the candidates stands at a place is decided by a cue `distance` symbols before."""
+    """A task over symbols: a cue `distance` symbols before a place decides which candidate stands there."""
 
     name: str
     about: str
     candidates: tuple[str, ...]
     words: tuple[str, ...]
-    """All there are; some may be named twice."""
+    """All words; some may occur twice."""
     layout: Callable[["Task", Generator, int], Layout]
     """Draws a layout for a distance."""
     least: int
-    """The least distance."""
+    """The smallest distance."""
     distances: tuple[int, ...]
-    """Those that are tested unless others are asked for."""
+    """Default distances."""
     odd: bool = False
     """Whether distances must be odd."""
 
@@ -81,7 +81,7 @@ class Task:
 
     @property
     def chance(self) -> float:
-        """The share of decisions that guessing gets right."""
+        """The accuracy of guessing."""
         return 1 / len(self.candidates)
 
 
@@ -97,7 +97,7 @@ class VectorTask:
 
     @property
     def chance(self) -> float:
-        """The share of sums that are found by always saying 1, which lies in the middle."""
+        """The accuracy of always saying 1, the middle."""
         return 2 * TOLERANCE - TOLERANCE**2
 
 
@@ -109,7 +109,7 @@ TOLERANCE = 0.08
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences `ids` (B, T), and the places (K,) in them where an answer stands: to be told from what is before it."""
+    """Sequences `ids` (B, T), and the places (K,) of their answers, each predictable from what precedes it."""
 
     ids: Ids
     places: tuple[int, ...]
@@ -118,20 +118,20 @@ class Batch:
 def draw(task: Task, random: Generator, rows: int, distance: int, part: Part = "train") -> Batch:
     """Return `rows` sequences of one layout and one part, with every answer equally often at the first place.
 
-    No sequence is of two parts.
+    No sequence belongs to two parts.
     """
     layout = task.layout(task, random, distance)
     answers = random.permutation(np.arange(rows) % len(task.candidates))
     ids = layout.fill(random, answers)
     while len(wrong := np.flatnonzero(~_of_part(ids, part))):
-        tried = layout.fill(random, np.tile(answers[wrong], TRIES))
-        fitting = _of_part(tried, part).reshape(TRIES, -1).argmax(axis=0)  # the first, or one that is as wrong
-        ids[wrong] = tried.reshape(TRIES, len(wrong), -1)[fitting, np.arange(len(wrong))]
+        replacements = layout.fill(random, np.tile(answers[wrong], TRIES))
+        fitting = _of_part(replacements, part).reshape(TRIES, -1).argmax(axis=0)  # the first that fits, or one as wrong
+        ids[wrong] = replacements.reshape(TRIES, len(wrong), -1)[fitting, np.arange(len(wrong))]
     return Batch(ids, layout.places)
 
 
 def _of_part(ids: Ids, part: Part) -> NDArray[np.bool_]:
-    """Tell which sequences (B, T) are of a part, which a hash of them decides."""
+    """Return True for sequences (B, T) of a part, which a hash decides."""
     hashed: NDArray[np.uint64] = (ids.astype(np.uint64) * MULTIPLIERS[: ids.shape[1]]).sum(axis=1)
     hashed = (hashed ^ (hashed >> np.uint64(31))) * MULTIPLIERS[-1]
     return np.asarray(np.array(PARTS)[(hashed >> np.uint64(62)).astype(np.int64)] == part)
@@ -144,7 +144,7 @@ def some_distance(task: Task | VectorTask, random: Generator, most: int) -> int:
 
 
 def lines(task: Task, random: Generator, count: int, most: int) -> Iterator[str]:
-    """Yield sequences of the training part as text, of distances up to `most`, the short ones oftener."""
+    """Yield sequences of the training part as text, of distances up to `most`, short ones more often."""
     for _ in range(count):
         ids = draw(task, random, len(task.candidates), some_distance(task, random, most)).ids
         yield task.tokenizer.decode(ids[random.integers(len(ids))])
@@ -155,10 +155,10 @@ def adding(random: Generator, rows: int, length: int) -> tuple[Floats, Floats]:
 
     One mark lies in the first half and one in the second (Hochreiter & Schmidhuber 1997, as in Le et al. 2015).
     """
-    numbers, half, each = random.random((length, rows), dtype=np.float32), length // 2, np.arange(rows)
+    numbers, half, columns = random.random((length, rows), dtype=np.float32), length // 2, np.arange(rows)
     marks = np.zeros_like(numbers)
-    marks[random.integers(half, size=rows), each] = 1
-    marks[random.integers(half, length, size=rows), each] = 1
+    marks[random.integers(half, size=rows), columns] = 1
+    marks[random.integers(half, length, size=rows), columns] = 1
     return np.stack([numbers, marks], axis=2), (numbers * marks).sum(axis=0)
 
 
@@ -166,12 +166,14 @@ def adding(random: Generator, rows: int, length: int) -> tuple[Floats, Floats]:
 
 
 def in_clauses(make: Callable[[Generator, int], list[Clause]]) -> Callable[[Task, Generator, int], Layout]:
-    """Return the layouts of clauses: the answers are those of the last; what is decided before it is as it falls."""
+    """Return the layouts of clauses: the answers are those of the last; earlier decisions are random."""
 
     def layout(task: Task, random: Generator, distance: int) -> Layout:
-        *earlier, last = made = make(random, distance)
-        before = sum(len(one.before) + len(one.between) + len(one.after) + 2 for one in earlier) + len(last.before)
-        return Layout((before + distance,), lambda random, answers: _filled(task, random, made, answers))
+        *earlier, last = clauses = make(random, distance)
+        before = sum(len(clause.before) + len(clause.between) + len(clause.after) + 2 for clause in earlier) + len(
+            last.before
+        )
+        return Layout((before + distance,), lambda random, answers: _filled(task, random, clauses, answers))
 
     return layout
 
@@ -179,23 +181,23 @@ def in_clauses(make: Callable[[Generator, int], list[Clause]]) -> Callable[[Task
 def _filled(task: Task, random: Generator, clauses: Sequence[Clause], answers: Ids) -> Ids:
     rows, columns = len(answers), list[Ids]()
 
-    def some(slot: Slot) -> Ids:
+    def drawn_words(slot: Slot) -> Ids:
         ids = task.ids(slot)
         return ids[random.integers(len(ids), size=rows)] if len(ids) > 1 else np.repeat(ids, rows)
 
     for clause in clauses:
         decided = answers if clause is clauses[-1] else random.integers(len(task.candidates), size=rows)
-        cues = np.stack([some(slot) for slot in clause.cues])[decided, np.arange(rows)]
-        columns += map(some, clause.before)
+        cues = np.stack([drawn_words(slot) for slot in clause.cues])[decided, np.arange(rows)]
+        columns += map(drawn_words, clause.before)
         columns.append(cues)
-        columns += map(some, clause.between)
+        columns += map(drawn_words, clause.between)
         columns.append(task.ids(task.candidates)[decided])
-        columns += map(some, clause.after)
+        columns += map(drawn_words, clause.after)
     return np.column_stack(columns)
 
 
 LETTERS = 5
-"""How many are to be copied."""
+"""Letters to copy."""
 
 
 def copying(task: Task, random: Generator, distance: int) -> Layout:
@@ -212,9 +214,9 @@ def copying(task: Task, random: Generator, distance: int) -> Layout:
 
 
 def parity(task: Task, random: Generator, distance: int) -> Layout:
-    """`1 0 1 = even 1 1 1 0 = odd 1 0 0 1 1 = odd`: whether there are evenly many ones since the answer before.
+    """`1 0 1 = even 1 1 1 0 = odd 1 0 0 1 1 = odd`: whether the number of ones since the last answer is even.
 
-    The last of them has `distance` - 1 symbols to be counted; two short ones are before it.
+    The last has `distance` - 1 symbols to count; two short ones precede it.
     """
     counts = [*random.integers(3, 7, size=2), distance - 1]
 
@@ -235,7 +237,7 @@ def parity(task: Task, random: Generator, distance: int) -> Layout:
 def dyck1(task: Task, random: Generator, distance: int) -> Layout:
     """`( ( ) ( ) ( ) ) = closed`: whether all brackets are closed. Turning one of them, the cue, decides it.
 
-    With the cue as `)` all are closed, with it as `(` two are open; which one it is cannot be seen.
+    With the cue as `)` all are closed, with `(` two are open; nothing shows which bracket is the cue.
     """
     before = int(random.integers(6, 11)) * 2 + (distance + 1) % 2  # so that the word has an even length
 
@@ -249,7 +251,7 @@ def dyck1(task: Task, random: Generator, distance: int) -> Layout:
 
 
 DEEPEST = 3
-"""How deep brackets are nested between the two of a pair."""
+"""Depth of nesting between the two brackets of a pair."""
 
 
 def dyck2(task: Task, random: Generator, distance: int) -> Layout:
@@ -264,7 +266,7 @@ def dyck2(task: Task, random: Generator, distance: int) -> Layout:
         steps = np.concatenate([before, opening, between, -opening], axis=1)
         kinds = random.integers(2, size=steps.shape)
         kinds[:, cue] = answers
-        # A bracket that closes has the kind of the one that was opened last at its depth.
+        # A closing bracket has the kind of the last one opened at its depth.
         opened, depth, each = np.zeros((rows, 2 * DEEPEST + 2), np.int64), np.zeros(rows, np.int64), np.arange(rows)
         for step, kind in zip(steps.T, kinds.T, strict=True):
             depth += step == 1
@@ -276,13 +278,13 @@ def dyck2(task: Task, random: Generator, distance: int) -> Layout:
 
 
 def nesting(random: Generator, rows: int, length: int, deepest: int | None = None, closing: int | None = None) -> Ids:
-    """Return brackets (B, T), 1 that open and -1 that close, evenly from all nestings that are closed at the end.
+    """Return brackets (B, T), 1 for opening and -1 for closing, uniformly from all nestings closed at the end.
 
-    None is deeper than `deepest`, and at the place `closing` there is one that closes.
+    None is deeper than `deepest`, and the bracket at `closing` closes.
     """
     deepest = length // 2 if deepest is None else min(deepest, length // 2)
-    # ways[k, d]: how many ways there are from a depth of d before bracket k to the end; those too deep have none, and
-    # those below 0 neither, being the last of the row.
+    # ways[k, d]: the number of ways from depth d before bracket k to the end; depths that are too large have none, nor
+    # has depth -1, the last of the row.
     ways = np.zeros((length + 1, deepest + 3))
     ways[length, 0] = 1
     for k in reversed(range(length)):
@@ -358,7 +360,7 @@ ALL: tuple[Task | VectorTask, ...] = (
     ),
     Task(
         name="parity",
-        about="whether there are evenly many ones since the answer before",
+        about="whether the number of ones since the last answer is even",
         candidates=("even", "odd"),
         words=("0", "1", "="),
         layout=parity,
@@ -371,7 +373,7 @@ TASKS = {task.name: task for task in ALL}
 
 
 def find_task(name: str) -> Task | VectorTask:
-    """Return the task of that name; raises UserError where there is none."""
+    """Return the task of that name; raises UserError if there is none."""
     if name in TASKS:
         return TASKS[name]
     near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.4)

@@ -1,7 +1,7 @@
-"""How far back models remember: loss by the context that is there, by what of it is disturbed, and by gradients.
+"""How far back models remember: loss by length of context, by what of it is disturbed, and gradients by lag.
 
-All of it at the same places of a text, the targets. With L(k) the mean nats of the targets after exactly k symbols:
-L(1) - L(all) is what history is worth to a model, its gain, and `span_99` is the k at which 99 % of that is had.
+All are measured at the same places of a text, the targets. With L(k) the mean nats of the targets after exactly k
+symbols, L(1) - L(all) is what history is worth to a model, its gain; `span_99` is the k that brings 99 % of it.
 """
 
 import math
@@ -53,7 +53,7 @@ RESAMPLES = 1000
 class Span:
     """A number of symbols and its 95 % interval, by bootstrap over targets (Efron & Tibshirani 1993, chapter 13).
 
-    inf where it lies beyond what was measured; nan where history is worth nothing for sure, so that there is none.
+    inf if it lies beyond what was measured; nan if history brings no significant gain, so that there is no span.
     """
 
     symbols: float
@@ -61,7 +61,7 @@ class Span:
     high: float
 
     def figures(self, name: str) -> dict[str, Any]:
-        """Return both as JSON, None for what is no number."""
+        """Return both as JSON, None for inf and nan."""
         return {name: number(self.symbols), f"{name}_interval": [number(self.low), number(self.high)]}
 
 
@@ -73,7 +73,7 @@ class ModelMemory:
     arch: str
     level: str
     context: int | None
-    """Symbols that the model can see; None where there is no limit."""
+    """Symbols that the model can see; None for no limit."""
     plan: Plan
     full: Nats  # (P,) after the whole text before each target, the state carried on
     nats: Nats  # (P, K) after exactly so many symbols
@@ -83,7 +83,7 @@ class ModelMemory:
 
     @property
     def full_context(self) -> int:
-        """How many symbols of text were read before a target where the state is carried on, on average."""
+        """Mean number of symbols read before a target where the state is carried on."""
         return round(float(self.plan.targets.mean()))
 
     @property
@@ -94,8 +94,8 @@ class ModelMemory:
     @property
     def half(self) -> Floats:
         """Half the 95 % interval of L(k) - L(all) (K,), from the differences at the same targets."""
-        apart = self.nats - self.full[:, None]
-        return np.asarray(Z95 * apart.std(axis=0, ddof=1) / math.sqrt(len(apart)))
+        differences = self.nats - self.full[:, None]
+        return np.asarray(Z95 * differences.std(axis=0, ddof=1) / math.sqrt(len(differences)))
 
     @property
     def gain(self) -> float:
@@ -104,7 +104,7 @@ class ModelMemory:
 
     @property
     def harm(self) -> dict[str, Floats]:
-        """How many nats more each target costs when the history is disturbed beyond each distance (D,)."""
+        """Mean nats that a target costs more when the history is disturbed beyond each distance (D,)."""
         return {"shuffled": _harm(self.shuffled).mean(axis=0), "replaced": _harm(self.replaced).mean(axis=0)}
 
     @property
@@ -124,26 +124,26 @@ class ModelMemory:
 
     @cached_property
     def replaced_99(self) -> Span:
-        """The distance beyond which it is worth less than 1 % of the gain what stands there at all."""
+        """The distance beyond which the symbols themselves are worth less than 1 % of the gain."""
         return self._fallen(self.plan.distances[:-1], _harm(self.replaced)[:, :-1])
 
     def _fallen(self, places: Counts, above: Nats) -> Span:
-        """Return where the mean of `above` (P, N) has fallen to 1 % of the gain, if there is one for sure."""
+        """Return where the mean of `above` (P, N) falls to 1 % of the gain; nan if the gain is not significant."""
         if self.gain <= self.half[0]:
             return Span(math.nan, math.nan, math.nan)
-        columns = np.column_stack([above, self.nats[:, 0] - self.full])
-        count = len(columns)
-        drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES) / count
-        means = np.concatenate([columns.mean(axis=0)[None], drawn @ columns])
-        found = fallen(places, means[:, :-1], (1 - GAIN) * means[:, -1])
-        low, high = np.quantile(found[1:], [0.025, 0.975], method="inverted_cdf")  # which mixes no inf with a number
-        return Span(float(found[0]), float(low), float(high))
+        per_target = np.column_stack([above, self.nats[:, 0] - self.full])
+        count = len(per_target)
+        resamples = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES) / count
+        means = np.concatenate([per_target.mean(axis=0)[None], resamples @ per_target])
+        spans = fallen(places, means[:, :-1], (1 - GAIN) * means[:, -1])
+        low, high = np.quantile(spans[1:], [0.025, 0.975], method="inverted_cdf")  # does not mix inf with numbers
+        return Span(float(spans[0]), float(low), float(high))
 
     @property
     def rise(self) -> tuple[int, int, float] | None:
-        """Between which two contexts more of it costs most, and how many nats; None where that may be chance.
+        """The two contexts between which more context costs most, and how many nats; None where that may be chance.
 
-        That is, below 1 % of the gain or within the 95 % interval of the difference.
+        It may be below 1 % of the gain, or within the 95 % interval of the difference.
         """
         losses = self.losses
         end = int(np.argmax(losses - np.minimum.accumulate(losses)))
@@ -156,7 +156,7 @@ class ModelMemory:
 
     @property
     def beyond(self) -> float | None:
-        """How far any target's nats move once all that the model can see is there; None where it can see further."""
+        """Largest change of a target's nats beyond what the model sees; None if it sees more than the contexts."""
         if self.context is None or self.context > self.plan.contexts[-1]:
             return None
         seen = np.column_stack([self.nats[:, self.plan.contexts >= self.context], self.full])
@@ -164,27 +164,27 @@ class ModelMemory:
 
     @property
     def half_life(self) -> float | None:
-        """Steps in which the gradient halves; None where there is none."""
+        """Steps in which the gradient halves; None if there is no half-life."""
         return None if self.gradient is None else self.gradient.half_life
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Why figures are None."""
-        limit, far, found = int(self.plan.contexts[-1]), self.farthest, []
+        """The reasons for figures that are None."""
+        limit, farthest, reasons = int(self.plan.contexts[-1]), self.farthest, []
         if math.isnan(self.span_99.symbols):
-            found.append("history is worth nothing to it for sure (the 95 % interval of its gain holds 0): no span")
+            reasons.append("no significant benefit from history (the 95 % interval of its gain contains 0): no span")
         if math.isinf(self.span_99.symbols):
-            found.append(f"99 % of the gain is not had within {limit:,} symbols")
+            reasons.append(f"{limit:,} symbols bring less than 99 % of the gain")
         if math.isinf(self.shuffled_99.symbols):
-            found.append(f"the order of symbols counts beyond the last {far:,}")
+            reasons.append(f"the order of symbols matters beyond the last {farthest:,}")
         if math.isinf(self.replaced_99.symbols):
-            found.append(f"symbols count beyond the last {far:,}")
+            reasons.append(f"symbols matter beyond the last {farthest:,}")
         if self.gradient is None:
-            found.append("an n-gram has no state and so no gradient")
+            reasons.append("an n-gram has no state and so no gradient")
         elif self.half_life is None:
             window = "a window has no state: its gradient is by its inputs and has no half-life"
-            found.append(window if self.arch == "window" else "the gradient does not fade: no half-life")
-        return tuple(found)
+            reasons.append(window if self.arch == "window" else "the gradient does not fade: no half-life")
+        return tuple(reasons)
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON, in nats for each symbol; one that does not apply is None."""
@@ -213,17 +213,17 @@ class ModelMemory:
 
 @dataclass(frozen=True)
 class Memory:
-    """Models side by side: what was read, and how far back each remembers."""
+    """Models side by side on a text: how far back each remembers."""
 
     file: Path | None
-    """None: the validation part that the models were trained beside."""
+    """None: the models' own validation part."""
     models: tuple[ModelMemory, ...]
     seed: int
     notes: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """What the text is called."""
+        """The name of the text."""
         return text_name(self.file, self.models[0].model)
 
     def figures(self) -> dict[str, Any]:
@@ -236,7 +236,7 @@ class Memory:
             "history": int(plan.distances[-1]),
             "targets": len(plan.targets),
             "seed": self.seed,
-            "models": [one.figures() for one in self.models],
+            "models": [model.figures() for model in self.models],
             "notes": list(self.notes),
         }
 
@@ -250,7 +250,7 @@ def memory(
     targets: int = TARGETS,
     seed: int = 0,
 ) -> Memory:
-    """Measure how far back models remember on a text file, or else on the validation part they were trained beside.
+    """Measure how far back models remember on a text file, or else on their own validation part.
 
     The nats of `targets` symbols, spread over the text, are taken after exactly 1, 2, 4, … `limit` symbols, read from
     a fresh state (or, with `unrelated`, from the state after other text); after a history disturbed beyond 1, 2, 4, …
@@ -278,26 +278,26 @@ def measure(
     if targets < FEWEST_TARGETS:
         raise UserError(f"targets is {targets}", allowed=f"{FEWEST_TARGETS} or more", fix=f"the default is {TARGETS:,}")
     if not models:
-        raise UserError("there is no model", allowed="one or more", fix="name a model directory")
-    opened = [open_model(path) for path in models]
-    texts, notes = texts_of(opened, file)
+        raise UserError("no model is given", allowed="one or more", fix="name a model directory")
+    opened_models = [open_model(path) for path in models]
+    texts, notes = texts_of(opened_models, file)
     limit = checked_limit(limit, min(map(len, texts)), text_name(file, str(models[0])))
-    sights = [sight(one.description["model"]) for one in opened]
+    sights = [sight(opened_model.description["model"]) for opened_model in opened_models]
     plans: dict[str, Plan] = {}
-    found = []
-    for one, ids, its in zip(opened, texts, sights, strict=True):
-        plan = plans.setdefault(one.tokenizer.digest, plan_of(ids, limit, sights, context, targets, seed))
-        reading = read(one, plan, its)
-        found.append((yield from reported(one.path.name, plan.symbols, reading)))
+    memories = []
+    for opened_model, ids, limit_of_sight in zip(opened_models, texts, sights, strict=True):
+        plan = plans.setdefault(opened_model.tokenizer.digest, plan_of(ids, limit, sights, context, targets, seed))
+        reading = read(opened_model, plan, limit_of_sight)
+        memories.append((yield from reported(opened_model.path.name, plan.symbols, reading)))
     if len(plans) > 1:
         notes.append("the models have different vocabularies: nats per symbol do not compare (bits per byte would)")
-    if len({one.level for one in found}) > 1:
+    if len({model.level for model in memories}) > 1:
         notes.append("a span is in symbols of each model's own")
-    return Memory(file, tuple(found), seed, tuple(notes))
+    return Memory(file, tuple(memories), seed, tuple(notes))
 
 
 def reported(name: str, total: int, reading: Generator[int, None, T]) -> Work[T]:
-    """Yield the symbols that were read, of `total`, as progress; returns what the reading returns."""
+    """Yield the number of symbols read, of `total`, as progress; returns what the reading returns."""
     done = 0
 
     def progress(symbols: int) -> Progress:
@@ -308,41 +308,41 @@ def reported(name: str, total: int, reading: Generator[int, None, T]) -> Work[T]
     return mapped(reading, progress)
 
 
-def read(opened: Opened, plan: Plan, its_sight: int | None) -> Generator[int, None, ModelMemory]:
-    """Read with one model what was planned, yielding how many symbols were read; return what came of it."""
+def read(opened: Opened, plan: Plan, sight: int | None) -> Generator[int, None, ModelMemory]:
+    """Read the plan with one model, yielding numbers of symbols read; returns its memory."""
     predictor, start_id = opened.predictor, opened.tokenizer.start_id
-    text: list[Nats] = []
+    carried: list[Nats] = []
     for nats, _ in stream(predictor, plan.ids[: plan.targets[-1] + 1], start_id):
-        text.append(nats)
+        carried.append(nats)
         yield len(nats)
     rows, history = plan.rows(int(plan.contexts[-1])), int(plan.distances[-1])
-    wanted = np.asarray(plan.ids[plan.targets], np.int64)
-    # From elsewhere: what comes before the target that is half of them away.
+    targets = np.asarray(plan.ids[plan.targets], np.int64)
+    # Text from elsewhere: that before the target half of all targets away.
     elsewhere = np.roll(rows, len(rows) // 2, axis=0) if plan.context == "unrelated" else None
-    columns: list[tuple[Nats, Nats, Nats]] = []
+    batches: list[tuple[Nats, Nats, Nats]] = []
     size = rows_together(predictor)
     for first in range(0, len(rows), size):
-        some = slice(first, first + size)
+        batch = slice(first, first + size)
         state = None
         if elsewhere is not None:
-            _, state = yield from after(predictor, elsewhere[some], None)
-        near = rows[some, -history:]
-        columns.append(
+            _, state = yield from after(predictor, elsewhere[batch], None)
+        near = rows[batch, -history:]
+        batches.append(
             (
-                (yield from context_nats(predictor, rows[some], wanted[some], plan.contexts, state)),
-                (yield from shuffled_nats(predictor, near, wanted[some], plan.distances, plan.keys[some])),
-                (yield from replaced_nats(predictor, near, wanted[some], plan.distances, plan.others[some])),
+                (yield from context_nats(predictor, rows[batch], targets[batch], plan.contexts, state)),
+                (yield from shuffled_nats(predictor, near, targets[batch], plan.distances, plan.keys[batch])),
+                (yield from replaced_nats(predictor, near, targets[batch], plan.distances, plan.others[batch])),
             )
         )
-    nats, shuffled, replaced = (np.concatenate(part) for part in zip(*columns, strict=True))
+    nats, shuffled, replaced = (np.concatenate(part) for part in zip(*batches, strict=True))
     config = opened.description["model"]
     return ModelMemory(
         str(opened.path),
         config["arch"],
         opened.tokenizer.level,
-        its_sight,
+        sight,
         plan,
-        np.concatenate(text)[plan.targets],
+        np.concatenate(carried)[plan.targets],
         nats,
         shuffled,
         replaced,
@@ -350,26 +350,26 @@ def read(opened: Opened, plan: Plan, its_sight: int | None) -> Generator[int, No
     )
 
 
-# ---- what comes of it
+# ---- figures
 
 
 def fallen(places: Counts, values: Floats, levels: Floats) -> Floats:
     """Return where each row of `values` (R, N) first falls to its level (R,), interpolated over log `places` (N,).
 
-    inf where it never does, nan where the level is not above 0.
+    inf if it never does, nan if the level is not above 0.
     """
-    low = values <= levels[:, None]
-    first = low.argmax(axis=1)
+    reached = values <= levels[:, None]
+    first = reached.argmax(axis=1)
     row, before = np.arange(len(values)), np.maximum(first - 1, 0)
     drop = values[row, before] - values[row, first]
-    part = np.divide(values[row, before] - levels, drop, out=np.ones(len(values)), where=drop > 0)
+    share = np.divide(values[row, before] - levels, drop, out=np.ones(len(values)), where=drop > 0)
     x = np.log2(places)
-    found = 2 ** (x[before] + part * (x[first] - x[before]))
-    return np.where(levels > 0, np.where(low.any(axis=1), found, np.inf), np.nan)
+    crossings = 2 ** (x[before] + share * (x[first] - x[before]))
+    return np.where(levels > 0, np.where(reached.any(axis=1), crossings, np.inf), np.nan)
 
 
 def _harm(nats: Nats) -> Nats:
-    """Return how much more each target costs than after the undisturbed history, the last column."""
+    """Return the extra cost of each target over the undisturbed history, the last column."""
     return np.asarray(nats - nats[:, -1:])
 
 
@@ -384,5 +384,5 @@ def by_lag(norms: Floats) -> list[list[float | None]]:
 
 
 def number(value: float) -> float | None:
-    """Return a number for JSON, which has no inf and no nan."""
+    """Return a number for JSON, None for inf and nan."""
     return float(value) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""How far back models remember, told: what the pictures say in plain words, and all of it as one HTML page."""
+"""How far back models remember, in words: what the pictures show, and everything as one HTML page."""
 
 import html
 import math
@@ -12,125 +12,126 @@ from unroll.insight.memory.measure import GAIN, Memory, ModelMemory
 from unroll.insight.memory.picture import (
     BITS,
     PAGE,
-    between,
     context,
     disturbed,
     drawn,
     gradient,
     in_bits,
+    interval_text,
     life_of,
     noun,
-    told,
+    span_text,
 )
 from unroll.insight.plots import labels, shown_name
 
 FLAT = 1e-4
-"""Nats by which a loss may move where nothing can move it but rounding."""
+"""Nats by which rounding alone may move a loss."""
 FADED = 0.01
-"""What is left of a gradient where its half-life ends to be fitted."""
+"""Share of the gradient at which the fit of its half-life ends."""
 
 
 # ---- in plain words
 
 
-def told_of(one: ModelMemory) -> str:
-    """Return all three views of a model in a line."""
-    limit, far = int(one.plan.contexts[-1]), one.farthest
-    if math.isnan(one.span_99.symbols):
-        return "gains nothing for sure from what came before"
-    within = f"{told(one.span_99, limit)} {noun([one])}s{between(one.span_99, limit)}"
+def summary(model: ModelMemory) -> str:
+    """Return all three views of a model in one line."""
+    limit, farthest = int(model.plan.contexts[-1]), model.farthest
+    if math.isnan(model.span_99.symbols):
+        return "shows no significant gain from context"
+    within = f"{span_text(model.span_99, limit)} {noun([model])}s{interval_text(model.span_99, limit)}"
     line = (
-        f"{100 * GAIN:.0f} % of its gain, {one.gain * BITS:.2f} bits, within {within}; order counts up to "
-        f"{told(one.shuffled_99, far)}, anything up to {told(one.replaced_99, far)}"
+        f"{100 * GAIN:.0f} % of its gain, {model.gain * BITS:.2f} bits, within {within}; order matters up to "
+        f"{span_text(model.shuffled_99, farthest)}, anything up to {span_text(model.replaced_99, farthest)}"
     )
-    return f"{line}; the gradient halves every {life_of(one)}" if one.half_life else line
+    return f"{line}; the gradient halves every {life_of(model)}" if model.half_life else line
 
 
-def context_readings(found: Memory) -> Iterator[str]:
-    """Yield what the first picture says of each model."""
-    each = noun(found.models)
-    for label, one in zip(labels(found.models), found.models, strict=True):
-        limit, span = int(one.plan.contexts[-1]), one.span_99
-        pays = (
-            f"it pays {one.losses[0] * BITS:.2f} bits per {each} after one {each} and "
-            f"{float(one.full.mean()) * BITS:.2f} after all of the text before."
+def context_readings(memory: Memory) -> Iterator[str]:
+    """Yield what the first picture shows of each model."""
+    symbol = noun(memory.models)
+    for label, model in zip(labels(memory.models), memory.models, strict=True):
+        limit, span = int(model.plan.contexts[-1]), model.span_99
+        costs = (
+            f"it pays {model.losses[0] * BITS:.2f} bits per {symbol} after one {symbol} and "
+            f"{float(model.full.mean()) * BITS:.2f} after all of the preceding text."
         )
         if math.isnan(span.symbols):
-            yield f"{label} gains nothing for sure from what came before: {pays}"
+            yield f"{label} shows no significant gain from context: {costs}"
         elif math.isinf(span.symbols):
-            yield f"{label} goes on gaining beyond {limit:,} {each}s: {pays}"
+            yield f"{label} keeps gaining beyond {limit:,} {symbol}s: {costs}"
         else:
-            within = f"within {told(span, limit)} {each}s{between(span, limit)}"
-            yield f"{label} has {100 * GAIN:.0f} % of its gain {within}: {pays}"
-        if (worse := one.rise) is not None:
-            start, end, cost = worse
+            within = f"within {span_text(span, limit)} {symbol}s{interval_text(span, limit)}"
+            yield f"{label} reaches {100 * GAIN:.0f} % of its gain {within}: {costs}"
+        if (rise := model.rise) is not None:
+            start, end, cost = rise
             yield (
-                f"More context hurts {label} between {start:,} and {end:,} {each}s, by {cost * BITS:.2f} bits: a state "
-                "that begins in the midst of a text can lead astray until enough is read"
-                + (" (try --context unrelated)." if one.plan.context == "fresh" else ".")
+                f"More context hurts {label} between {start:,} and {end:,} {symbol}s, by {cost * BITS:.2f} bits: "
+                "starting mid-text can mislead the model until it has read enough"
+                + (" (try --context unrelated)." if model.plan.context == "fresh" else ".")
             )
-        if one.context is not None and one.beyond is not None and one.context < limit:
-            if one.beyond < FLAT:
+        if model.context is not None and model.beyond is not None and model.context < limit:
+            if model.beyond < FLAT:
                 yield (
-                    f"The line of {label} is flat after {one.context}, as it must be: it can see no further, and no "
-                    f"loss moves by more than {one.beyond:.0e} nats."
+                    f"The line of {label} is flat after {model.context}, as it must be: it sees no further, and no "
+                    f"loss moves by more than {model.beyond:.0e} nats."
                 )
             else:
                 yield (
-                    f"The line of {label} should be flat after {one.context}, which is all that it can see, but losses "
-                    f"move by up to {one.beyond:.2g} nats: something leaks into its state."
+                    f"The line of {label} should be flat after {model.context}, all that the model sees, but losses "
+                    f"move by up to {model.beyond:.2g} nats: something leaks into its state."
                 )
 
 
-def disturbed_readings(found: Memory) -> Iterator[str]:
-    """Yield what the second picture says of each model."""
-    each = noun(found.models)
-    for label, one in zip(labels(found.models), found.models, strict=True):
-        far, order, what = one.farthest, one.shuffled_99, one.replaced_99
+def disturbed_readings(memory: Memory) -> Iterator[str]:
+    """Yield what the second picture shows of each model."""
+    symbol = noun(memory.models)
+    for label, model in zip(labels(memory.models), memory.models, strict=True):
+        farthest, order, replaced = model.farthest, model.shuffled_99, model.replaced_99
         if math.isnan(order.symbols):
             continue
-        fuzzy = ": sharp nearby, fuzzy far away." if what.symbols > 1.25 * order.symbols else "."
+        ending = ": sharp nearby, fuzzy far away." if replaced.symbols > 1.25 * order.symbols else "."
+        order_back = f"{span_text(order, farthest)} back{interval_text(order, farthest)}"
         yield (
-            f"For {label} the order of {each}s counts up to {told(order, far)} back{between(order, far)}, and which "
-            f"they are up to {told(what, far)}{between(what, far)}{fuzzy}"
+            f"For {label} the order of {symbol}s matters up to {order_back}, and which "
+            f"they are, up to {span_text(replaced, farthest)}{interval_text(replaced, farthest)}{ending}"
         )
 
 
-def gradient_readings(found: Memory) -> Iterator[str]:
-    """Yield what the third picture says of each model that has gradients."""
-    each = noun(found.models)
-    for label, one in zip(labels(found.models), found.models, strict=True):
-        if one.gradient is None:
+def gradient_readings(memory: Memory) -> Iterator[str]:
+    """Yield what the third picture shows of each model that has gradients."""
+    symbol = noun(memory.models)
+    for label, model in zip(labels(memory.models), memory.models, strict=True):
+        if model.gradient is None:
             continue
-        norms = one.gradient.norms[1:]
+        norms = model.gradient.norms[1:]
         last = int(np.flatnonzero(norms).max(initial=-1)) + 1
         if last < len(norms):
-            yield f"The gradient of {label} is exactly 0 from {last + 1} {each}s back on."
-        elif one.half_life is None:
-            yield f"The gradient of {label} does not fade within {last} {each}s."
+            yield f"The gradient of {label} is exactly 0 from {last + 1} {symbol}s back."
+        elif model.half_life is None:
+            yield f"The gradient of {label} does not fade within {last} {symbol}s."
         else:
-            peak, left = int(norms.argmax()), norms[-1] / norms[0]
-            gone = 1 + peak + np.flatnonzero(norms[peak:] < FADED * norms[peak])
-            until = f" until {100 * FADED:.0f} % is left, {gone[0]} back" if len(gone) else ""
-            life = f"halves every {life_of(one)} {each}s{until}"
-            yield f"The gradient of {label} {life}; after {last}, {left:.1g} is left."
+            peak, remaining = int(norms.argmax()), norms[-1] / norms[0]
+            faded = 1 + peak + np.flatnonzero(norms[peak:] < FADED * norms[peak])
+            until = f" until {100 * FADED:.0f} % is left, {faded[0]} back" if len(faded) else ""
+            fading = f"halves every {life_of(model)} {symbol}s{until}"
+            yield f"The gradient of {label} {fading}; after {last}, {remaining:.1g} is left."
 
 
-def agreement(found: Memory) -> Iterator[str]:
-    """Yield in which order the three views put models of like symbols, and whether that is the same."""
-    if len({one.level for one in found.models}) > 1:
+def agreement(memory: Memory) -> Iterator[str]:
+    """Yield the order in which each of the three views puts models of equal levels, and whether they agree."""
+    if len({model.level for model in memory.models}) > 1:
         return
-    names = dict(zip(labels(found.models), found.models, strict=True))
+    names = dict(zip(labels(memory.models), memory.models, strict=True))
     views: dict[str, dict[str, float | None]] = {
-        "by the context that is there": {name: one.span_99.symbols for name, one in names.items()},
-        "by what is replaced": {name: one.replaced_99.symbols for name, one in names.items()},
-        "by gradients": {name: one.half_life for name, one in names.items()},
+        "by length of context": {name: model.span_99.symbols for name, model in names.items()},
+        "by replaced symbols": {name: model.replaced_99.symbols for name, model in names.items()},
+        "by gradients": {name: model.half_life for name, model in names.items()},
     }
-    # Compared are models of which all three can be told.
-    of_all = [name for name in names if all(not math.isnan(values[name] or math.nan) for values in views.values())]
-    if len(of_all) < 2:
+    # Only models with all three figures are compared.
+    comparable = [name for name in names if all(not math.isnan(values[name] or math.nan) for values in views.values())]
+    if len(comparable) < 2:
         return
-    orders = {view: sorted(of_all, key=lambda name: values[name] or 0.0) for view, values in views.items()}
+    orders = {view: sorted(comparable, key=lambda name: values[name] or 0.0) for view, values in views.items()}
     if len({tuple(order) for order in orders.values()}) == 1:
         yield f"All three views agree, from the shortest memory to the longest: {', '.join(orders['by gradients'])}."
     else:
@@ -153,40 +154,40 @@ STYLES = (
 )
 
 
-def page(found: Memory) -> str:
+def page(memory: Memory) -> str:
     """Return the report as one self-contained HTML page, well-formed as XML too."""
-    each = noun(found.models)
-    plan = found.models[0].plan
+    symbol = noun(memory.models)
+    plan = memory.models[0].plan
     title = "How far back do they remember?"
-    names = labels(found.models)
+    names = labels(memory.models)
     views = [
         ("What is context worth?", context, context_readings, _context_table),
         ("What must stay as it is?", disturbed, disturbed_readings, _disturbed_table),
     ]
-    if any(one.gradient is not None for one in found.models):
+    if any(model.gradient is not None for model in memory.models):
         views.append(("How far back does an error reach?", gradient, gradient_readings, _gradient_table))
     parts = [
         f"<h1>{title}</h1>",
-        f"<p>{', '.join(map(_text, names))}, on {_text(found.text)}: {len(plan.targets):,} {each}s of it, each told "
-        "from what stands before it.</p>",
+        f"<p>{', '.join(map(_text, names))}, on {_text(memory.text)}: {len(plan.targets):,} {symbol}s of it, each "
+        "predicted from what precedes it.</p>",
         _table(
             [
                 "model",
                 f"{100 * GAIN:.0f} % of the gain within",
-                "order counts up to",
-                "anything counts up to",
+                "order matters up to",
+                "anything matters up to",
                 "gradient halves every",
             ],
-            [[name, *_summary(one)] for name, one in zip(names, found.models, strict=True)],
+            [[name, *_summary(model)] for name, model in zip(names, memory.models, strict=True)],
         ),
-        f"<p>In {each}s; in brackets intervals of 95 %.</p>",
-        _list(agreement(found)),
+        f"<p>In {symbol}s; in brackets 95 % intervals.</p>",
+        _list(agreement(memory)),
     ]
     for number, (heading, paint, readings, table) in enumerate(views, 1):
-        picture = _inline(drawn(found, paint, ".svg", PAGE, titled=False).decode(), heading, f"picture{number}-")
-        parts += [f"<h2>{heading}</h2>", f"<figure>{picture}</figure>", _list(readings(found)), table(found)]
-    parts += ["<h2>How this was measured</h2>", _list(method(found))]
-    if notes := [*found.notes, *(f"{one.model}: {note}" for one in found.models for note in one.notes)]:
+        picture = _inline(drawn(memory, paint, ".svg", PAGE, titled=False).decode(), heading, f"picture{number}-")
+        parts += [f"<h2>{heading}</h2>", f"<figure>{picture}</figure>", _list(readings(memory)), table(memory)]
+    parts += ["<h2>How this was measured</h2>", _list(method(memory))]
+    if notes := [*memory.notes, *(f"{model.model}: {note}" for model in memory.models for note in model.notes)]:
         parts += ["<h2>Keep in mind</h2>", _list(iter(notes))]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
@@ -197,69 +198,77 @@ def page(found: Memory) -> str:
     )
 
 
-def method(found: Memory) -> Iterator[str]:
-    """Yield how it was measured."""
-    plan, each = found.models[0].plan, noun(found.models)
+def method(memory: Memory) -> Iterator[str]:
+    """Yield how memories were measured."""
+    plan, symbol = memory.models[0].plan, noun(memory.models)
     start = (
-        "zero, with nothing read, not even a start symbol"
+        "zero, before anything is read, even a start symbol"
         if plan.context == "fresh"
-        else f"that after {plan.contexts[-1]:,} {each}s from elsewhere in the text"
+        else f"the one after {plan.contexts[-1]:,} {symbol}s from elsewhere in the text"
     )
     yield (
-        f"Targets: {len(plan.targets):,} {each}s, one at random in each of as many equal stretches of the text (seed "
-        f"{found.seed}), the same in all measurements. Intervals are of 95 %, by bootstrap over the targets."
+        f"Targets: {len(plan.targets):,} {symbol}s, one at random in each of as many equal stretches of the text (seed "
+        f"{memory.seed}), the same in all measurements. Intervals are 95 %, by bootstrap over the targets."
     )
     yield (
-        f"Context: each target is told from exactly so many {each}s before it. The state before these is {start}. "
-        "“All” is the state carried on from the beginning of the text, after its start symbol."
+        f"Context: each target is predicted from exactly k {symbol}s before it. The state before these is {start}. "
+        "“All” is the state carried from the beginning of the text, after its start symbol."
     )
     yield (
-        f"The gain is what all of the context saves over a single {each}. Where {100 * GAIN:.0f} % of it is had is "
-        "interpolated, on the logarithmic axis, between the contexts that were measured. Shaded are the intervals of "
-        "the difference from “all”."
+        f"The gain is what all of the context saves over a single {symbol}. Where {100 * GAIN:.0f} % is reached is "
+        "interpolated, on the logarithmic axis, between the measured contexts. Shading shows the intervals of the "
+        "difference from “all”."
     )
     yield (
-        f"Disturbed (Khandelwal et al. 2018): of the {plan.distances[-1]:,} {each}s before a target, read from a fresh "
-        f"state, those further back than so many are shuffled, or replaced by {each}s drawn at random from the text. "
-        f"They count up to where that costs less than {100 * (1 - GAIN):.0f} % of the gain."
+        f"Disturbed (Khandelwal et al. 2018): of the {plan.distances[-1]:,} {symbol}s before a target, read from a "
+        f"fresh state, those beyond a distance are shuffled, or replaced by {symbol}s drawn at random from the text. "
+        f"They matter up to where that costs less than {100 * (1 - GAIN):.0f} % of the gain."
     )
-    if any(one.gradient is not None for one in found.models):
+    if any(model.gradient is not None for model in memory.models):
         yield (
-            f"Gradient: of the nats of up to {GRADIENT_ROWS} of the targets, by the whole state so many steps before "
-            "(Pascanu et al. 2013), in float64 and in the geometric mean; its half-life is that of the line through "
-            "its logarithm, down to 1 %. A window has no state: there it is by the inputs."
+            f"Gradient: of the nats of up to {GRADIENT_ROWS} of the targets, by the whole state k steps before "
+            "(Pascanu et al. 2013), in float64, geometric means; its half-life is that of the line through its "
+            "logarithm, down to 1 %. A window has no state: its gradient is by the inputs."
         )
 
 
-def _summary(one: ModelMemory) -> list[str]:
-    limit, far = int(one.plan.contexts[-1]), one.farthest
-    spans = ((one.span_99, limit), (one.shuffled_99, far), (one.replaced_99, far))
-    return [*(told(*span) + between(*span) for span in spans), life_of(one)]
+def _summary(model: ModelMemory) -> list[str]:
+    limit, farthest = int(model.plan.contexts[-1]), model.farthest
+    spans = ((model.span_99, limit), (model.shuffled_99, farthest), (model.replaced_99, farthest))
+    return [*(span_text(*span) + interval_text(*span) for span in spans), life_of(model)]
 
 
-def _context_table(found: Memory) -> str:
-    contexts = found.models[0].plan.contexts
-    rows = [[f"{k:,}", *(in_bits(one.losses[row]) for one in found.models)] for row, k in enumerate(contexts.tolist())]
-    rows.append(["all", *(in_bits(one.full.mean()) for one in found.models)])
-    return _table([f"bits per {noun(found.models)} after", *labels(found.models)], rows)
+def _context_table(memory: Memory) -> str:
+    contexts = memory.models[0].plan.contexts
+    rows = [
+        [f"{k:,}", *(in_bits(model.losses[row]) for model in memory.models)] for row, k in enumerate(contexts.tolist())
+    ]
+    rows.append(["all", *(in_bits(model.full.mean()) for model in memory.models)])
+    return _table([f"bits per {noun(memory.models)} after", *labels(memory.models)], rows)
 
 
-def _disturbed_table(found: Memory) -> str:
-    distances = found.models[0].plan.distances[:-1].tolist()
+def _disturbed_table(memory: Memory) -> str:
+    distances = memory.models[0].plan.distances[:-1].tolist()
     tables = []
-    for how in ("shuffled", "replaced"):
-        rows = [[f"{d:,}", *(in_bits(one.harm[how][row]) for one in found.models)] for row, d in enumerate(distances)]
-        tables.append(_table([f"bits lost, {how} beyond", *labels(found.models)], rows))
+    for disturbance in ("shuffled", "replaced"):
+        rows = [
+            [f"{d:,}", *(in_bits(model.harm[disturbance][row]) for model in memory.models)]
+            for row, d in enumerate(distances)
+        ]
+        tables.append(_table([f"bits lost, {disturbance} beyond", *labels(memory.models)], rows))
     return "\n".join(tables)
 
 
-def _gradient_table(found: Memory) -> str:
-    some = {name: one.gradient.norms for name, one in zip(labels(found.models), found.models, strict=True)
-            if one.gradient is not None}  # fmt: skip
-    lags = [0, *(2**k for k in range(20) if 2**k < len(next(iter(some.values()))))]
+def _gradient_table(memory: Memory) -> str:
+    gradients = {
+        name: model.gradient.norms
+        for name, model in zip(labels(memory.models), memory.models, strict=True)
+        if model.gradient is not None
+    }
+    lags = [0, *(2**k for k in range(20) if 2**k < len(next(iter(gradients.values()))))]
     return _table(
-        ["gradient at lag", *some],
-        [[str(k), *(f"{norms[k]:.2e}" if norms[k] else "0" for norms in some.values())] for k in lags],
+        ["gradient at lag", *gradients],
+        [[str(k), *(f"{norms[k]:.2e}" if norms[k] else "0" for norms in gradients.values())] for k in lags],
     )
 
 
@@ -275,12 +284,12 @@ def _list(lines: Iterator[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text as it stands in a page: visible, and no markup."""
+    """Return a text for a page: visible, and without markup."""
     return html.escape(shown_name(text))
 
 
 def _inline(svg: str, name: str, prefix: str) -> str:
-    """Return an SVG as part of a page: with a name, without what it says of itself, its ids unlike those of others."""
+    """Return an SVG as part of a page: with a name and unique ids, without metadata."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
     renamed = r"(\bid=\"|href=\"#|url\(#)"
     svg = re.sub(r"<[^<>]+>", lambda tag: re.sub(renamed, rf"\1{prefix}", tag[0]), svg)

@@ -20,7 +20,6 @@ from unroll.serve.batching.errors import queue_full, shutting_down, slow_reader,
 from unroll.serve.batching.outbox import Outbox
 from unroll.serve.batching.pace import QUANTUM_SECONDS, Pace
 from unroll.serve.batching.prompts import PromptReader
-from unroll.serve.batching.stepping import UNHALTED, generate_with
 from unroll.serve.batching.stops import BEFORE, Writing
 from unroll.serve.batching.streams import CHUNK, Part, Point, Prompt, Row, Start, points_of
 from unroll.serve.errors import ApiError, internal
@@ -49,7 +48,6 @@ class Batcher:
         self._metrics = metrics
         self._predictor = served.predictor
         self._tokenizer = served.tokenizer
-        self._generate = generate_with(served.predictor)
         self._never = served.tokenizer.unknown_id
         self._lock = threading.Condition()
         # Shared between threads, under the lock:
@@ -227,8 +225,8 @@ class Batcher:
             steps = min(steps, int(left[kept].min()))  # their states are kept exactly there
         started = time.perf_counter()
         numbers = cohort.numbers[:, cohort.fill : cohort.fill + steps]
-        ids, nats, cohort.logits, cohort.state = self._generate(
-            cohort.logits, cohort.state, cohort.drawing, numbers, self._halt if alone else UNHALTED
+        ids, nats, cohort.logits, cohort.state = self._predictor.generate(
+            cohort.logits, cohort.state, cohort.drawing, numbers, self._halt if alone else None
         )
         self._note_step(len(cohort.rows), (time.perf_counter() - started) / ids.shape[1])
         cohort.hold(ids, nats)
@@ -249,8 +247,8 @@ class Batcher:
                         logits[number] = row.adjust(logits[number])
             numbers = cohort.numbers[:, cohort.fill : cohort.fill + 1]
             started = time.perf_counter()
-            ids, _, cohort.logits, cohort.state = self._generate(
-                logits, cohort.state, cohort.drawing, numbers, UNHALTED
+            ids, _, cohort.logits, cohort.state = self._predictor.generate(
+                logits, cohort.state, cohort.drawing, numbers
             )
             self._metrics.step.observe(time.perf_counter() - started)
             self._metrics.batch.observe(len(cohort.rows))

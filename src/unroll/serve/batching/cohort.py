@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.engine.draw import Drawing
-from unroll.serve.batching.stepping import Floats
+from unroll.engine.draw import Drawing, Floats
 from unroll.serve.batching.stops import BEFORE
 from unroll.serve.batching.streams import Row, Start
 from unroll.state import State, join_rows, select_rows

@@ -1,20 +1,19 @@
 """Prompts on their way into the batch: read in pieces, several at a time, from states that are kept where possible."""
 
 import hashlib
-from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unroll.predict.predictor import Predictor, log_probabilities
+from unroll.predict.predictor import Predictor, log_probabilities, logits_along
 from unroll.serve.batching.cohort import Prefixes
-from unroll.serve.batching.stepping import Floats
 from unroll.serve.batching.streams import CHUNK, Prompt, Start, points_of
 from unroll.serve.metrics import Metrics
-from unroll.state import State, join_rows, select_rows
+from unroll.state import join_rows, select_rows
 
 READ_TOGETHER = 2048
 """Symbols of several prompts that are read in one step."""
+READ_LOGITS = 2**21
+"""Logits held at a time while a prompt is echoed."""
 
 
 class PromptReader:
@@ -81,23 +80,13 @@ class PromptReader:
 
     def _read_echoed(self, prompt: Prompt, top: int) -> None:
         """Read a piece of one prompt, and note the probabilities of its echoed symbols."""
-        first, last = prompt.read, prompt.read + prompt.chunk
-        ids = prompt.ids[None, first:last]
-        for k, logits, state in self._after_each(ids, prompt.state):
-            prompt.state, prompt.logits = state, logits[-1:]
-            at = np.arange(first + k, first + k + len(logits)) + 1  # the symbol that each row of the logits is about
+        last = prompt.read + prompt.chunk
+        size = max(1, READ_LOGITS // self._predictor.vocab_size)
+        for first in range(prompt.read, last, size):
+            ids = prompt.ids[None, first : min(first + size, last)]
+            (logits,), prompt.state = logits_along(self._predictor, ids, prompt.state)
+            prompt.logits = logits[-1:]
+            at = np.arange(first, first + len(logits)) + 1  # the symbol that each row of the logits is about
             echoed = (at > len(prompt.ids) - prompt.echoed) & (at < len(prompt.ids))
             prompt.points += points_of(log_probabilities(logits[echoed]), prompt.ids[at[echoed]], top)
         prompt.read = last
-
-    def _after_each(self, ids: NDArray[np.int64], state: State | None) -> Iterable[tuple[int, Floats, State]]:
-        """Yield the logits (n, V) after symbols from number k on, and the state after all of them or the last."""
-        if hasattr(self._predictor, "logits_after"):
-            y, after = self._predictor.hidden(ids, state)  # type: ignore[attr-defined]
-            size = max(1, 2**21 // self._predictor.vocab_size)
-            for k in range(0, ids.shape[1], size):
-                yield k, self._predictor.logits_after(y[:, k : k + size])[0], after
-            return
-        for k in range(ids.shape[1]):
-            logits, state = self._predictor.logits(ids[:, k : k + 1], state)
-            yield k, logits, state

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from unroll.data.tokenizer import StreamDecoder, Tokenizer
+from unroll.data.tokenizer import Tokenizer
+from unroll.data.utf8 import StreamDecoder
 
 BEFORE = 8
 """Symbols before a text that its decoder must know: a word for its space, the beginning of an unfinished character."""

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.engine.draw import Floats
 from unroll.lm.sample import uniforms
-from unroll.serve.batching.stepping import Floats
 from unroll.serve.batching.stops import BEFORE, Writing
 from unroll.serve.errors import ApiError
 from unroll.state import State, parts_of

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
 from unroll.errors import UserError
-from unroll.insight.cells.measure import LEAST, MOST, Finding, Read, check, judge, reading, sampled
+from unroll.insight.cells.findings import Finding
+from unroll.insight.cells.measure import LEAST, MOST, Read, check, judge, reading, sampled
 from unroll.insight.cells.properties import PROPERTIES, Labels, Text, as_read, label
 from unroll.insight.trace import network_of
 from unroll.progress import Work

@@ -13,7 +13,7 @@ from unroll.artifact.open import Opened
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
 from unroll.lm.surprisal import token_name
-from unroll.predict.predictor import Predictor, log_probabilities
+from unroll.predict.predictor import log_probabilities, logits_along
 from unroll.serve.texts import SURROGATES, read, surfaces
 from unroll.state import State, parts_of
 
@@ -69,19 +69,6 @@ class Prefixes:
         return int(len(key) + logits.nbytes + sum(part.nbytes for part in parts_of(state)))
 
 
-def logits_along(predictor: Predictor, ids: Ids, state: State | None) -> tuple[Floats, State]:
-    """Read `ids` (T,); return the logits (T, V) after each of them, and the state after the last."""
-    if hasattr(predictor, "hidden"):
-        y, after = predictor.hidden(ids[None], state)
-        return predictor.logits_after(y)[0], after  # type: ignore[attr-defined]
-    rows = []
-    for k in range(len(ids)):
-        row, state = predictor.logits(ids[None, k : k + 1], state)
-        rows.append(row[0])
-    assert state is not None
-    return np.stack(rows), state
-
-
 def expectations(opened: Opened, ids: Ids, since: int, prefixes: Prefixes) -> Iterator[tuple[int, Floats]]:
     """Yield (k, logits (n, V)): what was expected at positions k to k + n - 1, from position `since` on.
 
@@ -89,7 +76,7 @@ def expectations(opened: Opened, ids: Ids, since: int, prefixes: Prefixes) -> It
     """
     begun = prefixes.longest(ids, since)
     if begun is None:
-        logits, state = logits_along(opened.predictor, np.array([opened.tokenizer.start_id], np.int64), None)
+        (logits,), state = logits_along(opened.predictor, np.array([[opened.tokenizer.start_id]], np.int64))
         begun = (0, state, logits[-1])
         prefixes.keep(ids[:0], state, logits[-1])
     place, state, last = begun
@@ -97,7 +84,7 @@ def expectations(opened: Opened, ids: Ids, since: int, prefixes: Prefixes) -> It
         yield place, last[None]
     while place < len(ids):
         end = min(len(ids), place + WINDOW)
-        logits, state = logits_along(opened.predictor, ids[place:end], state)
+        (logits,), state = logits_along(opened.predictor, ids[None, place:end], state)
         prefixes.keep(ids[:end], state, logits[-1])
         first = max(since, place + 1)
         if first <= end:

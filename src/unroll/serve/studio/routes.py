@@ -29,7 +29,7 @@ from unroll.serve.models import Served
 from unroll.serve.studio import tables
 from unroll.serve.studio.files import file_stem, listed_files
 from unroll.serve.studio.reading import MOST, as_typed, compared, expectations, next_of, read_text
-from unroll.serve.studio.sampling import Pin, pinned_step, shown, written
+from unroll.serve.studio.sampling import Pin, clamped_predictor, shown, written
 from unroll.serve.studio.studio import MOST_UPLOADS, Studio, begin_first, find_models
 from unroll.serve.studio.trainings import SPEEDS, Plan
 from unroll.serve.texts import Passage, passage
@@ -189,11 +189,13 @@ async def sample(studio: Studio, request: Request) -> Response:
     served = await studio.model(fields["model"])
     options = SampleOptions(**{name: fields[name] for name in ("temperature", "top_k", "top_p", "min_p", "seed")})
     pins = [Pin(pin["layer"], pin.get("signal") or "c", pin["unit"], float(pin["value"])) for pin in fields["pins"]]
-    step = None
+    clamped = None
     if pins:  # torch reads the network again: it must be the one that is served
-        served, step = await studio.context.models.read(served.name, lambda opened: pinned_step(opened.path, pins))
+        served, clamped = await studio.context.models.read(
+            served.name, lambda opened: clamped_predictor(opened.path, pins)
+        )
     prompt = await asyncio.to_thread(prompt_ids, served, fields)
-    pieces = written(served.opened, prompt, fields["length"], options, fields["columns"], studio.kept(served), step)
+    pieces = written(served.opened, prompt, fields["length"], options, fields["columns"], studio.kept(served), clamped)
 
     async def lines() -> AsyncIterator[bytes]:
         yield dump({"version": served.version[:12], "prompt": len(prompt)}) + b"\n"

@@ -1,4 +1,4 @@
-"""What a process does that does not lead a training of several: it follows the first one's orders until the end."""
+"""The follower process in distributed training: it follows the first one's orders until the end."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,38 +18,40 @@ from unroll.training.step import step_on
 
 
 def follow(device: str = "auto", when_joined: Callable[[], None] = lambda: None) -> None:
-    """Train along with the first process until it says that it is over. Raises UserError when another process is gone.
+    """Train with the first process until it orders the end. Raises UserError when another process is gone.
 
-    `device` is the one that was asked for; what is trained on is what the first process says.
+    `device` is the requested one; the first process decides which one is used.
     """
     torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
     with processes.joined(device):
         when_joined()
-        order, one, other = processes.hear()
+        order, first, second = processes.hear()
         run: Run | None = None
         while order != Order.END:
             if order == Order.BEGIN:
-                run = received(processes.hear_run(one))
+                run = received(processes.hear_run(first))
             else:
                 assert run is not None
                 if order == Order.STEP:
-                    run.step, run.cuts = one, other
+                    run.step, run.cuts = first, second
                     rows = processes.own_rows(run.config.batch_size)
                     step_on(run, processes.share_batch(None, rows.stop - rows.start, run.config.seq_len))
                 else:
                     processes.whole_state(run.state)
-            order, one, other = processes.hear()
+            order, first, second = processes.hear()
 
 
-def received(told: dict[str, Any]) -> Run:
-    """Return the run that the first process shares out, with its weights and this process' share of its state."""
-    optim = from_mapping(OptimConfig, told["optim"], "what was told")
-    training = from_mapping(TrainConfig, told["training"], "what was told")
+def received(description: dict[str, Any]) -> Run:
+    """Return the run that the first process shares, with its weights and this process' share of its state."""
+    optim = from_mapping(OptimConfig, description["optim"], "the shared run")
+    training = from_mapping(TrainConfig, description["training"], "the shared run")
     torch.set_num_threads(training.threads)
     keep_memory()
-    model = Model(from_mapping(ModelConfig, told["model"], "what was told")).to(torch.device(told["device"]))
+    model = Model(from_mapping(ModelConfig, description["model"], "the shared run")).to(
+        torch.device(description["device"])
+    )
     run = begin(None, model, optim, training)
-    if told["moved"]:
+    if description["moved"]:
         blank = {f"{kind}/{name}": torch.zeros_like(w) for name, w in model.named_parameters()
                  for kind in ("exp_avg", "exp_avg_sq")}  # fmt: skip
         load_optimizer_tensors(model, run.optimizer, blank | {

@@ -24,11 +24,11 @@ from unroll.state import State, map_state
 from unroll.training.many import torchrun
 
 PATIENCE = timedelta(days=1)
-"""How long the others wait for an order: the first may have a long text to prepare or to validate on."""
+"""Longest wait for an order: the first process may have a long text to prepare or validate on."""
 
 
 class Order(IntEnum):
-    """What the first process tells the others to do."""
+    """An order of the first process to the others."""
 
     BEGIN = 0
     STEP = 1
@@ -43,7 +43,7 @@ class Lost(UserError):
         super().__init__(
             "another process of this training has ended",
             allowed="a training in which all processes stay",
-            fix="go on from the last save with --resume; with `torchrun --max-restarts N` that happens by itself",
+            fix="resume from the last save with --resume; with `torchrun --max-restarts N` that is automatic",
         )
 
 
@@ -110,34 +110,34 @@ def joined(device: str) -> Iterator[None]:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Turn what the library says when another process is gone into the error for it."""
+    """Turn the library's error for a process that is gone into Lost."""
     try:
         yield
     except RuntimeError as error:
         raise Lost from error
 
 
-# ---- what the first process tells
+# ---- orders of the first process
 
 
-def give(order: Order, one: int = 0, other: int = 0) -> None:
+def give(order: Order, first: int = 0, second: int = 0) -> None:
     """Give an order to all others, with two numbers."""
     with _together():
-        dist.broadcast(torch.tensor([order, one, other]), 0)
+        dist.broadcast(torch.tensor([order, first, second]), 0)
 
 
 def hear() -> tuple[Order, int, int]:
     """Wait for the next order."""
-    heard = torch.empty(3, dtype=torch.int64)
+    message = torch.empty(3, dtype=torch.int64)
     with _together():
-        dist.broadcast(heard, 0)
-    order, one, other = heard.tolist()
-    return Order(order), one, other
+        dist.broadcast(message, 0)
+    order, first, second = message.tolist()
+    return Order(order), first, second
 
 
-def give_run(told: dict[str, Any], tensors: Sequence[Tensor]) -> None:
-    """Order a new run: what it is, and its tensors."""
-    text = torch.frombuffer(bytearray(json.dumps(told).encode()), dtype=torch.uint8)
+def give_run(description: dict[str, Any], tensors: Sequence[Tensor]) -> None:
+    """Order a new run: its description, and its tensors."""
+    text = torch.frombuffer(bytearray(json.dumps(description).encode()), dtype=torch.uint8)
     give(Order.BEGIN, len(text))
     with _together():
         dist.broadcast(text, 0)
@@ -145,12 +145,12 @@ def give_run(told: dict[str, Any], tensors: Sequence[Tensor]) -> None:
 
 
 def hear_run(length: int) -> dict[str, Any]:
-    """Return what a new run is, of the length that the order says; `copy_from_first` then fills its tensors."""
+    """Return the description of a new run, `length` bytes of JSON; `copy_from_first` then fills its tensors."""
     text = torch.empty(length, dtype=torch.uint8)
     with _together():
         dist.broadcast(text, 0)
-    told: dict[str, Any] = json.loads(text.numpy().tobytes())
-    return told
+    description: dict[str, Any] = json.loads(text.numpy().tobytes())
+    return description
 
 
 def copy_from_first(tensors: Sequence[Tensor]) -> None:
@@ -206,14 +206,14 @@ def _gathered(share: Tensor) -> Tensor:
     return share if pieces is None else torch.cat(pieces)
 
 
-# ---- the one thing that a step exchanges
+# ---- what a step exchanges
 
 
 def mean(gradients: Sequence[Tensor], loss: Tensor) -> Tensor:
     """Put the mean over all processes into the gradients, in place, and return that of the loss.
 
     One sum of everything in one call, instead of DistributedDataParallel: shares are equal, so the mean of means is the
-    mean, clipping sees the norm of all streams' gradient, a number that is none reaches every process at the same step,
+    mean, clipping sees the norm of all streams' gradient, a NaN reaches every process at the same step,
     and the model stays the one that everybody else sees, without a wrapper. What DDP would add, sending while
     gradients are still being derived, gains little where one layer holds most weights and its gradient comes last.
     """

@@ -1,6 +1,6 @@
-"""What torchrun told this process: whether it leads a training of several, follows in one, was started again. No torch.
+"""Reads torchrun's environment: whether this process leads, follows or was started again. No torch.
 
-`torchrun --nproc-per-node 2 -m unroll train …` starts the command twice, and tells each by its environment.
+`torchrun --nproc-per-node 2 -m unroll train …` starts the command twice, each with its own environment.
 """
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from unroll.files import Folder
 
 LAUNCH = "resume/launch"
-"""Of a model directory: which launch of torchrun made it."""
+"""File of a model directory that names the launch of torchrun that made it."""
 
 
 def several() -> bool:
@@ -18,12 +18,12 @@ def several() -> bool:
 
 
 def follows() -> bool:
-    """Tell whether this process only follows: it reads and writes nothing, and does what the first one says."""
+    """Tell whether this process only follows: it reads and writes nothing, and obeys the first one."""
     return several() and os.environ["RANK"] != "0"
 
 
 def attempt() -> int:
-    """Return how often torchrun has started its processes again."""
+    """Return how often torchrun has restarted its processes."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
@@ -33,15 +33,15 @@ def local_rank() -> int:
 
 
 def mark(folder: Folder) -> None:
-    """Note in a model directory which launch makes it."""
+    """Record in a model directory which launch makes it."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         folder.write(LAUNCH, _launch().encode())
 
 
 def made_before(path: Path) -> bool:
-    """Tell whether a model directory was made by this very launch, before torchrun started its processes again.
+    """Tell whether a model directory was made by this launch, before torchrun restarted its processes.
 
-    One that was there before is not: it is refused the second time as it was the first.
+    One that existed before was not: it is refused the second time as it was the first.
     """
     if attempt() == 0:
         return False
@@ -52,5 +52,5 @@ def made_before(path: Path) -> bool:
 
 
 def _launch() -> str:
-    """Return what tells this launch from all others: torchrun's process, and the folder of its logs."""
+    """Return what identifies this launch: torchrun's process, and the folder of its logs."""
     return f"{os.getppid()} {os.environ.get('TORCHELASTIC_ERROR_FILE', '').partition('/attempt_')[0]}"

@@ -1,0 +1,25 @@
+"""Pictures and pages that a verb writes beside its figures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+def check(plot: Path | None) -> None:
+    """Raise UserError for a picture that cannot be written, before anything is computed for it."""
+    if plot is not None:
+        from unroll.insight.plots import check_picture
+
+        check_picture(plot)
+
+
+def write(path: Path | None, content: Callable[[str], bytes]) -> None:
+    """Write to `path`, if there is one, what `content` returns for its ending in lower case, such as `.svg`."""
+    if path is not None:
+        from unroll.files import write_atomically
+
+        write_atomically(path, content(path.suffix.lower()))
+
+
+def paths(**written: Path | None) -> dict[str, str | None]:
+    """Return the paths of what was written as JSON has them."""
+    return {name: None if path is None else str(path) for name, path in written.items()}

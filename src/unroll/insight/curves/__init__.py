@@ -1,0 +1,1 @@
+"""Pictures of models on a text: reliability, loss by position, surprisal."""

@@ -1,0 +1,88 @@
+"""The page on memories: well-formed, self-contained, of the numbers; and what it says in words."""
+
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from insight.memory.cases import made, memory_of, octaves
+from unroll.insight.memory.contexts import (
+    Gradient,
+)
+from unroll.insight.memory.measure import Memory
+from unroll.insight.memory.report import agreement, context_readings, disturbed_readings, gradient_readings, page
+
+
+def texts(tree: ElementTree.Element) -> str:
+    return " ".join(tree.itertext())
+
+
+def test_the_page_is_well_formed_self_contained_and_says_the_numbers(several: Memory) -> None:
+    written = page(several)
+    tree = ElementTree.fromstring(written.removeprefix("<!DOCTYPE html>\n"))
+    said = texts(tree)
+    assert len(tree.findall(".//{http://www.w3.org/2000/svg}svg")) == 3
+    for one in several.figures()["models"]:
+        for _, nats in one["context_loss"]:
+            assert f"{nats / math.log(2):.4f}" in said
+        for name in ("shuffled", "replaced"):
+            assert all(f"{round(nats / math.log(2), 4) + 0.0:.4f}" in said for _, nats in one[name][:-1])
+        assert all(f"{size:.2e}" in said for lag, size in one["gradient"] if lag in (1, 2, 4, 8, 16) and size)
+    for lines in (context_readings, disturbed_readings, gradient_readings, agreement):
+        for line in lines(several):
+            assert line in said
+    # Nothing is fetched from anywhere, every id is one.
+    addresses = re.findall(r'(?:src|href)\s*=\s*["\']([^"\']*)', written) + re.findall(r"url\(([^)]*)\)", written)
+    assert addresses and all(address.startswith("#") for address in addresses)
+    ids = re.findall(r'\sid="([^"]*)"', written)
+    assert len(ids) == len({*ids}) and {address[1:] for address in addresses} <= {*ids}
+    assert "<metadata>" not in written and page(several) == written
+
+
+def test_names_cannot_become_markup(several: Memory) -> None:
+    written = page(several)
+    assert "<script" not in written and "\x07" not in written and "\u202e" not in written
+    said = texts(ElementTree.fromstring(written.removeprefix("<!DOCTYPE html>\n")))
+    assert '<script>alert("1")</script>&amp; \' ]]> <!--\\x07\\u202e: 40 characters' in said
+    assert said.count("<script>alert") > 10, "as text, in the tables and the pictures too"
+
+
+def test_readings_are_computed_from_the_numbers() -> None:
+    falls, slower = made(octaves), made(lambda k: 2 / k)
+    one = replace(falls, model="a/quick", context=8)
+    (line, leak) = context_readings(memory_of(one))
+    assert "quick (lstm, char) reaches 99 % of its gain within 16 characters (16 to 16): it pays 7.21 bits" in line
+    assert "should be flat after 8" in leak and "something leaks" in leak
+    assert "keeps gaining beyond 32 characters" in next(context_readings(memory_of(slower)))
+    assert "shows no significant gain" in next(context_readings(memory_of(made(lambda k: 1.0))))
+    astray = made(lambda k: octaves(k) + 1.5 * (k == 16), targets=400, spread=0.1)
+    assert astray.rise is not None and astray.rise[:2] == (8, 16) and astray.rise[2] == pytest.approx(0.5, abs=0.05)
+    assert "hurts made (lstm, char) between 8 and 16 characters, by 0.7" in [*context_readings(memory_of(astray))][1]
+    assert falls.rise is None and made(lambda k: 1.0, targets=400, spread=0.1).rise is None
+    assert not [*agreement(memory_of(falls, slower))], "of models without gradients there is no third view"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_whether_the_views_agree_is_told(same: bool) -> None:
+    short, long = (made(lambda k, n=n: 1 + max(0.0, n - math.log2(k))) for n in (2, 4))
+    lives = (3.0, 9.0) if same else (9.0, 3.0)
+    norms = [0.5 ** (np.arange(30) / life) for life in lives]
+    a, b = (
+        replace(one, model=name, gradient=Gradient(size, {}, life))
+        for one, name, size, life in zip((short, long), ("a/short", "b/long"), norms, lives, strict=True)
+    )
+    said = [*agreement(memory_of(b, a))]
+    if same:
+        assert said == [
+            "All three views agree, from the shortest memory to the longest: short (lstm, char), long (lstm, char)."
+        ]
+    else:
+        assert "do not" in said[0] and said[3] == "by gradients: long (lstm, char), short (lstm, char)."
+    assert [*gradient_readings(memory_of(a))] == [
+        f"The gradient of short (lstm, char) halves every {lives[0]:.0f} characters"
+        + (" until 1 % is left, 21 back" if same else "")
+        + f"; after 29, {norms[0][-1] / norms[0][1]:.1g} is left."
+    ]

@@ -1,0 +1,24 @@
+"""Models for the tests of patching."""
+
+from pathlib import Path
+
+import pytest
+
+from tiny import (
+    begin_training,
+    make_corpus,
+    overrides,
+    text,
+)
+from unroll.artifact.ngram import write_ngram
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An LSTM and a window of a few steps, and an n-gram."""
+    folder = tmp_path_factory.mktemp("patching")
+    corpus = make_corpus(folder / "corpus", [text(200)])
+    for arch in ("lstm", "window"):
+        list(begin_training(corpus, folder / arch, overrides({"arch": arch}), 2))
+    list(write_ngram([folder / "corpus" / "text0.txt"], folder / "ngram", 2, {"level": "char"}, valid=None, test=None))
+    return folder

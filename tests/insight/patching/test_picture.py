@@ -1,0 +1,20 @@
+"""The picture of patching shows the curves and is the same each time."""
+
+from pathlib import Path
+
+import pytest
+
+from unroll.insight.patching.measure import (
+    patch,
+)
+from unroll.insight.patching.picture import picture
+
+
+@pytest.mark.parametrize("arch", ["lstm", "window"])
+def test_a_picture_shows_the_curves(arch: str, folder: Path) -> None:
+    found = patch(folder / arch, "the cat\nwas a", "she cat\nwas a", target="a", against="e")
+    first, second = (picture(found, "a $title_", ".svg") for _ in range(2))
+    assert first == second
+    drawn = first.decode()
+    assert all(what in drawn for what in ("a $title_", "log p(a) − log p(e)", "second text", "↵", "␣", "state"))
+    assert ("units patched together" in drawn) == (arch == "lstm") == ("layer1" in drawn)
