@@ -7,11 +7,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from unroll.cli.app import VERBS
 from unroll.errors import install
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,6 +124,7 @@ def test_the_readme_is_one_screen_and_a_few_more() -> None:
     readme = (ROOT / "README.md").read_bytes()
     assert len(readme) <= 8000
     assert len(FIGURE.findall(readme.decode())) <= 10
+    assert f"There are {len(VERBS)} verbs" in readme.decode()
 
 
 # ---- pages that are made from the code
@@ -143,6 +146,12 @@ def test_the_reference_pages_are_those_of_the_code() -> None:
         assert page.read_text() == content, f"{page.name} is stale: run `{module.REGENERATE}`, or tools/reference.py"
 
 
+def test_every_key_of_a_recipe_is_explained() -> None:
+    module = reference()
+    for config in module.TABLES.values():
+        assert {key.name for key in fields(config)} == module.documented(config).keys(), config
+
+
 # ---- paths
 
 
@@ -152,7 +161,7 @@ def strangers(page: str, root: Path) -> list[str]:
     named = re.findall(r"`([\w./]+(?:/|\.py|\.md|\.h|\.cpp))`", page)
     lost = [path for path in named if not any((place / path).exists() for place in (root, source, root / "docs"))]
     folders = [path.parent.name for path in source.glob("*/__init__.py") if f"`{path.parent.name}/" not in page]
-    return lost + (folders if "## The floors" in page else [])
+    return sorted(set(lost)) + (folders if "## The floors" in page else [])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import unroll
+from unroll.nn.arch import ARCHITECTURES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "format.md"
 TEXT = "It was a bright cold day in April,  and the clocks were striking thirteen.\n" * 40
@@ -21,6 +22,7 @@ KINDS = [
     ("byte", "gru", ("num_layers=3", "skip=residual", "layers_before=1")),
     ("char", "rnn", ("num_layers=2", "layers_after=2", "tie_weights=true", "embedding_size=16")),
     ("word", "gru", ()),
+    ("byte", "mingru", ("num_layers=2",)),
     ("char", "window", ("window=5", "num_layers=2", "layers_before=1", "layers_after=1")),
     ("byte", "window", ("window=1",)),
 ]
@@ -65,6 +67,11 @@ def difference(read: Read, folder: Path) -> float:
         logits.append(after[0])
     own = np.array(logits)
     return float(np.abs(read(folder, READ) - own).max() / np.abs(own).max())
+
+
+def test_every_architecture_is_on_the_page() -> None:
+    assert {arch for _, arch, _ in KINDS} == set(ARCHITECTURES)
+    assert all(f"`{arch}`" in PAGE.read_text() for arch in ARCHITECTURES)
 
 
 @pytest.mark.parametrize("kind", [f"{level}-{arch}" for level, arch, _ in KINDS])

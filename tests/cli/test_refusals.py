@@ -94,7 +94,7 @@ def test_an_unknown_key_of_a_recipe_names_the_nearest(refused: Refused, book: Pa
 @pytest.mark.parametrize(
     ("setting", "says"),
     [("hidden_size=big", "hidden_size"), ("hidden_size=0", "hidden_size"), ("hidden_size", "KEY=VALUE"),
-     ("dropout=1.5", "dropout"), ("arch=transformer", "lstm, gru, rnn, window"), ("steps=0", "steps")],
+     ("dropout=1.5", "dropout"), ("arch=transformer", "lstm, gru, mingru, rnn, window"), ("steps=0", "steps")],
 )  # fmt: skip
 def test_a_bad_setting(refused: Refused, book: Path, tmp_path: Path, setting: str, says: str) -> None:
     assert says in refused("train", book, "--set", setting, "--out", tmp_path / "run", "--device", "cpu")
@@ -323,7 +323,7 @@ def test_words_that_are_no_command_and_no_option(refused: Refused) -> None:
     said = refused("train", "--minuts", "3")
     assert "'--minutes'" in said
     assert "`unroll train --help`" in said
-    assert "'lstm', 'gru', 'rnn', 'window'" in refused("train", "--arch", "transformer")
+    assert "'lstm', 'gru', 'mingru', 'rnn', 'window'" in refused("train", "--arch", "transformer")
 
 
 def test_data_refuses_what_it_does_not_know(refused: Refused, book: Path, tmp_path: Path) -> None:

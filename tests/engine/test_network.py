@@ -101,10 +101,10 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads(
             assert (np.asarray(ours) == np.asarray(expected)).all()
         for row in (0, 4, 8):
             only = slice(row, row + 1)
-            found = kernel.generate(*kernel.logits(prompt[only]), alone(OPTIONS, row), numbers[only])
-            for ours, expected in zip(found[:3], together[:3], strict=True):
+            single = kernel.generate(*kernel.logits(prompt[only]), alone(OPTIONS, row), numbers[only])
+            for ours, expected in zip(single[:3], together[:3], strict=True):
                 assert (np.asarray(ours)[0] == np.asarray(expected)[row]).all()
-            for layer, expected_layer in zip(found[3], together[3], strict=True):
+            for layer, expected_layer in zip(single[3], together[3], strict=True):
                 for part, expected_part in zip(layer, expected_layer, strict=True):
                     assert (part[0] == expected_part[row]).all()
 
@@ -174,9 +174,9 @@ def test_blocks_give_the_text_that_steps_give(tmp_path: Path) -> None:
     for stop in ((), "e", "ab"):
         stepped = list(generate(Stepping(network.logits), tokenizer, [4, 5], 300, options, stream=2, stop=stop))
         blocks = list(generate(network, tokenizer, [4, 5], 300, options, stream=2, stop=stop))
-        assert [one.text for one in blocks] == [one.text for one in stepped]
-        assert [one.id for one in blocks] == [one.id for one in stepped]
-        assert [one.nats for one in blocks] == pytest.approx([one.nats for one in stepped], abs=1e-6)
+        assert [symbol.text for symbol in blocks] == [symbol.text for symbol in stepped]
+        assert [symbol.id for symbol in blocks] == [symbol.id for symbol in stepped]
+        assert [symbol.nats for symbol in blocks] == pytest.approx([symbol.nats for symbol in stepped], abs=1e-6)
 
 
 @settings(max_examples=60, deadline=None)

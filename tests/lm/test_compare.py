@@ -19,9 +19,9 @@ def test_intervals_cover_and_p_is_honest(monkeypatch: pytest.MonkeyPatch) -> Non
     small, covered = 0, 0
     for _ in range(200):
         lines = rng.exponential(5.0, 60)
-        found = difference(lines + rng.normal(0, 1, 60), lines + rng.normal(0, 1, 60))
-        small += found.p <= 0.05
-        covered += found.low <= 0 <= found.high
+        result = difference(lines + rng.normal(0, 1, 60), lines + rng.normal(0, 1, 60))
+        small += result.p <= 0.05
+        covered += result.low <= 0 <= result.high
     assert 2 <= small <= 20
     assert 180 <= covered <= 199
 
@@ -29,10 +29,10 @@ def test_intervals_cover_and_p_is_honest(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_difference_is_found_and_has_a_sign() -> None:
     rng = np.random.default_rng(1)
     lines = rng.exponential(5.0, 3000)
-    found = difference(lines + 0.1, lines + rng.normal(0, 0.2, 3000))
-    assert found.low < 300 < found.high and found.p < 0.001 and found.stretches == 1000
+    result = difference(lines + 0.1, lines + rng.normal(0, 0.2, 3000))
+    assert result.low < 300 < result.high and result.p < 0.001 and result.stretches == 1000
     other = difference(lines, lines + 0.1)
-    assert other.high < 0 < found.low
+    assert other.high < 0 < result.low
     same = difference(lines, lines)
     assert (same.total, same.low, same.high, same.p) == (0, 0, 0, 1)
 

@@ -56,9 +56,9 @@ def test_symbols_are_the_distribution(level: str) -> None:
     assert [each.probability for each in everything.likely] == sorted(p, reverse=True)
     for each in everything.likely:
         assert each.id is not None and each.probability == p[each.id]
-    some = next_symbols(opened, "the cat", 7)
-    assert some.likely == everything.likely[:7]
-    assert some.rest == pytest.approx(1 - sum(each.probability for each in some.likely), abs=1e-12)
+    first = next_symbols(opened, "the cat", 7)
+    assert first.likely == everything.likely[:7]
+    assert first.rest == pytest.approx(1 - sum(each.probability for each in first.likely), abs=1e-12)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -115,14 +115,14 @@ def law_words(search: Search, opened: Opened, text: str, exact: Exact, top: int 
     """The words found are the most probable ones, with their probabilities; the rest is all other mass."""
     words, longer, unknown = exact
     assert math.fsum([*words.values(), *longer]) + unknown == pytest.approx(1, abs=1e-12)
-    found = search(opened, text, top)
-    assert found.certain
+    result = search(opened, text, top)
+    assert result.certain
     best = sorted(words.items(), key=lambda item: (-item[1], item[0]))[:top]
     assert best[-1][1] > max(longer), "a longer word might be more probable"
-    assert [each.token.removeprefix(found.begun) for each in found.likely] == [word for word, _ in best]
-    assert [each.probability for each in found.likely] == pytest.approx([p for _, p in best], abs=1e-12)
+    assert [each.token.removeprefix(result.begun) for each in result.likely] == [word for word, _ in best]
+    assert [each.probability for each in result.likely] == pytest.approx([p for _, p in best], abs=1e-12)
     others = math.fsum([*words.values(), *longer]) - math.fsum(p for _, p in best) + unknown
-    assert found.rest == pytest.approx(others, abs=1e-12)
+    assert result.rest == pytest.approx(others, abs=1e-12)
 
 
 CASES = ["", "ab ", "a", "ba\nabb", "aab  "]
@@ -147,8 +147,8 @@ def test_the_law_fails_for_a_search_that_ends_early_or_forgets_the_end_of_words(
     law_words(next_words, opened, "ab ", exact)
 
     def early(opened: Opened, text: str, top: int) -> NextWords:
-        found = next_words(opened, text, top, limit=5)
-        return NextWords(found.likely, found.rest, found.begun, certain=True)
+        result = next_words(opened, text, top, limit=5)
+        return NextWords(result.likely, result.rest, result.begun, certain=True)
 
     with pytest.raises(AssertionError):
         law_words(early, opened, "ab ", exact)
@@ -166,17 +166,17 @@ def test_the_law_fails_for_a_search_that_ends_early_or_forgets_the_end_of_words(
 
 def test_all_that_can_be_found_and_the_rest_are_one() -> None:
     opened = peaked(TINY)
-    found = next_words(opened, "ab ", 10**6, limit=300)
-    assert not found.certain
-    assert len({each.token for each in found.likely}) == len(found.likely) >= 300
-    assert math.fsum(each.probability for each in found.likely) + found.rest == pytest.approx(1, abs=1e-12)
+    result = next_words(opened, "ab ", 10**6, limit=300)
+    assert not result.certain
+    assert len({each.token for each in result.likely}) == len(result.likely) >= 300
+    assert math.fsum(each.probability for each in result.likely) + result.rest == pytest.approx(1, abs=1e-12)
     words, _, _ = enumerated(opened, "ab ")
-    for each in found.likely:
+    for each in result.likely:
         if len(each.token) <= LONGEST:
             assert each.probability == pytest.approx(words[each.token], abs=1e-12)
-    few = next_words(opened, "ab ", 3)
-    assert few.certain
-    assert [each.token for each in few.likely] == [each.token for each in found.likely[:3]]
+    first = next_words(opened, "ab ", 3)
+    assert first.certain
+    assert [each.token for each in first.likely] == [each.token for each in result.likely[:3]]
 
 
 def test_a_text_that_ends_inside_a_word_is_completed() -> None:
@@ -236,11 +236,11 @@ def p_of(opened: Opened, start: list[int], ids: list[int]) -> float:
 def test_words_of_bytes_and_pieces_have_their_probabilities(level: str, text: str) -> None:
     opened = peaked(TOKENIZERS[level])
     tokenizer = opened.tokenizer
-    found = next_words(opened, text, 12)
-    assert math.fsum(each.probability for each in found.likely) + found.rest == pytest.approx(1, abs=1e-12)
+    result = next_words(opened, text, 12)
+    assert math.fsum(each.probability for each in result.likely) + result.rest == pytest.approx(1, abs=1e-12)
     start = tokenizer.encode(text).tolist()
-    for each in found.likely:
-        word = each.token.removeprefix(found.begun).encode()
+    for each in result.likely:
+        word = each.token.removeprefix(result.begun).encode()
         if b"\\x" in word:
             continue
         ways = [p_of(opened, start, ids) for ids in spellings(tokenizer, word)]
@@ -282,11 +282,11 @@ def test_a_piece_that_holds_white_space_ends_its_word_there() -> None:
 @settings(deadline=None, max_examples=40)
 def test_any_text_has_words_that_follow(text: str) -> None:
     for level in ("char", "byte", "bpe"):
-        found = next_words(plain(TOKENIZERS[level]), text, 3, replace_unknown=True, limit=40)
-        assert text.endswith(found.begun)
-        assert all(each.token.startswith(found.begun) for each in found.likely)
-        assert not any(c.isspace() for c in found.begun) or level != "char"
-        assert math.fsum(each.probability for each in found.likely) + found.rest == pytest.approx(1, abs=1e-9)
+        result = next_words(plain(TOKENIZERS[level]), text, 3, replace_unknown=True, limit=40)
+        assert text.endswith(result.begun)
+        assert all(each.token.startswith(result.begun) for each in result.likely)
+        assert not any(c.isspace() for c in result.begun) or level != "char"
+        assert math.fsum(each.probability for each in result.likely) + result.rest == pytest.approx(1, abs=1e-9)
 
 
 def test_rows_are_joined_as_they_are_selected() -> None:

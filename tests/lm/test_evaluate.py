@@ -46,9 +46,7 @@ def read(model: Model, ids: Ids) -> float:
 
 
 def evaluated(model: Model, file: Path, protocol: Protocol) -> Evaluation:
-    found = result(evaluate_predictors([TorchPredictor(model)], TOKENIZER, [file], protocol))
-    assert isinstance(found, list)
-    return found[0]
+    return result(evaluate_predictors([TorchPredictor(model)], TOKENIZER, [file], protocol))[0]
 
 
 @pytest.fixture
@@ -67,14 +65,14 @@ def test_stream_and_lines_are_what_reading_by_hand_gives(
     model, ids = random_model(model_config(arch)), TOKENIZER.encode(letters.read_text())
     stream = evaluated(model, letters, "stream")
     assert abs(stream.nats - read(model, ids)) < 1e-7
-    each = [read(model, TOKENIZER.encode(line)) for line in letters.read_text().splitlines(keepends=True)]
+    of_lines = [read(model, TOKENIZER.encode(line)) for line in letters.read_text().splitlines(keepends=True)]
     by_line = evaluated(model, letters, "lines")
-    assert abs(by_line.nats - sum(each)) < 1e-7
-    np.testing.assert_allclose(nats_of_lines(by_line.line_nats), each, atol=1e-8)
+    assert abs(by_line.nats - sum(of_lines)) < 1e-7
+    np.testing.assert_allclose(nats_of_lines(by_line.line_nats), of_lines, atol=1e-8)
     assert abs(nats_of_lines(stream.line_nats).sum() - stream.nats) < 1e-7
-    assert len(nats_of_lines(stream.line_nats)) == len(each)
-    for found in (stream, by_line):
-        assert (found.tokens, found.chars, found.bytes, found.unknown) == (3000, 3000, 3000, 0)
+    assert len(nats_of_lines(stream.line_nats)) == len(of_lines)
+    for evaluation in (stream, by_line):
+        assert (evaluation.tokens, evaluation.chars, evaluation.bytes, evaluation.unknown) == (3000, 3000, 3000, 0)
 
 
 def test_a_sentence_does_not_know_its_neighbours() -> None:
@@ -115,21 +113,21 @@ def test_crops_do_not_depend_on_how_the_text_is_read(
         with torch.no_grad():
             logits, _ = model(torch.from_numpy(ids[None, i : i + 256]))
         total += float(cross_entropy(logits, torch.from_numpy(ids[None, i + 1 : i + 257]), reduction="sum"))
-    found = evaluated(model, letters, "crops")
-    assert found.tokens == 2999 // 256 * 256
-    assert abs(found.nats - total) < 1e-7
+    evaluation = evaluated(model, letters, "crops")
+    assert evaluation.tokens == 2999 // 256 * 256
+    assert abs(evaluation.nats - total) < 1e-7
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=9), max_size=9), st.integers(1, 7))
 def test_regrouping_and_lines_keep_every_symbol(blocks: list[list[int]], size: int) -> None:
     arrays = [np.array(block, np.uint8) for block in blocks]
-    whole = [symbol for block in blocks for symbol in block]
+    symbols = [symbol for block in blocks for symbol in block]
     pieces = [piece.tolist() for piece in regrouped(arrays, size)]
-    assert list(chain(*pieces)) == whole
+    assert list(chain(*pieces)) == symbols
     assert all(len(piece) == size for piece in pieces[:-1])
-    found = [line.tolist() for line in lines_of(arrays, 0)]
-    assert list(chain(*found)) == whole
-    assert all(line[-1] == 0 and 0 not in line[:-1] for line in found[:-1])
+    lines = [line.tolist() for line in lines_of(arrays, 0)]
+    assert list(chain(*lines)) == symbols
+    assert all(line[-1] == 0 and 0 not in line[:-1] for line in lines[:-1])
 
 
 TOKENIZERS: dict[str, Tokenizer] = {
@@ -161,11 +159,10 @@ def test_counts_and_nats_are_those_of_the_text(
         with pytest.raises(UserError, match="is too short for the protocol"):
             list(evaluate_predictors([Priced()], tokenizer, files, protocol))
         return
-    found = result(evaluate_predictors([Priced()], tokenizer, files, protocol))
-    assert isinstance(found, list)
-    assert found[0].tokens == len(ids)
-    assert found[0].nats == (ids + 1.0).sum()
-    figures = found[0].figures()
+    evaluations = result(evaluate_predictors([Priced()], tokenizer, files, protocol))
+    assert evaluations[0].tokens == len(ids)
+    assert evaluations[0].nats == (ids + 1.0).sum()
+    figures = evaluations[0].figures()
     assert (figures["bits_per_byte"] is None) == (level == "word" or figures["unknown_rate"] > 0)
     notes = [note for note in figures["notes"] if "bits per" in note]
     assert bool(notes) == (figures["bits_per_byte"] is None)
@@ -177,20 +174,19 @@ def test_counts_and_nats_are_those_of_the_text(
     ended = any(not text.endswith("\n") for text in texts[:-1])
     assert any("final newline" in note for note in figures["notes"]) == ended
     if figures["bits_per_byte"] is not None:
-        assert math.isclose(figures["bits_per_byte"], found[0].nats / math.log(2) / len(whole.encode()))
-        assert math.isclose(figures["bits_per_char"], found[0].nats / math.log(2) / len(whole))
+        assert math.isclose(figures["bits_per_byte"], evaluations[0].nats / math.log(2) / len(whole.encode()))
+        assert math.isclose(figures["bits_per_char"], evaluations[0].nats / math.log(2) / len(whole))
 
 
 def test_a_mixture_is_the_weighted_mean_of_probabilities(letters: Path) -> None:
     first, second = (TorchPredictor(random_model(model_config(arch))) for arch in ("lstm", "rnn"))
     weights = np.array([0.3, 0.7])
-    found = result(evaluate_predictors([first, second], TOKENIZER, [letters], "stream", weights))
-    assert isinstance(found, list)
+    evaluations = result(evaluate_predictors([first, second], TOKENIZER, [letters], "stream", weights))
     ids = TOKENIZER.encode(letters.read_text())
     ((_, each),) = scored([first, second], [ids], TOKENIZER.start_id, TOKENIZER.start_id, "stream")
     expected = -np.log(0.3 * np.exp(-each[0]) + 0.7 * np.exp(-each[1])).sum()
-    assert abs(found[2].nats - expected) < 1e-8
-    assert abs(found[0].nats - each[0].sum()) < 1e-8
+    assert abs(evaluations[2].nats - expected) < 1e-8
+    assert abs(evaluations[0].nats - each[0].sum()) < 1e-8
 
 
 def test_refusals(tmp_path: Path) -> None:

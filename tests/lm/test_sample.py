@@ -171,17 +171,17 @@ def test_frequencies_over_streams_are_those_of_the_distribution() -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_symbols_of_a_model_come_as_often_as_it_says(arch: str) -> None:
     """Of each symbol, the times it came less the sum of its probabilities is within what chance allows."""
-    said: list[Array] = []
+    distributions: list[Array] = []
     inner = TorchPredictor(random_model(model_config(arch, num_layers=1), torch.float32, scale=1.0))
     drawing = SampleOptions().drawing(TOKENIZER.unknown_id)
 
     def step(ids: Window, state: State | None) -> tuple[Array, State]:
         logits, after = inner.logits(ids, state)
-        said.append(probabilities(logits, drawing)[0])
+        distributions.append(probabilities(logits, drawing)[0])
         return logits, after
 
     drawn = np.array([symbol.id for symbol in generate(Stepping(step), TOKENIZER, [], 1500, SampleOptions(seed=4))])
-    p = np.array(said[: len(drawn)])
+    p = np.array(distributions[: len(drawn)])
     came = drawn[:, None] == np.arange(p.shape[1])
 
     def deviation(p: Array) -> float:
@@ -327,11 +327,11 @@ def test_the_text_that_comes_is_the_text_of_the_ids(tokenizer: Tokenizer, data: 
     prompt, rest = ids[:cut], ids[cut:]
     decoder = tokenizer.stream_decoder()
     before = "".join(map(decoder.push, prompt))
-    shown = text_of(generate(scripted(rest, tokenizer.vocab_size), tokenizer, prompt, len(rest), SampleOptions()))
+    text = text_of(generate(scripted(rest, tokenizer.vocab_size), tokenizer, prompt, len(rest), SampleOptions()))
     if rest:
-        assert before + shown == tokenizer.decode(ids)
+        assert before + text == tokenizer.decode(ids)
     else:
-        assert shown == ""
+        assert text == ""
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: str(tokenizer.level))
@@ -367,17 +367,17 @@ def test_no_more_is_held_back_than_must_be(whole: str, stops: list[str]) -> None
     tokenizer = CharTokenizer.learn("ab")
     ids = tokenizer.encode(whole).tolist()
     place = before_the_first_stop(whole, stops)
-    shown, count = "", 0
+    text, count = "", 0
     for count, symbol in enumerate(generate(scripted(ids, 4), tokenizer, [], len(ids), SampleOptions(), stop=stops), 1):
-        shown += symbol.text
+        text += symbol.text
         if (place and count == place[1]) or count == len(whole):
             continue
         held = max(
             (k for stop in stops for k in range(1, min(count, len(stop) - 1) + 1)
              if stop.startswith(whole[count - k : count])), default=0,
         )  # fmt: skip
-        assert shown == whole[: count - held]
-    assert (shown, count) == ((whole[: place[0]], place[1]) if place else (whole, len(whole)))
+        assert text == whole[: count - held]
+    assert (text, count) == ((whole[: place[0]], place[1]) if place else (whole, len(whole)))
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: str(tokenizer.level))

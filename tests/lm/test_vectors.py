@@ -58,9 +58,9 @@ def alone(reader: HiddenPredictor, ids: Sequence[int], start_id: int, pool: Pool
 def law_vectors(vectors: Vectors, reader: HiddenPredictor, pool: Pool) -> None:
     """The vector of a line is that of the line read alone; of an empty one that of the start symbol."""
     texts = [CHARS.encode(line) for line in LINES]
-    found = np.concatenate(list(vectors(reader, texts, CHARS.start_id, pool)))
-    assert found.dtype == np.float32
-    for ids, vector in zip(texts, found, strict=True):
+    stacked = np.concatenate(list(vectors(reader, texts, CHARS.start_id, pool)))
+    assert stacked.dtype == np.float32
+    for ids, vector in zip(texts, stacked, strict=True):
         assert np.allclose(vector, alone(reader, ids.tolist(), CHARS.start_id, pool), rtol=0, atol=1e-6)
 
 
@@ -116,13 +116,13 @@ def lines_of(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
 def test_ends_of_lines_and_a_byte_order_mark_are_no_part_of_a_line(tokenizer: Tokenizer, tmp_path: Path) -> None:
     texts = ["a bad cab", "", "ה\u202eא\u2028e\u0301", "x\ry\x85z", "fade"]
     file = write(tmp_path / "lines", "\ufeff" + "\r\n".join(texts[:3]) + "\n" + "\n".join(texts[3:]))
-    found = embedded(opened(tokenizer), file, pool="mean")
+    embedding = embedded(opened(tokenizer), file, pool="mean")
     marked = ["\ufeff" + texts[0], *texts[1:]]  # at level byte, where any file is a text, it is bytes like others
-    assert np.array_equal(found.vectors, lines_of(tokenizer, marked if tokenizer.level == "byte" else texts))
-    assert found.figures()["lines"] == 5
-    assert found.empty == 1
-    assert (found.unknown_rate > 0) == (tokenizer.level in ("char", "word"))
-    assert any("empty" in note for note in found.figures()["notes"])
+    assert np.array_equal(embedding.vectors, lines_of(tokenizer, marked if tokenizer.level == "byte" else texts))
+    assert embedding.figures()["lines"] == 5
+    assert embedding.empty == 1
+    assert (embedding.unknown_rate > 0) == (tokenizer.level in ("char", "word"))
+    assert any("empty" in note for note in embedding.figures()["notes"])
 
 
 def test_bytes_need_not_be_text(tmp_path: Path) -> None:
@@ -137,19 +137,19 @@ def test_a_line_of_a_million_characters(tmp_path: Path) -> None:
     """The whole line is read, a window at a time; of a window model, which does not take half a minute."""
     text = "a bad cab faded " * 62_500
     model = opened(arch="window")
-    found = embedded(model, write(tmp_path / "lines", f"fade\n{text}\nb\n"), pool="mean").vectors
+    vectors = embedded(model, write(tmp_path / "lines", f"fade\n{text}\nb\n"), pool="mean").vectors
     assert isinstance(model.predictor, TorchPredictor)
     whole, _ = model.predictor.hidden(np.array([[CHARS.start_id, *CHARS.encode(text).tolist()]]))
-    assert np.allclose(found[1], whole[0, 1:].mean(axis=0), rtol=0, atol=1e-6)
+    assert np.allclose(vectors[1], whole[0, 1:].mean(axis=0), rtol=0, atol=1e-6)
     assert np.allclose(
-        found[0], alone(model.predictor, CHARS.encode("fade").tolist(), CHARS.start_id, "mean"), atol=1e-6
+        vectors[0], alone(model.predictor, CHARS.encode("fade").tolist(), CHARS.start_id, "mean"), atol=1e-6
     )
 
 
 def test_what_is_written_is_what_is_returned(tmp_path: Path) -> None:
     file, out = write(tmp_path / "lines", "\n".join(LINES)), tmp_path / "lines.npy"
-    found = embedded(opened(), file, out)
-    assert isinstance(found.vectors, np.memmap)
+    embedding = embedded(opened(), file, out)
+    assert isinstance(embedding.vectors, np.memmap)
     assert np.array_equal(np.load(out), embedded(opened(), file).vectors)
     assert sorted(os.listdir(tmp_path)) == ["lines", "lines.npy"]
     out.write_bytes(b"old")
@@ -179,9 +179,9 @@ def test_a_file_that_changes_is_refused(
     size = vectors_module._size
 
     def then_changed(path: Path) -> tuple[int, int]:
-        found = size(path)
+        sizes = size(path)
         write(path, "a\n" + change)
-        return found
+        return sizes
 
     monkeypatch.setattr(vectors_module, "_size", then_changed)
     with pytest.raises(UserError, match=says):
@@ -216,9 +216,7 @@ def test_what_cannot_be_asked(ask: Callable[[Opened, Path, Path], object], says:
 
 
 def nearest(file: Path, query: str, top: int = 10, pool: Pool = "last", vectors: Path | None = None) -> list[Neighbour]:
-    found = result(similar_lines(opened(), file, query, top, pool, vectors))
-    assert isinstance(found, list)
-    return found
+    return result(similar_lines(opened(), file, query, top, pool, vectors))
 
 
 def law_nearest(ask: Callable[[Path, str, int], list[Neighbour]], folder: Path) -> None:
@@ -226,14 +224,14 @@ def law_nearest(ask: Callable[[Path, str, int], list[Neighbour]], folder: Path) 
     file = write(folder / "lines", "\r\n".join(LINES))
     texts = [CHARS.encode(line) for line in LINES]
     vectors = [alone(reader(), ids.tolist(), CHARS.start_id, "mean") for ids in texts]
-    wanted = vectors[6]
-    each = [float(v @ wanted / np.linalg.norm(v) / np.linalg.norm(wanted)) for v in vectors]
+    query = vectors[6]
+    each = [float(v @ query / np.linalg.norm(v) / np.linalg.norm(query)) for v in vectors]
     order = sorted(range(len(each)), key=lambda k: (-round(each[k], 5), k))
     for top in (1, 4, 10, 99):
-        found = ask(file, LINES[6], top)
-        assert [near.line for near in found] == [k + 1 for k in order[:top]]
-        assert [near.text for near in found] == [LINES[k] for k in order[:top]]
-        assert [near.cosine for near in found] == pytest.approx([each[k] for k in order[:top]], abs=1e-5)
+        neighbours = ask(file, LINES[6], top)
+        assert [near.line for near in neighbours] == [k + 1 for k in order[:top]]
+        assert [near.text for near in neighbours] == [LINES[k] for k in order[:top]]
+        assert [near.cosine for near in neighbours] == pytest.approx([each[k] for k in order[:top]], abs=1e-5)
 
 
 def test_the_nearest_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,12 +284,12 @@ def test_the_nearest_symbols(tokenizer: Tokenizer) -> None:
     model = opened(tokenizer)
     assert isinstance(model.predictor, TorchPredictor)
     table = model.predictor.model.embedding.weight.detach().numpy()
-    wanted = int(tokenizer.encode("a")[0])
-    found = similar_symbols(model, "a", top=5)
-    each = table @ table[wanted] / np.linalg.norm(table, axis=1) / np.linalg.norm(table[wanted])
-    order = [k for k in np.argsort(-each, kind="stable").tolist() if k != wanted]
-    assert [near.text for near in found] == [tokenizer.symbol(k) for k in order[:5]]
-    assert [near.cosine for near in found] == pytest.approx(each[order[:5]].tolist(), abs=1e-12)
+    id = int(tokenizer.encode("a")[0])
+    neighbours = similar_symbols(model, "a", top=5)
+    each = table @ table[id] / np.linalg.norm(table, axis=1) / np.linalg.norm(table[id])
+    order = [k for k in np.argsort(-each, kind="stable").tolist() if k != id]
+    assert [near.text for near in neighbours] == [tokenizer.symbol(k) for k in order[:5]]
+    assert [near.cosine for near in neighbours] == pytest.approx(each[order[:5]].tolist(), abs=1e-12)
     assert len(similar_symbols(model, "a", top=10**6)) == tokenizer.vocab_size - 1
     for name in ("\n", tokenizer.symbol(tokenizer.pieces.index(b"\n"))):
         assert similar_symbols(model, name, top=3)

@@ -56,35 +56,35 @@ def by_the_book(model: Model, ids: Ids, options: DynamicOptions) -> list[float]:
     sizes = [size.clone() for size in sizes_of(model)]
     mean = sum(float(size.sum()) for size in sizes) / sum(size.numel() for size in sizes)
     trained = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    state, found, before = None, [], START
+    state, pieces, before = None, [], START
     for first in range(0, len(ids), options.seq_len):
-        some = ids[first : first + options.seq_len]
-        inputs = torch.tensor([[before, *some[:-1].tolist()]])
+        window = ids[first : first + options.seq_len]
+        inputs = torch.tensor([[before, *window[:-1].tolist()]])
         model.zero_grad()
         logits, state = model(inputs, state)
         state = tuple(tuple(part.detach() for part in layer) for layer in state)
-        each = cross_entropy(logits, torch.tensor([some.tolist()]), "none")
-        found += each[0].tolist()
-        each.mean().backward()  # type: ignore[no-untyped-call]
+        nats = cross_entropy(logits, torch.tensor([window.tolist()]), "none")
+        pieces += nats[0].tolist()
+        nats.mean().backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             for (name, weight), size in zip(model.named_parameters(), sizes, strict=True):
                 assert weight.grad is not None
                 moved = weight - options.learning_rate * weight.grad / (size + 0.1 * mean)
                 pull = torch.minimum(torch.ones_like(size), options.decay * size / mean)
                 weight.copy_(moved + pull * (trained[name] - moved))
-        before = int(some[-1])
+        before = int(window[-1])
     with torch.no_grad():
         for name, weight in model.named_parameters():
             weight.copy_(trained[name])
-    return found
+    return pieces
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_dynamic_evaluation_is_the_papers(arch: str) -> None:
     model, ids = random_model(model_config(arch)), random_ids(60)
     with dynamic(model, sizes_of(model), OPTIONS) as predictor:
-        found = nats_of(predictor, ids)
-    np.testing.assert_allclose(found, by_the_book(model, ids, OPTIONS), rtol=1e-7)
+        nats = nats_of(predictor, ids)
+    np.testing.assert_allclose(nats, by_the_book(model, ids, OPTIONS), rtol=1e-7)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -163,15 +163,15 @@ def cached_by_hand(model: Model, ids: Ids, options: CacheOptions) -> list[float]
     with torch.no_grad():
         y, _ = model.hidden(torch.tensor([symbols[:-1]]))
         p = torch.softmax(model.logits(y)[0], -1).numpy()
-    h, found = y[0].numpy(), []
+    h, expected = y[0].numpy(), []
     for t, target in enumerate(symbols[1:]):
         past = range(max(0, t - options.size), t)
         alike = np.array([np.exp(options.flatness * h[t] @ h[i]) for i in past])
         hits = np.array([symbols[i + 1] == target for i in past])
         cache = (alike * hits).sum() / alike.sum() if len(past) else None
-        one = p[t, target] if cache is None else (1 - options.weight) * p[t, target] + options.weight * cache
-        found.append(float(-np.log(one)))
-    return found
+        mixed = p[t, target] if cache is None else (1 - options.weight) * p[t, target] + options.weight * cache
+        expected.append(float(-np.log(mixed)))
+    return expected
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -181,12 +181,12 @@ def test_the_cache_is_the_papers_however_it_is_read(arch: str) -> None:
     predictor = CachePredictor(TorchPredictor(model), CACHE)
     symbols = np.array([[START, *ids.tolist()]])
     for window in (1, 3, 10, 60):
-        found, state = [], None
+        pieces, state = [], None
         for first in range(0, 60, window):
             inputs, targets = (symbols[:, first + k : first + k + window] for k in (0, 1))
             nats, state = predictor.nats(inputs[:, : targets.shape[1]], targets, state)
-            found += nats[0].tolist()
-        np.testing.assert_allclose(found, expected, rtol=1e-9)
+            pieces += nats[0].tolist()
+        np.testing.assert_allclose(pieces, expected, rtol=1e-9)
 
 
 def test_the_cache_gives_a_distribution_and_rows_do_not_mix() -> None:
@@ -214,8 +214,8 @@ def test_fitting_finds_what_a_repeating_text_gains() -> None:
     tried = dict(fit_cache(TorchPredictor(model), ids, START))
     best = min(tried, key=tried.__getitem__)
     assert tried[best] < nats_of(TorchPredictor(model), ids).mean() - 0.2
-    found = nats_of(CachePredictor(TorchPredictor(model), best), ids).mean()
-    assert abs(found - tried[best]) < 1e-9, "what was promised is what the predictor gives"
+    mean = nats_of(CachePredictor(TorchPredictor(model), best), ids).mean()
+    assert abs(mean - tried[best]) < 1e-9, "what was promised is what the predictor gives"
 
 
 # ---- mixtures

@@ -163,14 +163,14 @@ def test_loss_of_each_step_is_what_the_sum_adds_up() -> None:
     symbols = torch.tensor([[START, *ids.tolist()], [START, *ids[::-1].tolist()]])
     with torch.no_grad():
         logits, _ = model(symbols[:, :-1], detach(model.fresh_state(2)))
-    each = cross_entropy(logits, symbols[:, 1:], reduction="none")
-    assert each.shape == (2, 40)
-    assert abs(float(each[0].sum()) - read(model, START, ids)[0]) < 1e-9
-    assert abs(float(each[1].sum()) - read(model, START, ids[::-1])[0]) < 1e-9
+    nats = cross_entropy(logits, symbols[:, 1:], reduction="none")
+    assert nats.shape == (2, 40)
+    assert abs(float(nats[0].sum()) - read(model, START, ids)[0]) < 1e-9
+    assert abs(float(nats[1].sum()) - read(model, START, ids[::-1])[0]) < 1e-9
 
 
 def test_quick_validation_reads_the_whole_part_in_pieces() -> None:
     ids = np.arange(1000, dtype=np.uint16)
     assert np.array_equal(spread(ids, 1000, 16), ids)
-    some = spread(ids, 100, 4)
-    assert some.tolist() == [*range(25), *range(250, 275), *range(500, 525), *range(750, 775)]
+    pieces = spread(ids, 100, 4)
+    assert pieces.tolist() == [*range(25), *range(250, 275), *range(500, 525), *range(750, 775)]

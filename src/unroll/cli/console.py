@@ -156,7 +156,7 @@ def refuse(text: str, code: int = 2) -> int:
 
 
 def has_colours(stream: TextIO) -> bool:
-    """Tell whether colours are wanted there: on a terminal, unless NO_COLOR is set (no-color.org)."""
+    """Return whether to print colours there: on a terminal, unless NO_COLOR is set (no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 

@@ -31,7 +31,7 @@ def verb(model: Path, as_json: bool) -> None:
 
 
 def rows_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what there is to say, with a name for each; an empty text where nothing is known."""
+    """Yield the rows of the description, each with its name; an empty text if unknown."""
     counted = known["order"] is not None
     yield "model", console.shape(known) + ("" if counted else f", embedding {known['embedding_size']}")
     what = "n-grams" if counted else "parameters"

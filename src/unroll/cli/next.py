@@ -100,6 +100,6 @@ def share(p: float) -> str:
 
 
 def drawn(length: float) -> str:
-    """Return a bar so many cells long, to an eighth of one."""
+    """Return a bar of the given length in cells, to an eighth of one."""
     eighths = round(length * 8)
     return EIGHTHS[8] * (eighths // 8) + EIGHTHS[eighths % 8].strip()

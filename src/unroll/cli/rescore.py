@@ -106,7 +106,7 @@ def put_bytes(content: bytes) -> None:
 
 
 def rows_of(known: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what there is to say, with a name for each."""
+    """Return the rows of the summary, each with its name."""
     rows = [
         ("list", f"{known['hypotheses']:,} hypotheses of {known['groups']:,} groups, {known['format']}"),
         ("weight", f"{known['weight']:.4g}" + (f", {known['word_bonus']:g} a word" if known["word_bonus"] else "")),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unroll.errors import UserError
 from unroll.insight.trace import parts
-from unroll.nn.arch import ARCHITECTURES, RECURRENT
+from unroll.nn.arch import ARCHITECTURES, RECURRENT, owners
 from unroll.nn.cells import LSTMStep, Step
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Hold
@@ -247,7 +247,7 @@ def checked_cell(network: Model, layer: int, unit: int, signal: str | None) -> C
         raise UserError(
             f"{ARCHITECTURES[config.arch].article} has no signal {signal}",
             allowed=", ".join(own),
-            fix="choose among them",
+            fix=owners(signal),
         )
     return Cell(layer, signal or own[0], unit)
 

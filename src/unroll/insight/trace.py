@@ -20,7 +20,7 @@ from unroll.data.blocks import read_blocks
 from unroll.data.encode import block_ids
 from unroll.errors import MachineError, UserError
 from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
-from unroll.nn.arch import ARCHITECTURES
+from unroll.nn.arch import ARCHITECTURES, owners
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work, result
 from unroll.state import State, join_rows, select_rows
@@ -179,7 +179,7 @@ def chosen_names(
         raise UserError(
             f"{ARCHITECTURES[config.arch].article} has no signal {wrong_names[0]}",
             allowed=", ".join((*own, "logits", "nats")),
-            fix="choose among them",
+            fix=owners(wrong_names[0]),
         )
     wanted = signals or (*own, "nats", *(["logits"] if 4 * steps * config.vocab_size <= MOST_LOGITS else []))
     inside = [f"layer{k}/{name}" for k in layers or range(config.num_layers) for name in wanted if name in own]

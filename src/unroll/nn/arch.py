@@ -130,3 +130,9 @@ def layer_shapes(arch: str, inputs: int, hidden: int) -> dict[str, tuple[int, ..
     if not ARCHITECTURES[arch].reads_state:
         return {"weight_ih": (rows, inputs), "bias_ih": (rows,)}
     return {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden), "bias_ih": (rows,), "bias_hh": (rows,)}
+
+
+def owners(signal: str) -> str:
+    """Return how to get a signal, for messages: the architectures that have it."""
+    labels = [architecture.label for architecture in ARCHITECTURES.values() if signal in architecture.signals]
+    return f"only these have {signal}: {', '.join(labels)}" if labels else "choose among them"

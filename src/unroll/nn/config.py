@@ -19,9 +19,13 @@ class ModelConfig:
     """The shape of a model and what is dropped while it trains."""
 
     vocab_size: int
+    """Number of symbols; that of the text, so leave it out."""
     arch: Arch = DEFAULT
+    """The architecture."""
     embedding_size: int = 64
+    """Size of a symbol's vector."""
     hidden_size: int = 384
+    """Number of units of each recurrent layer."""
     num_layers: int = 1
     """Number of recurrent layers."""
     window: int = 8

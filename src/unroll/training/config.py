@@ -14,6 +14,7 @@ class TrainConfig:
     """How long a model is trained, in which portions, and what happens on the way."""
 
     steps: int = 2000
+    """Number of optimizer steps."""
     batch_size: int = 16
     """Contiguous streams read side by side."""
     seq_len: int = 64
@@ -24,20 +25,29 @@ class TrainConfig:
     """Precision of the products; weights, sums and the optimizer stay float32. tf32 needs a GPU: elsewhere it is
     float32."""
     threads: int = 2
+    """Number of threads that compute."""
     wait_policy: Literal["default", "passive"] = "default"
     """How OpenMP threads wait for each other; passive yields the core, which pays on a busy machine."""
     seed: int = 0
+    """Seed of all random numbers."""
     log_every: int = 10
+    """Steps between two entries of the event log."""
     valid_every: int = 250
+    """Steps between two quick validations."""
     valid_rows: int = 16
+    """Rows that a quick validation reads side by side."""
     valid_tokens: int = 50_000
     """Validation symbols read for the quick figures on the way."""
     final_tokens: int = 2_000_000
     """Most validation symbols read for the exact figure at the end."""
     save_every: int = 250
+    """Steps between two saves."""
     sample_length: int = 300
+    """Length of the samples taken on the way, in symbols."""
     sample_prompt: str = ""
+    """Text that those samples continue."""
     sample_temperature: float = 0.8
+    """Temperature of those samples."""
 
     def __post_init__(self) -> None:
         positive = (
@@ -70,6 +80,7 @@ class OptimConfig:
     learning_rate: float = 1e-2
     """Peak of the learning rate."""
     warmup_steps: int = 100
+    """Steps over which the rate rises to its peak."""
     schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"
     """How the rate falls from the peak to zero at the last step; `constant` stays, best with averaging; `plateau` stays
     until a validation brings no new best, and is then cut."""
@@ -78,7 +89,9 @@ class OptimConfig:
     weight_decay: float = 0.05
     """Decay of the matrices; biases do not decay."""
     beta1: float = 0.9
+    """Decay of the average of gradients."""
     beta2: float = 0.99
+    """Decay of the average of squared gradients."""
     grad_clip: float = 1.0
     """Largest norm of all gradients together; 0 clips nothing."""
     averaging: float = 0.0

@@ -186,7 +186,7 @@ def test_a_table_is_read_byte_for_byte(text: Text, tmp_path: Path, ends: str) ->
 @pytest.mark.parametrize(
     ("content", "column", "what"),
     [
-        ("one\n1\n0\n", "", "has 2 labels, and text has 5 symbols"),
+        ("one\n1\n0\n", "", "has 2 labels, but text has 5 symbols"),
         ("one\n1\n0\n1\nx\n0\n", "", "line 5 of .* has no number in the column one: 'x'"),
         ("one\ttwo\n1\t1\n0\n1\t1\n1\t1\n0\t1\n", ":two", "line 3 of .* has no number in the column two: ''"),
         ("one\n1\n0\nnan\n1\n0\n", "", "line 4 of .* has no number"),
@@ -203,7 +203,7 @@ def test_a_table_that_does_not_fit_is_refused(text: Text, tmp_path: Path, conten
 
 @pytest.mark.parametrize(
     ("asked", "what"),
-    [("quote", "no property 'quote'"), ("re:(", "no regular expression"), ("no.tsv", "check the path"),
+    [("quote", "no property 'quote'"), ("re:(", "not a regular expression"), ("no.tsv", "check the path"),
      ("t.tsvx", "no property")],
 )  # fmt: skip
 def test_what_is_no_property_is_refused(text: Text, asked: str, what: str) -> None:

@@ -315,5 +315,5 @@ def test_what_cannot_be_patched_is_refused(asked: dict[str, Any], what: str, fol
 
 def test_an_rnn_has_no_cell_to_patch() -> None:
     model = random_model(model_config("rnn"))
-    with pytest.raises(UserError, match="only LSTMs have a cell c"):
+    with pytest.raises(UserError, match="only these have c: LSTM"):
         asked(opened(model), "abc", "bbc", target="a", against="b", signals=["c"])

@@ -16,7 +16,7 @@ from unroll.files import StrPath
 from unroll.insight.attribution.measure import in_double, read_text, symbol_id
 from unroll.insight.patching.alignment import Ids, patch_points, same_end
 from unroll.lm.surprisal import token_name
-from unroll.nn.arch import ARCHITECTURES, RECURRENT
+from unroll.nn.arch import ARCHITECTURES, RECURRENT, owners
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work, result
 from unroll.state import State, join_rows, select_rows
@@ -348,7 +348,7 @@ def _check_parts(
         raise UserError(
             f"the state of this model has no {wrong[0]}",
             allowed=", ".join(names),
-            fix="choose among them; gates are computed again at every step",
+            fix=owners("c") if wrong[0] == "c" else "gates are computed again at every step",
         )
     last, size = config.num_layers - 1, config.hidden_size
     if wrong_layers := [k for k in layers if not 0 <= k <= last]:

@@ -13,7 +13,7 @@ from unroll.state import join_rows, select_rows
 READ_TOGETHER = 2048
 """Symbols of several prompts that are read in one step."""
 READ_LOGITS = 2**21
-"""Logits held at a time while a prompt is echoed."""
+"""Logits in memory at a time while a prompt is echoed."""
 
 
 class PromptReader:
