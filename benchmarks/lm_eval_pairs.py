@@ -23,7 +23,7 @@ from measure import show
 from serving import serving
 from unroll.artifact.open import open_model
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
-from unroll.lm.pairs import read_pairs
+from unroll.lm.pair_files import read_pairs
 from unroll.lm.surprisal import score_texts
 
 TASK = """\

@@ -13,7 +13,7 @@ from measure import run_json, show
 from unroll.artifact.checkpoint import save_tensors
 from unroll.artifact.directory import WEIGHTS, save_description
 from unroll.data.tokenizer import CharTokenizer
-from unroll.lm.pairs import read_pairs
+from unroll.lm.pair_files import read_pairs
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 

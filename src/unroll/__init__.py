@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from unroll.lm.rescore import rescore as rescore
     from unroll.lm.sample import sample as sample
     from unroll.lm.surprisal import score as score
-    from unroll.lm.surprisal import score_file as score_file
+    from unroll.lm.units import score_file as score_file
     from unroll.lm.vectors import embed as embed
     from unroll.lm.vectors import similar as similar
     from unroll.lm.vectors import similar_symbols as similar_symbols
@@ -69,7 +69,7 @@ HOMES = {
     "resume": "unroll.training.start",
     "sample": "unroll.lm.sample",
     "score": "unroll.lm.surprisal",
-    "score_file": "unroll.lm.surprisal",
+    "score_file": "unroll.lm.units",
     "similar": "unroll.lm.vectors",
     "similar_symbols": "unroll.lm.vectors",
     "sources": "unroll.data.sources",

@@ -60,7 +60,7 @@ def test_numbers_alone_load_no_matplotlib(trained: Trained, file: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["--report", "memory.pdf"], "no name of a page"),
+        (["--report", "memory.pdf"], "is not a .html"),
         (["--report", "nowhere/memory.html"], "does not exist"),
         (["--plot", "memory.gif"], "is not a .png or .svg"),
         (["--limit", "100000"], "too few for a context of 100,000"),

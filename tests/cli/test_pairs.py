@@ -9,7 +9,7 @@ import pytest
 import unroll as library
 from cli.command import unroll
 from cli.conftest import Here, Refused, Trained
-from lm.test_pairs import agreement, write
+from lm.test_pair_files import agreement, write
 
 PAIRS = "good\tbad\tset\nthe cat sat.\teht tac tas.\torder\nthe mat.\tthe taaaam.\torder\na cat\ta cät\tumlaut\n"
 BLIMP = (

@@ -9,7 +9,7 @@ import pytest
 import unroll as library
 from cli.command import unroll
 from cli.conftest import Here, Refused, Trained
-from lm.test_pairs import write
+from lm.test_pair_files import write
 
 NBEST = (
     "0 ||| eht tac ||| am: 1 ||| -1.5\n0 ||| the cat ||| am: 2 ||| -2\n"

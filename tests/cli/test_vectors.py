@@ -9,7 +9,7 @@ import pytest
 import unroll as library
 from cli.command import unroll
 from cli.conftest import Here, Refused, Trained
-from lm.test_pairs import write
+from lm.test_pair_files import write
 
 LINES = "the cat sat.\r\n\r\na mat and a cät\nthe cat sat on\nnothing new\n"
 

@@ -353,7 +353,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, monkeypatch: pytest.
     path = save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
     for out in (path / WEIGHTS, tmp_path / "model", tmp_path / "folder.onnx"):
         (tmp_path / "folder.onnx").mkdir(exist_ok=True)
-        with pytest.raises(UserError, match="no name for an ONNX file"):
+        with pytest.raises(UserError, match="not the name of an ONNX file"):
             export_onnx(path, out)
     other = tmp_path / "other" / "tokenizer.json"
     other.parent.mkdir()

@@ -16,6 +16,6 @@ def test_words_are_visible(given: str, expected: str) -> None:
 
 
 def test_models_of_one_name_are_told_apart() -> None:
-    found = [curve("position", "a/x"), curve("position", "b/x"), curve("position", "c/y\n", "rnn")]
-    assert labels(found) == ["a/x (lstm, char)", "b/x (lstm, char)", "y\\x0a (rnn, char)"]
+    models = [curve("position", "a/x"), curve("position", "b/x"), curve("position", "c/y\n", "rnn")]
+    assert labels(models) == ["a/x (lstm, char)", "b/x (lstm, char)", "y\\x0a (rnn, char)"]
     assert architecture(curve("position", arch="ngram")) == "5-gram"

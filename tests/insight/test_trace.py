@@ -31,8 +31,8 @@ from unroll.predict.torch import TorchPredictor
 Arrays = dict[str, NDArray[Any]]
 
 
-def joined(made: Iterator[Part]) -> Arrays:
-    pieces = list(made)
+def joined(stream: Iterator[Part]) -> Arrays:
+    pieces = list(stream)
     assert [part.first for part in pieces] == list(np.cumsum([0, *(len(part.arrays["nats"]) for part in pieces[:-1])]))
     return {name: np.concatenate([part.arrays[name] for part in pieces]) for name in pieces[0].arrays}
 
@@ -51,38 +51,38 @@ LENGTHS = (1, SPAN - 1, SPAN, 3 * SPAN + 7, ROWS * SPAN + SPAN + 5)
 def test_it_is_what_the_fused_kernel_says(arch: str, skip: str, count: int) -> None:
     others: dict[str, Any] = {} if arch == "window" else {"skip": skip}
     model = random_model(model_config(arch, **others))
-    ids, found = traced(model, count)
-    assert set(found) == {f"layer{k}/{name}" for k in range(2) for name in ARCHITECTURES[arch].signals} | {
+    ids, arrays = traced(model, count)
+    assert set(arrays) == {f"layer{k}/{name}" for k in range(2) for name in ARCHITECTURES[arch].signals} | {
         "logits",
         "nats",
     }
     with torch.no_grad():
         read = torch.tensor([[TOKENIZER.start_id, *ids.tolist()]])
         logits, state = model(read)
-    np.testing.assert_allclose(found["logits"], logits[0, 1:].numpy(), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(arrays["logits"], logits[0, 1:].numpy(), rtol=0, atol=1e-9)
     if arch != "window":
         for k, layer in enumerate(state):
             for name, part in zip(("h", "c"), layer, strict=False):
-                np.testing.assert_allclose(found[f"layer{k}/{name}"][-1], part[0].numpy(), rtol=0, atol=1e-9)
-    assert found["nats"].mean() == pytest.approx(stream_nats(TorchPredictor(model), ids, TOKENIZER.start_id), abs=1e-9)
+                np.testing.assert_allclose(arrays[f"layer{k}/{name}"][-1], part[0].numpy(), rtol=0, atol=1e-9)
+    assert arrays["nats"].mean() == pytest.approx(stream_nats(TorchPredictor(model), ids, TOKENIZER.start_id), abs=1e-9)
 
 
-def law_cell(found: Arrays) -> None:
+def law_cell(arrays: Arrays) -> None:
     """c = f·c₋₁ + i·g and h = o·tanh c at every step of every layer, at the seams between stretches too."""
     for k in range(2):
-        i, f, g, o, c, h = (found[f"layer{k}/{name}"] for name in "ifgoch")
+        i, f, g, o, c, h = (arrays[f"layer{k}/{name}"] for name in "ifgoch")
         np.testing.assert_allclose(c[1:], f[1:] * c[:-1] + i[1:] * g[1:], rtol=0, atol=1e-9)
         np.testing.assert_allclose(h, o * np.tanh(c), rtol=0, atol=1e-9)
 
 
 def test_the_cells_law_holds_and_fails_on_its_faults() -> None:
-    _, found = traced(random_model(model_config("lstm")), 2 * SPAN + 9)
-    law_cell(found)
+    _, arrays = traced(random_model(model_config("lstm")), 2 * SPAN + 9)
+    law_cell(arrays)
     faults: list[Arrays] = [
-        found | {"layer1/i": found["layer1/f"], "layer1/f": found["layer1/i"]},  # labels swapped
-        found | {"layer0/g": found["layer0/o"], "layer0/o": found["layer0/g"]},
-        found | {"layer0/c": np.roll(found["layer0/c"], 1, axis=0)},  # a step late
-        found | {"layer0/c": np.concatenate([found["layer0/c"][:SPAN], 0 * found["layer0/c"][SPAN:]])},  # forgotten
+        arrays | {"layer1/i": arrays["layer1/f"], "layer1/f": arrays["layer1/i"]},  # labels swapped
+        arrays | {"layer0/g": arrays["layer0/o"], "layer0/o": arrays["layer0/g"]},
+        arrays | {"layer0/c": np.roll(arrays["layer0/c"], 1, axis=0)},  # a step late
+        arrays | {"layer0/c": np.concatenate([arrays["layer0/c"][:SPAN], 0 * arrays["layer0/c"][SPAN:]])},  # forgotten
     ]
     for fault in faults:
         with pytest.raises(AssertionError):
@@ -90,9 +90,9 @@ def test_the_cells_law_holds_and_fails_on_its_faults() -> None:
 
 
 def test_a_grus_law() -> None:
-    _, found = traced(random_model(model_config("gru")), 2 * SPAN + 9)
+    _, arrays = traced(random_model(model_config("gru")), 2 * SPAN + 9)
     for k in range(2):
-        z, n, h = (found[f"layer{k}/{name}"] for name in "znh")
+        z, n, h = (arrays[f"layer{k}/{name}"] for name in "znh")
         np.testing.assert_allclose(h[1:], (1 - z[1:]) * n[1:] + z[1:] * h[:-1], rtol=0, atol=1e-9)
 
 
@@ -152,7 +152,7 @@ def test_logits_of_a_large_vocabulary_are_kept_only_when_asked_for() -> None:
         ({"text": ""}, "nothing to trace"),
         ({"layers": [2]}, "no layer 2"),
         ({"signals": ["r"]}, "no signal r"),
-        ({"out": "trace.txt"}, "no name of arrays"),
+        ({"out": "trace.txt"}, "must end in .npz"),
         ({"out": "not/there/t.npz"}, "check the path"),
     ],
 )

@@ -1,6 +1,5 @@
-"""Minimal pairs: formats, nats against brute force, who is right, and the statistics of it."""
+"""Minimal pairs: nats against brute force, which text is likelier, and the statistics of it."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,22 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data.hostile import WORDS
+from lm.test_pair_files import agreement, write
 from tiny import ARCHS, model_config, random_model
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.lm import pairs as pairs_module
+from unroll.lm.pair_files import Pair, read_pairs
 from unroll.lm.pairs import (
     Count,
-    Pair,
     PairNats,
     PairsResult,
     carried,
+    counts_of,
     mcnemar,
     minimal_pairs,
-    read_pairs,
-    result_of,
     score_pairs,
     word_nats,
 )
@@ -41,7 +39,6 @@ from unroll.progress import Progress, result
 from unroll.state import State
 
 CHARS = CharTokenizer.learn("abcdefghij ")
-HEADER = "pattern\tconstr_id\tsent_id\tcorrect_number\tform\tclass\ttype\tprefix\tlen_prefix\tsent"
 
 
 def opened(tokenizer: Tokenizer = CHARS, arch: str = "lstm", **others: int) -> Opened:
@@ -57,129 +54,14 @@ def step_by_step(predictor: Predictor, start_id: int, ids: Sequence[int]) -> tup
     """Return the nats of every symbol, each from the whole distribution before it, and the one after the last."""
     state: State | None = None
     nats: list[float] = []
-    before = start_id
+    previous = start_id
     for symbol in [*ids, None]:
-        logits, state = predictor.logits(np.array([[before]]), state)
+        logits, state = predictor.logits(np.array([[previous]]), state)
         distribution = log_probabilities(logits[0])
         if symbol is not None:
             nats.append(-float(distribution[symbol]))
-            before = symbol
+            previous = symbol
     return nats, distribution
-
-
-def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-def agreement(*items: tuple[str, str, str, str, float, float]) -> str:
-    """Return a table of (constr_id, type, good, bad, score of the good, score of the bad)."""
-    rows = [HEADER + "\tmodel"]
-    for number, (constr, kind, good, bad, *values) in enumerate(items):
-        for form, name, value in ((good, "correct", values[0]), (bad, "wrong", values[1])):
-            sentence = f'"the ""cat"" {constr} {form}s ."'
-            rows.append(
-                f'P\t{constr}\t{number}\tsing\t{form}\t{name}\t{kind}\t"the ""cat"" {constr}"\t3\t{sentence}\t{value}'
-            )
-    return "\n".join(rows) + "\n"
-
-
-# What is read
-
-
-def test_blimp_is_grouped_by_uid_and_phenomenon(tmp_path: Path) -> None:
-    items = [
-        {"sentence_good": "a b.", "sentence_bad": "b a.", "UID": "u1", "linguistics_term": "t", "pairID": "0"},
-        {"sentence_good": "ה\u202eא e\u0301", "sentence_bad": "\u2028", "UID": "u2", "linguistics_term": "t"},
-        {"sentence_good": "x", "sentence_bad": "y"},
-    ]
-    file = write(tmp_path / "some.jsonl", "\ufeff" + "\r\n\n".join(map(json.dumps, items)))
-    one, two, three = read_pairs([file])
-    assert one == Pair("a b.", "b a.", "u1", "t", file, 1)
-    assert (two.good, two.bad, two.set, two.line) == ("ה\u202eא e\u0301", "\u2028", "u2", 3)
-    assert (three.set, three.group, three.line) == ("some", "", 5)
-
-
-@pytest.mark.parametrize("header", ["", "good\tbad\n", "Good\tbad\tset\r\n"])
-def test_a_table_has_a_header_or_none(tmp_path: Path, header: str) -> None:
-    file = write(tmp_path / "mine.tsv", f"{header}a cat\ta cats\r\n\nx\ty\tother")
-    assert [(p.good, p.bad, p.set) for p in read_pairs([file])] == [("a cat", "a cats", "mine"), ("x", "y", "other")]
-
-
-def test_agreement_items_are_two_lines_wherever_they_stand(tmp_path: Path) -> None:
-    lines = agreement(("1", "original", "is", "are", 0, 0), ("2", "generated", "go", "goes", 0, 0)).splitlines()
-    file = write(tmp_path / "a.tab", "\n".join([lines[0], lines[4], lines[2], lines[1], lines[3]]))
-    two, one = read_pairs([file])
-    assert (one.good, one.bad, one.prefix, one.set, one.group) == ("is", "are", 'the "cat" 1', "original", "P original")
-    assert (two.good, two.bad, two.set) == ("go", "goes", "nonsense")
-    assert one.line == 4
-    assert one.scores == ()
-
-
-def test_words_that_the_published_models_did_not_know_are_those_of_the_sentence(tmp_path: Path) -> None:
-    row = "P\t1\t1\tsing\t{}\toriginal\t{}\t3\t{}\n"
-    good, bad = (row.format(form, "<unk> the cat", "Dignitaries the cat is") for form in ("is\tcorrect", "are\twrong"))
-    (item,) = read_pairs([write(tmp_path / "a.tab", f"{HEADER}\n{good}{bad}")])
-    assert item.prefix == "Dignitaries the cat"
-    bad = bad.replace("Dignitaries the", "Dignitaries a")
-    with pytest.raises(UserError, match="line 3 has a prefix that its sentence does not begin with"):
-        read_pairs([write(tmp_path / "a.tab", f"{HEADER}\n{good}{bad}")])
-
-
-GOOD = json.dumps({"sentence_good": "a", "sentence_bad": "b"})
-ITEM = agreement(("1", "original", "is", "are", -1, -2)).splitlines()
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("", "has no pairs"),
-        ("\n\r\n", "has no pairs"),
-        ("good\tbad\n", "has no pairs"),
-        ("a sentence\n", "line 1 is in no format"),
-        ("a\tb\tc\td\n", "line 1 is in no format"),
-        ("a\tb\n\nc\n", "line 3 is not good<TAB>bad"),
-        ("a\tb\n\tb\n", "line 2 is not good<TAB>bad"),
-        ("a\tb\na\tb\tc\td\n", "line 2 is not good<TAB>bad"),
-        (GOOD + "\n[]\n", "line 2 is no JSON object"),
-        (GOOD + "\n{\n", "line 2 is no JSON object"),
-        (GOOD + "\n" + "[" * 100_000, "line 2 is no JSON object"),
-        (GOOD + '\n{"sentence_good": "a"}', "line 2 has no text as"),
-        (GOOD + '\n{"sentence_good": "a", "sentence_bad": 3}', "line 2 has no text as"),
-        (GOOD + '\n{"sentence_good": "a", "sentence_bad": "\\ud800"}', "line 2 is no JSON object"),
-        (GOOD + '\n{"sentence_good": "a", "sentence_bad": ""}', "line 2 has no text as"),
-        ("\n".join([*ITEM[:2]]), "line 2 is the correct form of an item that lacks the other"),
-        ("\n".join([*ITEM, ITEM[1]]), "line 4 repeats the correct form of line 2"),
-        ("\n".join([*ITEM, "x\ty"]), "line 4 has 2 columns, the header 11"),
-        ("\n".join(ITEM).replace("wrong", "worse"), "line 3 has no form, or a class"),
-        ("\n".join([*ITEM, ITEM[1].replace('"the', '"the"x')]), "line 4 is no line of a table"),
-        ("\n".join([*ITEM[:2], ITEM[2].replace("the", "a", 1)]), "line 3 has another prefix than line 2"),
-        ("\n".join(ITEM).replace("constr_id", "form"), "line 1 does not name the column constr_id once"),
-    ],
-)  # fmt: skip
-def test_a_bad_line_is_named(tmp_path: Path, content: str, says: str) -> None:
-    file = write(tmp_path / "pairs", content)
-    with pytest.raises(UserError) as refused:
-        read_pairs([file])
-    assert says in str(refused.value)
-    assert str(file) in str(refused.value)
-    assert "\n  fix: " in str(refused.value)
-
-
-def test_what_is_not_utf8_is_named(tmp_path: Path) -> None:
-    file = write(tmp_path / "pairs", "a\tb\nc\tcafé\n", "latin-1")
-    with pytest.raises(UserError, match="line 2 is not UTF-8: byte 0xe9 at byte 5 of the line"):
-        read_pairs([file])
-
-
-@given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(WORDS)), min_size=1))
-def test_hostile_texts_come_back_from_json(
-    tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, str]]
-) -> None:
-    file = tmp_path_factory.mktemp("hostile") / "pairs.jsonl"
-    items = [{"sentence_good": good, "sentence_bad": bad} for good, bad in texts]
-    write(file, "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
-    assert [(p.good, p.bad) for p in read_pairs([file])] == texts
 
 
 # What models say
@@ -192,9 +74,9 @@ TEXTS = [("a bad cab", "a bad cabs"[:9]), ("fade", "a jade head"), ("hi", "hi"),
 def test_sentences_are_scored_from_their_start_to_their_end(arch: str, eos: bool) -> None:
     model = opened(arch=arch)
     pairs = [pair(good, bad) for good, bad in TEXTS]
-    found = result(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=eos))
-    for one, good, bad in zip(pairs, found.good, found.bad, strict=True):
-        for text, whole in ((one.good, good), (one.bad, bad)):
+    nats = result(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=eos))
+    for item, good, bad in zip(pairs, nats.good, nats.bad, strict=True):
+        for text, whole in ((item.good, good), (item.bad, bad)):
             ids = CHARS.encode(text + "\n" * eos).tolist()
             assert abs(sum(step_by_step(model.predictor, CHARS.start_id, ids)[0]) - whole) < 1e-9
 
@@ -204,12 +86,12 @@ def test_the_same_text_is_a_tie_though_its_digits_depend_on_its_batch(monkeypatc
     plain = protocols.lines
 
     def noisy(*arguments: Any) -> Iterator[list[NDArray[np.float64]]]:
-        return ([nats + next(noise) for nats in some] for some in plain(*arguments))
+        return ([nats + next(noise) for nats in batch] for batch in plain(*arguments))
 
     monkeypatch.setattr(pairs_module, "lines", noisy)
     pairs = [pair("a zebra", "a kebra"), pair("hi", "hi"), pair("hi", "ha")]
-    found = result(score_pairs("m", opened().predictor, CHARS, pairs, "include", eos=True))
-    assert (found.good == found.bad).tolist() == [True, True, False]
+    scores = result(score_pairs("m", opened().predictor, CHARS, pairs, "include", eos=True))
+    assert (scores.good == scores.bad).tolist() == [True, True, False]
 
 
 def test_nats_do_not_depend_on_the_other_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,10 +102,10 @@ def test_nats_do_not_depend_on_the_other_pairs(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(protocols, "STREAM_WINDOW", 5)
     monkeypatch.setattr(pairs_module, "LINE_TOKENS", 12)
     monkeypatch.setattr(pairs_module, "STREAM_WINDOW", 5)
-    alone = [result(score_pairs("m", model.predictor, CHARS, [one], "include", eos=True)) for one in pairs]
+    alone = [result(score_pairs("m", model.predictor, CHARS, [single], "include", eos=True)) for single in pairs]
     backwards = result(score_pairs("m", model.predictor, CHARS, pairs[::-1], "include", eos=True))
-    assert np.allclose(together.good, [one.good[0] for one in alone], rtol=0, atol=1e-9)
-    assert np.allclose(together.bad, [one.bad[0] for one in alone], rtol=0, atol=1e-9)
+    assert np.allclose(together.good, [single.good[0] for single in alone], rtol=0, atol=1e-9)
+    assert np.allclose(together.bad, [single.bad[0] for single in alone], rtol=0, atol=1e-9)
     assert np.allclose(together.bad, backwards.bad[::-1], rtol=0, atol=1e-9)
 
 
@@ -236,19 +118,19 @@ ITEMS = [("a bad", "cab"), ("a bad", "cabs"), ("fade a", "bad"), ("", "bad"), ("
 def law_words(words: Words, tokenizer: Tokenizer) -> None:
     """Of a word after its prefix all symbols count, nothing before them, and below words that white space follows."""
     model = opened(tokenizer)
-    found = words(model.predictor, tokenizer, ITEMS)
-    white = [
+    word_totals = words(model.predictor, tokenizer, ITEMS)
+    spaces = [
         k
         for k, piece in enumerate(tokenizer.pieces)
         if piece.decode(errors="ignore")[:1] in ("\n", " ", "\t", "\r", "\x0b", "\x0c") and piece
     ]
-    for (prefix, word), nats in zip(ITEMS, found, strict=True):
-        before = tokenizer.encode(prefix).tolist()
+    for (prefix, word), nats in zip(ITEMS, word_totals, strict=True):
+        prefix_ids = tokenizer.encode(prefix).tolist()
         ids = tokenizer.encode(f"{prefix} {word}" if prefix else word).tolist()
-        assert ids[: len(before)] == before
-        each, after = step_by_step(model.predictor, tokenizer.start_id, ids)
-        end = 0.0 if tokenizer.level == "word" else -math.log(sum(math.exp(after[k]) for k in white))
-        assert abs(sum(each[len(before) :]) + end - nats) < 1e-9, (prefix, word)
+        assert ids[: len(prefix_ids)] == prefix_ids
+        symbol_nats, after = step_by_step(model.predictor, tokenizer.start_id, ids)
+        end = 0.0 if tokenizer.level == "word" else -math.log(sum(math.exp(after[k]) for k in spaces))
+        assert abs(sum(symbol_nats[len(prefix_ids) :]) + end - nats) < 1e-9, (prefix, word)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: tokenizer.level)
@@ -261,24 +143,24 @@ def test_a_word_after_its_prefix(tokenizer: Tokenizer, monkeypatch: pytest.Monke
 
 def wrong_place(predictor: Predictor, tokenizer: Tokenizer, items: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
     """Planted fault: the target is read one symbol too late."""
-    found = []
+    word_totals = []
     for prefix, word in items:
         ids = tokenizer.encode(f"{prefix} {word}" if prefix else word).tolist()
-        each, after = step_by_step(predictor, tokenizer.start_id, ids)
-        white = [k for k, piece in enumerate(tokenizer.pieces) if piece[:1].isspace()]
-        end = -math.log(sum(math.exp(after[k]) for k in white))
-        found.append(sum(each[len(tokenizer.encode(prefix)) + 1 :]) + end)
-    return np.array(found)
+        symbol_nats, after = step_by_step(predictor, tokenizer.start_id, ids)
+        spaces = [k for k, piece in enumerate(tokenizer.pieces) if piece[:1].isspace()]
+        end = -math.log(sum(math.exp(after[k]) for k in spaces))
+        word_totals.append(sum(symbol_nats[len(tokenizer.encode(prefix)) + 1 :]) + end)
+    return np.array(word_totals)
 
 
 def without_end(predictor: Predictor, tokenizer: Tokenizer, items: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
     """Planted fault: `cab` is as good as the beginning of `cabs`."""
-    found = []
+    word_totals = []
     for prefix, word in items:
         ids = tokenizer.encode(f"{prefix} {word}" if prefix else word).tolist()
-        each, _ = step_by_step(predictor, tokenizer.start_id, ids)
-        found.append(sum(each[len(tokenizer.encode(prefix)) :]))
-    return np.array(found)
+        symbol_nats, _ = step_by_step(predictor, tokenizer.start_id, ids)
+        word_totals.append(sum(symbol_nats[len(tokenizer.encode(prefix)) :]))
+    return np.array(word_totals)
 
 
 @pytest.mark.parametrize("fault", [wrong_place, without_end])
@@ -346,21 +228,21 @@ def test_progress_reaches_what_there_is_to_read() -> None:
 # Who is right
 
 
-def told_by(name: str, good: list[float], bad: list[float]) -> PairNats:
+def nats_of(name: str, good: list[float], bad: list[float]) -> PairNats:
     return PairNats(name, np.array(good), np.array(bad), 0.0)
 
 
-def law_right(result: Callable[[Sequence[Pair], Sequence[PairNats]], PairsResult]) -> None:
+def law_right(count: Callable[[Sequence[Pair], Sequence[PairNats]], PairsResult]) -> None:
     pairs = [pair("g", "b", set=name) for name in "xxyyy"]
-    told = result(pairs, [told_by("m", [1, 5, 2, 3, math.nan], [2, 4, 2, 9, math.nan])])
-    (model,) = told.models
+    results = count(pairs, [nats_of("m", [1, 5, 2, 3, math.nan], [2, 4, 2, 9, math.nan])])
+    (model,) = results.models
     assert model.total == Count(4, 2, 1)
     assert model.sets == {"x": Count(2, 1, 0), "y": Count(2, 1, 1)}
-    assert told.figures()["by_set"] == {"x": 0.5, "y": 0.5}
+    assert results.figures()["by_set"] == {"x": 0.5, "y": 0.5}
 
 
 def test_the_likelier_text_is_the_right_one_and_a_tie_is_not() -> None:
-    law_right(lambda pairs, models: result_of(pairs, models, "exclude", eos=True))
+    law_right(lambda pairs, models: counts_of(pairs, models, "exclude", eos=True))
 
 
 @pytest.mark.parametrize(
@@ -373,20 +255,20 @@ def test_the_likelier_text_is_the_right_one_and_a_tie_is_not() -> None:
 )
 def test_the_law_of_right_fails_for_faults(fault: Callable[[PairNats], PairNats]) -> None:
     with pytest.raises(AssertionError):
-        law_right(lambda pairs, models: result_of(pairs, [fault(m) for m in models], "exclude", eos=True))
+        law_right(lambda pairs, models: counts_of(pairs, [fault(m) for m in models], "exclude", eos=True))
 
 
 def test_two_models_are_compared_where_they_differ() -> None:
     pairs = [pair("g", "b")] * 6
-    one = told_by("one", [1, 1, 1, 1, 9, 2], [2, 2, 2, 2, 2, 2])
-    two = told_by("two", [1, 9, 9, 9, 1, 9], [2, 2, 2, 2, 2, 2])
-    three = told_by("three", [1] * 6, [2] * 6)
-    told = result_of(pairs, [one, two, three], "exclude", eos=True)
-    assert [(c.first, c.second, c.only_first, c.only_second) for c in told.comparisons] == [
+    a = nats_of("one", [1, 1, 1, 1, 9, 2], [2, 2, 2, 2, 2, 2])
+    b = nats_of("two", [1, 9, 9, 9, 1, 9], [2, 2, 2, 2, 2, 2])
+    c = nats_of("three", [1] * 6, [2] * 6)
+    results = counts_of(pairs, [a, b, c], "exclude", eos=True)
+    assert [(test.first, test.second, test.only_first, test.only_second) for test in results.comparisons] == [
         ("one", "two", 3, 1), ("one", "three", 0, 2), ("two", "three", 0, 4),
     ]  # fmt: skip
-    assert told.comparisons[0].p == pytest.approx(2 * (1 + 4) / 16)
-    assert told.figures()["comparisons"][2] == {
+    assert results.comparisons[0].p == pytest.approx(2 * (1 + 4) / 16)
+    assert results.figures()["comparisons"][2] == {
         "models": ["two", "three"],
         "only_first": 0,
         "only_second": 4,
@@ -395,10 +277,10 @@ def test_two_models_are_compared_where_they_differ() -> None:
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
-def test_mcnemar_is_the_binomial_test(one: int, other: int) -> None:
-    n, few = one + other, min(one, other)
-    tail = sum(Fraction(math.comb(n, k), 2**n) for k in range(few + 1))
-    assert mcnemar(one, other) == pytest.approx(float(min(Fraction(1), 2 * tail)), rel=1e-9, abs=1e-300)
+def test_mcnemar_is_the_binomial_test(only_first: int, only_second: int) -> None:
+    n, fewer = only_first + only_second, min(only_first, only_second)
+    tail = sum(Fraction(math.comb(n, k), 2**n) for k in range(fewer + 1))
+    assert mcnemar(only_first, only_second) == pytest.approx(float(min(Fraction(1), 2 * tail)), rel=1e-9, abs=1e-300)
 
 
 def test_mcnemar_of_many_pairs_is_a_number() -> None:
@@ -419,9 +301,9 @@ def test_wilsons_interval_is_where_the_share_is_just_so_far_off(counts: tuple[in
 
 def test_no_pairs_have_no_accuracy() -> None:
     assert (Count(0, 0, 0).accuracy, Count(0, 0, 0).interval) == (None, None)
-    told = result_of([pair("g", "b")], [told_by("m", [math.nan], [math.nan])], "exclude", eos=True)
-    assert told.figures()["by_set"] == {"s": None}
-    assert any("no pair counts in s" in note for note in told.notes)
+    results = counts_of([pair("g", "b")], [nats_of("m", [math.nan], [math.nan])], "exclude", eos=True)
+    assert results.figures()["by_set"] == {"s": None}
+    assert any("no pair counts in s" in note for note in results.notes)
 
 
 # Scores that files carry
@@ -433,46 +315,24 @@ def test_carried_scores_are_log_probabilities(tmp_path: Path) -> None:
         ("2", "original", "go", "goes", -3, -2),
         ("3", "generated", "a", "b", -3, -4),
     )
-    one = write(tmp_path / "one.tab", table)
+    table_file = write(tmp_path / "one.tab", table)
     lines = table.replace("\tmodel", "\tother").splitlines()
-    two = write(tmp_path / "two.tab", "\n".join([lines[0], *lines[:0:-1]]))
-    pairs = read_pairs([one, two], scored=True)
+    other_file = write(tmp_path / "two.tab", "\n".join([lines[0], *lines[:0:-1]]))
+    pairs = read_pairs([table_file, other_file], scored=True)
     assert len(pairs) == 3
     first, second = carried(pairs)
     assert (first.model, first.good.tolist(), first.bad.tolist()) == ("model", [1.5, 3, 3], [2, 2, 4])
     assert (second.model, second.good.tolist()) == ("other", [1.5, 3, 3])
-    told = result(minimal_pairs([], [one], scored=True))
-    assert isinstance(told, PairsResult)
-    assert told.figures()["by_set"] == {"original": 0.5, "nonsense": 1.0}
-    assert told.figures()["unknown_rate"] is None
-
-
-@pytest.mark.parametrize(
-    ("second", "says"),
-    [
-        (agreement(("1", "original", "is", "are", -1, -2)), "repeats the score model"),
-        (agreement(("1", "original", "is", "was", -1, -2)).replace("\tmodel", "\tx"), "is another item than line 2"),
-        (agreement(("2", "original", "is", "are", -1, -2)).replace("\tmodel", "\tx"), "another of the files lacks"),
-        (agreement(("1", "original", "is", "are", -1, -2)).replace("-2", "low"), "line 3 has 'low' as the score model"),
-        (agreement(("1", "original", "is", "are", -1, math.nan)), "line 3 has 'nan' as the score model"),
-        ("\n".join(line.rsplit("\t", 1)[0] for line in ITEM), "carries no scores"),
-        (GOOD, "carries no scores"),
-    ],
-)  # fmt: skip
-def test_scores_that_do_not_fit_together(tmp_path: Path, second: str, says: str) -> None:
-    first = write(tmp_path / "one.tab", "\n".join(ITEM).replace("-1", "-3"))
-    if "item than" in says or "lacks" in says or "repeats" in says:
-        files = [first, write(tmp_path / "two.tab", second)]
-    else:
-        files = [write(tmp_path / "two.tab", second)]
-    with pytest.raises(UserError, match=says):
-        read_pairs(files, scored=True)
+    results = result(minimal_pairs([], [table_file], scored=True))
+    assert isinstance(results, PairsResult)
+    assert results.figures()["by_set"] == {"original": 0.5, "nonsense": 1.0}
+    assert results.figures()["unknown_rate"] is None
 
 
 def test_the_table_of_all_pairs_has_one_row_for_each(tmp_path: Path) -> None:
     pairs = [pair("a\tb\\", "c\n"), pair("is", "are", prefix="it"), pair("x", "y")]
-    told = result_of(pairs, [told_by("m", [1, 2, math.nan], [2, 1, math.nan])], "exclude", eos=True)
-    rows = [line.split("\t") for line in told.table().splitlines()]
+    results = counts_of(pairs, [nats_of("m", [1, 2, math.nan], [2, 1, math.nan])], "exclude", eos=True)
+    rows = [line.split("\t") for line in results.table().splitlines()]
     assert rows[1] == ["m", "f", "1", "s", "a\\tb\\\\", "c\\n", "1.000000", "2.000000", "right"]
     assert rows[2][4:] == ["it is", "it are", "2.000000", "1.000000", "wrong"]
     assert rows[3][6:] == ["", "", "excluded"]
@@ -491,12 +351,12 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
 
 @given(st.lists(st.text("a\t\n\r\v\f\x1c\x85\u2028\\", max_size=6), min_size=2, max_size=2))
 @settings(deadline=None, max_examples=60)
-def test_every_pair_is_one_row_of_the_table(given_texts: list[str]) -> None:
+def test_every_pair_is_one_row_of_the_table(endings: list[str]) -> None:
     """Whatever its texts, its set and the name of its file hold; and the texts can be restored."""
-    good, bad = (f"x{text}" for text in given_texts)
+    good, bad = (f"x{text}" for text in endings)
     pair = Pair(good, bad, bad, "", Path("a\tb\n\udce9"), 1)
     nats = PairNats("model", np.array([1.0]), np.array([2.0]), 0.0)
-    table = result_of([pair], [nats], "exclude", eos=True).table()
+    table = counts_of([pair], [nats], "exclude", eos=True).table()
     table.encode()
     header, row = (line.split("\t") for line in table.splitlines())
     cells = dict(zip(header, row, strict=True))

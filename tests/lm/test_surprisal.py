@@ -1,42 +1,25 @@
-"""Surprisal: brute force, neighbours, sample's own nats, unknown symbols, and units that tile any text."""
+"""Surprisal of texts: brute force, neighbours, the nats that sampling reports, unknown symbols."""
 
-import gzip
 import math
-import re
-import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from data.hostile import WORDS, texts
+from data.hostile import texts
 from tiny import ARCHS, TOKENIZER, model_config, random_model
 from tiny import text as sentences
-from unroll.artifact import saved_state
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.lm import surprisal
 from unroll.lm.sample import SampleOptions, generate
-from unroll.lm.surprisal import (
-    UNITS,
-    TextScore,
-    Unit,
-    UnitName,
-    UnknownRule,
-    beginning,
-    score_lines,
-    score_on,
-    score_texts,
-    score_units,
-)
+from unroll.lm.surprisal import TextScore, UnknownRule, beginning, score_on, score_texts
 from unroll.predict import protocols
 from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.predict.torch import TorchPredictor
@@ -93,38 +76,38 @@ def plain(tokenizer: Tokenizer) -> Opened:
 
 def by_hand(opened: Opened, ids: Sequence[int]) -> list[float]:
     """Return the nats of each id, every next distribution asked for one by one."""
-    found, state, before = [], None, opened.tokenizer.start_id
+    nats, state, previous = [], None, opened.tokenizer.start_id
     for id in ids:
-        logits, state = opened.predictor.logits(np.array([[before]]), state)
-        found.append(-float(log_probabilities(logits)[0, id]))
-        before = id
-    return found
+        logits, state = opened.predictor.logits(np.array([[previous]]), state)
+        nats.append(-float(log_probabilities(logits)[0, id]))
+        previous = id
+    return nats
 
 
-def together(opened: Opened, some: Sequence[str]) -> list[TextScore]:
-    return list(score_texts(opened, some))
+def together(opened: Opened, batch: Sequence[str]) -> list[TextScore]:
+    return list(score_texts(opened, batch))
 
 
 # ---- texts
 
 
-def law_brute_force(opened: Opened, some: Sequence[str], score_all: Scorer) -> None:
+def law_brute_force(opened: Opened, batch: Sequence[str], score_all: Scorer) -> None:
     """The nats of each symbol are those of every next probability, asked for one by one."""
-    for text, found in zip(some, score_all(opened, some), strict=True):
+    for text, score in zip(batch, score_all(opened, batch), strict=True):
         expected = by_hand(opened, opened.tokenizer.encode(text).tolist())
-        assert [token.nats for token in found.per_token] == pytest.approx(expected, abs=1e-9)
-        assert found.nats == pytest.approx(math.fsum(expected), abs=1e-9)
-        assert found.tokens == len(expected)
+        assert [token.nats for token in score.per_token] == pytest.approx(expected, abs=1e-9)
+        assert score.nats == pytest.approx(math.fsum(expected), abs=1e-9)
+        assert score.tokens == len(expected)
 
 
-def law_neighbours(opened: Opened, some: Sequence[str], score_all: Scorer, relative: float) -> None:
+def law_neighbours(opened: Opened, batch: Sequence[str], score_all: Scorer, relative: float) -> None:
     """The score of a text depends neither on the texts beside it nor on their order."""
-    whole = score_all(opened, some)
-    turned = score_all(opened, some[::-1])[::-1]
-    for text, one, other in zip(some, whole, turned, strict=True):
+    whole = score_all(opened, batch)
+    turned = score_all(opened, batch[::-1])[::-1]
+    for text, score, turned_score in zip(batch, whole, turned, strict=True):
         (alone,) = score_all(opened, [text])
-        assert abs(one.nats - alone.nats) <= relative * alone.nats
-        assert abs(other.nats - alone.nats) <= relative * alone.nats
+        assert abs(score.nats - alone.nats) <= relative * alone.nats
+        assert abs(turned_score.nats - alone.nats) <= relative * alone.nats
 
 
 TEXTS = ["", "abc", "j", "abcdefghij" * 12, "\n", "ab\n\nc", *("cafe" * k + "dig"[:k] for k in range(1, 12))]
@@ -139,9 +122,9 @@ def test_scores_are_those_of_brute_force(arch: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_scores_are_those_of_brute_force_at_every_level(level: str) -> None:
-    some = [SOME, "the cat", " the\u2028cat\n", "", "unknown ϡ words\r\n", "the cat " * 9]
-    law_brute_force(neural(TOKENIZERS[level]), some, together)
-    law_brute_force(plain(TOKENIZERS[level]), some, together)
+    batch = [SOME, "the cat", " the\u2028cat\n", "", "unknown ϡ words\r\n", "the cat " * 9]
+    law_brute_force(neural(TOKENIZERS[level]), batch, together)
+    law_brute_force(plain(TOKENIZERS[level]), batch, together)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -155,19 +138,19 @@ def test_in_float32_neighbours_change_a_millionth_at_most() -> None:
     model = random_model(model_config("lstm", CHAR.vocab_size, hidden_size=128), torch.float32, scale=0.1)
     opened = Opened(Path("nowhere"), TorchPredictor(model), CHAR, {})
     random = np.random.default_rng(0)
-    some = ["".join(random.choice(list("The cat sat. A mat"), size)) for size in random.integers(1, 90, 60)]
-    law_neighbours(opened, some, together, 1e-6)
+    batch = ["".join(random.choice(list("The cat sat. A mat"), size)) for size in random.integers(1, 90, 60)]
+    law_neighbours(opened, batch, together, 1e-6)
 
 
 def test_the_laws_fail_when_texts_are_filled_up_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted fault: a batch that ends together, so that the shorter texts begin after filling."""
 
     def filled(predictor: Any, texts: Any, start_id: int) -> Iterator[list[Nats]]:
-        some = list(texts)
-        width = max(map(len, some)) + 2
-        symbols = np.array([[*[start_id] * (width - len(ids)), *ids] for ids in some], np.int64)
+        batch = list(texts)
+        width = max(map(len, batch)) + 2
+        symbols = np.array([[*[start_id] * (width - len(ids)), *ids] for ids in batch], np.int64)
         nats, _ = predictor.nats(symbols[:, :-1], symbols[:, 1:])
-        yield [row[len(row) - len(ids) :] for row, ids in zip(nats, some, strict=True)]
+        yield [row[len(row) - len(ids) :] for row, ids in zip(nats, batch, strict=True)]
 
     monkeypatch.setattr(surprisal, "lines", filled)
     with pytest.raises(AssertionError):
@@ -179,8 +162,8 @@ def test_the_laws_fail_when_texts_are_filled_up_in_front(monkeypatch: pytest.Mon
 def test_the_law_fails_when_the_first_symbol_is_not_scored() -> None:
     """Planted fault: as other programs have it, which score a text from its second symbol on."""
 
-    def second(opened: Opened, some: Sequence[str]) -> list[TextScore]:
-        scores = together(opened, some)
+    def second(opened: Opened, batch: Sequence[str]) -> list[TextScore]:
+        scores = together(opened, batch)
         return [
             TextScore(s.text, s.tokens, s.nats - (s.per_token[0].nats or 0 if s.tokens else 0), 0, s.per_token)
             for s in scores
@@ -193,32 +176,32 @@ def test_the_law_fails_when_the_first_symbol_is_not_scored() -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_score_gives_the_nats_that_sampling_reports(arch: str) -> None:
     opened = neural(TOKENIZER, arch)
-    drawn = list(generate(opened.predictor, TOKENIZER, [], 120, SampleOptions(temperature=0.7, seed=3)))
-    (found,) = together(opened, ["".join(symbol.text for symbol in drawn)])
-    assert [token.nats for token in found.per_token] == pytest.approx([symbol.nats for symbol in drawn], abs=1e-9)
-    assert [token.token for token in found.per_token] == [symbol.text for symbol in drawn]
+    sampled = list(generate(opened.predictor, TOKENIZER, [], 120, SampleOptions(temperature=0.7, seed=3)))
+    (score,) = together(opened, ["".join(symbol.text for symbol in sampled)])
+    assert [token.nats for token in score.per_token] == pytest.approx([symbol.nats for symbol in sampled], abs=1e-9)
+    assert [token.token for token in score.per_token] == [symbol.text for symbol in sampled]
 
 
 def test_the_probabilities_of_all_texts_of_one_length_sum_to_one() -> None:
     tokenizer = CharTokenizer.learn("ab")
-    some = [a + b + c for a in "ab\nϡ" for b in "ab\nϡ" for c in "ab\nϡ"]
-    assert sum(math.exp(-s.nats) for s in together(neural(tokenizer), some)) == pytest.approx(1, abs=1e-12)
+    batch = [a + b + c for a in "ab\nϡ" for b in "ab\nϡ" for c in "ab\nϡ"]
+    assert sum(math.exp(-s.nats) for s in together(neural(tokenizer), batch)) == pytest.approx(1, abs=1e-12)
 
 
 @given(texts)
 @settings(deadline=None, max_examples=60)
 def test_offsets_are_places_in_utf8(text: str) -> None:
     for level, tokenizer in TOKENIZERS.items():
-        (found,) = together(plain(tokenizer), [text])
-        data, place = text.encode(), 0
-        for token in found.per_token:
-            assert place <= token.start < token.end
-            assert level == "word" or token.start == place
-            assert data[place : token.start].decode().strip() == ""
-            place = token.end
+        (score,) = together(plain(tokenizer), [text])
+        data, end = text.encode(), 0
+        for token in score.per_token:
+            assert end <= token.start < token.end
+            assert level == "word" or token.start == end
+            assert data[end : token.start].decode().strip() == ""
+            end = token.end
             if token.token not in ("<unk>", "<eos>") and "\\" not in token.token:
                 assert data[token.start : token.end].decode() == token.token
-        assert level == "word" or place == len(data)
+        assert level == "word" or end == len(data)
 
 
 def test_the_end_of_a_line_is_scored_on_request() -> None:
@@ -238,8 +221,8 @@ def test_the_end_of_a_line_is_scored_on_request() -> None:
 
 
 def rules(tokenizer: Tokenizer, text: str, rule: UnknownRule) -> TextScore:
-    (found,) = score_texts(neural(tokenizer), [text], unknown=rule)
-    return found
+    (score,) = score_texts(neural(tokenizer), [text], unknown=rule)
+    return score
 
 
 @pytest.mark.parametrize(
@@ -276,338 +259,6 @@ def test_refused_unknown_symbols_are_named_with_their_places() -> None:
         list(score_texts(neural(CHAR), ["cat"], unknown="penalize"))  # type: ignore[arg-type]
 
 
-# ---- files
-
-
-def read(opened: Opened, file: Path, unit: UnitName, unknown: UnknownRule = "as-unk") -> list[Unit]:
-    return list(score_units(opened, file, beginning(opened), unit, unknown=unknown))
-
-
-def written(folder: Path, content: str | bytes) -> Path:
-    file = folder / "text"
-    file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return file
-
-
-MARK = "\ufeff".encode()
-
-
-def law_tiles(units: Sequence[Unit], data: bytes, level: str = "byte") -> None:
-    """Each unit begins where the one before it ends, and together they are the file.
-
-    Above level byte a byte order mark at its start is among the bytes of the first unit, and in no text.
-    """
-    assert [0, *(unit.end for unit in units)] == [*(unit.start for unit in units), len(data)]
-    mark = len(MARK) if data.startswith(MARK) and level != "byte" else 0
-    for unit in units:
-        assert unit.start < unit.end
-        assert unit.text.encode("utf-8", "surrogateescape") == data[max(mark, unit.start) : unit.end]
-
-
-files = st.builds(str.__add__, st.sampled_from(["", "\ufeff"]), texts).map(lambda text: text.replace("\0", ""))
-files = files.filter(lambda text: text not in ("", "\ufeff"))
-"""Any text as a file may hold it, after a byte order mark or not."""
-
-EXPECTED = {"word": r"\A\s+|\S+\s*", "line": r"[^\n]*\n|[^\n]+", "char": r"(?s:.)"}
-"""The units of a text, as one says them."""
-
-
-def law_units(read_units: Callable[[Opened, Path, UnitName], list[Unit]], opened: Opened, file: Path) -> None:
-    """Units tile the text, their nats add up to its nats, and they are what their names say."""
-    data, level = file.read_bytes(), opened.tokenizer.level
-    total = [(unit.nats, unit.tokens) for unit in read_units(opened, file, "token")]
-    for name in UNITS:
-        units = read_units(opened, file, name)
-        law_tiles(units, data, level)
-        assert math.fsum(unit.nats for unit in units) == pytest.approx(math.fsum(n for n, _ in total), rel=1e-12)
-        assert sum(unit.tokens for unit in units) == sum(count for _, count in total)
-        if name != "token" and (level in ("char", "bpe") or name == "line"):
-            ends = {len(data[: unit.end].decode()) for unit in units if level != "bpe" or _whole(data, unit.end)}
-            mark = level != "byte" and data.startswith(MARK)
-            expected = {mark + match.end() for match in re.finditer(EXPECTED[name], data.decode()[mark:])}
-            assert ends == expected if level == "char" or name == "line" else ends <= expected
-
-
-def _whole(data: bytes, place: int) -> bool:
-    return place == len(data) or data[place] & 0xC0 != 0x80
-
-
-@given(files, st.sampled_from([1, 2, 3, 7, 64, 2**14]))
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_units_tile_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int) -> None:
-    monkeypatch.setattr(surprisal, "READ_BYTES", block)
-    for tokenizer in TOKENIZERS.values():
-        law_units(read, plain(tokenizer), written(tmp_path, text))
-
-
-def law_blocks(opened: Opened, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is found does not depend on how much of the file is read at a time."""
-    for name in UNITS:
-        expected = read(opened, file, name)
-        for block in (1, 2, 3, 5, 64):
-            monkeypatch.setattr(surprisal, "READ_BYTES", block)
-            found = read(opened, file, name)
-            assert [(unit.start, unit.end, unit.text) for unit in found] == [
-                (unit.start, unit.end, unit.text) for unit in expected
-            ]
-            assert [unit.nats for unit in found] == pytest.approx([unit.nats for unit in expected], abs=1e-9)
-
-
-ODD = "\ufeffthe cat \r\n\r\n\n  a\u2028mat\u3000e\u0301 אבג שלום👩\u200d🚀 \x1cdon't\x85" * 3 + "the end  "
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_units_do_not_depend_on_blocks(level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for opened in (plain(TOKENIZERS[level]), neural(TOKENIZERS[level], "gru")):
-        law_blocks(opened, written(tmp_path, ODD), monkeypatch)
-
-
-def test_the_laws_fail_when_a_block_does_not_know_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Planted faults: what a block ends with is forgotten; the state is; a unit that is open is closed by its block."""
-    opened, file, begins = plain(CHAR), written(tmp_path, ODD), surprisal._begins
-
-    def forgetful(data: bytes, unit: UnitName, last: int, *, as_text: bool) -> Any:
-        return begins(data, unit, ord("x"), as_text=as_text)
-
-    def closed(data: bytes, unit: UnitName, last: int, *, as_text: bool) -> Any:
-        places, final = begins(data, unit, last, as_text=as_text)
-        return np.union1d([0], places), final
-
-    for fault in (forgetful, closed):
-        monkeypatch.setattr(surprisal, "READ_BYTES", 2**14)
-        monkeypatch.setattr(surprisal, "_begins", fault)
-        with pytest.raises(AssertionError):
-            law_blocks(opened, file, monkeypatch)
-    monkeypatch.setattr(surprisal, "_begins", begins)
-    monkeypatch.setattr(surprisal, "READ_BYTES", 2**14)
-    read_on = saved_state.read_on
-
-    def fresh(predictor: Any, ids: Any, reading: Any) -> Any:
-        return read_on(predictor, ids, beginning(opened))
-
-    monkeypatch.setattr(surprisal, "read_on", fresh)
-    with pytest.raises(AssertionError):
-        law_blocks(opened, file, monkeypatch)
-
-
-def test_the_law_fails_when_a_unit_is_left_out(tmp_path: Path) -> None:
-    """Planted faults: empty lines are passed over; a word's nats are without its white space."""
-    file = written(tmp_path, SOME + "\n\nthe cat\n")
-
-    def without_empty(opened: Opened, file: Path, name: UnitName) -> list[Unit]:
-        return [unit for unit in read(opened, file, name) if unit.text != "\n"]
-
-    def cheaper(opened: Opened, file: Path, name: UnitName) -> list[Unit]:
-        units = read(opened, file, name)
-        first = units[0]
-        less = Unit(first.start, first.end, first.text, first.tokens, first.nats - 1e-6, 0)
-        return [less, *units[1:]] if name == "word" else units
-
-    for fault in (without_empty, cheaper):
-        with pytest.raises(AssertionError):
-            law_units(fault, plain(CHAR), file)
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_file_is_one_text_with_carried_state(level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surprisal, "READ_BYTES", 50)
-    opened = neural(TOKENIZERS[level])
-    units = read(opened, written(tmp_path, SOME * 9), "token")
-    (whole,) = together(opened, [SOME * 9])
-    assert [unit.nats for unit in units] == pytest.approx([token.nats for token in whole.per_token], abs=1e-9)
-    if level != "word":
-        assert [(unit.start, unit.end) for unit in units] == [(token.start, token.end) for token in whole.per_token]
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_fresh_lines_are_texts_of_their_own(level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surprisal, "READ_BYTES", 20)
-    opened, text = neural(TOKENIZERS[level]), ODD + "\n\n" + SOME + "\n\nthe mat \n the cat"
-    units = list(score_lines(opened, written(tmp_path, text)))
-    law_tiles(units, text.encode(), level)
-    split = re.findall(EXPECTED["line"], text if level == "byte" else text.removeprefix("\ufeff"))
-    assert [unit.text for unit in units] == split
-    assert [unit.nats for unit in units] == pytest.approx([s.nats for s in together(opened, split)], abs=1e-9)
-
-
-@given(files, st.sampled_from([1, 3, 64]))
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_fresh_lines_tile_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int) -> None:
-    monkeypatch.setattr(surprisal, "READ_BYTES", block)
-    for tokenizer in TOKENIZERS.values():
-        units = list(score_lines(plain(tokenizer), written(tmp_path, text), unknown="penalise"))
-        law_tiles(units, text.encode(), tokenizer.level)
-        read_as = text if tokenizer.level == "byte" else text.removeprefix("\ufeff")
-        assert [unit.text for unit in units] == re.findall(EXPECTED["line"], read_as)
-
-
-def test_bytes_need_be_no_text(tmp_path: Path) -> None:
-    data = b"a\x00\xff \xc3\xa9 \xc3\n\xa9\xa9 b\xc2\xa0c\n\n" + bytes(range(256))
-    opened = neural(TOKENIZERS["byte"])
-    for name in UNITS:
-        law_tiles(read(opened, written(tmp_path, data), name), data)
-    law_tiles(list(score_lines(opened, written(tmp_path, data))), data)
-    words = [unit.text.encode("utf-8", "surrogateescape") for unit in read(opened, tmp_path / "text", "word")]
-    assert words[:5] == [b"a\x00\xff ", b"\xc3\xa9 ", b"\xc3\n", b"\xa9\xa9 ", b"b\xc2\xa0c\n\n"]
-    chars = [unit.text for unit in read(opened, tmp_path / "text", "char")][:6]
-    assert chars == ["a", "\0", "\udcff", " ", "é", " "]
-
-
-@pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_byte_order_mark_costs_nothing_but_at_level_byte(level: str, unit: UnitName, tmp_path: Path) -> None:
-    opened = neural(TOKENIZERS[level])
-    without = read(opened, written(tmp_path, SOME), unit)
-    found = read(opened, written(tmp_path, "\ufeff" + SOME), unit)
-    if level == "byte":
-        assert sum(one.tokens for one in found) == sum(one.tokens for one in without) + 3
-        return
-    assert [(one.text, one.nats, one.tokens) for one in found] == [(one.text, one.nats, one.tokens) for one in without]
-    assert [one.end for one in found] == [3 + one.end for one in without]
-    (tmp_path / "odd").write_bytes("\ufeff漢".encode() + b"\xff")
-    with pytest.raises(UserError, match="byte ff at byte offset 6"):
-        read(opened, tmp_path / "odd", unit)
-    unseen = written(tmp_path, "\ufeff漢字字")
-    if level in ("char", "word"):
-        with pytest.raises(UserError, match="at byte 3" if level == "word" else "at byte 6"):
-            read(opened, unseen, unit, "refuse")
-
-
-def test_gzip_is_read_as_what_it_holds(tmp_path: Path) -> None:
-    opened = plain(CHAR)
-    expected = read(opened, written(tmp_path, SOME), "word")
-    assert read(opened, written(tmp_path, gzip.compress(SOME.encode())), "word") == expected
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_line_of_a_million_characters(level: str, tmp_path: Path) -> None:
-    text = "the cat sat é " * (10**6 // 14) + "\n" + "a\n"
-    opened = plain(TOKENIZERS[level])
-    units = read(opened, written(tmp_path, text), "line")
-    law_tiles(units, text.encode())
-    assert len(units) == 2
-    fresh = list(score_lines(opened, tmp_path / "text"))
-    assert fresh[0].nats == pytest.approx(units[0].nats, rel=1e-10)
-    assert fresh[1].nats != units[1].nats
-
-
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surprisal, "MAX_TEXT", 2**10)
-    monkeypatch.setattr(surprisal, "READ_BYTES", 2**11)
-    opened = plain(CharTokenizer.learn("abc "))
-
-    def peak(content: str, unit: UnitName) -> int:
-        file = written(tmp_path, content)
-        tracemalloc.start()
-        try:
-            for _ in score_units(opened, file, beginning(opened), unit):
-                pass
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-
-    content: str
-    unit: UnitName
-    for content, unit in (("abc abc\n" * 1500, "word"), ("abc " * 3000, "line")):
-        peak(content, unit)
-        assert peak(content * 6, unit) < 1.2 * peak(content, unit)
-
-
-def test_a_very_long_unit_keeps_the_beginning_of_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened, text = plain(CHAR), "the cat é " * 50
-    (whole,) = read(opened, written(tmp_path, text), "line")
-    monkeypatch.setattr(surprisal, "MAX_TEXT", 100)
-    monkeypatch.setattr(surprisal, "READ_BYTES", 37)
-    (cut,) = read(opened, tmp_path / "text", "line")
-    assert cut.nats == pytest.approx(whole.nats)
-    assert (cut.start, cut.end) == (0, len(text.encode()))
-    assert cut.text.encode("utf-8", "surrogateescape") == text.encode()[:100]
-
-
-def test_unknown_symbols_of_a_file(tmp_path: Path) -> None:
-    file, opened = written(tmp_path, "the cat\nca€t ϡ\na\n"), neural(CHAR)
-    lines = {rule: read(opened, file, "line", rule) for rule in ("as-unk", "exclude", "penalise")}
-    assert {rule: [unit.unknown for unit in units] for rule, units in lines.items()} == {
-        rule: [0, 2, 0] for rule in lines
-    }
-    assert [unit.tokens for unit in lines["exclude"]] == [8, 5, 2]
-    assert lines["penalise"][1].nats - lines["as-unk"][1].nats == pytest.approx(5 * math.log(256))
-    nats = by_hand(opened, CHAR.encode("the cat\nca€t ϡ\na\n").tolist())
-    assert lines["exclude"][1].nats == pytest.approx(sum(nats[8:10]) + sum(nats[11:13]) + nats[14])
-    fresh = {rule: list(score_lines(opened, file, unknown=rule)) for rule in ("as-unk", "exclude", "penalise")}
-    assert [unit.tokens for unit in fresh["exclude"]] == [8, 5, 2]
-    assert fresh["penalise"][1].nats - fresh["as-unk"][1].nats == pytest.approx(5 * math.log(256))
-    with pytest.raises(UserError, match="'€' at byte 10, 'ϡ' at byte 15"):
-        read(opened, file, "line", "refuse")
-    with pytest.raises(UserError, match="'€' at byte 10, 'ϡ' at byte 15"):
-        list(score_lines(opened, file, unknown="refuse"))
-
-
-def test_only_what_cannot_be_counted_has_no_rate(tmp_path: Path) -> None:
-    (blank,) = read(neural(TOKENIZERS["word"]), written(tmp_path, "  \t "), "line")
-    assert (blank.tokens, blank.nats, blank.nats_per_token) == (0, 0.0, None)
-
-
-# ---- words of pieces
-
-
-def words_of_pieces(opened: Opened, ids: Sequence[int]) -> list[tuple[bytes, float]]:
-    """Return the bytes of words with their nats; of a piece, what it says of the white space is the word's before."""
-    words, state, before = [(b"", 0.0)], None, opened.tokenizer.start_id
-    for id in ids:
-        piece = opened.tokenizer.pieces[id]
-        logits, state = opened.predictor.logits(np.array([[before]]), state)
-        p = np.exp(log_probabilities(logits)[0])
-        head = piece[: len(piece) - len(piece.lstrip())]
-        space = sum(p[k] for k, other in enumerate(opened.tokenizer.pieces) if other.startswith(head)) if head else 1.0
-        if piece == head:
-            space = p[id]
-        if head:
-            words[-1] = (words[-1][0] + head, words[-1][1] - math.log(space))
-        if piece != head:
-            fresh = words[-1][0][-1:].isspace()
-            rest = -math.log(p[id] / space)
-            words = [*words, (piece, rest)] if fresh and not head else words
-            if head:
-                words.append((piece[len(head) :], rest))
-            elif not fresh:
-                words[-1] = (words[-1][0] + piece, words[-1][1] + rest)
-        before = id
-    return words
-
-
-def test_a_word_of_pieces_has_the_white_space_that_ends_it(tmp_path: Path) -> None:
-    text = "the cat sat on  a mat\nthe\tcat and the driving car. "
-    for opened in (neural(BPE), plain(BPE)):
-        found = [(unit.text.encode(), unit.nats) for unit in read(opened, written(tmp_path, text), "word")]
-        expected = words_of_pieces(opened, BPE.encode(text).tolist())
-        assert [word for word, _ in found] == [word for word, _ in expected] == re.findall(rb"\S+\s*", text.encode())
-        assert [nats for _, nats in found] == pytest.approx([nats for _, nats in expected], abs=1e-9)
-
-
-def test_what_a_word_of_pieces_costs_is_a_choice_between_words(tmp_path: Path) -> None:
-    """Summed over all pieces that may begin the next word, the probabilities after the white space are one."""
-    opened = neural(BPE)
-    cat = BPE.encode("the cat").tolist()
-    logits, _ = opened.predictor.logits(np.array([[BPE.start_id, *cat[:1]]]))
-    p = np.exp(log_probabilities(logits)[0])
-    units = read(opened, written(tmp_path, "the cat"), "word")
-    first, space = by_hand(opened, cat)[0], -math.log(sum(p[k] for k, x in enumerate(BPE.pieces) if x[:1] == b" "))
-    assert len(cat) == 2
-    assert units[0].nats == pytest.approx(first + space)
-    assert units[1].nats == pytest.approx(-math.log(p[cat[1]]) - space)
-    assert [unit.tokens for unit in units] == [1, 1]
-
-
-@pytest.mark.parametrize("word", WORDS)
-def test_hostile_words_are_words(word: str, tmp_path: Path) -> None:
-    for opened in (plain(CHAR), plain(BPE)):
-        units = read(opened, written(tmp_path, f"{word} {word}\n{word}"), "word")
-        assert [unit.text for unit in units] == [f"{word} ", f"{word}\n", word]
-
-
 # ---- going on
 
 
@@ -621,37 +272,3 @@ def test_a_text_goes_on_where_another_ended() -> None:
         assert final.before == after.before
         (fresh,) = together(opened, ["cjihg"])
         assert abs(fresh.nats - rest.nats) > 1e-3
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_file_goes_on_where_another_ended(level: str, tmp_path: Path) -> None:
-    opened = neural(TOKENIZERS[level], "lstm")
-    text = SOME * 3
-    whole = math.fsum(unit.nats for unit in read(opened, written(tmp_path, text * 2), "word"))
-    half = written(tmp_path, text)
-    total, reading = 0.0, beginning(opened)
-    for _ in range(2):
-        units = score_units(opened, half, reading, "line")
-        while True:
-            try:
-                total += next(units).nats
-            except StopIteration as stopped:
-                reading = stopped.value
-                break
-    assert total == pytest.approx(whole, abs=1e-8)
-
-
-def test_pairwise_is_what_tiles_means() -> None:
-    """The law itself: a gap, an overlap and a lost end are seen."""
-    data = b"abcdef"
-    good = [Unit(0, 2, "ab", 2, 1.0, 0), Unit(2, 6, "cdef", 4, 1.0, 0)]
-    law_tiles(good, data)
-    assert all(one.end == other.start for one, other in pairwise(good))
-    for bad in (
-        [good[0], Unit(3, 6, "def", 3, 1.0, 0)],
-        [good[0], Unit(1, 6, "bcdef", 5, 1.0, 0)],
-        [good[0], Unit(2, 5, "cde", 3, 1.0, 0)],
-        [good[0], Unit(2, 6, "cdeg", 4, 1.0, 0)],
-    ):
-        with pytest.raises(AssertionError):
-            law_tiles(bad, data)

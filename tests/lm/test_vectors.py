@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lm.test_pairs import CHARS, TOKENIZERS, opened, write
+from lm.test_pair_files import write
+from lm.test_pairs import CHARS, TOKENIZERS, opened
 from tiny import ARCHS, Stepping
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer

@@ -70,7 +70,8 @@ def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, a
 def rows_of(result: "Plot") -> Iterator[tuple[str, str]]:
     """Yield what the picture says of each model, and where it is."""
     from unroll.insight.plots import labels
-    from unroll.lm.curves import PositionLoss, Reliability
+    from unroll.lm.curves import PositionLoss
+    from unroll.lm.reliability import Reliability
 
     for name, curve in zip(labels(result.curves), result.curves, strict=True):
         match curve.numbers:

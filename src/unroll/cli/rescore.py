@@ -71,7 +71,8 @@ def verb(
     """Re-rank the hypotheses of NBEST by their old scores and those of the model in DIR together."""
     from unroll.artifact.open import open_model
     from unroll.files import refuse_input, stream_number, write_atomically
-    from unroll.lm.rescore import Fields, rescore_list
+    from unroll.lm.nbest import Fields
+    from unroll.lm.rescore import rescore_list
 
     if weight is not None and tune is not None:
         raise UserError("both --weight and --tune are given", allowed="one of them", fix="leave one out")

@@ -23,7 +23,8 @@ from unroll.files import explained
 
 if TYPE_CHECKING:
     from unroll.engine.network import Precision
-    from unroll.lm.surprisal import TextScore, Token, Unit
+    from unroll.lm.surprisal import TextScore, Token
+    from unroll.lm.units import Unit
 
 DEFAULT_TOP = 20
 REDRAWN = 0.1
@@ -306,12 +307,12 @@ def score_file(
 ) -> None:
     """Print the units of a file as they come, or the most surprising of them at its end, and what they add up to."""
     from unroll.artifact.open import open_model
-    from unroll.lm import surprisal
+    from unroll.lm.units import score_file
 
     opened = open_model(model, precision=precision)
     unit = unit or "line"
     total: dict[str, Any] = {"tokens": 0, "nats": 0.0, "unknown": 0}
-    found = surprisal.score_file(opened, file, unit=unit, fresh=fresh, unknown=unknown, **states)  # type: ignore[arg-type]
+    found = score_file(opened, file, unit=unit, fresh=fresh, unknown=unknown, **states)  # type: ignore[arg-type]
     out = sys.stdout  # not what the bar puts in its place, which writes to stderr
     with ExitStack() as stack:
         # Rows on the terminal show by themselves how far it is.

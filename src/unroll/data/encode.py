@@ -159,6 +159,24 @@ def encode(
     return parts, [start for start in dict.fromkeys(starts.values()) if start < parts[text.names[0]].tokens]
 
 
+@dataclass
+class TextIds:
+    """The ids of a text file, block by block, and how far it is read."""
+
+    file: Path
+    tokenizer: Tokenizer
+    read: int = 0
+
+    def __iter__(self) -> Iterator[NDArray[np.integer]]:
+        for block in read_blocks([self.file], self.tokenizer.level):
+            self.read = block.read
+            yield block_ids(block, self.tokenizer)
+
+    def progress(self) -> Progress:
+        """Return how far the file is read."""
+        return Progress("reading", self.read, file_size(self.file), "bytes")
+
+
 def block_ids(block: Block, tokenizer: Tokenizer) -> NDArray[np.unsignedinteger]:
     """Return the ids of a block that was read for the level of the tokenizer."""
     match tokenizer:

@@ -28,7 +28,7 @@ def state_shapes(config: ModelConfig) -> list[tuple[str, tuple[int, ...]]]:
 
 
 class Graph:
-    """Nodes and constants as they are added; a value is known by its name."""
+    """Nodes and constants in the order they are added; values are named."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -38,10 +38,10 @@ class Graph:
         """Add a node and return the name of its result, or the names of several."""
         from onnx import helper
 
-        made = [name or f"value{len(self.nodes)}"]
-        made += [f"{made[0]}_{k}" for k in range(1, results)]
-        self.nodes.append(helper.make_node(operator, inputs, made, name=f"node{len(self.nodes)}", **options))
-        return made[0] if results == 1 else made
+        outputs = [name or f"value{len(self.nodes)}"]
+        outputs += [f"{outputs[0]}_{k}" for k in range(1, results)]
+        self.nodes.append(helper.make_node(operator, inputs, outputs, name=f"node{len(self.nodes)}", **options))
+        return outputs[0] if results == 1 else outputs
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Add a constant, once under its name."""
@@ -87,16 +87,16 @@ def build(config: ModelConfig, weights: Weights, about: Mapping[str, str]) -> by
     inputs += [value(name, TensorProto.FLOAT, "batch", *shape) for name, shape in states]
     outputs = [value("logits", TensorProto.FLOAT, "batch", "length", config.vocab_size)]
     outputs += [value(f"{name}_after", TensorProto.FLOAT, "batch", *shape) for name, shape in states]
-    made = helper.make_model(
+    model = helper.make_model(
         helper.make_graph(graph.nodes, "unroll", inputs, outputs, list(graph.constants.values())),
         producer_name="unroll",
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         doc_string="A recurrent language model: ids and a state in, logits of what follows each and the state out.",
     )
-    helper.set_model_props(made, dict(about))
-    checker.check_model(made, full_check=True)
-    return cast(bytes, made.SerializeToString(deterministic=True))
+    helper.set_model_props(model, dict(about))
+    checker.check_model(model, full_check=True)
+    return cast(bytes, model.SerializeToString(deterministic=True))
 
 
 def linear(graph: Graph, x: str, weights: Weights, name: str) -> str:

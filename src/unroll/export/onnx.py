@@ -1,4 +1,4 @@
-"""A network as one ONNX file: its state as named inputs and outputs, held against ours before it is there."""
+"""A network as one ONNX file: its state as named inputs and outputs, checked against ours before it is written."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ from unroll.settings import to_mapping
 from unroll.state import State, parts_of
 
 MOST_BYTES = 2**31 - 2**20
-"""What one file may have: protobuf counts to two gigabytes."""
+"""The most that one file may have: protobuf counts to two gigabytes."""
 
 TOKENIZER = "tokenizer.json"
 TOLERANCE = 1e-4
@@ -43,7 +43,7 @@ class Exported:
     tokenizer: Path
     """The vocabulary, beside it."""
     about: Path
-    """What its metadata say, beside it as JSON: not every runtime hands metadata out."""
+    """Its metadata as JSON, beside it: not every runtime exposes metadata."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     bytes: int
@@ -63,7 +63,7 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
     Beside it lie the vocabulary, and its start symbol, unknown symbol and the shapes of its state as JSON.
     `ids` (batch, length) and a state go in, `logits` (batch, length, symbols) and the state after come out: of the
     input `layer0_h` it is `layer0_h_after`. Batch and length are free, all is float32. Before it is written it is run
-    by ONNX Runtime and held against our own network from random states. Raises UserError.
+    by ONNX Runtime and compared with our own network from random states. Raises UserError.
     """
     require_onnx()
     path = Path(model)
@@ -77,7 +77,9 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
             fix="train a network on the same text, and export that",
         )
     if file.suffix != ".onnx" or file.is_dir():
-        raise UserError(f"{file} is no name for an ONNX file", allowed="a file that ends in .onnx", fix="name another")
+        raise UserError(
+            f"{file} is not the name of an ONNX file", allowed="a file that ends in .onnx", fix="name another"
+        )
     if 4 * parameter_count(config) > MOST_BYTES:
         raise UserError(
             f"{path} has {parameter_count(config):,} weights, more than one ONNX file holds",
@@ -89,9 +91,9 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
     beside = file.with_name(TOKENIZER)
     if beside.exists() and beside.read_bytes() != vocabulary:
         raise UserError(
-            f"{beside} is another vocabulary, and would have to lie beside {file.name}",
+            f"{beside} is another vocabulary, and {file.name} needs its own beside it",
             allowed="a folder of its own for each model",
-            fix="name another folder with --out, or remove what lies there",
+            fix="name another folder with --out, or remove that file",
         )
 
     ours = cast("Network", open_model(path).predictor)  # also checks the weights
@@ -107,23 +109,23 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
     data = build(config, read_weights(path), about)
     difference = verify(data, config, ours)
     shapes = state_shapes(config)
-    told = about | {
+    metadata = about | {
         "start_id": tokenizer.start_id,
         "unknown_id": tokenizer.unknown_id,
         "vocab_size": config.vocab_size,
         "state": {name: list(shape) for name, shape in shapes},
         "model": to_mapping(config),
     }
-    described = file.with_name(f"{file.name}.json")
+    metadata_file = file.with_name(f"{file.name}.json")
     with explained(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    before = {path: path.read_bytes() if path.exists() else None for path in (beside, described)}
+    before = {path: path.read_bytes() if path.exists() else None for path in (beside, metadata_file)}
     try:
         write_atomically(beside, vocabulary)
-        write_atomically(described, (json.dumps(told, indent=2) + "\n").encode())
+        write_atomically(metadata_file, (json.dumps(metadata, indent=2) + "\n").encode())
         write_atomically(file, data)
     except BaseException:
-        with suppress(OSError, UserError):  # what went wrong first is what is reported
+        with suppress(OSError, UserError):  # the first error is the one to report
             for path, content in before.items():
                 if content is None:
                     path.unlink(missing_ok=True)
@@ -132,7 +134,7 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
         raise
     names = [name for name, _ in shapes]
     outputs = ("logits", *(f"{name}_after" for name in names))
-    return Exported(file, beside, described, ("ids", *names), outputs, len(data), difference)
+    return Exported(file, beside, metadata_file, ("ids", *names), outputs, len(data), difference)
 
 
 def require_onnx() -> None:
@@ -145,7 +147,7 @@ def require_onnx() -> None:
             raise
         raise UserError(
             f"exporting needs the package {error.name}, which is not installed",
-            allowed="onnx, and onnxruntime to check what was made",
+            allowed="onnx, and onnxruntime to check the result",
             fix=install("export"),
         ) from None
     assert onnx.defs.onnx_opset_version() >= OPSET
@@ -159,10 +161,10 @@ def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 class Network(Protocol):
-    """Our own network: what an export is held against."""
+    """Our own network: what an export is checked against."""
 
     def hidden(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.floating], State]:
-        """Read `inputs` (B, T) from a state; return what the last recurrent layer hands on, and the state."""
+        """Read `inputs` (B, T) from a state; return the outputs of the last recurrent layer, and the state."""
 
     def logits_after(self, y: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the logits (B, T, V) after it."""
@@ -193,15 +195,15 @@ class Session:
 
 
 def verify(data: bytes, config: ModelConfig, ours: Network) -> float:
-    """Run an ONNX file beside our own network; returns the largest difference, raises UserError for one that counts."""
+    """Run an ONNX file beside our own network; return the largest difference. Raises UserError above TOLERANCE."""
     session, largest = Session(data), 0.0
     for mine, theirs in runs(session, config, ours):
         difference = float(np.abs(mine - theirs).max(initial=0.0)) if mine.shape == theirs.shape else np.inf
         if not difference <= TOLERANCE * max(1.0, float(np.abs(mine).max(initial=0.0))):
             raise UserError(
                 f"the ONNX network differs from ours by {difference:.2g}, and was not written",
-                allowed=f"{TOLERANCE:g} of the largest value, what float32 rounds",
-                fix="another version of onnxruntime may help; please report it as a fault of unroll",
+                allowed=f"{TOLERANCE:g} of the largest value, the rounding of float32",
+                fix="another version of onnxruntime may help; please report it as a bug of unroll",
             )
         largest = max(largest, difference)
     return largest
@@ -210,7 +212,7 @@ def verify(data: bytes, config: ModelConfig, ours: Network) -> float:
 def runs(
     session: Session, config: ModelConfig, ours: Network
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
-    """Yield what our network and the exported one say and leave behind, at several shapes, from random states."""
+    """Yield logits and states of our network and of the exported one, at several shapes, from random states."""
     random = np.random.default_rng(0)
     for rows, length in CHECKED:
         ids = random.integers(config.vocab_size, size=(rows, length))
@@ -222,7 +224,7 @@ def runs(
 
 
 def as_layers(state: Mapping[str, NDArray[np.float32]], config: ModelConfig) -> State:
-    """Return named parts of a state as our networks take them: a tuple for each layer."""
+    """Return named parts of a state as a tuple for each layer, as our networks take them."""
     parts = list(state.values())
     size = len(ARCHITECTURES[config.arch].state) or 1
     return tuple(tuple(parts[first : first + size]) for first in range(0, len(parts), size))

@@ -1,4 +1,4 @@
-"""What is inside a model at every step of a text: states, gates, logits, surprisal; exact, streamed, by name."""
+"""States, gates, logits and surprisal of a model at every step of a text: exact, streamed, by name."""
 
 import math
 import os
@@ -29,16 +29,16 @@ Ids = NDArray[np.integer]
 Floats = NDArray[np.floating]
 
 CLOSED, OPEN = 0.1, 0.9
-"""A gate below the one or above the other is saturated."""
+"""A gate below the first or above the second is saturated."""
 ROWS, SPAN = 64, 64
-"""Stretches of a text that are traced side by side, and their length."""
+"""Stretches of a text traced side by side, and their length."""
 MOST_LOGITS = 2**30
-"""Bytes of logits that are kept without being asked for."""
+"""Most bytes of logits that are kept by default."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What was inside from symbol `first` of a text on: arrays (T, H) by name, `logits` (T, V) and `nats` (T,)."""
+    """The trace of a text from symbol `first` on: arrays (T, H) by name, `logits` (T, V) and `nats` (T,)."""
 
     first: int
     arrays: dict[str, Floats]
@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class GateUse:
-    """How a gate was used, as shares of all units and steps."""
+    """The use of a gate, as shares of all units and steps."""
 
     name: str
     mean: float
@@ -58,7 +58,7 @@ class GateUse:
 
 @dataclass(frozen=True)
 class LayerUse:
-    """What a layer did over a text."""
+    """The use of a layer over a text."""
 
     layer: int
     gates: tuple[GateUse, ...]
@@ -79,15 +79,15 @@ class LayerUse:
 
 @dataclass(frozen=True)
 class Traced:
-    """A text traced: its ids, what was kept of every step, and how gates were used."""
+    """The trace of a text: its ids, the arrays kept, and the use of gates."""
 
     ids: Ids
     names: tuple[str, ...]
     arrays: dict[str, Floats]
-    """By name; empty where they went to a file."""
+    """Arrays by name; empty if they went to a file."""
     layers: tuple[LayerUse, ...]
     nats: float
-    """Of the whole text."""
+    """Nats of the whole text."""
 
 
 def trace(
@@ -124,7 +124,7 @@ def trace_ids(
 ) -> Work[Traced]:
     """Do what `trace` does with the ids (T,) of a text, yielding progress; returns the result.
 
-    Unless `keep`, arrays that go to no file are not held either, so that memory does not grow with the text.
+    Without `keep`, arrays that go to no file are dropped, so that memory does not grow with the text.
     """
     network = network_of(opened)
     if not len(ids):
@@ -166,24 +166,24 @@ def network_of(opened: Opened) -> Model:
 def chosen_names(
     network: Model, layers: Sequence[int] | None, signals: Sequence[str] | None, steps: int
 ) -> tuple[str, ...]:
-    """Return the names of the arrays that are wanted; raises UserError for layers and signals that are not there."""
+    """Return the names of the requested arrays; raises UserError for layers and signals that do not exist."""
     config = network.config
     own = ARCHITECTURES[config.arch].signals
-    if wrong := [k for k in layers or () if not 0 <= k < config.num_layers]:
+    if absent_layers := [k for k in layers or () if not 0 <= k < config.num_layers]:
         raise UserError(
-            f"there is no layer {wrong[0]}",
+            f"there is no layer {absent_layers[0]}",
             allowed="0" if config.num_layers == 1 else f"0 to {config.num_layers - 1}",
             fix="layers are counted from 0",
         )
-    if wrong_names := [name for name in signals or () if name not in (*own, "logits", "nats")]:
+    if absent_signals := [name for name in signals or () if name not in (*own, "logits", "nats")]:
         raise UserError(
-            f"{ARCHITECTURES[config.arch].article} has no signal {wrong_names[0]}",
+            f"{ARCHITECTURES[config.arch].article} has no signal {absent_signals[0]}",
             allowed=", ".join((*own, "logits", "nats")),
             fix=owners(wrong_names[0]),
         )
-    wanted = signals or (*own, "nats", *(["logits"] if 4 * steps * config.vocab_size <= MOST_LOGITS else []))
-    inside = [f"layer{k}/{name}" for k in layers or range(config.num_layers) for name in wanted if name in own]
-    return (*inside, *(name for name in ("logits", "nats") if name in wanted))
+    requested = signals or (*own, "nats", *(["logits"] if 4 * steps * config.vocab_size <= MOST_LOGITS else []))
+    inside = [f"layer{k}/{name}" for k in layers or range(config.num_layers) for name in requested if name in own]
+    return (*inside, *(name for name in ("logits", "nats") if name in requested))
 
 
 def shapes(network: Model, names: Sequence[str], steps: int) -> dict[str, tuple[int, ...]]:
@@ -193,35 +193,35 @@ def shapes(network: Model, names: Sequence[str], steps: int) -> dict[str, tuple[
 
 
 def parts(network: Model, ids: Ids, start_id: int) -> Iterator[Part]:
-    """Yield what is inside at every symbol of `ids` (T,), in order, `ROWS` * `SPAN` symbols at a time.
+    """Yield the trace of `ids` (T,), in order, `ROWS` * `SPAN` symbols at a time.
 
-    The text is read in two turns: quickly, by the fused kernel, for the state before every stretch of `SPAN` symbols;
-    then by the cell's equation, step by step, many stretches side by side.
+    The text is read twice: by the fused kernel, for the state before every stretch of `SPAN` symbols; then by the
+    equation of the cell, step by step, many stretches side by side.
     """
     device = network.embedding.weight.device
     with torch.inference_mode():
         begin = torch.tensor([[start_id]], device=device)
         before, state, _ = network.trace(begin)
-        last = before[0]  # (1, V), from which the next symbol's surprisal is told
+        last = before[0]  # (1, V), which give the surprisal of the next symbol
         for first in range(0, len(ids), ROWS * SPAN):
             piece = torch.from_numpy(ids[first : first + ROWS * SPAN].astype(np.int64)).to(device)
-            # Whole stretches side by side, then the shorter one that is left at the end.
+            # Whole stretches side by side, then the shorter rest.
             whole = len(piece) // SPAN
-            held: list[State] = []
+            states_before: list[State] = []
             for k in range(whole):
-                held.append(state)
+                states_before.append(state)
                 state = network.hidden(piece[None, k * SPAN : (k + 1) * SPAN], state)[1]
-            made: list[tuple[torch.Tensor, list[dict[str, torch.Tensor]]]] = []
+            traces: list[tuple[torch.Tensor, list[dict[str, torch.Tensor]]]] = []
             if whole:
-                logits, after, inside = network.trace(piece[: whole * SPAN].view(whole, SPAN), join_rows(held))
-                made.append((logits, inside))
+                logits, after, inside = network.trace(piece[: whole * SPAN].view(whole, SPAN), join_rows(states_before))
+                traces.append((logits, inside))
                 state = select_rows(after, torch.tensor([whole - 1], device=device))
             if len(piece) % SPAN:
                 logits, state, inside = network.trace(piece[None, whole * SPAN :], state)
-                made.append((logits, inside))
-            logits = torch.cat([logits.reshape(-1, logits.shape[-1]) for logits, _ in made])  # (T, V)
+                traces.append((logits, inside))
+            logits = torch.cat([logits.reshape(-1, logits.shape[-1]) for logits, _ in traces])  # (T, V)
             arrays = {
-                f"layer{k}/{name}": torch.cat([inside[k][name].flatten(0, 1) for _, inside in made]).cpu().numpy()
+                f"layer{k}/{name}": torch.cat([inside[k][name].flatten(0, 1) for _, inside in traces]).cpu().numpy()
                 for k in range(network.config.num_layers)
                 for name in ARCHITECTURES[network.config.arch].signals
             }
@@ -232,13 +232,8 @@ def parts(network: Model, ids: Ids, start_id: int) -> Iterator[Part]:
             yield Part(first, arrays)
 
 
-def _in_order(values: torch.Tensor) -> torch.Tensor:
-    """Return what is inside stretches side by side (T, B, H) in the order of the text (B·T, H)."""
-    return values.transpose(0, 1).reshape(-1, values.shape[-1])
-
-
 class _Use:
-    """Sums over the steps of a text of what gates and states do."""
+    """Sums over the steps of a text of the use of gates and states."""
 
     def __init__(self, network: Model) -> None:
         config = network.config
@@ -267,20 +262,20 @@ class _Use:
                 self.logs[k] += np.log(np.maximum(f, np.finfo(np.float64).tiny)).sum(axis=0)
 
     def layers(self) -> tuple[LayerUse, ...]:
-        """Return what every layer did."""
-        made = []
+        """Return the use of every layer."""
+        uses = []
         for k, largest in enumerate(self.largest):
             gates = tuple(GateUse(gate, *(self.sums[k, gate] / self.steps).tolist()) for gate in self.gates)
             constants = None
             if self.forget is not None:
-                fading = -self.logs[k] / self.steps
-                constants = np.divide(1.0, fading, out=np.full(len(fading), np.inf), where=fading > 0)
-            made.append(LayerUse(k, gates, constants, largest))
-        return tuple(made)
+                decay = -self.logs[k] / self.steps
+                constants = np.divide(1.0, decay, out=np.full(len(decay), np.inf), where=decay > 0)
+            uses.append(LayerUse(k, gates, constants, largest))
+        return tuple(uses)
 
 
 class _Files:
-    """Arrays that grow on the disk, one file each, and then lie in one .npz: as numpy has it, a zip of .npy files."""
+    """Arrays that grow on the disk, one file each, and end in one .npz: by numpy's format, a zip of .npy files."""
 
     def __init__(self, out: Path | None, names: Sequence[str], sizes: dict[str, tuple[int, ...]], ids: Ids) -> None:
         self.out, self.sizes, self.ids = out, sizes, ids
@@ -289,9 +284,7 @@ class _Files:
         if out is not None:
             refuse_folder(out)
         if out is not None and out.suffix != ".npz":
-            raise UserError(
-                f"{out} is no name of arrays", allowed="a name that ends in .npz", fix=f"--out {out.stem}.npz"
-            )
+            raise UserError(f"{out} must end in .npz", allowed="a name that ends in .npz", fix=f"--out {out.stem}.npz")
 
     def __enter__(self) -> "_Files":
         if self.out is None:
@@ -310,7 +303,7 @@ class _Files:
             parent = Path(tempfile.gettempdir()) if direct else Path(os.path.realpath(out)).parent
             if need > (free := shutil.disk_usage(parent).free):
                 raise MachineError(
-                    f"the trace needs {need / 1e6:,.1f} MB while it is written, {free / 1e6:,.1f} MB are free in "
+                    f"the trace needs {need / 1e6:,.1f} MB while it is written; {free / 1e6:,.1f} MB are free in "
                     f"{parent}",
                     allowed="fewer signals or layers, or a shorter text",
                     fix="for example --signal c --layer 0",
@@ -330,7 +323,7 @@ class _Files:
             self.files[name].write(np.ascontiguousarray(values, np.float32).tobytes())
 
     def finish(self) -> None:
-        """Put the arrays into one file; before that there is none."""
+        """Put the arrays into one file, which does not exist before."""
         if self.out is None or self.folder is None:
             return
         with explained(self.out):
@@ -343,7 +336,7 @@ class _Files:
 
     def __exit__(self, *_: object) -> None:
         for file in self.files.values():
-            with suppress(OSError):  # what a full disk refused is of no use any more
+            with suppress(OSError):  # what a full disk refused is useless
                 file.close()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""How sure a share is: Wilson's interval."""
+"""How certain a share is: Wilson's interval."""
 
 from typing import Any
 
@@ -15,6 +15,11 @@ Z95 = 1.959963984540054
 def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
     """Return part / whole (K,), nan where there is no whole."""
     return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))
+
+
+def listed(values: Floats) -> list[float | None]:
+    """Return numbers for JSON: None in place of nan."""
+    return [None if np.isnan(value) else float(value) for value in values]
 
 
 def wilson(hits: Counts, total: Counts) -> tuple[Floats, Floats]:

@@ -42,7 +42,7 @@ class ModelConfig:
     """Cut-offs of an adaptive softmax (Grave et al. 2017) for large vocabularies whose ids fall in frequency, such as
     "2000,10000": the rarer symbols behind each share one output of the head and are told apart by smaller layers."""
     forget_bias: float = 1.0
-    """Start of an LSTM's forget bias."""
+    """Start of the forget gate's bias: of an LSTM f, of a minGRU 1 - z."""
     init: Init = "fan_in"
     """How a recurrent layer's input weights start: uniform in ±√(3/I), so that I inputs of unit variance give gates
     of unit variance (LeCun et al. 1998), or in ±1/√H, as in torch.nn."""
@@ -111,20 +111,20 @@ class ModelConfig:
         if not re.fullmatch(r"[1-9][0-9]{0,9}(,[1-9][0-9]{0,9})*", self.adaptive_softmax):
             raise UserError(
                 f"adaptive_softmax is {self.adaptive_softmax[:40]!r}",
-                allowed="numbers with commas between them",
+                allowed="comma-separated numbers",
                 fix="write for example 2000,10000, or leave it out",
             )
         cuts = [int(cut) for cut in self.adaptive_softmax.split(",")]
         if any(one >= other for one, other in pairwise(cuts)):
             raise UserError(
                 f"adaptive_softmax is {self.adaptive_softmax[:40]!r}",
-                allowed="numbers that rise",
+                allowed="an increasing list of numbers",
                 fix="write for example 2000,10000",
             )
         if len(cuts) > 10 or self.hidden_size < 4 ** len(cuts):
             raise UserError(
                 f"{len(cuts)} cut-offs for a hidden_size of {self.hidden_size}",
-                allowed="layers of a quarter, a sixteenth … of hidden_size that have one unit at least",
+                allowed="clusters of a quarter, a sixteenth … of hidden_size with at least one unit each",
                 fix="leave out a cut-off, or make hidden_size larger",
             )
         if self.tie_weights:

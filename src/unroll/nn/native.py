@@ -16,7 +16,7 @@ from unroll.state import LayerState
 LIBRARY = Path(__file__).with_name("libkernel.so")
 FLOATS = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
 ROWS = 16
-"""Rows of a tile: buffers that are read by tiles have as many to spare."""
+"""Rows of a tile: buffers read by tiles have as many to spare."""
 
 
 @cache
@@ -50,18 +50,18 @@ def keep_memory() -> None:
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the mean of -ln P(target) for bfloat16 logits (N, V) on the CPU and targets (N,).
 
-    Raises ValueError for tensors of another shape, type or device, IndexError for a target that is no symbol's.
+    Raises ValueError for tensors of another shape, type or device, IndexError for a target outside the vocabulary.
     """
     return _CrossEntropy.apply(logits, targets)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def has(x: Tensor) -> bool:
-    """Tell whether kernels can work on `x` as it is: bfloat16 on a CPU that has them."""
+    """Return True if kernels can work on `x` as it is: bfloat16 on a CPU that has them."""
     return x.device.type == "cpu" and x.dtype == torch.bfloat16 and library() is not None
 
 
 def fits(x: Tensor, hidden_size: int) -> bool:
-    """Tell whether the kernel can run an LSTM layer over `x`: on the CPU, autocast to bfloat16, whole tiles."""
+    """Return True if the kernel can run an LSTM layer over `x`: on the CPU, autocast to bfloat16, whole tiles."""
     return (
         x.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")
@@ -154,7 +154,7 @@ class _Recurrence(torch.autograd.Function):
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """The loss with its gradient, which is the cheaper part once the row is at hand; see loss.cpp."""
+    """The loss with its gradient, which is cheap once the row is in the cache; see loss.cpp."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:

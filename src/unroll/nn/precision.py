@@ -7,30 +7,30 @@ from typing import Any
 import torch
 
 SETTINGS: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn)
-"""Of the output layer's products, and of the recurrent layers'. They hold for the whole process."""
+"""Modes of the output layer's products and of the recurrent layers', for the whole process."""
 
 _lock = threading.Lock()
 _inside: list[tuple[int, str]] = []
-"""Who is within a context, by thread, and what was asked for there."""
+"""Threads within a context, and the mode requested there."""
 _before: list[str] = []
 
 
 class tf32:  # a context, like torch.autocast
     """Within it, products of float32 on a GPU are rounded to TF32 (10 bits of fraction), or are not.
 
-    torch by itself rounds those of cuDNN and not the others. On any other device nothing changes. Contexts may be used
-    again, nested, and in several threads at once, which had better want the same.
+    By default torch rounds cuDNN's and not the others. On any other device nothing changes. Contexts may be used
+    again, nested, and in several threads at once, which must request the same mode.
     """
 
     def __init__(self, allowed: bool) -> None:
-        self._wanted = "tf32" if allowed else "ieee"
+        self._mode = "tf32" if allowed else "ieee"
 
     def __enter__(self) -> None:
         with _lock:
             if not _inside:
                 _before[:] = [setting.fp32_precision for setting in SETTINGS]
-            _inside.append((threading.get_ident(), self._wanted))
-            _set([self._wanted] * len(SETTINGS))
+            _inside.append((threading.get_ident(), self._mode))
+            _set([self._mode] * len(SETTINGS))
 
     def __exit__(self, *_: object) -> None:
         with _lock:
@@ -46,18 +46,18 @@ def has_onednn() -> bool:
 
 @cache
 def has_bfloat16_lstm() -> bool:
-    """Return whether torch has an LSTM in bfloat16 for this processor (AVX-512, or newer); it does not ask itself."""
+    """Return whether torch has an LSTM in bfloat16 for this processor (AVX-512, or newer); torch does not check."""
     return not has_onednn() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def multiply_exactly() -> None:
-    """Have float32 products on a GPU not rounded, outside of contexts, from here on."""
+    """Stop rounding float32 products on a GPU, outside of contexts, from now on."""
     with _lock:
         _before[:] = ["ieee"] * len(SETTINGS)
         if not _inside:
             _set(_before)
 
 
-def _set(wanted: list[str]) -> None:
-    for setting, value in zip(SETTINGS, wanted, strict=True):
+def _set(modes: list[str]) -> None:
+    for setting, value in zip(SETTINGS, modes, strict=True):
         setting.fp32_precision = value

@@ -19,7 +19,7 @@ from unroll.state import LayerState, State, reset_rows, to_float
 
 Engine = Literal["fused", "stepwise"]
 Hold = Callable[[int, Step], Step]
-"""Returns what step number t is held at."""
+"""Returns step number t with some of its values replaced."""
 
 
 def run_stepwise(
@@ -27,13 +27,13 @@ def run_stepwise(
 ) -> tuple[Tensor, LayerState, list[Step]]:
     """Run a layer as its cell's equation in a loop over `x` (T, B, I); also returns each step with its gates.
 
-    With `hold`, what it makes of a step is handed on and read by the next step instead.
+    With `hold`, the step that it returns takes the place of the computed one, also for the next step.
     """
     step = STEPS[arch]
     steps: list[Step] = []
     for t, x_t in enumerate(x):
-        made = step(x_t, state, w)
-        steps.append(made if hold is None else hold(t, made))
+        computed = step(x_t, state, w)
+        steps.append(computed if hold is None else hold(t, computed))
         state = state_after(steps[-1])
     return torch.stack([s.h for s in steps]), state, steps
 
@@ -51,7 +51,7 @@ def run_fused(arch: Cell, x: Tensor, state: LayerState, w: CellWeights, *, train
     h = tuple(part.unsqueeze(0) for part in state)
     weights = list(w)
     if arch == "lstm":
-        # oneDNN has no LSTM in bfloat16 for older processors; torch asks it for one all the same, and fails.
+        # oneDNN has no LSTM in bfloat16 for older processors; torch asks it for one anyway, and fails.
         context: AbstractContextManager[object] = nullcontext()
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not has_bfloat16_lstm():
             x, h, context = x.float(), tuple(part.float() for part in h), torch.autocast("cpu", enabled=False)
@@ -102,9 +102,9 @@ class RecurrentLayer(nn.Module):
                 self.bias_ih[first : first + hidden_size].fill_(sign * forget_bias)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or convert the weights, as `to` and its like do; on a GPU they then lie in one piece.
+        """Move or convert the weights, as `to()` and similar methods do; on a GPU they then lie in one piece.
 
-        That is how cuDNN reads them: weights apart from each other it would put together anew in every step.
+        That is how cuDNN reads them: separate weights would be re-packed at every step.
         """
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.weight_ih.is_cuda:
@@ -121,15 +121,15 @@ class RecurrentLayer(nn.Module):
 
 
 def flatten(layer: RecurrentLayer) -> None:
-    """Move a layer's weights into one piece of memory, in cuDNN's order, by torch's own hand; not on a CPU."""
+    """Move a layer's weights into one piece of memory by torch's own `flatten_parameters`, as cuDNN reads them."""
     if not layer.reads_state:
         return  # cuDNN has no such layer
     kinds: dict[int, Any] = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}
     rows, hidden = layer.weight_hh.shape
-    theirs = kinds[rows // hidden](layer.weight_ih.shape[1], hidden, device="meta")
+    module = kinds[rows // hidden](layer.weight_ih.shape[1], hidden, device="meta")
     for name in CellWeights._fields:
-        setattr(theirs, f"{name}_l0", getattr(layer, name))
-    theirs.flatten_parameters()
+        setattr(module, f"{name}_l0", getattr(layer, name))
+    module.flatten_parameters()
 
 
 class Recurrent(nn.Module):
@@ -209,20 +209,20 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, State, list[list[Step]]]:
         """Read `x` (T, B, I) step by step, dropping nothing; also returns every layer's steps with their gates.
 
-        Layers that have one of the `holds` are held by it.
+        `holds` are applied to the layers of those numbers.
         """
         state = self.fresh_state(x.shape[1], x) if state is None else state
         after: list[LayerState] = []
-        made: list[list[Step]] = []
+        traced: list[list[Step]] = []
         total: Tensor | None = None
         for k, layer in enumerate(self.layers):
             assert isinstance(layer, RecurrentLayer)
             y, layer_state, steps = run_stepwise(self.arch, x, state[k], layer.weights(0.0), (holds or {}).get(k))
             after.append(layer_state)
-            made.append(steps)
+            traced.append(steps)
             x, total = self._joined(k, x, y, total)
         assert total is not None
-        return (total if self.skip == "sum" else x), tuple(after), made
+        return (total if self.skip == "sum" else x), tuple(after), traced
 
     def _joined(self, k: int, x: Tensor, y: Tensor, total: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return what layer `k` hands on, of its input and its output, and the sum of all outputs so far."""

@@ -85,14 +85,14 @@ def direct(model: Model, ids: Ids, at: int, target: int, against: int | None, sc
 def law_derivative(model: Model, against: int | None) -> None:
     """Gradient × input is what F gains when a symbol's embedding grows, by central differences, to 1e-6."""
     prediction, x, ids = asked(model, 24, against)
-    found = gradient_times_input(prediction, x)
+    scores = gradient_times_input(prediction, x)
     step = 1e-5
     for t in range(len(ids)):
         change = torch.zeros(len(ids), dtype=torch.float64)
         change[t] = step
         above, below = (direct(model, ids, len(ids), TARGET, against, 1 + sign * change) for sign in (1, -1))
         slope = float(above - below) / (2 * step)
-        assert found[t] == pytest.approx(slope, rel=1e-6, abs=1e-9), t
+        assert scores[t] == pytest.approx(slope, rel=1e-6, abs=1e-9), t
 
 
 @pytest.mark.parametrize("against", [None, AGAINST])
@@ -104,10 +104,10 @@ def test_gradient_times_input_is_the_derivative(name: str, against: int | None) 
 def law_complete(model: Model) -> None:
     """Integrated gradients sum to F(text) - F(baseline), to 1e-6."""
     prediction, x, ids = asked(model, 24)
-    found = result(integrated_gradients(prediction, x, 128))
+    scores = result(integrated_gradients(prediction, x, 128))
     nothing = torch.zeros(len(ids), dtype=torch.float64)
     change = direct(model, ids, len(ids), TARGET, AGAINST) - direct(model, ids, len(ids), TARGET, AGAINST, nothing)
-    assert found.sum() == pytest.approx(float(change), abs=1e-6)
+    assert scores.sum() == pytest.approx(float(change), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -119,9 +119,9 @@ def test_integrated_gradients_are_complete(name: str) -> None:
 def test_integrated_gradients_are_the_integral(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "HELD", 1000)  # a few rows at a time
     prediction, x, _ = asked(network(name), 5)
-    found, points = result(integrated_gradients(prediction, x, 64)), 200
+    scores, points = result(integrated_gradients(prediction, x, 64)), 200
     slow = np.mean([gradient_of_path(prediction, x, (k + 0.5) / points) for k in range(points)], axis=0)
-    np.testing.assert_allclose(found, slow, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores, slow, rtol=0, atol=1e-5)
 
 
 def gradient_of_path(prediction: Prediction, x: Tensor, alpha: float) -> Floats:
@@ -138,12 +138,12 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 def law_left_out(model: Model) -> None:
     """Leave-one-out is F less F with that embedding zero, each run by itself, at the seams between rows too."""
     prediction, x, ids = asked(model, 23)
-    found = result(leave_one_out(prediction, x))
+    scores = result(leave_one_out(prediction, x))
     whole = direct(model, ids, len(ids), TARGET, AGAINST)
     for t in range(len(ids)):
         scale = torch.ones(len(ids), dtype=torch.float64)
         scale[t] = 0
-        assert found[t] == pytest.approx(float(whole - direct(model, ids, len(ids), TARGET, AGAINST, scale)), abs=1e-9)
+        assert scores[t] == pytest.approx(float(whole - direct(model, ids, len(ids), TARGET, AGAINST, scale)), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -163,13 +163,13 @@ def test_where_all_is_linear_every_method_says_weight_times_input() -> None:
     head = model.head.weight[TARGET] - model.head.weight[AGAINST]
     exact = np.zeros(len(ids))
     exact[-WINDOW:] = torch.einsum("h,hne,ne->n", head, blocks, x[-WINDOW:]).numpy()
-    for found in (
+    for scores in (
         gradient_times_input(prediction, x),
         result(integrated_gradients(prediction, x, 2)),
         result(leave_one_out(prediction, x)),
     ):
         # What is left out is the difference of two logits near 1: its rounding depends on the processor's sums.
-        np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-14)
+        np.testing.assert_allclose(scores, exact, rtol=1e-6, atol=1e-14)
 
 
 def every_score(model: Model, text: str, **asked: Any) -> list[Attribution]:
@@ -288,9 +288,9 @@ def test_faults_are_caught(
 
 
 def test_a_models_directory(folder: Path) -> None:
-    found = attribute(folder / "model", "Alice is driving a car", method="gradient")
-    assert found.target == "r" and found.at == 21 and found.symbols[:5] == tuple("Alice")
-    assert -1 <= (found.agreement or 0) <= 1 and found.steps is None
+    attribution = attribute(folder / "model", "Alice is driving a car", method="gradient")
+    assert attribution.target == "r" and attribution.at == 21 and attribution.symbols[:5] == tuple("Alice")
+    assert -1 <= (attribution.agreement or 0) <= 1 and attribution.steps is None
 
 
 @pytest.mark.parametrize(

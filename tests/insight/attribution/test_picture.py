@@ -11,12 +11,12 @@ from unroll.insight.attribution.picture import picture
 
 def test_a_picture_shows_the_scores(folder: Path) -> None:
     for chosen in METHODS:
-        found = attribute(folder / "model", "the car\n", target="a", against="e", method=chosen)
-        drawn = picture(found, "a $title_", ".svg").decode()
+        attribution = attribute(folder / "model", "the car\n", target="a", against="e", method=chosen)
+        drawn = picture(attribution, "a $title_", ".svg").decode()
         assert all(what in drawn for what in ("a $title_", "log p(a) − log p(e)", "leave-one-out", "↵", "␣"))
 
 
 def test_a_picture_is_the_same_each_time(folder: Path) -> None:
-    found = attribute(folder / "model", "the car", method="gradient")
-    first, second = (picture(found, "title", ".png") for _ in range(2))
+    attribution = attribute(folder / "model", "the car", method="gradient")
+    first, second = (picture(attribution, "title", ".png") for _ in range(2))
     assert first == second and first.startswith(b"\x89PNG")

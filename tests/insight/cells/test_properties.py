@@ -122,18 +122,18 @@ def test_labels_lie_where_symbols_end(level: str) -> None:
     tokenizer = learnt(level)
     text = as_read("text", WORDS * 2, tokenizer)
     assert text.ids.tolist() == tokenizer.encode(WORDS * 2).tolist()
-    found = label(text, "quotes").values
-    assert len(found) == len(text.ids)
+    values = label(text, "quotes").values
+    assert len(values) == len(text.ids)
     by_character = PROPERTIES["quotes"][1](WORDS * 2)
     bytes_read = 0
-    for place, its in enumerate(text.ids.tolist()):
+    for place, id in enumerate(text.ids.tolist()):
         if level == "word":
-            piece = tokenizer.pieces[its].decode()
+            piece = tokenizer.pieces[id].decode()
             bytes_read = (WORDS * 2).encode().index(piece.encode(), bytes_read) + len(piece.encode())
         else:
-            bytes_read += len(tokenizer.pieces[its])
+            bytes_read += len(tokenizer.pieces[id])
         last = len((WORDS * 2).encode()[: bytes_read - 1].decode("utf-8", "ignore"))
-        assert found[place] == by_character[last], (place, its)
+        assert values[place] == by_character[last], (place, id)
 
 
 def test_bytes_that_are_no_text_keep_their_places(tmp_path: Path) -> None:
@@ -229,8 +229,8 @@ def slow_marks(labels: list[float], ids: list[int], vocab: int) -> dict[tuple[in
         best = max(best, (f1, chosen), key=lambda one: one[0])
     kinds = {}
     for pair in best[1]:
-        its = [m for p, m, c in zip(pairs, moves, changes, strict=True) if p == pair and c]
-        ups = np.mean([m > 0 for m in its])
+        pair_moves = [m for p, m, c in zip(pairs, moves, changes, strict=True) if p == pair and c]
+        ups = np.mean([m > 0 for m in pair_moves])
         kinds[pair] = 1 if ups > 0.9 else 2 if ups < 0.1 else 3
     return kinds
 
@@ -239,18 +239,18 @@ def slow_marks(labels: list[float], ids: list[int], vocab: int) -> dict[tuple[in
 def test_marks_are_those_of_a_slow_search(rule: str) -> None:
     text = as_read("text", bracketed(1500), TOKENIZER)
     labels = label(text, rule)
-    found = marks(labels, text.ids, TOKENIZER.vocab_size)
-    assert found is not None
-    where = {(int(a), int(b)): int(found.kinds[a, b]) for a, b in np.argwhere(found.kinds)}
+    found_marks = marks(labels, text.ids, TOKENIZER.vocab_size)
+    assert found_marks is not None
+    where = {(int(a), int(b)): int(found_marks.kinds[a, b]) for a, b in np.argwhere(found_marks.kinds)}
     assert where == slow_marks(labels.values.tolist(), text.ids.tolist(), TOKENIZER.vocab_size)
 
 
 def kinds(content: str, rule: str) -> dict[str, int]:
     text = as_read("text", content, CharTokenizer.learn(content))
-    found = marks(label(text, rule), text.ids, 60)
-    assert found is not None
+    found_marks = marks(label(text, rule), text.ids, 60)
+    assert found_marks is not None
     letter = dict(zip(text.ids.tolist(), content, strict=True))
-    return {letter[a] + letter[b]: int(found.kinds[a, b]) for a, b in np.argwhere(found.kinds).tolist()}
+    return {letter[a] + letter[b]: int(found_marks.kinds[a, b]) for a, b in np.argwhere(found_marks.kinds).tolist()}
 
 
 def test_marks_are_what_a_reader_takes_for_them() -> None:
@@ -270,9 +270,12 @@ def test_where_nothing_stands_for_the_changes_there_are_no_marks() -> None:
 def test_large_vocabularies_have_marks_by_symbol_alone() -> None:
     ids = np.tile(np.arange(2000), 3)
     labels = Labels("high", "high", (ids >= 1000).astype(float))
-    found = marks(labels, ids, 2000)
-    assert found is not None and found.kinds.shape == (1, 2000)
-    assert np.flatnonzero(found.kinds[0]).tolist() == [0, 1000] and found.kinds[0, [0, 1000]].tolist() == [2, 1]
+    found_marks = marks(labels, ids, 2000)
+    assert found_marks is not None and found_marks.kinds.shape == (1, 2000)
+    assert np.flatnonzero(found_marks.kinds[0]).tolist() == [0, 1000] and found_marks.kinds[0, [0, 1000]].tolist() == [
+        2,
+        1,
+    ]
 
 
 # ---- texts
@@ -297,8 +300,8 @@ def test_stretches_are_counted_in_the_bytes_of_the_file(tmp_path: Path) -> None:
         (tmp_path / "text").write_bytes((mark + content).encode())
         text, first = read_text(opened, tmp_path / "text"), len(mark.encode())
         assert text.content == content
-        found = label(text, table(tmp_path, f"start\tend\n{first + 7}\t{first + 9}\n"))
-        assert np.flatnonzero(found.values).tolist() == [7, 8]
+        labels = label(text, table(tmp_path, f"start\tend\n{first + 7}\t{first + 9}\n"))
+        assert np.flatnonzero(labels.values).tolist() == [7, 8]
 
 
 def test_a_model_without_its_text_asks_for_one(tmp_path: Path) -> None:

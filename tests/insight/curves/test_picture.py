@@ -18,8 +18,9 @@ from tiny import make_corpus, overrides, text, trained
 from unroll.errors import UserError, install
 from unroll.insight.curves.picture import picture
 from unroll.insight.plots import COLOURS, shown
-from unroll.lm.curves import Curve, Kind, PositionLoss, Reliability, Surprisal
-from unroll.lm.surprisal import Unit
+from unroll.lm.curves import Curve, Kind, PositionLoss, Surprisal
+from unroll.lm.reliability import Reliability
+from unroll.lm.units import Unit
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -83,10 +84,10 @@ KINDS: tuple[Kind, ...] = ("reliability", "position", "surprisal")
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_picture_is_valid_and_says_what_is_what(kind: Kind) -> None:
-    found = curves(kind)
-    width, height = size_of_png(picture(kind, found, "test.txt", ".png")[0])
+    drawn_curves = curves(kind)
+    width, height = size_of_png(picture(kind, drawn_curves, "test.txt", ".png")[0])
     assert 900 < width < 2000 and 400 < height < 2000
-    written = texts(picture(kind, found, "test.txt", ".svg")[0])
+    written = texts(picture(kind, drawn_curves, "test.txt", ".svg")[0])
     for name in ("runs/book (lstm, char): ", "_window (window of 8, bpe): ", "other/book (5-gram, char): "):
         assert sum(line.startswith(name) for line in written) == 1, name
     title = {"reliability": "probabilities right?", "position": "context worth?", "surprisal": "surprises?"}[kind]
@@ -94,20 +95,20 @@ def test_a_picture_is_valid_and_says_what_is_what(kind: Kind) -> None:
 
 
 def test_what_legends_and_axes_say() -> None:
-    found = curves("reliability")
-    written = texts(picture("reliability", found, "a", ".svg")[0])
-    for one in found:
-        assert isinstance(one.numbers, Reliability)
-        assert any(line.endswith(f"ECE {one.numbers.ece:.3f}") for line in written)
+    drawn_curves = curves("reliability")
+    written = texts(picture("reliability", drawn_curves, "a", ".svg")[0])
+    for drawn_curve in drawn_curves:
+        assert isinstance(drawn_curve.numbers, Reliability)
+        assert any(line.endswith(f"ECE {drawn_curve.numbers.ece:.3f}") for line in written)
     assert {"as predicted", "0.0001", "1", "observed frequency (95 % interval)"} <= {*written}
     assert "never occurred: the upper end of the interval" in written
-    found = curves("position")
-    written = texts(picture("position", found, "a", ".svg")[0])
-    for one in found:
-        assert isinstance(one.numbers, PositionLoss)
-        assert any(f": {one.numbers.nats_per_token / math.log(2):.2f} bits" in line for line in written)
+    drawn_curves = curves("position")
+    written = texts(picture("position", drawn_curves, "a", ".svg")[0])
+    for drawn_curve in drawn_curves:
+        assert isinstance(drawn_curve.numbers, PositionLoss)
+        assert any(f": {drawn_curve.numbers.nats_per_token / math.log(2):.2f} bits" in line for line in written)
     assert {"bits per symbol (95 % interval)", "as far back as a model sees", "16", "32"} <= {*written}
-    assert "bits per character (95 % interval)" in texts(picture("position", found[:1], "a", ".svg")[0])
+    assert "bits per character (95 % interval)" in texts(picture("position", drawn_curves[:1], "a", ".svg")[0])
     assert not any("averaged" in line for line in written), "what is smoothed is said to be"
     written = texts(picture("surprisal", curves("surprisal"), "a", ".svg")[0])
     assert {"the", "costs", "$5", "&", "<b>", "$x$↵", "⇥an_d", "extraordinarily…"} <= {*written}
@@ -150,9 +151,9 @@ def test_long_texts_are_broken_into_rows_of_panels() -> None:
 
 def test_what_the_font_lacks_is_reported() -> None:
     unit = Unit(0, 3, "漢 ", 1, 2.0, 0)
-    one = Curve("a", "lstm", "char", None, Surprisal("word", (unit,)))
-    assert picture("surprisal", [one], "a", ".png")[1]
-    data, missing = picture("surprisal", [one], "a", ".svg")
+    drawn_curve = Curve("a", "lstm", "char", None, Surprisal("word", (unit,)))
+    assert picture("surprisal", [drawn_curve], "a", ".png")[1]
+    data, missing = picture("surprisal", [drawn_curve], "a", ".svg")
     assert missing and "漢" in texts(data)
     assert not picture("surprisal", [curve("surprisal")], "a", ".png")[1]
 
@@ -181,14 +182,14 @@ def test_plot_writes_the_picture_of_the_numbers_it_returns(
     kind: Kind, models: list[Path], file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "picture.SVG"
-    found = unroll.plot(kind, models, file, out=out, length=20)
-    assert (found.kind, found.file, found.out, found.notes) == (kind, file, out, ())
-    assert out.read_bytes() == picture(kind, found.curves, "test.txt", ".svg")[0]
-    assert [one.arch for one in found.curves] == ["lstm", "window"]
+    plotted = unroll.plot(kind, models, file, out=out, length=20)
+    assert (plotted.kind, plotted.file, plotted.out, plotted.notes) == (kind, file, out, ())
+    assert out.read_bytes() == picture(kind, plotted.curves, "test.txt", ".svg")[0]
+    assert [drawn_curve.arch for drawn_curve in plotted.curves] == ["lstm", "window"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["picture.SVG", "test.txt"]
     alone = unroll.plot(kind, models[0], file, length=20)
     assert alone.out is None
-    assert alone.figures()["models"] == found.figures()["models"][:1]
+    assert alone.figures()["models"] == plotted.figures()["models"][:1]
 
 
 def test_what_cannot_be_drawn_is_refused_before_anything_is_read(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ def logged(largest: float, clip: float | None) -> TrainingNorms:
 
 def test_advice_for_what_vanishes() -> None:
     shares = 0.7 ** np.arange(100)
-    (said,) = advise(shares, RNN)
-    assert said.startswith("vanishes after 14 steps (below 1 % of lag 1): use an LSTM (--arch lstm)")
+    (advice,) = advise(shares, RNN)
+    assert advice.startswith("vanishes after 14 steps (below 1 % of lag 1): use an LSTM (--arch lstm)")
     assert 0.7**13 < 0.01 < 0.7**12
     assert advise(shares, LSTM) == (
         "vanishes after 14 steps (below 1 % of lag 1): start the forget bias at 2 (--set forget_bias=2)",
@@ -56,11 +56,11 @@ def test_advice_for_spikes_while_training() -> None:
 def test_advice_for_what_does_neither() -> None:
     assert advise(FLAT, LSTM) == ("neither explodes nor vanishes: keeps more than half of lag 1 after 100 steps",)
     fading = 0.97 ** np.arange(100)
-    (said,) = advise(fading, LSTM)
-    assert said == "fades, but does not vanish: more than half of lag 1 is left after 23 steps, 4.9 % after 100"
+    (advice,) = advise(fading, LSTM)
+    assert advice == "fades, but does not vanish: more than half of lag 1 is left after 23 steps, 4.9 % after 100"
     assert fading[22] > 0.5 > fading[23]
-    (said,) = advise(np.zeros(5), model_config("window"))
-    assert said.startswith("sees 4 symbols: no gradient comes from further back")
+    (advice,) = advise(np.zeros(5), model_config("window"))
+    assert advice.startswith("sees 4 symbols: no gradient comes from further back")
 
 
 def test_the_layer_and_signal_that_carries_farthest_decides() -> None:
@@ -72,14 +72,14 @@ def test_the_layer_and_signal_that_carries_farthest_decides() -> None:
 
 
 def test_norms_while_training_are_read_from_its_log(models: dict[str, Path]) -> None:
-    found = training_norms(models["rnn"])
-    assert found is not None
+    norms = training_norms(models["rnn"])
+    assert norms is not None
     events = [event for event in read_events(models["rnn"] / "metrics.jsonl") if event["kind"] == "train"]
-    assert found.steps.tolist() == list(range(1, 13)) and found.norms.tolist() == [e["grad_norm"] for e in events]
-    known = found.figures(curve=True)
-    assert known["grad_clip"] == 0.2 and known["clipped"] == sum(e["grad_norm"] > 0.2 for e in events) / 12 > 0
-    assert known["max"] == max(found.norms) == found.norms[known["max_step"] - 1]
-    assert known["median"] == np.median(found.norms) and known["curve"][3] == [4, events[3]["grad_norm"]]
-    assert found.figures(curve=False)["curve"] is None
+    assert norms.steps.tolist() == list(range(1, 13)) and norms.norms.tolist() == [e["grad_norm"] for e in events]
+    figures = norms.figures(curve=True)
+    assert figures["grad_clip"] == 0.2 and figures["clipped"] == sum(e["grad_norm"] > 0.2 for e in events) / 12 > 0
+    assert figures["max"] == max(norms.norms) == norms.norms[figures["max_step"] - 1]
+    assert figures["median"] == np.median(norms.norms) and figures["curve"][3] == [4, events[3]["grad_norm"]]
+    assert norms.figures(curve=False)["curve"] is None
     assert logged(2.0, 0.0).figures(curve=False)["clipped"] == 0
     assert logged(2.0, None).figures(curve=False)["clipped"] is None

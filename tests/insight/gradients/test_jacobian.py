@@ -107,13 +107,13 @@ def test_a_steps_jacobian_and_its_spectral_radius(name: str) -> None:
         return torch.cat(parts_of(step(x, like(state, parts))[1]), dim=1)[0]
 
     values = torch.cat(parts_of(state), dim=1)[0]
-    found = step_jacobian(step, x, state)
-    torch.testing.assert_close(found, torch.func.jacrev(flat)(values), rtol=0, atol=1e-12)
+    jacobian = step_jacobian(step, x, state)
+    torch.testing.assert_close(jacobian, torch.func.jacrev(flat)(values), rtol=0, atol=1e-12)
     layers = [sum(part.shape[1] for part in layer) for layer in state]
-    of_all = float(torch.linalg.eigvals(found).abs().max())
-    assert spectral_radius(found, layers) == pytest.approx(of_all, rel=1e-6)
+    of_all = float(torch.linalg.eigvals(jacobian).abs().max())
+    assert spectral_radius(jacobian, layers) == pytest.approx(of_all, rel=1e-6)
     if len(layers) > 1:  # planted fault: not block-triangular
-        wrong = found.flip(0)
+        wrong = jacobian.flip(0)
         assert spectral_radius(wrong, layers) != pytest.approx(float(torch.linalg.eigvals(wrong).abs().max()), rel=1e-3)
 
 
@@ -129,8 +129,8 @@ def test_a_gradient_grows_as_the_product_of_jacobians(name: str) -> None:
         for x_t in x[:, row : row + 1]:
             before.append(step(x_t, before[-1])[1])
         back, logs = first[row], [float(first[row].norm().log())]
-        for x_t, its in zip(reversed(x[:, row : row + 1]), reversed(before[:-1]), strict=True):
-            back = step_jacobian(step, x_t, its).T @ back
+        for x_t, state_before in zip(reversed(x[:, row : row + 1]), reversed(before[:-1]), strict=True):
+            back = step_jacobian(step, x_t, state_before).T @ back
             logs.append(float(back.norm().log()))
         np.testing.assert_allclose(rates[:, row], np.diff(logs), rtol=0, atol=1e-9)
 
@@ -157,11 +157,11 @@ def test_figures_of_steps_along_a_text() -> None:
     assert long_run(gone, inputs) is None
 
 
-def returned(made: Any) -> list[Any]:
+def returned(work: Any) -> list[Any]:
     """What a generator yields, and last what it returns."""
     events = []
     while True:
         try:
-            events.append(next(made))
+            events.append(next(work))
         except StopIteration as end:
             return [*events, end.value]

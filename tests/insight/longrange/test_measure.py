@@ -65,9 +65,9 @@ def test_networks_have_equally_many_weights(task: Task | VectorTask, hidden_size
     # As near as a unit more or less can bring it: within 2 % at the size that is used.
     assert max(sizes) / min(sizes) < (1.02 if hidden_size == 64 else 1.08)
     for arch in ARCHS:
-        found = width(task, arch, hidden_size)
+        size_found = width(task, arch, hidden_size)
         nearest = min(range(1, 400), key=lambda size: abs(size_of(task, arch, size) - sizes[-1]))
-        assert found == nearest or found > 398
+        assert size_found == nearest or size_found > 398
 
 
 @pytest.mark.parametrize("task", ["pronouns", "adding"])
@@ -125,16 +125,16 @@ def test_a_window_sees_the_cue_up_to_its_end_and_no_further(arch: str) -> None:
 
 
 def test_a_window_learns_within_its_end_and_guesses_beyond() -> None:
-    found = unroll.longrange("pronouns", archs=["window"], distances=[5, WINDOW + 1], steps=80)
-    within, beyond = found.results
+    longrange = unroll.longrange("pronouns", archs=["window"], distances=[5, WINDOW + 1], steps=80)
+    within, beyond = longrange.results
     assert within.accuracy > 0.8
     assert beyond.interval[0] <= 0.5 <= beyond.interval[1]
 
 
 def test_an_lstm_learns_what_lies_far_back() -> None:
-    found = unroll.longrange("pronouns", archs=["lstm"], distances=[5, 20], steps=220, mixed=True)
-    assert min(result.interval[0] for result in found.results) > 0.95
-    assert found.results[1].solved_at[0] is not None and found.results[1].solved_at[0] <= 220
+    longrange = unroll.longrange("pronouns", archs=["lstm"], distances=[5, 20], steps=220, mixed=True)
+    assert min(result.interval[0] for result in longrange.results) > 0.95
+    assert longrange.results[1].solved_at[0] is not None and longrange.results[1].solved_at[0] <= 220
 
 
 # ---- figures against a slow direct computation
@@ -146,9 +146,9 @@ def test_the_loss_is_all_nats_and_those_of_decisions_once_more(name: str) -> Non
     task = plan.task
     assert isinstance(task, Task)
     network = random_weights(make_network(plan, "lstm", 0))
-    made = draw(task, np.random.default_rng(5), ROWS, 12)
+    batch = draw(task, np.random.default_rng(5), ROWS, 12)
     every, decided = [], []
-    for row in made.ids:
+    for row in batch.ids:
         state = None
         before = task.tokenizer.start_id
         for place, symbol in enumerate(row):
@@ -156,12 +156,12 @@ def test_the_loss_is_all_nats_and_those_of_decisions_once_more(name: str) -> Non
                 logits, state = network(torch.tensor([[before]]), state, None, "stepwise")
             nats = float(torch.logsumexp(logits[0, 0], 0) - logits[0, 0, symbol])
             every.append(nats)
-            if place in made.places:
+            if place in batch.places:
                 decided.append(nats)
             before = int(symbol)
-    assert len(decided) == ROWS * len(made.places)
-    found = loss_of(network, task, np.random.default_rng(5), 12)
-    assert found.item() == pytest.approx(np.mean(every) + np.mean(decided), abs=1e-9)
+    assert len(decided) == ROWS * len(batch.places)
+    loss = loss_of(network, task, np.random.default_rng(5), 12)
+    assert loss.item() == pytest.approx(np.mean(every) + np.mean(decided), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["german", "copying"])
@@ -170,31 +170,31 @@ def test_accuracy_is_a_forced_choice_among_candidates(name: str) -> None:
     task = plan.task
     assert isinstance(task, Task)
     network = random_weights(make_network(plan, "gru", 0), seed=2)
-    found = measure(network, task, 4, 15, "test", 100)
+    score = measure(network, task, 4, 15, "test", 100)
     numbers, right, total = stream(4, 15, "test"), 0, 0
     for _ in range(2):
-        made = draw(task, numbers, 50, 15, "test")
-        for row in made.ids:
-            for place in made.places:
+        batch = draw(task, numbers, 50, 15, "test")
+        for row in batch.ids:
+            for place in batch.places:
                 with torch.no_grad():
                     logits = network(torch.tensor([[task.tokenizer.start_id, *row[:place]]]))[0][0, -1]
-                said = max(task.candidates, key=lambda word: float(logits[task.ids([word])[0]]))
-                right += said == task.tokenizer.decode([int(row[place])]).strip()
+                choice = max(task.candidates, key=lambda word: float(logits[task.ids([word])[0]]))
+                right += choice == task.tokenizer.decode([int(row[place])]).strip()
                 total += 1
-    assert (found.right, found.decisions, found.error) == (right, total, None)
+    assert (score.right, score.decisions, score.error) == (right, total, None)
     assert 0 < right < total
 
 
 def test_the_error_of_sums_is_the_mean_square() -> None:
     plan = make_plan("adding", hidden_size=8)
     network = make_network(plan, "lstm", 0)
-    found = measure(network, plan.task, 0, 12, "test", 40)
-    x, wanted = adding(stream(0, 12, "test"), 40, 12)
+    score = measure(network, plan.task, 0, 12, "test", 40)
+    x, sums = adding(stream(0, 12, "test"), 40, 12)
     with torch.no_grad():
-        said = [float(network(torch.from_numpy(x[:, k : k + 1]))[0]) for k in range(40)]
-    off = [a - b for a, b in zip(said, wanted.tolist(), strict=True)]
-    assert found.error == pytest.approx(sum(d * d for d in off) / 40, rel=1e-5)
-    assert found.right == sum(abs(d) <= 0.08 for d in off)
+        outputs = [float(network(torch.from_numpy(x[:, k : k + 1]))[0]) for k in range(40)]
+    off = [a - b for a, b in zip(outputs, sums.tolist(), strict=True)]
+    assert score.error == pytest.approx(sum(d * d for d in off) / 40, rel=1e-5)
+    assert score.right == sum(abs(d) <= 0.08 for d in off)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -221,15 +221,15 @@ def test_the_rate_is_chosen_by_validation_on_a_seed_of_its_own(monkeypatch: pyte
         trainings = list(plan.trainings())
         assert [t.seed for t in trainings] == 2 * [*[TUNING_SEED] * 3, 0] + [1, 1]
         assert [t.learning_rate for t in trainings[:4]] == [*TUNED_RATES, None]
-        found = [event for event in trials(plan) if isinstance(event, Trial)]
-        assert [(trial.seed, trial.scores[0].distance) for trial in found] == [(0, 5), (0, 9), (1, 5), (1, 9)]
-        assert table(plan, found).finished and not table(plan, found[:-1]).finished
+        tested = [event for event in trials(plan) if isinstance(event, Trial)]
+        assert [(trial.seed, trial.scores[0].distance) for trial in tested] == [(0, 5), (0, 9), (1, 5), (1, 9)]
+        assert table(plan, tested).finished and not table(plan, tested[:-1]).finished
         for number, first in ((0, 0), (1, 4)):
-            tried = [result(train(plan, training)) for training in trainings[first : first + 3]]
-            assert all(isinstance(trial, Trial) and trial.scores[0].decisions == 50 for trial in tried)
-            best = max(tried, key=goodness)
-            assert found[number].learning_rate == found[number + 2].learning_rate == best.learning_rate
-    assert goodness(found[0]) == -(found[0].scores[0].error or 0)
+            candidates = [result(train(plan, training)) for training in trainings[first : first + 3]]
+            assert all(isinstance(trial, Trial) and trial.scores[0].decisions == 50 for trial in candidates)
+            best = max(candidates, key=goodness)
+            assert tested[number].learning_rate == tested[number + 2].learning_rate == best.learning_rate
+    assert goodness(tested[0]) == -(tested[0].scores[0].error or 0)
 
 
 def test_validation_says_when_it_is_solved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,10 +246,10 @@ def test_a_kept_network_is_a_model_directory(tmp_path: Path) -> None:
     path = save(trial, plan, tmp_path / "nets")
     assert path == tmp_path / "nets" / "lstm-5"
     text = "Anna sieht sich heute gern dort an ."
-    found = trace(path, text, signals=["c", "nats"])
-    assert plan.task.tokenizer.encode(text).tolist() == found.ids.tolist()  # type: ignore[union-attr]
-    assert 0 not in found.ids and found.arrays["layer0/c"].shape == (8, 8)
-    assert unroll.score(path, text)[0].nats == pytest.approx(found.nats)
+    traced = trace(path, text, signals=["c", "nats"])
+    assert plan.task.tokenizer.encode(text).tolist() == traced.ids.tolist()  # type: ignore[union-attr]
+    assert 0 not in traced.ids and traced.arrays["layer0/c"].shape == (8, 8)
+    assert unroll.score(path, text)[0].nats == pytest.approx(traced.nats)
 
 
 # ---- refusals

@@ -75,13 +75,13 @@ def test_trials_are_put_together_by_architecture_and_distance(mixed: bool) -> No
     plan = make_plan("pronouns", archs=["gru", "window"], distances=[20, 5, 20], seeds=3, mixed=mixed)
     assert plan.distances == (5, 20)
     assert len(list(plan.trainings())) == 3 * 2 * (1 if mixed else 2)
-    found = table(plan, made_up(plan))
-    assert found.finished and [(r.arch, r.distance) for r in found.results] == [
+    longrange = table(plan, made_up(plan))
+    assert longrange.finished and [(r.arch, r.distance) for r in longrange.results] == [
         ("gru", 5), ("gru", 20), ("window", 5), ("window", 20),
     ]  # fmt: skip
-    assert found.results[1].accuracies == (0.68, 0.67, 0.66)
-    assert found.results[1].accuracy == pytest.approx(0.67)
-    assert found.results[1].solved_at == (None, 100, 200)
+    assert longrange.results[1].accuracies == (0.68, 0.67, 0.66)
+    assert longrange.results[1].accuracy == pytest.approx(0.67)
+    assert longrange.results[1].solved_at == (None, 100, 200)
     part = table(plan, made_up(plan)[:-1])
     assert not part.finished
     assert len(part.results[-1].accuracies) == 2

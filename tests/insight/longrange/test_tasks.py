@@ -45,8 +45,8 @@ def some_distances(task: Task) -> list[int]:
     return [task.least, task.least + 2, *task.distances]
 
 
-def words(task: Task, made: Batch) -> list[list[str]]:
-    return [task.tokenizer.decode(row).split() for row in made.ids]
+def words(task: Task, batch: Batch) -> list[list[str]]:
+    return [task.tokenizer.decode(row).split() for row in batch.ids]
 
 
 # ---- laws
@@ -106,11 +106,11 @@ def test_answers_are_even_and_parts_share_no_sequence(task: Task) -> None:
     for distance in (task.least, task.least + 2, 21):
         for part in parts:
             for seed in range(10):
-                made = draw(task, random(seed), rows, distance, part)
-                assert made.ids.shape[0] == rows and made.ids.max() < task.tokenizer.vocab_size
-                counts = [np.count_nonzero(made.ids[:, made.places[0]] == k) for k in task.ids(task.candidates)]
+                batch = draw(task, random(seed), rows, distance, part)
+                assert batch.ids.shape[0] == rows and batch.ids.max() < task.tokenizer.vocab_size
+                counts = [np.count_nonzero(batch.ids[:, batch.places[0]] == k) for k in task.ids(task.candidates)]
                 assert counts == [10] * len(task.candidates)
-                assert {seen.setdefault(row.tobytes(), part) for row in made.ids} == {part}
+                assert {seen.setdefault(row.tobytes(), part) for row in batch.ids} == {part}
 
 
 @each_task
@@ -158,23 +158,23 @@ def answer(task: Task, row: list[str], place: int) -> str:
 @each_task
 def test_answers_are_right_by_reading(task: Task) -> None:
     for distance in some_distances(task):
-        made = draw(task, random(distance), 30, distance)
-        for row in words(task, made):
-            assert len(row) == made.ids.shape[1]
-            for place in made.places:
+        batch = draw(task, random(distance), 30, distance)
+        for row in words(task, batch):
+            assert len(row) == batch.ids.shape[1]
+            for place in batch.places:
                 assert row[place] == answer(task, row, place)
 
 
 def test_dyck_words_are_nested_as_deep_as_is_said() -> None:
     dyck2 = TASKS["dyck2"]
     assert isinstance(dyck2, Task)
-    made = draw(dyck2, random(), 200, 41)
+    batch = draw(dyck2, random(), 200, 41)
     deepest = 0
-    for row in words(dyck2, made):
+    for row in words(dyck2, batch):
         depths = np.cumsum([1 if word in "([" else -1 for word in row])
         assert depths[-1] == 0 and depths.min() >= 0
-        cue = made.places[0] - 41
-        between = depths[cue + 1 : made.places[0]] - depths[cue]
+        cue = batch.places[0] - 41
+        between = depths[cue + 1 : batch.places[0]] - depths[cue]
         assert between.min() >= 0 and between.max() <= DEEPEST
         deepest = max(deepest, between.max())
     assert deepest == DEEPEST
@@ -195,19 +195,21 @@ def naive_bayes(task: Task, bags: Ids, answers: Ids, train: int) -> float:
 def test_a_bag_of_the_words_since_the_cue_tells_nothing(task: Task) -> None:
     """Nor one of the words before the cue; with the cue itself, where it is a word of its own, it tells."""
     distance, train, rows = 21, 1400, 2100
-    found = [draw(task, random(seed), 70, distance) for seed in range(rows // 70)]
-    answers = np.concatenate([made.ids[:, made.places[0]] for made in found])
+    batches = [draw(task, random(seed), 70, distance) for seed in range(rows // 70)]
+    answers = np.concatenate([batch.ids[:, batch.places[0]] for batch in batches])
 
-    def told(first: int, last: int) -> float:
-        cut = [row for made in found for row in made.ids[:, max(0, made.places[0] + first) : made.places[0] + last]]
+    def accuracy(first: int, last: int) -> float:
+        cut = [
+            row for batch in batches for row in batch.ids[:, max(0, batch.places[0] + first) : batch.places[0] + last]
+        ]
         bags = np.stack([np.bincount(row, minlength=task.tokenizer.vocab_size) for row in cut])
         return naive_bayes(task, bags, answers, train)
 
     sure = 4 * np.sqrt(task.chance * (1 - task.chance) / (rows - train))
-    assert abs(told(1 - distance, 0) - task.chance) < sure
-    assert abs(told(-distance - 8, -distance) - task.chance) < sure
+    assert abs(accuracy(1 - distance, 0) - task.chance) < sure
+    assert abs(accuracy(-distance - 8, -distance) - task.chance) < sure
     if task.name in ("pronouns", "german", "agreement", "copying"):
-        assert told(-distance, 1 - distance) > 0.99
+        assert accuracy(-distance, 1 - distance) > 0.99
 
 
 def test_the_person_named_last_is_seldom_the_one_meant() -> None:
@@ -215,10 +217,10 @@ def test_the_person_named_last_is_seldom_the_one_meant() -> None:
     assert isinstance(pronouns, Task)
     right = []
     for seed in range(40):
-        made = draw(pronouns, random(seed), 10, 100)
-        for row in words(pronouns, made):
-            last = [word for word in row[: made.places[0]] if word in ENGLISH["PERSON"].split()][-1]
-            right.append((last in ENGLISH["WOMAN"].split()) == (row[made.places[0]] == "she"))
+        batch = draw(pronouns, random(seed), 10, 100)
+        for row in words(pronouns, batch):
+            last = [word for word in row[: batch.places[0]] if word in ENGLISH["PERSON"].split()][-1]
+            right.append((last in ENGLISH["WOMAN"].split()) == (row[batch.places[0]] == "she"))
     assert abs(np.mean(right) - 0.5) < 0.1
 
 
@@ -226,48 +228,48 @@ def test_the_person_named_last_is_seldom_the_one_meant() -> None:
 @settings(max_examples=60, deadline=None)
 def test_distances_are_those_that_a_task_has(seed: int, most: int) -> None:
     for task in ALL:
-        found = [some_distance(task, random(seed + k), most) for k in range(5)]
-        assert all(task.least <= distance <= most for distance in found)
-        assert not task.odd or all(distance % 2 for distance in found)
+        distances = [some_distance(task, random(seed + k), most) for k in range(5)]
+        assert all(task.least <= distance <= most for distance in distances)
+        assert not task.odd or all(distance % 2 for distance in distances)
 
 
 def test_short_distances_come_oftener() -> None:
     task, numbers = TASKS["pronouns"], random()
-    found = [some_distance(task, numbers, 100) for _ in range(4000)]
-    below = np.mean(np.array(found) < 18)  # 3 to 17 is as much of the logarithm as 18 to 100
+    distances = [some_distance(task, numbers, 100) for _ in range(4000)]
+    below = np.mean(np.array(distances) < 18)  # 3 to 17 is as much of the logarithm as 18 to 100
     assert abs(below - np.log(18 / 3) / np.log(101 / 3)) < 0.03
 
 
 def test_nestings_are_drawn_evenly() -> None:
-    found, counts = np.unique(nesting(random(), 5000, 6), axis=0, return_counts=True)
-    assert len(found) == 5 and (abs(counts - 1000) < 4 * np.sqrt(800)).all()
+    nestings, counts = np.unique(nesting(random(), 5000, 6), axis=0, return_counts=True)
+    assert len(nestings) == 5 and (abs(counts - 1000) < 4 * np.sqrt(800)).all()
     shallow = nesting(random(), 500, 20, deepest=2)
     depths = shallow.cumsum(axis=1)
     assert depths.max() == 2 and depths.min() == 0 and (depths[:, -1] == 0).all()
-    found, counts = np.unique(nesting(random(), 3000, 6, closing=2), axis=0, return_counts=True)
-    assert len(found) == 2 and (found[:, 2] == -1).all() and (abs(counts - 1500) < 4 * np.sqrt(750)).all()
+    nestings, counts = np.unique(nesting(random(), 3000, 6, closing=2), axis=0, return_counts=True)
+    assert len(nestings) == 2 and (nestings[:, 2] == -1).all() and (abs(counts - 1500) < 4 * np.sqrt(750)).all()
     assert nesting(random(), 3, 0).shape == (3, 0)
 
 
 def test_adding_is_what_it_says() -> None:
-    x, wanted = adding(random(), 3000, 25)
-    assert x.shape == (25, 3000, 2) and x.dtype == wanted.dtype == np.float32
+    x, sums = adding(random(), 3000, 25)
+    assert x.shape == (25, 3000, 2) and x.dtype == sums.dtype == np.float32
     marks = x[:, :, 1]
     assert {*np.unique(marks)} == {0, 1}
     assert (marks[:12].sum(axis=0) == 1).all() and (marks[12:].sum(axis=0) == 1).all()
     assert len(np.unique(marks.argmax(axis=0))) == 12
     for k in range(50):
         first, second = x[marks[:, k] == 1, k, 0]
-        assert wanted[k] == pytest.approx(first + second)
-    assert np.mean((wanted - 1) ** 2) == pytest.approx(CHANCE_ERROR, rel=0.1)
-    assert np.mean(np.abs(wanted - 1) <= TOLERANCE) == pytest.approx(VectorTask().chance, abs=0.03)
+        assert sums[k] == pytest.approx(first + second)
+    assert np.mean((sums - 1) ** 2) == pytest.approx(CHANCE_ERROR, rel=0.1)
+    assert np.mean(np.abs(sums - 1) <= TOLERANCE) == pytest.approx(VectorTask().chance, abs=0.03)
 
 
 @each_task
 def test_lines_are_sequences_of_the_training_part(task: Task) -> None:
-    made = list(lines(task, random(), 30, 20))
-    assert len(made) == 30 == len([line for line in made if "\n" not in line])
-    for line in made:
+    sequences = list(lines(task, random(), 30, 20))
+    assert len(sequences) == 30 == len([line for line in sequences if "\n" not in line])
+    for line in sequences:
         assert not task.tokenizer.unknown(line)
     again = draw(task, random(5), 8, 21, "train")
     assert task.tokenizer.encode(task.tokenizer.decode(again.ids[0])).tolist() == again.ids[0].tolist()

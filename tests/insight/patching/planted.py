@@ -57,7 +57,7 @@ def opened(model: Model, tokenizer: Tokenizer = TOKENIZER) -> Opened:
     return Opened(Path("model"), TorchPredictor(model), tokenizer, {})
 
 
-def asked(one: Opened, first: str, second: str, **others: Any) -> Patched:
-    found = result(patching(one, first, second, **({"target": "she", "against": "he"} | others)))
-    assert isinstance(found, Patched)
-    return found
+def asked(model: Opened, first: str, second: str, **others: Any) -> Patched:
+    patched = result(patching(model, first, second, **({"target": "she", "against": "he"} | others)))
+    assert isinstance(patched, Patched)
+    return patched

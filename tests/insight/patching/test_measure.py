@@ -215,18 +215,18 @@ def test_faults_are_caught(
 
 
 def test_a_planted_carrier_is_found_and_turns_the_pronoun_alone() -> None:
-    found = asked(opened(planted(), WORDS), "Alice reads and reads and reads", "Bob reads and reads and reads")
+    patched = asked(opened(planted(), WORDS), "Alice reads and reads and reads", "Bob reads and reads and reads")
     two = 2 * np.tanh(1)
-    assert found.first == pytest.approx(two, abs=1e-9) and found.second == pytest.approx(-two, abs=1e-9)
-    assert found.at == (1, 1) and not found.notes
-    strongest, *others = found.ranked()
+    assert patched.first == pytest.approx(two, abs=1e-9) and patched.second == pytest.approx(-two, abs=1e-9)
+    assert patched.at == (1, 1) and not patched.notes
+    strongest, *others = patched.ranked()
     assert strongest.name == f"0:{CARRIER}" and strongest.flips and strongest.recovery == pytest.approx(1)
     assert max(abs(unit.effect) for unit in others) < 1e-9
-    assert found.smallest == 1
-    assert found.parts["layer0/c"] == pytest.approx(-two) and found.parts["layer0/h"] == pytest.approx(two)
-    assert found.positions.tolist() == [1, 2, 3, 4, 5] and found.symbols[:2] == ("Alice", "reads")
-    np.testing.assert_allclose(found.curves["layer0/c"], -two, atol=1e-9)
-    figures = json.loads(json.dumps(found.figures(2), allow_nan=False))
+    assert patched.smallest == 1
+    assert patched.parts["layer0/c"] == pytest.approx(-two) and patched.parts["layer0/h"] == pytest.approx(two)
+    assert patched.positions.tolist() == [1, 2, 3, 4, 5] and patched.symbols[:2] == ("Alice", "reads")
+    np.testing.assert_allclose(patched.curves["layer0/c"], -two, atol=1e-9)
+    figures = json.loads(json.dumps(patched.figures(2), allow_nan=False))
     assert figures["smallest_set"]["units"] == [f"0:{CARRIER}"] and figures["smallest_set"]["flips"]
     assert [unit["name"] for unit in figures["units"]] == [f"0:{CARRIER}", others[0].name]
     assert {part["name"]: part["flips"] for part in figures["parts"]} == {
@@ -245,24 +245,26 @@ def test_what_is_chosen_is_patched_and_ranked() -> None:
 
 
 def test_what_makes_no_decision_is_said() -> None:
-    found = asked(opened(planted(), WORDS), "Alice reads and", "Alice and and")
-    assert found.smallest is None and any("prefer the same" in note for note in found.notes)
+    patched = asked(opened(planted(), WORDS), "Alice reads and", "Alice and and")
+    assert patched.smallest is None and any("prefer the same" in note for note in patched.notes)
     assert "'Eve'" in asked(opened(planted(), WORDS), "Alice reads", "Eve reads").notes[0]
 
 
 def test_sets_end_with_the_whole_state() -> None:
     model = random_model(model_config("lstm"), scale=0.4)
-    found = asked(opened(model), "abcde" * 4, "bbcde" * 1 + "abcde" * 3, target="a", against="b")
+    patched = asked(opened(model), "abcde" * 4, "bbcde" * 1 + "abcde" * 3, target="a", against="b")
     assert (
-        found.set_values[-1] == pytest.approx(found.second, abs=1e-9) == pytest.approx(found.parts["state"], abs=1e-9)
+        patched.set_values[-1]
+        == pytest.approx(patched.second, abs=1e-9)
+        == pytest.approx(patched.parts["state"], abs=1e-9)
     )
-    assert found.set_values[0] == found.unit_values[0]
-    towards = (found.unit_values - found.first) * np.sign(found.second - found.first)
+    assert patched.set_values[0] == patched.unit_values[0]
+    towards = (patched.unit_values - patched.first) * np.sign(patched.second - patched.first)
     assert (np.diff(towards) <= 0).all() and len(towards) == 20
-    third = chosen_mask(model.double(), units=[(int(k), int(u)) for k, u in found.units[:3]])
+    third = chosen_mask(model.double(), units=[(int(k), int(u)) for k, u in patched.units[:3]])
     ours, theirs = TOKENIZER.encode("abcde" * 4), TOKENIZER.encode("bbcde" + "abcde" * 3)
     one = Choice(model.requires_grad_(False), int(TOKENIZER.encode("a")[0]), int(TOKENIZER.encode("b")[0]))
-    assert found.set_values[2] == pytest.approx(values(one, third[None], 1, (ours, theirs))[0], abs=1e-9)
+    assert patched.set_values[2] == pytest.approx(values(one, third[None], 1, (ours, theirs))[0], abs=1e-9)
 
 
 def test_a_window_is_patched_as_a_whole() -> None:
@@ -276,9 +278,9 @@ def test_a_window_is_patched_as_a_whole() -> None:
 
 
 def test_a_models_directory(folder: Path) -> None:
-    found = patch(folder / "lstm", "the cat was", "the car was", target=" ", against="e", after="the")
-    assert found.at == (3, 3) and found.positions.tolist() == [3, 4, 5, 6, 7, 8, 9, 10]
-    assert found.symbols[6] == "t" and set(found.parts) > {"state", "h", "c", "layer1", "layer0/c"}
+    patched = patch(folder / "lstm", "the cat was", "the car was", target=" ", against="e", after="the")
+    assert patched.at == (3, 3) and patched.positions.tolist() == [3, 4, 5, 6, 7, 8, 9, 10]
+    assert patched.symbols[6] == "t" and set(patched.parts) > {"state", "h", "c", "layer1", "layer0/c"}
 
 
 @pytest.mark.parametrize(

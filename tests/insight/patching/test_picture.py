@@ -12,8 +12,8 @@ from unroll.insight.patching.picture import picture
 
 @pytest.mark.parametrize("arch", ["lstm", "window"])
 def test_a_picture_shows_the_curves(arch: str, folder: Path) -> None:
-    found = patch(folder / arch, "the cat\nwas a", "she cat\nwas a", target="a", against="e")
-    first, second = (picture(found, "a $title_", ".svg") for _ in range(2))
+    patched = patch(folder / arch, "the cat\nwas a", "she cat\nwas a", target="a", against="e")
+    first, second = (picture(patched, "a $title_", ".svg") for _ in range(2))
     assert first == second
     drawn = first.decode()
     assert all(what in drawn for what in ("a $title_", "log p(a) − log p(e)", "second text", "↵", "␣", "state"))

@@ -31,19 +31,18 @@ from unroll.insight.plots import (
     shown_name,
 )
 from unroll.lm.curves import (
-    EDGES,
     KINDS,
     LENGTH,
     UNITS,
     Curve,
-    Floats,
     Kind,
     PositionLoss,
-    Reliability,
     Surprisal,
     UnitName,
     measure,
 )
+from unroll.lm.intervals import Floats
+from unroll.lm.reliability import EDGES, Reliability
 from unroll.progress import Work, result
 
 if TYPE_CHECKING:
