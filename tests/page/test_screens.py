@@ -259,7 +259,7 @@ def test_everything_goes_by_keyboard_alone(visit: Visit) -> None:
     page.wait_for_selector("dialog", state="detached")
     for _ in range(60):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement?.textContent") == "Draw one":
+        if page.evaluate("document.activeElement?.textContent") == "Sample one":
             break
     else:
         pytest.fail("Tab does not reach the buttons")

@@ -145,9 +145,9 @@ def test_who_asks_at_once_waits_for_one_opening(tmp_path: Path, monkeypatch: pyt
     opened: list[Path] = []
     real = module.open_model  # type: ignore[attr-defined]
 
-    def counting(path: Path, *others: Any) -> Any:
+    def counting(path: Path, *others: Any, **options: Any) -> Any:
         opened.append(path)
-        return real(path, *others)
+        return real(path, *others, **options)
 
     monkeypatch.setattr(module, "open_model", counting)
 

@@ -13,7 +13,7 @@ from unroll.state import State, join_rows, select_rows
 
 
 class Prefixes:
-    """States after prompts that were read before, the least used forgotten first."""
+    """States after prompts, kept for reuse; the least used are dropped first."""
 
     def __init__(self, nbytes: int) -> None:
         self._most = nbytes
@@ -21,7 +21,7 @@ class Prefixes:
         self._kept: OrderedDict[bytes, Start] = OrderedDict()
 
     def get(self, key: bytes) -> Start | None:
-        """Return a state, if it is known."""
+        """Return a state, if it is kept."""
         if (found := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
         return found
@@ -37,7 +37,7 @@ class Prefixes:
 
 
 ROOM = 256
-"""Symbols of each row that are held before they are given to it."""
+"""Symbols of each row that are buffered before they are handed to it."""
 
 
 class Cohort:
@@ -52,20 +52,20 @@ class Cohort:
         self.state: State = ()
         self.drawing = Drawing()
         self.fill = 0
-        """So many columns of what follows are written."""
+        """Number of columns that are filled."""
         self.ids: NDArray[np.int64] = np.zeros((0, ROOM), np.int64)
         self.nats: Floats = np.zeros((0, ROOM))
         self.numbers: Floats = np.zeros((0, ROOM))
-        """What each symbol is drawn at."""
+        """The uniform numbers that draw the symbols."""
         self.since: NDArray[np.int64] = np.zeros(0, np.int64)
-        """The first column of each row that it was not given."""
+        """The first column of each row that was not handed to it."""
         self.ends: NDArray[np.int64] = np.zeros(0, np.int64)
         """The column at which each row ends."""
         self.due: Floats = np.zeros(0)
-        """When each row must be looked at, at the latest, on the clock time.monotonic."""
+        """When each row must be looked at, at the latest, by time.monotonic."""
 
     def add(self, joining: Sequence[tuple[Row, Start]], never: int | None) -> None:
-        """Let rows join."""
+        """Add rows."""
         if not joining:
             return
         rows, count = [row for row, _ in joining], len(joining)
@@ -86,7 +86,7 @@ class Cohort:
         self._draw(never)
 
     def keep(self, rows: list[int], never: int | None) -> None:
-        """Let all rows leave but these."""
+        """Remove all rows but these."""
         self.rows = [self.rows[row] for row in rows]
         for name in ("ids", "nats", "numbers", "since", "ends", "due"):
             setattr(self, name, getattr(self, name)[rows])
@@ -97,19 +97,19 @@ class Cohort:
             self.fill = 0
 
     def hold(self, ids: NDArray[np.int64], nats: Floats) -> None:
-        """Hold what was drawn (B, N)."""
+        """Buffer drawn symbols (B, N)."""
         until = self.fill + ids.shape[1]
         self.ids[:, self.fill : until] = ids
         self.nats[:, self.fill : until] = nats
         self.fill = until
 
     def held(self, row: int) -> tuple[list[int], list[float]]:
-        """Give a row what is held for it."""
+        """Return what is buffered for a row, and mark it as handed over."""
         first, self.since[row] = int(self.since[row]), self.fill
         return self.ids[row, first : self.fill].tolist(), self.nats[row, first : self.fill].tolist()
 
     def clear(self) -> None:
-        """Begin at the first column again, when every row was given what was held."""
+        """Reset to column 0 once every row has been flushed."""
         self.ends -= self.fill
         self.since[:] = 0
         self.fill = 0
@@ -117,22 +117,22 @@ class Cohort:
             self._foresee(number)
 
     def at(self, row: int) -> Start:
-        """Return where a row is."""
+        """Return where the text of a row continues."""
         written = self.rows[row]
         before = (*written.before, *written.ids[-BEFORE:])[-BEFORE:]
         return Start(select_rows(self.state, [row]), self.logits[[row]], before)
 
     def _foresee(self, row: int) -> None:
-        """Draw the numbers of a row for all columns that are left."""
+        """Draw the numbers of a row for all remaining columns."""
         count = min(ROOM - self.fill, int(self.ends[row]) - self.fill)
         self.numbers[row, self.fill : self.fill + count] = self.rows[row].numbers(count)
 
     def _draw(self, never: int | None) -> None:
         options = [row.options for row in self.rows]
         self.drawing = Drawing(
-            np.array([each.temperature for each in options], np.float64),
-            np.array([each.top_k for each in options], np.int64),
-            np.array([each.top_p for each in options], np.float64),
-            np.array([each.min_p for each in options], np.float64),
+            np.array([option.temperature for option in options], np.float64),
+            np.array([option.top_k for option in options], np.int64),
+            np.array([option.top_p for option in options], np.float64),
+            np.array([option.min_p for option in options], np.float64),
             never,
         )

@@ -1,4 +1,4 @@
-"""Several texts written side by side, a few symbols at a time, with units held where that is wanted."""
+"""Several texts written side by side, a few symbols at a time, with units clamped on request."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ TOGETHER = 8
 
 @dataclass(frozen=True)
 class Pin:
-    """A unit that is held at a value at every step."""
+    """A unit that is clamped to a value at every step."""
 
     layer: int
     signal: str
@@ -36,7 +36,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Piece:
-    """What was written of every column: symbols (B, N) and their nats under the model itself."""
+    """The next symbols (B, N) of all columns, and their nats under the model itself."""
 
     ids: Ids
     nats: Floats
@@ -74,7 +74,7 @@ def written(
 
 
 def clamped_predictor(path: Path, pins: Sequence[Pin]) -> Predictor:
-    """Return the network of a model directory as a predictor in which units are held. Needs torch.
+    """Return the network of a model directory as a predictor with clamped units. Needs torch.
 
     Raises UserError for an n-gram and for units outside the network.
     """
@@ -89,7 +89,7 @@ def clamped_predictor(path: Path, pins: Sequence[Pin]) -> Predictor:
 
 
 def shown(tokenizer: Tokenizer, piece: Piece) -> list[dict[str, Any]]:
-    """Return what was written, column by column, as the page takes it."""
+    """Return a piece column by column, as JSON for the page."""
     return [
         {"ids": ids, "symbols": [name(tokenizer, id) for id in ids], "nats": [round(n, 5) for n in nats]}
         for ids, nats in zip(piece.ids.tolist(), piece.nats.tolist(), strict=True)
