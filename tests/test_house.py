@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import unroll
+from unroll.cli.app import app
 
 SOURCE = Path(unroll.__file__).parent
 FLOORS = {
@@ -166,6 +168,87 @@ def test_measures_never_import_pictures() -> None:
             continue
         drawing = {imported for imported in imports(path.read_text()) if imported.endswith(".picture")}
         assert drawing <= ({"unroll.insight.memory.picture"} if name == "unroll.insight.memory.report" else set()), name
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return modules that import each other in a circle; none where there is no circle."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return path[path.index(name) :]
+        if name in done:
+            return []
+        done.add(name)
+        return next(filter(None, (visit(other, [*path, name]) for other in sorted(graph.get(name, ())))), [])
+
+    return next(filter(None, (visit(name, []) for name in sorted(graph))), [])
+
+
+def modules_imported(source: str) -> set[str]:
+    """Return the modules of ours that are imported at the top or in functions, not those for type checkers alone."""
+    tree = ast.parse(source)
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    return {name for name in imports(ast.unparse(tree)) if name.startswith("unroll.")}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    names = {path: ".".join(("unroll", *path.relative_to(SOURCE).with_suffix("").parts)) for path in modules()}
+    graph = {name: modules_imported(path.read_text()) for path, name in names.items() if path.parent != SOURCE}
+    assert circle(graph) == []
+    planted = graph | {"unroll.insight.plots": {"unroll.insight.cells.picture"}}
+    assert set(circle(planted)) == {"unroll.insight.plots", "unroll.insight.cells.picture"}
+
+
+FILE = re.compile(r"(?<![\w./])((?:[a-z_]+/)+)?([a-z_]+\.(?:py|cpp|js))\b")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+OF_OTHERS = {"--help", "--version", "--max-restarts", "--nproc-per-node"}
+"""Options that are click's or torchrun's."""
+
+
+def options(command: click.Command) -> Iterator[str]:
+    """Yield the options of a command and of those below it."""
+    for parameter in command.params:
+        yield from (*parameter.opts, *parameter.secondary_opts)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from options(below)
+
+
+def signs(source: str) -> Iterator[str]:
+    """Yield the docstrings and comments of a module."""
+    yield from re.findall(r"#\s.*", source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
+
+
+def false_signs(source: str, known: set[str]) -> list[str]:
+    """Return the files and options that docstrings and comments name and that do not exist."""
+    text = "\n".join(signs(source))
+    root = SOURCE.parent.parent
+    wrong = [option for option in OPTION.findall(text) if option not in known]
+    for folder, file in FILE.findall(text):
+        found = any(
+            path.match(f"{folder}{file}") for base in ("src", "tests", "tools") for path in (root / base).rglob(file)
+        )
+        wrong += [] if found or (root / folder / file).exists() else [f"{folder}{file}"]
+    return wrong
+
+
+def test_docstrings_and_comments_name_files_and_options_that_exist() -> None:
+    known = {*options(app), *OF_OTHERS}
+    assert {
+        str(path.relative_to(SOURCE)): wrong for path in modules() if (wrong := false_signs(path.read_text(), known))
+    } == {}
+    assert false_signs('"""As `unroll sample --samples` writes it."""', known) == ["--samples"]
+    assert false_signs("x = 1  # as in lm/train.py", known) == ["lm/train.py"]
+    assert false_signs("x = 1  # as in training/loop.py, and --steps", known) == []
 
 
 def test_the_version_is_one() -> None:
