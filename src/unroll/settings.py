@@ -42,12 +42,12 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
         ) from None
 
 
-def unknown_key(key: str, known: list[str], where: str) -> UserError:
+def unknown_key(key: str, keys: list[str], where: str) -> UserError:
     """Return the error for an unknown key."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
     return UserError(
         f"unknown key '{key}' in {where}",
-        allowed=", ".join(sorted(known)),
+        allowed=", ".join(sorted(keys)),
         fix=f"did you mean '{near[0]}'?" if near else "remove it",
     )
 

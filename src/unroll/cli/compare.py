@@ -33,14 +33,14 @@ def verb(models: tuple[Path, ...], file: Path, protocol: "Protocol", as_json: bo
     """Compare the models in the DIRs on the text FILE: size, figures, speed, context, and a paired test."""
     from unroll.lm.compare import compare_models
 
-    known = console.run(compare_models(models, [file], protocol))
+    comparison = console.run(compare_models(models, [file], protocol))
     if as_json:
-        console.put_json(known)
+        console.put_json(comparison)
         return
-    put_table(known)
-    for pair in known["pairs"]:
+    put_table(comparison)
+    for pair in comparison["pairs"]:
         console.put(told(pair))
-    for note in dict.fromkeys(note for row in known["models"] for note in row["notes"]):
+    for note in dict.fromkeys(note for row in comparison["models"] for note in row["notes"]):
         console.note(note)
 
 

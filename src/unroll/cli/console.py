@@ -218,36 +218,36 @@ def quality(nats: float, chars_per_token: float | None) -> str:
     return f"perplexity {math.exp(min(nats, 99)):,.0f}"
 
 
-def final_quality(known: dict[str, Any]) -> str:
+def final_quality(description: dict[str, Any]) -> str:
     """Return the exact validation figure, of what `info` knows of a model."""
-    nats, text = known["valid_nats_per_token"], f"{known['valid_nats_per_token']:.4f} nats per symbol"
-    if (bits := known["valid_bits_per_char"]) is not None:
+    nats, text = description["valid_nats_per_token"], f"{description['valid_nats_per_token']:.4f} nats per symbol"
+    if (bits := description["valid_bits_per_char"]) is not None:
         return f"{text}, {bits:.2f} bits/char"
-    if (bits := known["valid_bits_per_byte"]) is not None:
+    if (bits := description["valid_bits_per_byte"]) is not None:
         return f"{text}, {bits:.2f} bits/byte"
     return f"{text}, {quality(nats, None)}"
 
 
-def shape(known: dict[str, Any]) -> str:
+def shape(description: dict[str, Any]) -> str:
     """Return the shape of a model, of what `info` knows of it, as `lstm, 2 layers of 384`."""
-    if known["order"] is not None:
-        return f"n-gram of order {known['order']}"
-    layers = "1 layer" if known["layers"] == 1 else f"{known['layers']} layers"
-    return f"{known['arch']}, {layers} of {known['hidden_size']}"
+    if description["order"] is not None:
+        return f"n-gram of order {description['order']}"
+    layers = "1 layer" if description["layers"] == 1 else f"{description['layers']} layers"
+    return f"{description['arch']}, {layers} of {description['hidden_size']}"
 
 
-def spent(known: dict[str, Any]) -> str:
+def spent(description: dict[str, Any]) -> str:
     """Return how long a model was trained, of what `info` knows of it."""
-    text = f"{known['steps'] or 0:,} steps, {known['tokens_seen'] or 0:,} symbols"
-    if known["train_seconds"]:
-        text += f" in {clock(known['train_seconds'])} · {known['tokens_per_second'] or 0:,}/s"
+    text = f"{description['steps'] or 0:,} steps, {description['tokens_seen'] or 0:,} symbols"
+    if description["train_seconds"]:
+        text += f" in {clock(description['train_seconds'])} · {description['tokens_per_second'] or 0:,}/s"
     return text
 
 
-def counted(known: dict[str, Any]) -> str:
+def counted(description: dict[str, Any]) -> str:
     """Return how much was counted, and in what time, of what `info` knows of an n-gram."""
-    seconds = known["train_seconds"]
-    return f"{known['tokens_seen'] or 0:,} symbols" + (f" in {clock(seconds)}" if seconds is not None else "")
+    seconds = description["train_seconds"]
+    return f"{description['tokens_seen'] or 0:,} symbols" + (f" in {clock(seconds)}" if seconds is not None else "")
 
 
 Show = Callable[[str, float, float, str], None]

@@ -47,10 +47,10 @@ def verb(model: Path, file: Path, out: Path | None, pool: "Pool", precision: "Pr
     if out is None and (out := Path(f"{file.name}.npy")).exists():
         raise UserError(f"{out} exists", allowed="a new file", fix=f"to replace it, add --out {out}")
     result = console.run(embed_lines(open_model(model, precision=precision), file, out, pool))
-    known = {"model": str(model), "out": str(out)} | result.figures()
+    figures = {"model": str(model), "out": str(out)} | result.figures()
     if as_json:
-        console.put_json(known)
+        console.put_json(figures)
         return
-    console.put(f"{out}: {known['lines']:,} vectors of {known['size']:,} numbers")
-    for note in known["notes"]:
+    console.put(f"{out}: {figures['lines']:,} vectors of {figures['size']:,} numbers")
+    for note in figures["notes"]:
         console.warn(note)

@@ -52,32 +52,32 @@ def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) ->
     """Evaluate the model in DIR on the text in the FILEs, read as one text."""
     from unroll.lm.adapted import evaluate_model
 
-    known = console.run(evaluate_model(model, files, **options))
+    evaluation = console.run(evaluate_model(model, files, **options))
     if as_json:
-        console.put_json(known)
+        console.put_json(evaluation)
         return
-    console.put_columns([*rows_of(known), *((name, note) for name, note in notes_of(known))])
+    console.put_columns([*rows_of(evaluation), *((name, note) for name, note in notes_of(evaluation))])
 
 
-def rows_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def rows_of(evaluation: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield a line for each way of reading, with its figures."""
-    yield known["protocol"], figures(known)
-    if adapted := known.get("adapted"):
+    yield evaluation["protocol"], figures(evaluation)
+    if adapted := evaluation.get("adapted"):
         chosen = ", ".join(f"{name} {value:g}" for name, value in adapted["options"].items())
         yield adapted["method"], f"{figures(adapted)} ({chosen})"
-    if mixed := known.get("mixed"):
+    if mixed := evaluation.get("mixed"):
         parts = zip(mixed["weights"], mixed["models"], strict=True)
         yield "mixed", f"{figures(mixed)} ({' + '.join(f'{weight:.3f} {model}' for weight, model in parts)})"
-    yield "text", f"{known['tokens']:,} symbols, {100 * known['unknown_rate']:.2f} % of them unknown"
+    yield "text", f"{evaluation['tokens']:,} symbols, {100 * evaluation['unknown_rate']:.2f} % of them unknown"
 
 
-def figures(found: dict[str, Any]) -> str:
+def figures(evaluation: dict[str, Any]) -> str:
     """Return figures as one line."""
-    parts = [f"{found['nats_per_token']:.4f} nats per symbol"]
-    if found["perplexity"] is not None:
-        parts.append(f"perplexity {found['perplexity']:.2f}")
+    parts = [f"{evaluation['nats_per_token']:.4f} nats per symbol"]
+    if evaluation["perplexity"] is not None:
+        parts.append(f"perplexity {evaluation['perplexity']:.2f}")
     for name in ("char", "byte"):
-        if (bits := found[f"bits_per_{name}"]) is not None:
+        if (bits := evaluation[f"bits_per_{name}"]) is not None:
             parts.append(f"{bits:.4f} bits/{name}")
     return ", ".join(parts)
 

@@ -29,15 +29,15 @@ def verb(model: Path, form: str, out: Path | None, as_json: bool) -> None:
     """Write the model in DIR for another runtime, with its vocabulary and a JSON description beside the file."""
     from unroll.export.onnx import export_onnx
 
-    made = export_onnx(model, out)
+    exported = export_onnx(model, out)
     if as_json:
-        console.put_json({"model": str(model), "to": form} | made.to_json())
+        console.put_json({"model": str(model), "to": form} | exported.to_json())
         return
     console.put_columns([
-        ("file", f"{made.path} · {console.size(made.bytes)}"),
-        ("vocabulary", str(made.tokenizer)),
-        ("about", str(made.about)),
-        ("inputs", ", ".join(made.inputs)),
-        ("outputs", ", ".join(made.outputs)),
-        ("checked", f"run by ONNX Runtime from random states: at most {made.difference:.1g} from our network"),
+        ("file", f"{exported.path} · {console.size(exported.bytes)}"),
+        ("vocabulary", str(exported.tokenizer)),
+        ("about", str(exported.about)),
+        ("inputs", ", ".join(exported.inputs)),
+        ("outputs", ", ".join(exported.outputs)),
+        ("checked", f"run by ONNX Runtime from random states: at most {exported.difference:.1g} from our network"),
     ])  # fmt: skip

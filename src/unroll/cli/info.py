@@ -23,39 +23,39 @@ def verb(model: Path, as_json: bool) -> None:
     """Describe the model in DIR: what it is, how it was trained, on what, and how good it is."""
     from unroll.artifact.info import info
 
-    known = info(model)
+    description = info(model)
     if as_json:
-        console.put_json(known)
+        console.put_json(description)
         return
-    console.put_columns([(name, value) for name, value in rows_of(known) if value])
+    console.put_columns([(name, value) for name, value in rows_of(description) if value])
 
 
-def rows_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of the description, each with its name; an empty text if unknown."""
-    counted = known["order"] is not None
-    yield "model", console.shape(known) + ("" if counted else f", embedding {known['embedding_size']}")
+    counted = description["order"] is not None
+    yield "model", console.shape(description) + ("" if counted else f", embedding {description['embedding_size']}")
     what = "n-grams" if counted else "parameters"
-    yield "size", f"{known['parameters']:,} {what}, {console.size(known['weights_bytes'])}"
-    yield "symbols", f"{known['vocab_size']:,}, level {known['level']}"
-    for source in known["trained_on"] or []:
+    yield "size", f"{description['parameters']:,} {what}, {console.size(description['weights_bytes'])}"
+    yield "symbols", f"{description['vocab_size']:,}, level {description['level']}"
+    for source in description["trained_on"] or []:
         text = f"{source['name']} · {console.size(source['bytes'])} · sha256 {source['sha256'][:16]}"
         text += " · its byte order mark was dropped" if source["byte_order_mark"] else ""
         yield "text", text + (" · its final newline was added" if source["newline_added"] else "")
-    parts = known["parts"] or {}
+    parts = description["parts"] or {}
     yield "parts", ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())
-    yield "tuned from", known["fine_tuned_from"] or ""
-    yield ("counted", console.counted(known)) if counted else ("training", console.spent(known))
-    if (step := known["best_step"]) is not None:
+    yield "tuned from", description["fine_tuned_from"] or ""
+    yield ("counted", console.counted(description)) if counted else ("training", console.spent(description))
+    if (step := description["best_step"]) is not None:
         yield "weights", f"those of step {step:,}, the best by validation"
-    if known["valid_nats_per_token"] is not None:
-        yield "validation", f"{console.final_quality(known)} · protocol {known['protocol']}"
-    elif (nats := known["quick_valid_nats_per_token"]) is not None:
-        yield "validation", f"about {nats:.3f} nats per symbol, {console.quality(nats, known['chars_per_token'])}"
-    if (nats := known["test_nats_per_token"]) is not None:
-        chars = 1.0 if known["level"] == "char" else None
+    if description["valid_nats_per_token"] is not None:
+        yield "validation", f"{console.final_quality(description)} · protocol {description['protocol']}"
+    elif (nats := description["quick_valid_nats_per_token"]) is not None:
+        yield "validation", f"about {nats:.3f} nats per symbol, {console.quality(nats, description['chars_per_token'])}"
+    if (nats := description["test_nats_per_token"]) is not None:
+        chars = 1.0 if description["level"] == "char" else None
         yield "test", f"{nats:.4f} nats per symbol, {console.quality(nats, chars)}"
-    if (cost := known["int8_cost_nats"]) is not None:
+    if (cost := description["int8_cost_nats"]) is not None:
         yield "int8", f"costs {cost:+.5f} nats per symbol of the validation part"
-    yield "made with", ", ".join(f"{name} {version}" for name, version in known["made_with"].items())
-    for note in known["notes"]:
+    yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
+    for note in description["notes"]:
         yield "note", note

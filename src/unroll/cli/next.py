@@ -56,7 +56,7 @@ def verb(
     opened = open_model(model, precision=precision)
     if whole_words:
         words = next_words(opened, text, top, replace_unknown=replace_unknown)
-        found: Next = words
+        expected: Next = words
         about: dict[str, Any] = {"begun": words.begun, "certain": words.certain}
         if words.begun:
             console.note(
@@ -66,32 +66,39 @@ def verb(
         if not words.certain:
             console.warn("the search stopped at its limit: omitted words may be as probable as the last ones")
     else:
-        found = next_symbols(opened, text, top, replace_unknown=replace_unknown)
+        expected = next_symbols(opened, text, top, replace_unknown=replace_unknown)
         about = {}
     if as_json:
         likely = [
             {"token": each.token, "probability": each.probability} | ({} if each.id is None else {"id": each.id})
-            for each in found.likely
+            for each in expected.likely
         ]
         console.put_json(
-            {"model": str(model), "text": text, "whole_words": whole_words, **about, "next": likely, "rest": found.rest}
+            {
+                "model": str(model),
+                "text": text,
+                "whole_words": whole_words,
+                **about,
+                "next": likely,
+                "rest": expected.rest,
+            }
         )
         return
-    put_bars(found)
+    put_bars(expected)
 
 
-def put_bars(found: "Next") -> None:
+def put_bars(expected: "Next") -> None:
     """Print what may come next with its probability, and on a terminal a bar as long as that."""
     from rich.cells import cell_len
 
-    names = [named(each.token) or "(white space)" for each in found.likely]
+    names = [named(each.token) or "(white space)" for each in expected.likely]
     width = max(map(cell_len, [*names, "(all others)"]))
     room = min(WIDEST, console.columns() - width - 10) if sys.stdout.isatty() else 0
-    highest = max(found.likely[0].probability, 1e-300)
-    for name, each in zip(names, found.likely, strict=True):
+    highest = max(expected.likely[0].probability, 1e-300)
+    for name, each in zip(names, expected.likely, strict=True):
         bar = drawn(each.probability / highest * room) if room > 0 else ""
         console.put(f"{name}{' ' * (width - cell_len(name))}  {share(each.probability)}  {bar}".rstrip())
-    console.put(f"{'(all others)':{width}}  {share(found.rest)}", dim=True)
+    console.put(f"{'(all others)':{width}}  {share(expected.rest)}", dim=True)
 
 
 def share(p: float) -> str:

@@ -44,10 +44,14 @@ def verb(files: tuple[Path, ...], order: int, out: Path | None, as_json: bool, *
 
     folder = out or ngram_folder(files, order)
     console.run(ngram(files, order=order, out=folder, **choices))
-    known = info(folder)
+    description = info(folder)
     if as_json:
-        known = {"out": str(folder), "tokens": known["tokens_seen"], "seconds": known["train_seconds"]} | known
-        console.put_json(known)
+        description = {
+            "out": str(folder),
+            "tokens": description["tokens_seen"],
+            "seconds": description["train_seconds"],
+        } | description
+        console.put_json(description)
         return
-    rows = [(name, value) for name, value in rows_of(known) if value]
+    rows = [(name, value) for name, value in rows_of(description) if value]
     console.put_columns([*rows, ("next", f"unroll sample {console.quoted(folder)}")], err=True)

@@ -97,10 +97,10 @@ def rows_of(result: "PairsResult") -> Iterator[Sequence[str]]:
 
 def row(counts: "Sequence[Count]", name: str) -> list[str]:
     """Return a row: how many pairs, and what each model gets right of them; the interval where there is one model."""
-    shown = [name, f"{counts[0].pairs:,}", *(percent(count.accuracy) for count in counts)]
+    cells = [name, f"{counts[0].pairs:,}", *(percent(count.accuracy) for count in counts)]
     if len(counts) == 1 and (interval := counts[0].interval):
-        shown.append("{:.1f} to {:.1f} %".format(*(100 * edge for edge in interval)))
-    return shown if len(counts) > 1 or len(shown) == 4 else [*shown, ""]
+        cells.append("{:.1f} to {:.1f} %".format(*(100 * edge for edge in interval)))
+    return cells if len(counts) > 1 or len(cells) == 4 else [*cells, ""]
 
 
 def percent(share: float | None) -> str:

@@ -47,8 +47,8 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help='Print the numbers as one JSON object: {"models": [...], ...}.')
 def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, as_json: bool, **options: Any) -> None:
     """Draw reliability, loss by position, or surprisal of the models in the DIRs on the text FILE."""
-    given = {name: value for name, value in options.items() if value is not None and value is not False}
-    if wrong := next((name for name in given if OWN[name] != kind), None):
+    choices = {name: value for name, value in options.items() if value is not None and value is not False}
+    if wrong := next((name for name in choices if OWN[name] != kind), None):
         raise UserError(
             f"--{wrong} applies to {OWN[wrong]} only", allowed=f"the kind {OWN[wrong]}", fix=f"leave out --{wrong}"
         )
@@ -58,7 +58,7 @@ def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, a
         )
     from unroll.insight.curves.picture import draw
 
-    result = console.run(draw(kind, models, file, out, **given))
+    result = console.run(draw(kind, models, file, out, **choices))
     if as_json:
         console.put_json(result.figures())
         return

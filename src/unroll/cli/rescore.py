@@ -85,14 +85,14 @@ def verb(
     content = result.best().encode() if lines else result.written()
     if out is not None:
         write_atomically(out, content)
-    known = {"model": str(model), "out": None if out is None else str(out)} | result.figures()
+    figures = {"model": str(model), "out": None if out is None else str(out)} | result.figures()
     if as_json:
-        console.put_json(known | ({} if out else {"nbest": result.items(best=best)}))
+        console.put_json(figures | ({} if out else {"nbest": result.items(best=best)}))
         return
     if out is None:
         put_bytes(content)
-    console.put_columns(rows_of(known), err=out is None or stream_number(out) == 1)
-    for note in known["notes"]:
+    console.put_columns(rows_of(figures), err=out is None or stream_number(out) == 1)
+    for note in figures["notes"]:
         console.warn(note)
 
 
@@ -106,15 +106,18 @@ def put_bytes(content: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def rows_of(known: dict[str, Any]) -> list[tuple[str, str]]:
+def rows_of(figures: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the rows of the summary, each with its name."""
     rows = [
-        ("list", f"{known['hypotheses']:,} hypotheses of {known['groups']:,} groups, {known['format']}"),
-        ("weight", f"{known['weight']:.4g}" + (f", {known['word_bonus']:g} a word" if known["word_bonus"] else "")),
-        ("changed", f"the best of {known['changed']:,} groups"),
-        ("unknown", f"{100 * known['unknown_rate']:.2f} % of the symbols"),
+        ("list", f"{figures['hypotheses']:,} hypotheses of {figures['groups']:,} groups, {figures['format']}"),
+        (
+            "weight",
+            f"{figures['weight']:.4g}" + (f", {figures['word_bonus']:g} a word" if figures["word_bonus"] else ""),
+        ),
+        ("changed", f"the best of {figures['changed']:,} groups"),
+        ("unknown", f"{100 * figures['unknown_rate']:.2f} % of the symbols"),
     ]
-    if known.get("wer") is not None:
-        rates = [100 * known[name] for name in ("wer", "wer_before", "wer_possible")]
+    if figures.get("wer") is not None:
+        rates = [100 * figures[name] for name in ("wer", "wer_before", "wer_possible")]
         rows.insert(2, ("words wrong", "{:.2f} %, by the old scores {:.2f} %, at best {:.2f} %".format(*rates)))
     return rows

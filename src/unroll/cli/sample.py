@@ -83,18 +83,18 @@ def verb(
     for stream in range(count):
         symbols = sample(opened, prompt, seed=seed, stream=stream, **options)
         if as_json:
-            drawn = list(symbols)
+            sampled = list(symbols)
         else:
             if count > 1:
                 console.put_rule(f"{stream + 1} of {count}", err=True)
-            drawn = list(shown(prompt, symbols))
+            sampled = list(shown(prompt, symbols))
         figures: dict[str, Any] = {
-            "text": "".join(symbol.text for symbol in drawn),
-            "symbols": len(drawn),
-            "nats_per_token": sum(symbol.nats for symbol in drawn) / len(drawn),
+            "text": "".join(symbol.text for symbol in sampled),
+            "symbols": len(sampled),
+            "nats_per_token": sum(symbol.nats for symbol in sampled) / len(sampled),
         }
         if copied:
-            figures["copied"] = longest_copied(opened, [symbol.id for symbol in drawn])
+            figures["copied"] = longest_copied(opened, [symbol.id for symbol in sampled])
             if not as_json:
                 put_copied(figures["copied"])
         samples.append(figures)

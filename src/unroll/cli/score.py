@@ -207,12 +207,12 @@ def likeliest(scores: "Sequence[TextScore]") -> dict[str, Any] | None:
 def remarks(scores: "Sequence[TextScore]") -> Iterator[str]:
     """Yield remarks on comparing these texts."""
     if len({score.tokens for score in scores}) > 1:
-        each = ", ".join(f"{score.tokens:,}" for score in scores)
+        lengths = ", ".join(f"{score.tokens:,}" for score in scores)
         per = ", ".join("none" if score.nats_per_token is None else f"{score.nats_per_token:.3f}" for score in scores)
-        yield f"the texts have {each} symbols, and each adds to the total; nats per symbol: {per}"
+        yield f"the texts have {lengths} symbols, and each adds to the total; nats per symbol: {per}"
     if len({score.unknown for score in scores}) > 1:
-        each = ", ".join(f"{score.unknown:,} of {len(score.per_token):,}" for score in scores)
-        yield f"of the symbols {each} are unknown: which text is likelier depends on --unknown"
+        lengths = ", ".join(f"{score.unknown:,} of {len(score.per_token):,}" for score in scores)
+        yield f"of the symbols {lengths} are unknown: which text is likelier depends on --unknown"
 
 
 def unknown_rate(tokens: int, unknown: int, rule: str) -> float | None:
@@ -223,12 +223,12 @@ def unknown_rate(tokens: int, unknown: int, rule: str) -> float | None:
 
 def put_score(number: int | None, score: "TextScore", rule: str) -> None:
     """Print the total of a text, and its symbols above their nats."""
-    said = [f"{score.nats:.2f} nats", f"{score.tokens:,} symbols"]
+    figures = [f"{score.nats:.2f} nats", f"{score.tokens:,} symbols"]
     if score.nats_per_token is not None:
-        said.append(f"{score.nats_per_token:.3f} each")
+        figures.append(f"{score.nats_per_token:.3f} each")
     if score.unknown:
-        said.append(f"{score.unknown:,} unknown ({rule})")
-    console.put_rule(" · ".join(said if number is None else [str(number), *said]))
+        figures.append(f"{score.unknown:,} unknown ({rule})")
+    console.put_rule(" · ".join(figures if number is None else [str(number), *figures]))
     for symbols, nats in grid(score.per_token):
         console.put(symbols)
         console.put(nats)
@@ -255,13 +255,13 @@ def grid(tokens: "Iterable[Token]") -> Iterator[tuple[str, str]]:
         yield "".join(above).rstrip(), "".join(below).rstrip()
 
 
-def heated(shown: str, nats: float | None) -> str:
+def heated(symbol: str, nats: float | None) -> str:
     """Return a figure in a colour that tells how surprising it is, where there are colours."""
     if not console.has_colours(sys.stdout):
-        return shown
+        return symbol
     if nats is None or nats < 2:
-        return click.style(shown, dim=True)
-    return click.style(shown, fg="yellow") if nats < 5 else click.style(shown, fg="red", bold=True)
+        return click.style(symbol, dim=True)
+    return click.style(symbol, fg="yellow") if nats < 5 else click.style(symbol, fg="red", bold=True)
 
 
 def put_comparison(scores: "Sequence[TextScore]") -> None:
@@ -312,12 +312,12 @@ def score_file(
     opened = open_model(model, precision=precision)
     unit = unit or "line"
     total: dict[str, Any] = {"tokens": 0, "nats": 0.0, "unknown": 0}
-    found = score_file(opened, file, unit=unit, fresh=fresh, unknown=unknown, **states)  # type: ignore[arg-type]
+    reading = score_file(opened, file, unit=unit, fresh=fresh, unknown=unknown, **states)  # type: ignore[arg-type]
     out = sys.stdout  # not what the bar puts in its place, which writes to stderr
     with ExitStack() as stack:
         # Rows on the terminal show by themselves how far it is.
         show = stack.enter_context(console.bar()) if sort or not out.isatty() else no_bar
-        units = followed(found, total, file, show)
+        units = followed(reading, total, file, show)
         if sort:
             units = iter(nlargest(top or DEFAULT_TOP, units, key=ORDERS[sort]))
             stack.close()
@@ -329,15 +329,15 @@ def score_file(
             put_tsv(units, out)
         else:
             put_rows(units, out)
-    each = total["nats"] / total["tokens"] if total["tokens"] else None
+    mean = total["nats"] / total["tokens"] if total["tokens"] else None
     rate = unknown_rate(total["tokens"], total["unknown"], unknown)
     if as_json:
-        put_tail({"tokens": total["tokens"], "nats": total["nats"], "nats_per_token": each, "unknown_rate": rate})
+        put_tail({"tokens": total["tokens"], "nats": total["nats"], "nats_per_token": mean, "unknown_rate": rate})
         return
-    said = [f"{total['nats']:,.1f} nats", f"{total['tokens']:,} symbols", f"{each or 0:.3f} each"]
+    figures = [f"{total['nats']:,.1f} nats", f"{total['tokens']:,} symbols", f"{mean or 0:.3f} each"]
     if total["unknown"]:
-        said.append(f"{rate:.2%} unknown ({unknown})")
-    console.note(" · ".join(said))
+        figures.append(f"{rate:.2%} unknown ({unknown})")
+    console.note(" · ".join(figures))
 
 
 def no_bar(label: str, done: float, total: float, remark: str) -> None:

@@ -57,12 +57,12 @@ def verb(
     opened = open_model(model)
     notes = []
     if symbol is not None:
-        found = similar_symbols(opened, symbol, top=top)
+        neighbours = similar_symbols(opened, symbol, top=top)
         asked: dict[str, object] = {"symbol": symbol}
     else:
         assert file is not None
         assert query is not None
-        found = console.run(similar_lines(opened, file, query, top, pool, vectors))
+        neighbours = console.run(similar_lines(opened, file, query, top, pool, vectors))
         if unknown := opened.tokenizer.unknown(query):
             named = ", ".join(dict.fromkeys(repr(symbol) for _, symbol in unknown))
             notes.append(f"symbols of the query that the model does not know were read as <unk>: {named}")
@@ -71,7 +71,7 @@ def verb(
         similar = [
             ({"symbol": near.text} if near.line is None else {"line": near.line, "text": near.text})
             | {"cosine": near.cosine}
-            for near in found
+            for near in neighbours
         ]
         console.put_json({"model": str(model)} | asked | {"similar": similar, "notes": notes})
         return
@@ -79,7 +79,7 @@ def verb(
         [
             # On one row whatever is in it, be it a tab or an end of a line.
             (f"{near.cosine:.4f}", *([] if near.line is None else [f"{near.line:,}"]), near.text.translate(ESCAPES))
-            for near in found
+            for near in neighbours
         ]
     )
     for note in notes:

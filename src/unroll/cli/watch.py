@@ -19,20 +19,20 @@ def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iter
 
     A terminal has a bar, with the samples above it; elsewhere there is a line for each validation instead.
     """
-    known: dict[str, Any] = {}
+    description: dict[str, Any] = {}
     began, first_step, loss, pace = time.monotonic(), 0, math.nan, ""
     for report in reports:
-        if not known:
+        if not description:
             beside = report.detail.get("beside")
-            known = info(beside or folder) | {"path": str(folder)}
+            description = info(beside or folder) | {"path": str(folder)}
             began, first_step = time.monotonic(), report.step
-            put_start(known)
+            put_start(description)
             if beside:
-                first = known["recipe"]["training"]["valid_every"]
+                first = description["recipe"]["training"]["valid_every"]
                 console.note(f"The model that is in {folder} stays until there are trained weights, at step {first}.")
-        steps = known["planned_steps"]
+        steps = description["planned_steps"]
         place = f"{report.step:,}/{steps:,}"
-        quality = "" if report.nats is None else console.quality(report.nats, known["chars_per_token"])
+        quality = "" if report.nats is None else console.quality(report.nats, description["chars_per_token"])
         match report.kind:
             case "train" if report.nats is not None:
                 left = (time.monotonic() - began) / max(1, report.step - first_step) * (steps - report.step)
@@ -43,55 +43,55 @@ def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iter
                 console.note(f"step {place} · {trained}validation {quality}{pace}")
             case "sample":
                 console.put_rule(f"step {report.step:,} · {quality}", err=True)
-                console.note(console.visible(known["recipe"]["training"]["sample_prompt"] + (report.text or "")))
+                console.note(console.visible(description["recipe"]["training"]["sample_prompt"] + (report.text or "")))
             case "warn":
                 console.warn(report.text or "")
         yield report
 
 
-def put_start(known: dict[str, Any]) -> None:
+def put_start(description: dict[str, Any]) -> None:
     """Print what is learnt, by what, and for how long."""
-    training, parts, sources = known["recipe"]["training"], known["parts"], known["trained_on"]
+    training, parts, sources = description["recipe"]["training"], description["parts"], description["trained_on"]
     names = ", ".join(source["name"] for source in sources[:3]) + (
         f" and {len(sources) - 3} more" if sources[3:] else ""
     )
     size = console.size(sum(source["bytes"] for source in sources))
     digest = f" · sha256 {sources[0]['sha256'][:16]}" if len(sources) == 1 else ""
     shape = f"{training['batch_size']} x {training['seq_len']}"
-    rounds = known["planned_steps"] * training["batch_size"] * training["seq_len"] / parts["train"]["tokens"]
+    rounds = description["planned_steps"] * training["batch_size"] * training["seq_len"] / parts["train"]["tokens"]
     sizes = ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())
     rows = {
         "text": f"{names} · {size}{digest}",
-        "symbols": f"{known['vocab_size']:,}, level {known['level']} · {sizes}",
-        "model": f"{console.shape(known)} · {known['parameters']:,} parameters",
-        "training": f"{known['planned_steps']:,} steps of {shape} symbols, {rounds:.1f} times the text · "
+        "symbols": f"{description['vocab_size']:,}, level {description['level']} · {sizes}",
+        "model": f"{console.shape(description)} · {description['parameters']:,} parameters",
+        "training": f"{description['planned_steps']:,} steps of {shape} symbols, {rounds:.1f} times the text · "
         f"threads: {training['threads']}, {training['precision']}",
-        "folder": known["path"],
+        "folder": description["path"],
     }
     console.put_columns(rows.items(), err=True)
 
 
 def put_stopped(folder: Path, *, as_json: bool) -> None:
     """Print how to resume a training that was stopped."""
-    known = info(folder)
-    console.note(f"Stopped at step {known['steps']:,} of {known['planned_steps']:,}, and saved.")
+    description = info(folder)
+    console.note(f"Stopped at step {description['steps']:,} of {description['planned_steps']:,}, and saved.")
     console.note(f"To resume: unroll train --resume {console.quoted(folder)}")
     if as_json:
-        console.put_json({"out": str(folder)} | known)
+        console.put_json({"out": str(folder)} | description)
 
 
 def put_result(folder: Path, *, as_json: bool) -> None:
     """Print the result of a training: for a person on stderr, or as JSON on stdout."""
-    known = info(folder)
-    if known["valid_nats_per_token"] is not None:
-        read, whole = known["valid_tokens"], known["valid_part_tokens"]
+    description = info(folder)
+    if description["valid_nats_per_token"] is not None:
+        read, whole, best = (description[key] for key in ("valid_tokens", "valid_part_tokens", "best_step"))
         part = f" · of the first {read:,} of {whole:,} validation symbols" if read < whole else ""
         console.put_rule("done", err=True)
         rows = {
-            "validation": f"{console.final_quality(known)}{part} · the weights of step {known['best_step']:,}",
-            "training": console.spent(known),
+            "validation": f"{console.final_quality(description)}{part} · the weights of step {best:,}",
+            "training": console.spent(description),
             "next": f"unroll sample {console.quoted(folder)}",
         }
         console.put_columns(rows.items(), err=True)
     if as_json:
-        console.put_json({"out": str(folder)} | known)
+        console.put_json({"out": str(folder)} | description)

@@ -237,7 +237,7 @@ class Kernel:
         uniforms = packed(uniforms, np.float64)
         rows, steps = uniforms.shape
         _check_own(logits, "logits", (rows, self.config.vocab_size))
-        drawn, nats = np.empty((rows, steps), np.int64), np.empty((rows, steps))
+        ids, nats = np.empty((rows, steps), np.int64), np.empty((rows, steps))
         per_row = [
             _per_row(values, rows, kind)
             for values, kind in (
@@ -249,12 +249,12 @@ class Kernel:
         ]
         job = _Job(kind=GENERATE, rows=rows, steps=steps, logits=_address(logits), nats=_address(nats))
         job.temperature, job.top_p, job.min_p, job.top_k = map(_address, per_row)
-        job.uniforms, job.drawn = _address(uniforms), _address(drawn)
+        job.uniforms, job.drawn = _address(uniforms), _address(ids)
         job.never = -1 if drawing.never is None else int(drawing.never)
         if halt is not None:
             job.halt = _address(halt)
         self._work(job, threads, state)
-        return drawn[:, : job.done], nats[:, : job.done]
+        return ids[:, : job.done], nats[:, : job.done]
 
     def _check_output(self) -> None:
         if self._adaptive:

@@ -35,7 +35,7 @@ def longest_copy(ids: Sequence[int], file: Path, dtype: np.dtype[np.unsignedinte
 
 def _occurs(symbols: bytes, text: mmap.mmap, width: int) -> bool:
     """Tell whether the bytes occur at a place where a symbol of `width` bytes begins."""
-    found = text.find(symbols)
-    while found % width and found >= 0:
-        found = text.find(symbols, found + 1)
-    return found >= 0
+    place = text.find(symbols)
+    while place % width and place >= 0:
+        place = text.find(symbols, place + 1)
+    return place >= 0

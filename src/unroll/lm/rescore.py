@@ -76,12 +76,12 @@ class Rescored:
 
     def items(self, *, best: bool = False) -> list[dict[str, Any]]:
         """Return the list as JSON, the best first in each group, or the best alone."""
-        shown = [k for members in self.ranked.values() for k in (members[:1] if best else members)]
+        numbers = [k for members in self.ranked.values() for k in (members[:1] if best else members)]
         hypotheses = self.nbest.hypotheses
         return [
             {"id": hypotheses[k].id, "text": hypotheses[k].text, "score": hypotheses[k].score,
              ADDED[0]: float(self.log_probability[k]), ADDED[1]: float(self.total[k])}
-            for k in shown
+            for k in numbers
         ]  # fmt: skip
 
     def figures(self) -> dict[str, Any]:

@@ -117,11 +117,11 @@ def held_beside(
         dict.fromkeys([*cells, *(other for cells_beside in matched_cells.values() for other in cells_beside)])
     )
     clamps = [Held(cell, float(recorded.values[:, recorded.column(cell)].mean(dtype=np.float64))) for cell in all_cells]
-    free, *held = yield from read_held(network, read, clamps, marks)
-    on_marks = {cell: other.marks - free.marks for cell, other in zip(all_cells, held, strict=True)}
+    free, *clamped = yield from read_held(network, read, clamps, marks)
+    on_marks = {cell: other.marks - free.marks for cell, other in zip(all_cells, clamped, strict=True)}
     elsewhere = {
         cell: float((other.nats - free.nats).mean() - on_marks[cell].mean())
-        for cell, other in zip(all_cells, held, strict=True)
+        for cell, other in zip(all_cells, clamped, strict=True)
     }
     ablations = {}
     for cell in cells:

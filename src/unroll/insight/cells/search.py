@@ -123,7 +123,7 @@ def search(transformed: Spectra, labels: Floats) -> Searched:
     ]
     least = max(1, int(SHIFT * length))
     count = len(transformed.halves[0])
-    fit, held = np.empty(count), np.empty(count)
+    fit, tested = np.empty(count), np.empty(count)
     null = np.full(max(0, length - 2 * least + 1), -np.inf)
     for first in range(0, count, TOGETHER):
         rows = slice(first, first + TOGETHER)
@@ -133,10 +133,10 @@ def search(transformed: Spectra, labels: Floats) -> Searched:
             for half, conjugate in zip(transformed.halves, conjugates, strict=True)
         )
         signed = np.sign(first_half) * second_half
-        fit[rows], held[rows] = first_half[:, 0], signed[:, 0]
+        fit[rows], tested[rows] = first_half[:, 0], signed[:, 0]
         weaker = np.minimum(np.abs(first_half), signed)[:, least : length - least + 1]
         np.maximum(null, weaker.max(axis=0), out=null)
-    return Searched(fit, held, null)
+    return Searched(fit, tested, null)
 
 
 def resampled(values: Floats, labels: Floats, *, binary: bool) -> Floats:

@@ -267,10 +267,14 @@ def dyck2(task: Task, random: Generator, distance: int) -> Layout:
         kinds = random.integers(2, size=steps.shape)
         kinds[:, cue] = answers
         # A closing bracket has the kind of the last one opened at its depth.
-        opened, depth, each = np.zeros((rows, 2 * DEEPEST + 2), np.int64), np.zeros(rows, np.int64), np.arange(rows)
+        opened, depth, every = (
+            np.zeros((rows, 2 * DEEPEST + 2), np.int64),
+            np.zeros(rows, np.int64),
+            np.arange(rows),
+        )
         for step, kind in zip(steps.T, kinds.T, strict=True):
             depth += step == 1
-            kind[:] = opened[each, depth] = np.where(step == 1, kind, opened[each, depth])
+            kind[:] = opened[every, depth] = np.where(step == 1, kind, opened[every, depth])
             depth -= step == -1
         return np.asarray(task.ids(["(", "[", ")", "]"])[kinds + 1 - steps])
 

@@ -66,17 +66,17 @@ def sentences(content: str) -> tuple[list[Sentence], list[str]]:
 
 def paragraphs(content: str) -> Iterator[tuple[int, str]]:
     """Yield lines that belong together, with the number of the first, counted from 1."""
-    held, first = list[str](), 1
+    lines, first = list[str](), 1
     for number, line in enumerate(content.split("\n"), 1):
-        joined = held and line and (line[0].islower() or (len(held[-1]) > WRAPPED and held[-1][-1] not in ENDINGS))
-        if held and not joined:
-            yield first, "\n".join(held)
-            held = []
+        joined = lines and line and (line[0].islower() or (len(lines[-1]) > WRAPPED and lines[-1][-1] not in ENDINGS))
+        if lines and not joined:
+            yield first, "\n".join(lines)
+            lines = []
         if line.strip():
-            first = first if held else number
-            held.append(line.rstrip())
-    if held:
-        yield first, "\n".join(held)
+            first = first if lines else number
+            lines.append(line.rstrip())
+    if lines:
+        yield first, "\n".join(lines)
 
 
 def parts(paragraph: str) -> Iterator[tuple[int, str]]:

@@ -129,9 +129,9 @@ def flow(exact: Model, ids: Tensor) -> Flow:
     with torch.no_grad():
         for t in range(count):
             before.append(step(x[t : t + 1], before[-1])[1])
-    given = parts_of(join_rows(before[:-1]))  # (T, H) each
+    states = parts_of(join_rows(before[:-1]))  # (T, H) each
 
-    leaves = [part.detach().clone().requires_grad_() for part in (*given, x)]
+    leaves = [part.detach().clone().requires_grad_() for part in (*states, x)]
     with torch.enable_grad():
         y, after = step(leaves[-1], like(before[0], leaves[:-1]))
         losses = F.cross_entropy(exact.logits(y), targets, reduction="sum")
@@ -141,17 +141,17 @@ def flow(exact: Model, ids: Tensor) -> Flow:
     *back, by_input = torch.autograd.grad(losses, leaves, materialize_grads=True)
     rounds, inputs_back = [list(now), list(back)], [by_input]
     for j in range(1, count):
-        back, by_input = _pulled(step, x[:-j], [part[:-j] for part in given], before[0], [part[1:] for part in back])
+        back, by_input = _pulled(step, x[:-j], [part[:-j] for part in states], before[0], [part[1:] for part in back])
         rounds.append(back)
         inputs_back.append(by_input)
     return Flow(_sizes(exact, before[0], rounds, inputs_back, count))
 
 
 def _pulled(
-    step: StepFunction, x: Tensor, given: list[Tensor], shaped: State, back: list[Tensor]
+    step: StepFunction, x: Tensor, states: list[Tensor], shaped: State, back: list[Tensor]
 ) -> tuple[list[Tensor], Tensor]:
     """Return gradients by the states before steps and by their inputs, from those by the states after them."""
-    leaves = [part.detach().clone().requires_grad_() for part in (*given, x)]
+    leaves = [part.detach().clone().requires_grad_() for part in (*states, x)]
     with torch.enable_grad():
         after = parts_of(step(leaves[-1], like(shaped, leaves[:-1]))[1])
     *by_state, by_input = torch.autograd.grad(after, leaves, back, materialize_grads=True)
