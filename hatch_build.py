@@ -1,5 +1,6 @@
 """Builds the native kernels when the package is installed; without a compiler the package works all the same."""
 
+import hashlib
 import platform
 import shutil
 import subprocess
@@ -51,6 +52,14 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
                 build_data["infer_tag"] = True
 
 
+def source_digest(folder: Path) -> str:
+    """Return what tells the kernel's sources from any others; `unroll.engine.native` compares it when it loads them."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.cpp"), *folder.glob("*.h")]):
+        digest.update(f"{file.name}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def build_engine(compiler: str, folder: Path, library: Path, machine: str, extra: tuple[str, ...] = ()) -> None:
     """Compile the engine: its steps once for each instruction set, the rest for any processor."""
     with tempfile.TemporaryDirectory() as made:
@@ -60,7 +69,8 @@ def build_engine(compiler: str, folder: Path, library: Path, machine: str, extra
             _run([compiler, *ENGINE, *extra, *flags, "-c", str(folder / "steps.cpp"), "-o", objects[-1]])
         for name in ("interface", "draw", "team"):
             objects.append(f"{made}/{name}.o")
-            _run([compiler, *ENGINE, *extra, "-c", str(folder / f"{name}.cpp"), "-o", objects[-1]])
+            sources = f'-DUNROLL_SOURCES="{source_digest(folder)}"'
+            _run([compiler, *ENGINE, *extra, sources, "-c", str(folder / f"{name}.cpp"), "-o", objects[-1]])
         _run([compiler, *extra, "-shared", "-pthread", *objects, "-o", str(library)])
 
 

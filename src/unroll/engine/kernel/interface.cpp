@@ -35,7 +35,14 @@ static void work(void* argument, int thread, int threads) {
     call.engine.kernels->work(call.engine.net, call.job, thread, threads);
 }
 
+#ifndef UNROLL_SOURCES
+#define UNROLL_SOURCES ""
+#endif
+
 extern "C" {
+
+// The digest of the sources that this library was built from (hatch_build.py): others may lay out arrays in another way.
+const char* unroll_engine_sources() { return UNROLL_SOURCES; }
 
 // The instruction sets that this machine can run, best first, by number; null after the last.
 const char* unroll_engine_name(int number) {
