@@ -44,7 +44,7 @@ def test_the_precision_of_a_device_that_is_not_there(refused: Refused, tmp_path:
     file = tmp_path / "text.txt"
     file.write_text("What a GPU rounds to, a processor does not.\n" * 50)
     said = refused("train", file, "--out", tmp_path / "run", *STEPS, "--set", "precision=tf32")
-    assert "tf32 is of NVIDIA GPUs" in said
+    assert "tf32 needs an NVIDIA GPU" in said
     assert "\n  allowed: float32, bfloat16" in said
     assert "\n  fix: leave precision out" in said
     assert nothing_written(tmp_path, file)

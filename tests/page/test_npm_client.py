@@ -132,7 +132,7 @@ def test_a_page_of_an_allowed_origin_completes_and_streams(page: "Page", allowin
 def test_what_is_wrong_reaches_the_page(page: "Page", allowing: Live) -> None:
     found = asked(page, allowing, "another")
     assert found["error"] == "AuthenticationError" and found["status"] == 401
-    assert "Bearer KEY" in found["message"] and found["request"].startswith("req_")
+    assert "invalid API key" in found["message"] and found["request"].startswith("req_")
 
 
 def test_headers_that_clients_may_add_pass_and_others_are_refused(page: "Page", allowing: Live) -> None:

@@ -89,12 +89,12 @@ def test_the_number_of_weights_is_known_without_making_it(cuts: str, hidden: int
 @pytest.mark.parametrize(
     ("others", "says"),
     [
-        ({"adaptive_softmax": "x"}, "numbers with commas"),
-        ({"adaptive_softmax": "5,"}, "numbers with commas"),
-        ({"adaptive_softmax": "0,5"}, "numbers with commas"),
-        ({"adaptive_softmax": "5" * 5000}, "numbers with commas"),
-        ({"adaptive_softmax": "5,5"}, "that rise"),
-        ({"adaptive_softmax": "7,5"}, "that rise"),
+        ({"adaptive_softmax": "x"}, "comma-separated numbers"),
+        ({"adaptive_softmax": "5,"}, "comma-separated numbers"),
+        ({"adaptive_softmax": "0,5"}, "comma-separated numbers"),
+        ({"adaptive_softmax": "5" * 5000}, "comma-separated numbers"),
+        ({"adaptive_softmax": "5,5"}, "an increasing list"),
+        ({"adaptive_softmax": "7,5"}, "an increasing list"),
         ({"adaptive_softmax": "3,5", "hidden_size": 15}, "hidden_size"),
         ({"adaptive_softmax": ",".join(map(str, range(1, 5000)))}, "hidden_size"),
         ({"adaptive_softmax": "3", "tie_weights": True}, "exclude each other"),

@@ -126,7 +126,7 @@ def test_mistakes_are_told(folder: Path, tmp_path: Path) -> None:
     assert "the port is 70000" in refusal(folder, "--port", "70000")
     assert "cache is -1" in refusal(folder, "--cache", "-1")
     assert "slots is 0" in refusal(folder, "--slots", "0")
-    assert "key cannot be sent" in refusal(folder, "--api-key", "a b")
+    assert "invalid API key" in refusal(folder, "--api-key", "a b")
     assert "models" in refusal().lower()
     assert "there is no address" in refusal(folder, "--host", "no.such.name.invalid", "--api-key", "k")
     with socket.socket() as taken:

@@ -30,15 +30,16 @@ Ids = NDArray[np.int64]
 Nats = NDArray[np.float64]
 
 MAX_LOGITS = 2**23
-"""Number of logits that numpy holds at a time."""
+"""The most logits that numpy holds at a time when it computes nats."""
 
 
 class Network:
     """A model's weights and what is computed with them; a predictor. It stores no state, and threads may share it.
 
     Every method raises ValueError for arrays whose shapes or types do not fit the network or each other, IndexError
-    for an id outside the vocabulary. An adaptive softmax and the layers before it are computed with numpy, even where
-    there are kernels; int8 rounds their weights, each row by its own scale, and not their inputs.
+    for an id outside the vocabulary. An adaptive softmax, and the layers between it and the recurrent ones, are
+    computed with numpy even where there are kernels; int8 then rounds their weights, each row by its own scale, but
+    leaves their inputs as they are.
     """
 
     def __init__(
@@ -50,12 +51,12 @@ class Network:
         threads: int | None = None,
         kernel: bool | str = True,
     ) -> None:
-        """Use `weights`, by name; `kernel` False means numpy (in their type), a name that instruction set.
+        """Use `weights`, by name. `kernel`: False uses numpy, in the weights' type; a name, that instruction set.
 
-        True means the best instruction set, or what the environment variable UNROLL_INSTRUCTIONS names (one of
-        `native.instruction_sets()`, or `numpy`). `threads` is the most that may work; by default as many as there are
-        cores, if a trial shows that they pay. Raises ValueError for weights of another network, UserError if the
-        variable names none of these.
+        True uses the best instruction set, or the one that the environment variable UNROLL_INSTRUCTIONS names (one of
+        `native.instruction_sets()`, or `numpy`). `threads` is the most that may work: by default OMP_NUM_THREADS, or
+        the number of cores, up to 16. For few rows, one thread is used if a trial shows that it is faster. Raises
+        ValueError for weights of another network, UserError if the variable names none of these.
         """
         check_weights(weights, config)
         self.config, self.precision = config, precision
@@ -152,8 +153,8 @@ class Network:
         """Draw a symbol of each row from `logits` (B, V), read it, and so on, as often as there are `uniforms` (B, N).
 
         Returns the ids (B, N), the nats of each under the model itself (B, N), the logits after the last and the
-        state. A row's result does not depend on the others. Where another thread sets `halt` (1,) to 1 a single row
-        ends sooner, with fewer ids, but at least one; more rows may.
+        state. A row's result does not depend on the others. When another thread sets `halt` (1,) to 1, drawing ends
+        early, but not before one id per row. A single row always heeds it; several rows may finish first.
         """
         check_array(uniforms, "uniforms", FLOATS, ("B", "N"))
         rows = len(uniforms)
@@ -196,7 +197,7 @@ class Network:
 
 
 def rounded(weights: Weights) -> Weights:
-    """Return weights rounded to eight bits, each row by its own scale: int8 with numpy."""
+    """Return weights as numpy uses them for int8: matrices rounded by row, but not embeddings, `before` or vectors."""
     return {
         name: w
         if w.ndim < 2 or name.startswith(("embedding", "before"))

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unroll.artifact.open import Opened, load, open_model
+from unroll.artifact.checkpoint import load_model
+from unroll.artifact.open import Opened, open_model
 from unroll.data.blocks import read_blocks
 from unroll.data.encode import block_ids
 from unroll.errors import MachineError, UserError
 from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
 from unroll.nn.arch import ARCHITECTURES, owners
+from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work, result
 from unroll.state import State, join_rows, select_rows
@@ -160,7 +162,10 @@ def network_of(opened: Opened) -> Model:
             fix="name a model made by `unroll train`",
         )
     model = network.torch_model
-    return load(opened.path).model if model is None else model.eval()
+    if model is not None:
+        return model.eval()
+    assert isinstance(opened.config, ModelConfig)
+    return load_model(opened.path, opened.config)
 
 
 def chosen_names(

@@ -27,14 +27,15 @@ from unroll.predict.protocols import Ids, lines
 UnitName = Literal["token", "word", "char", "line"]
 """What nats are summed over. The units of a text tile it: each begins where the one before it ends.
 
-`word`: a run of other characters and all the white space after it. That white space is what ends the word, so that
-its nats are -ln P(this word, and no longer one); summed with the white space before it, as pieces of BPE have it, the
-probabilities of words would sum to more than one, and the surprise at a word's end would count for the next (Oh and
-Schuler 2024; Pimentel and Meister 2024). A piece of BPE that begins with white space is therefore taken apart: that
-the next piece begins so belongs to the word before, the rest to the word itself. White space is Unicode's, at level
-byte ASCII's. The symbols of a model of words are its words, and the ends of lines.
-`char`: a code point. `line`: up to a newline, with it. `token`: a symbol of the model, at level word with the white
-space after it. Where a symbol spans several units (characters in a piece), they are one.
+`word`: a run of characters that are not white space, and all the white space after it; white space at the start of a
+file is a unit of its own. The white space after a word is what ends it, so it is counted with that word: its nats are
+-ln P(this word, and no longer one). Counted with the white space before it, as BPE pieces have it, the probabilities
+of words would sum to more than one, and the surprise at a word's end would fall on the next word (Oh and Schuler 2024;
+Pimentel and Meister 2024). A BPE piece that begins with white space is therefore split: the nats of its white space go
+to the word before, the rest to the word it begins. White space is Unicode's, at level byte ASCII's. At level word the
+words are the model's symbols, the first of a line with the white space before it, and a newline is a unit too.
+`char`: a code point. `line`: up to and including a newline. `token`: a symbol of the model, at level word with the
+white space after it. Where one symbol covers several units (characters in a piece), they count as one unit.
 """
 UNITS: tuple[UnitName, ...] = get_args(UnitName)
 
@@ -74,8 +75,8 @@ class _Parts(NamedTuple):
 
     data: bytes
     offset: int  # of the data in its file
-    begins: Ids  # where a unit of the text begins, in bytes
-    starts: Ids  # (P,) where each part begins, in bytes
+    unit_starts: Ids  # where each unit of the text starts, in bytes
+    part_starts: Ids  # (P,) where each part starts, in bytes
     nats: Nats  # (P,)
     tokens: Ids  # (P,) 1 for a symbol that is counted, else 0
     unknown: Ids  # (P,)
@@ -94,8 +95,8 @@ def score_file(
 ) -> Iterator[Unit]:
     """Yield the units of a text file of any size, plain or gzip, with their nats; they tile the file.
 
-    It is read as one row with carried state, from the start symbol or the state in the file `state`; that after it is
-    written to `save_state`. With `fresh`, each line is read from a fresh state. Raises UserError.
+    The file is read as one row with carried state, from the start symbol or from the state saved in `state`; the final
+    state is written to `save_state`. With `fresh`, each line starts from a fresh state. Raises UserError.
     """
     if fresh and (unit != "line" or state is not None or save_state is not None):
         raise UserError(
@@ -174,7 +175,7 @@ def _read_block(block: Block, tokenizer: Tokenizer, offset: int) -> Symbols:
 def _ends(tokenizer: Tokenizer, symbols: Symbols) -> Ids:
     """Return where each symbol's share of the text ends (N,): the white space after a word is the word's.
 
-    That at the beginning of a line is the first word's, so that a newline is the last of its line.
+    White space at the beginning of a line belongs to the line's first word, so that a newline ends its line.
     """
     ends = symbols.spans[:, 1].copy()
     if tokenizer.level == "word" and len(ends):
@@ -191,27 +192,28 @@ def _read_parts(opened: Opened, file: Path, unit: UnitName, unknown: UnknownRule
     last = ord("x")  # the character before: at the start, none that is white space
     for symbols in _read_file(file, tokenizer, unknown):
         if split:
-            nats, heads, reading = _read_split(opened.predictor, symbols.ids, reading, split)
+            nats, space_nats, reading = _read_split(opened.predictor, symbols.ids, reading, split)
         else:
             nats, reading = read_on(opened.predictor, symbols.ids, reading)
-            heads = np.zeros_like(nats)
+            space_nats = np.zeros_like(nats)
         nats, counted, is_unknown = by_rule(tokenizer, symbols, nats, unknown)
-        halved = np.flatnonzero(np.isin(symbols.ids, list(split)))  # symbols that become white space and the rest
-        spaces = np.array([_head(tokenizer.pieces[id]) for id in symbols.ids[halved].tolist()], np.int64)
-        starts = np.concatenate([[0], _ends(tokenizer, symbols)])[: len(nats)]
-        starts = np.insert(starts, halved + 1, starts[halved] + spaces)
+        # where a piece becomes two parts: its white space, and the rest
+        splits = np.flatnonzero(np.isin(symbols.ids, list(split)))
+        space_lengths = np.array([_head(tokenizer.pieces[id]) for id in symbols.ids[splits].tolist()], np.int64)
+        part_starts = np.concatenate([[0], _ends(tokenizer, symbols)])[: len(nats)]
+        part_starts = np.insert(part_starts, splits + 1, part_starts[splits] + space_lengths)
         if unit == "token" or (unit == "word" and level == "word"):
-            begins = starts
+            unit_starts = part_starts
         else:
-            begins, last = _begins(symbols.data, unit, last, as_text=level != "byte")
+            unit_starts, last = _begins(symbols.data, unit, last, as_text=level != "byte")
         yield _Parts(
             symbols.data,
             symbols.offset,
-            begins,
-            starts,
-            np.insert(np.where(counted, nats, 0) - heads, halved, heads[halved]),
-            np.insert(counted.astype(np.int64), halved, 0),
-            np.insert(is_unknown.astype(np.int64), halved, 0),
+            unit_starts,
+            part_starts,
+            np.insert(np.where(counted, nats, 0) - space_nats, splits, space_nats[splits]),
+            np.insert(counted.astype(np.int64), splits, 0),
+            np.insert(is_unknown.astype(np.int64), splits, 0),
             reading,
         )
 
@@ -233,17 +235,18 @@ def _begins(data: bytes, unit: UnitName, last: int, *, as_text: bool) -> tuple[I
 
 
 def _units(stretches: Iterable[_Parts]) -> Generator[Unit, None, Reading]:
-    """Yield the units of a text that comes in stretches; one ends where a unit of the text and a part end together.
+    """Yield the units of a text that comes in stretches; a new one starts only where a part starts too.
 
-    They tile the file: the first begins at its first byte, also where the text begins after a byte order mark.
+    They tile the file: the first unit starts at byte 0, even if a byte order mark precedes the text.
     """
     start = end = tokens = unknown = 0
     nats, text = 0.0, bytearray()
     for stretch in stretches:
         end = stretch.offset
-        # A stretch begins with a part even where it holds no symbol: white space at the end of words.
-        cuts = np.intersect1d(stretch.begins, np.append(stretch.starts, 0))
-        units = np.searchsorted(cuts, stretch.starts, side="right")  # 0 is the one that is open
+        # A part starts at 0 even in a stretch without symbols, which holds only white space (at level word).
+        cuts = np.intersect1d(stretch.unit_starts, np.append(stretch.part_starts, 0))
+        # 0: the unit that the stretch before left open
+        units = np.searchsorted(cuts, stretch.part_starts, side="right")
         sums = [
             np.bincount(units, weights, len(cuts) + 1).tolist()
             for weights in (stretch.nats, stretch.tokens, stretch.unknown)
@@ -315,7 +318,7 @@ def _head(piece: bytes) -> int:
 
 
 def _split_pieces(tokenizer: Tokenizer) -> dict[int, Ids]:
-    """Return the pieces that begin with white space and go beyond it, each with all pieces that begin with the same."""
+    """Map each piece of white space and more to the ids of all pieces that begin with that same white space."""
     pieces = tokenizer.pieces
     heads = {id: piece[: _head(piece)] for id, piece in enumerate(pieces)}
     sharing = {
@@ -325,16 +328,16 @@ def _split_pieces(tokenizer: Tokenizer) -> dict[int, Ids]:
 
 
 def _read_split(predictor: Predictor, ids: Ids, reading: Reading, split: dict[int, Ids]) -> tuple[Nats, Nats, Reading]:
-    """Return nats (T,) as `read_on` does, those of the white space alone for symbols in `split`, and the reading after.
+    """Return nats (T,) as `read_on` does, those of the leading white space alone (0 unless in `split`), the reading.
 
-    Reads symbol by symbol, since it takes the whole distribution.
+    Reads symbol by symbol, because it needs the whole distribution at each.
     """
-    nats, heads, state, before = np.zeros(len(ids)), np.zeros(len(ids)), reading.state, reading.before
+    nats, space_nats, state, before = np.zeros(len(ids)), np.zeros(len(ids)), reading.state, reading.before
     for step, symbol in enumerate(ids.tolist()):
         logits, state = predictor.logits(np.array([[before]], np.int64), state)
         log_p = log_probabilities(logits[0])
         nats[step] = -log_p[symbol]
         if symbol in split:
-            heads[step] = -np.logaddexp.reduce(log_p[split[symbol]])
+            space_nats[step] = -np.logaddexp.reduce(log_p[split[symbol]])
         before = symbol
-    return nats, heads, Reading(state, before)
+    return nats, space_nats, Reading(state, before)

@@ -82,8 +82,8 @@ def start(
         return
     with ExitStack() as stack:
         stack.enter_context(processes.joined(device))
-        where = choose_device(device)
-        check_request(overrides, where)
+        torch_device = choose_device(device)
+        check_request(overrides, torch_device)
         out = real_folder(out)
         put_back_replaced(out)
         if torchrun.made_before(out):
@@ -100,10 +100,14 @@ def start(
         # Before the machine is measured, which takes seconds.
         if valid is None and overrides["data"].get("split") == "100" and not is_prepared(files[0]):
             raise nothing_held_back()
-        machine = None if budget.minutes is None else measured(overrides, where, budget.minutes)
+        machine = None if budget.minutes is None else measured(overrides, torch_device, budget.minutes)
         if machine is not None:
-            way = {"threads": machine.threads, "precision": machine.precision, "wait_policy": machine.wait_policy}
-            overrides = overrides | {"training": way | overrides["training"]}
+            machine_settings = {
+                "threads": machine.threads,
+                "precision": machine.precision,
+                "wait_policy": machine.wait_policy,
+            }
+            overrides = overrides | {"training": machine_settings | overrides["training"]}
 
         partial = partial_of(out)
         with explained(out):
@@ -115,8 +119,8 @@ def start(
             earlier = stack.enter_context(locked(out)) if (out / "model.json").exists() else None
             clear(partial)
             corpus = yield from encoded(folder, files, overrides["data"], valid, test, parent)
-            recipe = resolve(corpus, budget, overrides, where, started, machine, tuned=parent is not None)
-            run = make_run(folder, recipe, where)
+            recipe = resolve(corpus, budget, overrides, torch_device, started, machine, tuned=parent is not None)
+            run = make_run(folder, recipe, torch_device)
             if parent is not None:
                 copy_weights(run.model, dict(parent.model.named_parameters()), parent.path)
                 run = begin(folder, run.model, recipe.optim, recipe.training)
@@ -125,7 +129,7 @@ def start(
                 for report in first:
                     log.write(report.to_json())
                 run.log_sizes = (log.size, 0)
-            write_start(run, recipe, corpus, where, base=base, valid=valid, test=test)
+            write_start(run, recipe, corpus, torch_device, base=base, valid=valid, test=test)
             if earlier is None:
                 publish(folder, out)
         except BaseException:
@@ -140,7 +144,7 @@ def start(
 
 
 def resume(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
-    """Continue exactly where a training stopped; a finished one yields nothing. Raises UserError when it cannot.
+    """Continue a training exactly where it stopped; yields nothing if it is finished. Raises UserError if it cannot.
 
     It continues on the recorded device, unless another is named.
     """
@@ -170,22 +174,22 @@ def resume(path: StrPath, *, device: str = "auto") -> Generator[Report, None, No
 
 def choose_device(name: str) -> torch.device:
     """Return the device called auto, cpu, cuda or mps; raises UserError for one that is not there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
-    if name not in there:
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+    if name not in available:
         raise UserError(f"unknown device '{name}'", allowed="auto, cpu, cuda, mps")
-    if not there[name]:
+    if not available[name]:
         raise UserError(
             f"no {name} device on this machine",
-            allowed=", ".join(d for d in there if there[d]),
+            allowed=", ".join(device for device in available if available[device]),
             fix="use --device auto",
         )
     return torch.device(name)
 
 
 def check_request(overrides: Overrides, device: torch.device) -> None:
-    """Raise UserError for a recipe key out of its range, or one that this device or these processes cannot follow."""
+    """Raise UserError for recipe keys that are out of range, or that this device or these processes do not support."""
     check_overrides(overrides)
     if overrides["training"].get("precision") == "tf32" and not has_tf32(device):
         raise UserError(
@@ -213,10 +217,10 @@ def encoded(
     test: Path | None,
     parent: Opened | None,
 ) -> Generator[Progress, None, Corpus]:
-    """Encode files into a model directory, or note there where a prepared corpus lies; return the corpus.
+    """Encode files into a model directory, or record in it the path of a prepared corpus; return the corpus.
 
-    `data` is what the user fixed of a DataConfig. Raises UserError for a text that nothing is held back of, or one
-    prepared with another vocabulary than the parent's.
+    `data` holds the DataConfig fields that the user set. Raises UserError for a text with no validation part, or a
+    corpus whose vocabulary differs from the parent's.
     """
     if is_prepared(files[0]):
         corpus = prepared_corpus(files, data, valid, test)
@@ -246,17 +250,17 @@ def make_run(folder: Folder | None, recipe: Recipe, device: torch.device) -> Run
     return begin(folder, Model(recipe.model).to(device), recipe.optim, recipe.training)
 
 
-DROPPED = ("dropout", "input_dropout", "embedding_dropout", "weight_drop", "variational")
-"""Keys of a model's configuration that may change when it is fine-tuned."""
+DROPOUT_KEYS = ("dropout", "input_dropout", "embedding_dropout", "weight_drop", "variational")
+"""Keys of a model's configuration, all about dropout, that fine-tuning may change."""
 
 
 def with_shape_of(parent: Opened, overrides: Overrides) -> Overrides:
     """Return the overrides of a fine-tuning: the shape is the parent's. Raises UserError where they ask for another."""
-    shape = {name: value for name, value in parent.description["model"].items() if name not in DROPPED}
+    shape = {name: value for name, value in parent.description["model"].items() if name not in DROPOUT_KEYS}
     clash = {name for name in shape if name in overrides["model"] and overrides["model"][name] != shape[name]}
     if clash:
         raise UserError(
-            f"{', '.join(sorted(clash))} cannot change: the model of {parent.path} has its shape",
+            f"{', '.join(sorted(clash))} cannot change: a fine-tuned model keeps the shape of {parent.path}",
             allowed="other dropouts, rates and budgets",
             fix="leave it out",
         )
@@ -298,7 +302,7 @@ def write_start(
 def first_reports(
     recipe: Recipe, corpus: Corpus, files: Sequence[Path], machine: Machine | None, *, tuned: bool
 ) -> Iterator[Report]:
-    """Yield the reports before the first step: the choices, and symbols that the vocabulary lacks."""
+    """Yield the reports before the first step: what was chosen, the corpus's warnings, symbols unknown to a parent."""
     training = recipe.training
     detail = {
         "parameters": parameter_count(recipe.model),
@@ -338,11 +342,11 @@ def chained(first: Sequence[Report], reports: Generator[Report, None, None]) -> 
 def published_when_trained(
     reports: Generator[Report, None, None], run: Run, out: Path, earlier: Folder, *, tuned: bool
 ) -> Iterator[Report]:
-    """Pass on the reports of a training beside the `earlier` model at `out`, and replace that once there is a better.
+    """Pass on the reports of a training that runs beside the `earlier` model at `out`; replace that model when trained.
 
-    That is a checkpoint with trained weights (those that are fine-tuned are), or such weights at the end, however it
-    comes. Before it the earlier model stays, whatever happens. The first report's detail says where the training is
-    meanwhile, `beside`; the one after which `out` is the new model says `published`.
+    It is replaced at the first checkpoint with trained weights (when fine-tuning, at the first of all), or when the
+    training ends or is stopped with such weights. Otherwise it stays, and the new directory is removed. The first
+    report's detail has `beside`, the directory of the training; the report of the replacement has `published`.
     """
     published = False
     detail: dict[str, Any] = {"beside": str(run.path)}

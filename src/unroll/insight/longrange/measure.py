@@ -56,9 +56,9 @@ from unroll.training.optim import learning_rate_at, make_optimizer, set_learning
 
 EMBEDDING_SIZE = 32
 VALIDATIONS = 20
-"""Number of checks during a training whether the task is solved."""
+"""About how many times a training checks whether the task is solved."""
 VALID_ROWS, TEST_ROWS, LAYOUT_ROWS = 200, 1000, 50
-"""Sequences of validation and of test, and how many share a layout."""
+"""Numbers of sequences: for validation, for the test, and drawn with one layout."""
 
 
 def longrange(
@@ -73,9 +73,9 @@ def longrange(
 ) -> LongRange:
     """Train networks of equal size on a long-range task, and return their accuracy by distance.
 
-    The distance is the number of symbols from the cue to the answer; a network is trained for each, or, with `mixed`,
-    one on all of them. With `tuned`, learning rates are chosen by validation, on a seed that is not counted, with
-    three more trainings of each. Raises UserError.
+    The distance is the number of symbols from the cue to the answer, in the adding problem the length of the sequence.
+    One network is trained for each distance or, with `mixed`, one for all. With `tuned`, each learning rate is chosen
+    by validation, in three more trainings on a seed that does not count towards the results. Raises UserError.
     """
     plan = make_plan(task, archs=archs, distances=distances, seeds=seeds, steps=steps, mixed=mixed, tuned=tuned)
     return table(plan, (event for event in trials(plan) if isinstance(event, Trial)))
@@ -142,7 +142,7 @@ def trials(plan: Plan) -> Iterator[Progress | Trial]:
 
 
 def progress_in(phase: str, done: float, cost: float, total: int) -> Callable[[int], Progress]:
-    """Return a function from steps of a training, after `done` and each of this cost, to progress."""
+    """Return a function that turns the steps of one training into overall progress: each costs `cost`, after `done`."""
     return lambda steps: Progress(phase, round(done + steps * cost), total, "steps")
 
 
@@ -155,7 +155,7 @@ def goodness(trial: Trial) -> float:
 
 
 class Summer(nn.Module):
-    """A recurrent layer or a window over vectors, and one number of its last output."""
+    """A recurrent layer or a window over vectors, and a linear head that makes one number from its last output."""
 
     def __init__(self, arch: str, hidden_size: int) -> None:
         super().__init__()
@@ -195,10 +195,10 @@ def config_of(task: Task, arch: str, hidden_size: int) -> ModelConfig:
 
 
 def width(task: Task | VectorTask, arch: str, hidden_size: int) -> int:
-    """Return the width at which a network has as nearly as possible as many weights as an LSTM of `hidden_size`."""
+    """Return the hidden size whose number of weights comes closest to that of an LSTM with `hidden_size`."""
     target_size = size_of(task, DEFAULT, hidden_size)
-    above = bisect_left(range(2, target_size), target_size, key=lambda size: size_of(task, arch, size)) + 2
-    return min((above - 1, above), key=lambda size: abs(size_of(task, arch, size) - target_size))
+    above = bisect_left(range(2, target_size), target_size, key=lambda candidate: size_of(task, arch, candidate)) + 2
+    return min((above - 1, above), key=lambda candidate: abs(size_of(task, arch, candidate) - target_size))
 
 
 def make_network(plan: Plan, arch: str, seed: int) -> Model | Summer:
@@ -225,8 +225,8 @@ def make_network(plan: Plan, arch: str, seed: int) -> Model | Summer:
 def train(plan: Plan, training: Training) -> Generator[int, None, Trial]:
     """Train and test one network, yielding the steps done; returns the trial.
 
-    Every sequence is new and read from a fresh state; all architectures get the same ones. A network that tries a
-    learning rate is not tested: its scores are of validation.
+    Every sequence is new and read from a fresh state; all architectures see the same ones. When a learning rate is
+    being chosen, the scores are on validation sequences, not on test ones.
     """
     seed, arch, distances, rate = training
     assert rate is not None
@@ -256,15 +256,15 @@ def train(plan: Plan, training: Training) -> Generator[int, None, Trial]:
 
 
 def stream(seed: int, distance: int, part: Part) -> np.random.Generator:
-    """Return the random numbers from which the sequences of a part are made."""
+    """Return the random generator that the sequences of a part are drawn from."""
     return np.random.default_rng((seed, distance, PARTS.index(part)))
 
 
 def loss_of(network: nn.Module, task: Task | VectorTask, random: np.random.Generator, distance: int) -> Tensor:
     """Return the loss of a batch of the task.
 
-    Over symbols it is that of a language model, the nats of every symbol, plus those of the decisions again, which
-    would otherwise be one in a hundred. Over vectors it is the mean squared error.
+    Over symbols it is the mean nats of all symbols plus the mean nats of the decisions, which alone may be one symbol
+    in a hundred. Over vectors it is the mean squared error.
     """
     if isinstance(task, VectorTask):
         x, sums = adding(random, ROWS, distance)
@@ -304,7 +304,7 @@ def measure(network: nn.Module, task: Task | VectorTask, seed: int, distance: in
 
 
 def save(trial: Trial, plan: Plan, folder: Path) -> Path:
-    """Write a network over symbols as a model directory in the folder, for the other verbs; returns its path."""
+    """Write a trained language model as a model directory in `folder`, for other verbs to read; return its path."""
     assert isinstance(trial.network, Model) and isinstance(plan.task, Task)
     name = trial.arch if plan.mixed else f"{trial.arch}-{trial.scores[0].distance}"
     path = folder / (name if plan.seeds == 1 else f"{name}-seed{trial.seed}")

@@ -1,9 +1,10 @@
 """Continuous batching: one thread for each model; streams join and leave at every quantum.
 
-A quantum is at most 16 steps or 5 ms; a lone stream gets all of the 5 ms, because any arriving request ends it at the
-next step. Between two quanta a prompt is read in pieces of 512 symbols, together with other prompts that need a piece
-of the same length. What a stream draws depends on its seed, its number and its position alone, and the pieces of a
-prompt on its length alone: nothing that a stream writes depends on the other streams.
+A quantum ends after 16 steps or about 5 ms, whichever comes first. A lone stream without stop texts may use all of the
+5 ms, up to 256 steps, because an arriving request ends its quantum at the next step. Between two quanta a prompt is
+read in pieces of 512 symbols, together with other prompts that need a piece of the same length. What a stream draws
+depends on its seed, its number and its position alone, and the pieces of a prompt on its length alone: nothing that a
+stream writes depends on the other streams.
 """
 
 import logging
@@ -33,9 +34,9 @@ MOST_STEPS = 16
 
 FLUSH_SECONDS = 0.025
 FLUSH_SECONDS_PER_ROW = 0.001
-"""Longer between two parts of a stream, the more streams there are: sending takes time from writing."""
+"""The pause between parts of a stream, if longer, for each stream: sending takes time away from writing."""
 UNSENT_SYMBOLS = 512
-"""A stream with more symbols that its client has not read is parked."""
+"""A stream is parked when its client has more than this many symbols left to read."""
 
 
 class Batcher:
@@ -56,7 +57,7 @@ class Batcher:
         self._woken = False
         self._closing = False
         self._error: ApiError | None = None
-        # Used by the engine thread alone:
+        # Written by the engine thread alone, except for _halt; load reads some of them:
         self._reader = PromptReader(served.predictor, settings.prefix_bytes, metrics)
         self._ready: deque[tuple[Row, Start]] = deque()
         self._plain, self._careful = Cohort(), Cohort()
@@ -64,7 +65,7 @@ class Batcher:
         self._outbox = Outbox()
         self._pace = Pace()
         self._halt = np.zeros(1, np.int32)
-        """1 ends the quantum of a lone stream at the next step. Under the lock."""
+        """Set to 1, under the lock, to end a lone stream's quantum at its next step; the predictor reads without it."""
         self._thread = threading.Thread(target=self._run, name=f"engine {served.name}", daemon=True)
         self._thread.start()
 
@@ -111,7 +112,7 @@ class Batcher:
 
     @property
     def load(self) -> tuple[int, int, int]:
-        """How many streams are being written, are parked, and wait for a slot."""
+        """How many streams are being written, are parked, and have yet to be written: queued, or prompts being read."""
         parked, active = len(self._parked), self._active()
         return active - parked, parked, max(0, self._count - active)
 
@@ -161,7 +162,7 @@ class Batcher:
         return len(self._plain.rows) + len(self._careful.rows) + len(self._parked)
 
     def _room(self) -> int:
-        """Return how many slots are free, those of prompts being read among them."""
+        """Return how many slots no stream is using; those that prompts being read will need count as free."""
         return self._settings.slots - self._active()
 
     def _arriving(self) -> list[Prompt]:
@@ -210,23 +211,23 @@ class Batcher:
         self._careful.add(joining[True], self._never)
 
     def _step(self) -> None:
-        """Write up to 16 symbols of every plain row."""
+        """Write the next symbols of every plain row: up to 16, or up to 256 when a stream is alone."""
         cohort = self._plain
         if not cohort.rows:
             return
         left = cohort.ends - cohort.fill
-        # Alone: nobody waits for the end of the block or for a first symbol, and there is no stop to look for.
+        # Alone: no other stream is read or written, its first symbol was handed over, it has no stop text to look for.
         first, others = cohort.rows[0], self._reader.prompts or self._careful.rows
         alone = len(cohort.rows) == 1 and first.first is not None and not (first.options.stops or others)
         steps = self._pace.steps(len(cohort.rows), ROOM if alone else MOST_STEPS)
         steps = min(steps, ROOM - cohort.fill, int(left.max()))
-        kept = [number for number, row in enumerate(cohort.rows) if row.options.keep_state]
-        if kept:
-            steps = min(steps, int(left[kept].min()))  # their states are kept exactly there
+        stateful = [index for index, row in enumerate(cohort.rows) if row.options.keep_state]
+        if stateful:
+            steps = min(steps, int(left[stateful].min()))  # their states are kept exactly there
         started = time.perf_counter()
-        numbers = cohort.numbers[:, cohort.fill : cohort.fill + steps]
+        uniforms = cohort.numbers[:, cohort.fill : cohort.fill + steps]
         ids, nats, cohort.logits, cohort.state = self._predictor.generate(
-            cohort.logits, cohort.state, cohort.drawing, numbers, self._halt if alone else None
+            cohort.logits, cohort.state, cohort.drawing, uniforms, self._halt if alone else None
         )
         self._note_step(len(cohort.rows), (time.perf_counter() - started) / ids.shape[1])
         cohort.hold(ids, nats)
@@ -242,13 +243,13 @@ class Batcher:
             logits = cohort.logits
             if any(row.options.adjusted for row in cohort.rows):
                 logits = logits.copy()
-                for number, row in enumerate(cohort.rows):
+                for index, row in enumerate(cohort.rows):
                     if row.options.adjusted:
-                        logits[number] = row.adjust(logits[number])
-            numbers = cohort.numbers[:, cohort.fill : cohort.fill + 1]
+                        logits[index] = row.adjust(logits[index])
+            uniforms = cohort.numbers[:, cohort.fill : cohort.fill + 1]
             started = time.perf_counter()
             ids, _, cohort.logits, cohort.state = self._predictor.generate(
-                logits, cohort.state, cohort.drawing, numbers
+                logits, cohort.state, cohort.drawing, uniforms
             )
             self._metrics.step.observe(time.perf_counter() - started)
             self._metrics.batch.observe(len(cohort.rows))
@@ -267,33 +268,33 @@ class Batcher:
         self._metrics.batch.observe(rows)
 
     def _look(self, cohort: Cohort, points: list[list[Point]] | None) -> None:
-        """Give rows the symbols drawn for them, where it is time: send, end and park."""
+        """Hand buffered symbols to the rows that are due; send their parts, and end or park streams."""
         now = time.monotonic()
         full = cohort.fill == ROOM
         if points is not None or full:
-            numbers = list(range(len(cohort.rows)))
+            indices = list(range(len(cohort.rows)))
         else:
             due = (cohort.ends <= cohort.fill) | (cohort.due <= now)
             if not due.any():
                 return
-            numbers = np.flatnonzero(due).tolist()
+            indices = np.flatnonzero(due).tolist()
         interval = max(FLUSH_SECONDS, FLUSH_SECONDS_PER_ROW * len(cohort.rows))
         leaving, written = [], 0
-        for number in numbers:
-            row = cohort.rows[number]
+        for index in indices:
+            row = cohort.rows[index]
             before = len(row.ids)
-            finish = row.take(*cohort.held(number), None if points is None else points[number])
+            finish = row.take(*cohort.held(index), None if points is None else points[index])
             written += len(row.ids) - before
             if row.first is None:
                 row.first = now
                 self._metrics.first.observe(now - row.born)
             if finish is not None:
-                self._finish(row, finish, self._state_of(cohort, number, finish))
-                leaving.append(number)
+                self._finish(row, finish, self._state_of(cohort, index, finish))
+                leaving.append(index)
                 continue
             if now - row.born > self._settings.generation_seconds:
                 self._end(row, timed_out(self._settings.generation_seconds))
-                leaving.append(number)
+                leaving.append(index)
                 continue
             assert row.writing is not None
             if row.options.streaming and row.flush_at <= now and row.writing.free > row.handed:
@@ -301,11 +302,11 @@ class Batcher:
                 self._outbox.put(row.part())
                 if row.handed - row.taken > UNSENT_SYMBOLS:
                     row.parked_since = now
-                    self._parked[row] = cohort.at(number)
-                    leaving.append(number)
+                    self._parked[row] = cohort.at(index)
+                    leaving.append(index)
                     continue
             # A stop must be seen as soon as it is written; texts that are not streamed are looked at now and then.
-            cohort.due[number] = 0.0 if row.options.stops else row.flush_at if row.options.streaming else now + 0.25
+            cohort.due[index] = 0.0 if row.options.stops else row.flush_at if row.options.streaming else now + 0.25
         self._metrics.generated_tokens.inc(written)
         if leaving:
             cohort.keep(sorted({*range(len(cohort.rows))} - {*leaving}), self._never)
@@ -361,7 +362,7 @@ class Batcher:
             del self._parked[row]
         self._outbox.drop(sum(len(prompt.rows) for prompt in gone) + len(parked))
         for cohort in (self._plain, self._careful):
-            staying = [number for number, row in enumerate(cohort.rows) if not row.cancelled]
+            staying = [index for index, row in enumerate(cohort.rows) if not row.cancelled]
             if len(staying) < len(cohort.rows):
                 self._outbox.drop(len(cohort.rows) - len(staying))
                 cohort.keep(staying, self._never)
