@@ -1,6 +1,7 @@
 """What all tests share: tiny corpora, made once, and a process that each test leaves as it was."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,13 @@ import torch
 
 from tiny import make_corpus, text
 from unroll.data.corpus import DataConfig
+
+for ignored in (
+    signal.SIGHUP,
+    signal.SIGINT,
+):  # as nohup and background jobs have them: what the tests start inherits it
+    if signal.getsignal(ignored) == signal.SIG_IGN:
+        signal.signal(ignored, signal.SIG_DFL)
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of a property
 hypothesis.settings.load_profile("no deadline")
