@@ -1,4 +1,4 @@
-"""Writing files so that a kill at any moment leaves the old one or the new one; reading JSON that may be damaged."""
+"""Paths and files: written so that a kill leaves the old one or the new one, in a folder held open; JSON, checked."""
 
 import errno
 import json
