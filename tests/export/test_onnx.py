@@ -446,3 +446,28 @@ def test_the_program_of_the_page_writes_like_the_model(tmp_path: Path) -> None:
         drawn.text for drawn in unroll.sample(tmp_path / "runs" / "book", prompt="It is ", length=200, temperature=0)
     )
     assert alone.stdout == "It is " + ours + "\n"
+
+
+def test_an_lstm_quantized_by_onnx_runtime_reads_ahead_within_a_call_only(tmp_path: Path) -> None:
+    """What docs/export.md says of `quantize_dynamic`, and the way out that it gives."""
+    quantization = pytest.importorskip("onnxruntime.quantization", reason="onnxruntime has no quantization here")
+    torch.manual_seed(0)
+    exported = export_onnx(save_model(tmp_path / "model", Model(config("lstm", 2)))).path
+    quantization.quantize_dynamic(exported, tmp_path / "int8.onnx")
+    session = Session((tmp_path / "int8.onnx").read_bytes())
+    ids = np.random.default_rng(0).integers(0, VOCAB, (2, STEPS))
+    others = np.concatenate([ids[:1], (ids[1:] + 1) % VOCAB])
+
+    def by_symbol(row: Any) -> Any:
+        state, logits = session.fresh_state(1), []
+        for symbol in row:
+            step, state = session.run(np.array([[symbol]]), state)
+            logits.append(step[0, 0])
+        return np.array(logits)
+
+    beside, beside_others = (session.run(rows, session.fresh_state(2))[0][0] for rows in (ids, others))
+    assert np.abs(beside - beside_others).max() > 1e-6  # the same row, other company
+    half = session.run(ids[:1, : STEPS // 2], session.fresh_state(1))[0][0]
+    alone = session.run(ids[:1], session.fresh_state(1))[0][0]
+    assert np.abs(half - alone[: STEPS // 2]).max() > 1e-6  # the same start, another end
+    assert np.array_equal(by_symbol(ids[0])[: STEPS // 2], by_symbol(ids[0, : STEPS // 2]))
