@@ -15,7 +15,7 @@ import pytest
 import unroll
 from tiny import STEPS, TRAINING, begin_training, make_corpus, overrides, text, trained
 from unroll import HOMES
-from unroll.artifact.output import output_folder
+from unroll.artifact.directory import output_folder
 from unroll.data.corpus import DataConfig, load_corpus
 from unroll.files import Files
 from unroll.progress import Progress

@@ -1,4 +1,6 @@
-"""The exceptions that are meant for the person at the keyboard."""
+"""The exceptions that are meant for the person at the keyboard, and the checks that raise them most often."""
+
+from collections.abc import Collection
 
 
 class UserError(Exception):
@@ -28,6 +30,25 @@ class MachineError(UserError):
     """The machine fails, not its user: a disk that is full or broken, a limit of the system."""
 
     exit_code = 1
+
+
+def check_choice(what: str, value: object, choices: Collection[str]) -> None:
+    """Raise UserError unless `value` is one of the choices."""
+    if value not in choices:
+        raise UserError(f"{what} is {value!r}", allowed=", ".join(choices), fix="choose one of them")
+
+
+def check_positive(what: str, value: int, fix: str) -> None:
+    """Raise UserError for a number below 1."""
+    if value < 1:
+        raise UserError(f"{what} is {value}", allowed="1 or more", fix=fix)
+
+
+def check_fields(config: object, *rules: tuple[str, bool, str, str]) -> None:
+    """Raise UserError for the first field that breaks its rule: its name, whether it holds, what is allowed, a fix."""
+    for name, holds, allowed, fix in rules:
+        if not holds:
+            raise UserError(f"{name} is {getattr(config, name)}", allowed=allowed, fix=fix)
 
 
 def install(extra: str) -> str:

@@ -131,4 +131,4 @@ def test_the_description_names_what_was_trained(corpus: Path, tmp_path: Path) ->
 def test_an_ngrams_code_is_not_loaded_to_read_a_directory() -> None:
     loaded = "import sys, unroll.artifact.directory; print([name for name in sys.modules if 'ngram' in name])"
     result = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
-    assert result.stdout.strip() == "['unroll.predict.ngram_config']"
+    assert result.stdout.strip() == "['unroll.predict.ngram']"

@@ -7,8 +7,7 @@ import numpy as np
 
 from tiny import TOKENIZER, model_config, random_model
 from unroll.data.tokenizer import CharTokenizer
-from unroll.predict.ngram import NgramPredictor, Tables
-from unroll.predict.ngram_config import NgramConfig
+from unroll.predict.ngram import NgramConfig, NgramPredictor, Tables
 from unroll.predict.ngram_counts import count
 from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.predict.torch import TorchPredictor
@@ -21,10 +20,7 @@ class Known(Predictor):
 
     def __init__(self, probabilities: Iterable[float], sharpness: float = 1.0) -> None:
         self.log_p = log_probabilities(sharpness * np.log(np.array([*probabilities])))
-
-    @property
-    def vocab_size(self) -> int:
-        return len(self.log_p)
+        self.vocab_size = len(self.log_p)
 
     def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
         return -self.log_p[targets], ()

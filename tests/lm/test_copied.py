@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unroll.lm.copied import Copy, longest_copy
+from unroll.lm.sample import Copy, longest_copy
 
 
 def plain(sample: list[int], text: list[int]) -> int:

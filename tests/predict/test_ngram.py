@@ -25,8 +25,7 @@ from unroll.data.tokenizer import CharTokenizer
 from unroll.errors import UserError
 from unroll.lm.sample import SampleOptions, generate
 from unroll.predict import ngram_counts, protocols
-from unroll.predict.ngram import NgramPredictor, Tables, fault
-from unroll.predict.ngram_config import MAX_ORDER, NgramConfig
+from unroll.predict.ngram import MAX_ORDER, NgramConfig, NgramPredictor, Tables, fault
 from unroll.predict.ngram_counts import FALL_BACK, count
 from unroll.predict.predictor import log_probabilities
 from unroll.progress import result

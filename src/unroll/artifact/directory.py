@@ -23,9 +23,9 @@ from typing import Any
 from unroll.data.blocks import Level
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
-from unroll.files import EMPTY, Folder, explained, identity, read_json, unreadable, write_into
+from unroll.files import EMPTY, Files, Folder, as_paths, explained, identity, read_json, unreadable, write_into
 from unroll.nn.config import ModelConfig, parameter_count
-from unroll.predict.ngram_config import NgramConfig
+from unroll.predict.ngram import NgramConfig
 from unroll.settings import check, from_mapping, to_mapping
 
 FORMAT_VERSION = 1
@@ -57,6 +57,24 @@ NGRAM_RESULT: dict[str, Any] = {
 }
 """Fields of the result of an n-gram."""
 WEIGHTS_INFO: dict[str, Any] = {"step": int | None, "tokens_seen": int | None, "valid_nats": float | None}
+
+PACKED = (".gz",)
+TEXTS = (
+    ".txt", ".text", ".md", ".rst", ".log", ".tex", ".bib", ".html", ".xml", ".json", ".jsonl", ".csv", ".tsv",
+    ".yaml", ".toml", ".tokens", ".py", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".js", ".ts", ".sh", ".abc", ".smi",
+)  # fmt: skip
+"""Endings that are no part of a text's name; others are, so that book.v1.txt and book.v2.txt have a folder each."""
+
+
+def output_folder(files: Files | None) -> Path:
+    """Return runs/ and the name of the first text, or of the default text where there is none."""
+    paths = as_paths(files)
+    if not paths:
+        return Path("runs") / "python-stdlib"
+    name = Path(paths[0].resolve().name.lstrip("."))
+    for endings in PACKED, TEXTS:
+        name = name.with_suffix("") if name.suffix.lower() in endings else name
+    return Path("runs") / (name.name or "text")
 
 
 def save_description(

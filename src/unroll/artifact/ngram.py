@@ -20,6 +20,7 @@ from unroll.artifact.directory import (
     clear,
     damaged,
     locked,
+    output_folder,
     partial_of,
     publish,
     put_back_replaced,
@@ -27,7 +28,6 @@ from unroll.artifact.directory import (
     save_description,
 )
 from unroll.artifact.events import METRICS, EventLog
-from unroll.artifact.output import output_folder
 from unroll.data.blocks import file_size
 from unroll.data.corpus import (
     Corpus,
@@ -39,8 +39,7 @@ from unroll.data.corpus import (
     write_corpus,
 )
 from unroll.files import Files, Folder, StrPath, as_path, as_paths, explained, printable_name, real_folder
-from unroll.predict.ngram import NgramPredictor, Tables, fault
-from unroll.predict.ngram_config import NgramConfig
+from unroll.predict.ngram import NgramConfig, NgramPredictor, Tables, fault
 from unroll.predict.ngram_counts import count
 from unroll.predict.protocols import stream
 from unroll.progress import Progress, Work, mapped

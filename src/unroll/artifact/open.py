@@ -18,7 +18,7 @@ from unroll.engine.network import Precision, load_network
 from unroll.errors import UserError
 from unroll.files import StrPath
 from unroll.nn.config import ModelConfig
-from unroll.predict.ngram_config import NgramConfig
+from unroll.predict.ngram import NgramConfig
 from unroll.predict.predictor import Predictor
 
 if TYPE_CHECKING:

@@ -65,10 +65,8 @@ def verb(
     )
     if as_json:
         console.put_json(ablated.figures())
-        return
-    put(ablated)
-    for note in ablated.notes:
-        console.warn(note)
+    else:
+        put(ablated)
 
 
 def place(cell: str) -> tuple[int, int]:
@@ -80,7 +78,7 @@ def place(cell: str) -> tuple[int, int]:
 
 
 def put(ablated: "Ablated") -> None:
-    """Print what changes: in all, by class of symbols, the symbols hurt most, and samples."""
+    """Print what changes: in all, by class of symbols, the symbols hurt most, and samples; then the notes."""
     console.put_rule(
         f"{ablated.cell} clamped at {ablated.value:.3f}, of mean {ablated.mean:.3f} ± {ablated.deviation:.3f}, "
         f"in {ablated.symbols:,} symbols of {ablated.file}"
@@ -94,6 +92,7 @@ def put(ablated: "Ablated") -> None:
         for title, text in zip(("unchanged", "clamped"), ablated.samples, strict=True):
             console.put_rule(title)
             console.put(console.printable((ablated.prompt or "") + text))
+    console.warn(*ablated.notes)
 
 
 def rows_of(ablated: "Ablated") -> Iterator[tuple[str, str]]:

@@ -1,10 +1,12 @@
-"""The command group: imports a verb's module only when it is called."""
+"""The command group: imports a verb's module only when it is called, and refuses a text or file given twice."""
 
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
 
 import unroll
+from unroll.errors import UserError
 
 VERBS = {
     "train": "Train a model on text files.",
@@ -58,8 +60,6 @@ class Verbs(click.Group):
         """Find the verb; refuse a text or a file that is given twice."""
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:
-            from unroll.cli.repeated import refuse_repeated
-
             refuse_repeated(command, rest)
         return name, command, rest
 
@@ -67,6 +67,31 @@ class Verbs(click.Group):
         """Write what the verbs do, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def refuse_repeated(command: click.Command, arguments: Sequence[str]) -> None:
+    """Raise UserError where an option that takes one text, or one file, is given several times.
+
+    Only the last would count, silently: b.txt alone of `--valid a.txt --valid b.txt`. The last number or choice counts,
+    so that a shell alias can set defaults. What cannot be parsed is left for click to refuse.
+    """
+    try:
+        context = click.Context(command, resilient_parsing=True)
+        _, rest, order = command.make_parser(context).parse_args(list(arguments))
+    except click.UsageError:
+        return
+    for option in command.params:
+        several = order.count(option) > 1
+        if several and isinstance(option, click.Option) and _takes_one_text(option):
+            name = max(option.opts, key=len)
+            raise UserError(f"{name} is given {order.count(option)} times", allowed="once", fix="leave all but one out")
+    if isinstance(command, click.Group) and rest and (inner := command.get_command(context, rest[0])) is not None:
+        refuse_repeated(inner, rest[1:])
+
+
+def _takes_one_text(option: click.Option) -> bool:
+    texts = (click.types.StringParamType, click.types.UnprocessedParamType, click.Path)
+    return not option.multiple and not option.is_flag and isinstance(option.type, texts)
 
 
 @click.group(

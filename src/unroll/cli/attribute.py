@@ -86,11 +86,10 @@ def verb(
     if as_json:
         texts = {"model": str(model), "text": text}
         console.put_json(texts | attribution.figures() | pictures.paths(html=html, plot=plot))
-        return
-    put_scores(attribution, symbols)
-    console.put_columns(rows_of(attribution), err=True)
-    for note in attribution.notes:
-        console.warn(note)
+    else:
+        put_scores(attribution, symbols)
+        console.put_columns(rows_of(attribution), err=True)
+        console.warn(*attribution.notes)
 
 
 def put_scores(attribution: "Attribution", symbols: list[str]) -> None:

@@ -71,10 +71,9 @@ def verb(model: Path, file: Path | None, asked: str, top: int, plot: Path | None
     pictures.write(plot, lambda ending: picture(tracking, ending))
     if as_json:
         console.put_json(tracking.figures() | pictures.paths(plot=plot))
-        return
-    put(tracking, model, file)
-    for note in tracking.notes:
-        console.warn(note)
+    else:
+        put(tracking, model, file)
+        console.warn(*tracking.notes)
 
 
 def put(tracking: "Tracking", model: Path, file: Path | None) -> None:

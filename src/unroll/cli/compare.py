@@ -36,26 +36,26 @@ def verb(models: tuple[Path, ...], file: Path, protocol: "Protocol", as_json: bo
     comparison = console.run(compare_models(models, [file], protocol))
     if as_json:
         console.put_json(comparison)
-        return
-    put_table(comparison)
-    for pair in comparison["pairs"]:
-        console.put(told(pair))
-    for note in dict.fromkeys(note for row in comparison["models"] for note in row["notes"]):
-        console.note(note)
+    else:
+        put(comparison)
 
 
 COLUMNS = ("model", "arch", "parameters", "bits/char", "bits/byte", "perplexity", "symbols/s", "context")
 
 
-def put_table(known: dict[str, Any]) -> None:
-    """Print a line for each model, the numbers set right."""
-    rows = [COLUMNS, *map(cells, known["models"])]
+def put(comparison: dict[str, Any]) -> None:
+    """Print a line for each model, the numbers set right, one for each pair, and the notes."""
+    rows = [COLUMNS, *map(cells, comparison["models"])]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         left, right = row[:2], row[2:]
         parts = [cell.ljust(width) for cell, width in zip(left, widths[:2], strict=True)]
         parts += [cell.rjust(width) for cell, width in zip(right, widths[2:], strict=True)]
         console.put("  ".join(parts).rstrip())
+    for pair in comparison["pairs"]:
+        console.put(sentence(pair))
+    for note in dict.fromkeys(note for row in comparison["models"] for note in row["notes"]):
+        console.note(note)
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def told(pair: dict[str, Any]) -> str:
+def sentence(pair: dict[str, Any]) -> str:
     """Return what the paired test says, in a sentence."""
     first, second = pair["models"]
     if pair["difference"] is None:

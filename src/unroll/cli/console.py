@@ -143,9 +143,10 @@ def interject(text: str) -> None:
         os.write(sys.stderr.fileno(), f"{clear}{text}\n".encode())
 
 
-def warn(text: str) -> None:
-    """Print on stderr what deserves attention."""
-    put((click.style("note: ", fg="yellow") if has_colours(sys.stderr) else "note: ") + visible(text), err=True)
+def warn(*texts: str) -> None:
+    """Print on stderr what deserves attention, a line each."""
+    for text in texts:
+        put((click.style("note: ", fg="yellow") if has_colours(sys.stderr) else "note: ") + visible(text), err=True)
 
 
 def refuse(text: str, code: int = 2) -> int:

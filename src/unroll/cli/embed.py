@@ -50,7 +50,6 @@ def verb(model: Path, file: Path, out: Path | None, pool: "Pool", precision: "Pr
     figures = {"model": str(model), "out": str(out)} | result.figures()
     if as_json:
         console.put_json(figures)
-        return
-    console.put(f"{out}: {figures['lines']:,} vectors of {figures['size']:,} numbers")
-    for note in figures["notes"]:
-        console.warn(note)
+    else:
+        console.put(f"{out}: {figures['lines']:,} vectors of {figures['size']:,} numbers")
+        console.warn(*figures["notes"])

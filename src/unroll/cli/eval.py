@@ -55,12 +55,12 @@ def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) ->
     evaluation = console.run(evaluate_model(model, files, **options))
     if as_json:
         console.put_json(evaluation)
-        return
-    console.put_columns([*rows_of(evaluation), *((name, note) for name, note in notes_of(evaluation))])
+    else:
+        console.put_columns(rows_of(evaluation))
 
 
 def rows_of(evaluation: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield a line for each way of reading, with its figures."""
+    """Yield a line for each way of reading, with its figures, and what to keep in mind."""
     yield evaluation["protocol"], figures(evaluation)
     if adapted := evaluation.get("adapted"):
         chosen = ", ".join(f"{name} {value:g}" for name, value in adapted["options"].items())
@@ -69,6 +69,7 @@ def rows_of(evaluation: dict[str, Any]) -> Iterator[tuple[str, str]]:
         parts = zip(mixed["weights"], mixed["models"], strict=True)
         yield "mixed", f"{figures(mixed)} ({' + '.join(f'{weight:.3f} {model}' for weight, model in parts)})"
     yield "text", f"{evaluation['tokens']:,} symbols, {100 * evaluation['unknown_rate']:.2f} % of them unknown"
+    yield from (("note", note) for note in evaluation["notes"])
 
 
 def figures(evaluation: dict[str, Any]) -> str:
@@ -80,8 +81,3 @@ def figures(evaluation: dict[str, Any]) -> str:
         if (bits := evaluation[f"bits_per_{name}"]) is not None:
             parts.append(f"{bits:.4f} bits/{name}")
     return ", ".join(parts)
-
-
-def notes_of(known: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what to keep in mind."""
-    return (("note", note) for note in known["notes"])

@@ -32,12 +32,12 @@ def verb(model: Path, form: str, out: Path | None, as_json: bool) -> None:
     exported = export_onnx(model, out)
     if as_json:
         console.put_json({"model": str(model), "to": form} | exported.to_json())
-        return
-    console.put_columns([
-        ("file", f"{exported.path} · {console.size(exported.bytes)}"),
-        ("vocabulary", str(exported.tokenizer)),
-        ("about", str(exported.about)),
-        ("inputs", ", ".join(exported.inputs)),
-        ("outputs", ", ".join(exported.outputs)),
-        ("checked", f"run by ONNX Runtime from random states: at most {exported.difference:.1g} from our network"),
-    ])  # fmt: skip
+    else:
+        console.put_columns([
+            ("file", f"{exported.path} · {console.size(exported.bytes)}"),
+            ("vocabulary", str(exported.tokenizer)),
+            ("about", str(exported.about)),
+            ("inputs", ", ".join(exported.inputs)),
+            ("outputs", ", ".join(exported.outputs)),
+            ("checked", f"run by ONNX Runtime from random states: at most {exported.difference:.1g} from our network"),
+        ])  # fmt: skip

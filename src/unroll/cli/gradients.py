@@ -54,8 +54,8 @@ def verb(
     report = console.run(draw(models, file, plot, lags=lags, fresh=fresh, curve=curve))
     if as_json:
         console.put_json(report.figures(curve=curve))
-        return
-    put_report(report, curve=curve)
+    else:
+        put_report(report, curve=curve)
 
 
 def put_report(report: "GradientReport", *, curve: bool) -> None:
@@ -66,14 +66,13 @@ def put_report(report: "GradientReport", *, curve: bool) -> None:
         console.put_columns(table(model, lags))
         console.put()
         console.put_columns(rows_of(model))
-        if curve and model.training:
+        if curve and (training := model.training):
             console.put()
-            console.put_columns([("step", "norm"), *curve_of(model)])
+            norms = zip(training.steps, training.norms, strict=True)
+            console.put_columns([("step", "norm"), *((str(step), f"{norm:.4g}") for step, norm in norms)])
     for model in report.models:
-        for note in model.notes:
-            console.warn(f"{model.model}: {note}")
-    for note in report.notes:
-        console.warn(note)
+        console.warn(*(f"{model.model}: {note}" for note in model.notes))
+    console.warn(*report.notes)
 
 
 def table(model: "Gradients", lags: list[int]) -> Iterator[tuple[str, ...]]:
@@ -112,10 +111,3 @@ def rows_of(model: "Gradients") -> Iterator[tuple[str, str]]:
         )
     for line in model.advice:
         yield "advice", line
-
-
-def curve_of(model: "Gradients") -> Iterator[tuple[str, str]]:
-    """Yield the norm of all gradients at every step that was logged."""
-    if model.training:
-        for step, norm in zip(model.training.steps, model.training.norms, strict=True):
-            yield str(step), f"{norm:.4g}"

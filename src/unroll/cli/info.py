@@ -26,8 +26,8 @@ def verb(model: Path, as_json: bool) -> None:
     description = info(model)
     if as_json:
         console.put_json(description)
-        return
-    console.put_columns([(name, value) for name, value in rows_of(description) if value])
+    else:
+        console.put_columns([(name, value) for name, value in rows_of(description) if value])
 
 
 def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ import click
 
 from unroll.cli import console, pictures
 from unroll.cli.options import PATH, json_option, plot_option
-from unroll.errors import UserError
+from unroll.errors import UserError, check_positive
 from unroll.nn.arch import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -154,8 +154,7 @@ def write_text(plan: "Plan", text: Path, sentences: int, *, as_json: bool) -> No
 
     if not isinstance(plan.task, Task):
         raise UserError(f"{plan.task.name} has no text", allowed="another --task", fix="for example: --task pronouns")
-    if sentences < 1:
-        raise UserError(f"--sentences is {sentences}", allowed="1 or more", fix="leave it out for 10,000")
+    check_positive("--sentences", sentences, "leave it out for 10,000")
     most, written = max(plan.distances), list[str]()
     with console.bar() as show:
         for line in lines(plan.task, stream(0, most, "train"), sentences, most):

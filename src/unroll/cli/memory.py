@@ -68,10 +68,9 @@ def verb(
     written = pictures.paths(report=report, plot=plot)
     if as_json:
         console.put_json(memory.figures() | written)
-        return
-    console.put_columns([*rows_of(memory), *((name, path) for name, path in written.items() if path)])
-    for note in memory.notes:
-        console.warn(note)
+    else:
+        console.put_columns([*rows_of(memory), *((name, path) for name, path in written.items() if path)])
+        console.warn(*memory.notes)
 
 
 def rows_of(memory: "Memory") -> Iterator[tuple[str, str]]:

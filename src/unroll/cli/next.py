@@ -51,40 +51,28 @@ def verb(
 ) -> None:
     """Show what the model in DIR expects after TEXT, and how probable it is."""
     from unroll.artifact.open import open_model
-    from unroll.lm.continuations import next_symbols, next_words
+    from unroll.lm.continuations import NextWords, next_symbols, next_words
 
-    opened = open_model(model, precision=precision)
-    if whole_words:
-        words = next_words(opened, text, top, replace_unknown=replace_unknown)
-        expected: Next = words
-        about: dict[str, Any] = {"begun": words.begun, "certain": words.certain}
-        if words.begun:
+    search = next_words if whole_words else next_symbols
+    expected = search(open_model(model, precision=precision), text, top, replace_unknown=replace_unknown)
+    figures: dict[str, Any] = {"model": str(model), "text": text, "whole_words": whole_words}
+    if isinstance(expected, NextWords):
+        figures |= {"begun": expected.begun, "certain": expected.certain}
+        if expected.begun:
             console.note(
-                f"The text ends inside a word: these complete '{named(words.begun)}'. "
+                f"The text ends inside a word: these complete '{named(expected.begun)}'. "
                 "End it with a space for the word after it."
             )
-        if not words.certain:
+        if not expected.certain:
             console.warn("the search stopped at its limit: omitted words may be as probable as the last ones")
-    else:
-        expected = next_symbols(opened, text, top, replace_unknown=replace_unknown)
-        about = {}
     if as_json:
         likely = [
             {"token": each.token, "probability": each.probability} | ({} if each.id is None else {"id": each.id})
             for each in expected.likely
         ]
-        console.put_json(
-            {
-                "model": str(model),
-                "text": text,
-                "whole_words": whole_words,
-                **about,
-                "next": likely,
-                "rest": expected.rest,
-            }
-        )
-        return
-    put_bars(expected)
+        console.put_json(figures | {"next": likely, "rest": expected.rest})
+    else:
+        put_bars(expected)
 
 
 def put_bars(expected: "Next") -> None:

@@ -46,12 +46,8 @@ def verb(files: tuple[Path, ...], order: int, out: Path | None, as_json: bool, *
     console.run(ngram(files, order=order, out=folder, **choices))
     description = info(folder)
     if as_json:
-        description = {
-            "out": str(folder),
-            "tokens": description["tokens_seen"],
-            "seconds": description["train_seconds"],
-        } | description
-        console.put_json(description)
-        return
-    rows = [(name, value) for name, value in rows_of(description) if value]
-    console.put_columns([*rows, ("next", f"unroll sample {console.quoted(folder)}")], err=True)
+        counted = {"tokens": description["tokens_seen"], "seconds": description["train_seconds"]}
+        console.put_json({"out": str(folder), **counted, **description})
+    else:
+        rows = [(name, value) for name, value in rows_of(description) if value]
+        console.put_columns([*rows, ("next", f"unroll sample {console.quoted(folder)}")], err=True)

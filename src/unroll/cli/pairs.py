@@ -70,15 +70,19 @@ def verb(
         write_atomically(items, result.table().encode())
     if as_json:
         console.put_json({"files": [str(file) for file in files]} | result.figures())
-        return
-    console.put_columns(list(rows_of(result)))
+    else:
+        put(result)
+
+
+def put(result: "PairsResult") -> None:
+    """Print the table, a line for every two models, and the notes."""
+    console.put_columns(rows_of(result))
     for comparison in result.comparisons:
         console.put(
             f"{comparison.first} against {comparison.second}: {comparison.only_first:,} pairs only the first gets "
             f"right, {comparison.only_second:,} only the second, McNemar p = {comparison.p:.2g}"
         )
-    for note in result.notes:
-        console.warn(note)
+    console.warn(*result.notes)
 
 
 def rows_of(result: "PairsResult") -> Iterator[Sequence[str]]:

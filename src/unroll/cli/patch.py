@@ -78,10 +78,9 @@ def verb(
     if as_json:
         texts = {"model": str(model), "first_text": first, "second_text": second}
         console.put_json(texts | patched.figures(top) | pictures.paths(plot=plot))
-        return
-    put(patched, first, second, top)
-    for note in patched.notes:
-        console.warn(note)
+    else:
+        put(patched, first, second, top)
+        console.warn(*patched.notes)
 
 
 def listed(units: str | None) -> list[tuple[int, int]]:

@@ -61,10 +61,9 @@ def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, a
     result = console.run(draw(kind, models, file, out, **choices))
     if as_json:
         console.put_json(result.figures())
-        return
-    console.put_columns(rows_of(result))
-    for note in result.notes:
-        console.warn(note)
+    else:
+        console.put_columns(rows_of(result))
+        console.warn(*result.notes)
 
 
 def rows_of(result: "Plot") -> Iterator[tuple[str, str]]:

@@ -28,8 +28,8 @@ def verb(model: Path, as_json: bool) -> None:
     cost = console.run(measure_cost(model))
     if as_json:
         console.put_json({"model": str(model), **cost})
-        return
-    console.put(
-        f"int8 costs {cost['cost_nats']:+.5f} nats per symbol: {cost['int8_nats']:.5f} against "
-        f"{cost['float32_nats']:.5f}, {cost['tokens']:,} validation symbols, carried state"
-    )
+    else:
+        console.put(
+            f"int8 costs {cost['cost_nats']:+.5f} nats per symbol: {cost['int8_nats']:.5f} against "
+            f"{cost['float32_nats']:.5f}, {cost['tokens']:,} validation symbols, carried state"
+        )

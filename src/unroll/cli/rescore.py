@@ -92,8 +92,7 @@ def verb(
     if out is None:
         put_bytes(content)
     console.put_columns(rows_of(figures), err=out is None or stream_number(out) == 1)
-    for note in figures["notes"]:
-        console.warn(note)
+    console.warn(*figures["notes"])
 
 
 def put_bytes(content: bytes) -> None:

@@ -11,7 +11,7 @@ import click
 from unroll.cli import console
 from unroll.cli.options import PATH, PRECISION, REPLACE_UNKNOWN, json_option
 from unroll.data.lines import whole_text
-from unroll.errors import UserError
+from unroll.errors import UserError, check_positive
 
 if TYPE_CHECKING:
     from unroll.artifact.open import Opened
@@ -75,8 +75,7 @@ def verb(
     from unroll.artifact.open import open_model
     from unroll.lm.sample import sample
 
-    if count < 1:
-        raise UserError(f"count is {count}", allowed="1 or more", fix="ask for at least one text")
+    check_positive("count", count, "ask for at least one text")
     opened = open_model(model, precision=precision)
     prompt = whole_prompt(prompt, prompt_file, opened.tokenizer.level)
     samples = []
@@ -130,7 +129,7 @@ def longest_copied(opened: "Opened", ids: list[int]) -> dict[str, Any] | None:
     """Return the longest run of ids that stands in the training text, where that is there."""
     from unroll.artifact.directory import data_path
     from unroll.data.corpus import load_corpus
-    from unroll.lm.copied import longest_copy
+    from unroll.lm.sample import longest_copy
 
     folder = data_path(opened.path)
     if not os.path.exists(folder) or load_corpus(folder).tokenizer.digest != opened.tokenizer.digest:

@@ -170,12 +170,11 @@ def score_texts(
                 "notes": notes,
             }
         )
-        return
-    for number, score in enumerate(scores, 1):
-        put_score(number if len(scores) > 1 else None, score, unknown)
-    put_comparison(scores)
-    for note in notes:
-        console.warn(note)
+    else:
+        for number, score in enumerate(scores, 1):
+            put_score(number if len(scores) > 1 else None, score, unknown)
+        put_comparison(scores)
+        console.warn(*notes)
 
 
 def described(score: "TextScore") -> dict[str, Any]:

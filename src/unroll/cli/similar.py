@@ -74,13 +74,10 @@ def verb(
             for near in neighbours
         ]
         console.put_json({"model": str(model)} | asked | {"similar": similar, "notes": notes})
-        return
-    console.put_columns(
-        [
+    else:
+        console.put_columns(
             # On one row whatever is in it, be it a tab or an end of a line.
             (f"{near.cosine:.4f}", *([] if near.line is None else [f"{near.line:,}"]), near.text.translate(ESCAPES))
             for near in neighbours
-        ]
-    )
-    for note in notes:
-        console.warn(note)
+        )
+        console.warn(*notes)

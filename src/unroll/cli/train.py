@@ -90,8 +90,8 @@ def verb(
 
         finished = bool(read_training(real_folder(resume)).get("result"))
         process.restart_as_recorded(resume)
+    from unroll.artifact.directory import output_folder
     from unroll.artifact.info import info
-    from unroll.artifact.output import output_folder
     from unroll.cli import watch
     from unroll.training.tensorboard import recorded, require_tensorboard
 

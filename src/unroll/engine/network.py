@@ -59,7 +59,7 @@ class Network:
         ValueError for weights of another network, UserError if the variable names none of these.
         """
         check_weights(weights, config)
-        self.config, self.precision = config, precision
+        self.config, self.precision, self.vocab_size = config, precision, config.vocab_size
         self.embedding: Array = weights["embedding.weight"]
         self._pace = Pace(threads)
         self._kernel: native.Kernel | None = None
@@ -75,11 +75,6 @@ class Network:
         self._weights: Weights = rounded(weights) if precision == "int8" else weights
         if self._kernel is None:
             self._inputs = reference.embeddings(config, self._weights)
-
-    @property
-    def vocab_size(self) -> int:
-        """The number V of symbols."""
-        return self.config.vocab_size
 
     @property
     def network(self) -> "Network":

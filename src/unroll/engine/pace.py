@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from unroll.threads import threads_up_to
@@ -9,27 +11,10 @@ from unroll.threads import threads_up_to
 
 @dataclass
 class Block:
-    """Steps that one call of the kernel takes; a context, which measures them.
+    """Steps that one call of the kernel takes."""
 
-    Set `steps` within it if fewer were taken.
-    """
-
-    pace: "Pace"
-    kind: str
-    rows: int
+    threads: int
     steps: int
-    threads: int = 1
-    started: float = 0.0
-
-    def __enter__(self) -> "Block":
-        self.threads, most = self.pace.choose(self.kind, self.rows)
-        self.steps = min(self.steps, most)
-        self.started = time.perf_counter()
-        return self
-
-    def __exit__(self, failure: object, *_: object) -> None:
-        if failure is None and self.steps:
-            self.pace.note(self.kind, self.rows, self.threads, (time.perf_counter() - self.started) / self.steps)
 
 
 @dataclass
@@ -69,12 +54,17 @@ class Pace:
         self.most = threads or threads_up_to(16)
         self._timings: dict[tuple[str, int], _Timing] = {}
 
-    def of(self, kind: str, rows: int, steps: int) -> Block:
-        """Return the context of a block of up to `steps` steps; `kind` is what they do.
+    @contextmanager
+    def of(self, kind: str, rows: int, steps: int) -> Iterator[Block]:
+        """Give a block of up to `steps` steps, and measure it; `kind` is what they do.
 
-        Within it, `threads` and `steps` say how many it gets. Set `block.steps` if fewer steps were taken.
+        Set `block.steps` if fewer steps were taken.
         """
-        return Block(self, kind, rows, steps)
+        threads, most = self.choose(kind, rows)
+        block, started = Block(threads, min(steps, most)), time.perf_counter()
+        yield block
+        if block.steps:
+            self.note(kind, rows, threads, (time.perf_counter() - started) / block.steps)
 
     def choose(self, kind: str, rows: int) -> tuple[int, int]:
         """Return the number of threads for a block of `rows` rows, and the most steps that it may have."""

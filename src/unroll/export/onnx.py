@@ -19,7 +19,7 @@ from unroll.export.graph import OPSET, build, state_shapes
 from unroll.files import explained, write_atomically
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, parameter_count
-from unroll.predict.ngram_config import NgramConfig
+from unroll.predict.ngram import NgramConfig
 from unroll.predict.predictor import Window
 from unroll.settings import to_mapping
 from unroll.state import State, parts_of

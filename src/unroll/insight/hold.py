@@ -258,11 +258,7 @@ class ClampedPredictor(Predictor):
     def __init__(self, network: Model, helds: Sequence[Held]) -> None:
         self._network = network
         self._helds = helds
-
-    @property
-    def vocab_size(self) -> int:
-        """The number V of symbols."""
-        return self._network.config.vocab_size
+        self.vocab_size = network.config.vocab_size
 
     def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
         """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""

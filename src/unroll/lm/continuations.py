@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.data.tokenizer import EOS, Tokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, check_positive
 from unroll.lm.sample import encode_prompt, read_prompt
 from unroll.lm.surprisal import token_name
 from unroll.predict.predictor import log_probabilities
@@ -77,7 +77,7 @@ def next_symbols(model: AnyModel, text: str, top: int = 10, *, replace_unknown: 
 
     The start symbol is read first. Raises UserError naming unknown symbols.
     """
-    _check(top)
+    check_positive("top", top, "ask for at least one")
     opened = as_opened(model)
     p, _ = _read(opened, text, replace_unknown=replace_unknown)
     order = np.argsort(-p, kind="stable")
@@ -98,7 +98,7 @@ def next_words(
     At level bpe a word's probability is the sum over the spellings found. Words with `<unk>` count toward the rest.
     Raises UserError at level word, and naming unknown symbols.
     """
-    _check(top)
+    check_positive("top", top, "ask for at least one")
     opened = as_opened(model)
     tokenizer = opened.tokenizer
     if tokenizer.level == "word":
@@ -158,11 +158,6 @@ def _read(opened: Opened, text: str, *, replace_unknown: bool) -> tuple[Probabil
     prompt = encode_prompt(opened.tokenizer, text, replace_unknown=replace_unknown)
     logits, state = read_prompt(opened.predictor, [opened.tokenizer.start_id, *prompt])
     return np.exp(log_probabilities(logits[0])), state
-
-
-def _check(top: int) -> None:
-    if top < 1:
-        raise UserError(f"top is {top}", allowed="1 or more", fix="ask for at least one")
 
 
 def _spelling(tokenizer: Tokenizer, beginning: bytes = b"") -> _Spelling:

@@ -15,7 +15,7 @@ from unroll.artifact.open import Opened
 from unroll.data.batches import crops
 from unroll.data.encode import TextIds
 from unroll.data.tokenizer import Tokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, check_choice, check_positive
 from unroll.lm.compare import context
 from unroll.lm.evaluate import regrouped
 from unroll.lm.intervals import Z95, Counts, Floats, listed
@@ -138,6 +138,7 @@ def measure(
 
     `length` and `smooth` apply to the kind position, `unit` to surprisal. Raises UserError.
     """
+    check_choice("the kind of picture", kind, KINDS)
     match kind:
         case "reliability":
             reliabilities = reliability(opened.predictor, opened.tokenizer, file)
@@ -147,8 +148,6 @@ def measure(
             numbers = yield from renamed(losses, opened.path.name)
         case "surprisal":
             numbers = surprisal(opened, file, unit)
-        case _:
-            raise UserError(f"the kind of picture is {kind!r}", allowed=", ".join(KINDS), fix="choose one of them")
     model = opened.description["model"]
     return Curve(str(opened.path), model["arch"], opened.tokenizer.level, context(model), numbers)
 
@@ -164,8 +163,7 @@ def position_loss(
     Position t is the symbol after the first t of a crop, which are its whole context. With `smooth`, positions are
     averaged within stretches, eight to the octave. Raises UserError for a text that is shorter than one crop.
     """
-    if length < 1:
-        raise UserError(f"length is {length}", allowed="1 or more", fix=f"the default is {LENGTH}")
+    check_positive("length", length, f"the default is {LENGTH}")
     starts = _stretches(length) if smooth else np.arange(length)
     widths = np.diff(np.append(starts, length))
     count, mean, squares = 0, np.zeros(len(starts)), np.zeros(len(starts))
@@ -221,8 +219,7 @@ def _stretches(length: int) -> Counts:
 
 def surprisal(opened: Opened, file: Path, unit: UnitName = "word") -> Surprisal:
     """Return the nats of every word or symbol of a short text, read from the start symbol. Raises UserError."""
-    if unit not in UNITS:
-        raise UserError(f"the unit is {unit!r}", allowed=", ".join(UNITS), fix="choose one of them")
+    check_choice("the unit", unit, UNITS)
     units = tuple(islice(score_units(opened, file, beginning(opened), unit), MAX_UNITS + 1))
     if len(units) > MAX_UNITS:
         raise UserError(

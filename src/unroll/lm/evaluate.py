@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from unroll.data.blocks import Seen, file_size, read_blocks
 from unroll.data.encode import block_ids
 from unroll.data.tokenizer import Tokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, check_choice
 from unroll.predict.mixture import mixed_nats
 from unroll.predict.predictor import Nats, Predictor
 from unroll.predict.protocols import Ids, crops_of, lines, stream, together
@@ -22,7 +22,6 @@ from unroll.progress import Progress, Work
 from unroll.state import State
 
 Protocol = Literal["stream", "crops", "lines"]
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 READ_TOGETHER = 2**16
 """Symbols between two reports of progress."""
@@ -113,8 +112,7 @@ def evaluate_predictors(
     start symbol from a fresh state. `crops`: nanoGPT's, crops of 256 symbols from fresh states. Raises UserError for
     files that are not text, and for a text too short for the protocol.
     """
-    if protocol not in PROTOCOLS:
-        raise UserError(f"protocol is {protocol!r}", allowed=", ".join(PROTOCOLS), fix="choose one of them")
+    check_choice("protocol", protocol, get_args(Protocol))
     measures, total, done = Measures(tokenizer), sum(map(file_size, files)), 0
     evaluations = [Evaluation(protocol, tokenizer) for _ in range(len(predictors) + (weights is not None))]
     seen = [Seen() for _ in files]

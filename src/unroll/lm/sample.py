@@ -1,9 +1,14 @@
-"""Sampling, written once over the `Predictor`: reproducible from its seed, streaming, honest about its nats."""
+"""Sampling, written once over the `Predictor`: reproducible from its seed, streaming, honest about its nats.
 
+And how much of a sample is memory: the longest stretch of it that stands in the training text word for word.
+"""
+
+import mmap
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +16,7 @@ from unroll.artifact.open import AnyModel, as_opened
 from unroll.data.tokenizer import Tokenizer
 from unroll.engine.draw import Drawing
 from unroll.engine.draw import draw as draw
-from unroll.errors import UserError
+from unroll.errors import UserError, check_fields, check_positive
 from unroll.predict.predictor import Logits, Predictor
 from unroll.state import State
 
@@ -36,16 +41,14 @@ class SampleOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"temperature is {self.temperature}", allowed="0 (the most probable symbol) or more")
-        if self.top_k < 0:
-            raise UserError(f"top_k is {self.top_k}", allowed="0 (off) or more")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"top_p is {self.top_p}", allowed="above 0, up to 1 (off)")
-        if not 0 <= self.min_p <= 1:
-            raise UserError(f"min_p is {self.min_p}", allowed="0 (off) to 1")
-        if not 0 <= self.seed < 2**64:
-            raise UserError(f"seed is {self.seed}", allowed="0 to 2^64-1")
+        check_fields(
+            self,
+            ("temperature", 0 <= self.temperature < float("inf"), "0 (the most probable symbol) or more", ""),
+            ("top_k", self.top_k >= 0, "0 (off) or more", ""),
+            ("top_p", 0 < self.top_p <= 1, "above 0, up to 1 (off)", ""),
+            ("min_p", 0 <= self.min_p <= 1, "0 (off) to 1", ""),
+            ("seed", 0 <= self.seed < 2**64, "0 to 2^64-1", ""),
+        )
 
     def drawing(self, never: int | None) -> Drawing:
         """Return these options for the predictor; the symbol `never` is not drawn."""
@@ -81,8 +84,7 @@ def sample(
     the streams of one seed are independent. The defaults are those of the samples taken while training. Raises
     UserError.
     """
-    if length < 1:
-        raise UserError(f"length is {length}", allowed="1 or more", fix="ask for one symbol at least")
+    check_positive("length", length, "ask for one symbol at least")
     options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     opened = as_opened(model)
     ids = encode_prompt(opened.tokenizer, prompt, replace_unknown=replace_unknown)
@@ -208,3 +210,39 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str, *, replace_unknown: bool = 
             fix="change the prompt, or replace them with <unk> by --replace-unknown",
         )
     return [int(symbol) for symbol in tokenizer.encode(prompt)]
+
+
+# ---- how much of a sample is memory
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A run of symbols of a sample that also stands in the training text."""
+
+    start: int
+    length: int
+    """In symbols."""
+
+
+def longest_copy(ids: Sequence[int], file: Path, dtype: np.dtype[np.unsignedinteger]) -> Copy:
+    """Return the longest run of `ids` that occurs in a file of ids of type `dtype`; the first one of that length.
+
+    One search of the file per symbol: the longest run that ends at a symbol is at most one longer than the longest run
+    before it, so all there is to ask is whether a longer one ends here.
+    """
+    best = Copy(0, 0)
+    with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        symbols = np.asarray(ids, dtype).tobytes()
+        for end in range(1, len(ids) + 1):
+            start = end - best.length - 1
+            if _occurs(symbols[start * dtype.itemsize : end * dtype.itemsize], text, dtype.itemsize):
+                best = Copy(start, best.length + 1)
+    return best
+
+
+def _occurs(symbols: bytes, text: mmap.mmap, width: int) -> bool:
+    """Tell whether the bytes occur at a place where a symbol of `width` bytes begins."""
+    place = text.find(symbols)
+    while place % width and place >= 0:
+        place = text.find(symbols, place + 1)
+    return place >= 0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.artifact.saved_state import Reading, load_reading, read_on, save_reading
 from unroll.data.tokenizer import Tokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, check_choice
 from unroll.files import StrPath
 from unroll.predict.predictor import Nats
 from unroll.predict.protocols import Ids, lines
@@ -30,7 +30,6 @@ spelling it in bytes of UTF-8 when each of the 256 is equally probable, for a wo
 probabilities of all texts sum to at most one, and models with different vocabularies can be compared. `refuse`:
 an error that names it. A literal `<unk>` in a text of words counts as unknown too.
 """
-UNKNOWN_RULES: tuple[UnknownRule, ...] = get_args(UnknownRule)
 
 LN_256 = math.log(256)
 
@@ -176,10 +175,7 @@ def by_rule(
 
 def refuse_unknown(tokenizer: Tokenizer, symbols: Symbols, rule: UnknownRule, where: str) -> None:
     """Raise UserError where unknown symbols are refused and some occur, or the rule does not exist."""
-    if rule not in UNKNOWN_RULES:
-        raise UserError(
-            f"the rule for unknown symbols is {rule!r}", allowed=", ".join(UNKNOWN_RULES), fix="choose one of them"
-        )
+    check_choice("the rule for unknown symbols", rule, get_args(UnknownRule))
     if rule != "refuse" or tokenizer.unknown_id is None:
         return
     spans = symbols.spans[symbols.ids == tokenizer.unknown_id].tolist()

@@ -18,7 +18,7 @@ from unroll.artifact.saved_state import Reading, load_reading, read_on, save_rea
 from unroll.data.blocks import MAX_LINE, Block, Seen, read_blocks
 from unroll.data.tokenizer import Tokenizer
 from unroll.data.utf8 import code_points
-from unroll.errors import UserError
+from unroll.errors import UserError, check_choice
 from unroll.files import StrPath, refuse_input
 from unroll.lm.surprisal import Symbols, UnknownRule, beginning, by_rule, refuse_unknown
 from unroll.predict.predictor import Nats, Predictor, log_probabilities
@@ -127,8 +127,7 @@ def score_units(
     Memory does not grow with the file. Raises UserError for unreadable text, and for unknown symbols where they are
     refused.
     """
-    if unit not in UNITS:
-        raise UserError(f"the unit is {unit!r}", allowed=", ".join(UNITS), fix="choose one of them")
+    check_choice("the unit", unit, UNITS)
     return (yield from _units(_read_parts(opened, file, unit, unknown, reading)))
 
 

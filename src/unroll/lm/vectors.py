@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, check_choice, check_positive
 from unroll.files import StrPath, as_path, is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
 from unroll.nn.arch import ARCHITECTURES
 from unroll.predict.predictor import HiddenPredictor, Window
@@ -146,7 +146,7 @@ def embed_lines(opened: Opened, file: Path, out: Path | None = None, pool: Pool 
     With `out` they are written there as they come, in numpy's format, in constant memory. Line ends (LF, CR LF) and,
     except at level byte, a byte order mark are not part of a line. Raises UserError.
     """
-    _check_pool(pool)
+    check_choice("pool", pool, POOLS)
     network = reader_of(opened)
     if out is not None:
         refuse_folder(out)
@@ -239,8 +239,8 @@ def similar_lines(
 
     The nearest come first; of equally near ones the earlier. The search is exact. Raises UserError.
     """
-    _check_pool(pool)
-    _check_top(top)
+    check_choice("pool", pool, POOLS)
+    check_positive("top", top, "ask for at least one")
     network, tokenizer = reader_of(opened), opened.tokenizer
     (query_vector,) = next(line_vectors(network, [tokenizer.encode(query)], tokenizer.start_id, pool))
     lines, total = _size(file)
@@ -291,7 +291,7 @@ def similar_symbols(model: AnyModel, symbol: str, *, top: int = 10) -> list[Neig
 
     An invisible symbol may be written as tables show it: `\\n`. Raises UserError.
     """
-    _check_top(top)
+    check_positive("top", top, "ask for at least one")
     opened = as_opened(model)
     table = reader_of(opened).embedding.astype(np.float64)
     tokenizer = opened.tokenizer
@@ -335,13 +335,3 @@ class _Nearest:
         values = np.concatenate([self.cosines, cosines])
         order = np.lexsort((numbers, -values))[: self.top]
         self.numbers, self.cosines = numbers[order], values[order]
-
-
-def _check_pool(pool: str) -> None:
-    if pool not in POOLS:
-        raise UserError(f"pool is {pool!r}", allowed=", ".join(POOLS), fix="choose one of them")
-
-
-def _check_top(top: int) -> None:
-    if top < 1:
-        raise UserError(f"top is {top}", allowed="1 or more", fix="ask for at least one")

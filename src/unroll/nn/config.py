@@ -4,14 +4,17 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
-from unroll.errors import UserError
+from unroll.errors import UserError, check_choice, check_fields
 from unroll.nn.arch import ARCHITECTURES, DEFAULT, RECURRENT, Arch, Init, layer_shapes
 
 Skip = Literal["none", "residual", "sum"]
 
 MAX_PARAMETERS = 2**31
+LEAST = {"vocab_size": 1, "embedding_size": 1, "hidden_size": 1, "num_layers": 1, "window": 1,
+         "layers_before": 0, "layers_after": 0}  # fmt: skip
+"""The least that sizes and numbers of layers may be."""
 
 
 @dataclass(frozen=True)
@@ -58,39 +61,21 @@ class ModelConfig:
     """One dropout mask for a whole window instead of one for each step."""
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "embedding_size", "hidden_size", "num_layers", "window"):
-            if not 1 <= getattr(self, name) <= MAX_PARAMETERS:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}",
-                    allowed=f"1 to {MAX_PARAMETERS:,}",
-                    fix="choose a number from that range, or leave it out",
-                )
-        for name in ("layers_before", "layers_after"):
-            if not 0 <= getattr(self, name) <= MAX_PARAMETERS:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}",
-                    allowed=f"0 to {MAX_PARAMETERS:,}",
-                    fix="choose a number from that range, or leave it out",
-                )
+        for name, least in LEAST.items():
+            right, allowed = least <= getattr(self, name) <= MAX_PARAMETERS, f"{least} to {MAX_PARAMETERS:,}"
+            check_fields(self, (name, right, allowed, "choose a number from that range, or leave it out"))
         for name in ("dropout", "input_dropout", "embedding_dropout", "weight_drop"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}",
-                    allowed="0 up to, not including, 1",
-                    fix="write for example 0.2, or leave it out",
-                )
-        if self.arch not in ARCHITECTURES:
-            raise UserError(f"arch is {self.arch!r}", allowed=", ".join(ARCHITECTURES), fix="choose one of them")
+            right, allowed = 0 <= getattr(self, name) < 1, "0 up to, not including, 1"
+            check_fields(self, (name, right, allowed, "write for example 0.2, or leave it out"))
+        check_choice("arch", self.arch, ARCHITECTURES)
         if self.weight_drop and self.arch in RECURRENT and not ARCHITECTURES[self.arch].reads_state:
             raise UserError(
                 f"weight_drop is {self.weight_drop}, but {ARCHITECTURES[self.arch].article} has no recurrent weights",
                 allowed="0",
                 fix="leave it out",
             )
-        if self.skip not in ("none", "residual", "sum"):
-            raise UserError(f"skip is {self.skip!r}", allowed="none, residual, sum", fix="choose one of them")
-        if self.init not in ("fan_in", "torch"):
-            raise UserError(f"init is {self.init!r}", allowed="fan_in, torch", fix="choose one of them")
+        check_choice("skip", self.skip, get_args(Skip))
+        check_choice("init", self.init, get_args(Init))
         self._check_cutoffs()
         if (count := parameter_count(self)) > MAX_PARAMETERS:
             raise UserError(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.batches import stream_windows
-from unroll.errors import UserError
+from unroll.errors import check_fields
 from unroll.predict.mixture import fit_weights
 from unroll.predict.predictor import Hidden, HiddenPredictor, Nats, Predictor, Window, log_probabilities
 from unroll.predict.protocols import STREAM_WINDOW, Ids
@@ -26,12 +26,12 @@ class CacheOptions:
     """θ: how much more a similar state counts; at 0 all count the same."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= 2**20:
-            raise UserError(f"size is {self.size}", allowed=f"1 to {2**20:,}", fix="try 2000")
-        if not 0 <= self.weight < 1:
-            raise UserError(f"weight is {self.weight}", allowed="0 up to, not including, 1", fix="try 0.1")
-        if not 0 <= self.flatness < float("inf"):
-            raise UserError(f"flatness is {self.flatness}", allowed="0 or more", fix="try 0.3")
+        check_fields(
+            self,
+            ("size", 1 <= self.size <= 2**20, f"1 to {2**20:,}", "try 2000"),
+            ("weight", 0 <= self.weight < 1, "0 up to, not including, 1", "try 0.1"),
+            ("flatness", 0 <= self.flatness < float("inf"), "0 or more", "try 0.3"),
+        )
 
 
 class CachePredictor(Predictor):
@@ -45,11 +45,7 @@ class CachePredictor(Predictor):
     def __init__(self, predictor: HiddenPredictor, options: CacheOptions) -> None:
         self.predictor = predictor
         self.options = options
-
-    @property
-    def vocab_size(self) -> int:
-        """The number V of symbols."""
-        return self.predictor.vocab_size
+        self.vocab_size = predictor.vocab_size
 
     def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
         """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.data.batches import Streams
-from unroll.errors import UserError
+from unroll.errors import check_fields
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.predict.predictor import Nats, Predictor, Window
@@ -31,17 +31,14 @@ class DynamicOptions:
     """Symbols between two steps, scored before the weights learn from them."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.learning_rate < float("inf"):
-            raise UserError(f"learning_rate is {self.learning_rate}", allowed="0 or more", fix="try 0.0003")
-        if not 0 <= self.decay <= 1:
-            raise UserError(f"decay is {self.decay}", allowed="0 to 1", fix="try 0.002")
-        if self.seq_len < 1 or STREAM_WINDOW % self.seq_len:
-            # So that steps fall on the same symbols, however the text is cut into windows.
-            raise UserError(
-                f"seq_len is {self.seq_len}",
-                allowed=f"a power of two up to {STREAM_WINDOW}",
-                fix="try 16, or 4 for words",
-            )
+        # So that steps fall on the same symbols, however the text is cut into windows.
+        even = self.seq_len >= 1 and STREAM_WINDOW % self.seq_len == 0
+        check_fields(
+            self,
+            ("learning_rate", 0 <= self.learning_rate < float("inf"), "0 or more", "try 0.0003"),
+            ("decay", 0 <= self.decay <= 1, "0 to 1", "try 0.002"),
+            ("seq_len", even, f"a power of two up to {STREAM_WINDOW}", "try 16, or 4 for words"),
+        )
 
 
 SIZE_STEPS = 150
@@ -78,16 +75,12 @@ class DynamicPredictor(Predictor):
     def __init__(self, model: Model, sizes: Sequence[Tensor], options: DynamicOptions) -> None:
         self.model = model
         self.options = options
+        self.vocab_size = model.config.vocab_size
         self._weights: list[Tensor] = list(model.parameters())
         self._trained = [weight.detach().clone() for weight in self._weights]
         mean = float(torch.cat([size.flatten() for size in sizes]).mean())
         self._sizes = [size + DAMPING * mean for size in sizes]
         self._pulls = [(options.decay * size / mean).clamp_(max=1.0) for size in sizes]
-
-    @property
-    def vocab_size(self) -> int:
-        """The number V of symbols."""
-        return self.model.config.vocab_size
 
     def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
         """Read `inputs` (1, T); return -ln P(target) after each of them (1, T), in nats, and the state."""

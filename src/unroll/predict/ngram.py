@@ -1,4 +1,4 @@
-"""The interpolated modified Kneser-Ney n-gram (Chen and Goodman 1998): its tables, and the predictor that reads them.
+"""The interpolated modified Kneser-Ney n-gram (Chen and Goodman 1998): shape, tables, and the predictor.
 
 p_k(w|h) = max(a(hw) - D(a(hw)), 0) / A(h) + gamma(h) p_{k-1}(w|h'), where h' is h without its first symbol and
 gamma(h) = (D1 N1(h) + D2 N2(h) + D3 N3+(h)) / A(h). At the highest order the a are raw counts; below it, a of an n-gram
@@ -9,18 +9,54 @@ is the number of distinct symbols before it. A(h) is the sum of a(hw) over w; N1
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from unroll.predict.ngram_config import NgramConfig
+from unroll.errors import check_fields
 from unroll.predict.predictor import Nats, Predictor, Window
 from unroll.state import State
 
 Ids = NDArray[np.integer]
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+MAX_ORDER = 40
+"""So that a product of forty shares, each at least one in ten million, is a number above 0."""
+
+
+@dataclass(frozen=True)
+class NgramConfig:
+    """The shape of an n-gram."""
+
+    vocab_size: int
+    order: int
+    """An n-gram of order k predicts a symbol from the k - 1 before it."""
+    start_id: int
+    """The start symbol: read before a text, and not predicted there."""
+    lines: bool = False
+    """Each line is a sentence of its own: nothing before the last start symbol is looked at."""
+    arch: Literal["ngram"] = "ngram"
+
+    def __post_init__(self) -> None:
+        orders, symbols = f"1 to {MAX_ORDER}", f"0 to {self.vocab_size - 1:,}"
+        check_fields(
+            self,
+            ("order", 1 <= self.order <= MAX_ORDER, orders, "5 is usual for words, 10 to 20 for characters"),
+            ("vocab_size", 1 <= self.vocab_size < 2**31, f"1 to {2**31 - 1:,}", "count again"),
+            ("start_id", 0 <= self.start_id < self.vocab_size, symbols, "restore the directory"),
+        )
+
+    @property
+    def begin_id(self) -> int:
+        """The start symbol as it is looked up: where it begins sentences, one of its own, which nothing predicts."""
+        return self.vocab_size if self.lines else self.start_id
+
+    @property
+    def num_symbols(self) -> int:
+        """The number of symbols that can stand in a context."""
+        return self.vocab_size + self.lines
 
 
 @dataclass(frozen=True)
@@ -150,13 +186,9 @@ class NgramPredictor(Predictor):
     def __init__(self, tables: Tables) -> None:
         """Use tables in which `fault` finds nothing wrong."""
         self.tables = tables
+        self.vocab_size = tables.config.vocab_size
         self._discounts = np.pad(tables.discounts, [(0, 0), (1, 0)])  # of counts 0, 1, 2, 3 and more
         self._contexts = [*map(_contexts, tables.follows, tables.places, tables.counts[1:])]
-
-    @property
-    def vocab_size(self) -> int:
-        """The number V of symbols."""
-        return self.tables.config.vocab_size
 
     def nats(self, inputs: Window, targets: Window, state: State | None = None) -> tuple[Nats, State]:
         """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""

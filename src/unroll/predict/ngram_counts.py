@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.errors import UserError
-from unroll.predict.ngram import Floats, Ids, Tables
-from unroll.predict.ngram_config import NgramConfig
+from unroll.predict.ngram import Floats, Ids, NgramConfig, Tables
 
 MAX_TOKENS = 2**30
 FALL_BACK = (0.5, 1.0, 1.5)

@@ -32,9 +32,8 @@ class Predictor(Protocol):
     A class that derives from it writes `vocab_size`, `nats` and `logits`; what else it can do follows from these.
     """
 
-    @property
-    def vocab_size(self) -> int:
-        """The number V of symbols."""
+    vocab_size: int
+    """The number V of symbols."""
 
     @property
     def precision(self) -> "Precision":

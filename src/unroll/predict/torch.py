@@ -1,6 +1,7 @@
 """A torch model as a predictor."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,8 @@ class TorchPredictor(HiddenPredictor):
     def __init__(self, model: Model, mixed: AbstractContextManager[object] | None = None) -> None:
         """Use `model` as it is now, within the context `mixed` of mixed precision, if given."""
         self.model = model
+        self.vocab_size = model.config.vocab_size
         self._mixed = mixed or tf32(False)
-
-    @property
-    def vocab_size(self) -> int:
-        """The number V of symbols."""
-        return self.model.config.vocab_size
 
     @property
     def embedding(self) -> Hidden:
@@ -116,23 +113,18 @@ def _writable(array: NDArray[Any]) -> NDArray[Any]:
     return array if array.flags.writeable else array.copy()
 
 
-class _evaluating:
-    """A context without dropout and without gradients."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.training = model.training
-        self.inference = torch.inference_mode()
-
-    def __enter__(self) -> None:
-        self.inference.__enter__()
-        if self.training:
-            self.model.eval()
-
-    def __exit__(self, *exception: Any) -> None:
-        if self.training:
-            self.model.train()
-        self.inference.__exit__(*exception)
+@contextmanager
+def _evaluating(model: Model) -> Iterator[None]:
+    """Drop nothing and keep no gradients meanwhile."""
+    training = model.training
+    with torch.inference_mode():
+        if training:
+            model.eval()
+        try:
+            yield
+        finally:
+            if training:
+                model.train()
 
 
 def to_numpy(state: State) -> State:

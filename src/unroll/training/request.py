@@ -7,8 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from unroll.artifact.directory import read_description
-from unroll.artifact.output import output_folder
+from unroll.artifact.directory import output_folder, read_description
 from unroll.data.corpus import refuse_split_and_valid, remove_orphans
 from unroll.data.sources import stdlib_corpus
 from unroll.errors import UserError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from unroll.artifact.open import open_model
-from unroll.errors import UserError
+from unroll.errors import UserError, check_choice
 from unroll.files import StrPath, write_atomically
 from unroll.insight.plots import (
     COLOURS,
@@ -128,9 +128,8 @@ def draw(
 
 
 def _check(kind: Kind, models: Sequence[Path], out: Path | None, unit: UnitName) -> None:
-    for what, value, allowed in (("kind of picture", kind, KINDS), ("unit", unit, UNITS)):
-        if value not in allowed:
-            raise UserError(f"the {what} is {value!r}", allowed=", ".join(allowed), fix="choose one of them")
+    check_choice("the kind of picture", kind, KINDS)
+    check_choice("the unit", unit, UNITS)
     if not 1 <= len(models) <= len(COLOURS):
         raise UserError(
             f"{len(models)} models in one picture",

@@ -3,8 +3,7 @@
 import click
 import pytest
 
-from unroll.cli.app import VERBS, app
-from unroll.cli.repeated import refuse_repeated
+from unroll.cli.app import VERBS, app, refuse_repeated
 from unroll.errors import UserError
 
 
