@@ -78,7 +78,7 @@ def subject_of(session: Session, model: Model, ids: Tensor) -> Subject:
 
     def run(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
         assert resets is None
-        names = session.fresh_state(len(ids))
+        names = {name: np.zeros((len(ids), *shape[1:]), np.float32) for name, shape in session.inputs}
         if state is not None:
             parts = [part.numpy() for layer in state for part in layer]
             names = dict(zip(names, parts, strict=True))

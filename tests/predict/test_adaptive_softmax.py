@@ -288,7 +288,8 @@ def test_it_goes_along_into_onnx(corpus: Path, tmp_path: Path) -> None:
     checkpoint.save_tensors(tmp_path / "run" / WEIGHTS, dict(model.named_parameters()), {"step": 1})
     session = Session(export_onnx(tmp_path / "run").path.read_bytes())
     ids, state = torch.randint(62, (ROWS, STEPS)), start_state(model)
-    names = dict(zip(session.fresh_state(1), (part.numpy() for layer in state for part in layer), strict=True))
+    parts = (part.numpy() for layer in state for part in layer)
+    names = {name: part for (name, _), part in zip(session.inputs, parts, strict=True)}
     logits, after = session.run(ids.numpy(), names)
     layers = tuple(tuple(torch.from_numpy(part) for part in layer) for layer in as_layers(after, model.config))
     with torch.inference_mode():

@@ -84,8 +84,7 @@ def verb(
     question = f"What made {printable_name(model)} expect this?"
     pictures.write(plot, lambda ending: picture(attribution, question, ending))
     if as_json:
-        texts = {"model": str(model), "text": text}
-        console.put_json(texts | attribution.figures() | pictures.paths(html=html, plot=plot))
+        console.put_json({"model": model, "text": text, **attribution.figures(), "html": html, "plot": plot})
     else:
         put_scores(attribution, symbols)
         console.put_columns(rows_of(attribution), err=True)

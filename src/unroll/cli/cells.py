@@ -70,7 +70,7 @@ def verb(model: Path, file: Path | None, asked: str, top: int, plot: Path | None
     tracking = console.run(track(opened, text, label(text, asked), top=top))
     pictures.write(plot, lambda ending: picture(tracking, ending))
     if as_json:
-        console.put_json(tracking.figures() | pictures.paths(plot=plot))
+        console.put_json(tracking.figures() | {"plot": plot})
     else:
         put(tracking, model, file)
         console.warn(*tracking.notes)

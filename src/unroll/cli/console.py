@@ -162,10 +162,10 @@ def has_colours(stream: TextIO) -> bool:
 
 
 def put_json(value: object) -> None:
-    """Print one JSON object on stdout."""
+    """Print one JSON object on stdout, paths in it as texts."""
     import json
 
-    put(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
+    put(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2, default=os.fspath))
 
 
 def columns() -> int:

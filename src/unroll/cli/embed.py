@@ -47,7 +47,7 @@ def verb(model: Path, file: Path, out: Path | None, pool: "Pool", precision: "Pr
     if out is None and (out := Path(f"{file.name}.npy")).exists():
         raise UserError(f"{out} exists", allowed="a new file", fix=f"to replace it, add --out {out}")
     result = console.run(embed_lines(open_model(model, precision=precision), file, out, pool))
-    figures = {"model": str(model), "out": str(out)} | result.figures()
+    figures = {"model": model, "out": out} | result.figures()
     if as_json:
         console.put_json(figures)
     else:

@@ -100,7 +100,7 @@ def verb(
         return INTERRUPTED
     pictures.write(plot, lambda ending: picture(result, ending))
     if as_json:
-        console.put_json(result.figures() | pictures.paths(plot=plot, out=out))
+        console.put_json(result.figures() | {"plot": plot, "out": out})
     else:
         put_table(result)
     if not result.finished:

@@ -65,11 +65,11 @@ def verb(
     memory = console.run(measure(models, file, targets=TARGETS if targets is None else targets, **options))
     pictures.write(report, lambda _: page(memory).encode())
     pictures.write(plot, lambda ending: main_picture(memory, ending))
-    written = pictures.paths(report=report, plot=plot)
+    written = {"report": report, "plot": plot}
     if as_json:
         console.put_json(memory.figures() | written)
     else:
-        console.put_columns([*rows_of(memory), *((name, path) for name, path in written.items() if path)])
+        console.put_columns([*rows_of(memory), *((name, str(path)) for name, path in written.items() if path)])
         console.warn(*memory.notes)
 
 

@@ -69,7 +69,7 @@ def verb(
     if items is not None:
         write_atomically(items, result.table().encode())
     if as_json:
-        console.put_json({"files": [str(file) for file in files]} | result.figures())
+        console.put_json({"files": files} | result.figures())
     else:
         put(result)
 

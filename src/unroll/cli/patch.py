@@ -76,8 +76,8 @@ def verb(
     title = f"Where does {printable_name(model)} keep it?  The state of the second text put into the first"
     pictures.write(plot, lambda ending: picture(patched, title, ending))
     if as_json:
-        texts = {"model": str(model), "first_text": first, "second_text": second}
-        console.put_json(texts | patched.figures(top) | pictures.paths(plot=plot))
+        texts = {"model": model, "first_text": first, "second_text": second}
+        console.put_json({**texts, **patched.figures(top), "plot": plot})
     else:
         put(patched, first, second, top)
         console.warn(*patched.notes)

@@ -18,8 +18,3 @@ def write(path: Path | None, content: Callable[[str], bytes]) -> None:
         from unroll.files import write_atomically
 
         write_atomically(path, content(path.suffix.lower()))
-
-
-def paths(**written: Path | None) -> dict[str, str | None]:
-    """Return the paths of what was written as JSON has them."""
-    return {name: None if path is None else str(path) for name, path in written.items()}

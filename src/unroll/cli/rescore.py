@@ -85,7 +85,7 @@ def verb(
     content = result.best().encode() if lines else result.written()
     if out is not None:
         write_atomically(out, content)
-    figures = {"model": str(model), "out": None if out is None else str(out)} | result.figures()
+    figures = {"model": model, "out": out} | result.figures()
     if as_json:
         console.put_json(figures | ({} if out else {"nbest": result.items(best=best)}))
         return

@@ -81,12 +81,9 @@ def verb(
     samples = []
     for stream in range(count):
         symbols = sample(opened, prompt, seed=seed, stream=stream, **options)
-        if as_json:
-            sampled = list(symbols)
-        else:
-            if count > 1:
-                console.put_rule(f"{stream + 1} of {count}", err=True)
-            sampled = list(shown(prompt, symbols))
+        if count > 1 and not as_json:
+            console.put_rule(f"{stream + 1} of {count}", err=True)
+        sampled = list(symbols if as_json else shown(prompt, symbols))
         figures: dict[str, Any] = {
             "text": "".join(symbol.text for symbol in sampled),
             "symbols": len(sampled),

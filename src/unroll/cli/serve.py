@@ -79,16 +79,12 @@ def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], 
 
     A seed gives the text of `unroll sample --temperature 1`: over HTTP the default temperature is 1.
     """
-    needs()
+    keys = check(port, keys)
     from unroll.serve.app import create_app
     from unroll.serve.models import Models
     from unroll.serve.server import bind, serve
     from unroll.serve.settings import Settings
 
-    if not 0 <= port < 2**16:
-        raise UserError(f"the port is {port}", allowed="0 to 65535", fix="choose another with --port")
-    if not keys and os.environ.get(KEY):
-        keys = (os.environ[KEY],)
     if not 0 <= cache < 2**20:
         raise UserError(f"cache is {cache}", allowed="0 (off) or more megabytes", fix="choose another number")
     limits |= {"prefix_bytes": cache * 2**20, "state_bytes": cache * 2**20}
@@ -118,8 +114,11 @@ def address(host: str, port: int) -> str:
     return f"http://{name}:{port}"
 
 
-def needs() -> None:
-    """Raise UserError unless what serving needs is installed."""
+def check(port: int, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys, by default that of the environment.
+
+    Raises UserError unless what serving needs is installed and there is such a port.
+    """
     try:
         import prometheus_client
         import starlette
@@ -127,3 +126,6 @@ def needs() -> None:
     except ModuleNotFoundError as error:
         raise UserError(f"serving needs {error.name}", allowed="an install with it", fix=install("serve")) from None
     del prometheus_client, starlette, uvicorn
+    if not 0 <= port < 2**16:
+        raise UserError(f"the port is {port}", allowed="0 to 65535", fix="choose another with --port")
+    return keys or tuple(filter(None, [os.environ.get(KEY)]))

@@ -1,6 +1,5 @@
 """`unroll studio`: the page in which one watches a model learn, types to it and looks inside, served from here."""
 
-import os
 import secrets
 import signal
 import webbrowser
@@ -10,7 +9,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.options import ALLOW_HOST, HOST, PATH, PORT
-from unroll.cli.serve import KEY, address, needs
+from unroll.cli.serve import KEY, address, check
 from unroll.errors import UserError
 
 
@@ -60,19 +59,15 @@ def verb(
     It shows the models in DIR... and in the folder of --runs. If there is none yet, it trains a small one on the source
     of Python's standard library. The address holds a key that is new each time. Ctrl-C pauses trainings, which save.
     """
-    needs()
+    keys = check(port, keys)
     from unroll.serve.app import create_app
     from unroll.serve.models import Models
     from unroll.serve.server import bind, serve
     from unroll.serve.settings import Settings
     from unroll.serve.studio.studio import Folders
 
-    if not 0 <= port < 2**16:
-        raise UserError(f"the port is {port}", allowed="0 to 65535", fix="choose another with --port")
     if texts is not None and not texts.is_dir():
         raise UserError(f"no folder {texts}", allowed="a folder of texts", fix="check the path")
-    if not keys and os.environ.get(KEY):
-        keys = (os.environ[KEY],)
     token = secrets.token_urlsafe(32)
     chosen = click.get_current_context().get_parameter_source("port") is not click.core.ParameterSource.DEFAULT
     Settings(host=host, api_keys=keys, allow_hosts=allow_hosts)  # refuses before anything is loaded

@@ -15,6 +15,8 @@ from unroll.nn.arch import ARCHITECTURES
 if TYPE_CHECKING:
     from unroll.artifact.open import Opened
     from unroll.insight.trace import Ids, Traced
+    from unroll.nn.config import ModelConfig
+    from unroll.nn.model import Model
 
 MOST_COLOURED = 100_000
 """Maximum number of symbols in a page or on a terminal."""
@@ -88,13 +90,14 @@ def verb(
     from unroll.artifact.open import open_model
     from unroll.files import printable_name, refuse_input
     from unroll.insight.cells.colours import page
-    from unroll.insight.trace import ids_of_file, trace_ids
+    from unroll.insight.trace import ids_of_file, network_of, trace_ids
 
     for written in (html, plot, options["out"]):
         refuse_input(written, file)
     opened = open_model(model, needs="network")
     ids = ids_of_file(opened, file) if file else opened.tokenizer.encode(text or "")
-    places = [place(unit, opened) for unit in units]
+    network = network_of(opened)
+    places = [place(unit, network.config, model) for unit in units]
     if len(ids) > (most := MOST_DRAWN if plot else MOST_COLOURED) and (plot or units):
         raise UserError(
             f"the text has {len(ids):,} symbols",
@@ -102,21 +105,24 @@ def verb(
             fix="take a part of it; --out has no limit",
         )
     traced = console.run(trace_ids(opened, ids, **options, keep=False))
-    rows = coloured(opened, ids, places, options["signals"]) if places else []
+    own = ARCHITECTURES[network.config.arch].signals
+    names = [name for name in options["signals"] if name in own] or ["c" if "c" in own else "h"]
+    rows = coloured(network, ids, opened.tokenizer.start_id, places, names) if places else []
     symbols = symbols_of(opened, traced) if rows or plot else []
     title = f"{printable_name(model)} on {printable_name(file) if file else 'a text'}"
     pictures.write(html, lambda _: page(title, symbols, rows).encode())
-    pictures.write(
-        plot, lambda ending: heat_map_of(opened, traced.ids, symbols, options["layers"], options["signals"], ending)
-    )
+    drawn = f"layer{options['layers'][0] if options['layers'] else 0}/{names[0]}"
+    pictures.write(plot, lambda ending: heat_map_of(opened, network, traced.ids, symbols, drawn, ending))
     if as_json:
         console.put_json(
             {
-                "model": str(model),
+                "model": model,
                 "tokens": len(traced.ids),
                 "nats": traced.nats,
                 "arrays": list(traced.names),
-                **pictures.paths(out=options["out"], html=html, plot=plot),
+                "out": options["out"],
+                "html": html,
+                "plot": plot,
                 "layers": [layer.figures() for layer in traced.layers],
                 "symbols": symbols if rows else None,
                 "units": [{"name": name, "values": [float(value) for value in values]} for name, values in rows],
@@ -129,37 +135,28 @@ def verb(
     console.put_columns(rows_of(traced, options["out"]), err=bool(rows))
 
 
-def place(unit: str, opened: "Opened") -> tuple[int, int]:
+def place(unit: str, config: "ModelConfig", model: Path) -> tuple[int, int]:
     """Return layer and unit of `L:K`; raises UserError for a unit that does not exist."""
-    config = opened.description["model"]
-    if config.get("arch") == "ngram":
-        from unroll.insight.trace import network_of
-
-        network_of(opened)  # refuses it
-    layers, size = int(config.get("num_layers", 0)), int(config.get("hidden_size", 0))
     layer, _, number = unit.partition(":")
-    if layer.isdigit() and number.isdigit() and int(layer) < layers and int(number) < size:
+    if layer.isdigit() and number.isdigit() and int(layer) < config.num_layers and int(number) < config.hidden_size:
         return int(layer), int(number)
     raise UserError(
-        f"--unit {unit} is not a unit of {opened.path}",
-        allowed=f"L:K with L from 0 to {layers - 1} and K from 0 to {size - 1}",
+        f"--unit {unit} is not a unit of {model}",
+        allowed=f"L:K with L from 0 to {config.num_layers - 1} and K from 0 to {config.hidden_size - 1}",
         fix="for example: --unit 0:17",
     )
 
 
 def coloured(
-    opened: "Opened", ids: "Ids", places: list[tuple[int, int]], signals: tuple[str, ...]
+    network: "Model", ids: "Ids", start_id: int, places: list[tuple[int, int]], names: list[str]
 ) -> list[tuple[str, Any]]:
-    """Return the name and the values (T,) of what the text is coloured by: the cell, or h where there is none."""
+    """Return the name and the values (T,) of each unit and signal that the text is coloured by."""
     import numpy as np
 
-    from unroll.insight.trace import network_of, parts
+    from unroll.insight.trace import parts
 
-    network = network_of(opened)
-    own = ARCHITECTURES[network.config.arch].signals
-    names = [name for name in signals if name in own] or ["c" if "c" in own else "h"]
     pieces_of: dict[str, list[Any]] = {}
-    for part in parts(network, ids, opened.tokenizer.start_id):
+    for part in parts(network, ids, start_id):
         for layer, unit in places:
             for name in names:
                 pieces_of.setdefault(f"layer{layer}/{name}, unit {unit}", []).append(
@@ -168,20 +165,14 @@ def coloured(
     return [(name, np.concatenate(pieces)) for name, pieces in pieces_of.items()]
 
 
-def heat_map_of(
-    opened: "Opened", ids: "Ids", symbols: list[str], layers: tuple[int, ...], signals: tuple[str, ...], ending: str
-) -> bytes:
-    """Return a picture of all units of one layer's signal: the first requested, else the cell, else h."""
+def heat_map_of(opened: "Opened", network: "Model", ids: "Ids", symbols: list[str], name: str, ending: str) -> bytes:
+    """Return a picture of all units of the signal `name` of a layer, such as `layer0/c`."""
     import numpy as np
 
     from unroll.files import printable_name
     from unroll.insight.plots import heat_map
-    from unroll.insight.trace import network_of, parts
+    from unroll.insight.trace import parts
 
-    network = network_of(opened)
-    own = ARCHITECTURES[network.config.arch].signals
-    signal = next((name for name in signals if name in own), "c" if "c" in own else "h")
-    name = f"layer{layers[0] if layers else 0}/{signal}"
     values = np.concatenate([part.arrays[name] for part in parts(network, ids, opened.tokenizer.start_id)])
     return heat_map(values, symbols, f"{name} of {printable_name(opened.path)}", ending)
 

@@ -63,7 +63,8 @@ def check_state(state: Any, config: ModelConfig, rows: int) -> None:
     shapes = state_shapes(config, rows)
     if not isinstance(state, (tuple, list)) or len(state) != len(shapes):
         raise ValueError(
-            f"the state is {described(state)}; allowed: a tuple with one entry for each of {_layers(shapes)}"
+            f"the state is {described(state)}; allowed: a tuple with one entry for each of {len(shapes)} "
+            f"layer{'s' * (len(shapes) > 1)}"
         )
     for k, (layer, parts) in enumerate(zip(state, shapes, strict=True)):
         if not isinstance(layer, (tuple, list)) or len(layer) != len(parts):
@@ -116,7 +117,3 @@ def described(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     return "None" if value is None else f"a {type(value).__name__}"
-
-
-def _layers(shapes: Sequence[object]) -> str:
-    return f"{len(shapes)} layer{'s' * (len(shapes) > 1)}"

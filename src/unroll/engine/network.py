@@ -16,7 +16,7 @@ from unroll.engine.checks import (
     check_state,
     check_steps,
 )
-from unroll.engine.draw import Drawing, Halt
+from unroll.engine.draw import Drawing, Halt, Ids
 from unroll.engine.pace import Pace
 from unroll.engine.reference import Array, Weights
 from unroll.engine.weights import check_weights, read_weights
@@ -26,7 +26,6 @@ from unroll.state import State, map_state, parts_of
 __all__ = ["Drawing", "Network", "Precision", "load_network"]
 
 Precision = Literal["float32", "int8"]
-Ids = NDArray[np.int64]
 Nats = NDArray[np.float64]
 
 MAX_LOGITS = 2**23

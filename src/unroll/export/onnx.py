@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from unroll.files import explained, write_atomically
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.predict.ngram import NgramConfig
-from unroll.predict.predictor import Window
+from unroll.predict.predictor import HiddenPredictor, Window
 from unroll.settings import to_mapping
 from unroll.state import State, parts_of
 
@@ -96,7 +96,8 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
             fix="name another folder with --out, or remove that file",
         )
 
-    ours = cast("Network", open_model(path).predictor)  # also checks the weights
+    ours = open_model(path).predictor.network  # also checks the weights
+    assert ours is not None
     about = {
         "unroll": __version__,
         "tokenizer": TOKENIZER,
@@ -160,16 +161,6 @@ def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
     return load_file(path / WEIGHTS)
 
 
-class Network(Protocol):
-    """Our own network: what an export is checked against."""
-
-    def hidden(self, inputs: Window, state: State | None = None) -> tuple[NDArray[np.floating], State]:
-        """Read `inputs` (B, T) from a state; return the outputs of the last recurrent layer, and the state."""
-
-    def logits_after(self, y: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return the logits (B, T, V) after it."""
-
-
 class Session:
     """An ONNX file in use, with the contract of our networks: ids (B, T) and a state to logits (B, T, V) and one."""
 
@@ -181,10 +172,6 @@ class Session:
         self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         self.inputs = [(value.name, value.shape) for value in self._session.get_inputs()][1:]
 
-    def fresh_state(self, rows: int) -> dict[str, NDArray[np.float32]]:
-        """Return the state of rows that have read nothing: zeros."""
-        return {name: np.zeros((rows, *shape[1:]), np.float32) for name, shape in self.inputs}
-
     def run(
         self, ids: Window, state: Mapping[str, NDArray[np.float32]]
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
@@ -194,7 +181,7 @@ class Session:
         return logits, dict(zip(state, after, strict=True))
 
 
-def verify(data: bytes, config: ModelConfig, ours: Network) -> float:
+def verify(data: bytes, config: ModelConfig, ours: HiddenPredictor) -> float:
     """Run an ONNX file beside our own network; return the largest difference. Raises UserError above TOLERANCE."""
     session, largest = Session(data), 0.0
     for mine, theirs in runs(session, config, ours):
@@ -210,7 +197,7 @@ def verify(data: bytes, config: ModelConfig, ours: Network) -> float:
 
 
 def runs(
-    session: Session, config: ModelConfig, ours: Network
+    session: Session, config: ModelConfig, ours: HiddenPredictor
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
     """Yield logits and states of our network and of the exported one, at several shapes, from random states."""
     random = np.random.default_rng(0)

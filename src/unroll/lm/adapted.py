@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
@@ -18,7 +18,7 @@ from unroll.data.encode import block_ids
 from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.files import Files, StrPath, as_path, as_paths
-from unroll.lm.evaluate import Protocol, evaluate_predictors
+from unroll.lm.evaluate import Protocol, evaluate_predictors, regrouped
 from unroll.nn.config import ModelConfig
 from unroll.predict.mixture import fit_weights
 from unroll.predict.predictor import Predictor
@@ -94,32 +94,29 @@ def evaluate_model(
     start_id = opened.tokenizer.start_id
     mixed_in = [_same_vocabulary(opened, open_model(path)) for path in mix]
     fitting = _fitting_text(opened, valid) if mix or (adapt and not options) else None
-    static: list[Predictor] = [opened.predictor, *(other.predictor for other in mixed_in)]
+    others = [other.predictor for other in mixed_in]
+    if adapt:
+        used, adapting = yield from _adapted(model, adapt, options, fitting)
+
+    def reading() -> AbstractContextManager[Predictor]:
+        return adapting() if adapt else nullcontext(opened.predictor)
+
     weights = None
-    with ExitStack() as stack:
-        first = static[:1]
-        if adapt:
-            used, adapting = yield from _adapted(model, adapt, options, fitting)
-            if mix:
-                assert fitting is not None
-                with adapting() as predictor:
-                    columns = [nats_of(predictor, fitting, start_id)]
-            first = [*first, stack.enter_context(adapting())]
-        elif mix:
-            assert fitting is not None
-            columns = [nats_of(static[0], fitting, start_id)]
-        if mix:
-            assert fitting is not None
-            columns += [nats_of(predictor, fitting, start_id) for predictor in static[1:]]
-            weights = np.concatenate([[0.0] * (len(first) - 1), fit_weights(np.stack(columns))])
-        evaluations = yield from evaluate_predictors([*first, *static[1:]], opened.tokenizer, files, protocol, weights)
+    if mix:
+        assert fitting is not None
+        with reading() as predictor:
+            columns = [nats_of(each, fitting, start_id) for each in (predictor, *others)]
+        weights = np.concatenate([[0.0] * bool(adapt), fit_weights(np.stack(columns))])
+    with reading() as predictor:
+        first = [opened.predictor, predictor] if adapt else [predictor]
+        evaluations = yield from evaluate_predictors([*first, *others], opened.tokenizer, files, protocol, weights)
     figures: dict[str, Any] = {
         "model": str(model),
         "precision": precision,
         "files": [str(file) for file in files],
         **evaluations[0].figures(),
     }
-    if fitting is not None and _begins_like(files, opened, fitting):
+    if fitting is not None and np.array_equal(_first_symbols(files, opened)[: len(fitting)], fitting):
         figures["notes"].append("options were fitted on the beginning of this same text: name another with --valid")
     if adapt:
         figures["adapted"] = {"method": adapt, "options": asdict(used), **evaluations[1].figures()}
@@ -250,16 +247,5 @@ def _fitting_text(opened: Opened, valid: Path | None) -> Ids:
 
 
 def _first_symbols(files: Sequence[Path], opened: Opened) -> Ids:
-    pieces: list[Ids] = []
-    count = 0
-    for block in read_blocks(files, opened.tokenizer.level):
-        pieces.append(block_ids(block, opened.tokenizer))
-        count += len(pieces[-1])
-        if count >= FIT_TOKENS:
-            break
-    return np.concatenate(pieces)[:FIT_TOKENS]
-
-
-def _begins_like(files: Sequence[Path], opened: Opened, fitting: Ids) -> bool:
-    """Return whether the evaluated text begins with the text that options were fitted on."""
-    return np.array_equal(_first_symbols(files, opened)[: len(fitting)], fitting)
+    blocks = (block_ids(block, opened.tokenizer) for block in read_blocks(files, opened.tokenizer.level))
+    return next(regrouped(blocks, FIT_TOKENS), np.zeros(0, np.int64))

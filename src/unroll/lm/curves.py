@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -185,24 +185,16 @@ def position_loss(
 
 def crop_nats(predictor: Predictor, blocks: Iterable[Ids], length: int) -> Iterator[Nats]:
     """Yield the nats (B, length) of crops from fresh states that follow one another through a text."""
-    previous: Ids | None = None
-    # A piece ends with the first symbol of the next one, which is the target of its last.
-    for piece in regrouped(blocks, length * max(1, READ_TOGETHER // length)):
-        if previous is not None:
-            yield from _crop_nats(predictor, np.append(previous, piece[:1]), length)
-        previous = piece
-    if previous is not None:
-        yield from _crop_nats(predictor, previous, length)
-
-
-def _crop_nats(predictor: Predictor, ids: Ids, length: int) -> Iterator[Nats]:
-    for inputs, targets in crops(ids, length, max(1, CROP_TOKENS // length)):
-        nats = np.zeros(inputs.shape)
-        state: State | None = None
-        for first in range(0, length, STREAM_WINDOW):  # a crop of a million symbols is read in windows too
-            window = slice(first, first + STREAM_WINDOW)
-            nats[:, window], state = predictor.nats(inputs[:, window], targets[:, window], state)
-        yield nats
+    pieces = regrouped(blocks, length * max(1, READ_TOGETHER // length))
+    # The target of a piece's last symbol is the first of the next piece.
+    for piece, following in pairwise(chain(pieces, [np.zeros(0, np.int64)])):
+        for inputs, targets in crops(np.append(piece, following[:1]), length, max(1, CROP_TOKENS // length)):
+            nats = np.zeros(inputs.shape)
+            state: State | None = None
+            for first in range(0, length, STREAM_WINDOW):  # a crop of a million symbols is read in windows too
+                window = slice(first, first + STREAM_WINDOW)
+                nats[:, window], state = predictor.nats(inputs[:, window], targets[:, window], state)
+            yield nats
 
 
 def _stretches(length: int) -> Counts:

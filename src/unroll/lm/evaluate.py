@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -27,21 +26,10 @@ READ_TOGETHER = 2**16
 """Symbols between two reports of progress."""
 
 
-@dataclass(frozen=True)
-class Measures:
-    """What each id of a vocabulary adds to a text, so that any part of a text can be measured."""
-
-    tokenizer: Tokenizer
-
-    @cached_property
-    def bytes(self) -> NDArray[np.int64]:
-        """The number of bytes of each id (V,)."""
-        return np.array([len(piece) for piece in self.tokenizer.pieces], np.int64)
-
-    @cached_property
-    def chars(self) -> NDArray[np.int64]:
-        """The number of characters that begin in each id (V,): bytes that do not continue a UTF-8 sequence."""
-        return np.array([sum(byte & 0xC0 != 0x80 for byte in piece) for piece in self.tokenizer.pieces], np.int64)
+def sizes_of(pieces: Sequence[bytes]) -> NDArray[np.int64]:
+    """Return the bytes of each piece, and the characters that begin in it (V, 2): bytes that continue no other."""
+    sizes = [(len(piece), sum(byte & 0xC0 != 0x80 for byte in piece)) for piece in pieces]
+    return np.array(sizes, np.int64).reshape(-1, 2)
 
 
 @dataclass
@@ -65,15 +53,15 @@ class Evaluation:
         """Nats per symbol, the end of each line included."""
         return self.nats / self.tokens
 
-    def add(self, measures: Measures, ids: Ids, nats: Nats) -> None:
-        """Count symbols (N,) and their nats (N,)."""
+    def add(self, ids: Ids, nats: Nats, sizes: NDArray[np.int64]) -> None:
+        """Count symbols (N,), their nats (N,), and what they add to the text, of the `sizes` (V, 2) of all pieces."""
         self.tokens += len(ids)
         self.nats += float(nats.sum())
         if self.protocol != "crops":
-            self.line_nats.append(_sums_of_lines(ids, nats, measures.tokenizer.newline_id))
-        self.chars += int(measures.chars[ids].sum())
-        self.bytes += int(measures.bytes[ids].sum())
-        self.unknown += measures.tokenizer.count_unknown(ids)
+            self.line_nats.append(_sums_of_lines(ids, nats, self.tokenizer.newline_id))
+        self.bytes += int(sizes[ids, 0].sum())
+        self.chars += int(sizes[ids, 1].sum())
+        self.unknown += self.tokenizer.count_unknown(ids)
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON; a figure that does not apply is None, and `notes` says why."""
@@ -113,7 +101,7 @@ def evaluate_predictors(
     files that are not text, and for a text too short for the protocol.
     """
     check_choice("protocol", protocol, get_args(Protocol))
-    measures, total, done = Measures(tokenizer), sum(map(file_size, files)), 0
+    sizes, total, done = sizes_of(tokenizer.pieces), sum(map(file_size, files)), 0
     evaluations = [Evaluation(protocol, tokenizer) for _ in range(len(predictors) + (weights is not None))]
     seen = [Seen() for _ in files]
 
@@ -126,7 +114,7 @@ def evaluate_predictors(
     for ids, nats in scored(predictors, blocks(), tokenizer.start_id, tokenizer.newline_id, protocol):
         rows = nats if weights is None else [*nats, mixed_nats(np.stack(nats), weights)]
         for evaluation, row in zip(evaluations, rows, strict=True):
-            evaluation.add(measures, ids, row)
+            evaluation.add(ids, row, sizes)
         yield Progress("evaluating", done, total, "bytes")
     if not evaluations[0].tokens:
         need = "one crop of 256 symbols and the one after it" if protocol == "crops" else "one symbol"

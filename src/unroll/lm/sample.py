@@ -129,16 +129,10 @@ def generate(
     those that are complete with the same character before the longest. Symbols are drawn in blocks that grow from one
     symbol while they are quick, which changes no symbol.
     """
-    stops = checked_stops(stop)
-    return _generate(predictor, tokenizer, prompt, length, options, stream, stops)
-
-
-def checked_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the texts to stop at; raises UserError for an empty one, which would stop before the first symbol."""
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    if "" in stops:
+    if "" in stops:  # it would stop before the first symbol
         raise UserError("a stop text is empty", allowed="one character or more", fix="leave it out")
-    return stops
+    return _generate(predictor, tokenizer, prompt, length, options, stream, stops)
 
 
 def _generate(

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from unroll.errors import UserError, check_choice, check_positive
 from unroll.files import StrPath, as_path, is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
 from unroll.nn.arch import ARCHITECTURES
 from unroll.predict.predictor import HiddenPredictor, Window
-from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, Ids
+from unroll.predict.protocols import LINE_TOKENS, STREAM_WINDOW, Ids, padded, together
 from unroll.progress import Progress, Work, result
 from unroll.state import State
 
@@ -81,34 +81,13 @@ def line_vectors(
 
     Texts of similar length are read side by side; padding is part of no vector.
     """
-    group: list[Ids] = []
-    size = 0
-    for ids in texts:
-        group.append(ids)
-        size += len(ids) + 1
-        if size > 16 * LINE_TOKENS or len(group) == LINES_TOGETHER:
-            yield _of_similar_length(network, group, start_id, pool)
-            group, size = [], 0
-    if group:
-        yield _of_similar_length(network, group, start_id, pool)
-
-
-def _of_similar_length(
-    network: HiddenPredictor, texts: Sequence[Ids], start_id: int, pool: Pool
-) -> NDArray[np.float32]:
-    vectors: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(texts)
-    order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
-    while order:
-        length = len(texts[order[-1]]) + 1
-        count = max(1, LINE_TOKENS // length)
-        batch, order = order[-count:], order[:-count]
-        symbols = np.full((len(batch), length), start_id, np.int64)
-        for row, number in enumerate(batch):
-            symbols[row, 1 : 1 + len(texts[number])] = texts[number]
-        lengths = np.array([len(texts[number]) for number in batch])
-        for number, vector in zip(batch, _pooled(network, symbols, lengths, pool), strict=True):
-            vectors[number] = vector
-    return np.stack(vectors)
+    for group in together(texts, 16 * LINE_TOKENS + 1, LINES_TOGETHER):
+        vectors: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(group)
+        for batch, symbols in padded([np.insert(ids, 0, start_id) for ids in group], start_id):
+            lengths = np.array([len(group[number]) for number in batch])
+            for number, vector in zip(batch, _pooled(network, symbols, lengths, pool), strict=True):
+                vectors[number] = vector
+        yield np.stack(vectors)
 
 
 def _pooled(network: HiddenPredictor, symbols: Window, lengths: NDArray[np.int64], pool: Pool) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Counting n-grams: from ids to the tables of modified Kneser-Ney, by sorting the positions of the text once."""
 
 from collections.abc import Generator, Iterator
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +53,8 @@ def count(ids: Ids, config: NgramConfig) -> Generator[int, None, Tables]:
     follows: list[Ids] = []
     singles: list[Ids] = []
     in_tables: NDArray[np.bool_] | None = None  # for each group
-    for strings, longer in _with_longer(_strings(text, places, config)):
+    for strings, longer in pairwise(chain(_strings(text, places, config), [None])):  # the longest with None
+        assert strings is not None
         ngram = strings.inside[strings.first]
         in_tables = ngram if in_tables is None else in_tables
         adjusted = _adjusted(strings, longer, after, starts)
@@ -130,15 +132,6 @@ def _strings(text: Ids, places: NDArray[np.int32], config: NgramConfig) -> Itera
         symbol = text.take(ends, mode="clip")
         opens[1:] |= (symbol[1:] != symbol[:-1]) | (inside[1:] != inside[:-1])
         yield _Strings(length, inside, np.cumsum(opens, dtype=np.int32) - 1, np.flatnonzero(opens))
-
-
-def _with_longer(strings: Iterator[_Strings]) -> Iterator[tuple[_Strings, _Strings | None]]:
-    """Yield strings with those one symbol longer; the last with None."""
-    short = next(strings)
-    for longer in strings:
-        yield short, longer
-        short = longer
-    yield short, None
 
 
 def _adjusted(strings: _Strings, longer: _Strings | None, after: Ranks, starts: Ranks) -> Counts:

@@ -1,12 +1,12 @@
 """Nats of ids by named protocols: `stream` (carried state), `rows` (many side by side), `crops` and `lines` (fresh)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.batches import crops, rows, stream_windows
-from unroll.predict.predictor import MAX_LOGITS, Nats, Predictor
+from unroll.predict.predictor import MAX_LOGITS, Nats, Predictor, Window
 from unroll.state import State
 
 Ids = NDArray[np.integer]
@@ -68,14 +68,14 @@ def lines(predictor: Predictor, texts: Iterable[Ids], start_id: int) -> Iterator
         yield _of_similar_length(predictor, group, start_id)
 
 
-def together(texts: Iterable[Ids], size: int) -> Iterator[list[Ids]]:
-    """Yield the texts in groups of about `size` symbols, counting one start symbol for each text."""
+def together(texts: Iterable[Ids], size: int, most: int | None = None) -> Iterator[list[Ids]]:
+    """Yield the texts in groups of about `size` symbols, with one start symbol for each, and `most` texts at most."""
     group: list[Ids] = []
     count = 0
     for text in texts:
         group.append(text)
         count += len(text) + 1
-        if count >= size:
+        if count >= size or len(group) == most:
             yield group
             group, count = [], 0
     if group:
@@ -84,19 +84,27 @@ def together(texts: Iterable[Ids], size: int) -> Iterator[list[Ids]]:
 
 def _of_similar_length(predictor: Predictor, texts: list[Ids], start_id: int) -> list[Nats]:
     nats_of_texts: list[Nats] = [np.zeros(0)] * len(texts)
-    order = sorted((number for number, ids in enumerate(texts) if len(ids)), key=lambda number: len(texts[number]))
-    while order:
-        length = len(texts[order[-1]])
-        count = max(1, LINE_TOKENS // length)
-        batch, order = order[-count:], order[:-count]
-        symbols = np.full((len(batch), length + 1), start_id, np.int64)
-        for row, number in enumerate(batch):
-            symbols[row, 1 : 1 + len(texts[number])] = texts[number]
-        nats = np.zeros((len(batch), length))
-        state = None
-        for first in range(0, length, STREAM_WINDOW):  # a line may have a million symbols
+    for batch, targets in padded(texts, start_id):
+        symbols, nats, state = np.insert(targets, 0, start_id, axis=1), np.zeros(targets.shape), None
+        for first in range(0, targets.shape[1], STREAM_WINDOW):  # a line may have a million symbols
             window = symbols[:, first : first + STREAM_WINDOW + 1]
             nats[:, first : first + STREAM_WINDOW], state = predictor.nats(window[:, :-1], window[:, 1:], state)
         for row, number in enumerate(batch):
             nats_of_texts[number] = nats[row, : len(texts[number])]
     return nats_of_texts
+
+
+def padded(texts: Sequence[Ids], padding: int) -> Iterator[tuple[list[int], Window]]:
+    """Yield texts of similar length side by side, the longest first: their numbers, and their ids (B, T), padded.
+
+    Empty ones are left out.
+    """
+    order = sorted((number for number, ids in enumerate(texts) if len(ids)), key=lambda number: len(texts[number]))
+    while order:
+        length = len(texts[order[-1]])
+        count = max(1, LINE_TOKENS // length)
+        batch, order = order[-count:], order[:-count]
+        rows = np.full((len(batch), length), padding, np.int64)
+        for row, number in zip(rows, batch, strict=True):
+            row[: len(texts[number])] = texts[number]
+        yield batch, rows
