@@ -40,8 +40,8 @@ def test_an_instruction_set_by_name(name: str, monkeypatch: pytest.MonkeyPatch) 
 def test_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "numpy")
     assert native.default_instructions() is None
-    assert not small_network().native
-    assert all(small_network(name).native for name in SETS)  # an explicit name wins
+    assert small_network()._kernel is None
+    assert all(small_network(name)._kernel for name in SETS)  # an explicit name wins
 
 
 def test_the_default_is_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_another_name_is_refused_in_three_parts(monkeypatch: pytest.MonkeyPatch)
     assert error.value.what == "the environment variable UNROLL_INSTRUCTIONS is 'mmx'"
     assert error.value.allowed == f"on this machine {', '.join([*SETS, 'numpy'])}"
     assert "unset the variable" in error.value.fix
-    assert not small_network(False).native
+    assert small_network(False)._kernel is None
 
 
 def test_processes_inherit_it() -> None:

@@ -12,7 +12,6 @@ from unroll.artifact.directory import WEIGHTS, check_types, data_path, read_desc
 from unroll.artifact.events import METRICS, SAMPLE, SAMPLES, read_events
 from unroll.artifact.quantize import read_cost
 from unroll.data.corpus import CorpusInfo, load_corpus
-from unroll.data.encode import Part
 from unroll.errors import UserError
 from unroll.files import StrPath
 from unroll.settings import check, read_toml
@@ -79,7 +78,11 @@ def info(path: StrPath) -> dict[str, Any]:
         **files,
         "quick_valid_nats_per_token": kept.get("valid_nats"),
         "chars_per_token": chars_per_token(level, text),
-        "parts": text and {name: _sizes(part) for name, part in text.parts.items()},
+        "parts": text
+        and {
+            name: {"tokens": part.tokens, "chars": part.chars, "bytes": part.bytes, "unknown": part.unknown}
+            for name, part in text.parts.items()
+        },
         "trained_on": text and [vars(source) for source in text.sources],
         "byte_order_marks": text and text.byte_order_marks,
         "newlines_added": text and text.newlines_added,
@@ -154,10 +157,6 @@ def _recipe(file: Path) -> dict[str, Any]:
             f"{file} has values that no recipe has: {error}", allowed="texts, numbers, true, false", fix="restore it"
         ) from None
     return recipe
-
-
-def _sizes(part: Part) -> dict[str, int]:
-    return {"tokens": part.tokens, "chars": part.chars, "bytes": part.bytes, "unknown": part.unknown}
 
 
 def _notes(

@@ -116,17 +116,20 @@ def sentence(tracking: "Tracking", finding: "Finding") -> Iterator[str]:
     """Yield the evidence about a cell, and the reason for its verdict."""
     labels = tracking.labels
     rising, falling, metric = ("high", "low", "AUROC") if labels.binary else ("rises with", "falls with", "correlation")
-    way = rising if finding.rises else falling
-    yield f"{way} {labels.what}: {metric} {finding.score:.3f} on the half of the text that"
     recent = "" if tracking.recent is None else f", the last 8 characters {tracking.recent:.3f}"
-    yield f"it was not chosen on. In both halves it reaches {finding.weaker:.3f}, the best of {tracking.searched:,}"
-    yield f"signals {finding.null:.3f} by chance, an untrained network {finding.untrained:.3f}{recent}."
+    yield (
+        f"{rising if finding.rises else falling} {labels.what}: {metric} {finding.score:.3f} on the half of the text "
+        f"that it was not chosen on. In both halves it reaches {finding.weaker:.3f}, the best of {tracking.searched:,} "
+        f"signals {finding.null:.3f} by chance, an untrained network {finding.untrained:.3f}{recent}."
+    )
     if (ablation := finding.ablation) is not None:
         marks = " ".join(tracking.marks[:6]) + (" …" if len(tracking.marks) > 6 else "") if tracking.marks else ""
         low, high = (1000 * bound for bound in ablation.interval)
-        yield f"Clamped at its mean it adds {1000 * ablation.cost:.2f} millinats a symbol ({low:.2f} to {high:.2f}) to"
-        yield f"telling {marks} from other symbols, {ablation.ratio:.1f} times what {ablation.matched} matched cells"
-        yield f"add on average, and elsewhere {ablation.elsewhere_ratio:.1f} times what they add."
+        yield (
+            f"Clamped at its mean it adds {1000 * ablation.cost:.2f} millinats a symbol ({low:.2f} to {high:.2f}) to "
+            f"telling {marks} from other symbols, {ablation.ratio:.1f} times what {ablation.matched} matched cells "
+            f"add on average, and elsewhere {ablation.elsewhere_ratio:.1f} times what they add."
+        )
     yield f"So: {finding.word}{why(finding)}."
 
 

@@ -1,15 +1,12 @@
 """`unroll compare`: models side by side on one text."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from unroll.cli import console
 from unroll.cli.options import PATH, json_option
-
-if TYPE_CHECKING:
-    from unroll.lm.evaluate import Protocol
 
 
 @click.command(
@@ -29,11 +26,11 @@ Examples:
     help="stream: one text with carried state; lines: each line from a fresh state.",
 )
 @json_option('"models": [...], "pairs": [...]')
-def verb(models: tuple[Path, ...], file: Path, protocol: "Protocol", as_json: bool) -> None:
+def verb(models: tuple[Path, ...], file: Path, as_json: bool, **options: Any) -> None:
     """Compare the models in the DIRs on the text FILE: size, figures, speed, context, and a paired test."""
     from unroll.lm.compare import compare_models
 
-    comparison = console.run(compare_models(models, [file], protocol))
+    comparison = console.run(compare_models(models, [file], **options))
     if as_json:
         console.put_json(comparison)
     else:

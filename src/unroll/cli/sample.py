@@ -1,7 +1,6 @@
 """`unroll sample`: text from a model, shown as it is drawn."""
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,15 +110,11 @@ def whole_prompt(prompt: str | None, file: Path | None, level: str) -> str:
 
 def shown(prompt: str, symbols: "Iterable[SampledSymbol]") -> "Iterator[SampledSymbol]":
     """Print the prompt and each symbol as it comes, and pass them on."""
-    out = sys.stdout
-    out.write(console.printable(prompt))
-    out.flush()
+    print(console.printable(prompt), end="", flush=True)
     for symbol in symbols:
-        out.write(console.printable(symbol.text))
-        out.flush()
+        print(console.printable(symbol.text), end="", flush=True)
         yield symbol
-    out.write("\n")
-    out.flush()
+    print(flush=True)
 
 
 def longest_copied(opened: "Opened", ids: list[int]) -> dict[str, Any] | None:

@@ -209,22 +209,18 @@ class Kernel:
         if getattr(self, "_handle", None):
             self._library.unroll_engine_free(self._handle)
 
-    def read(self, ids: NDArray[np.int64], state: Sequence[Floats], threads: int, *, outputs: bool) -> Floats | None:
-        """Read ids (B, T); changes `state`, the arrays of all layers, in place. With `outputs`, returns them (B, T, H).
+    def read(self, ids: NDArray[np.int64], state: Sequence[Floats], threads: int) -> Floats:
+        """Read ids (B, T); return the outputs (B, T, H), and change `state`, the arrays of all layers, in place.
 
         Raises ValueError for arrays of another shape, type or layout, IndexError for an id outside the vocabulary.
         """
         ids = check_ids(ids, "ids", self.config.vocab_size)  # named, so that it lives while the kernel reads it
-        y = np.empty((*ids.shape, self.config.hidden_size), np.float32) if outputs else None
-        job = _Job(kind=READ, rows=ids.shape[0], steps=ids.shape[1], ids=_address(ids))
-        if y is not None:
-            job.y = _address(y)
+        y = np.empty((*ids.shape, self.config.hidden_size), np.float32)
+        job = _Job(kind=READ, rows=ids.shape[0], steps=ids.shape[1], ids=_address(ids), y=_address(y))
         self._work(job, threads, state)
         return y
 
-    def head(
-        self, y: Floats, targets: NDArray[np.int64] | None, threads: int
-    ) -> tuple[Floats | None, NDArray[np.float64] | None]:
+    def head(self, y: Floats, targets: NDArray[np.int64] | None, threads: int) -> NDArray[Any]:
         """Return the logits (N, V) after outputs (N, H) or, given `targets` (N,), the nats (N,) of those.
 
         Raises ValueError and IndexError as `read` does.
@@ -237,11 +233,11 @@ class Kernel:
             logits = np.empty((len(y), self.config.vocab_size), np.float32)
             job.logits = _address(logits)
             self._work(job, threads)
-            return logits, None
+            return logits
         targets, nats = check_ids(targets, "targets", self.config.vocab_size, (len(y),)), np.empty(len(y))
         job.targets, job.nats = _address(targets), _address(nats)
         self._work(job, threads)
-        return None, nats
+        return nats
 
     def generate(
         self,

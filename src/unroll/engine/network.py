@@ -23,8 +23,6 @@ from unroll.engine.weights import check_weights, read_weights
 from unroll.nn.config import ModelConfig
 from unroll.state import State, map_state, parts_of
 
-__all__ = ["Drawing", "Network", "Precision", "load_network"]
-
 Precision = Literal["float32", "int8"]
 Nats = NDArray[np.float64]
 
@@ -84,11 +82,6 @@ class Network:
     def torch_model(self) -> None:
         """None: it keeps no gates and has no gradients."""
 
-    @property
-    def native(self) -> bool:
-        """Whether the kernels do the work."""
-        return self._kernel is not None
-
     def fresh_state(self, rows: int) -> State:
         """Return the state of rows that have read nothing."""
         return reference.fresh_state(self.config, rows, np.float32 if self._kernel else self.embedding.dtype)
@@ -116,9 +109,7 @@ class Network:
         check_array(targets, "targets", INTEGERS, y.shape[:-1])
         flat, flat_targets = y.reshape(-1, y.shape[-1]), targets.reshape(-1)
         if self._head is not None:
-            _, nats = self._head.head(flat, flat_targets, self._pace.most)
-            assert nats is not None
-            return nats.reshape(targets.shape)
+            return self._head.head(flat, flat_targets, self._pace.most).reshape(targets.shape)
         flat_targets = check_ids(flat_targets, "targets", self.vocab_size, flat_targets.shape)
         size = max(1, MAX_LOGITS // self.vocab_size)
         pieces = [
@@ -132,8 +123,7 @@ class Network:
         check_array(y, "y", FLOATS, ("B", "T", self.config.hidden_size))
         if self._head is None:
             return reference.logits(self.config, self._weights, y).astype(np.float64)
-        logits, _ = self._head.head(y.reshape(-1, y.shape[-1]), None, self._pace.most)
-        assert logits is not None
+        logits = self._head.head(y.reshape(-1, y.shape[-1]), None, self._pace.most)
         return logits.reshape(*y.shape[:-1], self.vocab_size).astype(np.float64)
 
     def generate(
@@ -183,9 +173,7 @@ class Network:
         while not pieces or read < inputs.shape[1]:
             with self._pace.of("read", len(inputs), inputs.shape[1] - read) as block:
                 ids = inputs[:, read : read + block.steps]
-                outputs = self._kernel.read(ids, parts_of(after), block.threads, outputs=True)
-            assert outputs is not None
-            pieces.append(outputs)
+                pieces.append(self._kernel.read(ids, parts_of(after), block.threads))
             read += block.steps
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1), after
 

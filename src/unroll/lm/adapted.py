@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unroll.artifact.directory import data_path
 from unroll.artifact.open import Opened, open_model
+from unroll.artifact.saved_state import read_on
 from unroll.data.blocks import read_blocks
 from unroll.data.corpus import Corpus, open_corpus
 from unroll.data.encode import block_ids
@@ -19,10 +19,11 @@ from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.files import Files, StrPath, as_path, as_paths
 from unroll.lm.evaluate import Protocol, evaluate_predictors, regrouped
+from unroll.lm.surprisal import beginning
 from unroll.nn.config import ModelConfig
 from unroll.predict.mixture import fit_weights
 from unroll.predict.predictor import Predictor
-from unroll.predict.protocols import Ids, stream
+from unroll.predict.protocols import Ids
 from unroll.progress import Progress, Work, result
 from unroll.settings import Settings, from_mapping, parse_value, setting_pairs, unknown_key
 
@@ -91,10 +92,8 @@ def evaluate_model(
             fix="leave out --protocol or --adapt",
         )
     opened = open_model(model, precision=precision)
-    start_id = opened.tokenizer.start_id
-    mixed_in = [_same_vocabulary(opened, open_model(path)) for path in mix]
+    others = [_same_vocabulary(opened, open_model(path)).predictor for path in mix]
     fitting = _fitting_text(opened, valid) if mix or (adapt and not options) else None
-    others = [other.predictor for other in mixed_in]
     if adapt:
         used, adapting = yield from _adapted(model, adapt, options, fitting)
 
@@ -105,7 +104,7 @@ def evaluate_model(
     if mix:
         assert fitting is not None
         with reading() as predictor:
-            columns = [nats_of(each, fitting, start_id) for each in (predictor, *others)]
+            columns = [read_on(each, fitting, beginning(opened))[0] for each in (predictor, *others)]
         weights = np.concatenate([[0.0] * bool(adapt), fit_weights(np.stack(columns))])
     with reading() as predictor:
         first = [opened.predictor, predictor] if adapt else [predictor]
@@ -153,11 +152,6 @@ def _options_of(adapt: Adapt) -> type:
     from unroll.predict.dynamic import DynamicOptions
 
     return DynamicOptions
-
-
-def nats_of(predictor: Predictor, ids: Ids, start_id: int) -> NDArray[np.float64]:
-    """Return the nats (N,) of ids (N,), read as one row from the start symbol."""
-    return np.concatenate([nats for nats, _ in stream(predictor, ids, start_id)])
 
 
 Adapting = Callable[[], AbstractContextManager[Predictor]]

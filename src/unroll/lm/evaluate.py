@@ -10,15 +10,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.artifact.saved_state import Reading, read_on
 from unroll.data.blocks import Seen, file_size, read_blocks
 from unroll.data.encode import block_ids
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError, check_choice
 from unroll.predict.mixture import mixed_nats
 from unroll.predict.predictor import Nats, Predictor
-from unroll.predict.protocols import Ids, crops_of, lines, stream, together
+from unroll.predict.protocols import Ids, crops_of, lines, together
 from unroll.progress import Progress, Work
-from unroll.state import State
 
 Protocol = Literal["stream", "crops", "lines"]
 
@@ -147,16 +147,13 @@ def scored(
     """Yield the symbols (N,) that the protocol scores, in order, a few at a time, with the nats (N,) of each model."""
     match protocol:
         case "stream":
-            states: list[State | None] = [None] * len(predictors)
-            before = start_id
+            readings = [Reading(None, start_id)] * len(predictors)
             for ids in regrouped(blocks, READ_TOGETHER):
-                columns: list[list[Nats]] = [[] for _ in predictors]
-                for number, predictor in enumerate(predictors):
-                    for nats, state in stream(predictor, ids, before, states[number]):
-                        states[number] = state
-                        columns[number].append(nats)
-                before = int(ids[-1])
-                yield ids, [np.concatenate(column) for column in columns]
+                read = [
+                    read_on(predictor, ids, reading) for predictor, reading in zip(predictors, readings, strict=True)
+                ]
+                readings = [after for _, after in read]
+                yield ids, [nats for nats, _ in read]
         case "lines":
             for group in together(lines_of(blocks, newline), READ_TOGETHER):
                 columns = [list(chain(*lines(predictor, group, start_id))) for predictor in predictors]

@@ -15,7 +15,6 @@ import numpy as np
 from unroll.artifact.open import AnyModel, as_opened
 from unroll.data.tokenizer import Tokenizer
 from unroll.engine.draw import Drawing
-from unroll.engine.draw import draw as draw
 from unroll.errors import UserError, check_fields, check_positive
 from unroll.predict.predictor import Logits, Predictor
 from unroll.state import State

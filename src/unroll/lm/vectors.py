@@ -1,6 +1,5 @@
 """Vectors: a line as the hidden state that has read it, and the nearest of lines and of symbols, by their cosine."""
 
-import io
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -144,11 +143,9 @@ def embed_lines(opened: Opened, file: Path, out: Path | None = None, pool: Pool 
             if done + len(block) > lines:
                 raise UserError(f"{file} grew while it was read", fix="try again when it is complete")
             if not done and output is not None:
-                header = io.BytesIO()
-                np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
-                output.write(header.getvalue())
+                np.lib.format.write_array_header_1_0(output, {"descr": "<f4", "fortran_order": False, "shape": shape})
                 if mapped:
-                    reserve(output, header.tell() + 4 * math.prod(shape))
+                    reserve(output, output.tell() + 4 * math.prod(shape))
             if not done and not mapped:
                 vectors = np.zeros(shape, np.float32)
             if output is not None:

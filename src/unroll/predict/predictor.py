@@ -35,10 +35,8 @@ class Predictor(Protocol):
     vocab_size: int
     """The number V of symbols."""
 
-    @property
-    def precision(self) -> "Precision":
-        """The precision of the weights."""
-        return "float32"
+    precision: "Precision" = "float32"
+    """The precision of the weights."""
 
     @property
     def network(self) -> "HiddenPredictor | None":
