@@ -128,4 +128,5 @@ def check(port: int, keys: tuple[str, ...]) -> tuple[str, ...]:
     del prometheus_client, starlette, uvicorn
     if not 0 <= port < 2**16:
         raise UserError(f"the port is {port}", allowed="0 to 65535", fix="choose another with --port")
-    return keys or tuple(filter(None, [os.environ.get(KEY)]))
+    key = os.environ.get(KEY)
+    return keys or ((key,) if key else ())

@@ -85,7 +85,8 @@ def together(texts: Iterable[Ids], size: int, most: int | None = None) -> Iterat
 def _of_similar_length(predictor: Predictor, texts: list[Ids], start_id: int) -> list[Nats]:
     nats_of_texts: list[Nats] = [np.zeros(0)] * len(texts)
     for batch, targets in padded(texts, start_id):
-        symbols, nats, state = np.insert(targets, 0, start_id, axis=1), np.zeros(targets.shape), None
+        symbols, nats = np.insert(targets, 0, start_id, axis=1), np.zeros(targets.shape)
+        state = None
         for first in range(0, targets.shape[1], STREAM_WINDOW):  # a line may have a million symbols
             window = symbols[:, first : first + STREAM_WINDOW + 1]
             nats[:, first : first + STREAM_WINDOW], state = predictor.nats(window[:, :-1], window[:, 1:], state)
