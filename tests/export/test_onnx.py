@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import unroll
@@ -72,13 +73,18 @@ def session_of(path: Path) -> Session:
     return Session(export_onnx(path).path.read_bytes())
 
 
+def fresh_state(session: Session, rows: int) -> dict[str, NDArray[np.float32]]:
+    """Return the state of rows that have read nothing: zeros."""
+    return {name: np.zeros((rows, *shape[1:]), np.float32) for name, shape in session.inputs}
+
+
 def subject_of(session: Session, model: Model, ids: Tensor) -> Subject:
     """Return an exported network as what the laws are tried on; it knows no resets."""
     shape = model.config
 
     def run(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
         assert resets is None
-        names = {name: np.zeros((len(ids), *shape[1:]), np.float32) for name, shape in session.inputs}
+        names = fresh_state(session, len(ids))
         if state is not None:
             parts = [part.numpy() for layer in state for part in layer]
             names = dict(zip(names, parts, strict=True))
@@ -459,15 +465,15 @@ def test_an_lstm_quantized_by_onnx_runtime_reads_ahead_within_a_call_only(tmp_pa
     others = np.concatenate([ids[:1], (ids[1:] + 1) % VOCAB])
 
     def by_symbol(row: Any) -> Any:
-        state, logits = session.fresh_state(1), []
+        state, logits = fresh_state(session, 1), []
         for symbol in row:
             step, state = session.run(np.array([[symbol]]), state)
             logits.append(step[0, 0])
         return np.array(logits)
 
-    beside, beside_others = (session.run(rows, session.fresh_state(2))[0][0] for rows in (ids, others))
+    beside, beside_others = (session.run(rows, fresh_state(session, 2))[0][0] for rows in (ids, others))
     assert np.abs(beside - beside_others).max() > 1e-6  # the same row, other company
-    half = session.run(ids[:1, : STEPS // 2], session.fresh_state(1))[0][0]
-    alone = session.run(ids[:1], session.fresh_state(1))[0][0]
+    half = session.run(ids[:1, : STEPS // 2], fresh_state(session, 1))[0][0]
+    alone = session.run(ids[:1], fresh_state(session, 1))[0][0]
     assert np.abs(half - alone[: STEPS // 2]).max() > 1e-6  # the same start, another end
     assert np.array_equal(by_symbol(ids[0])[: STEPS // 2], by_symbol(ids[0, : STEPS // 2]))
