@@ -40,9 +40,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """What `start` is asked for, instead of doing it; a text given only for a while is read."""
     calls: list[Call] = []
 
-    def start(files: list[Path], out: Path, budget: Budget, overrides: Overrides, **others: Any) -> list[Report]:
+    def start(files: list[Path], out: Path, budget: Budget, overrides: Overrides, **options: Any) -> list[Report]:
         assert all(file.exists() for file in files if file.suffix == ".txt")
-        calls.append((files, out, budget, overrides, others))
+        calls.append((files, out, budget, overrides, options))
         return [Report("start", 0, 0, 0.0)]
 
     monkeypatch.setattr(request, "start", start)
@@ -114,13 +114,13 @@ def test_train_yields_progress_and_reports_and_resume_goes_on(tmp_path: Path) ->
     (tmp_path / "book.txt").write_text(text(170))
     settings = {"hidden_size": 8, "embedding_size": 4, **TRAINING, "steps": STEPS}
     reports = unroll.train(tmp_path / "book.txt", out=tmp_path / "run", settings=settings, device="cpu")
-    seen: list[Progress | Report] = []
+    events: list[Progress | Report] = []
     for report in reports:
-        seen.append(report)
+        events.append(report)
         if isinstance(report, Report) and report.step >= 5:
             break
     reports.close()
-    assert isinstance(seen[0], Progress)
+    assert isinstance(events[0], Progress)
     half = unroll.info(tmp_path / "run")
     assert half["finished"] is False
     assert 5 <= half["steps"] < STEPS
@@ -131,25 +131,25 @@ def test_train_yields_progress_and_reports_and_resume_goes_on(tmp_path: Path) ->
 
 
 def test_sample_takes_a_folder_or_a_loaded_model(model: Path) -> None:
-    loaded = unroll.load(model)
+    opened = unroll.load(model)
     first = list(unroll.sample(model, "the", 20, seed=3))
-    with_torch = list(unroll.sample(loaded, "the", 20, seed=3))
-    assert [one.id for one in with_torch] == [one.id for one in first]
-    assert [one.nats for one in with_torch] == pytest.approx([one.nats for one in first], abs=1e-5)
-    assert list(unroll.sample(loaded, "the", 20, seed=3, stream=1)) != first
+    with_torch = list(unroll.sample(opened, "the", 20, seed=3))
+    assert [symbol.id for symbol in with_torch] == [symbol.id for symbol in first]
+    assert [symbol.nats for symbol in with_torch] == pytest.approx([symbol.nats for symbol in first], abs=1e-5)
+    assert list(unroll.sample(opened, "the", 20, seed=3, stream=1)) != first
     assert len(first) == 20
     with pytest.raises(unroll.UserError, match="never seen"):
-        unroll.sample(loaded, "€")
+        unroll.sample(opened, "€")
     with pytest.raises(unroll.UserError, match="length is 0"):
-        unroll.sample(loaded, length=0)
+        unroll.sample(opened, length=0)
 
 
 def test_the_defaults_of_sample_are_those_of_the_samples_on_the_way(model: Path) -> None:
     *_, last = unroll.evolution(model)
     assert last["temperature"] == 0.8
     assert unroll.info(model)["best_step"] == STEPS  # so the last sample is of the weights that were kept
-    drawn = unroll.sample(model, last["prompt"], TRAINING["sample_length"], seed=last["seed"])
-    assert "".join(symbol.text for symbol in drawn) == last["text"]
+    symbols = unroll.sample(model, last["prompt"], TRAINING["sample_length"], seed=last["seed"])
+    assert "".join(symbol.text for symbol in symbols) == last["text"]
 
 
 def test_evolution_is_samples_jsonl(model: Path, tmp_path: Path) -> None:
@@ -171,17 +171,17 @@ def test_prepare_makes_what_train_takes(tmp_path: Path) -> None:
 
 
 def test_info_says_what_is_known(model: Path, corpus: Path) -> None:
-    known = unroll.info(model)
+    info = unroll.info(model)
     result = json.loads((model / "model.json").read_text())["result"]
-    assert known["valid_nats_per_token"] == result["valid_nats_per_token"]
-    assert known["valid_bits_per_char"] == pytest.approx(result["valid_nats_per_token"] / math.log(2))
-    assert known["valid_perplexity"] == pytest.approx(math.exp(result["valid_nats_per_token"]))
-    assert (known["steps"], known["planned_steps"]) == (STEPS, STEPS)
-    assert known["tokens_seen"] == STEPS * TRAINING["batch_size"] * TRAINING["seq_len"]
-    assert known["recipe"]["training"]["seq_len"] == read_recipe(model / "recipe.toml").training.seq_len
+    assert info["valid_nats_per_token"] == result["valid_nats_per_token"]
+    assert info["valid_bits_per_char"] == pytest.approx(result["valid_nats_per_token"] / math.log(2))
+    assert info["valid_perplexity"] == pytest.approx(math.exp(result["valid_nats_per_token"]))
+    assert (info["steps"], info["planned_steps"]) == (STEPS, STEPS)
+    assert info["tokens_seen"] == STEPS * TRAINING["batch_size"] * TRAINING["seq_len"]
+    assert info["recipe"]["training"]["seq_len"] == read_recipe(model / "recipe.toml").training.seq_len
     parts = load_corpus(corpus).info.parts
-    assert known["parts"]["valid"]["tokens"] == parts["valid"].tokens
-    assert json.loads(json.dumps(known, allow_nan=False)) == known
+    assert info["parts"]["valid"]["tokens"] == parts["valid"].tokens
+    assert json.loads(json.dumps(info, allow_nan=False)) == info
 
 
 @pytest.mark.parametrize("level", ["char", "byte", "bpe", "word"])
@@ -191,37 +191,37 @@ def test_bits_are_of_the_symbols_that_were_read(tmp_path: Path, level: Any, whol
     corpus = make_corpus(tmp_path, [text(170).replace("cat", "kätzchen")], DataConfig(level=level, split="90/10"))
     tokens = load_corpus(corpus).info.parts["valid"].tokens
     trained(corpus, tmp_path / "model", overrides(training={"final_tokens": tokens if whole else 100}), steps=2)
-    known = unroll.info(tmp_path / "model")
-    valid, bits = known["parts"]["valid"], known["valid_nats_per_token"] / math.log(2)
+    info = unroll.info(tmp_path / "model")
+    valid, bits = info["parts"]["valid"], info["valid_nats_per_token"] / math.log(2)
     assert valid["unknown"] == 0 or level == "word"
-    per = {unit: valid["tokens"] / valid[unit] if whole else None for unit in ("chars", "bytes")}
+    ratios = {unit: valid["tokens"] / valid[unit] if whole else None for unit in ("chars", "bytes")}
     natural: dict[str, dict[str, float | None]] = {
         "char": {"chars": 1.0},
         "byte": {"bytes": 1.0},
         "word": {"chars": None, "bytes": None},
     }
-    per |= natural.get(level, {})
+    ratios |= natural.get(level, {})
     for unit, name in (("chars", "valid_bits_per_char"), ("bytes", "valid_bits_per_byte")):
-        assert known[name] == (per[unit] and pytest.approx(bits * per[unit])), name
+        assert info[name] == (ratios[unit] and pytest.approx(bits * ratios[unit])), name
     reason = "do not apply" if level == "word" else "only the whole part was counted"
-    assert any(reason in note for note in known["notes"]) == (None in per.values())
+    assert any(reason in note for note in info["notes"]) == (None in ratios.values())
 
 
 def test_unknown_symbols_have_no_bits_per_byte(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, [text(170)[:-1] + "€"], DataConfig(split="90/10"))
     trained(corpus, tmp_path / "model", overrides(), steps=2)
-    known = unroll.info(tmp_path / "model")
-    assert known["valid_bits_per_byte"] is None
-    assert known["valid_bits_per_char"] is not None
-    assert any("bits per byte do not apply" in note for note in known["notes"])
+    info = unroll.info(tmp_path / "model")
+    assert info["valid_bits_per_byte"] is None
+    assert info["valid_bits_per_char"] is not None
+    assert any("bits per byte do not apply" in note for note in info["notes"])
 
 
 def test_another_validation_text_has_no_split(model: Path, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "model")
     recipe = tmp_path / "model" / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("[about]", '[about]\nvalid_file = "other.txt"'))
-    known = unroll.info(tmp_path / "model")
-    assert (known["split"], known["valid_file"], known["test_file"]) == (None, "other.txt", None)
+    info = unroll.info(tmp_path / "model")
+    assert (info["split"], info["valid_file"], info["test_file"]) == (None, "other.txt", None)
     assert unroll.info(model)["split"] is not None
 
 
@@ -232,27 +232,27 @@ def test_settings_keep_the_text_of_strings(asked: list[Call]) -> None:
     list(unroll.train("x", steps=5, settings={"sample_prompt": 'true\n€\x7f"', "hidden_size": 8}))
     assert [call[3]["training"]["sample_prompt"] for call in asked] == ["42", "It was ", "a\n", 'true\n€\x7f"']
     assert (asked[0][3]["model"], asked[0][3]["data"]) == ({"arch": "gru", "dropout": 0.0}, {"split": "90/10"})
-    with pytest.raises(unroll.UserError) as caught:
+    with pytest.raises(unroll.UserError) as refusal:
         unroll.train("x", settings=["hidden_size=big"])
-    assert caught.value.allowed and caught.value.fix
+    assert refusal.value.allowed and refusal.value.fix
     with pytest.raises(unroll.UserError, match="hidden_size"):
         unroll.train("x", settings=["hidden_size=3\nx=1"])
-    with pytest.raises(unroll.UserError) as caught:
+    with pytest.raises(unroll.UserError) as refusal:
         unroll.train("x", settings=["model.arch=lstn"])
-    assert "'lstm'" in caught.value.fix
+    assert "'lstm'" in refusal.value.fix
 
 
 def test_what_killed_processes_left_is_removed(asked: list[Call], tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    for name in (f".run.{ended.pid}.text", f".run.{os.getppid()}.text", f".other.{ended.pid}.text", ".run.x.text"):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    for name in (f".run.{process.pid}.text", f".run.{os.getppid()}.text", f".other.{process.pid}.text", ".run.x.text"):
         (tmp_path / name).mkdir()
     list(unroll.train(out=tmp_path / "run", steps=1))
-    (tmp_path / f".data.{ended.pid}.tmp").mkdir()
+    (tmp_path / f".data.{process.pid}.tmp").mkdir()
     (tmp_path / "book.txt").write_text(text(50))
     list(unroll.prepare(tmp_path / "book.txt", tmp_path / "data"))
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {f".run.{os.getppid()}.text", f".other.{ended.pid}.text", ".run.x.text", "book.txt", "data"}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f".run.{os.getppid()}.text", f".other.{process.pid}.text", ".run.x.text", "book.txt", "data"}
 
 
 def test_public_corpora_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -261,18 +261,18 @@ def test_public_corpora_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         unroll.fetch("tinyshakespear", tmp_path)
     (tmp_path / "tinyshakespeare.txt").write_text("it is there")
     reports = unroll.fetch("tinyshakespeare", tmp_path)
-    with pytest.raises(StopIteration) as ended:
+    with pytest.raises(StopIteration) as end:
         next(reports)
-    assert ended.value.value == [tmp_path / "tinyshakespeare.txt"]
+    assert end.value.value == [tmp_path / "tinyshakespeare.txt"]
 
 
 def test_what_is_gone_is_none_with_a_note(model: Path, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "model", ignore=shutil.ignore_patterns("resume", "*.jsonl"))
-    known = unroll.info(tmp_path / "model")
-    assert (known["steps"], known["tokens_seen"]) == (STEPS, unroll.info(model)["tokens_seen"])
-    assert (known["trained_on"], known["parts"], known["train_seconds"]) == (None, None, None)
+    info = unroll.info(tmp_path / "model")
+    assert (info["steps"], info["tokens_seen"]) == (STEPS, unroll.info(model)["tokens_seen"])
+    assert (info["trained_on"], info["parts"], info["train_seconds"]) == (None, None, None)
     assert (
-        known["notes"][-1]
+        info["notes"][-1]
         == "the training text is not beside the model: what it was trained on, and its bytes, are not known"
     )
     os.remove(tmp_path / "model" / "recipe.toml")
@@ -282,10 +282,10 @@ def test_what_is_gone_is_none_with_a_note(model: Path, tmp_path: Path) -> None:
 def test_a_run_at_its_first_step_is_described(corpus: Path, tmp_path: Path) -> None:
     reports = begin_training(corpus, tmp_path / "model", overrides())
     next(reports)
-    known = unroll.info(tmp_path / "model")
+    info = unroll.info(tmp_path / "model")
     reports.close()
-    assert (known["steps"], known["finished"], known["valid_nats_per_token"]) == (0, False, None)
-    assert known["notes"] == [f"not finished: step 0 of {STEPS}; the exact validation figure comes at the end"]
+    assert (info["steps"], info["finished"], info["valid_nats_per_token"]) == (0, False, None)
+    assert info["notes"] == [f"not finished: step 0 of {STEPS}; the exact validation figure comes at the end"]
 
 
 def imported_names(source: str) -> dict[str, str]:

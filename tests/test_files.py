@@ -70,12 +70,12 @@ def test_a_link_stays_and_its_target_is_written(there: bool, tmp_path: Path) -> 
 def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    read: list[bytes] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    parts: list[bytes] = []
+    reader = threading.Thread(target=lambda: parts.append(pipe.read_bytes()))
     reader.start()
     write_atomically(pipe, b"x" * 100_000)
     reader.join(20)
-    assert read == [b"x" * 100_000] and stat.S_ISFIFO(pipe.stat().st_mode)
+    assert parts == [b"x" * 100_000] and stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 def test_a_device_is_written_into(tmp_path: Path) -> None:
@@ -104,27 +104,27 @@ print("printed after")
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
-@pytest.mark.parametrize("to", ["file", "pipe"])
-def test_a_stream_of_the_process_is_written_in_order(name: str, to: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["file", "pipe"])
+def test_a_stream_of_the_process_is_written_in_order(name: str, target: str, tmp_path: Path) -> None:
     """Also where it is a file: what was in it, and what comes later, stays."""
     (tmp_path / "link").symlink_to("/dev/stdout")
     file = tmp_path / "out"
     file.write_bytes(b"there\n")
     with open(file, "ab") as out:
         command = [sys.executable, "-c", OUTPUT, name]
-        done = subprocess.run(command, cwd=tmp_path, stdout=out if to == "file" else subprocess.PIPE, check=True)
-    read = file.read_bytes().removeprefix(b"there\n") if to == "file" else done.stdout
-    assert read == b"printed before\nwritten\nprinted after\n"
+        process = subprocess.run(command, cwd=tmp_path, stdout=out if target == "file" else subprocess.PIPE, check=True)
+    output = file.read_bytes().removeprefix(b"there\n") if target == "file" else process.stdout
+    assert output == b"printed before\nwritten\nprinted after\n"
 
 
 @pytest.mark.parametrize("name", ["", ".", "./", "/", "..", "folder"])
 def test_a_folder_is_no_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="is a folder") as caught:
+    with pytest.raises(UserError, match="is a folder") as refusal:
         write_atomically(Path(name), b"x")
-    assert caught.value.allowed and "file name" in caught.value.fix
-    assert ("unset variable" in caught.value.fix) == (name not in ("..", "folder"))
+    assert refusal.value.allowed and "file name" in refusal.value.fix
+    assert ("unset variable" in refusal.value.fix) == (name not in ("..", "folder"))
     assert names(tmp_path) == ["folder"]
 
 
@@ -162,8 +162,8 @@ def test_room_is_reserved(tmp_path: Path) -> None:
     with open(tmp_path / "file", "wb") as file:
         reserve(file, 5000)
         assert is_regular(file) and os.fstat(file.fileno()).st_size == 5000
-    read, write = os.pipe()
-    with open(read, "rb"), open(write, "wb") as pipe:
+    source, write = os.pipe()
+    with open(source, "rb"), open(write, "wb") as pipe:
         assert not is_regular(pipe)
 
 
@@ -193,40 +193,40 @@ def test_a_folder_is_written_into(tmp_path: Path) -> None:
         log.write(b"3")
     write_into(folder, "file", b"4")
     write_into(tmp_path, "other", b"5")
-    found = {name: (tmp_path / name).read_bytes() for name in ("file", "below/file", "log", "other")}
-    assert found == {"file": b"4", "below/file": b"2", "log": b"3", "other": b"5"}
+    contents = {name: (tmp_path / name).read_bytes() for name in ("file", "below/file", "log", "other")}
+    assert contents == {"file": b"4", "below/file": b"2", "log": b"3", "other": b"5"}
     assert names(tmp_path) == ["below", "file", "log", "other"] and names(tmp_path / "below") == ["file"]
     folder.close()
 
 
-@pytest.mark.parametrize("what", ["moved", "removed", "replaced", "replaced by a file", "moved and replaced"])
-def test_a_folder_that_was_taken_away_is_noticed_and_its_successor_left_alone(what: str, tmp_path: Path) -> None:
-    path, away = tmp_path / "model", tmp_path / "away"
+@pytest.mark.parametrize("change", ["moved", "removed", "replaced", "replaced by a file", "moved and replaced"])
+def test_a_folder_that_was_taken_away_is_noticed_and_its_successor_left_alone(change: str, tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "model", tmp_path / "away"
     path.mkdir()
     folder = Folder(path)
     folder.write("file", b"ours")
-    if "moved" in what:
-        path.rename(away)
+    if "moved" in change:
+        path.rename(elsewhere)
     else:
         (path / "file").unlink()
         path.rmdir()
-    if what == "replaced by a file":
+    if change == "replaced by a file":
         path.write_bytes(b"theirs")
-    elif "replaced" in what:
+    elif "replaced" in change:
         path.mkdir()
         (path / "file").write_bytes(b"theirs")
     before = sorted((file, file.read_bytes()) for file in path.rglob("*") if file.is_file()) if path.is_dir() else []
     for action in (folder.check, lambda: folder.write("file", b"later"), lambda: folder.append_to("log")):
-        with pytest.raises(FolderLost, match="moved" if "moved" in what else "removed") as caught:
+        with pytest.raises(FolderLost, match="moved" if "moved" in change else "removed") as error:
             action()
-        assert caught.value.allowed and caught.value.fix
-        assert ("is another" in caught.value.what) == ("replaced" in what)
+        assert error.value.allowed and error.value.fix
+        assert ("is another" in error.value.what) == ("replaced" in change)
     folder.remove()
     after = sorted((file, file.read_bytes()) for file in path.rglob("*") if file.is_file()) if path.is_dir() else []
     assert after == before
-    assert folder.exists == ("moved" in what)
-    if "moved" in what:  # what was to be written when it was noticed is not lost
-        assert (away / "file").read_bytes() == b"later" and names(away) == ["file"]
+    assert folder.exists == ("moved" in change)
+    if "moved" in change:  # what was to be written when it was noticed is not lost
+        assert (elsewhere / "file").read_bytes() == b"later" and names(elsewhere) == ["file"]
     folder.close()
 
 

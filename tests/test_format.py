@@ -42,18 +42,18 @@ def reader(page: str) -> Read:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folders of a model of each kind, whose weights are drawn large enough for every one of them to matter."""
-    here = tmp_path_factory.mktemp("format")
-    (here / "book.txt").write_text(TEXT)
-    made = {}
+    folder = tmp_path_factory.mktemp("format")
+    (folder / "book.txt").write_text(TEXT)
+    models = {}
     for level, arch, settings in KINDS:
-        out = here / f"{level}-{arch}"
+        out = folder / f"{level}-{arch}"
         sizes = ("hidden_size=16", "batch_size=2", "seq_len=8", "learning_rate=0.3", "warmup_steps=1")
         for _ in unroll.train(
-            here / "book.txt", out=out, steps=10, level=level, arch=arch, settings=[*sizes, *settings], device="cpu"
+            folder / "book.txt", out=out, steps=10, level=level, arch=arch, settings=[*sizes, *settings], device="cpu"
         ):
             pass
-        made[out.name] = out
-    return made
+        models[out.name] = out
+    return models
 
 
 def difference(read: Read, folder: Path) -> float:
@@ -65,8 +65,8 @@ def difference(read: Read, folder: Path) -> float:
     for t in range(ids.shape[1]):
         after, state = opened.predictor.logits(ids[:, t : t + 1], state)
         logits.append(after[0])
-    own = np.array(logits)
-    return float(np.abs(read(folder, READ) - own).max() / np.abs(own).max())
+    expected = np.array(logits)
+    return float(np.abs(read(folder, READ) - expected).max() / np.abs(expected).max())
 
 
 def test_every_architecture_is_on_the_page() -> None:

@@ -46,23 +46,23 @@ def imports(source: str) -> Iterator[str]:
             if node.module == "unroll" or node.module.startswith("unroll."):
                 for alias in node.names:
                     folder = SOURCE.joinpath(*node.module.split(".")[1:], alias.name)
-                    found = folder.is_dir() or folder.with_suffix(".py").exists()
-                    yield f"{node.module}.{alias.name}" if found else node.module
+                    module = folder.is_dir() or folder.with_suffix(".py").exists()
+                    yield f"{node.module}.{alias.name}" if module else node.module
             else:
                 yield node.module
 
 
 def climbs(name: str, source: str) -> list[str]:
     """Return the imports of the module `name` that lead to a higher floor, or where its floor may not go."""
-    wrong = []
+    climbing = []
     for imported in imports(source):
         top = imported.split(".")[0]
         if top == "unroll":
             if floor(imported) > floor(name) and name != "unroll.__init__":
-                wrong.append(imported)
+                climbing.append(imported)
             if name.startswith("unroll.nn") and imported.startswith(("unroll.data", "unroll.files")):
-                wrong.append(imported)
-    return wrong
+                climbing.append(imported)
+    return climbing
 
 
 SERVE = r"serve\..+|cli\.serve"
@@ -88,8 +88,8 @@ def strays(name: str, source: str) -> list[str]:
     module, tree = name.removeprefix("unroll."), ast.parse(source)
     libraries = {imported.split(".")[0] for imported in imports(source)}
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    wrong = [library for library in libraries if not re.fullmatch(ROOMS.get(library, ".*"), module)]
-    return wrong + [call for call in calls & SPEECH if not re.fullmatch(SPEAKING, module)]
+    faults = [library for library in libraries if not re.fullmatch(ROOMS.get(library, ".*"), module)]
+    return faults + [call for call in calls & SPEECH if not re.fullmatch(SPEAKING, module)]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
@@ -172,14 +172,14 @@ def test_measures_never_import_pictures() -> None:
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
     """Return modules that import each other in a circle; none where there is no circle."""
-    done: set[str] = set()
+    visited: set[str] = set()
 
     def visit(name: str, path: list[str]) -> list[str]:
         if name in path:
             return path[path.index(name) :]
-        if name in done:
+        if name in visited:
             return []
-        done.add(name)
+        visited.add(name)
         return next(filter(None, (visit(other, [*path, name]) for other in sorted(graph.get(name, ())))), [])
 
     return next(filter(None, (visit(name, []) for name in sorted(graph))), [])
@@ -198,8 +198,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     names = {path: ".".join(("unroll", *path.relative_to(SOURCE).with_suffix("").parts)) for path in modules()}
     graph = {name: modules_imported(path.read_text()) for path, name in names.items() if path.parent != SOURCE}
     assert circle(graph) == []
-    planted = graph | {"unroll.insight.plots": {"unroll.insight.cells.picture"}}
-    assert set(circle(planted)) == {"unroll.insight.plots", "unroll.insight.cells.picture"}
+    cyclic = graph | {"unroll.insight.plots": {"unroll.insight.cells.picture"}}
+    assert set(circle(cyclic)) == {"unroll.insight.plots", "unroll.insight.cells.picture"}
 
 
 FILE = re.compile(r"(?<![\w./])((?:[a-z_]+/)+)?([a-z_]+\.(?:py|cpp|js))\b")
@@ -232,23 +232,23 @@ def false_signs(source: str, known: set[str]) -> list[str]:
     """Return the files and options that docstrings and comments name and that do not exist."""
     text = "\n".join(signs(source))
     root = SOURCE.parent.parent
-    wrong = [option for option in OPTION.findall(text) if option not in known]
+    faults = [option for option in OPTION.findall(text) if option not in known]
     for folder, file in FILE.findall(text):
-        found = any(
+        exists = any(
             path.match(f"{folder}{file}") for base in ("src", "tests", "tools") for path in (root / base).rglob(file)
         )
-        wrong += [] if found or (root / folder / file).exists() else [f"{folder}{file}"]
-    return wrong
+        faults += [] if exists or (root / folder / file).exists() else [f"{folder}{file}"]
+    return faults
 
 
 def test_docstrings_and_comments_name_files_and_options_that_exist() -> None:
-    known = {*options(app), *OF_OTHERS}
+    flags = {*options(app), *OF_OTHERS}
     assert {
-        str(path.relative_to(SOURCE)): wrong for path in modules() if (wrong := false_signs(path.read_text(), known))
+        str(path.relative_to(SOURCE)): wrong for path in modules() if (wrong := false_signs(path.read_text(), flags))
     } == {}
-    assert false_signs('"""As `unroll sample --samples` writes it."""', known) == ["--samples"]
-    assert false_signs("x = 1  # as in lm/train.py", known) == ["lm/train.py"]
-    assert false_signs("x = 1  # as in training/loop.py, and --steps", known) == []
+    assert false_signs('"""As `unroll sample --samples` writes it."""', flags) == ["--samples"]
+    assert false_signs("x = 1  # as in lm/train.py", flags) == ["lm/train.py"]
+    assert false_signs("x = 1  # as in training/loop.py, and --steps", flags) == []
 
 
 def test_the_version_is_one() -> None:

@@ -14,16 +14,16 @@ def counting(steps: int) -> Work[str]:
 
 
 def test_the_result_is_what_work_returns_and_its_progress_is_shown_in_order() -> None:
-    shown: list[Progress] = []
-    assert result(counting(3), shown.append) == "done"
-    assert shown == list(counting(3)) and [progress.done for progress in shown] == [1, 2, 3]
+    events: list[Progress] = []
+    assert result(counting(3), events.append) == "done"
+    assert events == list(counting(3)) and [progress.done for progress in events] == [1, 2, 3]
     assert result(counting(0)) == "done"
 
 
 def test_work_under_another_name_is_the_same_work() -> None:
-    shown: list[Progress] = []
-    assert result(renamed(counting(2), "book"), shown.append) == "done"
-    assert shown == [Progress("book", 1, 2, "steps"), Progress("book", 2, 2, "steps")]
+    events: list[Progress] = []
+    assert result(renamed(counting(2), "book"), events.append) == "done"
+    assert events == [Progress("book", 1, 2, "steps"), Progress("book", 2, 2, "steps")]
 
 
 def test_reports_become_progress() -> None:
@@ -32,19 +32,19 @@ def test_reports_become_progress() -> None:
         yield 1.0
         return 7
 
-    shown: list[Progress] = []
-    assert result(mapped(halves(), lambda share: Progress("reading", int(share * 8), 8)), shown.append) == 7
-    assert [progress.done for progress in shown] == [4, 8]
+    events: list[Progress] = []
+    assert result(mapped(halves(), lambda share: Progress("reading", int(share * 8), 8)), events.append) == 7
+    assert [progress.done for progress in events] == [4, 8]
 
 
 def test_what_stops_the_work_ends_it() -> None:
-    ended = []
+    endings = []
 
     def work() -> Work[None]:
         try:
             yield from counting(9)
         finally:
-            ended.append(True)
+            endings.append(True)
 
     def stop(progress: Progress) -> None:
         raise KeyboardInterrupt
@@ -53,4 +53,4 @@ def test_what_stops_the_work_ends_it() -> None:
         with pytest.raises(KeyboardInterrupt):
             result(wrapped, stop)
         del wrapped
-    assert ended
+    assert endings

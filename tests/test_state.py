@@ -40,11 +40,11 @@ def of_numpy(layers: int, parts: int = 2) -> State:
     return map_state(lambda part: part.detach().numpy(), of_torch(layers, parts))
 
 
-def equal(one: State, other: State) -> bool:
+def equal(first: State, second: State) -> bool:
     """Whether two states have the same layers, parts, numbers and kinds of arrays."""
-    return [len(layer) for layer in one] == [len(layer) for layer in other] and all(
+    return [len(layer) for layer in first] == [len(layer) for layer in second] and all(
         type(a) is type(b) and a.shape == b.shape and bool((a == b).all())
-        for a, b in zip(parts_of(one), parts_of(other), strict=True)
+        for a, b in zip(parts_of(first), parts_of(second), strict=True)
     )
 
 
@@ -56,8 +56,8 @@ BOTH = pytest.mark.parametrize("of", [of_numpy, of_torch])
 
 def law_rows(state: State, select: Callable[[State, Any], State], join: Callable[[Sequence[State]], State]) -> None:
     """Rows chosen are those rows, in order and as often as named; rows joined again are the state."""
-    chosen = select(state, [2, 2, 0])
-    for part, rows in zip(parts_of(state), parts_of(chosen), strict=True):
+    selection = select(state, [2, 2, 0])
+    for part, rows in zip(parts_of(state), parts_of(selection), strict=True):
         assert len(rows) == 3 and all(bool((a == part[k]).all()) for a, k in zip(rows, (2, 2, 0), strict=True))
     assert equal(join([select(state, [row]) for row in range(4)]), state)
     assert equal(join([select(state, [3, 1]), select(state, [0])]), select(state, [3, 1, 0]))
@@ -104,16 +104,16 @@ def test_the_law_of_rows_fails_on_faults(of: Of, select: Any, join: Any) -> None
 @BOTH
 def test_rows_are_chosen_by_an_array_too(of: Of) -> None:
     state = of(2)
-    chosen = torch.tensor([2, 0]) if of is of_torch else np.array([2, 0])
-    assert equal(select_rows(state, chosen), select_rows(state, [2, 0]))
-    assert all(len(part) == 0 for part in parts_of(select_rows(state, chosen[:0])))
+    indices = torch.tensor([2, 0]) if of is of_torch else np.array([2, 0])
+    assert equal(select_rows(state, indices), select_rows(state, [2, 0]))
+    assert all(len(part) == 0 for part in parts_of(select_rows(state, indices[:0])))
 
 
 def test_gradients_go_back_through_chosen_and_joined_rows() -> None:
     state = of_torch(2)
-    joined = join_rows([select_rows(state, [1, 1]), select_rows(state, [0])])
-    for part, whole in zip(parts_of(state), parts_of(joined), strict=True):
-        (gradient,) = torch.autograd.grad(whole.sum(), part)
+    batch = join_rows([select_rows(state, [1, 1]), select_rows(state, [0])])
+    for part, source in zip(parts_of(state), parts_of(batch), strict=True):
+        (gradient,) = torch.autograd.grad(source.sum(), part)
         assert gradient.sum(dim=1).tolist() == [3, 6, 0, 0]
 
 
@@ -125,8 +125,8 @@ def test_flatten_and_back_in_order(of: Of) -> None:
     # Twelve layers: by name, layer 10 would come before layer 2.
     for state in (of(12), of(1, parts=1)):
         parts = flatten(state)
-        shuffled = dict(sorted(parts.items())) | {"optimizer/0": torch.zeros(1)}
-        assert equal(unflatten(shuffled), state)
+        reordered = dict(sorted(parts.items())) | {"optimizer/0": torch.zeros(1)}
+        assert equal(unflatten(reordered), state)
     assert list(flatten(of(1))) == ["state/0/0", "state/0/1"]
 
 
@@ -152,10 +152,10 @@ def test_map_takes_parts_at_the_same_place(of: Of) -> None:
 
 def test_detach_cuts_the_graph_and_keeps_the_numbers() -> None:
     state = of_torch(2)
-    cut = detach(state)
+    detached = detach(state)
     assert all(part.requires_grad for part in parts_of(state))
-    assert not any(part.requires_grad for part in parts_of(cut))
-    assert equal(cut, state)
+    assert not any(part.requires_grad for part in parts_of(detached))
+    assert equal(detached, state)
 
 
 def test_reset_rows() -> None:
@@ -167,8 +167,8 @@ def test_reset_rows() -> None:
 
 def test_reset_rows_clears_what_is_not_a_number() -> None:
     # A row that overflowed is fresh again after a reset: it is filled, not multiplied by zero.
-    broken = ((torch.full((2, 3), float("nan")),),)
-    assert reset_rows(broken, torch.tensor([True, False]))[0][0].isnan().any(dim=1).tolist() == [False, True]
+    nans = ((torch.full((2, 3), float("nan")),),)
+    assert reset_rows(nans, torch.tensor([True, False]))[0][0].isnan().any(dim=1).tolist() == [False, True]
 
 
 def test_reset_rows_of_a_window() -> None:

@@ -85,9 +85,9 @@ def make_corpus(folder: Path, texts: list[str], config: DataConfig | None = None
     return folder / "data"
 
 
-def model_config(arch: str, vocab_size: int = TOKENIZER.vocab_size, **others: Any) -> ModelConfig:
+def model_config(arch: str, vocab_size: int = TOKENIZER.vocab_size, **options: Any) -> ModelConfig:
     """Return the configuration of a model of a thousand weights."""
-    return ModelConfig(arch=arch, vocab_size=vocab_size, **(SMALL | others))  # type: ignore[arg-type]
+    return ModelConfig(arch=arch, vocab_size=vocab_size, **(SMALL | options))  # type: ignore[arg-type]
 
 
 def random_model(config: ModelConfig, dtype: torch.dtype = torch.float64, scale: float = 0.6) -> Model:
@@ -166,9 +166,9 @@ def outcome(path: Path) -> dict[str, Any]:
 
 def law_resume(reference: dict[str, Any], path: Path) -> None:
     """What was interrupted and resumed leaves behind what the uninterrupted leaves behind, bit for bit."""
-    found = outcome(path)
+    results = outcome(path)
     for name, value in reference.items():
-        assert found[name] == value, f"{name} differs"
+        assert results[name] == value, f"{name} differs"
 
 
 def stopped_at(reports: Iterator[Report], count: int) -> bool:

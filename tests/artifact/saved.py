@@ -30,12 +30,12 @@ def save_model(path: Path, config: ModelConfig = CONFIG, tokenizer: CharTokenize
     return model
 
 
-def refused(path: Path, says: str = "") -> UserError:
+def refused(path: Path, message: str = "") -> UserError:
     """Check that loading is refused with a word about `says`."""
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as refusal:
         load(path)
-    assert says in str(caught.value), str(caught.value)
-    return caught.value
+    assert message in str(refusal.value), str(refusal.value)
+    return refusal.value
 
 
 def change(path: Path, **values: Any) -> None:
@@ -51,18 +51,18 @@ def damage(content: bytes, chance: random.Random) -> bytes:
     kind = chance.randrange(5)
     if kind == 0 or not content:
         return content[: chance.randrange(len(content) + 1)]
-    changed = bytearray(content)
+    damaged = bytearray(content)
     # Headers are small and weights are large: half of the damage goes to the first bytes.
     reach = len(content) if chance.random() < 0.5 else min(len(content), 400)
     if kind == 1:
         for _ in range(chance.randint(1, 4)):
-            changed[chance.randrange(reach)] ^= 1 << chance.randrange(8)
+            damaged[chance.randrange(reach)] ^= 1 << chance.randrange(8)
     elif kind == 2:
-        changed[chance.randrange(reach)] = chance.randrange(256)
+        damaged[chance.randrange(reach)] = chance.randrange(256)
     elif kind == 3:
         start = chance.randrange(reach)
-        changed[start : start + chance.randint(1, 64)] = b""
+        damaged[start : start + chance.randint(1, 64)] = b""
     else:
         start = chance.randrange(reach)
-        changed[start : start + 32] = chance.choice([b"\0", b"9", b"\xff", b'"', b"{"]) * 32
-    return bytes(changed)
+        damaged[start : start + 32] = chance.choice([b"\0", b"9", b"\xff", b'"', b"{"]) * 32
+    return bytes(damaged)

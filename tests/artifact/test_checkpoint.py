@@ -171,7 +171,7 @@ def test_a_damaged_training_goes_on_or_is_refused(inside: bool, corpus: Path, tm
     reports.close()
     contents = {file: file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
     assert len(contents) >= 7
-    went_on = 0
+    continued = 0
     for file in contents:
         for _ in range(16):
             for other, content in contents.items():
@@ -182,40 +182,38 @@ def test_a_damaged_training_goes_on_or_is_refused(inside: bool, corpus: Path, tm
             except UserError as error:
                 assert error.what
             else:
-                went_on += 1
-    assert went_on > 20
+                continued += 1
+    assert continued > 20
 
 
 @pytest.mark.parametrize(
     "name", ["last/head.bias", "average/head.bias", "exp_avg/head.bias", "step/head.bias", "state/1/0"]
 )
-@pytest.mark.parametrize("how", ["missing", "shape", "type"])
-def test_a_checkpoint_that_lacks_something_is_refused(name: str, how: str, corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["missing", "shape", "type"])
+def test_a_checkpoint_that_lacks_something_is_refused(name: str, fault: str, corpus: Path, tmp_path: Path) -> None:
     reports = begin_training(corpus, tmp_path / "run", overrides(optim={"averaging": 0.5}), 4)
     next(report for report in reports if report.kind == "save")
     reports.close()
     file = tmp_path / "run" / STATE
     tensors, info = load_tensors(file), read_info(file)
-    if how == "missing":
+    if fault == "missing":
         del tensors[name]
     else:
-        tensors[name] = torch.zeros(3, 3) if how == "shape" else tensors[name].to(torch.int64)
+        tensors[name] = torch.zeros(3, 3) if fault == "shape" else tensors[name].to(torch.int64)
     save_tensors(file, tensors, info)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as refusal:
         list(resume(tmp_path / "run", device="cpu"))
-    assert name in caught.value.what and caught.value.fix
+    assert name in refusal.value.what and refusal.value.fix
 
 
-@pytest.mark.parametrize("lacking", ["step", "best_nats", "best_step", "seconds", "log_sizes", "cuts", "losses"])
+@pytest.mark.parametrize("key", ["step", "best_nats", "best_step", "seconds", "log_sizes", "cuts", "losses"])
 @pytest.mark.parametrize("value", [None, "x", [], {}], ids=str)
-def test_a_checkpoint_whose_notes_are_damaged_is_refused(
-    lacking: str, value: object, corpus: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_whose_notes_are_damaged_is_refused(key: str, value: object, corpus: Path, tmp_path: Path) -> None:
     reports = begin_training(corpus, tmp_path / "run", overrides(), 4)
     next(reports)
     reports.close()
     file = tmp_path / "run" / STATE
-    save_tensors(file, load_tensors(file), read_info(file) | {lacking: value})
+    save_tensors(file, load_tensors(file), read_info(file) | {key: value})
     with pytest.raises(UserError, match="damaged"):
         list(resume(tmp_path / "run", device="cpu"))
 
@@ -225,7 +223,7 @@ def test_a_recipe_that_is_not_the_models_is_refused(corpus: Path, tmp_path: Path
     next(reports)
     reports.close()
     recipe = tmp_path / "run" / "recipe.toml"
-    for old, new in (
+    for line, replacement in (
         ("hidden_size = 10", "hidden_size = 11"),
         ('arch = "lstm"', 'arch = "gru"'),
         ("batch_size = 3", "batch_size = 4"),
@@ -233,8 +231,8 @@ def test_a_recipe_that_is_not_the_models_is_refused(corpus: Path, tmp_path: Path
         ("[optim]", "[optim"),
     ):
         text = recipe.read_text()
-        assert old in text
-        recipe.write_text(text.replace(old, new))
+        assert line in text
+        recipe.write_text(text.replace(line, replacement))
         with pytest.raises(UserError):
             list(resume(tmp_path / "run", device="cpu"))
         recipe.write_text(text)

@@ -61,7 +61,7 @@ def test_another_version_is_refused(version: object, directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "says"),
+    ("model", "message"),
     [
         ({"hidden_size": 11}, WEIGHTS),
         ({"hidden_size": 9}, "weight"),
@@ -86,9 +86,9 @@ def test_another_version_is_refused(version: object, directory: Path) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_configuration_that_does_not_fit_is_refused(model: dict[str, Any], says: str, directory: Path) -> None:
+def test_a_configuration_that_does_not_fit_is_refused(model: dict[str, Any], message: str, directory: Path) -> None:
     change(directory, model=model)
-    refused(directory, says)
+    refused(directory, message)
 
 
 @pytest.mark.parametrize("value", [None, [], "lstm", 3], ids=str)
@@ -101,9 +101,9 @@ def test_another_tokenizer_is_refused(directory: Path) -> None:
     CharTokenizer.learn("abcdefghik").save(directory / "tokenizer.json")
     refused(directory, "tokenizer")
     # Also where the description was made to agree, but the sizes do not.
-    other = CharTokenizer.learn("abc")
-    other.save(directory / "tokenizer.json")
-    change(directory, tokenizer_digest=other.digest)
+    tokenizer = CharTokenizer.learn("abc")
+    tokenizer.save(directory / "tokenizer.json")
+    change(directory, tokenizer_digest=tokenizer.digest)
     refused(directory, "symbols")
     change(directory, tokenizer_digest=None)
     refused(directory, "tokenizer")
@@ -129,6 +129,6 @@ def test_the_description_names_what_was_trained(corpus: Path, tmp_path: Path) ->
 
 
 def test_an_ngrams_code_is_not_loaded_to_read_a_directory() -> None:
-    loaded = "import sys, unroll.artifact.directory; print([name for name in sys.modules if 'ngram' in name])"
-    result = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
+    program = "import sys, unroll.artifact.directory; print([name for name in sys.modules if 'ngram' in name])"
+    result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == "['unroll.predict.ngram']"

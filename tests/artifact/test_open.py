@@ -24,17 +24,17 @@ from unroll.predict.torch import TorchPredictor
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-@pytest.mark.parametrize("others", [{}, {"tie_weights": True, "layers_before": 1, "layers_after": 2}], ids=len)
-def test_a_model_comes_back_as_it_was(arch: str, others: dict[str, Any], tmp_path: Path) -> None:
-    config = model_config(arch, dropout=0.25, skip="sum", **others)
+@pytest.mark.parametrize("options", [{}, {"tie_weights": True, "layers_before": 1, "layers_after": 2}], ids=len)
+def test_a_model_comes_back_as_it_was(arch: str, options: dict[str, Any], tmp_path: Path) -> None:
+    config = model_config(arch, dropout=0.25, skip="sum", **options)
     model = save_model(tmp_path / "model", config)
-    loaded = load(tmp_path / "model")
-    assert loaded.model.config == config and loaded.tokenizer == TOKENIZER and not loaded.model.training
-    assert loaded.weights_info == {"step": 7} and loaded.path == tmp_path / "model"
-    weights = dict(loaded.model.named_parameters())
+    restored = load(tmp_path / "model")
+    assert restored.model.config == config and restored.tokenizer == TOKENIZER and not restored.model.training
+    assert restored.weights_info == {"step": 7} and restored.path == tmp_path / "model"
+    weights = dict(restored.model.named_parameters())
     for name, weight in model.named_parameters():
         assert torch.equal(weight, weights[name]) and weights[name].requires_grad
-    assert loaded.description["parameters"] == sum(weight.numel() for weight in model.parameters())
+    assert restored.description["parameters"] == sum(weight.numel() for weight in model.parameters())
 
 
 @pytest.mark.parametrize("needs", ["predictor", "network"])
@@ -57,9 +57,9 @@ def test_a_model_is_opened_for_what_it_is_needed_for(directory: Path) -> None:
     quick, network = open_model(directory), open_model(directory, needs="network")
     assert isinstance(quick.predictor, Network) and isinstance(network.predictor, TorchPredictor)
     assert network.model is network.predictor.model and quick.weights_info == network.weights_info == {"step": 7}
-    with pytest.raises(UserError, match="opened without torch") as caught:
+    with pytest.raises(UserError, match="opened without torch") as refusal:
         _ = quick.model
-    assert "unroll.load" in caught.value.fix
+    assert "unroll.load" in refusal.value.fix
 
 
 class Exploit:
@@ -124,9 +124,9 @@ def test_loading_runs_nothing_of_a_directory(tmp_path: Path) -> None:
     save_tensors(models / "info" / WEIGHTS, {}, {"step": exploit.hex()})
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", WATCH, str(models), str(mark)]
-    done = subprocess.run(command, cwd=models / "good", env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["[] False", "pickle.find_class"]
+    process = subprocess.run(command, cwd=models / "good", env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines() == ["[] False", "pickle.find_class"]
 
 
 def test_a_damaged_model_loads_or_is_refused(tmp_path: Path) -> None:
@@ -137,20 +137,20 @@ def test_a_damaged_model_loads_or_is_refused(tmp_path: Path) -> None:
         for _ in range(100):
             file.write_bytes(damage(content, chance))
             try:
-                loaded = load(tmp_path / "model")
+                opened = load(tmp_path / "model")
             except UserError as error:
                 assert error.what
             else:
-                check_usable(loaded)
+                check_usable(opened)
                 fine += 1
         file.write_bytes(content)
     check_usable(load(tmp_path / "model"))
     assert 10 < fine < 200
 
 
-def check_usable(loaded: Opened) -> None:
+def check_usable(opened: Opened) -> None:
     """Check that what was loaded is numbers, in the shape that it says."""
-    assert all(bool(torch.isfinite(weight).all()) for weight in loaded.model.parameters())
+    assert all(bool(torch.isfinite(weight).all()) for weight in opened.model.parameters())
     with torch.no_grad():
-        logits, _ = loaded.model(torch.ones(1, 3, dtype=torch.int64))
-    assert logits.shape == (1, 3, loaded.tokenizer.vocab_size)
+        logits, _ = opened.model(torch.ones(1, 3, dtype=torch.int64))
+    assert logits.shape == (1, 3, opened.tokenizer.vocab_size)

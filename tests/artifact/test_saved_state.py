@@ -55,14 +55,14 @@ def opened_as(arch: str, path: Path, dtype: torch.dtype = torch.float64) -> Open
 Through = Callable[[Reading], Reading]
 
 
-def law_cut(opened: Opened, through: Through) -> None:
+def law_cut(opened: Opened, transport: Through) -> None:
     """score(a + b) = score(a) + score(b | the state after a), wherever it is cut, whatever the state went through."""
     ids = random_ids(60)
-    whole, _ = read_on(opened.predictor, ids, beginning(opened))
-    for cut in (0, 1, 2, 30, 59, 60):
-        first, reading = read_on(opened.predictor, ids[:cut], beginning(opened))
-        rest, _ = read_on(opened.predictor, ids[cut:], through(reading))
-        assert np.concatenate([first, rest]) == pytest.approx(whole, abs=1e-9)
+    expected, _ = read_on(opened.predictor, ids, beginning(opened))
+    for split in (0, 1, 2, 30, 59, 60):
+        first, reading = read_on(opened.predictor, ids[:split], beginning(opened))
+        rest, _ = read_on(opened.predictor, ids[split:], transport(reading))
+        assert np.concatenate([first, rest]) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("arch", [*ARCHS, "trigram"])
@@ -110,19 +110,19 @@ GO_ON = SAVE.replace("save_state", "state")
 
 
 def run(code: str, text: str, models: dict[str, Path]) -> list[float]:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, text, *map(str, models.values())], capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 0, done.stderr
-    return [float(line) for line in done.stdout.split()]
+    assert process.returncode == 0, process.stderr
+    return [float(line) for line in process.stdout.split()]
 
 
 def test_a_text_goes_on_in_another_process(models: dict[str, Path]) -> None:
     first, second = run(SAVE, A, models), run(GO_ON, B, models)
     for model, a, b in zip(models.values(), first, second, strict=True):
-        whole, fresh = unroll.score(model, [A + B, B])
-        assert a + b == pytest.approx(whole.nats, abs=1e-4)
-        assert abs(a + fresh.nats - whole.nats) > 1e-2
+        total, fresh = unroll.score(model, [A + B, B])
+        assert a + b == pytest.approx(total.nats, abs=1e-4)
+        assert abs(a + fresh.nats - total.nats) > 1e-2
 
 
 def test_a_model_may_be_loaded_once(models: dict[str, Path]) -> None:
@@ -145,8 +145,8 @@ def test_a_state_is_the_same_file_each_time(models: dict[str, Path], tmp_path: P
 def test_several_texts_go_on_from_one_state_and_leave_none(models: dict[str, Path], tmp_path: Path) -> None:
     state = tmp_path / "state"
     unroll.score(models["gru"], A, save_state=state)
-    one, other = unroll.score(models["gru"], [B, A], state=state)
-    assert [one, other] == [unroll.score(models["gru"], text, state=state)[0] for text in (B, A)]
+    first_score, second_score = unroll.score(models["gru"], [B, A], state=state)
+    assert [first_score, second_score] == [unroll.score(models["gru"], text, state=state)[0] for text in (B, A)]
     with pytest.raises(UserError, match="no one state"):
         unroll.score(models["gru"], [A, B], save_state=state)
 
@@ -159,8 +159,8 @@ def test_a_file_goes_on_from_a_text(models: dict[str, Path], tmp_path: Path) -> 
         unit.nats for unit in unroll.score_file(models["lstm"], file, unit="char", state=state, save_state=state)
     )
     (last,) = unroll.score(models["lstm"], A, state=state)
-    (whole,) = unroll.score(models["lstm"], A + B + A)
-    assert first.nats + rest + last.nats == pytest.approx(whole.nats, abs=1e-4)
+    (total,) = unroll.score(models["lstm"], A + B + A)
+    assert first.nats + rest + last.nats == pytest.approx(total.nats, abs=1e-4)
     with pytest.raises(UserError, match="fresh"):
         unroll.score_file(models["lstm"], file, fresh=True, state=state)
 
@@ -174,11 +174,11 @@ def state(models: dict[str, Path], tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def refused(file: Path, opened: Opened, says: str) -> None:
-    with pytest.raises(UserError) as caught:
+def refused(file: Path, opened: Opened, message: str) -> None:
+    with pytest.raises(UserError) as refusal:
         load_reading(file, opened)
-    assert says in str(caught.value), str(caught.value)
-    assert caught.value.fix
+    assert message in str(refusal.value), str(refusal.value)
+    assert refusal.value.fix
 
 
 def info_of(file: Path) -> dict[str, Any]:
@@ -195,15 +195,15 @@ def rewrite(file: Path, edit: Callable[[dict[str, Any], dict[str, Any]], Any]) -
 def test_a_state_of_another_model_is_refused(models: dict[str, Path], state: Path, tmp_path: Path) -> None:
     for arch in (arch for arch in ARCHS if arch != "lstm"):
         refused(state, opened_as(arch, models[arch], torch.float32), "")
-    other = directory(tmp_path / "other", "lstm", seed=0.5)
-    assert weights_digest(other) != weights_digest(models["lstm"])
-    refused(state, opened_as("lstm", other, torch.float32), "another model")
-    again = directory(tmp_path / "again", "lstm")  # the same weights in another place
-    assert load_reading(state, opened_as("lstm", again, torch.float32)).before == TOKENIZER.encode(A)[-1]
+    foreign = directory(tmp_path / "other", "lstm", seed=0.5)
+    assert weights_digest(foreign) != weights_digest(models["lstm"])
+    refused(state, opened_as("lstm", foreign, torch.float32), "another model")
+    twin = directory(tmp_path / "again", "lstm")  # the same weights in another place
+    assert load_reading(state, opened_as("lstm", twin, torch.float32)).before == TOKENIZER.encode(A)[-1]
 
 
 @pytest.mark.parametrize(
-    ("edit", "says"),
+    ("edit", "message"),
     [
         (lambda tensors, info: tensors.update({"state/0/0": tensors["state/0/0"] * np.nan}), "NaN or infinite"),
         (lambda tensors, info: tensors.update({"state/1/1": tensors["state/1/1"] * np.inf}), "NaN or infinite"),
@@ -224,10 +224,10 @@ def test_a_state_of_another_model_is_refused(models: dict[str, Path], state: Pat
     ],
 )
 def test_a_state_that_was_changed_is_refused(
-    edit: Callable[[dict[str, Any], dict[str, Any]], Any], says: str, models: dict[str, Path], state: Path
+    edit: Callable[[dict[str, Any], dict[str, Any]], Any], message: str, models: dict[str, Path], state: Path
 ) -> None:
     rewrite(state, edit)
-    refused(state, opened_as("lstm", models["lstm"], torch.float32), says)
+    refused(state, opened_as("lstm", models["lstm"], torch.float32), message)
 
 
 def test_symbols_that_there_are_not_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
@@ -272,20 +272,20 @@ def test_files_that_cannot_be_read_are_named(models: dict[str, Path], tmp_path: 
 def test_a_damaged_state_is_refused_or_is_a_state(models: dict[str, Path], state: Path) -> None:
     opened = opened_as("lstm", models["lstm"], torch.float32)
     chance, content = random.Random(0), state.read_bytes()
-    loaded = 0
+    accepted = 0
     for _ in range(300):
-        changed = bytearray(content)
+        damaged = bytearray(content)
         for _ in range(chance.randint(1, 3)):
-            changed[chance.randrange(len(changed))] = chance.randrange(256)
-        state.write_bytes(changed[: chance.choice([len(changed), chance.randrange(len(changed))])])
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        state.write_bytes(damaged[: chance.choice([len(damaged), chance.randrange(len(damaged))])])
         try:
             reading = load_reading(state, opened)
         except UserError:
             continue
-        loaded += 1
+        accepted += 1
         nats, _ = read_on(opened.predictor, TOKENIZER.encode(B), reading)
         assert nats.shape == (len(B),)
-    assert loaded < 200
+    assert accepted < 200
 
 
 def test_a_predictor_is_all_that_is_needed() -> None:

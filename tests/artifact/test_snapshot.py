@@ -77,19 +77,19 @@ KEPT = (*FILES, "recipe.toml")
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Pair:
-    known = {}
+    names = {}
     for seed, (name, tokenizer) in enumerate(TOKENIZERS.items()):
         folder = make_model(tmp_path / name, tokenizer, seed=seed)
         (folder / "recipe.toml").write_text(f'name = "{name}"\n')
         for file in KEPT:
             os.utime(folder / file, ns=TIME)
         opened = open_model(folder)
-        known[opened.tokenizer.digest, np.asarray(opened.predictor.logits(IDS)[0], np.float32).tobytes()] = name
-    assert len(known) == 2
+        names[opened.tokenizer.digest, np.asarray(opened.predictor.logits(IDS)[0], np.float32).tobytes()] = name
+    assert len(names) == 2
     lower, upper = (tmp_path / name for name in TOKENIZERS)
     for file in KEPT:
         assert (lower / file).stat().st_size == (upper / file).stat().st_size, "else size alone would tell"
-    return Pair(tmp_path, known)
+    return Pair(tmp_path, names)
 
 
 # ---- Ways of replacing a model
@@ -184,12 +184,12 @@ class Schedule:
         for name in POINTS:
             real = getattr(opening, name)
 
-            def first(*arguments: Any, _real: Any = real, **others: Any) -> Any:
+            def first(*arguments: Any, _real: Any = real, **options: Any) -> Any:
                 while self.left and self.left[0] == self.calls:
                     self.left.pop(0)
                     swap()
                 self.calls += 1
-                return _real(*arguments, **others)
+                return _real(*arguments, **options)
 
             monkeypatch.setattr(opening, name, first)
 
@@ -225,25 +225,25 @@ def test_without_the_rules_there_are_mixtures(pair: Pair, monkeypatch: pytest.Mo
         yield path
 
     def of_old(path: Path, files: tuple[str, ...] = FILES, **settled: bool) -> Any:
-        found = stamp_of(path, files)
-        return None if found is None else tuple((*rest, 0) for *rest, _ in found)
+        stamp = stamp_of(path, files)
+        return None if stamp is None else tuple((*rest, 0) for *rest, _ in stamp)
 
     for module in (models_module, opening):
         monkeypatch.setattr(module, "pinned", by_name)
     monkeypatch.setattr(models_module, "stamp_of", of_old)
     monkeypatch.setattr(snapshot, "stamp_of", of_old)
-    mixed = Counter[str]()
+    mixtures = Counter[str]()
     for way, make in WAYS.items():
         for at in MOMENTS:
             with make(pair) as swap, monkeypatch.context() as patch:
                 Schedule(patch, swap, at)
                 with suppress(UserError):  # a vocabulary that is not the description's is noticed even so
                     models = Models([pair.live])
-                    mixed[way] += pair.name_of(models.latest(models.names()[0]).opened) == "a mixture"
+                    mixtures[way] += pair.name_of(models.latest(models.names()[0]).opened) == "a mixture"
             for path in pair.folder.iterdir():
                 if path.name not in TOKENIZERS:
                     path.unlink() if path.is_symlink() else shutil.rmtree(path)
-    assert all(mixed[way] for way in WAYS), mixed
+    assert all(mixtures[way] for way in WAYS), mixtures
 
 
 def test_hundreds_of_replacements_beside_it_never_mix_two_models(pair: Pair) -> None:
@@ -253,20 +253,20 @@ def test_hundreds_of_replacements_beside_it_never_mix_two_models(pair: Pair) -> 
         link = pair.folder / "linked"
         link.symlink_to(pair.live)
         names = Counter[str]()
-        refused = Counter[str]()
+        refusals = Counter[str]()
         models = Models([pair.live])
         linked = models.add(pair.source("lower"), "linked")
         models._entries[linked].path = link
-        done = threading.Event()
+        finish = threading.Event()
         swaps = [0]
 
         def replace() -> None:
             while swaps[0] < 400:
                 kind = draw.randrange(4)
                 if kind == 0:
-                    new = pair.folder / "new"
-                    new.symlink_to(pair.source(draw.choice(list(TOKENIZERS))))
-                    new.replace(link)
+                    replacement = pair.folder / "new"
+                    replacement.symlink_to(pair.source(draw.choice(list(TOKENIZERS))))
+                    replacement.replace(link)
                 elif kind == 1:  # moved away for a moment
                     pair.live.rename(pair.folder / "gone")
                     time.sleep(draw.random() * 0.004)
@@ -275,7 +275,7 @@ def test_hundreds_of_replacements_beside_it_never_mix_two_models(pair: Pair) -> 
                     rename()
                 swaps[0] += 1
                 time.sleep(draw.random() * 0.006)
-            done.set()
+            finish.set()
 
         def look(opened: Opened) -> str:
             """Read the files one by one, as the screens do, at some leisure."""
@@ -285,7 +285,7 @@ def test_hundreds_of_replacements_beside_it_never_mix_two_models(pair: Pair) -> 
             return name
 
         async def ask(name: str, *, inside: bool) -> None:
-            while not done.is_set():
+            while not finish.is_set():
                 try:
                     if inside:
                         served, found = await models.read(name, look)
@@ -295,7 +295,7 @@ def test_hundreds_of_replacements_beside_it_never_mix_two_models(pair: Pair) -> 
                     names[pair.name_of(served.opened)] += 1
                 except ApiError as error:
                     assert error.code in ("model_gone", "model_unavailable"), error.message
-                    refused[error.code] += 1
+                    refusals[error.code] += 1
                 await asyncio.sleep(0)
 
         async def all_of_them() -> None:
@@ -306,8 +306,8 @@ def test_hundreds_of_replacements_beside_it_never_mix_two_models(pair: Pair) -> 
         run_apart(all_of_them())
         thread.join()
         assert swaps[0] == 400
-        assert names["a mixture"] == 0 and min(names["lower"], names["upper"]) > 10, (names, refused)
-        assert names.total() > 5 * refused.total(), (names, refused)
+        assert names["a mixture"] == 0 and min(names["lower"], names["upper"]) > 10, (names, refusals)
+        assert names.total() > 5 * refusals.total(), (names, refusals)
 
 
 def test_a_directory_that_never_rests_is_refused(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,9 +347,9 @@ def test_a_fresh_change_is_waited_for(tmp_path: Path) -> None:
     """Two changes within one tick of the file system's clock have one time: the second would not be seen."""
     for name in FILES:
         (tmp_path / name).write_text("one")
-    started = time.monotonic()
+    start = time.monotonic()
     stamp = stamp_of(tmp_path, settled=True)
-    assert stamp is not None and time.monotonic() - started >= snapshot.TICK_SECONDS
+    assert stamp is not None and time.monotonic() - start >= snapshot.TICK_SECONDS
     (tmp_path / "model.json").write_text("two")
     os.utime(tmp_path / "model.json", ns=(stamp[0][3], stamp[0][3]))
     assert stamp_of(tmp_path) != stamp
@@ -379,11 +379,11 @@ def test_what_fails_in_a_change_is_a_change(tmp_path: Path) -> None:
 
 
 def test_a_pinned_directory_is_the_same_wherever_its_name_leads(pair: Pair) -> None:
-    with by_renaming(pair) as swap, pinned(pair.live) as here:
+    with by_renaming(pair) as swap, pinned(pair.live) as directory:
         swap()
-        assert pair.name_of(open_model(here)) == "lower" and pair.name_of(open_model(pair.live)) == "upper"
+        assert pair.name_of(open_model(directory)) == "lower" and pair.name_of(open_model(pair.live)) == "upper"
         shutil.rmtree(pair.folder / "aside")
-        assert stamp_of(here) is None
+        assert stamp_of(directory) is None
 
 
 def test_what_looks_inside_has_the_weights_that_are_served(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,9 +440,9 @@ def test_a_copy_is_of_one_model_wherever_it_is_replaced(
 
                 with monkeypatch.context() as patch:
                     patch.setattr(trainings_module.shutil, "copyfile", copy)  # type: ignore[attr-defined]
-                    kept = trainings.keep("live")
-                assert pair.name_of_folder(pair.folder / kept) in TOKENIZERS, (way, at)
-                assert pair.name_of(open_model(pair.folder / kept)) in TOKENIZERS
+                    copy_name = trainings.keep("live")
+                assert pair.name_of_folder(pair.folder / copy_name) in TOKENIZERS, (way, at)
+                assert pair.name_of(open_model(pair.folder / copy_name)) in TOKENIZERS
             for path in pair.folder.iterdir():
                 assert not path.name.endswith(".partial")
                 if path.name not in (*TOKENIZERS, "scratch"):
@@ -452,10 +452,10 @@ def test_a_copy_is_of_one_model_wherever_it_is_replaced(
 def test_copies_beside_many_replacements_are_whole(pair: Pair, trainings: Trainings) -> None:
     draw = random.Random(1)
     with by_renaming(pair) as swap:
-        done, swaps = threading.Event(), [0]
+        finish, swaps = threading.Event(), [0]
 
         def replace() -> None:
-            while not done.is_set():
+            while not finish.is_set():
                 swap()
                 swaps[0] += 1
                 time.sleep(draw.random() * 0.01)
@@ -466,13 +466,13 @@ def test_copies_beside_many_replacements_are_whole(pair: Pair, trainings: Traini
         try:
             while (names.total() < 60 or swaps[0] < 200) and time.monotonic() < deadline:
                 try:
-                    kept = pair.folder / trainings.keep("live")
+                    copied_folder = pair.folder / trainings.keep("live")
                 except UserError:  # between two names there was none
                     continue
-                names[pair.name_of_folder(kept)] += 1
-                shutil.rmtree(kept)
+                names[pair.name_of_folder(copied_folder)] += 1
+                shutil.rmtree(copied_folder)
         finally:
-            done.set()
+            finish.set()
             thread.join()
     assert names["a mixture"] == 0 and names.total() >= 60 and swaps[0] >= 200, names
 
@@ -493,10 +493,10 @@ def test_a_copy_is_on_the_disk_before_it_has_its_name(
 
     monkeypatch.setattr(trainings_module, "flush", flush)
     monkeypatch.setattr(Path, "rename", rename)
-    kept = trainings.keep("lower")
-    at = events.index("renamed")
-    assert {*KEPT} < {*events[:at]} and events[at - 1].endswith(".partial") and events[at + 1 :] == [pair.folder.name]
-    assert kept == "lower-0" and trainings.keep("lower") == "lower-0-2"
+    copy = trainings.keep("lower")
+    k = events.index("renamed")
+    assert {*KEPT} < {*events[:k]} and events[k - 1].endswith(".partial") and events[k + 1 :] == [pair.folder.name]
+    assert copy == "lower-0" and trainings.keep("lower") == "lower-0-2"
 
 
 def test_a_full_disk_leaves_nothing_behind_and_is_said_to_be_full(
@@ -529,15 +529,15 @@ def test_a_model_that_vanishes_while_models_are_listed_hides_no_other(
     names = set(trainings.names())
     assert len(names) >= 2
     real = Path.stat
-    asked: dict[str, int] = {}
+    calls: dict[str, int] = {}
 
     def stat(path: Path, **options: bool) -> os.stat_result:
-        asked[path.parent.name] = asked.get(path.parent.name, 0) + 1
-        if path.parent.name == vanishing and asked[vanishing] > 1:  # after it was seen as a file
+        calls[path.parent.name] = calls.get(path.parent.name, 0) + 1
+        if path.parent.name == vanishing and calls[vanishing] > 1:  # after it was seen as a file
             raise FileNotFoundError(path)
         return real(path, **options)
 
     monkeypatch.setattr(Path, "stat", stat)
     for vanishing in names:
-        asked.clear()
+        calls.clear()
         assert set(trainings.names()) == names - {vanishing}

@@ -63,25 +63,25 @@ def content(folder: Path) -> dict[str, bytes]:
 # ---- a directory that is taken away
 
 
-@pytest.mark.parametrize("what", ["removed", "moved"])
+@pytest.mark.parametrize("fate", ["removed", "moved"])
 @pytest.mark.parametrize("step", range(STEPS))
-def test_a_training_leaves_its_successor_alone(what: str, step: int, texts: list[Path], tmp_path: Path) -> None:
-    out, away = tmp_path / "run", tmp_path / "away"
+def test_a_training_leaves_its_successor_alone(fate: str, step: int, texts: list[Path], tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "run", tmp_path / "away"
     first = training(texts[0], out)
     until(first, step)
-    shutil.rmtree(out) if what == "removed" else out.rename(away)
+    shutil.rmtree(out) if fate == "removed" else out.rename(elsewhere)
     assert [report.kind for report in training(texts[1], out, seed=6) if isinstance(report, Report)][-1] == "end"
     before = content(out)
-    with pytest.raises(FolderLost, match=f"was {what}.*is another"):
+    with pytest.raises(FolderLost, match=f"was {fate}.*is another"):
         list(first)
     assert content(out) == before
     assert {path.name for path in tmp_path.iterdir()} - {"away"} == {"run", *(file.name for file in texts)}
-    if what == "moved":  # what was trained until it was noticed is there, and can be resumed to the same end
-        saved = read_info(away / STATE)["step"]
+    if fate == "moved":  # what was trained until it was noticed is there, and can be resumed to the same end
+        saved = read_info(elsewhere / STATE)["step"]
         assert saved >= step
-        list(resume(away, device="cpu"))
+        list(resume(elsewhere, device="cpu"))
         list(training(texts[0], tmp_path / "whole"))
-        assert (away / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+        assert (elsewhere / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
 
 def test_planted_fault_paths_would_mix_them(texts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,15 +121,15 @@ def test_an_ngram_and_a_measurement_leave_their_successor_alone(texts: list[Path
 def test_a_model_that_is_measured_or_trained_has_one_writer(texts: list[Path], tmp_path: Path) -> None:
     reports = training(texts[0], tmp_path / "run")
     until(reports, 3)
-    others: list[Iterator[Any]] = [
+    writers: list[Iterator[Any]] = [
         measure_cost(tmp_path / "run"),
         resume(tmp_path / "run", device="cpu"),
         training(texts[1], tmp_path / "run", force=True),
         write_ngram([texts[1]], tmp_path / "run", 2, {}, force=True),
     ]
-    for other in others:
+    for writer in writers:
         with pytest.raises(UserError, match="written by another process"):
-            list(other)
+            list(writer)
     assert list(reports)[-1].kind == "end"
 
 
@@ -146,8 +146,8 @@ def test_the_earlier_model_stays_until_there_is_a_better_one(texts: list[Path], 
         if replaced_at is None and content(out) != earlier:
             replaced_at = report
             assert report.detail["published"]
-            loaded = load(out)
-            assert report.kind == "save" and loaded.weights_info["step"] > 0
+            model = load(out)
+            assert report.kind == "save" and model.weights_info["step"] > 0
             assert read_info(out / STATE)["step"] > 0
         if isinstance(report, Report):
             assert ("beside" in report.detail) == (report.kind == "start")
@@ -161,9 +161,9 @@ def test_the_earlier_model_stays_until_there_is_a_better_one(texts: list[Path], 
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-@pytest.mark.parametrize(("step", "kept"), [(0, False), (1, False), (2, True), (3, True), (7, True)])
+@pytest.mark.parametrize(("step", "saved"), [(0, False), (1, False), (2, True), (3, True), (7, True)])
 def test_a_stop_keeps_what_is_trained_and_else_the_earlier_model(
-    step: int, kept: bool, texts: list[Path], tmp_path: Path
+    step: int, saved: bool, texts: list[Path], tmp_path: Path
 ) -> None:
     """Weights are kept from the first validation on, after step 2; a stop saves a checkpoint with them."""
     out = tmp_path / "run"
@@ -172,9 +172,9 @@ def test_a_stop_keeps_what_is_trained_and_else_the_earlier_model(
     reports = training(texts[1], out, force=True, seed=6)
     until(reports, step)
     reports.close()
-    assert (content(out) == earlier) != kept
+    assert (content(out) == earlier) != saved
     assert not partial_of(out).exists()
-    if kept:
+    if saved:
         assert read_info(out / STATE)["step"] >= step
         list(resume(out, device="cpu"))
         list(training(texts[1], tmp_path / "whole", seed=6))
@@ -190,12 +190,12 @@ def test_a_training_that_fails_leaves_the_earlier_model(
     write = Folder.write
 
     def refused(self: Folder, name: str, data: bytes) -> None:
-        if name == STATE and STATE in written:
+        if name == STATE and STATE in names_written:
             raise UserError("the disk is full")
-        written.append(name)
+        names_written.append(name)
         write(self, name, data)
 
-    written: list[str] = []
+    names_written: list[str] = []
     monkeypatch.setattr(Folder, "write", refused)
     with pytest.raises(UserError, match="the disk is full"):
         list(training(texts[1], out, force=True))
@@ -246,12 +246,12 @@ def test_one_that_came_at_the_last_moment_is_put_back(tmp_path: Path, monkeypatc
     exchange(out, partial)
     earlier = Folder(out)
 
-    def swapped(one: Path, other: Path) -> bool:
+    def swapped(first_path: Path, second_path: Path) -> bool:
         if not (tmp_path / "away").exists():
             out.rename(tmp_path / "away")
             out.mkdir()
             (out / "thesis").write_text("years of work")
-        return exchange(one, other)
+        return exchange(first_path, second_path)
 
     monkeypatch.setattr("unroll.artifact.directory.exchange", swapped)
     with pytest.raises(FolderLost):
@@ -271,17 +271,17 @@ def test_nothing_that_is_complete_is_lost_where_it_cannot_be_published(
 
     with monkeypatch.context() as patch:
         patch.setattr("unroll.training.start.publish", refuse)
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) as refusal:
             list(training(texts[1], out, force=True))
-    assert f"complete in {partial_of(out)}" in caught.value.fix
+    assert f"complete in {partial_of(out)}" in refusal.value.fix
     assert load(partial_of(out)) and load(out)
     shutil.rmtree(partial_of(out))
     remove = shutil.rmtree
 
-    def interrupted(path: Any, **others: Any) -> None:
+    def interrupted(path: Any, **options: Any) -> None:
         if str(path).endswith((".partial", ".replaced")):
             raise KeyboardInterrupt
-        remove(path, **others)
+        remove(path, **options)
 
     def again(verb: str) -> Iterator[Any]:
         return (
@@ -302,15 +302,15 @@ def test_weights_that_are_no_better_than_none_replace_nothing(texts: list[Path],
     out, tuned = tmp_path / "run", tmp_path / "tuned"
     list(training(texts[0], out))
     earlier = content(out)
-    worse = overrides(
+    settings = overrides(
         optim={"learning_rate": 50.0, "warmup_steps": 0, "averaging": 0.0},
         training={"valid_every": STEPS, "log_every": 1, "save_every": 2},
     )
-    *_, last = start([texts[1]], out, Budget(steps=STEPS), worse, device="cpu", force=True)
+    *_, last = start([texts[1]], out, Budget(steps=STEPS), settings, device="cpu", force=True)
     assert isinstance(last, Report)
     assert last.kind == "warn" and "no trained weights" in str(last.text) and content(out) == earlier
-    list(start([texts[1]], tuned, Budget(steps=STEPS), worse, device="cpu", base=out))
-    *_, last = start([texts[1]], tuned, Budget(steps=STEPS), worse, device="cpu", base=out, force=True)
+    list(start([texts[1]], tuned, Budget(steps=STEPS), settings, device="cpu", base=out))
+    *_, last = start([texts[1]], tuned, Budget(steps=STEPS), settings, device="cpu", base=out, force=True)
     assert isinstance(last, Report) and last.kind == "end"
     assert not partial_of(tuned).exists()
 
@@ -336,10 +336,10 @@ def test_a_path_that_leads_nowhere_is_refused_at_once(name: str, texts: list[Pat
 def test_nothing_else_is_replaced(tmp_path: Path) -> None:
     """What has taken the name since it was looked at is not ours to remove."""
     out = tmp_path / "out"
-    for there in (None, "earlier"):
+    for earlier_kind in (None, "earlier"):
         partial_of(out).mkdir(exist_ok=True)
         folder, earlier = Folder(partial_of(out)), None
-        if there:
+        if earlier_kind:
             out.mkdir()
             earlier = Folder(out)
             out.rename(tmp_path / "away")
@@ -412,9 +412,9 @@ def test_a_training_is_resumed_from_inside(texts: list[Path], tmp_path: Path, mo
 def schedules(first: int, count: int, *arguments: str) -> dict[str, Any]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     program = [sys.executable, str(Path(__file__).with_name("two_writers.py")), str(first), str(count), *arguments]
-    done = subprocess.run(program, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+    process = subprocess.run(program, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("count", [24, pytest.param(300, marks=pytest.mark.slow)])

@@ -58,33 +58,33 @@ def written(path: Path) -> set[str]:
 
 def reference(folder: Path, texts: dict[int, Path]) -> dict[str, set[int]]:
     """Return by whom a file of each digest is written, of all the states of the directories of undisturbed writers."""
-    whose: dict[str, set[int]] = {}
+    owners_of: dict[str, set[int]] = {}
     for seed, file in texts.items():
         out = folder / f"alone{seed}"
         for _ in start([file], out, Budget(steps=STEPS), fixed(seed), device="cpu"):
             for path in (out, out.with_name(f".{out.name}.partial")):
                 for digest in written(path) if path.exists() else ():
-                    whose.setdefault(digest, set()).add(seed)
+                    owners_of.setdefault(digest, set()).add(seed)
         for digest in written(out):
-            whose.setdefault(digest, set()).add(seed)
+            owners_of.setdefault(digest, set()).add(seed)
         for _ in write_ngram([file], folder / f"counted{seed}", 3, {"split": "80/20"}):
             pass
         for digest in written(folder / f"counted{seed}"):
-            whose.setdefault(digest, set()).add(seed)
-    return whose
+            owners_of.setdefault(digest, set()).add(seed)
+    return owners_of
 
 
-def owners(path: Path, whose: dict[str, set[int]], digests: dict[str, int]) -> set[int]:
+def owners(path: Path, owners_of: dict[str, set[int]], digests: dict[str, int]) -> set[int]:
     """Return who wrote into a directory, and check that it opens; a file of both says nothing."""
     open_model(path)
-    by = [digests[read_toml(path / "recipe.toml")["about"]["corpus_digest"]]]
+    seeds_found = [digests[read_toml(path / "recipe.toml")["about"]["corpus_digest"]]]
     for digest in written(path):
-        if len(seeds := whose.get(digest, {0})) == 1:  # 0: of nobody
-            by += seeds
+        if len(seeds := owners_of.get(digest, {0})) == 1:  # 0: of nobody
+            seeds_found += seeds
     for event in read_events(path / METRICS):
         if event["kind"] == "warn":
-            by.append(0)
-    return set(by)
+            seeds_found.append(0)
+    return set(seeds_found)
 
 
 def writer(verb: str, seed: int, file: Path, out: Path, pace: Callable[[], None], *, force: bool) -> int:
@@ -123,7 +123,7 @@ def forked(work: Callable[[], int]) -> int:
 
 def schedule(chance: random.Random, folder: Path, texts: dict[int, Path]) -> int:
     """Let two writers write to one name, and things happen to it; keep their exit codes in `.codes`."""
-    out, away = folder / "model", folder / "away"
+    out, elsewhere = folder / "model", folder / "away"
     wait = chance.choice([0.0, 0.003])
     seeds = list(SEEDS)
     chance.shuffle(seeds)
@@ -142,10 +142,10 @@ def schedule(chance: random.Random, folder: Path, texts: dict[int, Path]) -> int
     second = 0
     actions = [*chance.choices(["remove", "move", "back", "wait"], k=chance.randint(1, 5)), "start"]
     chance.shuffle(actions)
-    until = time.monotonic() + chance.choice([0, 20, 20])
+    deadline = time.monotonic() + chance.choice([0, 20, 20])
     while (
         not out.exists()
-        and time.monotonic() < until
+        and time.monotonic() < deadline
         and os.waitid(os.P_PID, first, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     ):
         time.sleep(0.001)
@@ -155,9 +155,9 @@ def schedule(chance: random.Random, folder: Path, texts: dict[int, Path]) -> int
             if action == "remove":
                 shutil.rmtree(out, ignore_errors=True)
             elif action == "move":
-                out.rename(away)
+                out.rename(elsewhere)
             elif action == "back":
-                away.rename(out)
+                elsewhere.rename(out)
             elif action == "start":
                 second = begun(seeds[1], chance.choice(["train", "train", "ngram", "resume", "quantize"]))
     codes = [os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) for number in (first, second)]
@@ -170,13 +170,13 @@ def main() -> None:
     first, count = int(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     outcomes: Counter[str] = Counter()
-    mixed: list[str] = []
+    mixtures: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
         texts = {seed: base / f"text{seed}.txt" for seed in SEEDS}
         for seed, file in texts.items():
             file.write_text(text(90, seed))
-        whose = reference(base, texts)
+        owners_of = reference(base, texts)
         digests = {read_toml(base / f"alone{s}/recipe.toml")["about"]["corpus_digest"]: s for s in SEEDS}
         if "fault" in sys.argv:  # as it was: by path, and nobody looks
             Folder.check = lambda self: None  # type: ignore[method-assign]
@@ -202,15 +202,15 @@ def main() -> None:
                     outcomes["no model"] += 1
                     continue
                 try:
-                    by = owners(path, whose, digests)
+                    owner_ids = owners(path, owners_of, digests)
                 except UserError as error:
-                    mixed.append(f"{number}: {path.name}: {error}")
+                    mixtures.append(f"{number}: {path.name}: {error}")
                     continue
                 outcomes["models"] += 1
-                if len(by) != 1 or 0 in by:
-                    mixed.append(f"{number}: {path.name}: written by {sorted(by)}")
+                if len(owner_ids) != 1 or 0 in owner_ids:
+                    mixtures.append(f"{number}: {path.name}: written by {sorted(owner_ids)}")
             shutil.rmtree(folder)
-    print(json.dumps({"outcomes": outcomes, "mixed": mixed}))
+    print(json.dumps({"outcomes": outcomes, "mixed": mixtures}))
 
 
 if __name__ == "__main__":

@@ -60,10 +60,10 @@ def law_stream(streams: Streams, seq_len: int) -> None:
     reset = np.concatenate(resets, axis=1)
     for row in range(streams.batch_size):
         for place in range(targets.shape[1]):
-            at = (row * step + place) % total
-            assert targets[row, place] == ids[at]
-            assert reset[row, place] == (at in starts)
-            assert inputs[row, place] == (streams.start_id if at in starts or at == 0 else ids[at - 1])
+            index = (row * step + place) % total
+            assert targets[row, place] == ids[index]
+            assert reset[row, place] == (index in starts)
+            assert inputs[row, place] == (streams.start_id if index in starts or index == 0 else ids[index - 1])
     if not starts:
         assert all(batch.resets is None for batch in batches)
     read_once = np.concatenate([targets[row, :step] for row in range(streams.batch_size)])
@@ -107,17 +107,17 @@ def test_a_batch_is_a_function_of_its_position(size: tuple[int, int, int], posit
     streams = Streams(ids_of(count), batch_size, START)
     first = streams.batch(position, seq_len)
     streams.batch(position + seq_len, seq_len)
-    again = Streams(ids_of(count), batch_size, START).batch(position, seq_len)
-    assert np.array_equal(first.inputs, again.inputs)
-    assert np.array_equal(first.targets, again.targets)
+    repeat = Streams(ids_of(count), batch_size, START).batch(position, seq_len)
+    assert np.array_equal(first.inputs, repeat.inputs)
+    assert np.array_equal(first.targets, repeat.targets)
     shifted = streams.batch(position + count, seq_len)
     assert np.array_equal(first.targets, shifted.targets)
 
 
 def test_too_few_symbols_for_the_rows() -> None:
-    with pytest.raises(UserError, match="5 symbols for 6 rows") as caught:
+    with pytest.raises(UserError, match="5 symbols for 6 rows") as refusal:
         Streams(ids_of(5), 6, START)
-    assert "batch_size" in caught.value.fix
+    assert "batch_size" in refusal.value.fix
 
 
 def law_coverage(windows: Windows, ids: NDArray[np.uint16], window: int) -> None:
@@ -154,7 +154,7 @@ def test_the_law_of_coverage_catches_what_is_left_out_or_starts_wrong() -> None:
 @given(count=st.integers(1, 60), num_rows=st.integers(1, 9), window=st.integers(1, 20))
 def test_rows_hold_every_symbol_once(count: int, num_rows: int, window: int) -> None:
     ids = ids_of(count)
-    seen: list[int] = []
+    symbols: list[int] = []
     streams = [list(part) for part in rows(ids, START, num_rows, window)]
     assert len(streams) <= 2
     for part in streams:
@@ -162,9 +162,9 @@ def test_rows_hold_every_symbol_once(count: int, num_rows: int, window: int) -> 
         targets = np.concatenate([targets for _, targets in part], axis=1)
         assert len(targets) in (num_rows, 1)
         for row_inputs, row in zip(inputs.tolist(), targets.tolist(), strict=True):
-            assert row_inputs == [ids[len(seen) - 1] if seen else START, *row[:-1]]
-            seen += row
-    assert seen == ids.tolist()
+            assert row_inputs == [ids[len(symbols) - 1] if symbols else START, *row[:-1]]
+            symbols += row
+    assert symbols == ids.tolist()
 
 
 def test_one_row_is_the_stream() -> None:

@@ -131,11 +131,11 @@ def law_streaming(texts: Sequence[str], config: DataConfig, block_bytes: int) ->
     assert corpus.documents.tolist() == starts
     assert sum(part.bytes for part in corpus.info.parts.values()) == sum(len(text.encode(codec)) for text in documents)
     marked = [config.level != "byte" and text.startswith("\ufeff") for text in texts]
-    ended = [len(document) + mark > len(text) for text, document, mark in zip(texts, documents, marked, strict=True)]
-    for source, data, mark, newline in zip(corpus.info.sources, files, marked, ended, strict=True):
+    newlines = [len(document) + mark > len(text) for text, document, mark in zip(texts, documents, marked, strict=True)]
+    for source, data, mark, newline in zip(corpus.info.sources, files, marked, newlines, strict=True):
         assert (source.bytes, source.sha256) == (len(data), sha256(data))
         assert (source.byte_order_mark, source.newline_added) == (mark, newline)
-    assert (corpus.info.byte_order_marks, corpus.info.newlines_added) == (sum(marked), sum(ended))
+    assert (corpus.info.byte_order_marks, corpus.info.newlines_added) == (sum(marked), sum(newlines))
     for info, part in zip(corpus.info.parts.values(), parts, strict=True):
         unknown = tokenizer.unknown_id
         assert info.tokens == len(part)
@@ -205,13 +205,13 @@ def test_the_law_of_streaming_catches(fault: str, monkeypatch: pytest.MonkeyPatc
 
 @given(texts=documents.filter(lambda texts: "\ufeff" not in texts and len("".join(texts)) > 3))
 def test_the_vocabulary_is_that_of_the_training_part(texts: list[str]) -> None:
-    whole = "".join(as_documents(texts, "char"))
-    training = whole[: len(whole) // 2]
+    content = "".join(as_documents(texts, "char"))
+    training = content[: len(content) // 2]
     corpus = prepared([text.encode() for text in texts], DataConfig(split="50/50"), block_bytes=3)
     assert isinstance(corpus.tokenizer, CharTokenizer)
     assert set(corpus.tokenizer.symbols) == {*training, "\n"}
     assert corpus.info.parts["train"].unknown == 0
-    assert corpus.info.parts["valid"].unknown == sum(c not in training + "\n" for c in whole[len(training) :])
+    assert corpus.info.parts["valid"].unknown == sum(c not in training + "\n" for c in content[len(training) :])
 
 
 @every_level
@@ -219,8 +219,8 @@ def test_nothing_depends_on_the_size_of_blocks_or_on_packing(level: Level) -> No
     text = ("Ünï漢😀\r\n" * 40 + "end").encode()
     config = DataConfig(level=level, split="50/25/25")
     expected = prepared([text, text], config)
-    packed = [gzip.compress(text), gzip.compress(text[:99]) + gzip.compress(text[99:])]
-    for files in ([text, text], packed):
+    compressed = [gzip.compress(text), gzip.compress(text[:99]) + gzip.compress(text[99:])]
+    for files in ([text, text], compressed):
         for block_bytes in (1, 2, 3, 5, 64, 10**6):
             corpus = prepared(files, config, block_bytes=block_bytes)
             assert corpus.info == expected.info
@@ -299,44 +299,51 @@ def test_word_options() -> None:
     ids=str,
 )
 def test_options_that_make_no_sense(options: dict[str, str]) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         DataConfig(**options)  # type: ignore[arg-type]
-    assert caught.value.allowed
+    assert error.value.allowed
 
 
-broken = st.sampled_from([b"\xff", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\xed\xa0\x80", b"\xc0\xaf", b"\x80", b"\0"])
+invalid_bytes = st.sampled_from(
+    [b"\xff", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\xed\xa0\x80", b"\xc0\xaf", b"\x80", b"\0"]
+)
 
 
 @pytest.mark.parametrize("level", ["char", "word", "bpe"])
-@given(before=st.text("aé漢😀\n", max_size=12), bad=broken, after=st.text("aé\n", max_size=12), size=st.integers(1, 9))
+@given(
+    before=st.text("aé漢😀\n", max_size=12),
+    bad=invalid_bytes,
+    after=st.text("aé\n", max_size=12),
+    size=st.integers(1, 9),
+)
 def test_broken_text_is_named_by_its_offset(level: Level, before: str, bad: bytes, after: str, size: int) -> None:
     data = before.encode() + bad + after.encode()
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as raised:
         prepared([b"fine\n", data], DataConfig(level=level), block_bytes=size)
     try:
         data.decode()
         place = data.index(b"\0")
-        assert "is binary: NUL" in caught.value.what
+        assert "is binary: NUL" in raised.value.what
     except UnicodeDecodeError as error:
         place = error.start
-        assert "byte " + data[error.start : error.end].hex(" ") + " at" in caught.value.what
-    assert "1.txt" in caught.value.what
-    assert f"at byte offset {place:,}" in caught.value.what
-    assert caught.value.allowed == "UTF-8 text"
-    assert "--level byte" in caught.value.fix
+        assert "byte " + data[error.start : error.end].hex(" ") + " at" in raised.value.what
+    assert "1.txt" in raised.value.what
+    assert f"at byte offset {place:,}" in raised.value.what
+    assert raised.value.allowed == "UTF-8 text"
+    assert "--level byte" in raised.value.fix
 
 
 def test_the_first_fault_of_a_file_is_named_whatever_the_blocks() -> None:
-    for data, what in ((b"ab\0c\xff", "NUL at byte offset 2"), (b"ab\xffc\0", "byte ff at byte offset 2")):
+    for data, message in ((b"ab\0c\xff", "NUL at byte offset 2"), (b"ab\xffc\0", "byte ff at byte offset 2")):
         for block_bytes in (1, 2, 100):
-            with pytest.raises(UserError, match=what):
+            with pytest.raises(UserError, match=message):
                 prepared([data], DataConfig(), block_bytes=block_bytes)
 
 
 def test_utf_16_is_recognised() -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         prepared(["text".encode("utf-16")], DataConfig())
-    assert "iconv -f UTF-16" in caught.value.fix
+    assert "iconv -f UTF-16" in error.value.fix
 
 
 def test_line_ends_are_kept_and_byte_order_marks_within_a_text() -> None:
@@ -357,13 +364,13 @@ def test_no_two_documents_run_into_each_other(level: Level, texts: list[str], si
     data = [text.encode() for text in texts]
     if level == "word" and not tokens(texts):
         return
-    whole = prepared(data, config, block_bytes=sizes)
-    tokenizer = whole.tokenizer
+    corpus = prepared(data, config, block_bytes=sizes)
+    tokenizer = corpus.tokenizer
     ids = [
         tokenizer.encode(text) if level != "byte" else np.frombuffer(text.encode(), np.uint8)
         for text in as_documents(texts, level)
     ]
-    assert whole.train.tolist() == np.concatenate(ids).tolist()
+    assert corpus.train.tolist() == np.concatenate(ids).tolist()
 
 
 def test_a_single_file_is_encoded_as_it_is() -> None:
@@ -396,11 +403,11 @@ def test_a_corpus_of_before_has_neither(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes(b"abcdefgh")
     list(write_corpus([tmp_path / "text.txt"], tmp_path / "out", DataConfig(split="50/50")))
     file = tmp_path / "out" / "corpus.json"
-    about = json.loads(file.read_text())
-    del about["overlaps"]
-    for source in about["sources"]:
+    description = json.loads(file.read_text())
+    del description["overlaps"]
+    for source in description["sources"]:
         del source["byte_order_mark"], source["newline_added"]
-    file.write_text(json.dumps(about))
+    file.write_text(json.dumps(description))
     info = load_corpus(tmp_path / "out").info
     assert (info.byte_order_marks, info.newlines_added, info.overlaps, info.warnings) == (0, 0, {}, [])
 
@@ -408,7 +415,7 @@ def test_a_corpus_of_before_has_neither(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "darwin", reason="file systems of macOS refuse such names")
 def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     """Names of files are bytes: what is no UTF-8 is described by escapes, and so is what controls a terminal."""
-    for raw, shown in (
+    for raw, expected in (
         (b"caf\xe9.txt", "caf\\xe9.txt"),
         (b"a\n\x1b[2J.txt", "a\\n\\x1b[2J.txt"),
         ("漢 é".encode(), "漢 é"),
@@ -417,8 +424,8 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
         file.write_bytes(b"abcdefgh\n")
         out = tmp_path / os.fsdecode(raw + b".out")
         list(write_corpus([file], out, DataConfig(), valid=file))
-        assert [source.name for source in load_corpus(out).info.sources] == [shown, shown]
-        assert load_corpus(out).info.overlaps["valid"].same_as == shown
+        assert [source.name for source in load_corpus(out).info.sources] == [expected, expected]
+        assert load_corpus(out).info.overlaps["valid"].same_as == expected
 
 
 @pytest.mark.parametrize("level", ["word", "bpe"])
@@ -435,9 +442,9 @@ def test_a_line_without_end(level: Level, block_bytes: int, monkeypatch: pytest.
 
 @every_level
 def test_text_too_short_for_its_parts(level: Level) -> None:
-    with pytest.raises(UserError, match="the train part is empty: the text has 1 ") as caught:
+    with pytest.raises(UserError, match="the train part is empty: the text has 1 ") as error:
         prepared([b"a"], DataConfig(level=level, split="98/1/1"))
-    assert "split" in caught.value.fix
+    assert "split" in error.value.fix
 
 
 def test_a_part_of_white_space_has_no_words() -> None:
@@ -448,23 +455,23 @@ def test_a_part_of_white_space_has_no_words() -> None:
 def refusal(tmp_path: Path, files: Sequence[Path], out: Path | None = None) -> UserError:
     """Return the error of preparing the files, after which nothing lies beside them."""
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         list(write_corpus(files, out or tmp_path / "out", DataConfig(split="50/50")))
     assert sorted(tmp_path.rglob("*")) == before
-    assert caught.value.fix
-    return caught.value
+    assert error.value.fix
+    return error.value
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    good, empty, packed = tmp_path / "good.txt", tmp_path / "empty.txt", tmp_path / "packed.gz"
-    good.write_bytes(b"good")
+    valid, empty, archive = tmp_path / "good.txt", tmp_path / "empty.txt", tmp_path / "packed.gz"
+    valid.write_bytes(b"good")
     empty.write_bytes(b"")
-    packed.write_bytes(gzip.compress(b""))
+    archive.write_bytes(gzip.compress(b""))
     (tmp_path / "folder").mkdir()
-    assert "missing.txt: No such file" in refusal(tmp_path, [good, tmp_path / "missing.txt"]).what
+    assert "missing.txt: No such file" in refusal(tmp_path, [valid, tmp_path / "missing.txt"]).what
     assert "folder is a folder" in refusal(tmp_path, [tmp_path / "folder"]).what
-    assert "empty.txt is empty" in refusal(tmp_path, [good, empty]).what
-    assert "packed.gz is empty" in refusal(tmp_path, [packed]).what
+    assert "empty.txt is empty" in refusal(tmp_path, [valid, empty]).what
+    assert "packed.gz is empty" in refusal(tmp_path, [archive]).what
     assert "has 0 characters" in refusal(tmp_path, []).what
 
 
@@ -524,14 +531,14 @@ def test_progress_ends_with_the_last_byte_of_each_pass(tmp_path: Path) -> None:
     (tmp_path / "b.gz").write_bytes(gzip.compress(b"ab\n" * 30))
     files = [tmp_path / "a.txt", tmp_path / "b.gz"]
     total = sum(path.stat().st_size for path in files)
-    seen = list(write_corpus(files, tmp_path / "out", DataConfig(level="word"), block_bytes=16))
-    assert all(progress.total == total for progress in seen)
-    assert seen == sorted(seen, key=lambda progress: ("reading", "learning", "encoding").index(progress.phase))
+    events = list(write_corpus(files, tmp_path / "out", DataConfig(level="word"), block_bytes=16))
+    assert all(progress.total == total for progress in events)
+    assert events == sorted(events, key=lambda progress: ("reading", "learning", "encoding").index(progress.phase))
     for phase in ("reading", "encoding"):
-        done = [progress.done for progress in seen if progress.phase == phase]
-        assert done == sorted(done)
-        assert done[-1] == total
-    assert isinstance(seen[0], Progress)
+        positions = [progress.done for progress in events if progress.phase == phase]
+        assert positions == sorted(positions)
+        assert positions[-1] == total
+    assert isinstance(events[0], Progress)
 
 
 def test_abandoning_leaves_nothing(tmp_path: Path) -> None:
@@ -591,9 +598,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 def damage(key: str, value: object) -> Callable[[Path], object]:
     def rewrite(folder: Path) -> None:
-        about = json.loads((folder / "corpus.json").read_text())
-        about[key] = value
-        (folder / "corpus.json").write_text(json.dumps(about))
+        description = json.loads((folder / "corpus.json").read_text())
+        description[key] = value
+        (folder / "corpus.json").write_text(json.dumps(description))
 
     return rewrite
 

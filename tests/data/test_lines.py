@@ -45,16 +45,16 @@ def test_lines_are_what_stands_between_newlines(tmp_path: Path, text: str) -> No
 @pytest.mark.parametrize("level", ["abc", "ab\n" * 3])
 def test_a_file_that_is_no_text_is_named_by_its_offset(tmp_path: Path, level: str) -> None:
     (tmp_path / "text").write_bytes(level.encode() + b"caf\xe9\n")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as refusal:
         whole_text(tmp_path / "text")
-    assert f"text is not UTF-8: byte 0xe9 at byte offset {len(level) + 3} " in caught.value.what
-    assert caught.value.allowed and caught.value.fix
+    assert f"text is not UTF-8: byte 0xe9 at byte offset {len(level) + 3} " in refusal.value.what
+    assert refusal.value.allowed and refusal.value.fix
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "packed").write_bytes(gzip.compress(b"text")[:-3])
-    for name, what in (("nowhere", "No such file"), ("", "Is a directory"), ("packed", "damaged gzip")):
-        with pytest.raises(UserError, match=what):
+    for name, message in (("nowhere", "No such file"), ("", "Is a directory"), ("packed", "damaged gzip")):
+        with pytest.raises(UserError, match=message):
             whole_text(tmp_path / name)
 
 
@@ -69,10 +69,10 @@ def test_a_whole_text_may_come_from_a_pipe(tmp_path: Path) -> None:
 
 @given(text=texts)
 def test_what_is_escaped_is_one_cell_of_one_line_and_can_be_restored(text: str) -> None:
-    shown = escaped(text)
-    assert len(shown.splitlines()) <= 1
-    assert not set(shown) & {*LINE_ENDS, "\t", "\0", "\x1b"}
-    assert shown.encode("raw_unicode_escape").decode("unicode_escape") == text.replace("\ufeff", "\ufeff")
+    cell = escaped(text)
+    assert len(cell.splitlines()) <= 1
+    assert not set(cell) & {*LINE_ENDS, "\t", "\0", "\x1b"}
+    assert cell.encode("raw_unicode_escape").decode("unicode_escape") == text.replace("\ufeff", "\ufeff")
 
 
 def test_bytes_that_are_no_text_are_escaped() -> None:
@@ -80,15 +80,15 @@ def test_bytes_that_are_no_text_are_escaped() -> None:
 
 
 def test_line_ends_are_those_of_python() -> None:
-    every = [chr(code) for code in range(0x110000) if len(f"a{chr(code)}b".splitlines()) > 1]
-    assert sorted(LINE_ENDS) == every
+    expected = [chr(code) for code in range(0x110000) if len(f"a{chr(code)}b".splitlines()) > 1]
+    assert sorted(LINE_ENDS) == expected
 
 
 @given(
     name=st.binary(min_size=1, max_size=20).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))
 )
 def test_every_name_of_a_file_can_be_printed(name: bytes) -> None:
-    shown = printable_name(Path("folder") / os.fsdecode(name))
-    shown.encode()
-    assert len(shown.splitlines()) == 1
-    assert shown == "".join(map(escaped, shown)).replace("\\\\", "\\")
+    printable = printable_name(Path("folder") / os.fsdecode(name))
+    printable.encode()
+    assert len(printable.splitlines()) == 1
+    assert printable == "".join(map(escaped, printable)).replace("\\\\", "\\")

@@ -19,26 +19,26 @@ WORDS = [f"{first}{last}" for first in ("the", "John", "was", "keep", "forget") 
 
 def result_of(steps: Generator[float, None, Result]) -> Result:
     """Run to the end; what is done grows up to all of it."""
-    done = [0.0]
+    progress = [0.0]
     while True:
         try:
-            done.append(next(steps))
+            progress.append(next(steps))
         except StopIteration as ended:
-            assert done == sorted(done)
+            assert progress == sorted(progress)
             value: Result = ended.value
-            assert done[-1] == pytest.approx(1) or (value is None and done[-1] < 1)
+            assert progress[-1] == pytest.approx(1) or (value is None and progress[-1] < 1)
             return value
 
 
-def compared(train: str, other: str) -> Overlap:
+def compared(train: str, second: str) -> Overlap:
     """Compare texts as models of characters read them."""
     tokenizer = CharTokenizer.learn(train)
-    found = result_of(shared(tokenizer.lookup(train), tokenizer.lookup(other), tokenizer.newline_id))
-    return Overlap("valid.txt", None, *(found or (None, None)))
+    shares = result_of(shared(tokenizer.lookup(train), tokenizer.lookup(second), tokenizer.newline_id))
+    return Overlap("valid.txt", None, *(shares or (None, None)))
 
 
-def warned(train: str, other: str) -> bool:
-    return compared(train, other).warning("valid") is not None
+def warned(train: str, second: str) -> bool:
+    return compared(train, second).warning("valid") is not None
 
 
 def prose(lines: int, seed: int) -> list[str]:
@@ -50,9 +50,9 @@ def prose(lines: int, seed: int) -> list[str]:
 def names(count: int, seed: int, kinds: int) -> list[str]:
     """Return names, the frequent ones often: of `kinds` that there are, by Zipf's law."""
     random = np.random.default_rng(seed)
-    made = ["".join(random.choice([*"aeioulmnrst"], 2 + k % 7)) for k in range(kinds)]
+    words = ["".join(random.choice([*"aeioulmnrst"], 2 + k % 7)) for k in range(kinds)]
     weights = 1 / np.arange(1, kinds + 1)
-    return [f"{made[k]}\n" for k in random.choice(kinds, count, p=weights / weights.sum())]
+    return [f"{words[k]}\n" for k in random.choice(kinds, count, p=weights / weights.sum())]
 
 
 TRAIN, OTHER = prose(2000, 0), prose(200, 1)
@@ -66,7 +66,7 @@ def test_texts_of_their_own_are_no_copies() -> None:
 
 
 @pytest.mark.parametrize(
-    "copied",
+    "copy",
     [
         "".join(TRAIN),
         "".join(TRAIN[300:500]),
@@ -78,12 +78,12 @@ def test_texts_of_their_own_are_no_copies() -> None:
         "".join(TRAIN[::9]).replace("forgets ", "forgot "),
     ],
 )
-def test_copies_and_near_copies_are_known(copied: str) -> None:
-    found = compared("".join(TRAIN), copied)
+def test_copies_and_near_copies_are_known(copy: str) -> None:
+    found = compared("".join(TRAIN), copy)
     assert found.share is not None and found.share > 0.5
     assert found.usual is not None and found.usual < 0.1
-    said = found.warning("valid")
-    assert said and f"{100 * found.share:.0f} % of the lines of valid.txt occur in the training text" in said
+    warning = found.warning("valid")
+    assert warning and f"{100 * found.share:.0f} % of the lines of valid.txt occur in the training text" in warning
 
 
 def test_copies_of_a_text_in_one_line_are_known_wherever_they_begin() -> None:
@@ -97,14 +97,14 @@ def test_a_copy_of_a_few_lines_is_no_warning() -> None:
 
 def test_lists_of_names_come_again_without_being_copied() -> None:
     """Most names of a held-back part are frequent ones, which the training part has too."""
-    everyone = names(20_000, 0, 3000)
-    for held in (200, 2000):
-        found = compared("".join(everyone[:-held]), "".join(everyone[-held:]))
+    people = names(20_000, 0, 3000)
+    for held_out in (200, 2000):
+        found = compared("".join(people[:-held_out]), "".join(people[-held_out:]))
         assert found.share is not None and found.share > 0.8
         assert found.warning("valid") is None
-    different = list(dict.fromkeys(names(20_000, 0, 3000)))
-    assert not warned("".join(different[:-200]), "".join(different[-200:]))
-    assert warned("".join(different), "".join(np.random.default_rng(3).permutation(different)[:200]))
+    distinct = list(dict.fromkeys(names(20_000, 0, 3000)))
+    assert not warned("".join(distinct[:-200]), "".join(distinct[-200:]))
+    assert warned("".join(distinct), "".join(np.random.default_rng(3).permutation(distinct)[:200]))
 
 
 def test_tables_of_few_different_lines_are_no_copies() -> None:
@@ -131,10 +131,10 @@ def test_the_share_is_that_of_sets_of_lines(train: list[str], other: list[str]) 
 
 @pytest.mark.parametrize("block", [500, 1000, 2**12])
 def test_it_hardly_depends_on_how_much_is_read_at_a_time(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    train, other = "".join(TRAIN), "".join(TRAIN[300:400] + OTHER[:100])
-    expected = compared(train, other)
+    train, second = "".join(TRAIN), "".join(TRAIN[300:400] + OTHER[:100])
+    expected = compared(train, second)
     monkeypatch.setattr(overlap, "BLOCK", block)
-    found = compared(train, other)
+    found = compared(train, second)
     assert found.share == pytest.approx(expected.share, abs=0.05)
 
 
@@ -159,5 +159,5 @@ def test_words_are_compared_alike() -> None:
 
 def test_the_same_file_is_said_to_be_the_same() -> None:
     for part in ("valid", "test"):
-        said = Overlap("a.txt", same_as="book.txt").warning(part)
-        assert said and said.startswith("a.txt is the training file book.txt itself")
+        warning = Overlap("a.txt", same_as="book.txt").warning(part)
+        assert warning and warning.startswith("a.txt is the training file book.txt itself")

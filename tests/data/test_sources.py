@@ -43,10 +43,10 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        server, wanted = self.server, self.headers["Range"]
-        server.asked.append(wanted)
-        if wanted and server.tag and server.understands_if_range and self.headers["If-Range"] != server.tag[1]:
-            wanted = None
+        server, span = self.server, self.headers["Range"]
+        server.asked.append(span)
+        if span and server.tag and server.understands_if_range and self.headers["If-Range"] != server.tag[1]:
+            span = None
         self.close_connection = True
         if self.path == "/missing":
             return self.send_error(404)
@@ -54,12 +54,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", server.url() if self.path == "/moved" else "file:///etc/passwd")
             return self.end_headers()
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
+        start = int(span.removeprefix("bytes=").removesuffix("-")) if span and server.ranges else 0
         if start >= len(server.body) > 0:
             return self.send_error(416)
         body = server.body[start:]
-        self.send_response(206 if wanted and server.ranges else 200)
-        if wanted and server.ranges:
+        self.send_response(206 if span and server.ranges else 200)
+        if span and server.ranges:
             self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
         if server.tag:
             self.send_header(*server.tag)
@@ -68,12 +68,12 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        sent = body[: server.broken_after]
+        part = body[: server.broken_after]
         if server.chunked:
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(body), sent))
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(body), part))
             self.wfile.write(b"0\r\n\r\n")
         else:
-            self.wfile.write(sent)
+            self.wfile.write(part)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -96,18 +96,18 @@ def source_of(server: Server, *, path: str = "text", checked: bool = True, membe
 
 
 def refused(source: Source, out: Path) -> UserError:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as refusal:
         list(fetch_source(source, out))
-    assert caught.value.fix
-    return caught.value
+    assert refusal.value.fix
+    return refusal.value
 
 
 def zipped(**members: bytes) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
             archive.writestr(name.replace("__", "/"), data)
-    return packed.getvalue()
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("checked", [True, False])
@@ -115,14 +115,14 @@ def zipped(**members: bytes) -> bytes:
 def test_a_download_is_the_text(server: Server, tmp_path: Path, checked: bool, chunked: bool) -> None:
     server.chunked = chunked
     source, out = source_of(server, checked=checked), tmp_path / "new" / "folder"
-    seen = list(fetch_source(source, out))
+    events = list(fetch_source(source, out))
     assert texts(source, out) == [out / "corpus.txt"]
     assert texts(source, out)[0].read_bytes() == TEXT
     assert os.listdir(out) == ["corpus.txt"]
-    loading = [progress for progress in seen if progress.phase == "downloading"]
+    loading = [progress for progress in events if progress.phase == "downloading"]
     assert len(loading) >= len(TEXT) // CHUNK_BYTES
     assert loading[-1] == Progress("downloading", len(TEXT), 0 if chunked and not checked else len(TEXT), "bytes")
-    assert seen[-1] == Progress("checking", len(TEXT), len(TEXT), "bytes")
+    assert events[-1] == Progress("checking", len(TEXT), len(TEXT), "bytes")
 
 
 def test_what_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
@@ -138,12 +138,12 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     source = source_of(server)
     assert "broke off" in refused(source, tmp_path).what
     assert os.listdir(tmp_path) == ["corpus.part"]
-    kept = (tmp_path / "corpus.part").stat().st_size
-    assert 0 < kept <= 300_000
+    size = (tmp_path / "corpus.part").stat().st_size
+    assert 0 < size <= 300_000
     server.broken_after = None
-    done = [progress.done for progress in fetch_source(source, tmp_path) if progress.phase == "downloading"]
-    assert done[0] > kept
-    assert server.asked == [None, f"bytes={kept}-"]
+    positions = [progress.done for progress in fetch_source(source, tmp_path) if progress.phase == "downloading"]
+    assert positions[0] > size
+    assert server.asked == [None, f"bytes={size}-"]
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
 
 
@@ -170,17 +170,17 @@ def test_what_the_server_marks_goes_on(server: Server, tmp_path: Path, tag: tupl
     server.tag, server.broken_after = tag, 300_000
     source = source_of(server, checked=False)
     assert "it continues from there" in refused(source, tmp_path).fix
-    kept = (tmp_path / "corpus.part").stat().st_size
+    size = (tmp_path / "corpus.part").stat().st_size
     server.broken_after = None
     list(fetch_source(source, tmp_path))
-    assert server.asked == [None, f"bytes={kept}-"]
+    assert server.asked == [None, f"bytes={size}-"]
     assert (tmp_path / "corpus.txt").read_bytes() == TEXT
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
 
-@pytest.mark.parametrize("understands", [True, False])
-def test_another_state_is_fetched_anew(server: Server, tmp_path: Path, understands: bool) -> None:
-    server.tag, server.broken_after, server.understands_if_range = ("ETag", '"one"'), 300_000, understands
+@pytest.mark.parametrize("supported", [True, False])
+def test_another_state_is_fetched_anew(server: Server, tmp_path: Path, supported: bool) -> None:
+    server.tag, server.broken_after, server.understands_if_range = ("ETag", '"one"'), 300_000, supported
     source = source_of(server, checked=False)
     refused(source, tmp_path)
     server.body, server.tag, server.broken_after = TEXT[::-1], ("ETag", '"two"'), None
@@ -244,22 +244,22 @@ def test_a_missing_page(server: Server, tmp_path: Path) -> None:
 def test_an_archive_is_unpacked(server: Server, tmp_path: Path) -> None:
     server.body = zipped(folder__train=TEXT, folder__test=b"test", other=b"x")
     source = source_of(server, members=("folder/train", "folder/test"))
-    seen = list(fetch_source(source, tmp_path))
+    events = list(fetch_source(source, tmp_path))
     assert texts(source, tmp_path) == [tmp_path / "corpus" / "train", tmp_path / "corpus" / "test"]
     assert [path.read_bytes() for path in texts(source, tmp_path)] == [TEXT, b"test"]
     assert os.listdir(tmp_path) == ["corpus"]
     assert sorted(os.listdir(tmp_path / "corpus")) == ["test", "train"]
-    assert seen[-1] == Progress("unpacking", len(TEXT) + 4, len(TEXT) + 4, "bytes")
+    assert events[-1] == Progress("unpacking", len(TEXT) + 4, len(TEXT) + 4, "bytes")
 
 
-@pytest.mark.parametrize("what", ["no zip", "another member", "broken"])
-def test_a_bad_archive_is_refused_and_forgotten(server: Server, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("damage", ["no zip", "another member", "broken"])
+def test_a_bad_archive_is_refused_and_forgotten(server: Server, tmp_path: Path, damage: str) -> None:
     archive = zipped(train=bytes(range(256)) * 99)
     server.body = {
         "no zip": TEXT,
         "another member": zipped(other=TEXT),
         "broken": archive[:60] + bytes(8) + archive[68:],
-    }[what]
+    }[damage]
     error = refused(source_of(server, members=("train",)), tmp_path)
     assert "is not the expected archive" in error.what
     assert not [name for name in os.listdir(tmp_path) if name in ("train", "corpus.part")]

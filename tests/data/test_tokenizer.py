@@ -21,7 +21,7 @@ ALL: list[Tokenizer] = [
     WordTokenizer.learn({word: SAMPLE.count(word) for word in SAMPLE.split()}),
     BPE,
 ]
-every = pytest.mark.parametrize("tokenizer", ALL, ids=lambda tokenizer: tokenizer.level)
+every_tokenizer = pytest.mark.parametrize("tokenizer", ALL, ids=lambda tokenizer: tokenizer.level)
 lossless = pytest.mark.parametrize("make", [CharTokenizer.learn, lambda _: ByteTokenizer(), lambda _: BPE])
 
 
@@ -99,8 +99,8 @@ def test_unknown_characters_are_named_with_their_places(known: str, text: str) -
     assert tokenizer.encode(text).tolist() == [
         tokenizer.symbols.index(c) + 1 if c in tokenizer.symbols else 0 for c in text
     ]
-    shown = "".join(c if c in known + "\n" else "\ufffd" for c in text)
-    assert tokenizer.decode(tokenizer.encode(text)) == shown
+    expected = "".join(c if c in known + "\n" else "\ufffd" for c in text)
+    assert tokenizer.decode(tokenizer.encode(text)) == expected
 
 
 def test_characters_stand_in_order_of_code_point_after_unk() -> None:
@@ -171,17 +171,17 @@ def test_pieces_do_not_depend_on_how_the_text_is_cut_at_lines() -> None:
     assert BPE.vocab_size > 257
 
 
-@every
+@every_tokenizer
 @given(text=texts)
 def test_a_saved_vocabulary_is_the_same(
     tokenizer: Tokenizer, text: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "tokenizer.json"
     tokenizer.save(path)
-    loaded = load_tokenizer(path)
-    assert loaded == tokenizer
-    assert (loaded.digest, loaded.level) == (tokenizer.digest, tokenizer.level)
-    assert loaded.encode(text).tolist() == tokenizer.encode(text).tolist()
+    restored = load_tokenizer(path)
+    assert restored == tokenizer
+    assert (restored.digest, restored.level) == (tokenizer.digest, tokenizer.level)
+    assert restored.encode(text).tolist() == tokenizer.encode(text).tolist()
 
 
 def test_another_vocabulary_has_another_digest() -> None:
@@ -190,7 +190,7 @@ def test_another_vocabulary_has_another_digest() -> None:
     assert len({tokenizer.digest for tokenizer in ALL}) == len(ALL)
 
 
-@every
+@every_tokenizer
 def test_every_symbol_has_a_printable_name(tokenizer: Tokenizer) -> None:
     names = [tokenizer.symbol(id) for id in range(tokenizer.vocab_size)]
     assert all(name and name.isprintable() for name in names)
@@ -212,7 +212,7 @@ def test_ids_are_kept_in_the_smallest_type(size: int, dtype: str) -> None:
     assert tokenizer.lookup(symbols[-1]).tolist() == [size]
 
 
-@every
+@every_tokenizer
 @pytest.mark.parametrize("text", ["ab\ud800", "\udcff", "\ud83d\ude00"])
 def test_a_lone_surrogate_is_refused(tokenizer: Tokenizer, text: str) -> None:
     place = next(i for i, c in enumerate(text) if not c.isascii())
@@ -222,7 +222,7 @@ def test_a_lone_surrogate_is_refused(tokenizer: Tokenizer, text: str) -> None:
             encode(text)
 
 
-@every
+@every_tokenizer
 def test_the_empty_text(tokenizer: Tokenizer) -> None:
     ids, spans = tokenizer.encode_offsets("")
     assert ids.shape == (0,)
@@ -261,10 +261,10 @@ DAMAGED: list[object] = [
 def test_a_damaged_vocabulary_is_refused(tmp_path: Path, data: object) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(data))
-    with pytest.raises(UserError, match="is not a tokenizer of unroll") as caught:
+    with pytest.raises(UserError, match="is not a tokenizer of unroll") as refusal:
         load_tokenizer(path)
-    assert caught.value.allowed
-    assert caught.value.fix
+    assert refusal.value.allowed
+    assert refusal.value.fix
 
 
 def test_what_is_no_json_is_refused(tmp_path: Path) -> None:

@@ -129,22 +129,22 @@ def arguments(method: str, config: ModelConfig, random: np.random.Generator) -> 
     return {name: value(name) for name in METHODS[method]}
 
 
-def call(subject: Subject, method: str, given: dict[str, Any]) -> list[Any]:
+def call(subject: Subject, method: str, inputs: dict[str, Any]) -> list[Any]:
     """Call a method; return all arrays of its result, those that it changed in place too."""
     if method.startswith("kernel."):
         kernel = subject.network._kernel
         assert kernel is not None
         threads = 1 + len(method) % 3
         if method == "kernel.read":
-            y = kernel.read(given["inputs"], given["flat"], threads)
-            return [y, *given["flat"]]
+            y = kernel.read(inputs["inputs"], inputs["flat"], threads)
+            return [y, *inputs["flat"]]
         if method == "kernel.head":
-            return [kernel.head(given["y"], given["targets"], threads)]
-        drawn, nats = kernel.generate(
-            given["logits"], given["flat"], given["drawing"], given["uniforms"], threads, given["halt"]
+            return [kernel.head(inputs["y"], inputs["targets"], threads)]
+        ids, nats = kernel.generate(
+            inputs["logits"], inputs["flat"], inputs["drawing"], inputs["uniforms"], threads, inputs["halt"]
         )
-        return [drawn, nats, given["logits"], *given["flat"]]
-    result = getattr(subject.network, method)(*given.values())
+        return [ids, nats, inputs["logits"], *inputs["flat"]]
+    result = getattr(subject.network, method)(*inputs.values())
     return flat(result)
 
 
@@ -247,8 +247,8 @@ def other_drawing(drawing: Drawing, config: ModelConfig, rows: int, random: np.r
     """Return a way of drawing for other rows, without its checks of numbers: the kernels' own must do."""
     name = ("temperature", "top_k", "top_p", "min_p", "never")[int(random.integers(5))]
     kind = np.int64 if name == "top_k" else np.float64
-    wrong = [np.ones(size, kind) for size in (rows + 1, rows + 2, (rows, 1), ())]
-    value: Any = wrong[int(random.integers(4))]
+    arrays = [np.ones(size, kind) for size in (rows + 1, rows + 2, (rows, 1), ())]
+    value: Any = arrays[int(random.integers(4))]
     if name == "never":
         value = [-1, config.vocab_size, 2**62, "a", 0.5, [1]][int(random.integers(6))]
     wrong_drawing = Drawing(drawing.temperature, drawing.top_k, drawing.top_p, drawing.min_p, drawing.never)
@@ -264,104 +264,106 @@ FREE = {"logits": ("inputs",), "hidden": ("inputs",), "kernel.read": ("inputs",)
 """Whose number of columns is bound by no other argument."""
 
 
-def spoiled(method: str, given: dict[str, Any], config: ModelConfig, random: np.random.Generator) -> tuple[str, Any]:
+def spoiled(method: str, inputs: dict[str, Any], config: ModelConfig, random: np.random.Generator) -> tuple[str, Any]:
     """Return the name of a change, and the arguments with it; raises Unchanged where it would leave them right."""
-    name = list(given)[int(random.integers(len(given)))]
-    value, changed = given[name], dict(given)
+    name = list(inputs)[int(random.integers(len(inputs)))]
+    value, variant = inputs[name], dict(inputs)
     if name == "drawing":
-        changed[name] = other_drawing(value, config, len(given["uniforms"]), random)
-        return "other drawing", changed
+        variant[name] = other_drawing(value, config, len(inputs["uniforms"]), random)
+        return "other drawing", variant
     if name == "halt":
-        wrong = [np.zeros(2, np.int32), np.zeros(1, np.int64), np.zeros((), np.int32), [0], 0, np.zeros(0, np.int32)]
-        wrong += [unaligned(np.zeros(1, np.int32)), np.zeros(1, ">i4")]
-        changed[name] = wrong[int(random.integers(len(wrong)))]
-        return "other halt", changed
+        invalid = [np.zeros(2, np.int32), np.zeros(1, np.int64), np.zeros((), np.int32), [0], 0, np.zeros(0, np.int32)]
+        invalid += [unaligned(np.zeros(1, np.int32)), np.zeros(1, ">i4")]
+        variant[name] = invalid[int(random.integers(len(invalid)))]
+        return "other halt", variant
     if value is None:
         raise Unchanged
     if name in ("state", "flat"):
         if random.random() < 0.4:
-            changed[name] = other_state(value, random)
-            return "other state", changed
+            variant[name] = other_state(value, random)
+            return "other state", variant
         layers: list[Any] = [list(layer) if name == "state" else layer for layer in value]
         k = int(random.integers(len(layers)))
         layer, j = (layers[k], int(random.integers(len(layers[k])))) if name == "state" else (layers, k)
         change, layer[j] = _spoiled(name, layer[j], config, random)
-        changed[name] = tuple(tuple(layer) for layer in layers) if name == "state" else layers
-        return change, changed
-    change, changed[name] = _spoiled(name, value, config, random)
-    new = changed[name]
-    if new is None and method == "kernel.head" and name == "targets":  # then it gives logits
+        variant[name] = tuple(tuple(layer) for layer in layers) if name == "state" else layers
+        return change, variant
+    change, variant[name] = _spoiled(name, value, config, random)
+    array = variant[name]
+    if array is None and method == "kernel.head" and name == "targets":  # then it gives logits
         raise Unchanged
-    if change == "other shape" and new.ndim == value.ndim:
-        steps_alone = new.shape[:1] == value.shape[:1] and (name in FREE.get(method, ()) or method == "kernel.generate")
-        rows_alone = name == "y" and (method == "logits_after" or given.get("targets") is None)
-        fresh = name == "inputs" and method in ("logits", "hidden") and given["state"] is None
-        if fresh or (rows_alone and new.shape[-1] == value.shape[-1]):
+    if change == "other shape" and array.ndim == value.ndim:
+        steps_alone = array.shape[:1] == value.shape[:1] and (
+            name in FREE.get(method, ()) or method == "kernel.generate"
+        )
+        rows_alone = name == "y" and (method == "logits_after" or inputs.get("targets") is None)
+        fresh = name == "inputs" and method in ("logits", "hidden") and inputs["state"] is None
+        if fresh or (rows_alone and array.shape[-1] == value.shape[-1]):
             raise Unchanged
-        if steps_alone and name in ("inputs", "uniforms") and (new.shape[1] or method != "logits"):
+        if steps_alone and name in ("inputs", "uniforms") and (array.shape[1] or method != "logits"):
             raise Unchanged
-    return change, changed
+    return change, variant
 
 
 def _spoiled(name: str, array: Array, config: ModelConfig, random: np.random.Generator) -> tuple[str, Any]:
     kind = random.random()
     if name == "flat" and kind < 0.3:  # changed in place, so that no guise will do
         guise = ("strided", "unaligned", "read-only", "wider", "bytes swapped")[int(random.integers(5))]
-        new = GUISES[guise](array)
-        if new.flags.carray and new.dtype == array.dtype:
+        guised = GUISES[guise](array)
+        if guised.flags.carray and guised.dtype == array.dtype:
             raise Unchanged
-        return "a guise in place", new
+        return "a guise in place", guised
     if name in ("inputs", "targets", "uniforms") and kind < 0.4:
         return "out of range", out_of_range(name, array, config, random)
     if kind < 0.6:
         return "other type", other_type(array, random)
-    new = other_shape(array, random)
-    if new.shape == array.shape:
+    guised = other_shape(array, random)
+    if guised.shape == array.shape:
         raise Unchanged
-    return "other shape", new
+    return "other shape", guised
 
 
-def disguised(method: str, given: dict[str, Any], random: np.random.Generator) -> tuple[str, dict[str, Any]]:
+def disguised(method: str, inputs: dict[str, Any], random: np.random.Generator) -> tuple[str, dict[str, Any]]:
     """Return the arguments with one array in another guise."""
-    names = [name for name in given if isinstance(given[name], np.ndarray) and name != "halt"]
+    names = [name for name in inputs if isinstance(inputs[name], np.ndarray) and name != "halt"]
     names = [name for name in names if not (method == "kernel.generate" and name == "logits")]
-    if given.get("state") is not None:
+    if inputs.get("state") is not None:
         names.append("state")
     if not names:
         raise Unchanged
     name, guise = names[int(random.integers(len(names)))], list(GUISES)[int(random.integers(len(GUISES)))]
     if name != "state":
-        return guise, given | {name: GUISES[guise](given[name])}
-    return guise, given | {name: tuple([GUISES[guise](part) for part in layer] for layer in given[name])}
+        return guise, inputs | {name: GUISES[guise](inputs[name])}
+    return guise, inputs | {name: tuple([GUISES[guise](part) for part in layer] for layer in inputs[name])}
 
 
 # ---- the run
 
 
-def check_by_reference(subject: Subject, method: str, given: dict[str, Any], result: list[Any]) -> None:
+def check_by_reference(subject: Subject, method: str, inputs: dict[str, Any], result: list[Any]) -> None:
     """Compare a result with numpy's in double; of generation the nats of what was drawn."""
     reference = subject.reference
     assert reference is not None
     if method in ("nats", "logits", "hidden", "nats_after", "logits_after"):
-        expected = flat(getattr(reference, method)(*given.values()))
-    elif method == "generate" and len(given["uniforms"]) and given["uniforms"].shape[1] > 1:
+        expected = flat(getattr(reference, method)(*inputs.values()))
+    elif method == "generate" and len(inputs["uniforms"]) and inputs["uniforms"].shape[1] > 1:
         ids, nats = result[:2]
-        later, _ = reference.nats(ids[:, :-1], ids[:, 1:], given["state"])
+        later, _ = reference.nats(ids[:, :-1], ids[:, 1:], inputs["state"])
         result, expected = [nats[:, 1:]], [later]
     else:
         return
-    for ours, theirs in zip(result, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    for actual, target in zip(result, expected, strict=True):
+        np.testing.assert_allclose(actual, target, atol=1e-4)
 
 
 def check_same(method: str, subject: Subject, result: list[Any], expected: list[Any]) -> None:
-    for ours, theirs in zip(result, expected, strict=True):
-        if ours is None or theirs is None:
-            assert ours is theirs
+    for actual, target in zip(result, expected, strict=True):
+        if actual is None or target is None:
+            assert actual is target
         elif subject.network._kernel is not None and not subject.config.cutoffs:
-            np.testing.assert_array_equal(ours, theirs)
+            np.testing.assert_array_equal(actual, target)
         else:
-            np.testing.assert_allclose(ours, theirs, atol=1e-5)
+            np.testing.assert_allclose(actual, target, atol=1e-5)
 
 
 def check_construction(random: np.random.Generator) -> None:
@@ -370,17 +372,17 @@ def check_construction(random: np.random.Generator) -> None:
     weights: dict[str, Any] = dict(random_weights(config, random))
     name = list(weights)[int(random.integers(len(weights)))]
     array = weights.pop(name)
-    new = other_shape(array, random) if random.random() < 0.5 else other_type(array, random)
-    if isinstance(new, np.ndarray) and new.shape == array.shape and new.dtype.kind == "f":
+    spoilt = other_shape(array, random) if random.random() < 0.5 else other_type(array, random)
+    if isinstance(spoilt, np.ndarray) and spoilt.shape == array.shape and spoilt.dtype.kind == "f":
         return
     if random.random() < 0.8:
-        weights[name] = new
+        weights[name] = spoilt
     kernel = kernels()[int(random.integers(len(kernels())))]
     try:
         Network(config, weights, kernel=kernel)
     except ValueError:
         return
-    raise AssertionError(f"{name} was taken as {new!r:.200}")
+    raise AssertionError(f"{name} was taken as {spoilt!r:.200}")
 
 
 def fuzz(calls: int, seed: int = 0) -> Counter[str]:
@@ -389,48 +391,50 @@ def fuzz(calls: int, seed: int = 0) -> Counter[str]:
     Raises AssertionError where a wrong call did not raise, a right one did, or a result is not right.
     """
     random = np.random.default_rng(seed)
-    every, counts = subjects(random), Counter[str]()
+    all_subjects, counts = subjects(random), Counter[str]()
     for _ in range(calls):
-        subject = every[int(random.integers(len(every)))]
+        subject = all_subjects[int(random.integers(len(all_subjects)))]
         own = subject.network._kernel is not None
         methods = [name for name in METHODS if own or not name.startswith("kernel.")]
         if subject.config.cutoffs:
             methods = [name for name in methods if name not in ("kernel.head", "kernel.generate")]
         method = methods[int(random.integers(len(methods)))]
-        given, kind = arguments(method, subject.config, random), random.random()
+        inputs, kind = arguments(method, subject.config, random), random.random()
         if random.random() < 0.01:
             check_construction(random)
             counts["refused weights"] += 1
-        change, changed = "", given
+        change, variant = "", inputs
         try:
             if kind < 0.5:
-                change, changed = spoiled(method, given, subject.config, random)
+                change, variant = spoiled(method, inputs, subject.config, random)
             elif kind < 0.75:
-                change, changed = disguised(method, given, random)
+                change, variant = disguised(method, inputs, random)
         except Unchanged:
             pass
-        wrong = bool(change) and kind < 0.5
-        where = f"{change} in {method}, kernels: {subject.network._kernel is not None}, {subject.config}"
-        fresh = {name: copied(value) for name, value in given.items()} if change and not wrong else {}
-        kept = changed if wrong or not method.startswith("kernel.") else {n: copied(v) for n, v in changed.items()}
+        invalid = bool(change) and kind < 0.5
+        place = f"{change} in {method}, kernels: {subject.network._kernel is not None}, {subject.config}"
+        fresh = {name: copied(value) for name, value in inputs.items()} if change and not invalid else {}
+        passed_inputs = (
+            variant if invalid or not method.startswith("kernel.") else {n: copied(v) for n, v in variant.items()}
+        )
         try:
-            result = call(subject, method, kept)
+            result = call(subject, method, passed_inputs)
         except REFUSALS as error:
-            if not wrong:
-                raise AssertionError(f"refused: {where}: {error}") from error
+            if not invalid:
+                raise AssertionError(f"refused: {place}: {error}") from error
             counts[f"refused {change}"] += 1
             counts[f"refused as {type(error).__name__}"] += 1
             counts["refused"] += 1
             continue
-        if wrong:
-            shown = {name: getattr(value, "shape", value) for name, value in changed.items()}
-            raise AssertionError(f"accepted: {where}: {shown!r:.1500}")
+        if invalid:
+            sizes = {name: getattr(value, "shape", value) for name, value in variant.items()}
+            raise AssertionError(f"accepted: {place}: {sizes!r:.1500}")
         counts["accepted"] += 1
         if change:
             check_same(method, subject, result, call(subject, method, fresh))
             counts["accepted in a guise"] += 1
         elif subject.reference is not None and random.random() < 0.3:
-            check_by_reference(subject, method, given, result)
+            check_by_reference(subject, method, inputs, result)
             counts["compared with numpy in double"] += 1
     return counts
 

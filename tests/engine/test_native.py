@@ -65,10 +65,10 @@ def test_another_name_is_refused_in_three_parts(monkeypatch: pytest.MonkeyPatch)
 def test_processes_inherit_it() -> None:
     script = "from unroll.engine import native; print(native.default_instructions())"
     for name in [*SETS, "numpy"]:
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", script], env=os.environ | {VARIABLE: name}, capture_output=True, text=True
         )
-        assert done.stdout == f"{None if name == 'numpy' else name}\n", done.stderr
+        assert result.stdout == f"{None if name == 'numpy' else name}\n", result.stderr
 
 
 HATCH = Path(__file__).parents[2] / "hatch_build.py"

@@ -61,8 +61,8 @@ def test_the_kernel_draws_what_the_reference_draws(arch: str, instructions: str)
     np.testing.assert_allclose(our_nats, nats, atol=1e-5)
     np.testing.assert_allclose(our_logits, logits, atol=1e-4)
     for layer, expected in zip(our_state, state, strict=True):
-        for part, other in zip(layer, expected, strict=True):
-            np.testing.assert_allclose(part, other, atol=1e-5)
+        for part, target in zip(layer, expected, strict=True):
+            np.testing.assert_allclose(part, target, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -94,17 +94,17 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads(
     prompt, numbers = random.integers(0, VOCAB, (ROWS, 3)), random.random((ROWS, 40))
     for threads in (1, 2, 3):
         kernel = Network(model.config, weights_of(model), kernel=instructions, precision=precision, threads=threads)
-        together = kernel.generate(*kernel.logits(prompt), OPTIONS, numbers)
+        batched = kernel.generate(*kernel.logits(prompt), OPTIONS, numbers)
         if threads == 1:
-            first = together
-        for ours, expected in zip(together[:3], first[:3], strict=True):
+            first = batched
+        for ours, expected in zip(batched[:3], first[:3], strict=True):
             assert (np.asarray(ours) == np.asarray(expected)).all()
         for row in (0, 4, 8):
             only = slice(row, row + 1)
             single = kernel.generate(*kernel.logits(prompt[only]), alone(OPTIONS, row), numbers[only])
-            for ours, expected in zip(single[:3], together[:3], strict=True):
+            for ours, expected in zip(single[:3], batched[:3], strict=True):
                 assert (np.asarray(ours)[0] == np.asarray(expected)[row]).all()
-            for layer, expected_layer in zip(single[3], together[3], strict=True):
+            for layer, expected_layer in zip(single[3], batched[3], strict=True):
                 for part, expected_part in zip(layer, expected_layer, strict=True):
                     assert (part[0] == expected_part[row]).all()
 
@@ -116,10 +116,10 @@ def test_the_last_few_of_many_rows_have_their_room(instructions: str) -> None:
     model, random = randomised(Model(of)).float(), np.random.default_rng(5)
     kernel = Network(of, weights_of(model), kernel=instructions, threads=1)
     ids, numbers = random.integers(0, VOCAB, (102, 3)), random.random((102, 4))
-    together = kernel.generate(*kernel.logits(ids), Drawing(), numbers)
-    alone = kernel.generate(*kernel.logits(ids[96:]), Drawing(), numbers[96:])
-    assert (together[0][96:] == alone[0]).all()
-    assert (together[2][96:] == alone[2]).all()
+    batched = kernel.generate(*kernel.logits(ids), Drawing(), numbers)
+    single = kernel.generate(*kernel.logits(ids[96:]), Drawing(), numbers[96:])
+    assert (batched[0][96:] == single[0]).all()
+    assert (batched[2][96:] == single[2]).all()
 
 
 @pytest.mark.parametrize("kernel", [False, *SETS])
@@ -129,7 +129,7 @@ def test_a_halted_generation_can_be_continued(kernel: bool | str) -> None:
     for threads in (1, 2, 3):
         network = Network(model.config, weights_of(model), kernel=kernel, threads=threads)
         start = network.logits(prompt)
-        whole = network.generate(*start, drawing, numbers)
+        full = network.generate(*start, drawing, numbers)
         halt = np.ones(1, np.int32)
         at_once = network.generate(*start, drawing, numbers, halt)
         assert at_once[0].shape == at_once[1].shape == (1, 1)
@@ -140,16 +140,16 @@ def test_a_halted_generation_can_be_continued(kernel: bool | str) -> None:
         rest = network.generate(first[2], first[3], drawing, numbers[:, count:])
         assert 0 < count <= 4000
         for k in (0, 1):
-            assert (np.hstack([first[k], rest[k]]) == whole[k]).all()
-        assert (rest[2] == whole[2]).all()
+            assert (np.hstack([first[k], rest[k]]) == full[k]).all()
+        assert (rest[2] == full[2]).all()
 
 
 def test_eight_bit_sums_are_the_same_on_every_processor() -> None:
     model, random = small_model("lstm"), np.random.default_rng(2)
     ids = random.integers(0, VOCAB, (3, 25))
-    found = [Network(model.config, weights_of(model), kernel=name, precision="int8").logits(ids)[0] for name in SETS]
-    for logits in found[1:]:
-        np.testing.assert_allclose(logits, found[0], atol=1e-3)  # only exponentials differ in their last place
+    results = [Network(model.config, weights_of(model), kernel=name, precision="int8").logits(ids)[0] for name in SETS]
+    for logits in results[1:]:
+        np.testing.assert_allclose(logits, results[0], atol=1e-3)  # only exponentials differ in their last place
 
 
 @pytest.mark.parametrize("arch", list(ARCHITECTURES))
@@ -216,9 +216,9 @@ def test_the_frequencies_are_the_models() -> None:
     network = Network(model.config, weights_of(model))
     logits, state = network.logits(np.array([[5, 6]]))
     rows = 4000
-    many = tuple(tuple(np.repeat(part, rows, axis=0) for part in layer) for layer in state)
+    states = tuple(tuple(np.repeat(part, rows, axis=0) for part in layer) for layer in state)
     numbers = np.array([[next(uniforms(11, stream))] for stream in range(rows)])
-    ids, _, _, _ = network.generate(np.repeat(logits, rows, axis=0), many, Drawing(), numbers)
+    ids, _, _, _ = network.generate(np.repeat(logits, rows, axis=0), states, Drawing(), numbers)
     (p,) = probabilities(logits, Drawing())
     counts = np.bincount(ids[:, 0], minlength=VOCAB)
     likely = p * rows > 5
@@ -229,8 +229,8 @@ def test_the_frequencies_are_the_models() -> None:
 def test_ids_outside_the_vocabulary_are_refused() -> None:
     model = small_model("lstm")
     network = Network(model.config, weights_of(model))
-    for wrong in (-1, VOCAB):
+    for id in (-1, VOCAB):
         with pytest.raises(IndexError, match=f"for {VOCAB} symbols"):
-            network.logits(np.array([[1, wrong]]))
+            network.logits(np.array([[1, id]]))
         with pytest.raises(IndexError, match=f"for {VOCAB} symbols"):
-            network.nats(np.array([[1, 2]]), np.array([[1, wrong]]))
+            network.nats(np.array([[1, 2]]), np.array([[1, id]]))

@@ -39,18 +39,18 @@ def run(
 
     A step takes what `seconds` says of its threads, and `first` times as long in the first block of several.
     """
-    got: dict[Kind, Counter[int]] = {kind: Counter() for kind in kinds}
+    counts: dict[Kind, Counter[int]] = {kind: Counter() for kind in kinds}
     for number in range(blocks):
-        kind, left = kinds[number % len(kinds)], size
-        while left:
+        kind, rest = kinds[number % len(kinds)], size
+        while rest:
             threads, most = pace.choose(*kind)
-            steps = min(left, most)
-            slow = first if threads > 1 and not got[kind][threads] else 1.0
+            steps = min(rest, most)
+            slow = first if threads > 1 and not counts[kind][threads] else 1.0
             clock.now += steps * slow * seconds[threads]
-            got[kind][threads] += steps
+            counts[kind][threads] += steps
             pace.note(*kind, threads, slow * seconds[threads])
-            left -= steps
-    return got
+            rest -= steps
+    return counts
 
 
 @pytest.mark.parametrize("size", [1, 16, 5000])

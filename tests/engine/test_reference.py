@@ -25,8 +25,8 @@ def test_the_engine_agrees_with_torch(case: Case, way: Way) -> None:
 
 @pytest.mark.parametrize(("one", "other"), [(0, 1), (1, 2), (2, 3)])
 def test_swapped_gates_are_caught(one: int, other: int) -> None:
-    (chosen,) = (case for case in MODELS if case.name == "lstm-2")
-    model = chosen.model()
+    (lstm,) = (case for case in MODELS if case.name == "lstm-2")
+    model = lstm.model()
     weights, hidden = weights_of(model, np.float64), model.config.hidden_size
     for name in list(weights):
         if "weight_" in name or "bias_" in name:
@@ -34,9 +34,9 @@ def test_swapped_gates_are_caught(one: int, other: int) -> None:
             gates[one], gates[other] = gates[other], gates[one]
             weights[name] = np.concatenate(gates)
             assert len(weights[name]) == 4 * hidden
-    wrong = Network(model.config, weights, kernel=False)
+    swapped = Network(model.config, weights, kernel=False)
     with torch.no_grad():
-        logits, _ = model(chosen.ids(), start_state(model))
-    ours, _ = runner(wrong)(chosen.ids(), start_state(model))
+        logits, _ = model(lstm.ids(), start_state(model))
+    ours, _ = runner(swapped)(lstm.ids(), start_state(model))
     with pytest.raises(AssertionError):
         close(ours, logits, 1e-9)

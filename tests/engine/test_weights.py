@@ -33,8 +33,8 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("case", MODELS, ids=lambda case: case.name)
 def test_the_names_and_shapes_are_torchs(case: Case) -> None:
-    named = {name: tuple(weight.shape) for name, weight in Model(case.config).named_parameters()}
-    assert shapes(case.config) == named
+    expected = {name: tuple(weight.shape) for name, weight in Model(case.config).named_parameters()}
+    assert shapes(case.config) == expected
 
 
 def test_weights_come_back(file: Path) -> None:
@@ -91,8 +91,8 @@ def test_any_damage_is_refused_or_harmless(data: st.DataObject, file: Path) -> N
     for _ in range(data.draw(st.integers(1, 8))):
         # Most of the file is numbers: aim at the header as often.
         limit = data.draw(st.sampled_from([8, 600, len(content)]))
-        at = data.draw(st.integers(0, limit - 1))
-        content[at] = data.draw(st.integers(0, 255))
+        place = data.draw(st.integers(0, limit - 1))
+        content[place] = data.draw(st.integers(0, 255))
     file.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content))
     try:
         weights = read_weights(file, SHAPE)

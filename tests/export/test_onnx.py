@@ -183,24 +183,24 @@ def without(operator: str) -> Callable[[pytest.MonkeyPatch], None]:
     def plant(patch: pytest.MonkeyPatch) -> None:
         add = graph.Graph.add
 
-        def faulty(made: Any, called: str, *inputs: str, **options: Any) -> Any:
+        def faulty(writer: Any, called: str, *inputs: str, **options: Any) -> Any:
             if called != operator:
-                return add(made, called, *inputs, **options)
-            return add(made, "Identity", inputs[0], name=options.get("name", ""))
+                return add(writer, called, *inputs, **options)
+            return add(writer, "Identity", inputs[0], name=options.get("name", ""))
 
         patch.setattr(graph.Graph, "add", faulty)
 
     return plant
 
 
-def option(wrong: dict[str, Any]) -> Callable[[pytest.MonkeyPatch], None]:
+def option(attributes: dict[str, Any]) -> Callable[[pytest.MonkeyPatch], None]:
     """Return a fault: a recurrent operation with another option."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         add = graph.Graph.add
 
-        def faulty(made: Any, called: str, *inputs: str, **options: Any) -> Any:
-            return add(made, called, *inputs, **(options | (wrong if called in ("GRU", "LSTM", "RNN") else {})))
+        def faulty(writer: Any, called: str, *inputs: str, **options: Any) -> Any:
+            return add(writer, called, *inputs, **(options | (attributes if called in ("GRU", "LSTM", "RNN") else {})))
 
         patch.setattr(graph.Graph, "add", faulty)
 
@@ -211,10 +211,10 @@ def stale_state(patch: pytest.MonkeyPatch) -> None:
     """The state before comes back as the state after."""
     add = graph.Graph.add
 
-    def faulty(made: Any, called: str, *inputs: str, **options: Any) -> Any:
+    def faulty(writer: Any, called: str, *inputs: str, **options: Any) -> Any:
         name = options.get("name", "")
-        return add(made, "Identity", name.removesuffix("_after"), name=name) if name.endswith("_after") else add(
-            made, called, *inputs, **options
+        return add(writer, "Identity", name.removesuffix("_after"), name=name) if name.endswith("_after") else add(
+            writer, called, *inputs, **options
         )  # fmt: skip
 
     patch.setattr(graph.Graph, "add", faulty)
@@ -296,30 +296,32 @@ def test_it_says_what_it_is(tmp_path: Path) -> None:
     import onnx
 
     path = save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
-    made = export_onnx(path)
-    assert made.path == path / "onnx" / "model.onnx" and made.bytes == made.path.stat().st_size
-    assert made.inputs == ("ids", "layer0_h", "layer0_c", "layer1_h", "layer1_c")
-    assert made.outputs == ("logits", *(f"{name}_after" for name in made.inputs[1:]))
-    assert 0 < made.difference < 1e-5
-    loaded = onnx.load(made.path)
-    about = {entry.key: entry.value for entry in loaded.metadata_props}
-    assert about["tokenizer"] == "tokenizer.json" and about["level"] == "char"
-    assert about["tokenizer_digest"] == TOKENIZER.digest
-    assert (about["start_id"], about["unknown_id"]) == (str(TOKENIZER.start_id), "0")
-    assert json.loads(about["model"])["arch"] == "lstm"
-    assert made.tokenizer.read_bytes() == (path / "tokenizer.json").read_bytes()
-    told = json.loads(made.about.read_bytes())
-    assert made.about == path / "onnx" / "model.onnx.json"
-    assert (told["start_id"], told["unknown_id"], told["vocab_size"]) == (TOKENIZER.start_id, 0, VOCAB)
-    assert told["state"] == {name: [8] for name in made.inputs[1:]}
-    as_text = {name: json.dumps(told[name], sort_keys=True) for name in ("start_id", "unknown_id", "model")}
-    assert {name: value for name, value in (told | as_text).items() if name in about} == about
-    values = [*loaded.graph.input, *loaded.graph.output]
+    report = export_onnx(path)
+    assert report.path == path / "onnx" / "model.onnx" and report.bytes == report.path.stat().st_size
+    assert report.inputs == ("ids", "layer0_h", "layer0_c", "layer1_h", "layer1_c")
+    assert report.outputs == ("logits", *(f"{name}_after" for name in report.inputs[1:]))
+    assert 0 < report.difference < 1e-5
+    onnx_model = onnx.load(report.path)
+    metadata = {entry.key: entry.value for entry in onnx_model.metadata_props}
+    assert metadata["tokenizer"] == "tokenizer.json" and metadata["level"] == "char"
+    assert metadata["tokenizer_digest"] == TOKENIZER.digest
+    assert (metadata["start_id"], metadata["unknown_id"]) == (str(TOKENIZER.start_id), "0")
+    assert json.loads(metadata["model"])["arch"] == "lstm"
+    assert report.tokenizer.read_bytes() == (path / "tokenizer.json").read_bytes()
+    notes = json.loads(report.about.read_bytes())
+    assert report.about == path / "onnx" / "model.onnx.json"
+    assert (notes["start_id"], notes["unknown_id"], notes["vocab_size"]) == (TOKENIZER.start_id, 0, VOCAB)
+    assert notes["state"] == {name: [8] for name in report.inputs[1:]}
+    as_text = {name: json.dumps(notes[name], sort_keys=True) for name in ("start_id", "unknown_id", "model")}
+    assert {name: value for name, value in (notes | as_text).items() if name in metadata} == metadata
+    values = [*onnx_model.graph.input, *onnx_model.graph.output]
     shapes = {value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
-    assert tuple(shapes) == (*made.inputs, *made.outputs)
+    assert tuple(shapes) == (*report.inputs, *report.outputs)
     assert shapes["ids"] == ["batch", "length"] and shapes["logits"] == ["batch", "length", VOCAB]
     assert shapes["layer1_c"] == shapes["layer1_c_after"] == ["batch", 8]
-    assert all(re.fullmatch(r"[A-Za-z_]\w*", name) for node in loaded.graph.node for name in (node.name, *node.output))
+    assert all(
+        re.fullmatch(r"[A-Za-z_]\w*", name) for node in onnx_model.graph.node for name in (node.name, *node.output)
+    )
 
 
 def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
@@ -337,11 +339,11 @@ def test_every_level_has_its_start(tokenizer: Any, start: str, unknown: str, tmp
     import onnx
 
     model = Case("", replace(SHAPES["rnn"], vocab_size=tokenizer.vocab_size), dtype=torch.float32).model()
-    loaded = onnx.load(export_onnx(save_model(tmp_path / "model", model, tokenizer)).path)
-    about = {entry.key: entry.value for entry in loaded.metadata_props}
-    assert (about["start_id"], about["unknown_id"], about["level"]) == (start, unknown, tokenizer.level)
-    told = json.loads((tmp_path / "model" / "onnx" / "model.onnx.json").read_bytes())
-    assert (told["start_id"], told["unknown_id"]) == (int(start), int(unknown) if unknown else None)
+    onnx_model = onnx.load(export_onnx(save_model(tmp_path / "model", model, tokenizer)).path)
+    metadata = {entry.key: entry.value for entry in onnx_model.metadata_props}
+    assert (metadata["start_id"], metadata["unknown_id"], metadata["level"]) == (start, unknown, tokenizer.level)
+    notes = json.loads((tmp_path / "model" / "onnx" / "model.onnx.json").read_bytes())
+    assert (notes["start_id"], notes["unknown_id"]) == (int(start), int(unknown) if unknown else None)
 
 
 def test_the_parts_of_a_state_become_layers() -> None:
@@ -364,10 +366,10 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, monkeypatch: pytest.
     other = tmp_path / "other" / "tokenizer.json"
     other.parent.mkdir()
     CharTokenizer.learn("xyz").save(other)
-    kept = other.read_bytes()
+    content = other.read_bytes()
     with pytest.raises(UserError, match="another vocabulary"):
         export_onnx(path, other.with_name("model.onnx"))
-    assert other.read_bytes() == kept and [file.name for file in other.parent.iterdir()] == ["tokenizer.json"]
+    assert other.read_bytes() == content and [file.name for file in other.parent.iterdir()] == ["tokenizer.json"]
     with pytest.raises(UserError, match="no model directory"):
         export_onnx(tmp_path / "nowhere")
     monkeypatch.setattr(export, "MOST_BYTES", 1000)
@@ -377,8 +379,8 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     path = save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
-    whole = (path / WEIGHTS).read_bytes()
-    (path / WEIGHTS).write_bytes(whole[:-8])
+    content = (path / WEIGHTS).read_bytes()
+    (path / WEIGHTS).write_bytes(content[:-8])
     with pytest.raises(UserError):
         export_onnx(path)
     assert not (path / "onnx").exists()
@@ -388,17 +390,17 @@ def test_an_ngram_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(text(40))
     for _ in unroll.ngram(tmp_path / "text.txt", order=3, out=tmp_path / "counted"):
         pass
-    with pytest.raises(UserError, match="is an n-gram") as caught:
+    with pytest.raises(UserError, match="is an n-gram") as refusal:
         export_onnx(tmp_path / "counted")
-    assert caught.value.allowed and caught.value.fix
+    assert refusal.value.allowed and refusal.value.fix
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_a_missing_package_is_named(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=f"needs the package {package},") as caught:
+    with pytest.raises(UserError, match=f"needs the package {package},") as refusal:
         export_onnx(tmp_path)
-    assert "unroll-lm[export]" in caught.value.fix
+    assert "unroll-lm[export]" in refusal.value.fix
 
 
 # ---- the command and the page about it
@@ -413,22 +415,22 @@ def command(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[s
 def test_it_needs_no_torch(tmp_path: Path) -> None:
     save_model(tmp_path / "model", Case("", SHAPES["gru"], dtype=torch.float32).model())
     program = "import sys; sys.modules['torch'] = None; import unroll; print(unroll.export_onnx('model').path)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (0, "model/onnx/model.onnx\n"), done.stderr
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (0, "model/onnx/model.onnx\n"), result.stderr
 
 
 def test_the_command(tmp_path: Path) -> None:
     save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
-    done = command("unroll", "export", "model", "--to", "onnx", "--json", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    made = json.loads(done.stdout)
-    assert made["path"] == "model/onnx/model.onnx" and made["tokenizer"] == "model/onnx/tokenizer.json"
-    assert made["about"] == "model/onnx/model.onnx.json"
-    assert made["inputs"][0] == "ids" and made["outputs"][0] == "logits" and made["difference"] < 1e-5
-    done = command("unroll", "export", "model", "--to", "onnx", "--out", "web/a.onnx", cwd=tmp_path)
-    assert done.returncode == 0 and "web/a.onnx" in done.stdout and "layer1_c_after" in done.stdout
-    done = command("unroll", "export", "model", "--to", "onnx", "--out", "model/model.json", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "") and "Traceback" not in done.stderr
+    result = command("unroll", "export", "model", "--to", "onnx", "--json", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    report = json.loads(result.stdout)
+    assert report["path"] == "model/onnx/model.onnx" and report["tokenizer"] == "model/onnx/tokenizer.json"
+    assert report["about"] == "model/onnx/model.onnx.json"
+    assert report["inputs"][0] == "ids" and report["outputs"][0] == "logits" and report["difference"] < 1e-5
+    result = command("unroll", "export", "model", "--to", "onnx", "--out", "web/a.onnx", cwd=tmp_path)
+    assert result.returncode == 0 and "web/a.onnx" in result.stdout and "layer1_c_after" in result.stdout
+    result = command("unroll", "export", "model", "--to", "onnx", "--out", "model/model.json", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "") and "Traceback" not in result.stderr
     assert isinstance(unroll.export_onnx(tmp_path / "model"), Exported)
 
 
@@ -437,21 +439,21 @@ def test_the_program_of_the_page_writes_like_the_model(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
     (program,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     (tmp_path / "book.txt").write_text(text(170).replace("she ", "It "))
-    made = command("unroll", "train", "book.txt", "--steps", "60", "--set", "hidden_size=32", cwd=tmp_path)
-    assert made.returncode == 0, made.stderr
+    report = command("unroll", "train", "book.txt", "--steps", "60", "--set", "hidden_size=32", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
     assert command("unroll", "export", "runs/book", "--to", "onnx", cwd=tmp_path).returncode == 0
     (tmp_path / "write.py").write_text(program)
     # As in a place that has neither unroll nor torch.
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['unroll'] = sys.modules['torch'] = None\n")
-    alone = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "write.py"], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True,
         encoding="utf-8", timeout=120,
     )  # fmt: skip
-    assert alone.returncode == 0, alone.stderr
+    assert output.returncode == 0, output.stderr
     ours = "".join(
         drawn.text for drawn in unroll.sample(tmp_path / "runs" / "book", prompt="It is ", length=200, temperature=0)
     )
-    assert alone.stdout == "It is " + ours + "\n"
+    assert output.stdout == "It is " + ours + "\n"
 
 
 def test_an_lstm_quantized_by_onnx_runtime_reads_ahead_within_a_call_only(tmp_path: Path) -> None:
@@ -474,6 +476,6 @@ def test_an_lstm_quantized_by_onnx_runtime_reads_ahead_within_a_call_only(tmp_pa
     beside, beside_others = (session.run(rows, fresh_state(session, 2))[0][0] for rows in (ids, others))
     assert np.abs(beside - beside_others).max() > 1e-6  # the same row, other company
     half = session.run(ids[:1, : STEPS // 2], fresh_state(session, 1))[0][0]
-    alone = session.run(ids[:1], fresh_state(session, 1))[0][0]
-    assert np.abs(half - alone[: STEPS // 2]).max() > 1e-6  # the same start, another end
+    output = session.run(ids[:1], fresh_state(session, 1))[0][0]
+    assert np.abs(half - output[: STEPS // 2]).max() > 1e-6  # the same start, another end
     assert np.array_equal(by_symbol(ids[0])[: STEPS // 2], by_symbol(ids[0, : STEPS // 2]))

@@ -30,8 +30,8 @@ def bracketed(symbols: int, seed: int = 0) -> str:
     parts, depth = list[str](), 0
     while len(parts) < symbols:
         opens, closes = ENDS[depth]
-        drawn = random.random()
-        mark = ")" if drawn < closes else "(" if drawn < closes + opens else LETTERS[random.integers(len(LETTERS))]
+        chance = random.random()
+        mark = ")" if chance < closes else "(" if chance < closes + opens else LETTERS[random.integers(len(LETTERS))]
         depth += (mark == "(") - (mark == ")")
         parts.append(mark)
     return "".join(parts)

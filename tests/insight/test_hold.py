@@ -28,14 +28,14 @@ def test_a_unit_held_at_its_own_values_changes_nothing(signal: str, layer: int) 
     free, after, inside = model.trace(ids, state)
     values = inside[layer][signal][:, :, 4].T  # (T, B)
     rows, units = torch.arange(3), torch.full((3,), 4)
-    held, held_after, _ = model.trace(ids, state, {layer: holding({signal: (rows, units, values)})})
-    assert torch.allclose(free, held, atol=1e-9, rtol=0)
-    for one, other in zip(after, held_after, strict=True):
-        assert all(torch.allclose(a, b, atol=1e-9, rtol=0) for a, b in zip(one, other, strict=True))
+    fixed, held_after, _ = model.trace(ids, state, {layer: holding({signal: (rows, units, values)})})
+    assert torch.allclose(free, fixed, atol=1e-9, rtol=0)
+    for free_layer, fixed_layer in zip(after, held_after, strict=True):
+        assert all(torch.allclose(a, b, atol=1e-9, rtol=0) for a, b in zip(free_layer, fixed_layer, strict=True))
     # The fault: values of the step before are others.
     late = torch.roll(values, 1, 0)
-    wrong, _, _ = model.trace(ids, state, {layer: holding({signal: (rows, units, late)})})
-    assert not torch.allclose(free, wrong, atol=1e-3, rtol=0)
+    misplaced, _, _ = model.trace(ids, state, {layer: holding({signal: (rows, units, late)})})
+    assert not torch.allclose(free, misplaced, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("signal", ["c", "h"])
@@ -50,10 +50,10 @@ def test_holding_equals_the_equation_step_by_step(signal: str) -> None:
     x, total = model.embedding(ids.T), torch.zeros(25, 3, 7, dtype=torch.float64)
     for k, layer in enumerate(model.recurrent.layers):
         assert isinstance(layer, RecurrentLayer)
-        now: LayerState = state[k]
+        state_now: LayerState = state[k]
         outputs = []
         for x_t in x:
-            step = STEPS["lstm"](x_t, now, layer.weights(0.0))
+            step = STEPS["lstm"](x_t, state_now, layer.weights(0.0))
             assert isinstance(step, LSTMStep)
             if k == 1:
                 c, h = step.c.clone(), step.h.clone()
@@ -63,7 +63,7 @@ def test_holding_equals_the_equation_step_by_step(signal: str) -> None:
                 else:
                     h[:, 2] = 0.7
                 step = step._replace(c=c, h=h)
-            now = state_after(step)
+            state_now = state_after(step)
             outputs.append(step.h)
         x = torch.stack(outputs)
         total = total + x

@@ -7,12 +7,12 @@ from unroll.insight.plots import architecture, labels, shown
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("text", "expected"),
     [("the ", "the"), (" ", "␣"), (" the", "␣the"), ("end.\n\n  ", "end.↵↵"), ("\x07", "\\x07"), ("\udcff", "\\xff"),
      ("\u202e", "\\u202e"), ("\u00e9", "é"), ("a" * 16, "a" * 16), ("a" * 17, "a" * 15 + "…")],
 )  # fmt: skip
-def test_words_are_visible(given: str, expected: str) -> None:
-    assert shown(given) == expected
+def test_words_are_visible(text: str, expected: str) -> None:
+    assert shown(text) == expected
 
 
 def test_models_of_one_name_are_told_apart() -> None:

@@ -49,16 +49,16 @@ LENGTHS = (1, SPAN - 1, SPAN, 3 * SPAN + 7, ROWS * SPAN + SPAN + 5)
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("skip", ["none", "residual", "sum"])
 def test_it_is_what_the_fused_kernel_says(arch: str, skip: str, count: int) -> None:
-    others: dict[str, Any] = {} if arch == "window" else {"skip": skip}
-    model = random_model(model_config(arch, **others))
+    options: dict[str, Any] = {} if arch == "window" else {"skip": skip}
+    model = random_model(model_config(arch, **options))
     ids, arrays = traced(model, count)
     assert set(arrays) == {f"layer{k}/{name}" for k in range(2) for name in ARCHITECTURES[arch].signals} | {
         "logits",
         "nats",
     }
     with torch.no_grad():
-        read = torch.tensor([[TOKENIZER.start_id, *ids.tolist()]])
-        logits, state = model(read)
+        tokens = torch.tensor([[TOKENIZER.start_id, *ids.tolist()]])
+        logits, state = model(tokens)
     np.testing.assert_allclose(arrays["logits"], logits[0, 1:].numpy(), rtol=0, atol=1e-9)
     if arch != "window":
         for k, layer in enumerate(state):
@@ -106,37 +106,37 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_arrays_go_to_a_file_as_they_are_returned(model: Path, tmp_path: Path) -> None:
     words = text(40, seed=3)
-    held = trace(model, words)
+    in_memory = trace(model, words)
     filed = trace(model, words, out=tmp_path / "t.npz")
-    assert filed.arrays == {} and filed.names == held.names
+    assert filed.arrays == {} and filed.names == in_memory.names
     with np.load(tmp_path / "t.npz", allow_pickle=False) as arrays:
-        assert set(arrays) == {*held.names, "ids"}
-        assert arrays["ids"].tolist() == held.ids.tolist()
-        for name in held.names:
-            np.testing.assert_array_equal(arrays[name], held.arrays[name].astype(np.float32))
+        assert set(arrays) == {*in_memory.names, "ids"}
+        assert arrays["ids"].tolist() == in_memory.ids.tolist()
+        for name in in_memory.names:
+            np.testing.assert_array_equal(arrays[name], in_memory.arrays[name].astype(np.float32))
     assert [file.name for file in tmp_path.iterdir()] == ["t.npz"], "nothing else is left"
 
 
 def test_what_is_wanted_is_what_is_kept(model: Path) -> None:
-    found = trace(model, "the car", layers=[1], signals=["c", "nats"])
-    assert found.names == ("layer1/c", "nats") and set(found.arrays) == {"layer1/c", "nats"}
-    assert found.arrays["layer1/c"].shape == (7, 10) and found.arrays["nats"].shape == (7,)
-    assert found.nats == pytest.approx(found.arrays["nats"].sum())
+    kept_arrays = trace(model, "the car", layers=[1], signals=["c", "nats"])
+    assert kept_arrays.names == ("layer1/c", "nats") and set(kept_arrays.arrays) == {"layer1/c", "nats"}
+    assert kept_arrays.arrays["layer1/c"].shape == (7, 10) and kept_arrays.arrays["nats"].shape == (7,)
+    assert kept_arrays.nats == pytest.approx(kept_arrays.arrays["nats"].sum())
 
 
 def test_how_gates_are_used_is_counted(model: Path) -> None:
-    found = trace(model, text(300, seed=5))
-    for layer in found.layers:
+    report = trace(model, text(300, seed=5))
+    for layer in report.layers:
         for gate in layer.gates:
-            values = found.arrays[f"layer{layer.layer}/{gate.name}"]
+            values = report.arrays[f"layer{layer.layer}/{gate.name}"]
             assert gate.mean == pytest.approx(values.mean(), rel=1e-5)
             assert gate.closed == pytest.approx((values < 0.1).mean()) and gate.open == pytest.approx(
                 (values > 0.9).mean()
             )
-        f = found.arrays[f"layer{layer.layer}/f"].astype(np.float64)
+        f = report.arrays[f"layer{layer.layer}/f"].astype(np.float64)
         assert layer.time_constants is not None
         np.testing.assert_allclose(layer.time_constants, -1 / np.log(f).mean(axis=0), rtol=1e-6)
-        np.testing.assert_allclose(layer.largest, np.abs(found.arrays[f"layer{layer.layer}/h"]).max(axis=0))
+        np.testing.assert_allclose(layer.largest, np.abs(report.arrays[f"layer{layer.layer}/h"]).max(axis=0))
 
 
 def test_logits_of_a_large_vocabulary_are_kept_only_when_asked_for() -> None:
@@ -147,7 +147,7 @@ def test_logits_of_a_large_vocabulary_are_kept_only_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "what"),
+    ("asked", "message"),
     [
         ({"text": ""}, "nothing to trace"),
         ({"layers": [2]}, "no layer 2"),
@@ -156,13 +156,13 @@ def test_logits_of_a_large_vocabulary_are_kept_only_when_asked_for() -> None:
         ({"out": "not/there/t.npz"}, "check the path"),
     ],
 )
-def test_what_cannot_be_traced_is_refused(asked: dict[str, Any], what: str, model: Path, tmp_path: Path) -> None:
-    given = {"text": "the car"} | asked
-    if "out" in given:
-        given["out"] = tmp_path / given["out"]
-    with pytest.raises(UserError) as caught:
-        trace(model, given.pop("text"), **given)
-    assert what in str(caught.value)
+def test_what_cannot_be_traced_is_refused(asked: dict[str, Any], message: str, model: Path, tmp_path: Path) -> None:
+    options = {"text": "the car"} | asked
+    if "out" in options:
+        options["out"] = tmp_path / options["out"]
+    with pytest.raises(UserError) as refusal:
+        trace(model, options.pop("text"), **options)
+    assert message in str(refusal.value)
     assert not list(tmp_path.iterdir())
 
 

@@ -61,9 +61,9 @@ def start_state(model: Model, rows: int = ROWS) -> State:
     )
 
 
-def config(arch: str, num_layers: int, /, **others: object) -> ModelConfig:
+def config(arch: str, num_layers: int, /, **options: object) -> ModelConfig:
     sizes = {"vocab_size": VOCAB, "embedding_size": 6, "hidden_size": 8, "window": WINDOW}
-    return ModelConfig(arch=arch, num_layers=num_layers, **{**sizes, **others})  # type: ignore[arg-type]
+    return ModelConfig(arch=arch, num_layers=num_layers, **{**sizes, **options})  # type: ignore[arg-type]
 
 
 def _cases() -> list[Case]:

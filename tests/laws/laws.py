@@ -37,8 +37,8 @@ def close(actual: object, expected: object, tolerance: float) -> None:
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def differ(one: Tensor, other: Tensor, tolerance: float) -> bool:
-    return bool((one - other).abs().max() > 10 * tolerance)
+def differ(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    return bool((a - b).abs().max() > 10 * tolerance)
 
 
 def row(state: State, index: int) -> State:
@@ -49,13 +49,13 @@ def law_split(s: Subject) -> None:
     """Running a text is running its pieces, one after the other, from the state that the piece before left."""
     steps = s.ids.shape[1]
     for start in (None, s.state):
-        whole, last = s.run(s.ids, start)
+        at_once, last = s.run(s.ids, start)
         for cuts in ([1], [7], [steps - 1], [5, 6, 19], list(range(1, steps))):
             state, pieces = start, []
             for begin, end in zip([0, *cuts], [*cuts, steps], strict=True):
                 logits, state = s.run(s.ids[:, begin:end], state)
                 pieces.append(logits)
-            close(torch.cat(pieces, dim=1), whole, s.tolerance)
+            close(torch.cat(pieces, dim=1), at_once, s.tolerance)
             close(state, last, s.tolerance)
 
 
@@ -68,9 +68,9 @@ def law_rows(s: Subject) -> None:
     close(swapped, logits[order], s.tolerance)
     close(swapped_state, select_rows(state, order), s.tolerance)
     for b in range(len(s.ids)):
-        alone, alone_state = s.run(s.ids[b : b + 1], row(s.state, b))
-        close(alone, logits[b : b + 1], s.tolerance)
-        close(alone_state, row(state, b), s.tolerance)
+        single, single_state = s.run(s.ids[b : b + 1], row(s.state, b))
+        close(single, logits[b : b + 1], s.tolerance)
+        close(single_state, row(state, b), s.tolerance)
 
 
 def resets_for(ids: Tensor) -> Tensor:
@@ -94,10 +94,10 @@ def law_reset(s: Subject) -> None:
                 pieces.append(piece)
             close(torch.cat(pieces, dim=1), logits[b : b + 1], s.tolerance)
             close(piece_state, row(state, b), s.tolerance)
-    none = torch.zeros_like(resets)
-    close(s.run(s.ids, s.state, none), s.run(s.ids, s.state), s.tolerance)
+    zeros = torch.zeros_like(resets)
+    close(s.run(s.ids, s.state, zeros), s.run(s.ids, s.state), s.tolerance)
     rows = torch.tensor([True, False, True, False])
-    first = none.clone()
+    first = zeros.clone()
     first[:, 0] = rows
     close(s.run(s.ids, reset_rows(s.state, rows)), s.run(s.ids, s.state, first), s.tolerance)
 
@@ -106,23 +106,23 @@ def law_causal(s: Subject) -> None:
     """Changing the ids after step t leaves the logits up to t, and changes those that follow."""
     logits, _ = s.run(s.ids, s.state)
     for t in (0, 6, s.ids.shape[1] - 2):
-        changed = s.ids.clone()
-        changed[:, t + 1 :] = (changed[:, t + 1 :] + 1) % s.vocab_size
-        other, _ = s.run(changed, s.state)
-        close(other[:, : t + 1], logits[:, : t + 1], s.tolerance)
-        assert differ(other[:, t + 1], logits[:, t + 1], s.tolerance), "the model does not read its input"
+        ids = s.ids.clone()
+        ids[:, t + 1 :] = (ids[:, t + 1 :] + 1) % s.vocab_size
+        altered, _ = s.run(ids, s.state)
+        close(altered[:, : t + 1], logits[:, : t + 1], s.tolerance)
+        assert differ(altered[:, t + 1], logits[:, t + 1], s.tolerance), "the model does not read its input"
 
 
 def law_memory(s: Subject) -> None:
     """The state matters, and nothing but the state: a model keeps none of its own and writes into none it is given."""
-    kept = tuple(tuple(part.clone() for part in layer) for layer in s.state)
+    copies = tuple(tuple(part.clone() for part in layer) for layer in s.state)
     first = s.run(s.ids, s.state)
     fresh = s.run(s.ids, None)
     s.run(s.ids.flip(1), s.state)  # somebody else's session
     close(s.run(s.ids, None), fresh, 0.0)
     close(s.run(s.ids, s.state), first, 0.0)
     close(s.run(s.ids, s.state), first, 0.0)
-    close(s.state, kept, 0.0)
+    close(s.state, copies, 0.0)
     assert differ(first[0], fresh[0], s.tolerance), "the model does not read its state"
 
 
@@ -139,13 +139,13 @@ def law_limit(s: Subject, window: int) -> None:
     """An id, or the state, reaches exactly `window` steps far: the hard limit of a fixed window."""
     logits, _ = s.run(s.ids, s.state)
     p = 4
-    changed = s.ids.clone()
-    changed[:, p] = (changed[:, p] + 1) % s.vocab_size
-    other, _ = s.run(changed, s.state)
-    reached = [differ(other[:, t], logits[:, t], s.tolerance) for t in range(s.ids.shape[1])]
+    ids = s.ids.clone()
+    ids[:, p] = (ids[:, p] + 1) % s.vocab_size
+    altered, _ = s.run(ids, s.state)
+    reached = [differ(altered[:, t], logits[:, t], s.tolerance) for t in range(s.ids.shape[1])]
     assert reached == [p <= t < p + window for t in range(len(reached))]
-    other, _ = s.run(s.ids, None)
-    reached = [differ(other[:, t], logits[:, t], s.tolerance) for t in range(s.ids.shape[1])]
+    altered, _ = s.run(s.ids, None)
+    reached = [differ(altered[:, t], logits[:, t], s.tolerance) for t in range(s.ids.shape[1])]
     assert reached == [t < window - 1 for t in range(len(reached))]
 
 
@@ -204,12 +204,12 @@ def outcome(run: Callable[[], tuple[Tensor, State]], leaves: Mapping[str, Tensor
     return Outcome(outputs, state, dict(zip(leaves, gradients, strict=True)))
 
 
-def law_engines(one: Outcome, other: Outcome, tolerance: float) -> None:
+def law_engines(first: Outcome, second: Outcome, tolerance: float) -> None:
     """Two engines on the same weights agree: outputs, last state, every gradient, none of them zero."""
-    close(one.outputs, other.outputs, tolerance)
-    close(one.state, other.state, tolerance)
-    close(one.gradients, other.gradients, tolerance)
-    assert all(gradient.abs().max() > 100 * tolerance for gradient in one.gradients.values()), "a gradient is zero"
+    close(first.outputs, second.outputs, tolerance)
+    close(first.state, second.state, tolerance)
+    close(first.gradients, second.gradients, tolerance)
+    assert all(gradient.abs().max() > 100 * tolerance for gradient in first.gradients.values()), "a gradient is zero"
 
 
 def law_gradients(function: Callable[..., Tensor | tuple[Tensor, ...]], inputs: Sequence[Tensor]) -> None:

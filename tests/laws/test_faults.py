@@ -70,8 +70,8 @@ def first_layer_only(run: Run) -> Run:
 
 def state_of_the_neighbour(run: Run) -> Run:
     def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
-        rolled = None if state is None else select_rows(state, torch.arange(len(ids)).roll(1))
-        return run(ids, rolled, resets)
+        shifted = None if state is None else select_rows(state, torch.arange(len(ids)).roll(1))
+        return run(ids, shifted, resets)
 
     return broken
 
@@ -174,8 +174,8 @@ def state_written_into(run: Run) -> Run:
     def broken(ids: Tensor, state: State | None = None, resets: Tensor | None = None) -> tuple[Tensor, State]:
         logits, after = run(ids, state, resets)
         for layer, new_layer in zip(state or (), after, strict=False):
-            for part, new in zip(layer, new_layer, strict=True):
-                part.copy_(new)
+            for part, new_part in zip(layer, new_layer, strict=True):
+                part.copy_(new_part)
         return logits, after
 
     return broken
@@ -254,8 +254,8 @@ def test_limit_catches_a_longer_memory(arch: str) -> None:
 # --- swapped gates ---
 
 
-def relabel(steps: list[Step], one: str, other: str) -> list[Any]:
-    return [step._replace(**{one: getattr(step, other), other: getattr(step, one)}) for step in steps]
+def relabel(steps: list[Step], first: str, second: str) -> list[Any]:
+    return [step._replace(**{first: getattr(step, second), second: getattr(step, first)}) for step in steps]
 
 
 @pytest.mark.parametrize(
@@ -319,10 +319,10 @@ def test_inside_catches(fault: Callable[..., Traced], arch: str, monkeypatch: py
 # --- engines that differ ---
 
 
-def swap_gates(w: CellWeights, one: int, other: int) -> CellWeights:
+def swap_gates(w: CellWeights, first: int, second: int) -> CellWeights:
     def swapped(part: Tensor) -> Tensor:
         gates = list(part.chunk(4))
-        gates[one], gates[other] = gates[other], gates[one]
+        gates[first], gates[second] = gates[second], gates[first]
         return torch.cat(gates)
 
     return CellWeights(*(swapped(part) for part in w))
@@ -361,8 +361,8 @@ def hidden_cut_at_each_step(x: Tensor, state: LayerState, w: CellWeights) -> tup
 
 def start_cut(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:
     """Lose the gradient of the start state, but for a trace of it."""
-    cut = detach((state,))[0]
-    return stepwise(x, tuple(a + 0.5 * (b - a) for a, b in zip(cut, state, strict=True)), w)
+    start = detach((state,))[0]
+    return stepwise(x, tuple(a + 0.5 * (b - a) for a, b in zip(start, state, strict=True)), w)
 
 
 def one_bias_twice(x: Tensor, state: LayerState, w: CellWeights) -> tuple[Tensor, LayerState]:

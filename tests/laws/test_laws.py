@@ -239,8 +239,8 @@ def test_gradients_of_the_layer(arch: Cell, engine: Engine) -> None:
 @pytest.mark.parametrize("arch", [*ARCHS, "window"])
 def test_gradients_of_the_loss(arch: str, tied: bool) -> None:
     sizes = {"vocab_size": 4, "embedding_size": 2, "hidden_size": 3, "window": 3}
-    others = {"skip": "residual", "tie_weights": tied, "layers_before": 1, "layers_after": 1}
-    model = randomised(Model(config(arch, 2, **others, **sizes)).double())
+    options = {"skip": "residual", "tie_weights": tied, "layers_before": 1, "layers_after": 1}
+    model = randomised(Model(config(arch, 2, **options, **sizes)).double())
     names = [name for name, _ in model.named_parameters()]
     state = leaf(start_state(model, rows=2))
     shape = [len(layer) for layer in state]

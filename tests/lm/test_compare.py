@@ -31,10 +31,10 @@ def test_a_difference_is_found_and_has_a_sign() -> None:
     lines = rng.exponential(5.0, 3000)
     result = difference(lines + 0.1, lines + rng.normal(0, 0.2, 3000))
     assert result.low < 300 < result.high and result.p < 0.001 and result.stretches == 1000
-    other = difference(lines, lines + 0.1)
-    assert other.high < 0 < result.low
-    same = difference(lines, lines)
-    assert (same.total, same.low, same.high, same.p) == (0, 0, 0, 1)
+    opposite = difference(lines, lines + 0.1)
+    assert opposite.high < 0 < result.low
+    zero = difference(lines, lines)
+    assert (zero.total, zero.low, zero.high, zero.p) == (0, 0, 0, 1)
 
 
 def test_a_paired_test_sees_what_an_unpaired_one_cannot() -> None:
@@ -59,8 +59,8 @@ def test_the_table_is_what_evaluation_gives(models: list[Path], tmp_path: Path) 
     file.write_text(text(60, seed=7))
     table = result(compare_models([*models, models[0]], [file]))
     assert isinstance(table, dict)
-    first, second, again = table["models"]
-    assert first["nats_per_token"] == again["nats_per_token"] != second["nats_per_token"]
+    first, second, repeat = table["models"]
+    assert first["nats_per_token"] == repeat["nats_per_token"] != second["nats_per_token"]
     assert (first["context"], second["context"]) == (None, 4)
     assert first["arch"] == "lstm" and first["tokens_per_second"] > 0
     pairs = {tuple(Path(model).name for model in pair["models"]): pair for pair in table["pairs"]}

@@ -49,16 +49,16 @@ def said(opened: Opened, ids: list[int]) -> np.ndarray[Any, np.dtype[np.float64]
 def test_symbols_are_the_distribution(level: str) -> None:
     opened = neural(TOKENIZERS[level])
     p = said(opened, opened.tokenizer.encode("the cat").tolist())
-    everything = next_symbols(opened, "the cat", 10**9)
-    assert len(everything.likely) == opened.tokenizer.vocab_size
-    assert sum(each.probability for each in everything.likely) == pytest.approx(1, abs=1e-12)
-    assert everything.rest == 0
-    assert [each.probability for each in everything.likely] == sorted(p, reverse=True)
-    for each in everything.likely:
-        assert each.id is not None and each.probability == p[each.id]
+    vocabulary = next_symbols(opened, "the cat", 10**9)
+    assert len(vocabulary.likely) == opened.tokenizer.vocab_size
+    assert sum(symbol.probability for symbol in vocabulary.likely) == pytest.approx(1, abs=1e-12)
+    assert vocabulary.rest == 0
+    assert [symbol.probability for symbol in vocabulary.likely] == sorted(p, reverse=True)
+    for symbol in vocabulary.likely:
+        assert symbol.id is not None and symbol.probability == p[symbol.id]
     first = next_symbols(opened, "the cat", 7)
-    assert first.likely == everything.likely[:7]
-    assert first.rest == pytest.approx(1 - sum(each.probability for each in first.likely), abs=1e-12)
+    assert first.likely == vocabulary.likely[:7]
+    assert first.rest == pytest.approx(1 - sum(symbol.probability for symbol in first.likely), abs=1e-12)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -81,9 +81,9 @@ def test_tokens_are_their_text_where_they_have_one() -> None:
 
 
 def test_unknown_symbols_are_named_or_replaced() -> None:
-    with pytest.raises(UserError, match="'€' at 4") as caught:
+    with pytest.raises(UserError, match="'€' at 4") as refusal:
         next_symbols(neural(CHAR), "The €at")
-    assert "--replace-unknown" in caught.value.fix
+    assert "--replace-unknown" in refusal.value.fix
     assert next_symbols(neural(CHAR), "The €at", replace_unknown=True).likely
     with pytest.raises(UserError, match="top is 0"):
         next_symbols(neural(CHAR), "The", 0)
@@ -119,10 +119,10 @@ def law_words(search: Search, opened: Opened, text: str, exact: Exact, top: int 
     assert result.certain
     best = sorted(words.items(), key=lambda item: (-item[1], item[0]))[:top]
     assert best[-1][1] > max(longer), "a longer word might be more probable"
-    assert [each.token.removeprefix(result.begun) for each in result.likely] == [word for word, _ in best]
-    assert [each.probability for each in result.likely] == pytest.approx([p for _, p in best], abs=1e-12)
-    others = math.fsum([*words.values(), *longer]) - math.fsum(p for _, p in best) + unknown
-    assert result.rest == pytest.approx(others, abs=1e-12)
+    assert [candidate.token.removeprefix(result.begun) for candidate in result.likely] == [word for word, _ in best]
+    assert [candidate.probability for candidate in result.likely] == pytest.approx([p for _, p in best], abs=1e-12)
+    remainder = math.fsum([*words.values(), *longer]) - math.fsum(p for _, p in best) + unknown
+    assert result.rest == pytest.approx(remainder, abs=1e-12)
 
 
 CASES = ["", "ab ", "a", "ba\nabb", "aab  "]
@@ -133,8 +133,8 @@ CASES = ["", "ab ", "a", "ba\nabb", "aab  "]
 def test_the_search_finds_the_words_of_brute_force(arch: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = neural(TINY, arch)
     exact = enumerated(opened, text)
-    for together in (1, 3, 64):
-        monkeypatch.setattr(following, "READ_TOGETHER", together)
+    for rows in (1, 3, 64):
+        monkeypatch.setattr(following, "READ_TOGETHER", rows)
         law_words(next_words, opened, text, exact)
 
 
@@ -168,28 +168,28 @@ def test_all_that_can_be_found_and_the_rest_are_one() -> None:
     opened = peaked(TINY)
     result = next_words(opened, "ab ", 10**6, limit=300)
     assert not result.certain
-    assert len({each.token for each in result.likely}) == len(result.likely) >= 300
-    assert math.fsum(each.probability for each in result.likely) + result.rest == pytest.approx(1, abs=1e-12)
+    assert len({word.token for word in result.likely}) == len(result.likely) >= 300
+    assert math.fsum(word.probability for word in result.likely) + result.rest == pytest.approx(1, abs=1e-12)
     words, _, _ = enumerated(opened, "ab ")
-    for each in result.likely:
-        if len(each.token) <= LONGEST:
-            assert each.probability == pytest.approx(words[each.token], abs=1e-12)
+    for word in result.likely:
+        if len(word.token) <= LONGEST:
+            assert word.probability == pytest.approx(words[word.token], abs=1e-12)
     first = next_words(opened, "ab ", 3)
     assert first.certain
-    assert [each.token for each in first.likely] == [each.token for each in result.likely[:3]]
+    assert [word.token for word in first.likely] == [word.token for word in result.likely[:3]]
 
 
 def test_a_text_that_ends_inside_a_word_is_completed() -> None:
     opened = neural(TINY)
     inside = next_words(opened, "b ab", 4)
     assert inside.begun == "ab"
-    assert all(each.token.startswith("ab") for each in inside.likely)
+    assert all(word.token.startswith("ab") for word in inside.likely)
     after = next_words(opened, "b ab ", 4)
     assert after.begun == ""
     # The word that is there already, and white space where a word might be, are words of no letters more.
     p = said(opened, TINY.encode("b ab").tolist())
-    whole = {each.token: each.probability for each in next_words(opened, "b ab", 50).likely}
-    assert whole["ab"] == pytest.approx(float(p[TINY.encode(" ")[0]] + p[TINY.encode("\n")[0]]))
+    probabilities = {word.token: word.probability for word in next_words(opened, "b ab", 50).likely}
+    assert probabilities["ab"] == pytest.approx(float(p[TINY.encode(" ")[0]] + p[TINY.encode("\n")[0]]))
 
 
 def test_what_is_found_is_the_same_each_time() -> None:
@@ -198,9 +198,9 @@ def test_what_is_found_is_the_same_each_time() -> None:
 
 
 def test_words_are_not_searched_in_models_of_words() -> None:
-    with pytest.raises(UserError, match="already whole words") as caught:
+    with pytest.raises(UserError, match="already whole words") as refusal:
         next_words(neural(TOKENIZERS["word"]), "the")
-    assert "--whole-words" in caught.value.fix
+    assert "--whole-words" in refusal.value.fix
     with pytest.raises(UserError, match="top is -1"):
         next_words(neural(CHAR), "the", -1)
 
@@ -213,10 +213,10 @@ def spellings(tokenizer: Tokenizer, word: bytes) -> list[list[int]]:
     if not word:
         return [[]]
     return [
-        [id, *others]
+        [id, *tail]
         for id, piece in enumerate(tokenizer.pieces)
         if piece and word.startswith(piece)
-        for others in spellings(tokenizer, word[len(piece) :])
+        for tail in spellings(tokenizer, word[len(piece) :])
     ]
 
 
@@ -237,16 +237,16 @@ def test_words_of_bytes_and_pieces_have_their_probabilities(level: str, text: st
     opened = peaked(TOKENIZERS[level])
     tokenizer = opened.tokenizer
     result = next_words(opened, text, 12)
-    assert math.fsum(each.probability for each in result.likely) + result.rest == pytest.approx(1, abs=1e-12)
+    assert math.fsum(candidate.probability for candidate in result.likely) + result.rest == pytest.approx(1, abs=1e-12)
     start = tokenizer.encode(text).tolist()
-    for each in result.likely:
-        word = each.token.removeprefix(result.begun).encode()
+    for candidate in result.likely:
+        word = candidate.token.removeprefix(result.begun).encode()
         if b"\\x" in word:
             continue
         ways = [p_of(opened, start, ids) for ids in spellings(tokenizer, word)]
-        assert each.probability <= sum(ways) + 1e-12
-        assert each.probability >= max(ways) - 1e-12
-        assert level == "bpe" or each.probability == pytest.approx(ways[0], abs=1e-12)
+        assert candidate.probability <= sum(ways) + 1e-12
+        assert candidate.probability >= max(ways) - 1e-12
+        assert level == "bpe" or candidate.probability == pytest.approx(ways[0], abs=1e-12)
 
 
 def test_the_space_before_a_word_is_part_of_its_piece() -> None:
@@ -267,15 +267,15 @@ def test_the_space_before_a_word_is_part_of_its_piece() -> None:
 def test_a_piece_that_holds_white_space_ends_its_word_there() -> None:
     """No text teaches such pieces, but a vocabulary may have them: "a b" is the word "a" and more."""
     pieces = BPE.tokens[:257]
-    odd = BpeTokenizer((*pieces, "aĠ", "aĠb"), (("a", "Ġ"), ("aĠ", "b")))
-    opened = neural(odd)
+    tokenizer = BpeTokenizer((*pieces, "aĠ", "aĠb"), (("a", "Ġ"), ("aĠ", "b")))
+    opened = neural(tokenizer)
     p = said(opened, [])
-    found = {each.token: each.probability for each in next_words(opened, "", 900, limit=300).likely}
-    letter = odd.pieces.index(b"a")
+    probabilities = {each.token: each.probability for each in next_words(opened, "", 900, limit=300).likely}
+    letter = tokenizer.pieces.index(b"a")
     after = said(opened, [letter])
-    ends = [k for k, piece in enumerate(odd.pieces) if piece[:1].isspace() or not piece]
-    assert odd.pieces[-2:] == (b"a ", b"a b")
-    assert found["a"] == pytest.approx(float(p[-1] + p[-2] + p[letter] * after[ends].sum()), abs=1e-12)
+    ends = [k for k, piece in enumerate(tokenizer.pieces) if piece[:1].isspace() or not piece]
+    assert tokenizer.pieces[-2:] == (b"a ", b"a b")
+    assert probabilities["a"] == pytest.approx(float(p[-1] + p[-2] + p[letter] * after[ends].sum()), abs=1e-12)
 
 
 @given(texts.filter(lambda text: "\0" not in text))
@@ -284,15 +284,15 @@ def test_any_text_has_words_that_follow(text: str) -> None:
     for level in ("char", "byte", "bpe"):
         result = next_words(plain(TOKENIZERS[level]), text, 3, replace_unknown=True, limit=40)
         assert text.endswith(result.begun)
-        assert all(each.token.startswith(result.begun) for each in result.likely)
+        assert all(word.token.startswith(result.begun) for word in result.likely)
         assert not any(c.isspace() for c in result.begun) or level != "char"
-        assert math.fsum(each.probability for each in result.likely) + result.rest == pytest.approx(1, abs=1e-9)
+        assert math.fsum(word.probability for word in result.likely) + result.rest == pytest.approx(1, abs=1e-9)
 
 
 def test_rows_are_joined_as_they_are_selected() -> None:
     opened = neural(CHAR)
     _, state = opened.predictor.logits(np.array([[1], [2], [3]]))
     turned = join_rows([select_rows(state, [row]) for row in (2, 0, 1)])
-    for one, other in zip(select_rows(state, [2, 0, 1]), turned, strict=True):
-        for first, second in zip(one, other, strict=True):
+    for layer, turned_layer in zip(select_rows(state, [2, 0, 1]), turned, strict=True):
+        for first, second in zip(layer, turned_layer, strict=True):
             np.testing.assert_array_equal(first, second)

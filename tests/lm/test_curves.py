@@ -41,13 +41,13 @@ def law_position(loss: PositionLoss, crops: Iterable[Nats]) -> None:
     assert loss.first.tolist() == loss.last.tolist() == [*range(1, loss.length + 1)]
 
 
-@pytest.mark.parametrize(("length", "together"), [(2, 1), (7, 100), (100, 10_000), (100, 1)])
+@pytest.mark.parametrize(("length", "rows"), [(2, 1), (7, 100), (100, 10_000), (100, 1)])
 @pytest.mark.parametrize("arch", ["lstm", "window"])
 def test_position_is_what_scoring_every_crop_gives(
-    arch: str, length: int, together: int, letters: Path, monkeypatch: pytest.MonkeyPatch
+    arch: str, length: int, rows: int, letters: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However the text is cut to be read, and also where a crop is read in windows."""
-    monkeypatch.setattr(module, "READ_TOGETHER", together)
+    monkeypatch.setattr(module, "READ_TOGETHER", rows)
     monkeypatch.setattr(module, "STREAM_WINDOW", 30)
     monkeypatch.setattr(module, "CROP_TOKENS", 300)
     predictor = network(arch)
@@ -74,13 +74,13 @@ def test_the_mean_over_positions_is_the_figure_of_crops(letters: Path, smooth: b
 
 def test_smoothing_averages_over_stretches_and_loses_no_position(letters: Path) -> None:
     for length in (100, 128):  # at 128 a stretch of its own begins, which joins the one before
-        plain, smooth = (position_of(network(), letters, length, smooth=smooth) for smooth in (False, True))
+        rough, smooth = (position_of(network(), letters, length, smooth=smooth) for smooth in (False, True))
         assert smooth.first[0] == 1 and smooth.last[-1] == length
         assert (smooth.first[1:] == smooth.last[:-1] + 1).all()
         widths = smooth.last - smooth.first + 1
         assert (widths <= np.ceil(smooth.first / 8) + (smooth.last == 128)).all() and (np.diff(widths) >= -1).all()
         for first, last, nats in zip(smooth.first, smooth.last, smooth.nats, strict=True):
-            assert math.isclose(nats, plain.nats[first - 1 : last].mean())
+            assert math.isclose(nats, rough.nats[first - 1 : last].mean())
 
 
 def test_a_window_is_flat_where_it_ends_and_a_recurrent_model_is_not(tmp_path: Path) -> None:

@@ -79,11 +79,11 @@ def test_a_sentence_does_not_know_its_neighbours() -> None:
     """Also where one has a million symbols, one none at all, and the kernel computes in float32."""
     model = random_model(model_config("lstm"), torch.float32, scale=0.3)
     texts = [random_ids(n, seed=n) for n in (1, 2, 3, 50, 0, 49, 700, 1, 3000)]
-    together = [nats for group in lines(TorchPredictor(model), texts, TOKENIZER.start_id) for nats in group]
-    for ids, nats in zip(texts, together, strict=True):
-        alone = [n for group in lines(TorchPredictor(model), [ids], TOKENIZER.start_id) for n in group]
+    batched = [nats for group in lines(TorchPredictor(model), texts, TOKENIZER.start_id) for nats in group]
+    for ids, nats in zip(texts, batched, strict=True):
+        single = [n for group in lines(TorchPredictor(model), [ids], TOKENIZER.start_id) for n in group]
         assert len(nats) == len(ids)
-        assert abs(nats.sum() - alone[0].sum()) <= 1e-6 * max(1.0, alone[0].sum())
+        assert abs(nats.sum() - single[0].sum()) <= 1e-6 * max(1.0, single[0].sum())
 
 
 def test_padding_that_leaks_is_noticed() -> None:
@@ -102,11 +102,9 @@ def test_padding_that_leaks_is_noticed() -> None:
     assert abs(leaky(texts)[0] - read(model, texts[0])) > 1e-3
 
 
-@pytest.mark.parametrize("together", [256, 512, 1024, 10_000])
-def test_crops_do_not_depend_on_how_the_text_is_read(
-    letters: Path, together: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "READ_TOGETHER", together)
+@pytest.mark.parametrize("rows", [256, 512, 1024, 10_000])
+def test_crops_do_not_depend_on_how_the_text_is_read(letters: Path, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "READ_TOGETHER", rows)
     model, ids = random_model(model_config("gru")), TOKENIZER.encode(letters.read_text())
     total = 0.0
     for i in range(0, 2999 // 256 * 256, 256):
@@ -151,10 +149,10 @@ def test_counts_and_nats_are_those_of_the_text(
         with pytest.raises(UserError, match="is empty"):
             list(evaluate_predictors([Priced()], tokenizer, files, protocol))
         return
-    read = [text if level == "byte" else text.removeprefix("\ufeff") for text in texts]
-    read[:-1] = [text if text.endswith("\n") else f"{text}\n" for text in read[:-1]]
-    whole = "".join(read)
-    ids = np.concatenate([tokenizer.encode(text) for text in read])
+    contents = [text if level == "byte" else text.removeprefix("\ufeff") for text in texts]
+    contents[:-1] = [text if text.endswith("\n") else f"{text}\n" for text in contents[:-1]]
+    content = "".join(contents)
+    ids = np.concatenate([tokenizer.encode(text) for text in contents])
     if not len(ids):
         with pytest.raises(UserError, match="is too short for the protocol"):
             list(evaluate_predictors([Priced()], tokenizer, files, protocol))
@@ -171,11 +169,11 @@ def test_counts_and_nats_are_those_of_the_text(
     )
     marked = level != "byte" and any(text.startswith("\ufeff") for text in texts)
     assert any("byte order mark" in note for note in figures["notes"]) == marked
-    ended = any(not text.endswith("\n") for text in texts[:-1])
-    assert any("final newline" in note for note in figures["notes"]) == ended
+    newline_added = any(not text.endswith("\n") for text in texts[:-1])
+    assert any("final newline" in note for note in figures["notes"]) == newline_added
     if figures["bits_per_byte"] is not None:
-        assert math.isclose(figures["bits_per_byte"], evaluations[0].nats / math.log(2) / len(whole.encode()))
-        assert math.isclose(figures["bits_per_char"], evaluations[0].nats / math.log(2) / len(whole))
+        assert math.isclose(figures["bits_per_byte"], evaluations[0].nats / math.log(2) / len(content.encode()))
+        assert math.isclose(figures["bits_per_char"], evaluations[0].nats / math.log(2) / len(content))
 
 
 def test_a_mixture_is_the_weighted_mean_of_probabilities(letters: Path) -> None:
@@ -183,10 +181,10 @@ def test_a_mixture_is_the_weighted_mean_of_probabilities(letters: Path) -> None:
     weights = np.array([0.3, 0.7])
     evaluations = result(evaluate_predictors([first, second], TOKENIZER, [letters], "stream", weights))
     ids = TOKENIZER.encode(letters.read_text())
-    ((_, each),) = scored([first, second], [ids], TOKENIZER.start_id, TOKENIZER.start_id, "stream")
-    expected = -np.log(0.3 * np.exp(-each[0]) + 0.7 * np.exp(-each[1])).sum()
+    ((_, nats),) = scored([first, second], [ids], TOKENIZER.start_id, TOKENIZER.start_id, "stream")
+    expected = -np.log(0.3 * np.exp(-nats[0]) + 0.7 * np.exp(-nats[1])).sum()
     assert abs(evaluations[2].nats - expected) < 1e-8
-    assert abs(evaluations[0].nats - each[0].sum()) < 1e-8
+    assert abs(evaluations[0].nats - nats[0].sum()) < 1e-8
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def test_fields_may_have_other_names(tmp_path: Path) -> None:
         read_nbest(path, Fields("key", "said", "lam"))
     path = write(tmp_path / "nbest", "0 ||| a ||| -5 ||| -2 ||| 0-0\n")
     assert [read_nbest(path, Fields(score=k)).hypotheses[0].score for k in (None, "3")] == [-2, -5]
-    for wrong in ("2", "6", "total"):
-        with pytest.raises(UserError, match=f"cannot be field {wrong}"):
-            read_nbest(path, Fields(score=wrong))
+    for field in ("2", "6", "total"):
+        with pytest.raises(UserError, match=f"cannot be field {field}"):
+            read_nbest(path, Fields(score=field))
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,13 @@ from unroll.state import State
 CHARS = CharTokenizer.learn("abcdefghij ")
 
 
-def opened(tokenizer: Tokenizer = CHARS, arch: str = "lstm", **others: int) -> Opened:
-    model = random_model(model_config(arch, tokenizer.vocab_size, **others))
+def opened(tokenizer: Tokenizer = CHARS, arch: str = "lstm", **options: int) -> Opened:
+    model = random_model(model_config(arch, tokenizer.vocab_size, **options))
     return Opened(Path("model"), TorchPredictor(model), tokenizer, {})
 
 
-def pair(good: str, bad: str, set: str = "s", **others: object) -> Pair:
-    return replace(Pair(good, bad, set, "", Path("f"), 1), **others)  # type: ignore[arg-type]
+def pair(good: str, bad: str, set: str = "s", **fields: object) -> Pair:
+    return replace(Pair(good, bad, set, "", Path("f"), 1), **fields)  # type: ignore[arg-type]
 
 
 def step_by_step(predictor: Predictor, start_id: int, ids: Sequence[int]) -> tuple[list[float], NDArray[np.float64]]:
@@ -76,17 +76,17 @@ def test_sentences_are_scored_from_their_start_to_their_end(arch: str, eos: bool
     pairs = [pair(good, bad) for good, bad in TEXTS]
     nats = result(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=eos))
     for item, good, bad in zip(pairs, nats.good, nats.bad, strict=True):
-        for text, whole in ((item.good, good), (item.bad, bad)):
+        for text, total in ((item.good, good), (item.bad, bad)):
             ids = CHARS.encode(text + "\n" * eos).tolist()
-            assert abs(sum(step_by_step(model.predictor, CHARS.start_id, ids)[0]) - whole) < 1e-9
+            assert abs(sum(step_by_step(model.predictor, CHARS.start_id, ids)[0]) - total) < 1e-9
 
 
 def test_the_same_text_is_a_tie_though_its_digits_depend_on_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = iter(1e-9 * np.arange(1, 9))
-    plain = protocols.lines
+    exact_lines = protocols.lines
 
     def noisy(*arguments: Any) -> Iterator[list[NDArray[np.float64]]]:
-        return ([nats + next(noise) for nats in batch] for batch in plain(*arguments))
+        return ([nats + next(noise) for nats in batch] for batch in exact_lines(*arguments))
 
     monkeypatch.setattr(pairs_module, "lines", noisy)
     pairs = [pair("a zebra", "a kebra"), pair("hi", "hi"), pair("hi", "ha")]
@@ -97,16 +97,16 @@ def test_the_same_text_is_a_tie_though_its_digits_depend_on_its_batch(monkeypatc
 def test_nats_do_not_depend_on_the_other_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     model = opened(arch="gru")
     pairs = [pair(good, bad) for good, bad in TEXTS] + [pair("bad", "cab", prefix="a " * k) for k in range(1, 4)]
-    together = result(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=True))
+    batched = result(score_pairs("m", model.predictor, CHARS, pairs, "include", eos=True))
     monkeypatch.setattr(protocols, "LINE_TOKENS", 12)
     monkeypatch.setattr(protocols, "STREAM_WINDOW", 5)
     monkeypatch.setattr(pairs_module, "LINE_TOKENS", 12)
     monkeypatch.setattr(pairs_module, "STREAM_WINDOW", 5)
-    alone = [result(score_pairs("m", model.predictor, CHARS, [single], "include", eos=True)) for single in pairs]
+    singles = [result(score_pairs("m", model.predictor, CHARS, [single], "include", eos=True)) for single in pairs]
     backwards = result(score_pairs("m", model.predictor, CHARS, pairs[::-1], "include", eos=True))
-    assert np.allclose(together.good, [single.good[0] for single in alone], rtol=0, atol=1e-9)
-    assert np.allclose(together.bad, [single.bad[0] for single in alone], rtol=0, atol=1e-9)
-    assert np.allclose(together.bad, backwards.bad[::-1], rtol=0, atol=1e-9)
+    assert np.allclose(batched.good, [single.good[0] for single in singles], rtol=0, atol=1e-9)
+    assert np.allclose(batched.bad, [single.bad[0] for single in singles], rtol=0, atol=1e-9)
+    assert np.allclose(batched.bad, backwards.bad[::-1], rtol=0, atol=1e-9)
 
 
 Words = Callable[[Predictor, Tokenizer, Sequence[tuple[str, str]]], NDArray[np.float64]]
@@ -180,10 +180,10 @@ def test_the_words_that_may_follow_have_probability_one() -> None:
     at_once = sum(math.exp(after[k]) for k, piece in enumerate(tokenizer.pieces) if piece.isspace())
     longer = 0.0
     for letters in product("ab\0", repeat=4):
-        each, _ = step_by_step(
+        nats, _ = step_by_step(
             model.predictor, tokenizer.start_id, prefix + tokenizer.encode("".join(letters)).tolist()
         )
-        longer += math.exp(-sum(each[3:]))
+        longer += math.exp(-sum(nats[3:]))
     # The space before the word is scored with it.
     assert abs(total / math.exp(-space[-1]) + at_once + longer - 1) < 1e-9
 
@@ -196,16 +196,16 @@ def test_pairs_with_unknown_symbols_count_for_no_model_or_are_read_as_unk(
     monkeypatch.setattr(pairs_module, "open_model", lambda path: models[path.name])
 
     def counted(*names: str, unknown: str = "exclude") -> PairsResult:
-        found = result(minimal_pairs([Path(name) for name in names], [file], unknown))  # type: ignore[arg-type]
-        assert isinstance(found, PairsResult)
-        return found
+        report = result(minimal_pairs([Path(name) for name in names], [file], unknown))  # type: ignore[arg-type]
+        assert isinstance(report, PairsResult)
+        return report
 
     assert counted("one").counted.tolist() == [True, False, False]
     assert counted("two").counted.tolist() == [True, True, False]
-    both = counted("one", "two")
-    assert both.counted.tolist() == [True, False, False]
-    assert [model.total.pairs for model in both.models] == [1, 1]
-    figures = both.figures()
+    joint = counted("one", "two")
+    assert joint.counted.tolist() == [True, False, False]
+    assert [model.total.pairs for model in joint.models] == [1, 1]
+    figures = joint.figures()
     assert (figures["pairs"], figures["given"], figures["excluded"]) == (1, 3, 2)
     assert [model["excluded_by_model"] for model in figures["models"]] == [2, 1]
     assert [model["unknown_rate"] for model in figures["models"]] == [6 / 28, 3 / 28]
@@ -340,12 +340,12 @@ def test_the_table_of_all_pairs_has_one_row_for_each(tmp_path: Path) -> None:
 
 def test_what_cannot_be_asked(tmp_path: Path) -> None:
     file = write(tmp_path / "p.tsv", "a\tb\n")
-    for models, files, unknown, says in (
+    for models, files, unknown, message in (
         ([], [file], "exclude", "no model"),
         ([tmp_path], [], "exclude", "no files"),
         ([tmp_path], [file], "x", "exclude or include"),
     ):  # fmt: skip
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=message):
             list(minimal_pairs(models, files, unknown))  # type: ignore[arg-type]
 
 

@@ -67,17 +67,17 @@ def test_reliability_is_what_counting_one_by_one_gives(
             predictions[k] += 1
             hits[k] += symbol == target
             sums[k] += share
-    top_p, right = p.max(axis=1), p.argmax(axis=1) == ids
+    top_p, correct = p.max(axis=1), p.argmax(axis=1) == ids
     for m in range(15):
         inside = (top_p > m / 15) & (top_p <= (m + 1) / 15)
         if inside.any():
-            error += inside.mean() * abs(right[inside].mean() - top_p[inside].mean())
+            error += inside.mean() * abs(correct[inside].mean() - top_p[inside].mean())
     assert figures.predictions.tolist() == predictions
     assert figures.hits.tolist() == hits
     means = [total / number if number else math.nan for total, number in zip(sums, predictions, strict=True)]
     np.testing.assert_allclose(figures.predicted, means, rtol=1e-9)
     assert math.isclose(figures.ece, error, abs_tol=1e-9)
-    assert math.isclose(figures.accuracy, right.mean())
+    assert math.isclose(figures.accuracy, correct.mean())
     assert math.isclose(figures.confidence, top_p.mean())
 
 
@@ -112,18 +112,18 @@ def test_reading_side_by_side_carries_the_state(arch: str, letters: Path, monkey
 
 
 def test_right_probabilities_lie_on_the_diagonal_and_overconfident_ones_do_not(tmp_path: Path) -> None:
-    right = np.array([0.0002, 0.35, 0.2, 0.15, 0.1, 0.08, 0.06, 0.04, 0.01, 0.005, 0.0038, 0.001])
-    file = drawn(right, 30_000, tmp_path / "drawn.txt")
+    true_p = np.array([0.0002, 0.35, 0.2, 0.15, 0.1, 0.08, 0.06, 0.04, 0.01, 0.005, 0.0038, 0.001])
+    file = drawn(true_p, 30_000, tmp_path / "drawn.txt")
 
     def outside(figures: Reliability) -> int:
         low, high = figures.interval
         filled = figures.predictions > 0
         return int(((figures.predicted < low) | (figures.predicted > high))[filled].sum())
 
-    figures = reliability_of(Known(right), file)
+    figures = reliability_of(Known(true_p), file)
     assert outside(figures) <= 1  # of eleven intervals, of which one in twenty misses
     assert figures.ece < 0.01
-    overconfident = reliability_of(Known(right, sharpness=3.0), file)
+    overconfident = reliability_of(Known(true_p, sharpness=3.0), file)
     assert outside(overconfident) >= 5
     assert overconfident.ece > 0.3 and overconfident.confidence > overconfident.accuracy + 0.3
     assert overconfident.observed[0] > 10 * overconfident.predicted[0]

@@ -43,16 +43,16 @@ def without_added(format: str, line: bytes) -> bytes:
 def test_every_line_comes_back_with_all_its_bytes(tmp_path: Path, format: str) -> None:
     result = rescored(write(tmp_path / "nbest", LISTS[format]))
     assert result.nbest.format == format
-    was = [line.rstrip(b"\r\n") for line in LISTS[format].encode().splitlines()]
+    originals = [line.rstrip(b"\r\n") for line in LISTS[format].encode().splitlines()]
     lines = result.written().splitlines()
     assert result.written().endswith((b"\n", b"\r\n"))
     if format == "tsv":
-        assert lines.pop(0) == was.pop(0) + b"\tlm\trescored"
-    assert sorted(without_added(format, line) for line in lines) == sorted(was)
+        assert lines.pop(0) == originals.pop(0) + b"\tlm\trescored"
+    assert sorted(without_added(format, line) for line in lines) == sorted(originals)
     if format == "moses":
-        again = read_nbest(write(tmp_path / "again", result.written().decode()), Fields(score="6"))
-        ranked = [k for members in result.ranked.values() for k in members]
-        assert [h.score for h in again.hypotheses] == pytest.approx(result.total[ranked].tolist(), abs=1e-6)
+        reread = read_nbest(write(tmp_path / "again", result.written().decode()), Fields(score="6"))
+        order = [k for members in result.ranked.values() for k in members]
+        assert [h.score for h in reread.hypotheses] == pytest.approx(result.total[order].tolist(), abs=1e-6)
     for line in lines if format == "jsonl" else []:
         assert json.loads(line)["rescored"] == pytest.approx(json.loads(line)["score"] + json.loads(line)["lm"] / 2)
 
@@ -65,16 +65,16 @@ def law_totals(totals: Callable[[Path], Rescored], path: Path) -> None:
         ids = CHARS.encode(hypothesis.text + "\n").tolist()
         assert abs(lm + sum(step_by_step(predictor, CHARS.start_id, ids)[0])) < 1e-9
         assert total == pytest.approx(hypothesis.score + 0.7 * lm + 0.3 * len(hypothesis.text.split()), abs=1e-9)
-    seen: list[str] = []
+    names: list[str] = []
     for line in result.written().decode().splitlines():
         name, *_, total_text = line.split(" ||| ")
-        if name not in seen:
-            seen.append(name)
+        if name not in names:
+            names.append(name)
             previous = math.inf
-        assert name == seen[-1], "a group is one piece"
+        assert name == names[-1], "a group is one piece"
         assert float(total_text) <= previous
         previous = float(total_text)
-    assert seen == ["0", "1"]
+    assert names == ["0", "1"]
     best = {name: max(members, key=lambda k: result.total[k]) for name, members in result.nbest.groups.items()}
     assert result.best().splitlines() == [result.nbest.hypotheses[k].text for k in best.values()]
 
@@ -104,9 +104,9 @@ def test_ties_keep_their_order_and_the_same_text_is_equally_probable(tmp_path: P
     result = rescored(write(tmp_path / "nbest", "".join(lines)))
     for names in (range(0, 9, 2), range(1, 9, 2)):
         assert len({float(result.total[k]) for k in names}) == 1
-    ranked = result.ranked["0"]
-    assert [k for k in ranked if k % 2] == [1, 3, 5, 7]
-    assert [k for k in ranked if k % 2 == 0] == [0, 2, 4, 6, 8]
+    ranking = result.ranked["0"]
+    assert [k for k in ranking if k % 2] == [1, 3, 5, 7]
+    assert [k for k in ranking if k % 2 == 0] == [0, 2, 4, 6, 8]
 
 
 def test_the_figures_of_a_list(tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_word_errors_are_the_fewest_changes(reference: str, hypothesis: str) -> 
     def fewest(i: int, j: int) -> int:
         if not i or not j:
             return i + j
-        same = correct[i - 1] == words[j - 1]
-        return min(fewest(i - 1, j - 1) + (not same), fewest(i - 1, j) + 1, fewest(i, j - 1) + 1)
+        match = correct[i - 1] == words[j - 1]
+        return min(fewest(i - 1, j - 1) + (not match), fewest(i - 1, j) + 1, fewest(i, j - 1) + 1)
 
     assert word_errors(reference, hypothesis) == fewest(len(correct), len(words))
 
@@ -156,9 +156,9 @@ def law_weight(
     fit: Callable[..., tuple[float, int]], lists: Sequence[Sequence[tuple[int, int, str]]], folder: Path
 ) -> None:
     """At the weight the best hypotheses have as many errors as it says, and no weight from 0 on has fewer."""
-    content = "".join(f"{k} ||| {text} ||| {old}\n" for k, group in enumerate(lists) for old, _, text in group)
+    content = "".join(f"{k} ||| {text} ||| {scores}\n" for k, group in enumerate(lists) for scores, _, text in group)
     nbest = read_nbest(write(folder / "nbest", content))
-    old = np.array([hypothesis.score for hypothesis in nbest.hypotheses])
+    scores = np.array([hypothesis.score for hypothesis in nbest.hypotheses])
     slopes = np.array([lm for group in lists for _, lm, _ in group], float)
     references = {str(k): "a b c" for k in range(len(lists))}
 
@@ -166,14 +166,14 @@ def law_weight(
     groups = list(nbest.groups.values())
 
     def errors(weight: float) -> int:
-        total: NDArray[np.float64] = old + weight * slopes
+        total: NDArray[np.float64] = scores + weight * slopes
         return sum(errors_of[max(members, key=lambda k: total[k])] for members in groups)
 
-    weight, fewest = fit(nbest, old, old, slopes, references)
+    weight, fewest = fit(nbest, scores, scores, slopes, references)
     assert weight >= 0
     assert errors(weight) == fewest
     pairs = [(i, j) for members in groups for i in members for j in members if slopes[i] != slopes[j]]
-    edges = sorted({0.0} | {max(0.0, (old[i] - old[j]) / (slopes[j] - slopes[i])) for i, j in pairs})
+    edges = sorted({0.0} | {max(0.0, (scores[i] - scores[j]) / (slopes[j] - slopes[i])) for i, j in pairs})
     assert fewest == min(errors((low + high) / 2) for low, high in pairwise([*edges, edges[-1] + 2]))
 
 
@@ -207,18 +207,18 @@ def test_a_tuned_weight_reports_the_word_errors(tmp_path: Path) -> None:
         "x ||| a bad cab ||| -1\nx ||| dab ||| -1.0001\nx ||| a a a a a ||| -7\nx |||  ||| -7\ny ||| fade ||| 0\n",
     )
     lm = rescored(path).log_probability
-    better = "dab" if lm[1] > lm[0] else "a bad cab"
-    result = rescored(path, references=write(tmp_path / "ref", f"y\tfade fade\nx\t{better}\n"))
+    reference = "dab" if lm[1] > lm[0] else "a bad cab"
+    result = rescored(path, references=write(tmp_path / "ref", f"y\tfade fade\nx\t{reference}\n"))
     assert result.weight > 0
-    assert result.best().splitlines()[0] == better
+    assert result.best().splitlines()[0] == reference
     figures = result.figures()
-    assert figures["reference_words"] == 2 + len(better.split())
+    assert figures["reference_words"] == 2 + len(reference.split())
     assert figures["wer"] == figures["wer_possible"] == 1 / figures["reference_words"]
     assert figures["wer_before"] >= figures["wer"]
     assert "fitted on these lists" in figures["notes"][-1]
     for bonus in (-9.0, 0.3, 9.0):
         best = rescored(path, 1.0, bonus, tmp_path / "ref")
-        errors = map(word_errors, (better, "fade fade"), best.best().splitlines())
+        errors = map(word_errors, (reference, "fade fade"), best.best().splitlines())
         assert best.figures()["wer"] == sum(errors) / figures["reference_words"]
     empty = rescored(path, references=write(tmp_path / "ref", "y\t\nx\t\n"))
     assert empty.figures()["wer"] is None

@@ -62,8 +62,8 @@ def test_number_k_is_a_pure_function_of_seed_stream_and_k(seed: int, stream: int
 @settings(max_examples=40, deadline=None)
 def test_every_start_gives_the_same_tail_of_numpys_sequence(seed: int, stream: int, start: int, block: int) -> None:
     generator = np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)))
-    whole = generator.random(start + 50).tolist()
-    assert list(islice(uniforms(seed, stream, start, block), 50)) == whole[start:]
+    sequence = generator.random(start + 50).tolist()
+    assert list(islice(uniforms(seed, stream, start, block), 50)) == sequence[start:]
 
 
 def test_seeds_and_streams_are_independent() -> None:
@@ -76,16 +76,16 @@ def test_seeds_and_streams_are_independent() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "options",
     [{"temperature": -0.1}, {"temperature": float("nan")}, {"temperature": float("inf")}, {"top_k": -1}, {"top_p": 0.0},
      {"top_p": 1.01}, {"top_p": float("nan")}, {"min_p": -0.1}, {"min_p": 1.1}, {"min_p": float("nan")}, {"seed": -1},
      {"seed": 2**64}],
     ids=str,
 )  # fmt: skip
-def test_options_out_of_range_are_refused_by_name(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UserError) as caught:
-        SampleOptions(**wrong)
-    assert next(iter(wrong)) in caught.value.what and caught.value.allowed
+def test_options_out_of_range_are_refused_by_name(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError) as refusal:
+        SampleOptions(**options)
+    assert next(iter(options)) in refusal.value.what and refusal.value.allowed
 
 
 # ---- predictors to try it on
@@ -110,12 +110,12 @@ def scripted(ids: Sequence[int], vocab_size: int) -> Predictor:
 
 def rereading(model: Model) -> Predictor:
     """Carry no state: read the whole text again for every symbol."""
-    seen: list[int] = []
+    ids_read: list[int] = []
 
     def step(ids: Window, state: State | None) -> tuple[Array, State]:
-        seen.extend(ids[0].tolist())
+        ids_read.extend(ids[0].tolist())
         with torch.no_grad():
-            logits, _ = model(torch.tensor([seen]))
+            logits, _ = model(torch.tensor([ids_read]))
         return logits[:, -1].double().numpy(), ()
 
     return Stepping(step)
@@ -130,8 +130,8 @@ def fused(model: Model) -> Predictor:
     return Stepping(step)
 
 
-def text_of(drawn: Iterator[SampledSymbol]) -> str:
-    return "".join(symbol.text for symbol in drawn)
+def text_of(symbols: Iterator[SampledSymbol]) -> str:
+    return "".join(symbol.text for symbol in symbols)
 
 
 # ---- the empirical distribution is the model's
@@ -149,8 +149,8 @@ SOME = (0.0, 0.3, 0.25, 0.2, 0.1, 0.08, 0.04, 0.02, 0.01, 0.0, 0.0, 0.0)
 @pytest.mark.parametrize("options", [SampleOptions(seed=1), SampleOptions(0.7, top_k=6, seed=2)], ids=str)
 def test_frequencies_are_those_of_the_distribution(options: SampleOptions) -> None:
     length = 20_000
-    drawn = [s.id for s in generate(constant(SOME), TOKENIZER, [], length, options)]
-    counts = np.bincount(drawn, minlength=len(SOME))
+    ids = [s.id for s in generate(constant(SOME), TOKENIZER, [], length, options)]
+    counts = np.bincount(ids, minlength=len(SOME))
     with np.errstate(divide="ignore"):
         (p,) = probabilities(np.log(np.array([SOME])), options.drawing(0))
     possible = p > 0
@@ -180,12 +180,12 @@ def test_symbols_of_a_model_come_as_often_as_it_says(arch: str) -> None:
         distributions.append(probabilities(logits, drawing)[0])
         return logits, after
 
-    drawn = np.array([symbol.id for symbol in generate(Stepping(step), TOKENIZER, [], 1500, SampleOptions(seed=4))])
-    p = np.array(distributions[: len(drawn)])
-    came = drawn[:, None] == np.arange(p.shape[1])
+    draws = np.array([symbol.id for symbol in generate(Stepping(step), TOKENIZER, [], 1500, SampleOptions(seed=4))])
+    p = np.array(distributions[: len(draws)])
+    indicators = draws[:, None] == np.arange(p.shape[1])
 
     def deviation(p: Array) -> float:
-        return float(np.abs((came - p).sum(0)[1:] / np.sqrt((p * (1 - p)).sum(0)[1:])).max())
+        return float(np.abs((indicators - p).sum(0)[1:] / np.sqrt((p * (1 - p)).sum(0)[1:])).max())
 
     assert deviation(p) < 4
     # Planted fault: a distribution that is a little flatter is noticed.
@@ -198,14 +198,14 @@ def test_symbols_of_a_model_come_as_often_as_it_says(arch: str) -> None:
 
 def law_nats(model: Model, predictor: Predictor, prompt: list[int], options: SampleOptions) -> None:
     """The nats reported while sampling are those of scoring the text after start symbol and prompt, one by one."""
-    drawn = list(generate(predictor, TOKENIZER, prompt, 40, options))
-    ids = [*prompt, *(symbol.id for symbol in drawn)]
+    symbols = list(generate(predictor, TOKENIZER, prompt, 40, options))
+    ids = [*prompt, *(symbol.id for symbol in symbols)]
     with torch.no_grad():
         logits, _ = model(torch.tensor([[TOKENIZER.start_id, *ids[:-1]]]))
-    scored = cross_entropy(logits, torch.tensor([ids]), reduction="none")[0].numpy()
-    np.testing.assert_allclose([symbol.nats for symbol in drawn], scored[len(prompt) :], rtol=1e-9, atol=1e-9)
-    whole = stream_nats(TorchPredictor(model), np.array(ids, dtype=np.uint8), TOKENIZER.start_id) * len(ids)
-    assert abs(scored[: len(prompt)].sum() + sum(symbol.nats for symbol in drawn) - whole) < 1e-8
+    nats = cross_entropy(logits, torch.tensor([ids]), reduction="none")[0].numpy()
+    np.testing.assert_allclose([symbol.nats for symbol in symbols], nats[len(prompt) :], rtol=1e-9, atol=1e-9)
+    total = stream_nats(TorchPredictor(model), np.array(ids, dtype=np.uint8), TOKENIZER.start_id) * len(ids)
+    assert abs(nats[: len(prompt)].sum() + sum(symbol.nats for symbol in symbols) - total) < 1e-8
 
 
 OPTIONS = [
@@ -274,26 +274,26 @@ def test_a_longer_text_begins_like_a_shorter_one_and_streams_differ() -> None:
     long = text_of(generate(TorchPredictor(model), TOKENIZER, [2], 50, options))
     assert long.startswith(text_of(generate(TorchPredictor(model), TOKENIZER, [2], 20, options)))
     assert text_of(generate(TorchPredictor(model), TOKENIZER, [2], 0, options)) == ""
-    others = [text_of(generate(TorchPredictor(model), TOKENIZER, [2], 50, options, stream=k)) for k in range(6)]
-    assert others[0] == long and len(set(others)) == 6
+    streams = [text_of(generate(TorchPredictor(model), TOKENIZER, [2], 50, options, stream=k)) for k in range(6)]
+    assert streams[0] == long and len(set(streams)) == 6
 
 
 @pytest.mark.parametrize(("seconds", "sizes"), [(9.0, [1, 2, 4, 8, 16, 32, 64, 64, 9]), (0.0, [1] * 200)])
 def test_blocks_grow_while_they_are_quick(seconds: float, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Symbols come as soon as they are drawn, or a few at a time where that is quick; the text is the same."""
     monkeypatch.setattr(sample, "BLOCK_SECONDS", seconds)
-    read: list[int] = []
+    lengths: list[int] = []
     inner = TorchPredictor(random_model(model_config("lstm")))
 
     def step(ids: Window, state: State | None) -> tuple[Array, State]:
-        read.append(ids.shape[1])
+        lengths.append(ids.shape[1])
         return inner.logits(ids, state)
 
     symbols, ids = generate(Stepping(step), TOKENIZER, [1, 2, 3], 200, SampleOptions()), []
     ends = np.cumsum(sizes)
     for symbol in symbols:
         ids.append(symbol.id)
-        assert read == [4] + [1] * int(ends[ends >= len(ids)][0])
+        assert lengths == [4] + [1] * int(ends[ends >= len(ids)][0])
     assert ids == [symbol.id for symbol in generate(inner, TOKENIZER, [1, 2, 3], 200, SampleOptions())]
 
 
@@ -301,10 +301,10 @@ def test_the_unknown_symbol_is_never_drawn() -> None:
     eager = constant([0.99, *[0.01 / 11] * 11])
     assert all(symbol.id for symbol in generate(eager, TOKENIZER, [], 500, SampleOptions(seed=7)))
     words = WordTokenizer(("car", "cat"))
-    drawn = list(generate(constant([0.97, 0.01, 0.01, 0.01]), words, [], 300, SampleOptions(seed=7)))
-    assert all(symbol.id for symbol in drawn)
+    symbols = list(generate(constant([0.97, 0.01, 0.01, 0.01]), words, [], 300, SampleOptions(seed=7)))
+    assert all(symbol.id for symbol in symbols)
     # Its probability is still part of what is reported: the nats are the model's own.
-    assert all(abs(symbol.nats + np.log(0.01)) < 1e-9 for symbol in drawn)
+    assert all(abs(symbol.nats + np.log(0.01)) < 1e-9 for symbol in symbols)
 
 
 # ---- text
@@ -321,10 +321,10 @@ TOKENIZERS: list[Tokenizer] = [
 @settings(max_examples=60, deadline=None)
 def test_the_text_that_comes_is_the_text_of_the_ids(tokenizer: Tokenizer, data: st.DataObject) -> None:
     """Also where an id ends in the middle of a character, and right after the prompt."""
-    known = [id for id in range(tokenizer.vocab_size) if id != tokenizer.unknown_id]
-    ids = data.draw(st.lists(st.sampled_from(known), max_size=30))
-    cut = data.draw(st.integers(0, len(ids)))
-    prompt, rest = ids[:cut], ids[cut:]
+    known_ids = [id for id in range(tokenizer.vocab_size) if id != tokenizer.unknown_id]
+    ids = data.draw(st.lists(st.sampled_from(known_ids), max_size=30))
+    split = data.draw(st.integers(0, len(ids)))
+    prompt, rest = ids[:split], ids[split:]
     decoder = tokenizer.stream_decoder()
     before = "".join(map(decoder.push, prompt))
     text = text_of(generate(scripted(rest, tokenizer.vocab_size), tokenizer, prompt, len(rest), SampleOptions()))
@@ -338,46 +338,46 @@ def test_the_text_that_comes_is_the_text_of_the_ids(tokenizer: Tokenizer, data: 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_what_is_shown_is_exactly_the_text_before_the_first_stop(tokenizer: Tokenizer, data: st.DataObject) -> None:
-    known = [id for id in range(tokenizer.vocab_size) if id != tokenizer.unknown_id]
-    few = data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=3))
-    ids = data.draw(st.lists(st.sampled_from(few), min_size=1, max_size=24))
-    whole = tokenizer.decode(ids)
-    assume(whole)
-    begin = data.draw(st.integers(0, len(whole) - 1))
-    stop = whole[begin : begin + data.draw(st.integers(1, 5))] + data.draw(st.sampled_from(["", whole[0], "z"]))
-    drawn = list(generate(scripted(ids, tokenizer.vocab_size), tokenizer, [], len(ids), SampleOptions(), stop=stop))
-    assert "".join(symbol.text for symbol in drawn) == whole.split(stop)[0]
-    assert [symbol.id for symbol in drawn] == ids[: len(drawn)]
-    if stop not in whole:
-        assert len(drawn) == len(ids)
+    known_ids = [id for id in range(tokenizer.vocab_size) if id != tokenizer.unknown_id]
+    alphabet = data.draw(st.lists(st.sampled_from(known_ids), min_size=1, max_size=3))
+    ids = data.draw(st.lists(st.sampled_from(alphabet), min_size=1, max_size=24))
+    text = tokenizer.decode(ids)
+    assume(text)
+    begin = data.draw(st.integers(0, len(text) - 1))
+    stop = text[begin : begin + data.draw(st.integers(1, 5))] + data.draw(st.sampled_from(["", text[0], "z"]))
+    symbols = list(generate(scripted(ids, tokenizer.vocab_size), tokenizer, [], len(ids), SampleOptions(), stop=stop))
+    assert "".join(symbol.text for symbol in symbols) == text.split(stop)[0]
+    assert [symbol.id for symbol in symbols] == ids[: len(symbols)]
+    if stop not in text:
+        assert len(symbols) == len(ids)
 
 
-def before_the_first_stop(whole: str, stops: list[str]) -> tuple[int, int] | None:
+def before_the_first_stop(content: str, stops: list[str]) -> tuple[int, int] | None:
     """Return where the first stop that is complete begins and ends, as one reads; None where there is none."""
-    for end in range(1, len(whole) + 1):
-        if ending := [stop for stop in stops if whole[:end].endswith(stop)]:
+    for end in range(1, len(content) + 1):
+        if ending := [stop for stop in stops if content[:end].endswith(stop)]:
             return end - max(map(len, ending)), end
     return None
 
 
 @given(st.text("ab", min_size=1, max_size=20), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3))
 @settings(max_examples=300, deadline=None)
-def test_no_more_is_held_back_than_must_be(whole: str, stops: list[str]) -> None:
+def test_no_more_is_held_back_than_must_be(content: str, stops: list[str]) -> None:
     """At every moment all is shown but the longest end that may still become one of the stops."""
     tokenizer = CharTokenizer.learn("ab")
-    ids = tokenizer.encode(whole).tolist()
-    place = before_the_first_stop(whole, stops)
+    ids = tokenizer.encode(content).tolist()
+    place = before_the_first_stop(content, stops)
     text, count = "", 0
     for count, symbol in enumerate(generate(scripted(ids, 4), tokenizer, [], len(ids), SampleOptions(), stop=stops), 1):
         text += symbol.text
-        if (place and count == place[1]) or count == len(whole):
+        if (place and count == place[1]) or count == len(content):
             continue
-        held = max(
+        withheld = max(
             (k for stop in stops for k in range(1, min(count, len(stop) - 1) + 1)
-             if stop.startswith(whole[count - k : count])), default=0,
+             if stop.startswith(content[count - k : count])), default=0,
         )  # fmt: skip
-        assert text == whole[: count - held]
-    assert (text, count) == ((whole[: place[0]], place[1]) if place else (whole, len(whole)))
+        assert text == content[: count - withheld]
+    assert (text, count) == ((content[: place[0]], place[1]) if place else (content, len(content)))
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: str(tokenizer.level))
@@ -385,18 +385,18 @@ def test_no_more_is_held_back_than_must_be(whole: str, stops: list[str]) -> None
 @settings(max_examples=100, deadline=None)
 def test_of_several_stops_the_first_that_is_complete_ends_the_text(tokenizer: Tokenizer, data: st.DataObject) -> None:
     """Whatever symbols it comes in, so that models of all levels end the same text at the same place."""
-    known = [id for id in range(tokenizer.vocab_size) if id != tokenizer.unknown_id]
-    few = data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=3))
-    ids = data.draw(st.lists(st.sampled_from(few), min_size=1, max_size=24))
-    whole = tokenizer.decode(ids)
-    assume(whole)
-    starts = data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=3))
-    stops = [whole[begin : begin + data.draw(st.integers(1, 5))] for begin in starts]
-    place = before_the_first_stop(whole, stops)
+    known_ids = [id for id in range(tokenizer.vocab_size) if id != tokenizer.unknown_id]
+    alphabet = data.draw(st.lists(st.sampled_from(known_ids), min_size=1, max_size=3))
+    ids = data.draw(st.lists(st.sampled_from(alphabet), min_size=1, max_size=24))
+    content = tokenizer.decode(ids)
+    assume(content)
+    starts = data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=3))
+    stops = [content[begin : begin + data.draw(st.integers(1, 5))] for begin in starts]
+    place = before_the_first_stop(content, stops)
     assert place is not None
     predictor = scripted(ids, tokenizer.vocab_size)
-    drawn = generate(predictor, tokenizer, [], len(ids), SampleOptions(), stop=stops)
-    assert "".join(symbol.text for symbol in drawn) == whole[: place[0]]
+    symbols = generate(predictor, tokenizer, [], len(ids), SampleOptions(), stop=stops)
+    assert "".join(symbol.text for symbol in symbols) == content[: place[0]]
 
 
 def test_an_empty_stop_is_refused() -> None:
@@ -409,13 +409,13 @@ def test_an_empty_stop_is_refused() -> None:
 
 
 def test_unknown_symbols_of_a_prompt_are_named_or_replaced() -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as refusal:
         encode_prompt(TOKENIZER, "ab€cé")
     assert (
-        "'€' at 2" in caught.value.what
-        and "'é' at 4" in caught.value.what
-        and caught.value.allowed
-        and caught.value.fix
+        "'€' at 2" in refusal.value.what
+        and "'é' at 4" in refusal.value.what
+        and refusal.value.allowed
+        and refusal.value.fix
     )
     assert encode_prompt(TOKENIZER, "ab€cé", replace_unknown=True) == [2, 3, 0, 4, 0]
     assert encode_prompt(TOKENIZER, "abc\n") == [2, 3, 4, 1] and encode_prompt(TOKENIZER, "") == []
@@ -430,8 +430,8 @@ def test_a_prompt_of_any_length_is_read_whole() -> None:
     model = random_model(model_config("lstm"))
     prompt = np.random.default_rng(0).integers(1, TOKENIZER.vocab_size, 5000).tolist()
     (last,) = generate(TorchPredictor(model), TOKENIZER, prompt, 1, SampleOptions())
-    whole = stream_nats(TorchPredictor(model), np.array([*prompt, last.id], np.uint8), TOKENIZER.start_id) * (
+    total = stream_nats(TorchPredictor(model), np.array([*prompt, last.id], np.uint8), TOKENIZER.start_id) * (
         len(prompt) + 1
     )
-    alone = stream_nats(TorchPredictor(model), np.array(prompt, np.uint8), TOKENIZER.start_id) * len(prompt)
-    assert abs(whole - alone - last.nats) < 1e-7
+    prompt_nats = stream_nats(TorchPredictor(model), np.array(prompt, np.uint8), TOKENIZER.start_id) * len(prompt)
+    assert abs(total - prompt_nats - last.nats) < 1e-7

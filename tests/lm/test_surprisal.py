@@ -102,12 +102,12 @@ def law_brute_force(opened: Opened, batch: Sequence[str], score_all: Scorer) -> 
 
 def law_neighbours(opened: Opened, batch: Sequence[str], score_all: Scorer, relative: float) -> None:
     """The score of a text depends neither on the texts beside it nor on their order."""
-    whole = score_all(opened, batch)
+    scores = score_all(opened, batch)
     turned = score_all(opened, batch[::-1])[::-1]
-    for text, score, turned_score in zip(batch, whole, turned, strict=True):
-        (alone,) = score_all(opened, [text])
-        assert abs(score.nats - alone.nats) <= relative * alone.nats
-        assert abs(turned_score.nats - alone.nats) <= relative * alone.nats
+    for text, score, turned_score in zip(batch, scores, turned, strict=True):
+        (single,) = score_all(opened, [text])
+        assert abs(score.nats - single.nats) <= relative * single.nats
+        assert abs(turned_score.nats - single.nats) <= relative * single.nats
 
 
 TEXTS = ["", "abc", "j", "abcdefghij" * 12, "\n", "ab\n\nc", *("cafe" * k + "dig"[:k] for k in range(1, 12))]
@@ -176,10 +176,10 @@ def test_the_law_fails_when_the_first_symbol_is_not_scored() -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_score_gives_the_nats_that_sampling_reports(arch: str) -> None:
     opened = neural(TOKENIZER, arch)
-    sampled = list(generate(opened.predictor, TOKENIZER, [], 120, SampleOptions(temperature=0.7, seed=3)))
-    (score,) = together(opened, ["".join(symbol.text for symbol in sampled)])
-    assert [token.nats for token in score.per_token] == pytest.approx([symbol.nats for symbol in sampled], abs=1e-9)
-    assert [token.token for token in score.per_token] == [symbol.text for symbol in sampled]
+    symbols = list(generate(opened.predictor, TOKENIZER, [], 120, SampleOptions(temperature=0.7, seed=3)))
+    (score,) = together(opened, ["".join(symbol.text for symbol in symbols)])
+    assert [token.nats for token in score.per_token] == pytest.approx([symbol.nats for symbol in symbols], abs=1e-9)
+    assert [token.token for token in score.per_token] == [symbol.text for symbol in symbols]
 
 
 def test_the_probabilities_of_all_texts_of_one_length_sum_to_one() -> None:
@@ -207,14 +207,14 @@ def test_offsets_are_places_in_utf8(text: str) -> None:
 def test_the_end_of_a_line_is_scored_on_request() -> None:
     for level, tokenizer in TOKENIZERS.items():
         opened = neural(tokenizer)
-        (without,) = score_texts(opened, ["the cat"])
-        (ended,) = score_texts(opened, ["the cat"], eos=True)
+        (open_end,) = score_texts(opened, ["the cat"])
+        (with_end,) = score_texts(opened, ["the cat"], eos=True)
         newline = tokenizer.encode("\n").tolist()
         assert by_hand(opened, [*tokenizer.encode("the cat").tolist(), *newline])[-1] == pytest.approx(
-            ended.nats - without.nats
+            with_end.nats - open_end.nats
         )
-        assert ended.per_token[-1]._replace(nats=None) == ("<eos>" if level == "word" else "\n", 7, 7, None)
-        assert ended.tokens == without.tokens + 1
+        assert with_end.per_token[-1]._replace(nats=None) == ("<eos>" if level == "word" else "\n", 7, 7, None)
+        assert with_end.tokens == open_end.tokens + 1
 
 
 # ---- unknown symbols
@@ -250,10 +250,10 @@ def test_penalised_all_characters_are_at_most_certain() -> None:
 
 
 def test_refused_unknown_symbols_are_named_with_their_places() -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as refusal:
         list(score_texts(neural(CHAR), ["cat", "éa€t"], unknown="refuse"))
-    assert "text 2" in caught.value.what and "'€' at byte 3" in caught.value.what
-    assert "--unknown" in caught.value.fix
+    assert "text 2" in refusal.value.what and "'€' at byte 3" in refusal.value.what
+    assert "--unknown" in refusal.value.fix
     assert len(list(score_texts(neural(CHAR), ["cat", "é"], unknown="refuse"))) == 2
     with pytest.raises(UserError, match="penalize"):
         list(score_texts(neural(CHAR), ["cat"], unknown="penalize"))  # type: ignore[arg-type]
@@ -265,10 +265,10 @@ def test_refused_unknown_symbols_are_named_with_their_places() -> None:
 def test_a_text_goes_on_where_another_ended() -> None:
     for arch in ARCHS:
         opened = neural(TOKENIZER, arch)
-        whole, after = score_on(opened, "abcabcjihg", beginning(opened))
+        total, after = score_on(opened, "abcabcjihg", beginning(opened))
         first, reading = score_on(opened, "abcab", beginning(opened))
         rest, final = score_on(opened, "cjihg", reading)
-        assert first.nats + rest.nats == pytest.approx(whole.nats, abs=1e-9)
+        assert first.nats + rest.nats == pytest.approx(total.nats, abs=1e-9)
         assert final.before == after.before
         (fresh,) = together(opened, ["cjihg"])
         assert abs(fresh.nats - rest.nats) > 1e-3

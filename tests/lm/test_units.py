@@ -93,11 +93,11 @@ def law_blocks(opened: Opened, file: Path, monkeypatch: pytest.MonkeyPatch) -> N
         expected = read(opened, file, name)
         for block in (1, 2, 3, 5, 64):
             monkeypatch.setattr(module, "READ_BYTES", block)
-            found = read(opened, file, name)
-            assert [(unit.start, unit.end, unit.text) for unit in found] == [
+            units = read(opened, file, name)
+            assert [(unit.start, unit.end, unit.text) for unit in units] == [
                 (unit.start, unit.end, unit.text) for unit in expected
             ]
-            assert [unit.nats for unit in found] == pytest.approx([unit.nats for unit in expected], abs=1e-9)
+            assert [unit.nats for unit in units] == pytest.approx([unit.nats for unit in expected], abs=1e-9)
 
 
 ODD = "\ufeffthe cat \r\n\r\n\n  a\u2028mat\u3000e\u0301 אבג שלום👩\u200d🚀 \x1cdon't\x85" * 3 + "the end  "
@@ -149,8 +149,8 @@ def test_the_law_fails_when_a_unit_is_left_out(tmp_path: Path) -> None:
     def cheaper(opened: Opened, file: Path, name: UnitName) -> list[Unit]:
         units = read(opened, file, name)
         first = units[0]
-        less = Unit(first.start, first.end, first.text, first.tokens, first.nats - 1e-6, 0)
-        return [less, *units[1:]] if name == "word" else units
+        cheap_unit = Unit(first.start, first.end, first.text, first.tokens, first.nats - 1e-6, 0)
+        return [cheap_unit, *units[1:]] if name == "word" else units
 
     for fault in (without_empty, cheaper):
         with pytest.raises(AssertionError):
@@ -162,10 +162,10 @@ def test_a_file_is_one_text_with_carried_state(level: str, tmp_path: Path, monke
     monkeypatch.setattr(module, "READ_BYTES", 50)
     opened = neural(TOKENIZERS[level])
     units = read(opened, written(tmp_path, SOME * 9), "token")
-    (whole,) = together(opened, [SOME * 9])
-    assert [unit.nats for unit in units] == pytest.approx([token.nats for token in whole.per_token], abs=1e-9)
+    (text,) = together(opened, [SOME * 9])
+    assert [unit.nats for unit in units] == pytest.approx([token.nats for token in text.per_token], abs=1e-9)
     if level != "word":
-        assert [(unit.start, unit.end) for unit in units] == [(token.start, token.end) for token in whole.per_token]
+        assert [(unit.start, unit.end) for unit in units] == [(token.start, token.end) for token in text.per_token]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -206,15 +206,15 @@ def test_bytes_need_be_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_byte_order_mark_costs_nothing_but_at_level_byte(level: str, unit: UnitName, tmp_path: Path) -> None:
     opened = neural(TOKENIZERS[level])
-    without = read(opened, written(tmp_path, SOME), unit)
+    unmarked = read(opened, written(tmp_path, SOME), unit)
     marked = read(opened, written(tmp_path, "\ufeff" + SOME), unit)
     if level == "byte":
-        assert sum(item.tokens for item in marked) == sum(item.tokens for item in without) + 3
+        assert sum(item.tokens for item in marked) == sum(item.tokens for item in unmarked) + 3
         return
     assert [(item.text, item.nats, item.tokens) for item in marked] == [
-        (item.text, item.nats, item.tokens) for item in without
+        (item.text, item.nats, item.tokens) for item in unmarked
     ]
-    assert [item.end for item in marked] == [3 + item.end for item in without]
+    assert [item.end for item in marked] == [3 + item.end for item in unmarked]
     (tmp_path / "odd").write_bytes("\ufeff漢".encode() + b"\xff")
     with pytest.raises(UserError, match="byte ff at byte offset 6"):
         read(opened, tmp_path / "odd", unit)
@@ -266,13 +266,13 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_very_long_unit_keeps_the_beginning_of_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened, text = plain(CHAR), "the cat é " * 50
-    (whole,) = read(opened, written(tmp_path, text), "line")
+    (full,) = read(opened, written(tmp_path, text), "line")
     monkeypatch.setattr(module, "MAX_TEXT", 100)
     monkeypatch.setattr(module, "READ_BYTES", 37)
-    (cut,) = read(opened, tmp_path / "text", "line")
-    assert cut.nats == pytest.approx(whole.nats)
-    assert (cut.start, cut.end) == (0, len(text.encode()))
-    assert cut.text.encode("utf-8", "surrogateescape") == text.encode()[:100]
+    (shortened,) = read(opened, tmp_path / "text", "line")
+    assert shortened.nats == pytest.approx(full.nats)
+    assert (shortened.start, shortened.end) == (0, len(text.encode()))
+    assert shortened.text.encode("utf-8", "surrogateescape") == text.encode()[:100]
 
 
 def test_unknown_symbols_of_a_file(tmp_path: Path) -> None:
@@ -330,10 +330,10 @@ def words_of_pieces(opened: Opened, ids: Sequence[int]) -> list[tuple[bytes, flo
 def test_a_word_of_pieces_has_the_white_space_that_ends_it(tmp_path: Path) -> None:
     text = "the cat sat on  a mat\nthe\tcat and the driving car. "
     for opened in (neural(BPE), plain(BPE)):
-        scored = [(unit.text.encode(), unit.nats) for unit in read(opened, written(tmp_path, text), "word")]
+        words = [(unit.text.encode(), unit.nats) for unit in read(opened, written(tmp_path, text), "word")]
         expected = words_of_pieces(opened, BPE.encode(text).tolist())
-        assert [word for word, _ in scored] == [word for word, _ in expected] == re.findall(rb"\S+\s*", text.encode())
-        assert [nats for _, nats in scored] == pytest.approx([nats for _, nats in expected], abs=1e-9)
+        assert [word for word, _ in words] == [word for word, _ in expected] == re.findall(rb"\S+\s*", text.encode())
+        assert [nats for _, nats in words] == pytest.approx([nats for _, nats in expected], abs=1e-9)
 
 
 def test_what_a_word_of_pieces_costs_is_a_choice_between_words(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_hostile_words_are_words(word: str, tmp_path: Path) -> None:
 def test_a_file_goes_on_where_another_ended(level: str, tmp_path: Path) -> None:
     opened = neural(TOKENIZERS[level], "lstm")
     text = SOME * 3
-    whole = math.fsum(unit.nats for unit in read(opened, written(tmp_path, text * 2), "word"))
+    twice = math.fsum(unit.nats for unit in read(opened, written(tmp_path, text * 2), "word"))
     half = written(tmp_path, text)
     total, reading = 0.0, beginning(opened)
     for _ in range(2):
@@ -375,20 +375,20 @@ def test_a_file_goes_on_where_another_ended(level: str, tmp_path: Path) -> None:
             except StopIteration as stopped:
                 reading = stopped.value
                 break
-    assert total == pytest.approx(whole, abs=1e-8)
+    assert total == pytest.approx(twice, abs=1e-8)
 
 
 def test_pairwise_is_what_tiles_means() -> None:
     """The law itself: a gap, an overlap and a lost end are seen."""
     data = b"abcdef"
-    good = [Unit(0, 2, "ab", 2, 1.0, 0), Unit(2, 6, "cdef", 4, 1.0, 0)]
-    law_tiles(good, data)
-    assert all(one.end == other.start for one, other in pairwise(good))
-    for bad in (
-        [good[0], Unit(3, 6, "def", 3, 1.0, 0)],
-        [good[0], Unit(1, 6, "bcdef", 5, 1.0, 0)],
-        [good[0], Unit(2, 5, "cde", 3, 1.0, 0)],
-        [good[0], Unit(2, 6, "cdeg", 4, 1.0, 0)],
+    tiling = [Unit(0, 2, "ab", 2, 1.0, 0), Unit(2, 6, "cdef", 4, 1.0, 0)]
+    law_tiles(tiling, data)
+    assert all(one.end == other.start for one, other in pairwise(tiling))
+    for broken_tiling in (
+        [tiling[0], Unit(3, 6, "def", 3, 1.0, 0)],
+        [tiling[0], Unit(1, 6, "bcdef", 5, 1.0, 0)],
+        [tiling[0], Unit(2, 5, "cde", 3, 1.0, 0)],
+        [tiling[0], Unit(2, 6, "cdeg", 4, 1.0, 0)],
     ):
         with pytest.raises(AssertionError):
-            law_tiles(bad, data)
+            law_tiles(broken_tiling, data)

@@ -52,8 +52,8 @@ def alone(reader: HiddenPredictor, ids: Sequence[int], start_id: int, pool: Pool
     for symbol in [start_id, *ids]:
         y, state = reader.hidden(np.array([[symbol]]), state)
         steps.append(y[0, 0].astype(np.float64))
-    counted = np.stack(steps[1:] or steps)
-    return np.asarray({"last": counted[-1], "mean": counted.mean(axis=0), "max": counted.max(axis=0)}[pool])
+    rows = np.stack(steps[1:] or steps)
+    return np.asarray({"last": rows[-1], "mean": rows.mean(axis=0), "max": rows.max(axis=0)}[pool])
 
 
 def law_vectors(vectors: Vectors, reader: HiddenPredictor, pool: Pool) -> None:
@@ -69,8 +69,8 @@ def law_vectors(vectors: Vectors, reader: HiddenPredictor, pool: Pool) -> None:
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_vector_is_that_of_its_line_alone(arch: str, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     law_vectors(line_vectors, reader(arch), pool)
-    for tokens, window, together in ((1, 1, 99), (80, 7, 3), (200, 1000, 1)):
-        monkeypatch.setattr(vectors_module, "LINES_TOGETHER", together)
+    for tokens, window, lines in ((1, 1, 99), (80, 7, 3), (200, 1000, 1)):
+        monkeypatch.setattr(vectors_module, "LINES_TOGETHER", lines)
         monkeypatch.setattr(vectors_module, "LINE_TOKENS", tokens)
         monkeypatch.setattr(vectors_module, "STREAM_WINDOW", window)
         law_vectors(line_vectors, reader(arch), pool)
@@ -140,8 +140,8 @@ def test_a_line_of_a_million_characters(tmp_path: Path) -> None:
     model = opened(arch="window")
     vectors = embedded(model, write(tmp_path / "lines", f"fade\n{text}\nb\n"), pool="mean").vectors
     assert isinstance(model.predictor, TorchPredictor)
-    whole, _ = model.predictor.hidden(np.array([[CHARS.start_id, *CHARS.encode(text).tolist()]]))
-    assert np.allclose(vectors[1], whole[0, 1:].mean(axis=0), rtol=0, atol=1e-6)
+    hidden, _ = model.predictor.hidden(np.array([[CHARS.start_id, *CHARS.encode(text).tolist()]]))
+    assert np.allclose(vectors[1], hidden[0, 1:].mean(axis=0), rtol=0, atol=1e-6)
     assert np.allclose(
         vectors[0], alone(model.predictor, CHARS.encode("fade").tolist(), CHARS.start_id, "mean"), atol=1e-6
     )
@@ -172,9 +172,9 @@ def test_a_failure_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pyte
     assert os.listdir(tmp_path) == ["lines"]
 
 
-@pytest.mark.parametrize(("change", "says"), [("a\n" * 99, "grew"), ("", "shrank")])
+@pytest.mark.parametrize(("change", "message"), [("a\n" * 99, "grew"), ("", "shrank")])
 def test_a_file_that_changes_is_refused(
-    change: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path / "lines", "a\nb\nc\n")
     size = vectors_module._size
@@ -185,7 +185,7 @@ def test_a_file_that_changes_is_refused(
         return sizes
 
     monkeypatch.setattr(vectors_module, "_size", then_changed)
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         embedded(opened(), file, tmp_path / "out.npy")
     assert os.listdir(tmp_path) == ["lines"]
 
@@ -195,7 +195,7 @@ COUNTING = Opened(Path("m"), Stepping(lambda ids, state: (np.zeros((len(ids), CH
 
 
 @pytest.mark.parametrize(
-    ("ask", "says"),
+    ("ask", "message"),
     [
         (lambda model, file, folder: list(embed_lines(COUNTING, file)), "without a hidden state"),
         (lambda model, file, folder: similar_symbols(COUNTING, "a"), "without a hidden state"),
@@ -208,8 +208,8 @@ COUNTING = Opened(Path("m"), Stepping(lambda ids, state: (np.zeros((len(ids), CH
         (lambda model, file, folder: similar_symbols(model, "ab"), "'ab' is not a symbol of model"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_asked(ask: Callable[[Opened, Path, Path], object], says: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=says):
+def test_what_cannot_be_asked(ask: Callable[[Opened, Path, Path], object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
         ask(opened(), write(tmp_path / "lines", "a\n"), tmp_path)
 
 
@@ -226,23 +226,23 @@ def law_nearest(ask: Callable[[Path, str, int], list[Neighbour]], folder: Path) 
     texts = [CHARS.encode(line) for line in LINES]
     vectors = [alone(reader(), ids.tolist(), CHARS.start_id, "mean") for ids in texts]
     query = vectors[6]
-    each = [float(v @ query / np.linalg.norm(v) / np.linalg.norm(query)) for v in vectors]
-    order = sorted(range(len(each)), key=lambda k: (-round(each[k], 5), k))
+    similarities = [float(v @ query / np.linalg.norm(v) / np.linalg.norm(query)) for v in vectors]
+    order = sorted(range(len(similarities)), key=lambda k: (-round(similarities[k], 5), k))
     for top in (1, 4, 10, 99):
         neighbours = ask(file, LINES[6], top)
         assert [near.line for near in neighbours] == [k + 1 for k in order[:top]]
         assert [near.text for near in neighbours] == [LINES[k] for k in order[:top]]
-        assert [near.cosine for near in neighbours] == pytest.approx([each[k] for k in order[:top]], abs=1e-5)
+        assert [near.cosine for near in neighbours] == pytest.approx([similarities[k] for k in order[:top]], abs=1e-5)
 
 
 def test_the_nearest_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     law_nearest(lambda file, query, top: nearest(file, query, top, "mean"), tmp_path)
     embedded(opened(), tmp_path / "lines", tmp_path / "lines.npy", "mean")
-    stored = tmp_path / "lines.npy"
+    vectors = tmp_path / "lines.npy"
     monkeypatch.setattr(vectors_module, "LINE_TOKENS", 3)
     monkeypatch.setattr(vectors_module, "BLOCK", 1)
     law_nearest(lambda file, query, top: nearest(file, query, top, "mean"), tmp_path)
-    law_nearest(lambda file, query, top: nearest(file, query, top, "mean", stored), tmp_path)
+    law_nearest(lambda file, query, top: nearest(file, query, top, "mean", vectors), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -261,23 +261,23 @@ def test_the_law_of_the_nearest_fails_for_faults(
 
 
 def test_vectors_of_something_else_are_refused(tmp_path: Path) -> None:
-    file, stored = write(tmp_path / "lines", "a\nb\n"), tmp_path / "v.npy"
+    file, cache = write(tmp_path / "lines", "a\nb\n"), tmp_path / "v.npy"
     for array in (
         np.zeros((3, 10), np.float32),
         np.zeros((2, 9), np.float32),
         np.zeros((2, 10), np.int64),
         np.zeros(20),
     ):
-        np.save(stored, array)
+        np.save(cache, array)
         with pytest.raises(UserError, match="a vector of 10 numbers for each of the 2 lines"):
-            nearest(file, "a", vectors=stored)
-    for content in (b"", b"no numbers", stored.read_bytes()[:40]):
-        stored.write_bytes(content)
+            nearest(file, "a", vectors=cache)
+    for content in (b"", b"no numbers", cache.read_bytes()[:40]):
+        cache.write_bytes(content)
         with pytest.raises(UserError, match="is not a file of vectors"):
-            nearest(file, "a", vectors=stored)
-    np.save(stored, np.array([{}, {}]))
+            nearest(file, "a", vectors=cache)
+    np.save(cache, np.array([{}, {}]))
     with pytest.raises(UserError, match="is not a file of vectors"):
-        nearest(file, "a", vectors=stored)
+        nearest(file, "a", vectors=cache)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: tokenizer.level)
@@ -287,10 +287,10 @@ def test_the_nearest_symbols(tokenizer: Tokenizer) -> None:
     table = model.predictor.model.embedding.weight.detach().numpy()
     id = int(tokenizer.encode("a")[0])
     neighbours = similar_symbols(model, "a", top=5)
-    each = table @ table[id] / np.linalg.norm(table, axis=1) / np.linalg.norm(table[id])
-    order = [k for k in np.argsort(-each, kind="stable").tolist() if k != id]
+    similarities = table @ table[id] / np.linalg.norm(table, axis=1) / np.linalg.norm(table[id])
+    order = [k for k in np.argsort(-similarities, kind="stable").tolist() if k != id]
     assert [near.text for near in neighbours] == [tokenizer.symbol(k) for k in order[:5]]
-    assert [near.cosine for near in neighbours] == pytest.approx(each[order[:5]].tolist(), abs=1e-12)
+    assert [near.cosine for near in neighbours] == pytest.approx(similarities[order[:5]].tolist(), abs=1e-12)
     assert len(similar_symbols(model, "a", top=10**6)) == tokenizer.vocab_size - 1
     for name in ("\n", tokenizer.symbol(tokenizer.pieces.index(b"\n"))):
         assert similar_symbols(model, name, top=3)

@@ -40,35 +40,35 @@ def arguments(method: str, random: np.random.Generator) -> Given:
     }
 
 
-def call(method: str, given: Given, *, backward: bool) -> list[Tensor]:
+def call(method: str, inputs: Given, *, backward: bool) -> list[Tensor]:
     """Return the results, and the gradients of all floating-point arguments."""
-    given = {
+    inputs = {
         name: part.detach().requires_grad_() if isinstance(part, Tensor) and part.is_floating_point() else part
-        for name, part in given.items()
+        for name, part in inputs.items()
     }
     if method == "loss":
-        results = [native.cross_entropy(given["logits"], given["targets"])]
+        results = [native.cross_entropy(inputs["logits"], inputs["targets"])]
     else:
-        results = list(native._Recurrence.apply(*given.values()))  # type: ignore[no-untyped-call]
+        results = list(native._Recurrence.apply(*inputs.values()))  # type: ignore[no-untyped-call]
     if backward:
         sum((part.float() * part.float()).sum() for part in results).backward()  # type: ignore[union-attr]
-    gradients = [part.grad for part in given.values() if isinstance(part, Tensor) and part.grad is not None]
+    gradients = [part.grad for part in inputs.values() if isinstance(part, Tensor) and part.grad is not None]
     return [part.detach().clone() for part in (*results, *gradients)]
 
 
-def spoiled(given: Given, random: np.random.Generator) -> tuple[str, Given]:
+def spoiled(inputs: Given, random: np.random.Generator) -> tuple[str, Given]:
     """Return the name of a change, and the arguments with it; raises Unchanged where it would leave them right."""
-    name = list(given)[int(random.integers(len(given)))]
-    part = given[name]
+    name = list(inputs)[int(random.integers(len(inputs)))]
+    part = inputs[name]
     if name == "targets" and random.random() < 0.4:
-        new = part.clone()
-        new[int(random.integers(len(new)))] = int(random.choice([-1, -100, 40, 2**40, -(2**63)]))
-        return "out of range", given | {name: new}
+        array = part.clone()
+        array[int(random.integers(len(array)))] = int(random.choice([-1, -100, 40, 2**40, -(2**63)]))
+        return "out of range", inputs | {name: array}
     if random.random() < 0.4:
-        others: list[Any] = [None, 3, part.tolist(), part.numpy() if part.dtype != torch.bfloat16 else "z"]
-        others += [part.to(torch.complex64), part.bool(), part.to(torch.int32), part.to("meta")]
-        others += [part.float() if name in ("z", "logits") else part.float().to_sparse()]
-        return "other type", given | {name: others[int(random.integers(len(others)))]}
+        substitutes: list[Any] = [None, 3, part.tolist(), part.numpy() if part.dtype != torch.bfloat16 else "z"]
+        substitutes += [part.to(torch.complex64), part.bool(), part.to(torch.int32), part.to("meta")]
+        substitutes += [part.float() if name in ("z", "logits") else part.float().to_sparse()]
+        return "other type", inputs | {name: substitutes[int(random.integers(len(substitutes)))]}
     axis = int(random.integers(part.dim()))
     shapes = [
         torch.cat([part, part.narrow(axis, 0, 1)], axis),
@@ -80,26 +80,31 @@ def spoiled(given: Given, random: np.random.Generator) -> tuple[str, Given]:
         part.mT if part.dim() > 1 else part[:, None],
         part.flatten()[0],
     ]
-    new = shapes[int(random.integers(len(shapes)))]
-    if new.shape == part.shape:
+    array = shapes[int(random.integers(len(shapes)))]
+    if array.shape == part.shape:
         raise Unchanged
     bound = {"z": (0,), "logits": ()}.get(name, ())
-    if axis in bound and new.dim() == part.dim() and new.shape[1:] == part.shape[1:] and len(new):
+    if axis in bound and array.dim() == part.dim() and array.shape[1:] == part.shape[1:] and len(array):
         raise Unchanged  # other steps
-    if name == "logits" and new.dim() == 2 and len(new) == len(part) and new.shape[1] > int(given["targets"].max()):
+    if (
+        name == "logits"
+        and array.dim() == 2
+        and len(array) == len(part)
+        and array.shape[1] > int(inputs["targets"].max())
+    ):
         raise Unchanged  # other symbols
-    return "other shape", given | {name: new}
+    return "other shape", inputs | {name: array}
 
 
-def disguised(given: Given, random: np.random.Generator) -> tuple[str, Given]:
+def disguised(inputs: Given, random: np.random.Generator) -> tuple[str, Given]:
     """Return the arguments with one in another layout, or, where any floating-point type will do, in another type."""
-    name = list(given)[int(random.integers(len(given)))]
-    part = given[name]
+    name = list(inputs)[int(random.integers(len(inputs)))]
+    part = inputs[name]
     if name in ("h", "c", "weight") and random.random() < 0.3:
-        return "wider", given | {name: part.double()}
+        return "wider", inputs | {name: part.double()}
     if random.random() < 0.5:
-        return "strided", given | {name: torch.stack([part, part], -1)[..., 0]}
-    return "columns first", given | {name: part.transpose(0, -1).contiguous().transpose(0, -1)}
+        return "strided", inputs | {name: torch.stack([part, part], -1)[..., 0]}
+    return "columns first", inputs | {name: part.transpose(0, -1).contiguous().transpose(0, -1)}
 
 
 def fuzz(calls: int, seed: int, *, compare: bool) -> Counter[str]:
@@ -110,32 +115,32 @@ def fuzz(calls: int, seed: int, *, compare: bool) -> Counter[str]:
     random, counts = np.random.default_rng(seed), Counter[str]()
     for _ in range(calls):
         method = ("loss", "lstm")[int(random.integers(2))]
-        given, kind, change = arguments(method, random), random.random(), ""
-        changed = given
+        inputs, kind, change = arguments(method, random), random.random(), ""
+        variant = inputs
         try:
             if kind < 0.5:
-                change, changed = spoiled(given, random)
+                change, variant = spoiled(inputs, random)
             elif kind < 0.75:
-                change, changed = disguised(given, random)
+                change, variant = disguised(inputs, random)
         except Unchanged:
             pass
-        wrong, backward = bool(change) and kind < 0.5, bool(random.random() < 0.5)
-        shown = {name: (part.dtype, tuple(part.shape)) for name, part in changed.items() if isinstance(part, Tensor)}
+        invalid, backward = bool(change) and kind < 0.5, bool(random.random() < 0.5)
+        shapes = {name: (part.dtype, tuple(part.shape)) for name, part in variant.items() if isinstance(part, Tensor)}
         try:
-            results = call(method, changed, backward=backward)
+            results = call(method, variant, backward=backward)
         except REFUSALS as error:
-            assert wrong, f"{method} was refused, {change}: {error}, {shown}"
+            assert invalid, f"{method} was refused, {change}: {error}, {shapes}"
             counts["refused"] += 1
             counts[f"refused {change}"] += 1
             continue
-        assert not wrong, f"{method} was accepted, {change}: {shown}"
+        assert not invalid, f"{method} was accepted, {change}: {shapes}"
         counts["accepted"] += 1
         if change and compare:
             counts["accepted in a guise"] += 1
-            for ours, theirs in zip(results, call(method, given, backward=backward), strict=True):
-                torch.testing.assert_close(ours.to(theirs.dtype), theirs, rtol=0, atol=0)
+            for result, expected in zip(results, call(method, inputs, backward=backward), strict=True):
+                torch.testing.assert_close(result.to(expected.dtype), expected, rtol=0, atol=0)
         elif compare and method == "loss":
             counts["compared with torch"] += 1
-            exact = torch.nn.functional.cross_entropy(given["logits"].double(), given["targets"])
+            exact = torch.nn.functional.cross_entropy(inputs["logits"].double(), inputs["targets"])
             torch.testing.assert_close(results[0].double(), exact, rtol=1e-4, atol=1e-5)
     return counts

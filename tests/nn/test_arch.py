@@ -41,16 +41,16 @@ def law_cell(arch: Cell, table: Architecture) -> None:
     for k, name in enumerate(table.blocks):
         bias = w.bias_ih.clone()
         bias[k * hidden : (k + 1) * hidden] += 50
-        moved = STEPS[arch](x, tuple(state), w._replace(bias_ih=bias))
-        changed = {signal for signal in step._fields if not torch.equal(getattr(moved, signal), getattr(step, signal))}
-        assert changed & set(table.blocks) == {name} | (changed & {"n"} if name == "r" else set()), "the blocks' order"
+        shifted = STEPS[arch](x, tuple(state), w._replace(bias_ih=bias))
+        diff = {signal for signal in step._fields if not torch.equal(getattr(shifted, signal), getattr(step, signal))}
+        assert diff & set(table.blocks) == {name} | (diff & {"n"} if name == "r" else set()), "the blocks' order"
     if table.forget is not None:
         # With the forget gate at its end, the state is what it was, plus what is written.
         gate, sign = table.forget
         first, bias = table.blocks.index(gate) * hidden, torch.full((rows,), -100.0)
         bias[first : first + hidden] = 100.0 * sign
-        kept = state_after(STEPS[arch](x, tuple(state), w._replace(bias_ih=bias)))[-1]
-        torch.testing.assert_close(kept, state[-1], atol=1e-5, rtol=1e-5)
+        output = state_after(STEPS[arch](x, tuple(state), w._replace(bias_ih=bias)))[-1]
+        torch.testing.assert_close(output, state[-1], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("arch", RECURRENT)

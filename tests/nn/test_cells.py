@@ -99,9 +99,9 @@ def test_lstm() -> None:
     g = each(lambda a, b: math.tanh(a + b), from_x[2], from_h[2])
     for actual, expected in ((step.i, i), (step.f, f), (step.g, g), (step.o, o)):
         same(actual, expected)
-    kept = each(lambda f, c, i, g: f * c + i * g, f, c.tolist(), i, g)
-    same(step.c, kept)
-    same(step.h, each(lambda o, c: o * math.tanh(c), o, kept))
+    cell = each(lambda f, c, i, g: f * c + i * g, f, c.tolist(), i, g)
+    same(step.c, cell)
+    same(step.h, each(lambda o, c: o * math.tanh(c), o, cell))
 
 
 def test_state_after() -> None:

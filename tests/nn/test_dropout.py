@@ -42,34 +42,34 @@ def weights(x: Tensor) -> Tensor:
     return drop_weights(x, P, training=True)
 
 
-def law_expectation(dropped: Drop, shape: tuple[int, ...]) -> None:
+def law_expectation(dropout: Drop, shape: tuple[int, ...]) -> None:
     """What is kept is scaled up, so that the mean over many masks is what was put in."""
     torch.manual_seed(0)
     x = 1 + torch.rand(shape)
-    draws = torch.stack([dropped(x) for _ in range(2000)])
-    kept = draws != 0
-    close(draws[kept], (x / (1 - P)).expand_as(draws)[kept], 1e-6)
+    draws = torch.stack([dropout(x) for _ in range(2000)])
+    survivors = draws != 0
+    close(draws[survivors], (x / (1 - P)).expand_as(draws)[survivors], 1e-6)
     # One entry's mean has a standard deviation of x * sqrt(P / (1 - P) / 2000) < 0.037: five of them.
     close(draws.mean(dim=0), x, 0.19)
-    assert abs(kept.float().mean().item() - (1 - P)) < 0.02
+    assert abs(survivors.float().mean().item() - (1 - P)) < 0.02
 
 
-def law_one_mask(dropped: Drop) -> None:
+def law_one_mask(dropout: Drop) -> None:
     """A mask holds for all time steps, and differs between rows."""
     torch.manual_seed(0)
-    mask = dropped(torch.ones(20, 6, 30)) != 0
+    mask = dropout(torch.ones(20, 6, 30)) != 0
     assert (mask == mask[:1]).all()
     assert len({tuple(row) for row in mask[0].tolist()}) == 6
 
 
-@pytest.mark.parametrize("dropped", [plain, variational])
-def test_expectation_of_outputs(dropped: Drop) -> None:
-    law_expectation(dropped, (4, 3, 5))
+@pytest.mark.parametrize("dropout", [plain, variational])
+def test_expectation_of_outputs(dropout: Drop) -> None:
+    law_expectation(dropout, (4, 3, 5))
 
 
-@pytest.mark.parametrize("dropped", [symbols, weights])
-def test_expectation_of_weights(dropped: Drop) -> None:
-    law_expectation(dropped, (8, 5))
+@pytest.mark.parametrize("dropout", [symbols, weights])
+def test_expectation_of_weights(dropout: Drop) -> None:
+    law_expectation(dropout, (8, 5))
 
 
 def test_variational_masks_hold_over_time() -> None:
@@ -92,23 +92,23 @@ def test_expectation_catches_its_faults() -> None:
 def test_symbols_are_dropped_whole() -> None:
     torch.manual_seed(0)
     ids = torch.randint(50, (30, 4))
-    kept = drop_symbols(torch.ones(30, 4, 5), ids, 50, P, training=True) != 0
-    assert (kept == kept[..., :1]).all() and kept.any() and not kept.all()
+    survivors = drop_symbols(torch.ones(30, 4, 5), ids, 50, P, training=True) != 0
+    assert (survivors == survivors[..., :1]).all() and survivors.any() and not survivors.all()
     for symbol in range(50):  # wherever a symbol stands, it meets the same fate
-        assert len(set(kept[..., 0][ids == symbol].tolist())) <= 1
+        assert len(set(survivors[..., 0][ids == symbol].tolist())) <= 1
 
 
 @pytest.mark.parametrize("p", [0.0, P])
 def test_nothing_is_dropped_unless_training(p: float) -> None:
     x = torch.rand(4, 3, 5)
     training = p == 0.0  # and at probability 0 nothing even while training
-    for dropped in (
+    for dropout in (
         drop(x, p, variational=False, training=training),
         drop(x, p, variational=True, training=training),
         drop_symbols(x, torch.zeros(4, 3, dtype=torch.long), 1, p, training=training),
         drop_weights(x, p, training=training),
     ):
-        assert dropped is x
+        assert dropout is x
 
 
 # --- weight drop ---
@@ -118,12 +118,12 @@ def test_nothing_is_dropped_unless_training(p: float) -> None:
 def test_weight_drop_changes_recurrent_weights_alone(arch: Cell) -> None:
     layer = RecurrentLayer(arch, 6, 8, forget_bias=1.0, init="fan_in")
     before = {name: weight.clone() for name, weight in layer.named_parameters()}
-    dropped = layer.weights(0.5)
-    assert dropped.weight_ih is layer.weight_ih
-    assert dropped.bias_ih is layer.bias_ih and dropped.bias_hh is layer.bias_hh
-    zero = dropped.weight_hh == 0
+    dropout = layer.weights(0.5)
+    assert dropout.weight_ih is layer.weight_ih
+    assert dropout.bias_ih is layer.bias_ih and dropout.bias_hh is layer.bias_hh
+    zero = dropout.weight_hh == 0
     assert zero.any(dim=1).float().mean() > 0.9 and not zero.all()
-    close(dropped.weight_hh, torch.where(zero, 0.0, 2 * layer.weight_hh), 1e-6)
+    close(dropout.weight_hh, torch.where(zero, 0.0, 2 * layer.weight_hh), 1e-6)
     close(dict(layer.named_parameters()), before, 0.0)
     assert layer.eval().weights(0.5).weight_hh is layer.weight_hh
 
@@ -135,12 +135,12 @@ def test_weight_drop_is_not_inert(arch: Cell, engine: Engine) -> None:
     torch.manual_seed(0)
     recurrent = Recurrent(arch, 6, 8, 2, weight_drop=0.5)
     x = torch.randn(20, 4, 6)
-    whole, _ = recurrent.eval().forward(x, engine=engine)
+    undropped, _ = recurrent.eval().forward(x, engine=engine)
     recurrent.train()
-    (once, _), (again, _) = recurrent.forward(x, engine=engine), recurrent.forward(x, engine=engine)
-    for one, other in ((once, whole), (again, whole), (once, again)):
-        close(one[0], other[0], 1e-6)  # at the first step there is no recurrence yet
-        assert (one[-1] - other[-1]).abs().max() > 0.01
+    (first_run, _), (second_run, _) = recurrent.forward(x, engine=engine), recurrent.forward(x, engine=engine)
+    for a, b in ((first_run, undropped), (second_run, undropped), (first_run, second_run)):
+        close(a[0], b[0], 1e-6)  # at the first step there is no recurrence yet
+        assert (a[-1] - b[-1]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("engine", get_args(Engine))
@@ -152,18 +152,18 @@ def test_dropped_weights_learn_nothing(arch: Cell, engine: Engine) -> None:
     assert isinstance(layer, RecurrentLayer)
     x = torch.randn(20, 4, 6)
     torch.manual_seed(1)
-    dropped = layer.weights(0.5).weight_hh == 0
+    dropout = layer.weights(0.5).weight_hh == 0
     torch.manual_seed(1)
     loss = recurrent.forward(x, engine=engine)[0].square().sum()
     (gradient,) = torch.autograd.grad(loss, [layer.weight_hh])
-    assert (gradient[dropped] == 0).all() and (gradient[~dropped] != 0).all()
+    assert (gradient[dropout] == 0).all() and (gradient[~dropout] != 0).all()
 
 
 # --- in the model ---
 
 
-def model_of(arch: str, num_layers: int = 2, /, **others: object) -> Model:
-    return randomised(Model(config(arch, num_layers, **others)).double())
+def model_of(arch: str, num_layers: int = 2, /, **options: object) -> Model:
+    return randomised(Model(config(arch, num_layers, **options)).double())
 
 
 def ids_of(rows: int = 4, steps: int = 26) -> Tensor:
@@ -174,10 +174,10 @@ def ids_of(rows: int = 4, steps: int = 26) -> Tensor:
 @pytest.mark.parametrize("arch", [*ARCHS, "window"])
 def test_drop_is_off_in_eval(arch: str, per_window: bool) -> None:
     shape = {"tie_weights": True, "layers_before": 1, "layers_after": 1}
-    everything = {knob: 0.5 for knob in KNOBS if knob != "weight_drop" or arch in READERS}
-    with_drop, without = model_of(arch, **shape, **everything, variational=per_window), model_of(arch, **shape)
-    state = start_state(without)
-    expected = without.train().forward(ids_of(), state)
+    knobs = {knob: 0.5 for knob in KNOBS if knob != "weight_drop" or arch in READERS}
+    with_drop, model = model_of(arch, **shape, **knobs, variational=per_window), model_of(arch, **shape)
+    state = start_state(model)
+    expected = model.train().forward(ids_of(), state)
     close(with_drop.eval().forward(ids_of(), state), expected, 0.0)
     close(with_drop.eval().forward(ids_of(), state), expected, 0.0)
 
@@ -189,16 +189,16 @@ def test_drop_is_off_in_eval(arch: str, per_window: bool) -> None:
 def test_every_knob_drops_something(arch: str, knob: str) -> None:
     torch.manual_seed(0)
     model = model_of(arch, **{knob: 0.5}).train()
-    once, again, whole = (
+    first_run, second_run, undropped = (
         m.forward(ids_of(), start_state(m))[0] for m in (model, model, replace_config(model, **{knob: 0.0}))
     )
-    assert not torch.equal(once, again) and not torch.equal(once, whole)
+    assert not torch.equal(first_run, second_run) and not torch.equal(first_run, undropped)
 
 
 def replace_config(model: Model, **changes: float) -> Model:
-    other = Model(replace(model.config, **changes)).double()  # type: ignore[arg-type]
-    other.load_state_dict(model.state_dict())
-    return other
+    copy = Model(replace(model.config, **changes)).double()  # type: ignore[arg-type]
+    copy.load_state_dict(model.state_dict())
+    return copy
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
@@ -206,17 +206,17 @@ def replace_config(model: Model, **changes: float) -> Model:
 def test_outputs_are_dropped_once_after_each_layer(arch: str, num_layers: int) -> None:
     torch.manual_seed(0)
     model = model_of(arch, num_layers, dropout=0.5, layers_after=2).train()
-    (once, _), (again, _) = model.hidden(ids_of()), model.hidden(ids_of())
-    assert torch.equal(once, again) == (num_layers == 1)  # dropped between the recurrent layers,
-    assert (once != 0).all()  # and not yet after the last,
-    seen: list[Tensor] = []
+    (first_run, _), (second_run, _) = model.hidden(ids_of()), model.hidden(ids_of())
+    assert torch.equal(first_run, second_run) == (num_layers == 1)  # dropped between the recurrent layers,
+    assert (first_run != 0).all()  # and not yet after the last,
+    inputs_seen: list[Tensor] = []
     for layer in (*model.after, model.head):
-        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    model.logits(once)
-    for x in seen:  # but before each layer that follows
+        layer.register_forward_pre_hook(lambda _, inputs: inputs_seen.append(inputs[0]))
+    model.logits(first_run)
+    for x in inputs_seen:  # but before each layer that follows
         assert abs((x == 0).double().mean().item() - 0.5) < 0.1
-    close(seen[0][seen[0] != 0], 2 * once.transpose(0, 1)[seen[0] != 0], 1e-12)
-    assert len(seen) == 3
+    close(inputs_seen[0][inputs_seen[0] != 0], 2 * first_run.transpose(0, 1)[inputs_seen[0] != 0], 1e-12)
+    assert len(inputs_seen) == 3
 
 
 def test_dropping_symbols_leaves_the_output_layer_whole() -> None:
@@ -250,8 +250,8 @@ def test_variational_masks_hold_over_the_window(model: Callable[[bool], Model], 
     same, _ = model(True).forward(ids, None, resets)
     close(same, same[:, :1].expand_as(same), 1e-9)
     assert not torch.allclose(same[0], same[1])
-    other, _ = model(False).forward(ids, None, resets)
-    assert not torch.allclose(other, other[:, :1].expand_as(other))
+    resampled, _ = model(False).forward(ids, None, resets)
+    assert not torch.allclose(resampled, resampled[:, :1].expand_as(resampled))
 
 
 @pytest.mark.parametrize("engine", get_args(Engine))

@@ -19,8 +19,8 @@ def example(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Ten
 
 def nats_by_hand(logits: torch.Tensor, targets: torch.Tensor) -> list[list[float]]:
     return [
-        [math.log(sum(math.exp(v) for v in step)) - step[target] for step, target in zip(row, wanted, strict=True)]
-        for row, wanted in zip(logits.tolist(), targets.tolist(), strict=True)
+        [math.log(sum(math.exp(v) for v in step)) - step[target] for step, target in zip(row, row_targets, strict=True)]
+        for row, row_targets in zip(logits.tolist(), targets.tolist(), strict=True)
     ]
 
 
@@ -37,8 +37,8 @@ def test_nats(time_major: bool) -> None:
 
 def test_probabilities_sum_to_one() -> None:
     logits, _ = example()
-    every = torch.arange(VOCAB).view(-1, 1, 1).expand(VOCAB, ROWS, STEPS)
-    nats = torch.stack([cross_entropy(logits, targets, "none") for targets in every])
+    all_targets = torch.arange(VOCAB).view(-1, 1, 1).expand(VOCAB, ROWS, STEPS)
+    nats = torch.stack([cross_entropy(logits, targets, "none") for targets in all_targets])
     close((-nats).exp().sum(dim=0), torch.ones(ROWS, STEPS, dtype=torch.float64), 1e-12)
 
 

@@ -74,11 +74,11 @@ def test_untied_weights_are_two(arch: str) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_model_stores_nothing(case: Case) -> None:
     model, ids = case.model().train(), case.ids()
-    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     attributes = {name: set(vars(module)) for name, module in model.named_modules()}
     first = model.forward(ids, start_state(model), engine=case.engine)
     close(model.forward(ids, start_state(model), engine=case.engine), first, 0.0)
-    close(model.state_dict(), kept, 0.0)
+    close(model.state_dict(), weights, 0.0)
     assert not list(model.buffers())
     assert {name: set(vars(module)) for name, module in model.named_modules()} == attributes
 
@@ -144,9 +144,9 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "what"), REFUSED, ids=lambda value: str(value))
-def test_refusals(change: dict[str, object], what: str) -> None:
-    with pytest.raises(UserError, match=what) as error:
+@pytest.mark.parametrize(("change", "message"), REFUSED, ids=lambda value: str(value))
+def test_refusals(change: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
         ModelConfig(**{"vocab_size": 65, **change})  # type: ignore[arg-type]
     assert error.value.allowed
 

@@ -56,14 +56,14 @@ def results(x: Tensor, state: LayerState, w: CellWeights, *, kernel: bool) -> di
     loss = sum((part.float() * torch.randn(part.shape)).sum() for part in (y, h_n, c_n))
     assert isinstance(loss, Tensor)
     torch.autograd.backward(loss)
-    made = {"y": y, "h_n": h_n, "c_n": c_n, "dx": x.grad, "dh": h.grad, "dc": c.grad}
-    named = made | {f"d{name}": part.grad for name, part in zip(CellWeights._fields, w, strict=True)}
-    return {name: part.detach().double() for name, part in named.items() if part is not None}
+    tensors = {"y": y, "h_n": h_n, "c_n": c_n, "dx": x.grad, "dh": h.grad, "dc": c.grad}
+    gradients = tensors | {f"d{name}": part.grad for name, part in zip(CellWeights._fields, w, strict=True)}
+    return {name: part.detach().double() for name, part in gradients.items() if part is not None}
 
 
-def distance(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, float]:
-    assert ours.keys() == theirs.keys()
-    return {name: ((ours[name] - theirs[name]).norm() / theirs[name].norm()).item() for name in ours}
+def distance(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, float]:
+    assert first.keys() == second.keys()
+    return {name: ((first[name] - second[name]).norm() / second[name].norm()).item() for name in first}
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -78,20 +78,20 @@ def test_kernel_computes_the_cells_equation(steps: int, rows: int, hidden: int, 
 
 def test_swapped_gates_would_be_seen() -> None:
     x, state, w = setting(24, 16, 64)
-    right = results(x, state, w, kernel=False)
+    expected = results(x, state, w, kernel=False)
     order = [0, 2, 1, 3]
     swapped = CellWeights(*(torch.cat([part.chunk(4)[k] for k in order]) for part in w))
-    far = distance(results(x, state, swapped, kernel=True), right)
+    far = distance(results(x, state, swapped, kernel=True), expected)
     assert min(far[name] for name in ("y", "h_n", "c_n", "dx", "dh", "dc")) > 0.1, far
 
 
 def test_threads_change_no_bit() -> None:
     x, state, w = setting(24, 33, 160)
-    one = results(x, state, w, kernel=True)
+    single = results(x, state, w, kernel=True)
     torch.set_num_threads(2)
     two = results(x, state, w, kernel=True)
-    kept = [name for name in one if name in ("y", "h_n", "c_n", "dh", "dc")]  # the others are torch's own products
-    assert all(torch.equal(one[name], two[name]) for name in kept)
+    names = [name for name in single if name in ("y", "h_n", "c_n", "dh", "dc")]  # the others are torch's own products
+    assert all(torch.equal(single[name], two[name]) for name in names)
 
 
 def test_fewer_threads_than_asked_for_do_not_wait_for_the_others() -> None:
@@ -110,23 +110,23 @@ with torch.autocast("cpu", torch.bfloat16):
 y.float().sum().backward()
 print("done")
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script, str(native.LIBRARY)],
         env=os.environ | {"OMP_THREAD_LIMIT": "1", "OMP_NUM_THREADS": "2"},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.stdout == "done\n", done.stderr
+    assert process.stdout == "done\n", process.stderr
 
 
 def test_cut_in_two_is_the_same_bit_for_bit() -> None:
     x, state, w = setting(24, 17, 96)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         y, last = native.run_lstm(x, state, w)
-        for cut in (1, 7, 23):
-            first, middle = native.run_lstm(x[:cut], state, w)
-            second, end = native.run_lstm(x[cut:], middle, w)
+        for split in (1, 7, 23):
+            first, middle = native.run_lstm(x[:split], state, w)
+            second, end = native.run_lstm(x[split:], middle, w)
             assert torch.equal(torch.cat([first, second]), y)
             assert all(torch.equal(a, b) for a, b in zip(end, last, strict=True))
 
@@ -188,8 +188,8 @@ def test_cross_entropy_of_an_impossible_symbol_is_infinite_and_of_none_not_a_num
     logits[0, 1, 3] = -torch.inf
     targets = torch.full((1, 2), 3)
     assert cross_entropy(logits.requires_grad_(), targets).item() == torch.inf
-    broken = torch.full((1, 2, 20), torch.nan, dtype=torch.bfloat16).requires_grad_()
-    assert cross_entropy(broken, targets).isnan()
+    invalid = torch.full((1, 2, 20), torch.nan, dtype=torch.bfloat16).requires_grad_()
+    assert cross_entropy(invalid, targets).isnan()
 
 
 def test_what_is_not_a_number_stays_visible() -> None:
@@ -208,10 +208,10 @@ def test_a_target_that_is_no_symbol_is_refused() -> None:
 
 def test_memory_is_returned() -> None:
     x, state, w = setting(64, 16, 128)
-    grown = []
+    sizes = []
     for _ in range(3):
         for _ in range(20):
             results(x, state, w, kernel=True)
         status = Path("/proc/self/status").read_text().splitlines()
-        grown.append(int(next(line for line in status if line.startswith("VmRSS")).split()[1]))
-    assert all(later < earlier + 20_000 for earlier, later in pairwise(grown))
+        sizes.append(int(next(line for line in status if line.startswith("VmRSS")).split()[1]))
+    assert all(later < earlier + 20_000 for earlier, later in pairwise(sizes))

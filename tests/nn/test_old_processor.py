@@ -27,6 +27,6 @@ print(has_bfloat16_lstm())
 def test_an_lstm_in_bfloat16_needs_no_new_processor() -> None:
     """oneDNN obeys the variable as if the processor had no more; elsewhere it has no effect, and all holds as well."""
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() in ("False", "True")
+    process = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() in ("False", "True")

@@ -21,10 +21,10 @@ def settings() -> list[str]:
 
 
 def test_a_context_sets_both_and_puts_back_what_was() -> None:
-    before, off = settings(), tf32(False)
-    with off:
+    before, context = settings(), tf32(False)
+    with context:
         assert settings() == ["ieee", "ieee"]
-        with tf32(True), off:
+        with tf32(True), context:
             assert settings() == ["ieee", "ieee"]
         assert settings() == ["ieee", "ieee"]
         with tf32(True):
@@ -36,22 +36,22 @@ def test_a_context_sets_both_and_puts_back_what_was() -> None:
 
 
 def test_threads_that_want_the_same_keep_it_until_the_last_leaves() -> None:
-    before, seen = settings(), list[list[str]]()
-    inside, left = threading.Event(), threading.Event()
+    before, observed = settings(), list[list[str]]()
+    inside, release = threading.Event(), threading.Event()
 
     def other() -> None:
         with tf32(False):
             inside.set()
-            assert left.wait(10)
-            seen.append(settings())
+            assert release.wait(10)
+            observed.append(settings())
 
     thread = threading.Thread(target=other)
     with tf32(False):
         thread.start()
         assert inside.wait(10)
-    left.set()
+    release.set()
     thread.join()
-    assert seen == [["ieee", "ieee"]]
+    assert observed == [["ieee", "ieee"]]
     assert settings() == before
 
 
@@ -71,10 +71,10 @@ def test_a_process_may_multiply_exactly_throughout() -> None:
 
 def test_what_is_read_is_read_exactly() -> None:
     model = Model(config("gru", 1))
-    seen: list[list[str]] = []
-    model.recurrent.register_forward_hook(lambda *_: seen.append(settings()))
+    observed: list[list[str]] = []
+    model.recurrent.register_forward_hook(lambda *_: observed.append(settings()))
     TorchPredictor(model).logits(np.zeros((1, 3), np.int64))
-    assert seen == [["ieee", "ieee"]]
+    assert observed == [["ieee", "ieee"]]
 
 
 @pytest.mark.parametrize("arch", ["lstm", "gru", "rnn"])
@@ -82,20 +82,20 @@ def test_weights_in_one_piece_are_the_same_weights(arch: str, tmp_path: Path, mo
     model = randomised(Model(config(arch, 2)))
     ids = torch.from_numpy(np.random.default_rng(1).integers(7, size=(25, 3)))
     expected, _ = model(ids)
-    wanted = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    asked: list[str] = []
+    originals = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    kinds: list[str] = []
 
-    def in_one_piece(theirs: nn.RNNBase) -> None:
+    def in_one_piece(module: nn.RNNBase) -> None:
         # What torch does with the weights that it is given, where there is a GPU.
-        weights = [weight for weight in theirs.parameters() if weight.device.type != "meta"]
+        weights = [weight for weight in module.parameters() if weight.device.type != "meta"]
         if not weights:
             return  # it is being made
-        asked.append(type(theirs).__name__.lower())
+        kinds.append(type(module).__name__.lower())
         sizes = [weight.shape.numel() for weight in weights]
-        whole, start = torch.cat([weight.detach().flatten() for weight in weights]), 0
+        flat, start = torch.cat([weight.detach().flatten() for weight in weights]), 0
         with torch.no_grad():
             for weight, size in zip(weights, sizes, strict=True):
-                weight.set_(whole.untyped_storage(), start, weight.shape, weight.stride())
+                weight.set_(flat.untyped_storage(), start, weight.shape, weight.stride())
                 start += size
 
     monkeypatch.setattr(nn.RNNBase, "flatten_parameters", in_one_piece)
@@ -103,16 +103,16 @@ def test_weights_in_one_piece_are_the_same_weights(arch: str, tmp_path: Path, mo
     for layer in layers:
         flatten(layer)
         assert len({weight.untyped_storage().data_ptr() for weight in layer.parameters()}) == 1
-    assert asked == [arch, arch]
-    found, _ = model(ids)
-    assert torch.equal(found, expected)
+    assert kinds == [arch, arch]
+    actual, _ = model(ids)
+    assert torch.equal(actual, expected)
     save_tensors(tmp_path / "w.safetensors", dict(model.named_parameters()), {})
     saved = load_tensors(tmp_path / "w.safetensors")
-    assert all(torch.equal(saved[name], weight) for name, weight in wanted.items())
+    assert all(torch.equal(saved[name], weight) for name, weight in originals.items())
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    torch.autograd.backward(found.sum())
+    torch.autograd.backward(actual.sum())
     optimizer.step()
-    assert all(not torch.equal(weight, wanted[name]) for name, weight in model.named_parameters())
+    assert all(not torch.equal(weight, originals[name]) for name, weight in model.named_parameters())
 
 
 def test_flattening_leaves_a_cpu_alone() -> None:

@@ -54,37 +54,37 @@ def test_biases_start_at_zero_but_for_the_forget_gate(arch: Cell) -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_forget_bias_makes_the_cell_keep(arch: Cell) -> None:
     """Measure what the bias is for: with it, a memory lasts; the other cells have no such bias and ignore it."""
-    kept = []
+    magnitudes = []
     for forget_bias in (0.0, 5.0):
         torch.manual_seed(0)
         recurrent = Recurrent(arch, 6, 16, 1, forget_bias=forget_bias)
         state = tuple(
             tuple(torch.ones_like(part) for part in layer) for layer in recurrent.fresh_state(1, torch.ones(1))
         )
-        kept.append(recurrent.forward(torch.zeros(20, 1, 6), state)[1][0][-1].abs().mean().item())
-    assert kept[1] > 10 * kept[0] if ARCHITECTURES[arch].forget else kept[1] == kept[0]
+        magnitudes.append(recurrent.forward(torch.zeros(20, 1, 6), state)[1][0][-1].abs().mean().item())
+    assert magnitudes[1] > 10 * magnitudes[0] if ARCHITECTURES[arch].forget else magnitudes[1] == magnitudes[0]
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_skip(arch: Cell) -> None:
     torch.manual_seed(0)
-    none = Recurrent(arch, 6, 8, 3).double()
+    unskipped = Recurrent(arch, 6, 8, 3).double()
     residual, total = (Recurrent(arch, 6, 8, 3, skip=skip).double() for skip in ("residual", "sum"))
-    residual.load_state_dict(none.state_dict())
-    total.load_state_dict(none.state_dict())
+    residual.load_state_dict(unskipped.state_dict())
+    total.load_state_dict(unskipped.state_dict())
     x = torch.randn(20, 4, 6, dtype=torch.float64)
 
     def layer(k: int, x: Tensor) -> Tensor:
-        this = none.layers[k]
-        assert isinstance(this, RecurrentLayer)
-        return run_fused(arch, x, none.fresh_state(4, x)[k], this.weights(0.0), training=False)[0]
+        own_layer = unskipped.layers[k]
+        assert isinstance(own_layer, RecurrentLayer)
+        return run_fused(arch, x, unskipped.fresh_state(4, x)[k], own_layer.weights(0.0), training=False)[0]
 
     a = layer(0, x)
     b = layer(1, a)
-    close(none.forward(x)[0], layer(2, b), 1e-12)
+    close(unskipped.forward(x)[0], layer(2, b), 1e-12)
     close(total.forward(x)[0], a + b + layer(2, b), 1e-12)
-    joined = layer(1, a) + a
-    close(residual.forward(x)[0], layer(2, joined) + joined, 1e-12)
+    summed = layer(1, a) + a
+    close(residual.forward(x)[0], layer(2, summed) + summed, 1e-12)
 
 
 @pytest.mark.parametrize("arch", ARCHS)

@@ -92,19 +92,19 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
 
 def test_kernels_read_and_write_where_they_may(sanitized: Sanitized) -> None:
     # What memory a process has under the sanitizer says nothing.
-    done = sanitized.run(TESTS, str(HERE / "test_native.py"), "-k", "not memory_is_returned")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert set(done.stdout.split()[0]) == {"."}, done.stdout  # none is skipped
+    result = sanitized.run(TESTS, str(HERE / "test_native.py"), "-k", "not memory_is_returned")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert set(result.stdout.split()[0]) == {"."}, result.stdout  # none is skipped
 
 
 def test_calls_at_random_stay_within_memory(sanitized: Sanitized) -> None:
-    done = sanitized.run(FUZZ, str(CALLS))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    counts = json.loads(done.stdout)
+    result = sanitized.run(FUZZ, str(CALLS))
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    counts = json.loads(result.stdout)
     assert counts["accepted"] + counts["refused"] == CALLS
     assert min(counts["accepted"], counts["refused"]) > CALLS // 4, counts
 
 
 def test_without_its_checks_the_sanitizer_reports(sanitized: Sanitized) -> None:
-    done = sanitized.run(UNCHECKED)
-    assert done.returncode != 0 and "AddressSanitizer: heap-buffer-overflow" in done.stderr, done.stderr[-3000:]
+    result = sanitized.run(UNCHECKED)
+    assert result.returncode != 0 and "AddressSanitizer: heap-buffer-overflow" in result.stderr, result.stderr[-3000:]

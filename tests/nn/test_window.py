@@ -49,8 +49,8 @@ def test_the_state_holds_nothing_from_before_a_reset(window: int) -> None:
     resets[2, 4] = True
     ((after,),) = model.forward(ids, start_state(model), resets)[1]
     expected = torch.zeros(window - 1, 6, dtype=torch.float64)
-    seen = model.embedding(ids[2, 4:])[-(window - 1) :] if window > 1 else expected
-    expected[len(expected) - len(seen) :] = seen
+    window_inputs = model.embedding(ids[2, 4:])[-(window - 1) :] if window > 1 else expected
+    expected[len(expected) - len(window_inputs) :] = window_inputs
     close(after[2], expected, 0.0)
 
 

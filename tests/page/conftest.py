@@ -50,13 +50,13 @@ def start_studio(*arguments: str | Path, runs: Path, texts: Path) -> Running:
         [*command, "--no-open", "--json"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    said = ""
-    while not said.endswith("}\n"):
+    announcement = ""
+    while not announcement.endswith("}\n"):
         line = process.stdout.readline()
         if not line:
             pytest.fail(f"the studio did not start: {process.communicate()[1]}")
-        said += line
-    ready = json.loads(said)
+        announcement += line
+    ready = json.loads(announcement)
     return Running(process, ready["url"], ready["page"], runs, texts)
 
 
@@ -115,32 +115,32 @@ def visit(browser: "Browser", studio: Running) -> Iterator[Visit]:
     At the end nothing may have been asked of another machine, and no error or warning may stand in the console.
     """
     contexts: list[Any] = []
-    wrong: list[str] = []
+    faults: list[str] = []
 
     def go(place: str = "#/", running: Running = studio, *, width: int = 1280, **context: Any) -> "Page":
-        made = browser.new_context(viewport={"width": width, "height": 860}, **context)
-        contexts.append(made)
-        page = made.new_page()
+        page_context = browser.new_context(viewport={"width": width, "height": 860}, **context)
+        contexts.append(page_context)
+        page = page_context.new_page()
 
         def asked(route: Any) -> None:
             if route.request.url.startswith((running.url, "data:", "blob:")):
                 route.continue_()
             else:
-                wrong.append(f"asked for {route.request.url}")
+                faults.append(f"asked for {route.request.url}")
                 route.abort()
 
-        made.route("**/*", asked)
+        page_context.route("**/*", asked)
 
         def said(message: Any) -> None:
             if message.type in ("error", "warning"):
-                wrong.append(f"{message.type}: {message.text}")
+                faults.append(f"{message.type}: {message.text}")
 
         def asked_aloud(dialog: Any) -> None:
-            wrong.append(f"dialog: {dialog.message}")
+            faults.append(f"dialog: {dialog.message}")
             dialog.dismiss()
 
         page.on("console", said)
-        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on("dialog", asked_aloud)
         page.goto(running.page)
         page.wait_for_selector("main h1")
@@ -150,7 +150,7 @@ def visit(browser: "Browser", studio: Running) -> Iterator[Visit]:
     yield go
     for context in contexts:
         context.close()
-    assert wrong == []
+    assert faults == []
 
 
 def probed(page: "Page", screen: str, ready: str = "true", timeout: float = 60_000) -> Any:

@@ -29,8 +29,8 @@ PLACES = {
 @pytest.fixture(scope="session")
 def axe() -> Path:
     """The script of axe-core; what needs it is skipped where it is not installed."""
-    why = "no axe-core here: `make setup` installs it"
-    package = pytest.importorskip("axe_playwright_python", reason=why)
+    reason = "no axe-core here: `make setup` installs it"
+    package = pytest.importorskip("axe_playwright_python", reason=reason)
     return Path(package.__file__).parent / "axe.min.js"
 
 
@@ -45,10 +45,10 @@ def violations(page: "Page", axe: Path) -> list[str]:
     """Return what is wrong with a page and matters, with where it is."""
     if page.evaluate("typeof axe") == "undefined":
         page.add_script_tag(path=axe)
-    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    report = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     return [
         f"{rule['id']}: {node['html'][:160]} {node['failureSummary']}"
-        for rule in found["violations"]
+        for rule in report["violations"]
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"][:5]
     ]
@@ -116,10 +116,10 @@ def test_tab_reaches_every_control_and_one_sees_where_it_is(visit: Visit, screen
     page = shown(visit, screen)
     for _ in range(page.evaluate(REACH) + 3):
         page.keyboard.press("Tab")
-    wanted, missed, plain = page.evaluate("window.reach()")
-    assert wanted > 12
+    controls, missed, unmarked = page.evaluate("window.reach()")
+    assert controls > 12
     assert missed == []
-    assert plain == []
+    assert unmarked == []
 
 
 def test_a_control_out_of_reach_would_be_seen(visit: Visit) -> None:
@@ -136,8 +136,8 @@ def test_a_control_out_of_reach_would_be_seen(visit: Visit) -> None:
     count = page.evaluate(REACH)
     for _ in range(count + 3):
         page.keyboard.press("Tab")
-    _, missed, plain = page.evaluate("window.reach()")
-    assert [missed, plain] == [["BUTTON  far"], ["BUTTON  bare"]]
+    _, missed, unmarked = page.evaluate("window.reach()")
+    assert [missed, unmarked] == [["BUTTON  far"], ["BUTTON  bare"]]
 
 
 def test_the_form_of_a_training_fits_a_narrow_window(visit: Visit) -> None:

@@ -52,8 +52,8 @@ def opened(runs_inside: Path) -> Opened:
 
 
 def place(screen: str, **keys: object) -> str:
-    said = {"model": "latch", "text": SHORT, **keys}
-    return f"#/{screen}?" + "&".join(f"{name}={quote(str(value))}" for name, value in said.items())
+    query = {"model": "latch", "text": SHORT, **keys}
+    return f"#/{screen}?" + "&".join(f"{name}={quote(str(value))}" for name, value in query.items())
 
 
 def long_text(page: "Page") -> str:
@@ -78,8 +78,8 @@ def colours(page: "Page", theme: str) -> list[list[int]]:
     return list(page.evaluate(f"import('/frame/colour.js').then((m) => m.table('diverging', '{theme}'))"))
 
 
-def rgb(said: str) -> list[int]:
-    return [int(part) for part in said[said.index("(") + 1 : -1].replace(",", " ").split()]
+def rgb(colour: str) -> list[int]:
+    return [int(part) for part in colour[colour.index("(") + 1 : -1].replace(",", " ").split()]
 
 
 # ---- every screen
@@ -129,14 +129,14 @@ def test_a_model_without_a_text_of_its_own_says_what_to_do(browser: Any, inside:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_are_the_cells_values(visit: Visit, inside: Running, opened: Opened, scheme: str) -> None:
     page = visit(place("cells", signal="c", unit=0), inside, color_scheme=scheme)
-    shown = probed(page, "cells", "it.now")
-    wanted = cell(opened, SHORT)
-    assert np.allclose(shown["values"], wanted, atol=1e-6)
-    table, high = colours(page, scheme), shown["domain"][1]
+    state = probed(page, "cells", "it.now")
+    expected = cell(opened, SHORT)
+    assert np.allclose(state["values"], expected, atol=1e-6)
+    table, high = colours(page, scheme), state["domain"][1]
     painted = page.locator(".passage > span").evaluate_all(
         "all => all.map((one) => getComputedStyle(one).backgroundColor)"
     )
-    entries = levels(wanted[None], -high, high)[0]
+    entries = levels(expected[None], -high, high)[0]
     assert [rgb(one) for one in painted] == [table[entry] for entry in entries]
     surface = page.evaluate("getComputedStyle(document.querySelector('.panel')).backgroundColor")
     assert rgb(painted[0]) == rgb(surface), "zero is the paper"
@@ -159,13 +159,13 @@ def contrast(first: list[int], second: list[int]) -> float:
 
 def test_the_heat_map_has_a_pixel_for_each_unit_and_symbol(visit: Visit, inside: Running, opened: Opened) -> None:
     page = visit(place("cells", signal="c"), inside)
-    shown = probed(page, "cells", "it.order.length")
+    screen = probed(page, "cells", "it.order.length")
     page.get_by_label("one scale for all").check(force=True)
     page.wait_for_timeout(400)
     table = colours(page, "light")
-    shown = probed(page, "cells", "it.order.length")
-    high = shown["domain"][1]
-    assert sorted(shown["order"]) == list(range(16))
+    screen = probed(page, "cells", "it.order.length")
+    high = screen["domain"][1]
+    assert sorted(screen["order"]) == list(range(16))
     wide, pixels = page.evaluate(
         """() => {
           const canvas = document.querySelector(".heat canvas");
@@ -174,18 +174,18 @@ def test_the_heat_map_has_a_pixel_for_each_unit_and_symbol(visit: Visit, inside:
     )
     assert wide == len(SHORT) and len(pixels) == 4 * wide * 16
     for row, t in ((0, 4), (0, 0), (7, 9), (15, len(SHORT) - 1)):
-        value = cell(opened, SHORT, shown["order"][row])[t]
+        value = cell(opened, SHORT, screen["order"][row])[t]
         red, green, blue, alpha = pixels[4 * (row * wide + t) :][:4]
         assert [red, green, blue] == table[int(levels(np.array([[value]]), -high, high)[0, 0])] and alpha == 255
 
 
 def test_the_arithmetic_at_the_cursor_is_shown(visit: Visit, inside: Running) -> None:
     page = visit(place("cells", unit=0, pos=5), inside)
-    shown = probed(page, "cells", "it.now && it.pos === 5")
-    now, before = shown["now"], shown["before"]
-    assert now["f"] * before["c"] + now["i"] * now["g"] == pytest.approx(now["c"], abs=1e-6)
-    said = page.locator("[data-sums]").text_content() or ""
-    assert "1.000 · +1.000 + 0.000" in said and f"= +{now['h']:.3f} = h" in said
+    screen = probed(page, "cells", "it.now && it.pos === 5")
+    values, before = screen["now"], screen["before"]
+    assert values["f"] * before["c"] + values["i"] * values["g"] == pytest.approx(values["c"], abs=1e-6)
+    sums = page.locator("[data-sums]").text_content() or ""
+    assert "1.000 · +1.000 + 0.000" in sums and f"= +{values['h']:.3f} = h" in sums
 
 
 def test_cells_by_keyboard_alone(visit: Visit, inside: Running) -> None:
@@ -224,21 +224,21 @@ def test_a_range_is_dragged_over_the_text(visit: Visit, inside: Running) -> None
     page.mouse.down()
     page.mouse.move(boxes[1]["x"] + 3, boxes[1]["y"] + 6, steps=4)
     page.mouse.up()
-    shown = probed(page, "cells", "it.range && it.order.length")
-    assert shown["range"] == [first, last]
+    screen = probed(page, "cells", "it.range && it.order.length")
+    assert screen["range"] == [first, last]
     row = page.locator("text=Units active in this range").locator("xpath=ancestor::section").locator("tbody tr")
     row.first.wait_for()
     assert "0:0" in (row.all_text_contents()[0] + row.all_text_contents()[1])
 
 
-@pytest.mark.parametrize(("model", "why"), [("plain", "no gates and no cell"), ("window", "no state")])
-def test_absent_signals_are_off_with_the_reason(visit: Visit, inside: Running, model: str, why: str) -> None:
+@pytest.mark.parametrize(("model", "reason"), [("plain", "no gates and no cell"), ("window", "no state")])
+def test_absent_signals_are_off_with_the_reason(visit: Visit, inside: Running, model: str, reason: str) -> None:
     page = visit(place("cells", model=model), inside)
     probed(page, "cells", "it.now")
     gate = page.locator('input[name="Signal"][value="f"]')
-    assert gate.is_disabled() and why in (gate.locator("xpath=..").get_attribute("title") or "")
+    assert gate.is_disabled() and reason in (gate.locator("xpath=..").get_attribute("title") or "")
     page.keyboard.press("f")
-    page.wait_for_function("w => document.getElementById('live').textContent.includes(w)", arg=why)
+    page.wait_for_function("w => document.getElementById('live').textContent.includes(w)", arg=reason)
 
 
 # ---- Find
@@ -250,36 +250,36 @@ def test_the_latch_is_found_first_by_keyboard_and_opens_in_cells(visit: Visit, i
     page.evaluate("place => { location.hash = place; }", place("cells", text="", textid=number))
     probed(page, "cells", "it.now")
     page.keyboard.press("4")
-    shown = probed(page, "find", "it.labels && it.labels.length")
-    inside_marks = [k for k, label in enumerate(shown["labels"]) if label]
-    assert inside_marks[0] == TEXT.index("“") and not shown["painted"]
+    screen = probed(page, "find", "it.labels && it.labels.length")
+    inside_marks = [k for k, label in enumerate(screen["labels"]) if label]
+    assert inside_marks[0] == TEXT.index("“") and not screen["painted"]
     painted = page.locator(f'.passage > span[data-k="{inside_marks[0]}"]')
     assert rgb(painted.evaluate("one => getComputedStyle(one).backgroundColor"))[2] > 0
     page.locator("h1").click()
     page.keyboard.press("r")
-    found = probed(page, "find", "it.state === 'done'", 120_000)["findings"]
-    assert (found[0]["layer"], found[0]["unit"], found[0]["verdict"]) == (0, 0, "causal")
-    assert found[0]["score"] == pytest.approx(1.0, abs=1e-9)
+    findings = probed(page, "find", "it.state === 'done'", 120_000)["findings"]
+    assert (findings[0]["layer"], findings[0]["unit"], findings[0]["verdict"]) == (0, 0, "causal")
+    assert findings[0]["score"] == pytest.approx(1.0, abs=1e-9)
     assert "1.000" in (page.locator("table.found tbody tr").first.text_content() or "")
     page.locator("table.found tbody button").first.focus()
     page.keyboard.press("Enter")
-    shown = probed(page, "cells", "it.agreement !== null")
-    assert shown["unit"] == 0 and shown["agreement"] == 1.0
+    screen = probed(page, "cells", "it.agreement !== null")
+    assert screen["unit"] == 0 and screen["agreement"] == 1.0
 
 
 def test_labels_are_painted_by_hand(visit: Visit, inside: Running) -> None:
     page = visit(place("cells"), inside)
     number = long_text(page)
     page.evaluate("place => { location.hash = place; }", place("find", text="", textid=number, on="text", prop="re:x"))
-    shown = probed(page, "find", "it.labels && it.labels.length")
-    assert not any(shown["labels"])
+    screen = probed(page, "find", "it.labels && it.labels.length")
+    assert not any(screen["labels"])
     page.wait_for_selector("text=the labels are all the same")
     assert page.get_by_role("button", name="Search all units").is_disabled()
     page.locator(".passage").focus()
     for key in ("Home", "Shift+ArrowRight", "Shift+ArrowRight", "ArrowRight", " "):
         page.keyboard.press(key)
-    shown = probed(page, "find", "it.painted && it.labels[3]")
-    assert shown["labels"][:5] == [1, 1, 1, 1, 0]
+    screen = probed(page, "find", "it.painted && it.labels[3]")
+    assert screen["labels"][:5] == [1, 1, 1, 1, 0]
 
 
 # ---- Memory, Similar
@@ -289,8 +289,8 @@ def test_memory_says_what_a_window_cannot_see(visit: Visit, inside: Running) -> 
     page = visit(place("cells"), inside)
     number = long_text(page)
     page.evaluate("place => { location.hash = place; }", place("memory", text="", textid=number, on="text", pos=300))
-    shown = probed(page, "memory", "it.models.length === 3", 120_000)
-    curves = dict(zip((model["name"] for model in shown["models"]), shown["curves"], strict=True))
+    screen = probed(page, "memory", "it.models.length === 3", 120_000)
+    curves = dict(zip((model["name"] for model in screen["models"]), screen["curves"], strict=True))
     assert all(size > 0 for size in curves["window"][:4]) and not any(curves["window"][4:])
     assert all(size > 0 for size in curves["plain"])
     page.wait_for_selector("text=4: then exactly 0")
@@ -308,14 +308,14 @@ def test_similar_lists_neighbours_with_controls(visit: Visit, inside: Running) -
     page = visit(place("cells"), inside)
     number = long_text(page)
     page.evaluate("place => { location.hash = place; }", place("similar", text="", textid=number, on="text"))
-    shown = probed(page, "similar", "it.rows && it.rows.length")
+    screen = probed(page, "similar", "it.rows && it.rows.length")
     rows = page.locator("table.near tbody tr")
-    assert rows.count() == len(shown["rows"])
-    assert rows.first.locator("button").text_content() == shown["rows"][0]["text"]
+    assert rows.count() == len(screen["rows"])
+    assert rows.first.locator("button").text_content() == screen["rows"][0]["text"]
     page.get_by_label("standardise units").click()
-    changed = probed(page, "similar", "!it.standardise && it.rows")
-    page.wait_for_function("was => window.__studio.similar.rows[0].cosine !== was", arg=shown["rows"][0]["cosine"])
-    assert changed["query"] == shown["query"]
+    raw = probed(page, "similar", "!it.standardise && it.rows")
+    page.wait_for_function("was => window.__studio.similar.rows[0].cosine !== was", arg=screen["rows"][0]["cosine"])
+    assert raw["query"] == screen["query"]
 
 
 # ---- Unrolled
@@ -323,18 +323,18 @@ def test_similar_lists_neighbours_with_controls(visit: Visit, inside: Running) -
 
 def test_losses_sum_to_the_scores_nats_and_gradients_are_walked(visit: Visit, inside: Running, opened: Opened) -> None:
     page = visit(place("unrolled", **{"with": "latch,plain,window"}), inside)
-    shown = probed(page, "unrolled", "it.models.length === 3")
+    screen = probed(page, "unrolled", "it.models.length === 3")
     ids = TOKENIZER.encode(SHORT)
     nats = stream_nats(opened.predictor, ids, TOKENIZER.start_id) * len(ids)
-    made = shown["models"][0]
-    assert made["total_nats"] == pytest.approx(nats, abs=1e-4) and sum(made["nats"]) == pytest.approx(nats, abs=1e-4)
+    model = screen["models"][0]
+    assert model["total_nats"] == pytest.approx(nats, abs=1e-4) and sum(model["nats"]) == pytest.approx(nats, abs=1e-4)
     bits = [float(one) for one in page.locator(".river").first.locator(".bits").all_text_contents()]
     assert sum(bits) == pytest.approx(nats / np.log(2), abs=0.005 * len(ids) + 1e-9)
-    said = page.locator(".river .sum text").first.text_content() or ""
-    assert float(said.split()[1]) == pytest.approx(nats / np.log(2), abs=0.051)
-    assert shown["t"] == len(SHORT) - 1
+    total = page.locator(".river .sum text").first.text_content() or ""
+    assert float(total.split()[1]) == pytest.approx(nats / np.log(2), abs=0.051)
+    assert screen["t"] == len(SHORT) - 1
     page.keyboard.press("ArrowLeft")
-    shown = probed(page, "unrolled", f"it.t === {len(SHORT) - 2}")
+    screen = probed(page, "unrolled", f"it.t === {len(SHORT) - 2}")
     assert page.locator(".river").first.locator(".chosen").get_attribute("data-step") == str(len(SHORT) - 2)
     page.wait_for_function("() => document.getElementById('live').textContent.includes('latch: step')")
     sizes = page.locator(".river").first.locator(".size").all_text_contents()
@@ -350,11 +350,11 @@ def test_the_sentence_is_read_step_by_step_where_motion_is_wanted(visit: Visit, 
     probed(page, "unrolled", "it.upto === 2 && it.t === 2")
     assert page.locator(".river").first.locator(".later").count() == 7 - 3
     probed(page, "unrolled", "it.t === 6")
-    still = visit(place("unrolled", text="ab “cd”"), inside, reduced_motion="reduce")
-    probed(still, "unrolled", "it.models.length")
-    still.keyboard.press(" ")
-    still.wait_for_timeout(600)
-    assert probed(still, "unrolled")["t"] == 6, "nothing moves by itself"
+    quiet_page = visit(place("unrolled", text="ab “cd”"), inside, reduced_motion="reduce")
+    probed(quiet_page, "unrolled", "it.models.length")
+    quiet_page.keyboard.press(" ")
+    quiet_page.wait_for_timeout(600)
+    assert probed(quiet_page, "unrolled")["t"] == 6, "nothing moves by itself"
 
 
 def test_a_sentence_is_typed(visit: Visit, inside: Running) -> None:
@@ -363,5 +363,5 @@ def test_a_sentence_is_typed(visit: Visit, inside: Running) -> None:
     page.keyboard.press("/")
     page.keyboard.press("Control+a")
     page.keyboard.type("hij.")
-    shown = probed(page, "unrolled", "it.models.length && it.models[0].symbols.join('') === 'hij.'")
-    assert len(shown["models"][0]["nats"]) == 4
+    screen = probed(page, "unrolled", "it.models.length && it.models[0].symbols.join('') === 'hij.'")
+    assert len(screen["models"][0]["nats"]) == 4

@@ -57,12 +57,12 @@ def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.skip("no npm here to fetch the client with")
     folder = tmp_path_factory.mktemp("npm")
     command = [npm, "pack", f"openai@{request.param}", "--json", "--loglevel=error"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    if done.returncode != 0:
-        pytest.skip(f"npm has no openai {request.param} for us: {done.stderr.strip()[:200]}")
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    if result.returncode != 0:
+        pytest.skip(f"npm has no openai {request.param} for us: {result.stderr.strip()[:200]}")
     (archive,) = folder.glob("*.tgz")
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder, filter="data")
+    with tarfile.open(archive) as tarball:
+        tarball.extractall(folder, filter="data")
     return folder
 
 
@@ -70,18 +70,18 @@ def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def elsewhere(package: Path) -> Iterator[str]:
     """The origin of a site that holds the client and a page that loads it."""
     # What the package itself says of names that are no paths, as a bundler would read it.
-    own = json.loads((package / "package" / "package.json").read_text()).get("imports", {})
+    own_imports = json.loads((package / "package" / "package.json").read_text()).get("imports", {})
     imports = {
-        name: f"/package/{where['browser']['import'].removeprefix('./')}"
-        for name, where in own.items()
-        if isinstance(where, dict) and isinstance(where.get("browser"), dict)
+        name: f"/package/{target['browser']['import'].removeprefix('./')}"
+        for name, target in own_imports.items()
+        if isinstance(target, dict) and isinstance(target.get("browser"), dict)
     }
     (package / "index.html").write_text(PAGE.format(imports=json.dumps({"imports": imports})))
 
     class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: Any, **others: Any) -> None:
+        def __init__(self, *arguments: Any, **options: Any) -> None:
             self.extensions_map = {".mjs": "text/javascript", ".html": "text/html"}
-            super().__init__(*arguments, directory=str(package), **others)
+            super().__init__(*arguments, directory=str(package), **options)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -114,35 +114,35 @@ def page(browser: "Browser", elsewhere: str) -> "Iterator[Page]":
 
 
 def asked(page: "Page", live: Live, key: str = KEY, **headers: str) -> dict[str, Any]:
-    found: dict[str, Any] = page.evaluate(ASK, [live.url, key, headers])
-    return found
+    answer: dict[str, Any] = page.evaluate(ASK, [live.url, key, headers])
+    return answer
 
 
 def test_a_page_of_an_allowed_origin_completes_and_streams(page: "Page", allowing: Live) -> None:
-    wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    found = asked(page, allowing)
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    answer = asked(page, allowing)
     body = {"model": "char", "prompt": "the cat", "max_tokens": 40, "seed": 1}
     ours = allowing.post("/v1/completions", body, headers={"authorization": f"Bearer {KEY}"}).json()
-    assert found["text"] == found["streamed"] == ours["choices"][0]["text"] and found["events"] >= 1
-    assert found["request"].startswith("req_")
-    assert wrong == []
+    assert answer["text"] == answer["streamed"] == ours["choices"][0]["text"] and answer["events"] >= 1
+    assert answer["request"].startswith("req_")
+    assert errors == []
 
 
 def test_what_is_wrong_reaches_the_page(page: "Page", allowing: Live) -> None:
-    found = asked(page, allowing, "another")
-    assert found["error"] == "AuthenticationError" and found["status"] == 401
-    assert "invalid API key" in found["message"] and found["request"].startswith("req_")
+    answer = asked(page, allowing, "another")
+    assert answer["error"] == "AuthenticationError" and answer["status"] == 401
+    assert "invalid API key" in answer["message"] and answer["request"].startswith("req_")
 
 
 def test_headers_that_clients_may_add_pass_and_others_are_refused(page: "Page", allowing: Live) -> None:
-    known = {
+    headers = {
         "X-Stainless-Helper-Method": "stream",
         "OpenAI-Beta": "x",
         "Idempotency-Key": "1",
         "X-Client-Request-Id": "2",
     }
-    assert "error" not in asked(page, allowing, **known)
+    assert "error" not in asked(page, allowing, **headers)
     for name in ("X-Not-On-The-List", "X-Stainless", "X-Api-Key"):
         assert asked(page, allowing, **{name: "1"})["message"] == "Connection error.", name
 

@@ -58,13 +58,15 @@ def test_a_screen_fits_a_narrow_window(visit: Visit, screen: str) -> None:
 
 def test_train_shows_the_samples_that_were_recorded(visit: Visit, runs: Path, book: Opened) -> None:
     page = visit("#/train?run=book")
-    shown = probed(page, "train", "it.baselines && it.samples.length")
+    screen = probed(page, "train", "it.baselines && it.samples.length")
     recorded = [json.loads(line) for line in (runs / "book" / "samples.jsonl").read_text().splitlines()]
-    assert [(one["step"], one["text"]) for one in shown["samples"]] == [(one["step"], one["text"]) for one in recorded]
-    for one in recorded:
-        strip = page.locator(f'.written[data-step="{one["step"]}"]')
-        assert strip.text_content() == one["prompt"] + one["text"]
-    lines = {line["label"]: line["nats"] for line in shown["baselines"]}
+    assert [(entry["step"], entry["text"]) for entry in screen["samples"]] == [
+        (entry["step"], entry["text"]) for entry in recorded
+    ]
+    for entry in recorded:
+        strip = page.locator(f'.written[data-step="{entry["step"]}"]')
+        assert strip.text_content() == entry["prompt"] + entry["text"]
+    lines = {line["label"]: line["nats"] for line in screen["baselines"]}
     assert lines["uniform"] == pytest.approx(math.log(book.predictor.vocab_size))
     assert lines["uniform"] > lines["unigram"] > lines["bigram"] > 0 < lines["gzip −9"]
 
@@ -91,9 +93,9 @@ def typed(page: "Page", text: str) -> Any:
 def test_bars_are_the_models_probabilities(visit: Visit, book: Opened) -> None:
     page = visit("#/type?model=book")
     text = "the cat sat on"
-    shown = typed(page, text)
+    screen = typed(page, text)
     expected = {likely.id: likely.probability for likely in next_symbols(book, text, top=1000).likely}
-    got = {id: math.exp(-nats) for id, nats in zip(shown["next"]["ids"], shown["next"]["nats"], strict=True)}
+    got = {id: math.exp(-nats) for id, nats in zip(screen["next"]["ids"], screen["next"]["nats"], strict=True)}
     assert got == pytest.approx(expected, abs=1e-6)
     rows = page.locator(".bars button")
     likeliest = max(expected.values())
@@ -101,26 +103,26 @@ def test_bars_are_the_models_probabilities(visit: Visit, book: Opened) -> None:
     # What each symbol cost, read at once and not key by key.
     ids = book.tokenizer.encode(text)
     expected_nats = stream_nats(book.predictor, ids, book.tokenizer.start_id)
-    assert np.mean(shown["nats"]) == pytest.approx(expected_nats, rel=1e-5)
-    for k, guesses in enumerate(shown["guesses"]):
+    assert np.mean(screen["nats"]) == pytest.approx(expected_nats, rel=1e-5)
+    for k, guesses in enumerate(screen["guesses"]):
         before = {likely.token: likely.probability for likely in next_symbols(book, text[:k], top=5).likely}
         assert dict(guesses) == pytest.approx(before, abs=1e-4)
 
 
 def test_sliders_reweigh_as_the_sampler_does(visit: Visit, book: Opened) -> None:
     page = visit("#/type?model=book&text=the%20c&t=0.6&k=8&p=0.9&m=0.02")
-    shown = probed(page, "type", 'it.text === "the c"')
+    screen = probed(page, "type", 'it.text === "the c"')
     logits, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *book.tokenizer.encode("the c").tolist()])
     options = SampleOptions(temperature=0.6, top_k=8, top_p=0.9, min_p=0.02)
     (expected,) = probabilities(logits, options.drawing(book.tokenizer.unknown_id))
-    got = np.zeros(len(expected))
-    got[shown["next"]["ids"]] = shown["weighed"]
-    assert got == pytest.approx(expected, abs=1e-6)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    weights = np.zeros(len(expected))
+    weights[screen["next"]["ids"]] = screen["weighed"]
+    assert weights == pytest.approx(expected, abs=1e-6)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     page.get_by_label("Temperature").first.fill("0")
     assert sorted(probed(page, "type", "it.weighed.filter((p) => p > 0).length === 1")["weighed"])[-1] == 1
-    assert not [url for url in asked if url.endswith("/api/read")], "sliders ask nothing of the server"
+    assert not [url for url in requests if url.endswith("/api/read")], "sliders ask nothing of the server"
 
 
 def test_the_address_brings_everything_back(visit: Visit) -> None:
@@ -129,8 +131,8 @@ def test_the_address_brings_everything_back(visit: Visit) -> None:
     page.wait_for_function("() => location.hash.includes('saw+nothing+new.')")
     page.get_by_label("Temperature").first.fill("0.5")
     page.reload()
-    shown = probed(page, "type", "it.symbols.length === 16")
-    assert (shown["model"], shown["text"]) == ("small", "saw nothing new.")
+    screen = probed(page, "type", "it.symbols.length === 16")
+    assert (screen["model"], screen["text"]) == ("small", "saw nothing new.")
     assert page.get_by_label("Text that the model reads").input_value() == "saw nothing new."
     assert page.get_by_label("Temperature").first.input_value() == "0.5"
     page.keyboard.press("1")
@@ -154,8 +156,8 @@ def test_what_is_typed_is_never_markup(visit: Visit) -> None:
     page = visit("#/type?model=book")
     text = "<img src=x onerror=alert(1)></textarea><script>alert(2)</script>\u202e"
     page.get_by_label("Text that the model reads").fill(text)
-    shown = probed(page, "type", f"it.symbols.length === {len(text)}")
-    assert "".join(shown["symbols"]) == text
+    screen = probed(page, "type", f"it.symbols.length === {len(text)}")
+    assert "".join(screen["symbols"]) == text
     assert page.locator("main img, main script").count() == 0
     page.evaluate("place => { location.hash = place; }", "#/sample?model=book&text=" + "%3Cb%3Ex")
     probed(page, "sample", "it.columns.length")
@@ -165,36 +167,36 @@ def test_what_is_typed_is_never_markup(visit: Visit) -> None:
 def test_compare_adds_up_to_both_models_scores(visit: Visit, runs: Path, book: Opened) -> None:
     text = "the cat sat on the mat.\nand saw nothing"
     page = visit(f"#/compare?model=book&against=small&text={text.replace(' ', '%20').replace(chr(10), '%0A')}")
-    shown = probed(page, "compare", 'it.a === "book"')
-    assert "".join(shown["pieces"]) == text
-    for opened, total in zip((book, open_model(runs / "small")), shown["total"], strict=True):
+    screen = probed(page, "compare", 'it.a === "book"')
+    assert "".join(screen["pieces"]) == text
+    for opened, total in zip((book, open_model(runs / "small")), screen["total"], strict=True):
         ids = opened.tokenizer.encode(text)
         assert total == pytest.approx(
             len(ids) * stream_nats(opened.predictor, ids, opened.tokenizer.start_id), rel=1e-5
         )
-    better = "book" if shown["total"][0] < shown["total"][1] else "small"
-    assert page.locator(".panel", has_text="Between").locator("p b").first.text_content() == better
+    winner = "book" if screen["total"][0] < screen["total"][1] else "small"
+    assert page.locator(".panel", has_text="Between").locator("p b").first.text_content() == winner
     spans = page.locator(".passage span")
     paper = "rgb(253, 252, 250)"
     painted = [spans.nth(k).evaluate("one => getComputedStyle(one).backgroundColor") for k in range(len(text))]
-    for colour, one, other in zip(painted, *shown["nats"], strict=True):
+    for colour, first_nats, second_nats in zip(painted, *screen["nats"], strict=True):
         red, _, blue = map(int, colour[4:-1].split(","))
-        if abs(one - other) > 0.1:
-            assert (blue > red) == (one < other), "blue is where the first expected it more"
+        if abs(first_nats - second_nats) > 0.1:
+            assert (blue > red) == (first_nats < second_nats), "blue is where the first expected it more"
     assert painted != [paper] * len(text)
 
 
 def test_samples_are_those_of_the_library(visit: Visit, book: Opened) -> None:
     page = visit("#/sample?model=book&text=the%20&seed=5&length=60&columns=2&t=0.8")
-    shown = probed(
+    screen = probed(
         page, "sample", "it.busy === 0 && it.columns.length === 2 && it.columns.every(({ids}) => ids.length === 60)"
     )
     prompt = book.tokenizer.encode("the ").tolist()
-    for stream, column in enumerate(shown["columns"]):
+    for stream, column in enumerate(screen["columns"]):
         options = SampleOptions(temperature=0.8, seed=5)
-        drawn = list(generate(book.predictor, book.tokenizer, prompt, 60, options, stream=stream))
-        assert column["ids"] == [one.id for one in drawn]
-        assert column["nats"] == pytest.approx([one.nats for one in drawn], abs=1e-3)
+        symbols = list(generate(book.predictor, book.tokenizer, prompt, 60, options, stream=stream))
+        assert column["ids"] == [symbol.id for symbol in symbols]
+        assert column["nats"] == pytest.approx([symbol.nats for symbol in symbols], abs=1e-3)
 
 
 def test_a_branch_begins_with_what_it_branches_off(visit: Visit) -> None:
@@ -213,11 +215,11 @@ def test_a_unit_is_held_while_it_writes(visit: Visit, runs: Path) -> None:
     from unroll.insight.hold import Cell, ClampedPredictor, Held
 
     page = visit("#/sample?model=book&seed=3&length=40&columns=1&pins=0.c.5:2")
-    shown = probed(page, "sample", "it.busy === 0 && it.columns[0]?.ids.length === 40")
-    loaded = load(runs / "book")
-    clamped = ClampedPredictor(loaded.model.eval(), [Held(Cell(0, "c", 5), 2.0)])
-    drawn = generate(clamped, loaded.tokenizer, [], 40, SampleOptions(seed=3))
-    assert shown["columns"][0]["ids"] == [one.id for one in islice(drawn, 40)]
+    screen = probed(page, "sample", "it.busy === 0 && it.columns[0]?.ids.length === 40")
+    run = load(runs / "book")
+    clamped = ClampedPredictor(run.model.eval(), [Held(Cell(0, "c", 5), 2.0)])
+    symbols = generate(clamped, run.tokenizer, [], 40, SampleOptions(seed=3))
+    assert screen["columns"][0]["ids"] == [one.id for one in islice(symbols, 40)]
 
 
 def test_serve_tries_what_it_shows(visit: Visit, studio: Running) -> None:
@@ -321,8 +323,8 @@ def test_the_token_leaves_the_address(visit: Visit) -> None:
 
 def test_the_model_says_what_it_does_not_know(visit: Visit, book: Opened) -> None:
     page = visit("#/type?model=book&text=caf%C3%A9")
-    shown = probed(page, "type", "it.symbols.length === 4")
+    screen = probed(page, "type", "it.symbols.length === 4")
     logits, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *book.tokenizer.encode("caf").tolist()])
     unknown = -log_probabilities(logits)[0, book.tokenizer.unknown_id]
-    assert shown["nats"][3] == pytest.approx(unknown, rel=1e-5)
+    assert screen["nats"][3] == pytest.approx(unknown, rel=1e-5)
     assert "é" in str(page.locator(".note", has_text="Never seen").text_content())

@@ -60,14 +60,16 @@ class Watch:
         for sample in next(iter(metrics.requests.collect())).samples:
             if sample.name.endswith("_total"):
                 statuses[int(sample.labels["code"])] += int(sample.value)
-        written = next(iter(metrics.generated_tokens.collect())).samples[0].value
-        return Done(statuses, written, len(studio.trainings.names()))
+        tokens_written = next(iter(metrics.generated_tokens.collect())).samples[0].value
+        return Done(statuses, tokens_written, len(studio.trainings.names()))
 
     @property
     def done(self) -> Done:
         """What was done since."""
-        now, before = self.state(), self.before
-        return Done(now.statuses - before.statuses, now.written - before.written, now.trainings - before.trainings)
+        state, before = self.state(), self.before
+        return Done(
+            state.statuses - before.statuses, state.written - before.written, state.trainings - before.trainings
+        )
 
 
 @dataclass
@@ -88,8 +90,8 @@ def elsewhere() -> Iterator[Elsewhere]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            known = self.path[1:] in pages
-            self.send_response(200 if known else 404)
+            exists = self.path[1:] in pages
+            self.send_response(200 if exists else 404)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.end_headers()
             self.wfile.write(pages.get(self.path[1:], "").encode())
@@ -149,7 +151,7 @@ def rebinding(browser: "Browser", live: Live) -> tuple[int, list[Any]]:
         page.goto(url)
         page.unroute(url)
         assert page.title() == "evil"
-        told = page.evaluate(
+        answers = page.evaluate(
             """async () => {
               const completion = { method: "POST", headers: { "Content-Type": "application/json" },
                                    body: '{"model": "of-the-victim", "max_tokens": 3}' };
@@ -160,17 +162,17 @@ def rebinding(browser: "Browser", live: Live) -> tuple[int, list[Any]]:
               }));
             }"""
         )
-        return answer.status, told
+        return answer.status, answers
     finally:
         page.close()
 
 
 def test_a_rebound_name_leads_nowhere(rebound: "Browser", victim: Live) -> None:
     watch = Watch(victim)
-    status, told = rebinding(rebound, victim)
+    status, answers = rebinding(rebound, victim)
     assert status == 403
-    assert [status for status, _ in told] == [403] * 4
-    assert not any(MODEL in text for _, text in told)
+    assert [status for status, _ in answers] == [403] * 4
+    assert not any(MODEL in text for _, text in answers)
     assert watch.done.statuses.keys() == {403}
     assert watch.done.written == 0
 
@@ -180,10 +182,10 @@ def test_without_the_list_of_hosts_a_rebound_name_reads_all(
 ) -> None:
     let_all_in(monkeypatch, "_check_source")
     watch = Watch(victim)
-    status, told = rebinding(rebound, victim)
+    status, answers = rebinding(rebound, victim)
     assert status == 200
-    assert [status for status, _ in told] == [200] * 4
-    assert MODEL in told[1][1]
+    assert [status for status, _ in answers] == [200] * 4
+    assert MODEL in answers[1][1]
     assert watch.done.written == 3
 
 
@@ -263,10 +265,10 @@ def test_a_page_of_another_port_reads_nothing_and_does_nothing(
     """For the browser 127.0.0.1 is the same site, whatever the port, and localhost another."""
     watch = Watch(victim)
     page.goto(elsewhere.url(host=host))
-    told, ran = page.evaluate(ATTACKS, [victim.url, MODEL])
-    assert told == UNREADABLE
+    answers, ran = page.evaluate(ATTACKS, [victim.url, MODEL])
+    assert answers == UNREADABLE
     assert not ran
-    assert watch.done == Done(Counter({403: len(told)}), 0, 0)
+    assert watch.done == Done(Counter({403: len(answers)}), 0, 0)
 
 
 def test_without_the_rules_such_a_page_makes_models_write(
@@ -276,8 +278,8 @@ def test_without_the_rules_such_a_page_makes_models_write(
     let_all_in(monkeypatch, "_check_source", "_check_body_kind")
     watch = Watch(victim)
     page.goto(elsewhere.url())
-    told, ran = page.evaluate(ATTACKS, [victim.url, MODEL])
-    assert told == UNREADABLE
+    answers, ran = page.evaluate(ATTACKS, [victim.url, MODEL])
+    assert answers == UNREADABLE
     assert not ran
     assert watch.done.statuses.keys() == {200, 401, 404, 405}  # 404 for the socket, 405 for what asks before JSON
     assert watch.done.written == 6

@@ -27,9 +27,9 @@ def test_the_page_starts_a_training_and_watches_it(visit: Visit, studio: Running
     probed(page, "train", 'it.state === "running"', timeout=120_000)
     page.get_by_role("button", name="Pause").click()
     probed(page, "train", 'it.state === "paused"', timeout=120_000)
-    shown = probed(page, "train", "it.samples.length > 0")
+    screen = probed(page, "train", "it.samples.length > 0")
     recorded = (studio.runs / "pasted" / "samples.jsonl").read_text().splitlines()
-    assert [one["text"] for one in shown["samples"]] == [json.loads(line)["text"] for line in recorded]
+    assert [one["text"] for one in screen["samples"]] == [json.loads(line)["text"] for line in recorded]
 
 
 def test_the_first_visit_shows_a_model_that_learns(browser: Any, tmp_path: Path) -> None:
@@ -38,8 +38,8 @@ def test_the_first_visit_shows_a_model_that_learns(browser: Any, tmp_path: Path)
         page = browser.new_page()
         page.goto(running.page)
         page.wait_for_selector("h1:text('Train')")
-        shown = probed(page, "train", "it.samples.length > 0 && it.step > 0", timeout=120_000)
-        assert shown["run"] == "first"
+        screen = probed(page, "train", "it.samples.length > 0 && it.step > 0", timeout=120_000)
+        assert screen["run"] == "first"
         page.keyboard.press("2")
         reading = probed(page, "type", "it.symbols.length > 0", timeout=120_000)
         assert math.isclose(sum(math.exp(-nats) for nats in reading["next"]["nats"]), 1, rel_tol=1e-5)

@@ -87,7 +87,7 @@ def test_the_number_of_weights_is_known_without_making_it(cuts: str, hidden: int
 
 
 @pytest.mark.parametrize(
-    ("others", "says"),
+    ("options", "message"),
     [
         ({"adaptive_softmax": "x"}, "comma-separated numbers"),
         ({"adaptive_softmax": "5,"}, "comma-separated numbers"),
@@ -100,9 +100,9 @@ def test_the_number_of_weights_is_known_without_making_it(cuts: str, hidden: int
         ({"adaptive_softmax": "3", "tie_weights": True}, "exclude each other"),
     ],
 )
-def test_what_makes_no_sense_is_refused(others: dict[str, Any], says: str) -> None:
-    with pytest.raises(UserError, match=says):
-        ModelConfig(**({"vocab_size": 100, "hidden_size": 64} | others))
+def test_what_makes_no_sense_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ModelConfig(**({"vocab_size": 100, "hidden_size": 64} | options))
 
 
 # ---- as a model that is trained
@@ -172,15 +172,15 @@ def test_the_engine_says_what_torch_says(trained: Path, kernel: bool | str) -> N
         their_nats, their_after = theirs.nats(ids, targets, their_before)
         np.testing.assert_allclose(nats, their_nats, atol=1e-5)
         for layer, expected in zip(after, their_after, strict=True):
-            for part, other in zip(layer, expected, strict=True):
-                np.testing.assert_allclose(part, other, atol=1e-5)
+            for part, expected_part in zip(layer, expected, strict=True):
+                np.testing.assert_allclose(part, expected_part, atol=1e-5)
     logits = ours.logits_after(y)
     assert logits.dtype == np.float64 and logits.shape == (5, 30, 62)
     np.testing.assert_allclose(logits, theirs.logits_after(their_y), atol=1e-5)
     np.testing.assert_allclose(ours.logits(ids)[0], logits[:, -1], atol=1e-6)
     np.testing.assert_allclose(np.exp(logits).sum(-1), 1, atol=1e-12)
-    at = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
-    np.testing.assert_allclose(ours.nats_after(y, targets), -at, atol=1e-6)
+    target_logits = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    np.testing.assert_allclose(ours.nats_after(y, targets), -target_logits, atol=1e-6)
 
 
 @pytest.mark.parametrize("kernel", WAYS)
@@ -192,11 +192,11 @@ def test_it_is_sampled_alike(trained: Path, kernel: bool | str) -> None:
     blocks = list(generate(ours, tokenizer, [4, 5], 200, options))
     for predictor in (Stepping(ours.logits), theirs):
         steps = list(generate(predictor, tokenizer, [4, 5], 200, options))
-        assert [drawn.text for drawn in steps] == [drawn.text for drawn in blocks]
-        assert [drawn.nats for drawn in steps] == pytest.approx([drawn.nats for drawn in blocks], abs=1e-5)
-    ids = np.array([[tokenizer.start_id, 4, 5, *(drawn.id for drawn in blocks)]])
+        assert [symbol.text for symbol in steps] == [symbol.text for symbol in blocks]
+        assert [symbol.nats for symbol in steps] == pytest.approx([symbol.nats for symbol in blocks], abs=1e-5)
+    ids = np.array([[tokenizer.start_id, 4, 5, *(symbol.id for symbol in blocks)]])
     nats, _ = ours.nats(ids[:, :-1], ids[:, 1:])
-    assert [drawn.nats for drawn in blocks] == pytest.approx(nats[0, 2:].tolist(), abs=1e-5)
+    assert [symbol.nats for symbol in blocks] == pytest.approx(nats[0, 2:].tolist(), abs=1e-5)
     halted = ours.generate(*ours.logits(ids), Drawing(), np.full((1, 9), 0.5), np.ones(1, np.int32))
     assert halted[0].shape == (1, 1)
 
@@ -204,11 +204,11 @@ def test_it_is_sampled_alike(trained: Path, kernel: bool | str) -> None:
 def test_only_the_clusters_of_targets_are_computed(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, _ = both(trained, False)
     rows: list[tuple[int, int]] = []
-    whole = reference._cluster
+    cluster = reference._cluster
 
     def counted(weights: Any, k: int, y: Any) -> Any:
         rows.append((k, len(y)))
-        return whole(weights, k, y)
+        return cluster(weights, k, y)
 
     monkeypatch.setattr(reference, "_cluster", counted)
     ids = np.zeros((1, 6), np.int64)
@@ -253,8 +253,8 @@ print(opened.predictor.nats(np.array([[1, 2]]), np.array([[2, 40]]))[0].shape)
 drawn = generate(opened.predictor, opened.tokenizer, [], 5, SampleOptions())
 print(len(list(drawn)), [name for name in sys.modules if name.startswith("torch.")])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout == "(1, 2)\n5 []\n", done.stderr
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert process.stdout == "(1, 2)\n5 []\n", process.stderr
 
 
 def test_it_learns(corpus: Path, tmp_path: Path) -> None:

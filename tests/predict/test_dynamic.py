@@ -69,9 +69,9 @@ def by_the_book(model: Model, ids: Ids, options: DynamicOptions) -> list[float]:
         with torch.no_grad():
             for (name, weight), size in zip(model.named_parameters(), sizes, strict=True):
                 assert weight.grad is not None
-                moved = weight - options.learning_rate * weight.grad / (size + 0.1 * mean)
+                updated = weight - options.learning_rate * weight.grad / (size + 0.1 * mean)
                 pull = torch.minimum(torch.ones_like(size), options.decay * size / mean)
-                weight.copy_(moved + pull * (trained[name] - moved))
+                weight.copy_(updated + pull * (trained[name] - updated))
         before = int(window[-1])
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -102,13 +102,13 @@ def test_weights_come_back_bit_for_bit(arch: str) -> None:
 def law_nothing_of_the_future(predictor_of: Any) -> None:
     """Changing what comes later leaves the nats of what came before it."""
     ids = random_ids(64)
-    changed = np.concatenate([ids[:33], random_ids(31, seed=9)])
+    ids_changed = np.concatenate([ids[:33], random_ids(31, seed=9)])
     with predictor_of() as predictor:
-        whole = nats_of(predictor, ids)
+        nats = nats_of(predictor, ids)
     with predictor_of() as predictor:
-        other = nats_of(predictor, changed)
-    np.testing.assert_array_equal(whole[:33], other[:33])
-    assert not np.allclose(whole[33:], other[33:])
+        altered_nats = nats_of(predictor, ids_changed)
+    np.testing.assert_array_equal(nats[:33], altered_nats[:33])
+    assert not np.allclose(nats[33:], altered_nats[33:])
 
 
 def test_a_symbol_is_scored_before_it_is_learnt() -> None:
@@ -134,22 +134,22 @@ def test_learning_before_scoring_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_text_that_repeats_is_learnt_and_options_are_found() -> None:
     model, ids = random_model(model_config("lstm"), torch.float32, scale=0.2), repetitive(600)
-    tried = dict(fit_dynamic(model, gradient_sizes(model, ids, START, 16), ids, START, 16))
+    nats_by_options = dict(fit_dynamic(model, gradient_sizes(model, ids, START, 16), ids, START, 16))
     static = nats_of(TorchPredictor(model), ids).mean()
-    best = min(tried, key=tried.__getitem__)
-    assert tried[best] < static - 0.02
-    assert len(tried) == 7, "every rate, and every decay at the best of them"
+    best = min(nats_by_options, key=nats_by_options.__getitem__)
+    assert nats_by_options[best] < static - 0.02
+    assert len(nats_by_options) == 7, "every rate, and every decay at the best of them"
     with pytest.raises(ValueError, match="one row"), dynamic(model, sizes_of(model), OPTIONS) as predictor:
         predictor.nats(np.zeros((2, 3), np.int64), np.zeros((2, 3), np.int64))
 
 
 def test_options_out_of_range_are_refused() -> None:
-    for wrong in ({"learning_rate": -1.0}, {"decay": 2.0}, {"seq_len": 3}, {"seq_len": 0}):
+    for values in ({"learning_rate": -1.0}, {"decay": 2.0}, {"seq_len": 3}, {"seq_len": 0}):
         with pytest.raises(UserError):
-            DynamicOptions(**wrong)
-    for wrong in ({"size": 0}, {"weight": 1.0}, {"flatness": float("nan")}):
+            DynamicOptions(**values)
+    for values in ({"size": 0}, {"weight": 1.0}, {"flatness": float("nan")}):
         with pytest.raises(UserError):
-            CacheOptions(**wrong)
+            CacheOptions(**values)
 
 
 # ---- the cache
@@ -166,11 +166,11 @@ def cached_by_hand(model: Model, ids: Ids, options: CacheOptions) -> list[float]
     h, expected = y[0].numpy(), []
     for t, target in enumerate(symbols[1:]):
         past = range(max(0, t - options.size), t)
-        alike = np.array([np.exp(options.flatness * h[t] @ h[i]) for i in past])
+        similarity = np.array([np.exp(options.flatness * h[t] @ h[i]) for i in past])
         hits = np.array([symbols[i + 1] == target for i in past])
-        cache = (alike * hits).sum() / alike.sum() if len(past) else None
-        mixed = p[t, target] if cache is None else (1 - options.weight) * p[t, target] + options.weight * cache
-        expected.append(float(-np.log(mixed)))
+        cache = (similarity * hits).sum() / similarity.sum() if len(past) else None
+        probability = p[t, target] if cache is None else (1 - options.weight) * p[t, target] + options.weight * cache
+        expected.append(float(-np.log(probability)))
     return expected
 
 
@@ -197,25 +197,25 @@ def test_the_cache_gives_a_distribution_and_rows_do_not_mix() -> None:
     symbols = np.arange(TOKENIZER.vocab_size)[:, None]
     for row in range(3):
         # A row alone, and every next symbol in turn.
-        alone, kept = predictor.logits(rows[row : row + 1])
-        np.testing.assert_allclose(alone[0], logits[row], rtol=1e-9)
+        single, single_state = predictor.logits(rows[row : row + 1])
+        np.testing.assert_allclose(single[0], logits[row], rtol=1e-9)
         inputs = np.repeat(rows[row : row + 1, -1:], len(symbols), 0)
         before = select_rows(predictor.logits(rows[row : row + 1, :-1])[1], [0] * len(symbols))
         np.testing.assert_allclose(predictor.nats(inputs, symbols, before)[0][:, 0], -logits[row], rtol=1e-9)
-        again, _ = predictor.logits(rows[row : row + 1, :1], select_rows(state, [row]))
-        np.testing.assert_allclose(again, predictor.logits(rows[row : row + 1, :1], kept)[0], rtol=1e-9)
+        next_logits, _ = predictor.logits(rows[row : row + 1, :1], select_rows(state, [row]))
+        np.testing.assert_allclose(next_logits, predictor.logits(rows[row : row + 1, :1], single_state)[0], rtol=1e-9)
     first, _ = predictor.logits(rows[:, :1])
-    plain, _ = predictor.predictor.logits(rows[:, :1])
-    np.testing.assert_allclose(first, log_probabilities(plain), rtol=1e-12)
+    uncached, _ = predictor.predictor.logits(rows[:, :1])
+    np.testing.assert_allclose(first, log_probabilities(uncached), rtol=1e-12)
 
 
 def test_fitting_finds_what_a_repeating_text_gains() -> None:
     model, ids = random_model(model_config("lstm"), scale=0.5), repetitive(400)
-    tried = dict(fit_cache(TorchPredictor(model), ids, START))
-    best = min(tried, key=tried.__getitem__)
-    assert tried[best] < nats_of(TorchPredictor(model), ids).mean() - 0.2
+    nats_by_options = dict(fit_cache(TorchPredictor(model), ids, START))
+    best = min(nats_by_options, key=nats_by_options.__getitem__)
+    assert nats_by_options[best] < nats_of(TorchPredictor(model), ids).mean() - 0.2
     mean = nats_of(CachePredictor(TorchPredictor(model), best), ids).mean()
-    assert abs(mean - tried[best]) < 1e-9, "what was promised is what the predictor gives"
+    assert abs(mean - nats_by_options[best]) < 1e-9, "what was promised is what the predictor gives"
 
 
 # ---- mixtures

@@ -48,12 +48,12 @@ def sentences(ids: Ids, config: NgramConfig) -> list[list[Any]]:
     """Return the text as the textbook has it: one sentence after its start symbol, or one a line."""
     if not config.lines:
         return [[config.start_id, *ids.tolist()]]
-    found: list[list[Any]] = [[BEGIN]]
+    sequences: list[list[Any]] = [[BEGIN]]
     for symbol in ids.tolist():
-        found[-1].append(symbol)
+        sequences[-1].append(symbol)
         if symbol == config.start_id:
-            found.append([BEGIN])
-    return found
+            sequences.append([BEGIN])
+    return sequences
 
 
 class Textbook:
@@ -87,10 +87,10 @@ class Textbook:
         n = Counter(self.adjusted[order].values())
         try:
             y = n[1] / (n[1] + 2 * n[2])
-            found = (1 - 2 * y * n[2] / n[1], 2 - 3 * y * n[3] / n[2], 3 - 4 * y * n[4] / n[3])
+            discounts = (1 - 2 * y * n[2] / n[1], 2 - 3 * y * n[3] / n[2], 3 - 4 * y * n[4] / n[3])
         except ZeroDivisionError:
             return FALL_BACK
-        return found if all(0 < d <= i for i, d in enumerate(found, 1)) else FALL_BACK
+        return discounts if all(0 < d <= i for i, d in enumerate(discounts, 1)) else FALL_BACK
 
     def p(self, history: list[int]) -> NDArray[np.float64]:
         """Return the distribution after a history."""
@@ -122,21 +122,21 @@ def corpus_of(seed: int, size: int, vocab_size: int) -> Ids:
 Reader = Callable[[Tables], NgramPredictor]
 
 
-def law_textbook(ids: Ids, config: NgramConfig, heard: Ids, reader: Reader = NgramPredictor) -> None:
+def law_textbook(ids: Ids, config: NgramConfig, history: Ids, reader: Reader = NgramPredictor) -> None:
     """Discounts, and P of every symbol after every history in what is heard, are the textbook's."""
     tables, book = tables_of(ids, config), Textbook(ids, config)
     assert fault(tables) == ""
     for order in range(1, config.order + 1):
         assert np.allclose(tables.discounts[order - 1], book.discounts[order], rtol=0, atol=1e-12)
     predictor = reader(tables)
-    inputs = np.array([[config.start_id, *heard.tolist()]])
+    inputs = np.array([[config.start_id, *history.tolist()]])
     expected = np.array([book.p(inputs[0, : end + 1].tolist()) for end in range(inputs.shape[1])])
     assert np.allclose(expected.sum(axis=1), 1, rtol=0, atol=1e-12)
     for symbol in range(config.vocab_size):  # a target that does not come next, too
         nats, _ = predictor.nats(inputs, np.full_like(inputs, symbol))
         assert np.allclose(np.exp(-nats[0]), expected[:, symbol], rtol=0, atol=1e-9)
     nats, _ = predictor.nats(inputs[:, :-1], inputs[:, 1:])
-    assert np.allclose(np.exp(-nats[0]), expected[np.arange(len(heard)), heard], rtol=0, atol=1e-9)
+    assert np.allclose(np.exp(-nats[0]), expected[np.arange(len(history)), history], rtol=0, atol=1e-9)
     state = None
     for end, p in enumerate(expected):
         logits, state = predictor.logits(inputs[:, end : end + 1], state)
@@ -149,13 +149,13 @@ def law_textbook(ids: Ids, config: NgramConfig, heard: Ids, reader: Reader = Ngr
 def test_it_is_the_textbooks(seed: int, size: int, vocab_size: int, order: int, lines: bool) -> None:
     ids = corpus_of(seed, size, vocab_size)
     config = NgramConfig(vocab_size, order, start_id=seed % vocab_size, lines=lines)
-    for heard in (ids[: 3 * order], ids[-20:], corpus_of(seed + 100, 30, vocab_size)):
-        law_textbook(ids, config, heard)
+    for history in (ids[: 3 * order], ids[-20:], corpus_of(seed + 100, 30, vocab_size)):
+        law_textbook(ids, config, history)
 
 
 def test_some_of_those_texts_have_discounts_of_their_own() -> None:
-    own = tables_of(corpus_of(4, 900, 60), NgramConfig(60, 4, 4)).discounts != FALL_BACK
-    assert own.all(axis=1).all()
+    estimated = tables_of(corpus_of(4, 900, 60), NgramConfig(60, 4, 4)).discounts != FALL_BACK
+    assert estimated.all(axis=1).all()
 
 
 @settings(max_examples=150, deadline=None)
@@ -182,9 +182,9 @@ class NoSingles(NgramPredictor):
     """Planted fault: what followed a context once is not looked up in the text."""
 
     def _steps(self, symbols: Any, asked: Any) -> Iterator[Any]:
-        nothing = np.zeros(0, np.int64)
+        empty = np.zeros(0, np.int64)
         for step in super()._steps(symbols, asked):
-            yield step._replace(single=nothing, place=nothing)
+            yield step._replace(single=empty, place=empty)
 
 
 class NotAlongTheText(NgramPredictor):
@@ -197,8 +197,8 @@ class NotAlongTheText(NgramPredictor):
             for place in places[: len(follows) // 2]
         }
         for step in super()._steps(symbols, asked):
-            known = np.array([int(place) in nodes for place in step.place], np.bool_)
-            yield step._replace(single=step.single[known], place=step.place[known])
+            along_text = np.array([int(place) in nodes for place in step.place], np.bool_)
+            yield step._replace(single=step.single[along_text], place=step.place[along_text])
 
 
 @pytest.mark.parametrize("reader", [WrongDiscount, NoSingles, NotAlongTheText])
@@ -276,20 +276,20 @@ Nats = Callable[[NgramPredictor, Ids, int], list[float]]
 
 def carried(predictor: NgramPredictor, ids: Ids, window: int) -> list[float]:
     """Return the nats of each symbol, read in windows."""
-    state, before, found = None, 1, []
+    state, before, nats_read = None, 1, []
     for first in range(0, len(ids), window):
         targets = ids[None, first : first + window]
         nats, state = predictor.nats(np.concatenate([[[before]], targets[:, :-1]], axis=1), targets, state)
-        found += nats[0].tolist()
+        nats_read += nats[0].tolist()
         before = int(targets[0, -1])
-    return found
+    return nats_read
 
 
-def law_windows(predictor: NgramPredictor, ids: Ids, read: Nats) -> None:
+def law_windows(predictor: NgramPredictor, ids: Ids, reader: Nats) -> None:
     """The nats of a text do not depend on the windows it is read in."""
-    whole = predictor.nats(np.array([[1, *ids[:-1].tolist()]]), ids[None])[0][0]
+    expected = predictor.nats(np.array([[1, *ids[:-1].tolist()]]), ids[None])[0][0]
     for window in (1, 2, 3, 7, 64, len(ids) - 1, len(ids)):
-        assert np.allclose(read(predictor, ids, window), whole, rtol=0, atol=1e-12)
+        assert np.allclose(reader(predictor, ids, window), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("lines", [False, True], ids=["stream", "lines"])
@@ -308,15 +308,19 @@ def test_the_law_of_windows_finds_a_lost_state(monkeypatch: pytest.MonkeyPatch) 
 def test_rows_do_not_see_each_other() -> None:
     predictor, ids = predictor_of()
     rows = ids[:120].reshape(6, 20)
-    together, state = predictor.nats(rows[:, :-1], rows[:, 1:])
-    further, _ = predictor.nats(rows[:, ::-1], rows, state)
+    batched, state = predictor.nats(rows[:, :-1], rows[:, 1:])
+    next_nats, _ = predictor.nats(rows[:, ::-1], rows, state)
     logits, _ = predictor.logits(rows[:, ::-1], state)
     for row in range(6):
-        alone, own = predictor.nats(rows[row : row + 1, :-1], rows[row : row + 1, 1:])
-        assert np.array_equal(alone[0], together[row])
-        assert np.array_equal(own[0][0], select_rows(state, [row])[0][0])
-        assert np.array_equal(predictor.nats(rows[row : row + 1, ::-1], rows[row : row + 1], own)[0][0], further[row])
-        assert np.allclose(predictor.logits(rows[row : row + 1, ::-1], own)[0][0], logits[row], rtol=0, atol=1e-12)
+        single, row_state = predictor.nats(rows[row : row + 1, :-1], rows[row : row + 1, 1:])
+        assert np.array_equal(single[0], batched[row])
+        assert np.array_equal(row_state[0][0], select_rows(state, [row])[0][0])
+        assert np.array_equal(
+            predictor.nats(rows[row : row + 1, ::-1], rows[row : row + 1], row_state)[0][0], next_nats[row]
+        )
+        assert np.allclose(
+            predictor.logits(rows[row : row + 1, ::-1], row_state)[0][0], logits[row], rtol=0, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("lines", [False, True], ids=["stream", "lines"])
@@ -333,39 +337,39 @@ def test_nats_are_those_of_the_logits(order: int, lines: bool) -> None:
 
 def test_the_state_is_what_was_read_last() -> None:
     predictor, _ = predictor_of(4)
-    _, ((seen,),) = predictor.logits(np.array([[5, 6], [7, 8]]))
-    assert seen.tolist() == [[-1, 5, 6], [-1, 7, 8]]
-    assert seen.dtype == np.int64
-    _, ((seen,),) = predictor.nats(np.array([[3]]), np.array([[1]]), ((seen[1:],),))
-    assert seen.tolist() == [[7, 8, 3]]
+    _, ((context,),) = predictor.logits(np.array([[5, 6], [7, 8]]))
+    assert context.tolist() == [[-1, 5, 6], [-1, 7, 8]]
+    assert context.dtype == np.int64
+    _, ((context,),) = predictor.nats(np.array([[3]]), np.array([[1]]), ((context[1:],),))
+    assert context.tolist() == [[7, 8, 3]]
 
 
 def test_where_lines_are_sentences_the_protocols_agree() -> None:
     for lines, agrees in ((True, True), (False, False)):
         predictor, ids = predictor_of(lines=lines)
         ids = np.append(ids, 1)
-        each = np.split(ids, np.flatnonzero(ids[:-1] == 1) + 1)
-        (found,) = protocols.lines(predictor, each, 1)
+        lines_of_ids = np.split(ids, np.flatnonzero(ids[:-1] == 1) + 1)
+        (line_nats,) = protocols.lines(predictor, lines_of_ids, 1)
         streamed = np.concatenate([nats for nats, _ in protocols.stream(predictor, ids, 1)])
-        assert np.allclose(np.concatenate(found), streamed, rtol=0, atol=1e-12) is agrees
+        assert np.allclose(np.concatenate(line_nats), streamed, rtol=0, atol=1e-12) is agrees
 
 
 def test_sampling_tells_the_nats_of_scoring() -> None:
     tokenizer = CharTokenizer.learn("abcdefghij")
     predictor, _ = predictor_of()
-    drawn = list(generate(predictor, tokenizer, [3, 4], 30, SampleOptions(seed=5)))
-    ids = np.array([tokenizer.start_id, 3, 4, *(symbol.id for symbol in drawn)])
+    symbols = list(generate(predictor, tokenizer, [3, 4], 30, SampleOptions(seed=5)))
+    ids = np.array([tokenizer.start_id, 3, 4, *(symbol.id for symbol in symbols)])
     nats, _ = predictor.nats(ids[None, :-1], ids[None, 1:])
-    assert np.allclose(nats[0, 2:], [symbol.nats for symbol in drawn], rtol=0, atol=1e-9)
+    assert np.allclose(nats[0, 2:], [symbol.nats for symbol in symbols], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
+    ("values", "message"),
     [({"order": 0}, "order is 0"), ({"order": MAX_ORDER + 1}, f"1 to {MAX_ORDER}"), ({"vocab_size": 0}, "vocab_size"),
      ({"start_id": 12}, "start_id"), ({"start_id": -1}, "start_id")],
 )  # fmt: skip
-def test_a_shape_that_there_is_not(values: dict[str, int], says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_a_shape_that_there_is_not(values: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         NgramConfig(**{"vocab_size": 12, "order": 3, "start_id": 1} | values)  # type: ignore[arg-type]
 
 
@@ -447,11 +451,11 @@ def test_whatever_passes_the_check_can_be_read(data: st.DataObject, lines: bool)
         part[data.draw(st.integers(0, len(part) - 1))] = data.draw(st.integers(0, 7))
     (changed_text,) = arrays.pop("text")
     groups: dict[str, Any] = {group: tuple(parts) for group, parts in arrays.items()}
-    changed = replace(tables, text=changed_text, **groups)
-    if fault(changed) == "":
-        predictor = NgramPredictor(changed)
-        heard = np.append(np.random.default_rng(0).integers(0, 5, 40), changed_text % 5)
-        rows = np.lib.stride_tricks.sliding_window_view(heard, 5)  # every history as a row of its own
+    damaged = replace(tables, text=changed_text, **groups)
+    if fault(damaged) == "":
+        predictor = NgramPredictor(damaged)
+        history = np.append(np.random.default_rng(0).integers(0, 5, 40), changed_text % 5)
+        rows = np.lib.stride_tricks.sliding_window_view(history, 5)  # every history as a row of its own
         for inputs in (rows, rows[:, :2]):
             nats, _ = predictor.nats(inputs, inputs[:, ::-1])
             assert (nats >= -1e-9).all()
@@ -463,16 +467,16 @@ def test_the_directory_gives_back_what_was_counted(counted: Path) -> None:
     opened, corpus = open_model(counted), load_corpus(counted / "resume" / "data")
     tables = tables_of(np.asarray(corpus.train), NgramConfig(corpus.tokenizer.vocab_size, 3, 1, lines=True))
     assert isinstance(opened.predictor, NgramPredictor)
-    read = opened.predictor.tables
+    tables_read = opened.predictor.tables
     assert opened.tokenizer == corpus.tokenizer
-    assert opened.description["parameters"] == read.size == tables.size
-    assert read.config == tables.config
-    assert np.array_equal(read.text, tables.text)
-    assert np.array_equal(read.discounts, tables.discounts)
+    assert opened.description["parameters"] == tables_read.size == tables.size
+    assert tables_read.config == tables.config
+    assert np.array_equal(tables_read.text, tables.text)
+    assert np.array_equal(tables_read.discounts, tables.discounts)
     for group in GROUPS:
-        for one, other in zip(getattr(read, group), getattr(tables, group), strict=True):
-            assert np.array_equal(one, other)
-            assert one.dtype == other.dtype
+        for array_read, original in zip(getattr(tables_read, group), getattr(tables, group), strict=True):
+            assert np.array_equal(array_read, original)
+            assert array_read.dtype == original.dtype
 
 
 def test_equal_texts_give_equal_bytes(tmp_path: Path) -> None:
@@ -487,19 +491,19 @@ def test_equal_texts_give_equal_bytes(tmp_path: Path) -> None:
 def test_every_level_holds_parts_back_on_request(tmp_path: Path, level: str) -> None:
     (tmp_path / "text.txt").write_text(text(200))
     list(unroll.ngram(tmp_path / "text.txt", order=4, level=level, split="80/10/10", out=tmp_path / "model"))
-    known, opened = unroll.info(tmp_path / "model"), open_model(tmp_path / "model")
+    description, opened = unroll.info(tmp_path / "model"), open_model(tmp_path / "model")
     corpus = load_corpus(tmp_path / "model" / "resume" / "data")
-    assert (known["arch"], known["order"], known["finished"]) == ("ngram", 4, True)
-    assert (known["level"], known["split"], known["protocol"]) == (level, "80/10/10", "stream")
-    assert known["tokens_seen"] == len(corpus.train)
-    assert known["valid_tokens"] == known["valid_part_tokens"] == len(corpus.valid)
+    assert (description["arch"], description["order"], description["finished"]) == ("ngram", 4, True)
+    assert (description["level"], description["split"], description["protocol"]) == (level, "80/10/10", "stream")
+    assert description["tokens_seen"] == len(corpus.train)
+    assert description["valid_tokens"] == description["valid_part_tokens"] == len(corpus.valid)
     assert corpus.test is not None
     for name, ids in (("valid", corpus.valid), ("test", corpus.test)):
         nats = protocols.stream_nats(opened.predictor, ids, opened.tokenizer.start_id)
-        assert abs(known[f"{name}_nats_per_token"] - nats) < 1e-12
+        assert abs(description[f"{name}_nats_per_token"] - nats) < 1e-12
         assert nats < 0.9 * math.log(opened.tokenizer.vocab_size)
-    assert (known["valid_bits_per_char"] is None) == (level == "word")
-    assert not any("held back" in note for note in known["notes"])
+    assert (description["valid_bits_per_char"] is None) == (level == "word")
+    assert not any("held back" in note for note in description["notes"])
 
 
 def test_all_of_the_text_is_counted(tmp_path: Path) -> None:
@@ -507,11 +511,11 @@ def test_all_of_the_text_is_counted(tmp_path: Path) -> None:
     for name, content in (("one.txt", "abab\n"), ("two.txt", "cdcd\n")):
         (tmp_path / name).write_text(content)
     list(unroll.ngram([tmp_path / "one.txt", tmp_path / "two.txt"], order=2, out=tmp_path / "model"))
-    known, opened = unroll.info(tmp_path / "model"), open_model(tmp_path / "model")
+    description, opened = unroll.info(tmp_path / "model"), open_model(tmp_path / "model")
     assert isinstance(opened.predictor, NgramPredictor)
     assert opened.tokenizer.decode(opened.predictor.tables.text[1:]) == "abab\ncdcd\n"
-    assert (known["tokens_seen"], known["valid_nats_per_token"], known["split"]) == (10, None, "100")
-    assert any("no text was held back" in note for note in known["notes"])
+    assert (description["tokens_seen"], description["valid_nats_per_token"], description["split"]) == (10, None, "100")
+    assert any("no text was held back" in note for note in description["notes"])
 
 
 def test_other_texts_can_be_held_against_it(tmp_path: Path) -> None:
@@ -519,18 +523,18 @@ def test_other_texts_can_be_held_against_it(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
     list(unroll.ngram(tmp_path / "a.txt", order=3, level="word", vocab_size=9, valid=tmp_path / "b.txt",
                       test=tmp_path / "c.txt", out=tmp_path / "model"))  # fmt: skip
-    known = unroll.info(tmp_path / "model")
-    assert known["vocab_size"] == 9
-    assert (known["valid_file"], known["test_file"], known["split"]) == ("b.txt", "c.txt", None)
-    assert known["valid_perplexity"] < 9 < known["parameters"]
-    assert known["test_nats_per_token"] is not None
+    description = unroll.info(tmp_path / "model")
+    assert description["vocab_size"] == 9
+    assert (description["valid_file"], description["test_file"], description["split"]) == ("b.txt", "c.txt", None)
+    assert description["valid_perplexity"] < 9 < description["parameters"]
+    assert description["test_nats_per_token"] is not None
 
 
 def test_a_prepared_corpus_is_counted_where_it_lies(tmp_path: Path) -> None:
     folder = make_corpus(tmp_path, [text(170)], DataConfig(level="word", split="90/10"))
     list(write_ngram([folder], tmp_path / "model", 3, {}))
-    known, corpus = unroll.info(tmp_path / "model"), load_corpus(folder)
-    assert (known["tokens_seen"], known["valid_tokens"]) == (len(corpus.train), len(corpus.valid))
+    description, corpus = unroll.info(tmp_path / "model"), load_corpus(folder)
+    assert (description["tokens_seen"], description["valid_tokens"]) == (len(corpus.train), len(corpus.valid))
     assert not (tmp_path / "model" / "resume" / "data").exists()
     with pytest.raises(UserError, match="split cannot be changed now"):
         list(write_ngram([folder], tmp_path / "other", 3, {"split": "80/20"}))
@@ -550,10 +554,10 @@ def test_what_is_interrupted_leaves_nothing(tmp_path: Path, moment: int) -> None
 
 def test_an_existing_directory_is_replaced_on_request_alone(counted: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in counted.rglob("*")}
-    with pytest.raises(UserError, match="exists") as caught:
+    with pytest.raises(UserError, match="exists") as refusal:
         list(unroll.ngram(tmp_path / "text.txt", order=2, out=counted))
-    assert "--force" in str(caught.value)
-    assert "--resume" not in str(caught.value)
+    assert "--force" in str(refusal.value)
+    assert "--resume" not in str(refusal.value)
     assert before == {path: path.stat().st_mtime_ns for path in counted.rglob("*")}
     list(unroll.ngram(tmp_path / "text.txt", order=2, out=counted, force=True))
     assert unroll.info(counted)["order"] == 2
@@ -581,7 +585,7 @@ def test_nothing_is_trained_without_validation(tmp_path: Path) -> None:
 
 def test_a_description_that_is_damaged(counted: Path) -> None:
     description = json.loads((counted / "model.json").read_text())
-    for changes, says in (
+    for changes, message in (
         ({"model": description["model"] | {"order": 0}}, "order is 0"),
         ({"model": description["model"] | {"hidden_size": 3}}, "unknown key 'hidden_size'"),
         ({"model": description["model"] | {"order": 4}}, "weights.safetensors is damaged"),
@@ -590,5 +594,5 @@ def test_a_description_that_is_damaged(counted: Path) -> None:
         ({"result": description["result"] | {"valid_nats_per_token": "x"}}, "valid_nats_per_token"),
     ):
         (counted / "model.json").write_text(json.dumps(description | changes))
-        with pytest.raises(UserError, match=says):
+        with pytest.raises(UserError, match=message):
             open_model(counted)

@@ -45,13 +45,13 @@ def law_step(predictor: Predictor, step: Step) -> None:
     logits, state = logits_along(predictor, ids[:, :-1])
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     nats, _ = predictor.nats(ids[:, :-1], ids[:, 1:])
-    said = np.take_along_axis(log_probabilities(expected), ids[:, 1:, None], axis=2)[..., 0]
-    np.testing.assert_allclose(nats, -said, atol=1e-4)
+    log_p = np.take_along_axis(log_probabilities(expected), ids[:, 1:, None], axis=2)[..., 0]
+    np.testing.assert_allclose(nats, -log_p, atol=1e-4)
     drawing, numbers = Drawing(0.8, top_k=5), np.random.default_rng(0).random((ROWS, 15))
-    drawn = predictor.generate(logits[:, -1], state, drawing, numbers)
+    symbols = predictor.generate(logits[:, -1], state, drawing, numbers)
     stepped = Stepping(step).generate(expected[:, -1], after, drawing, numbers)
-    assert drawn[0].tolist() == stepped[0].tolist()
-    np.testing.assert_allclose(drawn[1], stepped[1], atol=1e-4)
+    assert symbols[0].tolist() == stepped[0].tolist()
+    np.testing.assert_allclose(symbols[1], stepped[1], atol=1e-4)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -85,8 +85,8 @@ def test_the_law_of_the_step_fails_on_faults(fault: Callable[[Step], Step]) -> N
 
 
 def test_only_networks_have_hidden_states_and_only_torch_has_gates() -> None:
-    made = predictors("gru")
-    networks = {name: predictor.network for name, predictor in made.items()}
+    by_name = predictors("gru")
+    networks = {name: predictor.network for name, predictor in by_name.items()}
     assert {name for name, network in networks.items() if network is not None} == {"torch", "engine", "numpy"}
     assert {name for name, network in networks.items() if network and network.torch_model is not None} == {"torch"}
     for network in filter(None, networks.values()):

@@ -32,19 +32,19 @@ def read(model: Model, before: int, ids: Ids, state: State | None = None) -> tup
 
 def law_windows(model: Model, ids: Ids, score_with: Callable[[int], float]) -> None:
     """The nats of a stream do not depend on the windows that it is read in."""
-    whole = read(model, START, ids)[0] / len(ids)
+    mean_nats = read(model, START, ids)[0] / len(ids)
     for window in (1, 2, 7, 64, len(ids) - 1, len(ids), 10**6):
-        assert abs(score_with(window) - whole) < 1e-9
+        assert abs(score_with(window) - mean_nats) < 1e-9
 
 
 def law_cuts(model: Model, ids: Ids, score_of: Score) -> None:
     """score(a + b) = score(a) + score(b | the state after a)."""
-    whole = score_of(model, ids, START) * len(ids)
-    for cut in (1, 2, 50, len(ids) - 1):
-        first, state = read(model, START, ids[:cut])
-        assert abs(score_of(model, ids[:cut], START) * cut - first) < 1e-8
-        rest, _ = read(model, int(ids[cut - 1]), ids[cut:], state)
-        assert abs(first + rest - whole) < 1e-8
+    total = score_of(model, ids, START) * len(ids)
+    for split in (1, 2, 50, len(ids) - 1):
+        first, state = read(model, START, ids[:split])
+        assert abs(score_of(model, ids[:split], START) * split - first) < 1e-8
+        rest, _ = read(model, int(ids[split - 1]), ids[split:], state)
+        assert abs(first + rest - total) < 1e-8
 
 
 def score_stream(model: Model, ids: Ids, start_id: int) -> float:
@@ -138,14 +138,14 @@ def test_crops_are_nanogpts(arch: str, count: int, size: int) -> None:
 
 
 def test_scoring_drops_nothing_and_leaves_the_model_as_it_was() -> None:
-    dropped = random_model(model_config("lstm", dropout=0.5, input_dropout=0.5, embedding_dropout=0.5, weight_drop=0.5))
-    plain, ids = random_model(model_config("lstm")), random_ids(600)
+    model = random_model(model_config("lstm", dropout=0.5, input_dropout=0.5, embedding_dropout=0.5, weight_drop=0.5))
+    undropped, ids = random_model(model_config("lstm")), random_ids(600)
     for training in (True, False):
-        dropped.train(training)
-        assert stream_nats(TorchPredictor(dropped), ids, START) == stream_nats(TorchPredictor(plain), ids, START)
-        assert rows_nats(TorchPredictor(dropped), ids, START, 3) == rows_nats(TorchPredictor(plain), ids, START, 3)
-        assert crops_nats(TorchPredictor(dropped), ids) == crops_nats(TorchPredictor(plain), ids)
-        assert dropped.training is training
+        model.train(training)
+        assert stream_nats(TorchPredictor(model), ids, START) == stream_nats(TorchPredictor(undropped), ids, START)
+        assert rows_nats(TorchPredictor(model), ids, START, 3) == rows_nats(TorchPredictor(undropped), ids, START, 3)
+        assert crops_nats(TorchPredictor(model), ids) == crops_nats(TorchPredictor(undropped), ids)
+        assert model.training is training
 
 
 def test_a_uniform_model_gives_the_logarithm_of_its_vocabulary() -> None:

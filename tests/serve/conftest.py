@@ -28,9 +28,9 @@ def live(folders: dict[str, Path]) -> Iterator[Live]:
 def eventually() -> Callable[..., None]:
     """What waits until something is so, and fails where it never is."""
 
-    def wait(so: Callable[[], bool], seconds: float = 30.0) -> None:
+    def wait(condition: Callable[[], bool], seconds: float = 30.0) -> None:
         end = time.monotonic() + seconds
-        while not so():
+        while not condition():
             assert time.monotonic() < end, "it never came to be so"
             time.sleep(0.005)
 

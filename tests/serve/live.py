@@ -43,12 +43,14 @@ TOKENIZERS: dict[str, Tokenizer] = {
 LEVELS = tuple(TOKENIZERS)
 
 
-def make_model(folder: Path, tokenizer: Tokenizer = CHARS, *, seed: int = 0, arch: str = "lstm", **others: Any) -> Path:
+def make_model(
+    folder: Path, tokenizer: Tokenizer = CHARS, *, seed: int = 0, arch: str = "lstm", **options: Any
+) -> Path:
     """Write a model directory of random weights."""
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = tiny.model_config(arch, tokenizer.vocab_size, **others)
+    config = tiny.model_config(arch, tokenizer.vocab_size, **options)
     model = tiny.random_model(config, torch.float32)
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -63,13 +65,13 @@ def make_model(folder: Path, tokenizer: Tokenizer = CHARS, *, seed: int = 0, arc
 def taking_all(client: Any) -> Any:
     """Return a client that takes every field of the API; the oldest ones know some of them only as `extra_body`."""
     create = client.completions.create
-    known = inspect.signature(create).parameters
-    if "seed" in known and "stream_options" in known:
+    parameters = inspect.signature(create).parameters
+    if "seed" in parameters and "stream_options" in parameters:
         return client
 
     def with_all(*, extra_body: dict[str, Any] | None = None, **fields: Any) -> Any:
-        others = {name: fields.pop(name) for name in set(fields) - set(known)}
-        answer = create(extra_body=others | (extra_body or {}), **fields)
+        extra = {name: fields.pop(name) for name in set(fields) - set(parameters)}
+        answer = create(extra_body=extra | (extra_body or {}), **fields)
         return _Entered(answer) if fields.get("stream") else answer
 
     client.completions.create = with_all
@@ -107,11 +109,11 @@ class _Entered:
 
 def told(error: Any) -> dict[str, Any]:
     """Return what an error of the client says; all but the oldest know its parts by name."""
-    found: dict[str, Any] = error.response.json()["error"]
+    error_body: dict[str, Any] = error.response.json()["error"]
     if hasattr(error, "body"):
-        assert (error.code, error.param, error.type) == (found["code"], found["param"], found["type"])
-        assert found["message"] in error.message
-    return found
+        assert (error.code, error.param, error.type) == (error_body["code"], error_body["param"], error_body["type"])
+        assert error_body["message"] in error.message
+    return error_body
 
 
 def run_apart(main: Coroutine[Any, Any, T]) -> T:
@@ -131,45 +133,45 @@ class Live:
     thread: threading.Thread
     clients: dict[str, OpenAI] = field(default_factory=dict)
 
-    def openai(self, key: str = "any", **others: Any) -> OpenAI:
+    def openai(self, key: str = "any", **options: Any) -> OpenAI:
         """Return the official client, which is closed with the server."""
-        asked = f"{key} {others}"
-        if asked not in self.clients:
-            told = {"base_url": f"{self.url}/v1", "max_retries": 0, "timeout": 30, **others}
-            self.clients[asked] = taking_all(OpenAI(api_key=key, **told))
-        return self.clients[asked]
+        key_of_client = f"{key} {options}"
+        if key_of_client not in self.clients:
+            settings = {"base_url": f"{self.url}/v1", "max_retries": 0, "timeout": 30, **options}
+            self.clients[key_of_client] = taking_all(OpenAI(api_key=key, **settings))
+        return self.clients[key_of_client]
 
-    def http(self, **others: Any) -> httpx.Client:
+    def http(self, **options: Any) -> httpx.Client:
         """Return a plain client."""
-        return httpx.Client(base_url=self.url, **{"timeout": 30, **others})
+        return httpx.Client(base_url=self.url, **{"timeout": 30, **options})
 
     @cached_property
     def plain(self) -> httpx.Client:
         """One plain client, which is closed with the server."""
         return self.http()
 
-    def get(self, path: str, **others: Any) -> httpx.Response:
+    def get(self, path: str, **options: Any) -> httpx.Response:
         """Get a path."""
-        return self.plain.get(path, **others)
+        return self.plain.get(path, **options)
 
-    def post(self, path: str, value: Any, **others: Any) -> httpx.Response:
+    def post(self, path: str, value: Any, **options: Any) -> httpx.Response:
         """Post JSON."""
-        return self.plain.post(path, json=value, **others)
+        return self.plain.post(path, json=value, **options)
 
 
 @contextmanager
 def serving(*models: Path, studio: "bool | Folders" = False, **settings: Any) -> Iterator[Live]:
     """Serve model directories in a thread, with the studio where it is wanted."""
     listener = bind("127.0.0.1", 0)
-    told = Settings(port=listener.getsockname()[1], **settings)
-    app = create_app(Models(models), told, studio=studio)
-    server = make_server(app, told)
+    server_settings = Settings(port=listener.getsockname()[1], **settings)
+    app = create_app(Models(models), server_settings, studio=studio)
+    server = make_server(app, server_settings)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()
     while not server.started:
         threading.Event().wait(0.005)
         assert thread.is_alive()
-    live = Live(f"http://127.0.0.1:{told.port}", told, app.state.context, server, thread)
+    live = Live(f"http://127.0.0.1:{server_settings.port}", server_settings, app.state.context, server, thread)
     try:
         yield live
     finally:
@@ -185,13 +187,13 @@ def raw(live: Live, data: bytes, seconds: float = 5) -> bytes:
     """Send bytes as they are, and return what comes until the end."""
     with socket.create_connection(("127.0.0.1", live.settings.port), timeout=seconds) as connection:
         connection.sendall(data)
-        found = b""
+        received = b""
         try:
-            while more := connection.recv(65536):
-                found += more
+            while chunk := connection.recv(65536):
+                received += chunk
         except (TimeoutError, ConnectionResetError):
             pass
-        return found
+        return received
 
 
 def resident() -> int:
@@ -205,5 +207,5 @@ def near(value: Any) -> Any:
 
 
 def error(answer: httpx.Response) -> dict[str, Any]:
-    found: dict[str, Any] = answer.json()["error"]
-    return found
+    body: dict[str, Any] = answer.json()["error"]
+    return body

@@ -27,11 +27,11 @@ def quoted(symbols: int, seed: int = 0) -> str:
     random = np.random.default_rng(seed)
     parts, inside = list[str](), False
     while len(parts) < symbols:
-        drawn = random.random()
-        if drawn < (CLOSES if inside else OPENS):
+        chance = random.random()
+        if chance < (CLOSES if inside else OPENS):
             parts.append("”" if inside else "“")
             inside = not inside
-        elif not inside and drawn > 0.98:
+        elif not inside and chance > 0.98:
             parts += [".", "\n"]
         else:
             parts.append(LETTERS[random.integers(len(LETTERS))])
@@ -63,9 +63,9 @@ def latch(seed: int = 0) -> Model:
         model.head.weight[[OPEN, CLOSE]] = 0.0
         model.head.weight[:, 0] = 0.0
         # Beside eleven letters of logits about 0: tanh c is 0 or 0.76.
-        shown = float(np.tanh(1.0))
-        model.head.bias[OPEN], model.head.weight[OPEN, 0] = float(np.log(11 * OPENS)), -9.0 / shown
-        model.head.bias[CLOSE], model.head.weight[CLOSE, 0] = -9.0, (9.0 + float(np.log(11 * CLOSES))) / shown
+        activation = float(np.tanh(1.0))
+        model.head.bias[OPEN], model.head.weight[OPEN, 0] = float(np.log(11 * OPENS)), -9.0 / activation
+        model.head.bias[CLOSE], model.head.weight[CLOSE, 0] = -9.0, (9.0 + float(np.log(11 * CLOSES))) / activation
     return model.eval()
 
 

@@ -42,17 +42,17 @@ async def asked(live: Live, path: str) -> tuple[int, bytes]:
         "type": "http", "method": "GET", "path": path, "raw_path": b"", "query_string": b"", "root_path": "",
         "headers": [(b"host", host)], "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 80),
     }  # fmt: skip
-    sent: list[Any] = []
+    messages: list[Any] = []
 
     async def receive() -> Any:
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        messages.append(message)
 
     application: Any = live.server.config.app
     await application(scope, receive, send)
-    return sent[0]["status"], b"".join(message["body"] for message in sent[1:])
+    return messages[0]["status"], b"".join(message["body"] for message in messages[1:])
 
 
 def test_methods_and_errors_are_told_as_json(live: Live) -> None:

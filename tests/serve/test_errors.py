@@ -69,9 +69,9 @@ def test_bad_requests_of_every_route_get_the_one_object(client: TestClient) -> N
     assert len(paths) > 45
     for path, method in paths:
         address = re.sub(r"\{\w+\}", "nothing-here", path)
-        other = client.request("GET" if method == "POST" else "DELETE", address, json={})
-        assert other.status_code in (404, 405), (path, other.text)
-        law_error(other.json()["error"])
+        wrong_method = client.request("GET" if method == "POST" else "DELETE", address, json={})
+        assert wrong_method.status_code in (404, 405), (path, wrong_method.text)
+        law_error(wrong_method.json()["error"])
         if method == "POST":
             for body in (b"{", b"[]", b'{"a": NaN}'):
                 answer = client.post(address, content=body, headers={"Content-Type": "application/json"})
@@ -79,8 +79,8 @@ def test_bad_requests_of_every_route_get_the_one_object(client: TestClient) -> N
                 law_error(answer.json()["error"])
         if path in WITHOUT_FAULT or path.endswith("/v1/chat/completions"):
             continue
-        wrong = dict.fromkeys(("text", "model", "models", "prompt", "tokens", "input", "upload", "source"), 7)
-        answer = client.post(address, json=wrong) if method == "POST" else client.get(address)
+        fields = dict.fromkeys(("text", "model", "models", "prompt", "tokens", "input", "upload", "source"), 7)
+        answer = client.post(address, json=fields) if method == "POST" else client.get(address)
         assert answer.status_code in (400, 404), (path, answer.status_code, answer.text)
         law_error(answer.json()["error"])
 
@@ -126,8 +126,8 @@ def test_errors_within_answers_are_the_same_object(client: TestClient) -> None:
                                      {"Content-Type": "text/plain"}, {"Content-Encoding": "gzip"},
                                      {"Content-Length": "x"}])  # fmt: skip
 def test_the_guard_refuses_with_it(client: TestClient, headers: dict[str, str]) -> None:
-    sent = {"Content-Type": "application/json"} | headers
-    answer = client.post("/api/read", content=b"{}", headers=sent)
+    request_headers = {"Content-Type": "application/json"} | headers
+    answer = client.post("/api/read", content=b"{}", headers=request_headers)
     assert answer.status_code in (400, 401, 403, 415)
     law_error(answer.json()["error"])
 
@@ -145,7 +145,7 @@ def test_errors_of_the_library_keep_their_three_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    "planted",
+    "body",
     [
         {"message": "no such model"},
         ApiError(400, "invalid_value", "what is wrong\n  allowed: this\n  fix: that", allowed="a", fix="b").figures(),
@@ -153,9 +153,9 @@ def test_errors_of_the_library_keep_their_three_parts() -> None:
         ApiError(400, "invalid_value", "bad", allowed="a", fix="b").figures(),
     ],
 )
-def test_the_law_catches_another_shape(planted: Any) -> None:
+def test_the_law_catches_another_shape(body: Any) -> None:
     with pytest.raises(AssertionError):
-        law_error(planted)
+        law_error(body)
 
 
 def test_a_route_that_answers_otherwise_is_caught(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

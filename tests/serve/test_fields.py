@@ -30,8 +30,8 @@ def test_any_values_are_answered(live: Live, fields: dict[str, Any], path: str) 
 
 
 def test_null_is_the_default() -> None:
-    found, ignored = check_fields(COMPLETION, {"model": "a", "temperature": None, "n": None, "x": 1})
-    assert found["temperature"] == 1.0 and found["n"] == 1 and found["max_tokens"] is None and ignored == ["x"]
+    values, ignored = check_fields(COMPLETION, {"model": "a", "temperature": None, "n": None, "x": 1})
+    assert values["temperature"] == 1.0 and values["n"] == 1 and values["max_tokens"] is None and ignored == ["x"]
     with pytest.raises(ApiError, match="input is missing"):
         check_fields(EMBEDDING, {"input": None})
 
@@ -59,15 +59,15 @@ FAULTS: list[tuple[Any, Any, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "schema", "why"), FAULTS)
-def test_a_fault_says_where_and_what(value: Any, schema: Any, why: str | None) -> None:
-    assert fault(value, schema) == why
+@pytest.mark.parametrize(("value", "schema", "message"), FAULTS)
+def test_a_fault_says_where_and_what(value: Any, schema: Any, message: str | None) -> None:
+    assert fault(value, schema) == message
 
 
 def test_refusals_have_three_parts() -> None:
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(ApiError) as refusal:
         check_fields({"top": Field(integer(1, 50), default=10)}, {"top": 51})
-    error = refused.value
+    error = refusal.value
     assert (error.message, error.allowed) == ("invalid top: 51", "a whole number from 1 up to 50")
     assert error.fix == "correct top, or leave it out" and error.param == "top"
 

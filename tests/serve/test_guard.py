@@ -146,17 +146,17 @@ def test_a_preflight_is_granted_what_it_asks_for_of_a_list(befriended: Live, ask
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     answer = befriended.plain.options("/v1/completions", headers=raw)
     assert answer.status_code == 204
-    told = answer.headers.get("access-control-allow-headers", "")
-    assert told.replace(", ", ",") == (asked if granted is None else granted)
+    allowed_headers = answer.headers.get("access-control-allow-headers", "")
+    assert allowed_headers.replace(", ", ",") == (asked if granted is None else granted)
     assert {part.strip() for part in answer.headers["vary"].split(",")} == {
         "origin", "access-control-request-headers"
     }  # fmt: skip
 
 
 def test_who_is_no_friend_is_granted_nothing(befriended: Live, served: Live) -> None:
-    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    preflight = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
     for live, origin in ((befriended, "https://other.example"), (served, FRIEND["origin"])):
-        answer = live.plain.options("/v1/completions", headers=asked | {"origin": origin})
+        answer = live.plain.options("/v1/completions", headers=preflight | {"origin": origin})
         assert answer.status_code == 403
         assert not any(name.startswith("access-control-") for name in answer.headers)
 
@@ -205,13 +205,14 @@ def every_route(live: Live) -> list[tuple[str, str]]:
     from starlette.routing import Route
 
     app = live.server.config.app
-    found = [(route.path, method) for route in app.routes if isinstance(route, Route) for method in route.methods or ()]  # type: ignore[union-attr]
-    assert {path for path, _ in found} == {*ROUTES, "/openapi.json"}
-    return found
+    routes = [route for route in app.routes if isinstance(route, Route)]  # type: ignore[union-attr]
+    pairs = [(route.path, method) for route in routes for method in route.methods or ()]
+    assert {path for path, _ in pairs} == {*ROUTES, "/openapi.json"}
+    return pairs
 
 
 def test_with_a_key_every_route_but_health_needs_it(keyed: Live) -> None:
-    wrong: list[Any] = [
+    bad_headers: list[Any] = [
         {},
         {"authorization": "Bearer wrong"},
         {"authorization": KEY},
@@ -224,9 +225,9 @@ def test_with_a_key_every_route_but_health_needs_it(keyed: Live) -> None:
     ]
     with keyed.http() as client:
         for path, method in [*every_route(keyed), ("/", "GET"), ("/nothing", "GET"), ("//v1/models", "GET")]:
-            for headers in wrong if path in ("/v1/models", "/metrics") else wrong[:2]:
-                told: Any = {"content-type": "application/json"} | headers
-                answer = client.request(method, path, headers=told, params={"api_key": KEY})
+            for headers in bad_headers if path in ("/v1/models", "/metrics") else bad_headers[:2]:
+                all_headers: Any = {"content-type": "application/json"} | headers
+                answer = client.request(method, path, headers=all_headers, params={"api_key": KEY})
                 assert answer.status_code == (200 if path == "/healthz" else 401), (path, headers)
             if path != "/healthz" and method != "HEAD":
                 assert answer.json()["error"]["code"] == "invalid_api_key"

@@ -67,17 +67,17 @@ def test_what_is_allowed_is_read() -> None:
 
 @pytest.mark.parametrize("piece", ['"', '\\"', '"\\', "[", "[]", '{"a":', "\\", "1,", '"a":1,', "[{"])
 def test_a_million_bytes_are_read_in_moments(piece: str) -> None:
-    started = time.perf_counter()
+    start = time.perf_counter()
     for text in (piece * (10**6 // len(piece)), '{"a": "' + piece * (10**6 // len(piece))):
         with pytest.raises(ApiError):
             parse_object(text.encode())
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - start < 3
 
 
 def test_keys_are_told_twice_quickly() -> None:
-    many = ",".join(f'"{number}":1' for number in range(80_000))
+    pairs = ",".join(f'"{number}":1' for number in range(80_000))
     with pytest.raises(ApiError, match="'79999' occurs twice"):
-        parse_object(f'{{{many},"79999":1}}'.encode())
+        parse_object(f'{{{pairs},"79999":1}}'.encode())
 
 
 @settings(max_examples=1000, deadline=None)
@@ -103,30 +103,32 @@ def mangled(draw: random.Random, text: bytes) -> bytes:
     """Return JSON with a few bytes changed, left out or doubled."""
     data = bytearray(text)
     for _ in range(draw.randint(1, 4)):
-        at = draw.randrange(len(data))
+        place = draw.randrange(len(data))
         kind = draw.randrange(4)
         if kind == 0:
-            data[at] = draw.randrange(256)
+            data[place] = draw.randrange(256)
         elif kind == 1:
-            del data[at]
+            del data[place]
         elif kind == 2:
-            data[at:at] = draw.choice([b"[", b"{", b'"', b"\\", b",", b"NaN", b"1e999", b"\x00", b"\\ud800", b"null"])
+            data[place:place] = draw.choice(
+                [b"[", b"{", b'"', b"\\", b",", b"NaN", b"1e999", b"\x00", b"\\ud800", b"null"]
+            )
         else:
-            data[at:at] = data[at : at + draw.randint(1, 9)]
+            data[place:place] = data[place : place + draw.randint(1, 9)]
     return bytes(data)
 
 
 def test_mangled_requests_by_the_thousand(live: Live) -> None:
     """No answer is an error of the server's, and all have the one shape."""
     draw = random.Random(5)
-    right = json.dumps({
+    valid = json.dumps({
         "model": "char", "prompt": "the cat", "max_tokens": 3, "temperature": 0.5, "n": 1, "stop": ["a", "b"],
         "logit_bias": {"1": 2}, "logprobs": 2, "echo": True, "seed": 3, "stream": False, "top_p": 0.5,
     }).encode()  # fmt: skip
     served = {200: 0, 400: 0, 404: 0}
     with live.http(headers={"content-type": "application/json"}) as client:
         for number in range(1500):
-            body = mangled(draw, right) if number % 10 else right
+            body = mangled(draw, valid) if number % 10 else valid
             answer = client.post(draw.choice(list(BODIES)) if number % 3 else "/v1/completions", content=body)
             served[answer.status_code] += 1
             if answer.status_code != 200:

@@ -74,9 +74,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_four_models_at_once_have_our_own_figures(live: Live, folders: dict[str, Path], folder: Path) -> None:
     running = {level: start(folder, f"{live.url}/models/{level}/v1/completions", level) for level in TOKENIZERS}
-    said = {level: process.communicate(timeout=300)[0] for level, process in running.items()}
+    outputs = {level: process.communicate(timeout=300)[0] for level, process in running.items()}
     for level, process in running.items():
-        assert process.returncode == 0, said[level][-2000:]
+        assert process.returncode == 0, outputs[level][-2000:]
         (samples,) = (folder / level).rglob("samples_pairs_*.jsonl")
         rows = sorted((json.loads(line) for line in samples.read_text().splitlines()), key=lambda row: row["doc_id"])
         theirs = [float(each[0][0]) for row in rows for each in row["resps"]]
@@ -90,6 +90,6 @@ def test_four_models_at_once_have_our_own_figures(live: Live, folders: dict[str,
 
 def test_without_the_address_it_ends_with_an_error(live: Live, folder: Path) -> None:
     process = start(folder, f"{live.url}/v1/completions", "word")
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode != 0 and "/tokenizer_info failed" in said and "400" in said
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode != 0 and "/tokenizer_info failed" in output and "400" in output
     assert not list((folder / "word").rglob("results_*.json"))

@@ -15,11 +15,11 @@ def check_counts(live: Live, eventually: Eventually) -> None:
     eventually(lambda: "unroll_event_loop_delay_seconds_count 0.0" not in live.get("/metrics").text)
     live.openai().completions.create(model="char", prompt="the cat", max_tokens=33, n=2)
     text = live.get("/metrics").text
-    told = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert told["unroll_generated_tokens_total"] == "66.0" and told["unroll_prompt_tokens_total"] == "8.0"
-    assert told['unroll_slots{state="free"}'] == "64.0" and told["unroll_requests_running"] == "0.0"
-    assert told['unroll_requests_total{code="200",route="/v1/completions"}'] == "1.0"
-    assert float(told["unroll_time_to_first_token_seconds_count"]) == 2
-    assert float(told["unroll_event_loop_delay_seconds_count"]) >= 1
+    metrics = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert metrics["unroll_generated_tokens_total"] == "66.0" and metrics["unroll_prompt_tokens_total"] == "8.0"
+    assert metrics['unroll_slots{state="free"}'] == "64.0" and metrics["unroll_requests_running"] == "0.0"
+    assert metrics['unroll_requests_total{code="200",route="/v1/completions"}'] == "1.0"
+    assert float(metrics["unroll_time_to_first_token_seconds_count"]) == 2
+    assert float(metrics["unroll_event_loop_delay_seconds_count"]) >= 1
     assert live.get("/a<b").status_code == 404
     assert 'route="other"' in live.get("/metrics").text and "a<b" not in live.get("/metrics").text

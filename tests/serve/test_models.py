@@ -37,59 +37,59 @@ def test_names_are_those_of_the_directories(tmp_path: Path) -> None:
 def test_new_weights_are_served_and_running_streams_keep_the_old(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "char")
     with serving(folder, max_tokens=10**6) as live:
-        old = text_of(live)
+        first_text = text_of(live)
         fingerprint = live.post("/v1/completions", {"model": "char", "prompt": "a"}).json()["system_fingerprint"]
-        asked: dict[str, Any] = {"model": "char", "prompt": "the", "max_tokens": 4000, "seed": 1}
-        long = live.openai().completions.create(**asked).choices[0].text
-        with live.openai().completions.create(stream=True, **asked) as events:
+        request: dict[str, Any] = {"model": "char", "prompt": "the", "max_tokens": 4000, "seed": 1}
+        long = live.openai().completions.create(**request).choices[0].text
+        with live.openai().completions.create(stream=True, **request) as events:
             text = next(iter(events)).choices[0].text
             make_model(folder, seed=9)
-            new = text_of(live)
+            second_text = text_of(live)
             text += "".join(chunk.choices[0].text for chunk in events)
-        assert text == long and long.startswith(old)
-        assert new != old and text_of(live) == new
-        again = live.post("/v1/completions", {"model": "char", "prompt": "a"}).json()["system_fingerprint"]
-        assert again != fingerprint
+        assert text == long and long.startswith(first_text)
+        assert second_text != first_text and text_of(live) == second_text
+        refreshed = live.post("/v1/completions", {"model": "char", "prompt": "a"}).json()["system_fingerprint"]
+        assert refreshed != fingerprint
         make_model(folder)
-        assert text_of(live) == old
+        assert text_of(live) == first_text
 
 
 def test_a_training_beside_it_never_breaks_an_answer(tmp_path: Path) -> None:
     """Weights are replaced again and again while requests come from several sides."""
     folder = make_model(tmp_path / "char")
-    wanted, weights = set(), []
+    texts, weights = set(), []
     for seed in range(3):
         make_model(folder, seed=seed)
         weights.append((folder / "weights.safetensors").read_bytes())
         with serving(folder) as live:
-            wanted.add(text_of(live))
-    done = threading.Event()
+            texts.add(text_of(live))
+    finish = threading.Event()
     with serving(folder) as live:
-        seen: list[str] = []
+        answers: list[str] = []
 
         def ask() -> None:
-            while not done.is_set():
-                seen.append(text_of(live))
+            while not finish.is_set():
+                answers.append(text_of(live))
 
         threads = [threading.Thread(target=ask) for _ in range(3)]
         for thread in threads:
             thread.start()
         writes, deadline = 0, time.monotonic() + 60
-        while time.monotonic() < deadline and (writes < 30 or len(seen) < 90 or len(set(seen)) < 3):
-            new = tmp_path / "new.safetensors"
-            new.write_bytes(weights[writes % 3])
-            new.replace(folder / "weights.safetensors")
+        while time.monotonic() < deadline and (writes < 30 or len(answers) < 90 or len(set(answers)) < 3):
+            replacement = tmp_path / "new.safetensors"
+            replacement.write_bytes(weights[writes % 3])
+            replacement.replace(folder / "weights.safetensors")
             writes += 1
-            done.wait(0.1)
-        done.set()
+            finish.wait(0.1)
+        finish.set()
         for thread in threads:
             thread.join()
-        assert len(seen) >= 90 and set(seen) == wanted and writes >= 30
+        assert len(answers) >= 90 and set(answers) == texts and writes >= 30
 
 
 def test_a_model_that_is_deleted_is_said_to_be_gone(tmp_path: Path) -> None:
-    kept, folder = make_model(tmp_path / "word", TOKENIZERS["word"]), make_model(tmp_path / "char")
-    with serving(kept, folder, max_tokens=10**6) as live:
+    survivor, folder = make_model(tmp_path / "word", TOKENIZERS["word"]), make_model(tmp_path / "char")
+    with serving(survivor, folder, max_tokens=10**6) as live:
         text = text_of(live)
         with live.openai().completions.create(
             model="char", prompt="the", max_tokens=3000, stream=True, seed=1
@@ -116,13 +116,13 @@ def test_damaged_weights_are_told_and_nothing_of_the_path(tmp_path: Path, damage
 
     folder = make_model(tmp_path / "char")
     file = folder / "weights.safetensors"
-    right = file.read_bytes()
+    contents = file.read_bytes()
     with serving(folder) as live:
         text = text_of(live)
         if damage == "truncated":
-            file.write_bytes(right[: len(right) // 2])
+            file.write_bytes(contents[: len(contents) // 2])
         elif damage == "garbage":
-            file.write_bytes(b"\x80\x04\x95" + right)
+            file.write_bytes(b"\x80\x04\x95" + contents)
         else:
             tensors = load_file(file)
             name = next(name for name in tensors if "weight_hh" in name)
@@ -132,7 +132,7 @@ def test_damaged_weights_are_told_and_nothing_of_the_path(tmp_path: Path, damage
             answer = live.post("/v1/completions", {"model": "char", "prompt": "a"})
             assert answer.status_code == 503 and answer.json()["error"]["code"] == "model_unavailable"
             assert str(tmp_path) not in answer.text and answer.headers["retry-after"] == "1"
-        file.write_bytes(right)
+        file.write_bytes(contents)
         assert text_of(live) == text
 
 
@@ -145,9 +145,9 @@ def test_who_asks_at_once_waits_for_one_opening(tmp_path: Path, monkeypatch: pyt
     opened: list[Path] = []
     real = module.open_model  # type: ignore[attr-defined]
 
-    def counting(path: Path, *others: Any, **options: Any) -> Any:
+    def counting(path: Path, *arguments: Any, **options: Any) -> Any:
         opened.append(path)
-        return real(path, *others, **options)
+        return real(path, *arguments, **options)
 
     monkeypatch.setattr(module, "open_model", counting)
 

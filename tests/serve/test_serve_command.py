@@ -37,12 +37,12 @@ def running(*arguments: str | Path, **environment: str) -> Iterator[tuple[dict[s
     )  # fmt: skip
     assert process.stdout is not None and process.stderr is not None
     try:
-        told = ""
-        while not told.endswith("}\n"):
+        output = ""
+        while not output.endswith("}\n"):
             line = process.stdout.readline()
             assert line, process.stderr.read()
-            told += line
-        yield json.loads(told), process
+            output += line
+        yield json.loads(output), process
     finally:
         process.kill()
         process.wait()
@@ -57,9 +57,9 @@ def refusal(*arguments: str | Path) -> str:
 
 
 def test_it_says_where_it_is_and_answers(folder: Path) -> None:
-    with running(folder) as (told, process):
-        assert told["url"] == f"http://127.0.0.1:{told['port']}" and told["models"] == ["char"] and not told["key"]
-        answer = httpx.post(told["url"] + "/v1/completions", json={"model": "char", "prompt": "the"}, timeout=30)
+    with running(folder) as (hello, process):
+        assert hello["url"] == f"http://127.0.0.1:{hello['port']}" and hello["models"] == ["char"] and not hello["key"]
+        answer = httpx.post(hello["url"] + "/v1/completions", json={"model": "char", "prompt": "the"}, timeout=30)
         assert len(answer.json()["choices"][0]["text"]) == 100
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
@@ -67,9 +67,9 @@ def test_it_says_where_it_is_and_answers(folder: Path) -> None:
 
 
 def test_a_term_signal_ends_it_in_order(folder: Path) -> None:
-    with running(folder, "--max-tokens", "1000000") as (told, process):
-        asked = {"model": "char", "prompt": "the", "max_tokens": 5000, "stream": True}
-        with httpx.stream("POST", told["url"] + "/v1/completions", json=asked, timeout=30) as answer:
+    with running(folder, "--max-tokens", "1000000") as (hello, process):
+        request = {"model": "char", "prompt": "the", "max_tokens": 5000, "stream": True}
+        with httpx.stream("POST", hello["url"] + "/v1/completions", json=request, timeout=30) as answer:
             lines = answer.iter_lines()
             next(lines)
             process.send_signal(signal.SIGTERM)
@@ -114,14 +114,14 @@ thread.join()
 assert "torch" not in sys.modules
 print("served")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "served\n", done.stderr
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert process.stdout == "served\n", process.stderr
 
 
 def test_mistakes_are_told(folder: Path, tmp_path: Path) -> None:
-    done = subprocess.run([*COMMAND, str(folder), "--host", "0.0.0.0"], capture_output=True, text=True)
-    assert done.returncode == 2 and not done.stdout
-    assert "there is no key" in done.stderr and "--api-key" in done.stderr and "Traceback" not in done.stderr
+    result = subprocess.run([*COMMAND, str(folder), "--host", "0.0.0.0"], capture_output=True, text=True)
+    assert result.returncode == 2 and not result.stdout
+    assert "there is no key" in result.stderr and "--api-key" in result.stderr and "Traceback" not in result.stderr
     assert "no model directory" in refusal(tmp_path / "nothing")
     assert "the port is 70000" in refusal(folder, "--port", "70000")
     assert "cache is -1" in refusal(folder, "--cache", "-1")
@@ -129,20 +129,20 @@ def test_mistakes_are_told(folder: Path, tmp_path: Path) -> None:
     assert "invalid API key" in refusal(folder, "--api-key", "a b")
     assert "models" in refusal().lower()
     assert "there is no address" in refusal(folder, "--host", "no.such.name.invalid", "--api-key", "k")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
         assert f"cannot listen at 127.0.0.1:{port}" in (told := refusal(folder, "--port", port)) and "--port 0" in told
 
 
 def test_keys_come_from_the_environment_too(folder: Path) -> None:
-    with running(folder, "--host", "0.0.0.0", UNROLL_API_KEY="secret") as (told, _):
-        assert told["key"] and told["url"].startswith("http://127.0.0.1:")
-        assert httpx.get(told["url"] + "/v1/models").status_code == 401
-        right = httpx.get(told["url"] + "/v1/models", headers={"authorization": "Bearer secret"})
-        assert right.status_code == 200
-        assert httpx.get(told["url"] + "/healthz").status_code == 200
+    with running(folder, "--host", "0.0.0.0", UNROLL_API_KEY="secret") as (hello, _):
+        assert hello["key"] and hello["url"].startswith("http://127.0.0.1:")
+        assert httpx.get(hello["url"] + "/v1/models").status_code == 401
+        authorised = httpx.get(hello["url"] + "/v1/models", headers={"authorization": "Bearer secret"})
+        assert authorised.status_code == 200
+        assert httpx.get(hello["url"] + "/healthz").status_code == 200
 
 
 def test_a_model_is_no_pickle(tmp_path: Path) -> None:

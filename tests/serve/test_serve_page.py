@@ -25,9 +25,9 @@ def test_its_programs_run(tmp_path: Path) -> None:
         with contextlib.redirect_stdout(out):
             for program in programs:
                 exec(program.replace("http://127.0.0.1:8000", live.url), space)
-        told = out.getvalue()
+        output = out.getvalue()
         space["client"].close()  # type: ignore[attr-defined]
-    assert "'I' None" in told and "['book']" in told and " in April" in told and told.endswith("2 10\n")
+    assert "'I' None" in output and "['book']" in output and " in April" in output and output.endswith("2 10\n")
 
 
 def test_its_fields_paths_and_options_are_there() -> None:
@@ -38,8 +38,8 @@ def test_its_fields_paths_and_options_are_there() -> None:
     for path in {path.removeprefix(OF_A_MODEL) for path in ROUTES}:
         assert path.replace("/{name}", "") in paths or path == "/v1/chat/completions", path
     options = {option for parameter in verb.params for option in parameter.opts}
-    named = set(re.findall(r"`(--[\w-]+)", PAGE)) | set(re.findall(r"(?<=unroll serve).*?(--[\w-]+)", PAGE))
-    assert named <= options | {"--seed", "--temperature"}  # of `unroll sample`
+    names = set(re.findall(r"`(--[\w-]+)", PAGE)) | set(re.findall(r"(?<=unroll serve).*?(--[\w-]+)", PAGE))
+    assert names <= options | {"--seed", "--temperature"}  # of `unroll sample`
 
 
 def test_its_limits_headers_and_lengths_are_those_of_the_server() -> None:
@@ -52,8 +52,8 @@ def test_its_limits_headers_and_lengths_are_those_of_the_server() -> None:
     ):  # fmt: skip
         assert value in limits
     headers = PAGE.split("the standard's clients send:")[1].split(". The npm")[0]
-    named = {name.lower().encode() for name in re.findall(r"`([\w-]+)\*?`", headers)}
-    assert named == {*ASKED_HEADERS, ASKED_PREFIX}
+    names = {name.lower().encode() for name in re.findall(r"`([\w-]+)\*?`", headers)}
+    assert names == {*ASKED_HEADERS, ASKED_PREFIX}
     lengths = PAGE.split("Without `max_tokens`")[1].split("by the level")[0]
     assert re.findall(r"\d+", lengths) == [str(LENGTHS[level]) for level in ("char", "bpe", "word")]
     assert LENGTHS["byte"] == LENGTHS["char"]

@@ -40,29 +40,29 @@ def alone(folders: dict[str, Path]) -> Iterator[Live]:
 
 
 def test_every_endpoint_of_a_model_is_asked_here() -> None:
-    others = {"/v1/chat/completions", "/v1/models", "/v1/models/{name}"}
-    assert {OF_A_MODEL + path for path in {*BODIES, *others}} == {path for path in ROUTES if OF_A_MODEL in path}
+    exceptions = {"/v1/chat/completions", "/v1/models", "/v1/models/{name}"}
+    assert {OF_A_MODEL + path for path in {*BODIES, *exceptions}} == {path for path in ROUTES if OF_A_MODEL in path}
 
 
 @pytest.mark.parametrize("path", BODIES)
-@pytest.mark.parametrize("nothing", [{}, {"model": None}])
-def test_without_a_name_several_models_answer_nothing(live: Live, path: str, nothing: dict[str, Any]) -> None:
-    answer = ask(live, path, BODIES[path] | (nothing if path != "/tokenizer_info" else {}))
+@pytest.mark.parametrize("no_name", [{}, {"model": None}])
+def test_without_a_name_several_models_answer_nothing(live: Live, path: str, no_name: dict[str, Any]) -> None:
+    answer = ask(live, path, BODIES[path] | (no_name if path != "/tokenizer_info" else {}))
     assert answer.status_code == 400
-    told = error(answer)
-    assert told["param"] == "model" and told["code"] == "missing_required_parameter"
-    assert "names no model, and 4 are served" in told["message"]
-    assert told["allowed"] == ", ".join(LEVELS) and told["fix"]
+    fault = error(answer)
+    assert fault["param"] == "model" and fault["code"] == "missing_required_parameter"
+    assert "names no model, and 4 are served" in fault["message"]
+    assert fault["allowed"] == ", ".join(LEVELS) and fault["fix"]
 
 
 @pytest.mark.parametrize("path", BODIES)
 def test_one_model_needs_no_name(alone: Live, path: str) -> None:
-    plain = ask(alone, path, BODIES[path] | ({"seed": 1} if path == "/v1/completions" else {}))
-    assert plain.status_code == 200, plain.text
-    named = ask(alone, path, BODIES[path] | {"model": "word"} | ({"seed": 1} if path == "/v1/completions" else {}))
+    nameless = ask(alone, path, BODIES[path] | ({"seed": 1} if path == "/v1/completions" else {}))
+    assert nameless.status_code == 200, nameless.text
+    with_name = ask(alone, path, BODIES[path] | {"model": "word"} | ({"seed": 1} if path == "/v1/completions" else {}))
     strip = ("id", "created")
-    assert {k: v for k, v in plain.json().items() if k not in strip} == {
-        k: v for k, v in named.json().items() if k not in strip
+    assert {k: v for k, v in nameless.json().items() if k not in strip} == {
+        k: v for k, v in with_name.json().items() if k not in strip
     }
     assert ask(alone, path, BODIES[path] | {"model": "char"}).status_code == 404
 
@@ -88,19 +88,19 @@ def test_the_address_of_a_model_names_it(live: Live, path: str, level: str) -> N
         assert answer.status_code == 200, answer.text
         return {key: value for key, value in answer.json().items() if key not in strip}
 
-    wanted = shown(ask(live, path, body | {"model": level}))
-    for named in ({}, {"model": level}):
+    expected = shown(ask(live, path, body | {"model": level}))
+    for query in ({}, {"model": level}):
         method = ROUTES[OF_A_MODEL + path][0]
         address = f"/models/{level}{path}"
-        told = live.get(address, params=named) if method == "GET" else live.post(address, body | named)
-        assert shown(told) == wanted
+        addressed = live.get(address, params=query) if method == "GET" else live.post(address, body | query)
+        assert shown(addressed) == expected
 
 
 @pytest.mark.parametrize("path", BODIES)
 def test_an_address_and_a_name_that_disagree_are_refused(live: Live, path: str) -> None:
     method = ROUTES[OF_A_MODEL + path][0]
-    address, named = f"/models/char{path}", {"model": "word"}
-    answer = live.get(address, params=named) if method == "GET" else live.post(address, BODIES[path] | named)
+    address, query = f"/models/char{path}", {"model": "word"}
+    answer = live.get(address, params=query) if method == "GET" else live.post(address, BODIES[path] | query)
     assert answer.status_code == 400 and error(answer)["code"] == "model_mismatch"
     assert "'word'" in error(answer)["message"] and "'char'" in error(answer)["message"]
     address = f"/models/nothing{path}"
@@ -114,10 +114,10 @@ def test_a_client_at_the_address_of_a_model_sees_that_model(live: Live) -> None:
     assert client.models.retrieve("word").id == "word"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("char")
-    asked: dict[str, Any] = {"model": "word", "prompt": "the cat", "max_tokens": 9, "seed": 3}
-    text = client.completions.create(**asked).choices[0].text
-    assert text == live.openai().completions.create(**asked).choices[0].text
-    with client.completions.create(stream=True, **asked) as events:
+    request: dict[str, Any] = {"model": "word", "prompt": "the cat", "max_tokens": 9, "seed": 3}
+    text = client.completions.create(**request).choices[0].text
+    assert text == live.openai().completions.create(**request).choices[0].text
+    with client.completions.create(stream=True, **request) as events:
         assert "".join(event.choices[0].text for event in events) == text
     assert live.get("/models/word/healthz").status_code == 404
     metrics = live.get("/metrics").text
@@ -154,8 +154,8 @@ class Harness:
         """Ask for the vocabulary; it gives up unless this is 200."""
         answer = self.live.plain.get(f"{self.tokenizer_url}/tokenizer_info")
         answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+        info: dict[str, Any] = answer.json()
+        return info
 
     def encode(self, text: str) -> list[int]:
         """Ask for the numbers of a text."""
@@ -213,9 +213,9 @@ def test_the_first_model_s_vocabulary_gave_figures_that_mean_nothing(
     monkeypatch.setattr(
         live.context.models, "choose", lambda name, addressed=None: real(name or "char", addressed)
     )  # fmt: skip
-    wrong = Harness(live, f"{live.url}/v1/completions", "byte").log_likelihoods(TEXTS)
+    mismatched = Harness(live, f"{live.url}/v1/completions", "byte").log_likelihoods(TEXTS)
     ours = [-score.nats for score in score_texts(open_model(folders["byte"]), TEXTS)]
-    assert all(abs(one - other) > 1 for one, other in zip(wrong, ours, strict=True))
+    assert all(abs(one - other) > 1 for one, other in zip(mismatched, ours, strict=True))
 
 
 # ---- Batches of other clients

@@ -107,14 +107,14 @@ def test_kernels_read_and_write_where_they_may(sanitized: Sanitized) -> None:
         str(Path(__file__).parent.parent / name)
         for name in ("test_laws.py", "test_reference.py", "test_network.py", "kernel/test_weights.py")
     ]
-    done = sanitized.run(TESTS, *tests)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    result = sanitized.run(TESTS, *tests)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
 
 
 def test_calls_at_random_stay_within_memory(sanitized: Sanitized) -> None:
-    done = sanitized.run(FUZZ, str(CALLS), str(SEED))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    counts = json.loads(done.stdout)
+    result = sanitized.run(FUZZ, str(CALLS), str(SEED))
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    counts = json.loads(result.stdout)
     assert counts["accepted"] + counts["refused"] == CALLS
     assert min(counts["accepted"], counts["refused"]) > CALLS // 4, counts
 
@@ -122,5 +122,5 @@ def test_calls_at_random_stay_within_memory(sanitized: Sanitized) -> None:
 @pytest.mark.parametrize("arch", list(ARCHITECTURES))
 def test_without_its_checks_the_sanitizer_reports(arch: str, sanitized: Sanitized) -> None:
     assert sanitized.run(UNCHECKED, arch, "checked").stdout == "refused\n"
-    done = sanitized.run(UNCHECKED, arch, "unchecked")
-    assert done.returncode != 0 and "AddressSanitizer: heap-buffer-overflow" in done.stderr, done.stderr[-3000:]
+    result = sanitized.run(UNCHECKED, arch, "unchecked")
+    assert result.returncode != 0 and "AddressSanitizer: heap-buffer-overflow" in result.stderr, result.stderr[-3000:]

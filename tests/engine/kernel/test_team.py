@@ -38,20 +38,20 @@ def small_network() -> Network:
 def test_calls_at_the_same_time_share_the_helpers_and_change_nothing() -> None:
     network = small_network()
     expected = {rows: sampled(network, 1, rows) for rows in (1, 2, 7)}
-    wrong: list[int] = []
+    failures: list[int] = []
 
     def call(number: int) -> None:
         for turn in range(60):
             rows = (1, 2, 7)[(number + turn) % 3]
             if not np.array_equal(sampled(network, 1 + (number + turn) % 4, rows), expected[rows]):
-                wrong.append(number)
+                failures.append(number)
 
     callers = [threading.Thread(target=call, args=[number]) for number in range(4)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join()
-    assert not wrong
+    assert not failures
 
 
 RUN = """
@@ -86,11 +86,11 @@ print("done")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("what", ["refused", "forked", "interrupted"])
-def test_a_process_without_helpers_does_without(what: str) -> None:
+@pytest.mark.parametrize("case", ["refused", "forked", "interrupted"])
+def test_a_process_without_helpers_does_without(case: str) -> None:
     environment = {"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", RUN, what], env=environment, capture_output=True, text=True)
-    assert done.stdout == "done\n", done.stderr[-2000:]
+    process = subprocess.run([sys.executable, "-c", RUN, case], env=environment, capture_output=True, text=True)
+    assert process.stdout == "done\n", process.stderr[-2000:]
 
 
 DRIVER = """
@@ -134,5 +134,5 @@ def test_the_team_has_no_races(tmp_path: Path) -> None:
     program = tmp_path / "driver"
     files = [str(tmp_path / "driver.cpp"), str(KERNELS / "team.cpp")]
     subprocess.run(["g++", *flags, *files, "-o", str(program)], check=True)
-    done = subprocess.run([program], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "helped\n"), done.stdout + done.stderr[-3000:]
+    process = subprocess.run([program], capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (0, "helped\n"), process.stdout + process.stderr[-3000:]

@@ -38,8 +38,8 @@ def test_they_are_as_exact_as_float32(large: ModelConfig, instructions: str) -> 
     ours, our_state = Network(large, weights, kernel=instructions).logits(ids)
     np.testing.assert_allclose(ours, exact, atol=1e-5)
     for layer, expected in zip(our_state, state, strict=True):
-        for part, other in zip(layer, expected, strict=True):
-            np.testing.assert_allclose(part, other, atol=1e-5)
+        for part, target in zip(layer, expected, strict=True):
+            np.testing.assert_allclose(part, target, atol=1e-5)
     # What would be lost in 16 bits, this would show.
     coarse = {
         name: np.rint(w / (top := np.abs(w).max(axis=-1, keepdims=True)) * 2**15) * top / 2**15
@@ -53,16 +53,16 @@ def test_they_are_as_exact_as_float32(large: ModelConfig, instructions: str) -> 
 def test_a_row_does_not_depend_on_the_others(large: ModelConfig, instructions: str) -> None:
     weights, random = random_weights(large), np.random.default_rng(2)
     ids = random.integers(0, VOCAB, (14, 9))
-    many = Network(large, weights, kernel=instructions, threads=1)
-    logits, state = many.logits(ids)
+    network = Network(large, weights, kernel=instructions, threads=1)
+    logits, state = network.logits(ids)
     for threads in (1, 2):
         engine = Network(large, weights, kernel=instructions, threads=threads)
         for rows in (slice(0, 1), slice(3, 5), slice(9, 14)):
             ours, our_state = engine.logits(ids[rows])
             assert (ours == logits[rows]).all()
             for layer, expected in zip(our_state, state, strict=True):
-                for part, other in zip(layer, expected, strict=True):
-                    assert (part == other[rows]).all()
+                for part, target in zip(layer, expected, strict=True):
+                    assert (part == target[rows]).all()
 
 
 @pytest.mark.parametrize("instructions", SETS)
@@ -78,9 +78,9 @@ def test_a_weight_loses_what_the_largest_of_its_unit_may_in_float32(instructions
         columns = Network(kind, weights, kernel=instructions).logits_after(unit)[:, 0].T
         expected = weights["head.weight"].astype(np.float64)
         top = np.abs(expected).max(axis=1, keepdims=True)
-        lost = np.abs(columns - expected)
-        assert (lost <= top * 2.0**-23).all()  # half a step, and the rounding of what comes out
+        error = np.abs(columns - expected)
+        assert (error <= top * 2.0**-23).all()  # half a step, and the rounding of what comes out
         if kind is words and instructions != "plain":
-            assert (lost > 0).mean() > 0.5  # three bytes they are
+            assert (error > 0).mean() > 0.5  # three bytes they are
         else:
-            assert not lost.any()
+            assert not error.any()

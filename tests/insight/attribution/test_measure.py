@@ -72,9 +72,9 @@ def opened(model: Model) -> Opened:
 
 def direct(model: Model, ids: Ids, at: int, target: int, against: int | None, scale: Tensor | None = None) -> Tensor:
     """Return F after `at` symbols, all read at once from the start, with embeddings scaled by (T,)."""
-    given = model.embedding.weight[torch.from_numpy(ids)]
-    given = given if scale is None else given * scale[:, None]
-    x = torch.cat([model.embedding.weight[TOKENIZER.start_id][None], given])[:, None]
+    embedded = model.embedding.weight[torch.from_numpy(ids)]
+    embedded = embedded if scale is None else embedded * scale[:, None]
+    x = torch.cat([model.embedding.weight[TOKENIZER.start_id][None], embedded])[:, None]
     for layer in model.before:
         x = torch.nn.functional.gelu(layer(x))
     y = model.recurrent(x)[0]
@@ -105,8 +105,8 @@ def law_complete(model: Model) -> None:
     """Integrated gradients sum to F(text) - F(baseline), to 1e-6."""
     prediction, x, ids = asked(model, 24)
     scores = result(integrated_gradients(prediction, x, 128))
-    nothing = torch.zeros(len(ids), dtype=torch.float64)
-    change = direct(model, ids, len(ids), TARGET, AGAINST) - direct(model, ids, len(ids), TARGET, AGAINST, nothing)
+    zeros = torch.zeros(len(ids), dtype=torch.float64)
+    change = direct(model, ids, len(ids), TARGET, AGAINST) - direct(model, ids, len(ids), TARGET, AGAINST, zeros)
     assert scores.sum() == pytest.approx(float(change), abs=1e-6)
 
 
@@ -139,11 +139,11 @@ def law_left_out(model: Model) -> None:
     """Leave-one-out is F less F with that embedding zero, each run by itself, at the seams between rows too."""
     prediction, x, ids = asked(model, 23)
     scores = result(leave_one_out(prediction, x))
-    whole = direct(model, ids, len(ids), TARGET, AGAINST)
+    total = direct(model, ids, len(ids), TARGET, AGAINST)
     for t in range(len(ids)):
         scale = torch.ones(len(ids), dtype=torch.float64)
         scale[t] = 0
-        assert scores[t] == pytest.approx(float(whole - direct(model, ids, len(ids), TARGET, AGAINST, scale)), abs=1e-9)
+        assert scores[t] == pytest.approx(float(total - direct(model, ids, len(ids), TARGET, AGAINST, scale)), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -172,49 +172,51 @@ def test_where_all_is_linear_every_method_says_weight_times_input() -> None:
         np.testing.assert_allclose(scores, exact, rtol=1e-6, atol=1e-14)
 
 
-def every_score(model: Model, text: str, **asked: Any) -> list[Attribution]:
-    return [result(attributing(opened(model), text, method=method, **asked)) for method in METHODS]
+def every_score(model: Model, text: str, **options: Any) -> list[Attribution]:
+    return [result(attributing(opened(model), text, method=method, **options)) for method in METHODS]
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_nothing_acts_back_and_the_gradient_is_that_of_the_whole_text(arch: str) -> None:
     ids, at = random_ids(30).astype(np.int64), 21
     model = network(arch)
-    changed = np.concatenate([ids[:at], ids[at:][::-1]])
-    for one, other in zip(
+    reversed_end = np.concatenate([ids[:at], ids[at:][::-1]])
+    for score, altered in zip(
         every_score(model, in_words(ids), at=at, target="d"),
-        every_score(model, in_words(changed), at=at, target="d"),
+        every_score(model, in_words(reversed_end), at=at, target="d"),
         strict=True,
     ):
-        np.testing.assert_array_equal(one.scores, other.scores)
-        assert one.value == other.value and not one.scores[at:].any() and len(one.scores) == len(ids)
+        np.testing.assert_array_equal(score.scores, altered.scores)
+        assert score.value == altered.value and not score.scores[at:].any() and len(score.scores) == len(ids)
         if arch == "window":
-            np.testing.assert_allclose(one.scores[: at - WINDOW], 0, atol=1e-12 * (one.method == "leave-out"))
-            assert (np.abs(one.scores[at - WINDOW : at]) > 1e-6).all()
+            np.testing.assert_allclose(score.scores[: at - WINDOW], 0, atol=1e-12 * (score.method == "leave-out"))
+            assert (np.abs(score.scores[at - WINDOW : at]) > 1e-6).all()
         else:
-            assert one.scores[:at].all()
+            assert score.scores[:at].all()
     scale = torch.ones(len(ids), dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(direct(model, ids, at, TOKENIZER.encode("d")[0], None, scale), scale)
-    (gradient,) = (one for one in every_score(model, in_words(ids), at=at, target="d") if one.method == "gradient")
+    (gradient,) = (
+        score for score in every_score(model, in_words(ids), at=at, target="d") if score.method == "gradient"
+    )
     np.testing.assert_allclose(gradient.scores, slope.numpy(), rtol=1e-9, atol=1e-12)
 
 
 def test_what_is_predicted() -> None:
     model = network("lstm")
-    own, named = every_score(model, "abcdef")[0], every_score(model, "abcde", target="f")[0]
-    assert (own.target, own.at, named.target, named.at) == ("f", 5, "f", 5)
-    np.testing.assert_array_equal(own.scores, [*named.scores, 0])
+    likeliest, chosen_target = every_score(model, "abcdef")[0], every_score(model, "abcde", target="f")[0]
+    assert (likeliest.target, likeliest.at, chosen_target.target, chosen_target.at) == ("f", 5, "f", 5)
+    np.testing.assert_array_equal(likeliest.scores, [*chosen_target.scores, 0])
     ids = TOKENIZER.encode("abcde")
-    assert own.value == pytest.approx(float(direct(model, ids, 5, TOKENIZER.encode("f")[0], None)))
-    nothing = torch.zeros(5, dtype=torch.float64)
-    assert own.baseline == pytest.approx(float(direct(model, ids, 5, TOKENIZER.encode("f")[0], None, nothing)))
+    assert likeliest.value == pytest.approx(float(direct(model, ids, 5, TOKENIZER.encode("f")[0], None)))
+    zeros = torch.zeros(5, dtype=torch.float64)
+    assert likeliest.baseline == pytest.approx(float(direct(model, ids, 5, TOKENIZER.encode("f")[0], None, zeros)))
     assert every_score(model, "abcdef", at=2)[0].target == "c"
     assert every_score(model, "abc", target="\\n")[0].target == "\n", "as tables show it"
-    one, other = (
+    forward, backward = (
         every_score(model, "abcde", target="f", against="g"),
         every_score(model, "abcde", target="g", against="f"),
     )
-    np.testing.assert_allclose(one[1].scores, -other[1].scores, atol=1e-12)
+    np.testing.assert_allclose(forward[1].scores, -backward[1].scores, atol=1e-12)
 
 
 def test_figures_say_how_far_to_trust_them() -> None:
@@ -271,7 +273,7 @@ TRUE_GRADIENTS = measure.gradients
 
 
 @pytest.mark.parametrize(
-    ("law", "where", "fault"),
+    ("law", "name", "fault"),
     [
         (law_left_out, "Prediction.read", stale),
         (lambda model: law_derivative(model, AGAINST), "gradients", a_symbol_late),
@@ -279,10 +281,14 @@ TRUE_GRADIENTS = measure.gradients
     ],
 )
 def test_faults_are_caught(
-    law: Callable[[Model], None], where: str, fault: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, few_rows: None
+    law: Callable[[Model], None],
+    name: str,
+    fault: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    few_rows: None,
 ) -> None:
     law(network("lstm"))
-    monkeypatch.setattr(f"unroll.insight.attribution.measure.{where}", fault)
+    monkeypatch.setattr(f"unroll.insight.attribution.measure.{name}", fault)
     with pytest.raises(AssertionError):
         law(network("lstm"))
 
@@ -294,7 +300,7 @@ def test_a_models_directory(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "what", "fix"),
+    ("asked", "expected", "fix"),
     [
         ({"text": ""}, "no symbol comes before", "longer text"),
         ({"text": "a"}, "no symbol comes before", "longer text"),
@@ -310,11 +316,11 @@ def test_a_models_directory(folder: Path) -> None:
         ({"model": "ngram"}, "n-gram", "unroll train"),
     ],
 )
-def test_what_cannot_be_attributed_is_refused(asked: dict[str, Any], what: str, fix: str, folder: Path) -> None:
-    given = {"model": "model", "text": "the car"} | asked
-    with pytest.raises(UserError) as caught:
-        attribute(folder / given.pop("model"), given.pop("text"), **given)
-    assert what in caught.value.what and fix in caught.value.fix and caught.value.allowed
+def test_what_cannot_be_attributed_is_refused(asked: dict[str, Any], expected: str, fix: str, folder: Path) -> None:
+    embedded = {"model": "model", "text": "the car"} | asked
+    with pytest.raises(UserError) as refusal:
+        attribute(folder / embedded.pop("model"), embedded.pop("text"), **embedded)
+    assert expected in refusal.value.what and fix in refusal.value.fix and refusal.value.allowed
 
 
 def test_progress_is_reported_before_the_result() -> None:

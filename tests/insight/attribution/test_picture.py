@@ -10,10 +10,10 @@ from unroll.insight.attribution.picture import picture
 
 
 def test_a_picture_shows_the_scores(folder: Path) -> None:
-    for chosen in METHODS:
-        attribution = attribute(folder / "model", "the car\n", target="a", against="e", method=chosen)
-        drawn = picture(attribution, "a $title_", ".svg").decode()
-        assert all(what in drawn for what in ("a $title_", "log p(a) − log p(e)", "leave-one-out", "↵", "␣"))
+    for method in METHODS:
+        attribution = attribute(folder / "model", "the car\n", target="a", against="e", method=method)
+        svg = picture(attribution, "a $title_", ".svg").decode()
+        assert all(what in svg for what in ("a $title_", "log p(a) − log p(e)", "leave-one-out", "↵", "␣"))
 
 
 def test_a_picture_is_the_same_each_time(folder: Path) -> None:

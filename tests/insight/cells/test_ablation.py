@@ -13,9 +13,9 @@ from unroll.nn.model import Model
 
 
 def test_ablating_the_planted_cell_harms_the_brackets_it_counts(there: Path) -> None:
-    held = ablate(there / "model", 0, COUNTER, file=there / "text.txt").figures()
-    other = ablate(there / "model", 0, COUNTER + 1, file=there / "text.txt").figures()
-    assert held["held_nats"] - held["nats"] > 10 * abs(other["held_nats"] - other["nats"])
+    ablated = ablate(there / "model", 0, COUNTER, file=there / "text.txt").figures()
+    neighbour = ablate(there / "model", 0, COUNTER + 1, file=there / "text.txt").figures()
+    assert ablated["held_nats"] - ablated["nats"] > 10 * abs(neighbour["held_nats"] - neighbour["nats"])
 
 
 def test_what_has_no_cell_to_hold_says_so(there: Path, tmp_path: Path) -> None:

@@ -19,18 +19,18 @@ def test_signs_differ_in_colour_and_the_text_stays_readable() -> None:
         return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
     for strength in np.linspace(-1, 1, 41):
-        back = shade(float(strength))
-        bright, dark = sorted((light(back), light(ink(back))), reverse=True)
+        background = shade(float(strength))
+        bright, dark = sorted((light(background), light(ink(background))), reverse=True)
         assert (bright + 0.05) / (dark + 0.05) > 4.5, "contrast as WCAG 2 asks for"
 
 
 def test_text_in_a_page_cannot_become_markup() -> None:
-    made = page("<script>", ["<b>", "&", "\n"], [("unit <i>", np.array([0.5, -0.5, 0.0]))])
-    assert "<script" not in made and "<b>" not in made and "<i>" not in made
-    assert "&lt;b&gt;" in made and "↵\n" in made and 'title="-0.5000"' in made
+    markup = page("<script>", ["<b>", "&", "\n"], [("unit <i>", np.array([0.5, -0.5, 0.0]))])
+    assert "<script" not in markup and "<b>" not in markup and "<i>" not in markup
+    assert "&lt;b&gt;" in markup and "↵\n" in markup and 'title="-0.5000"' in markup
 
 
 def test_a_terminal_gets_every_symbol_and_its_colour() -> None:
-    made = list(in_terminal(["a", "\n"], np.array([1.0, 0.0])))
-    assert made[0] == "\x1b[48;2;213;94;0;38;2;0;0;0ma\x1b[0m"
-    assert made[1].endswith("↵\x1b[0m\n")
+    markup = list(in_terminal(["a", "\n"], np.array([1.0, 0.0])))
+    assert markup[0] == "\x1b[48;2;213;94;0;38;2;0;0;0ma\x1b[0m"
+    assert markup[1].endswith("↵\x1b[0m\n")

@@ -38,8 +38,8 @@ def test_a_text_that_was_read_once_answers_for_all_properties(there: Path, found
     """One reading and many labels tell what as many searches would: here the last of three that share it."""
     opened = open_model(there / "model")
     text = read_text(opened, there / "text.txt")
-    read = returned(reading(opened, text))
-    answers = [returned(judge(read, label(text, name), top=3)) for name in ("re:\\(", "re:\\)", "depth")]
+    traced = returned(reading(opened, text))
+    answers = [returned(judge(traced, label(text, name), top=3)) for name in ("re:\\(", "re:\\)", "depth")]
     assert answers[2].figures() == found.figures()
     assert answers[0].figures()["findings"] != found.figures()["findings"]
 
@@ -54,18 +54,18 @@ def returned(events: Generator[Any, None, T]) -> T:
 
 
 def test_the_verbs(there: Path) -> None:
-    asked = unroll(
+    search = unroll(
         "cells", there / "model", "--file", there / "text.txt", "--property", "depth", "--top", "2", "--json"
     )
-    assert json.loads(asked.out)["findings"][0]["unit"] == COUNTER
-    assert {"property", "findings", "probe"} <= set(json.loads(asked.out))
-    said = unroll("ablate", there / "model", "--cell", f"0:{COUNTER}", "--file", there / "text.txt")
-    assert said.code == 0 and said.out
+    assert json.loads(search.out)["findings"][0]["unit"] == COUNTER
+    assert {"property", "findings", "probe"} <= set(json.loads(search.out))
+    ablation = unroll("ablate", there / "model", "--cell", f"0:{COUNTER}", "--file", there / "text.txt")
+    assert ablation.code == 0 and ablation.out
     cases: list[tuple[list[str | Path], str]] = [
         (["cells", there / "model", "--file", there / "text.txt", "--property", "url"], "url"),
         (["cells", there / "model", "--file", there / "text.txt", "--property", "nonsense"], "nonsense"),
         (["ablate", there / "model", "--file", there / "text.txt", "--cell", "0:99"], "0:99"),
     ]
-    for flags, says in cases:
-        refused = unroll(*flags)
-        assert refused.code == 2 and says in refused.err and "allowed" in refused.err and "Traceback" not in refused.err
+    for flags, message in cases:
+        output = unroll(*flags)
+        assert output.code == 2 and message in output.err and "allowed" in output.err and "Traceback" not in output.err

@@ -184,7 +184,7 @@ def test_a_table_is_read_byte_for_byte(text: Text, tmp_path: Path, ends: str) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "column", "what"),
+    ("content", "column", "match"),
     [
         ("one\n1\n0\n", "", "has 2 labels, but text has 5 symbols"),
         ("one\n1\n0\n1\nx\n0\n", "", "line 5 of .* has no number in the column one: 'x'"),
@@ -195,19 +195,21 @@ def test_a_table_is_read_byte_for_byte(text: Text, tmp_path: Path, ends: str) ->
         ("start\tend\n0\t7\n", "", "in bytes of text, which has 6"),
     ],
 )
-def test_a_table_that_does_not_fit_is_refused(text: Text, tmp_path: Path, content: str, column: str, what: str) -> None:
-    with pytest.raises(UserError) as caught:
+def test_a_table_that_does_not_fit_is_refused(
+    text: Text, tmp_path: Path, content: str, column: str, match: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
         label(text, table(tmp_path, content) + column)
-    assert re.search(what, str(caught.value))
+    assert re.search(match, str(refusal.value))
 
 
 @pytest.mark.parametrize(
-    ("asked", "what"),
+    ("asked", "match"),
     [("quote", "no property 'quote'"), ("re:(", "not a regular expression"), ("no.tsv", "check the path"),
      ("t.tsvx", "no property")],
 )  # fmt: skip
-def test_what_is_no_property_is_refused(text: Text, asked: str, what: str) -> None:
-    with pytest.raises(UserError, match=re.escape(what)):
+def test_what_is_no_property_is_refused(text: Text, asked: str, match: str) -> None:
+    with pytest.raises(UserError, match=re.escape(match)):
         label(text, asked)
 
 
@@ -223,10 +225,10 @@ def slow_marks(labels: list[float], ids: list[int], vocab: int) -> dict[tuple[in
     share = {pair: np.mean([c for p, c in zip(pairs, changes, strict=True) if p == pair]) for pair in set(pairs)}
     best: tuple[float, set[tuple[int, int]]] = (0.0, set())
     for threshold in sorted(set(share.values())):
-        chosen = {pair for pair in share if share[pair] >= threshold}
-        hits = sum(c for p, c in zip(pairs, changes, strict=True) if p in chosen)
-        f1 = 2 * hits / (sum(p in chosen for p in pairs) + sum(changes))
-        best = max(best, (f1, chosen), key=lambda one: one[0])
+        slow_pairs = {pair for pair in share if share[pair] >= threshold}
+        hits = sum(c for p, c in zip(pairs, changes, strict=True) if p in slow_pairs)
+        f1 = 2 * hits / (sum(p in slow_pairs for p in pairs) + sum(changes))
+        best = max(best, (f1, slow_pairs), key=lambda one: one[0])
     kinds = {}
     for pair in best[1]:
         pair_moves = [m for p, m, c in zip(pairs, moves, changes, strict=True) if p == pair and c]
@@ -241,8 +243,8 @@ def test_marks_are_those_of_a_slow_search(rule: str) -> None:
     labels = label(text, rule)
     found_marks = marks(labels, text.ids, TOKENIZER.vocab_size)
     assert found_marks is not None
-    where = {(int(a), int(b)): int(found_marks.kinds[a, b]) for a, b in np.argwhere(found_marks.kinds)}
-    assert where == slow_marks(labels.values.tolist(), text.ids.tolist(), TOKENIZER.vocab_size)
+    kind_by_edge = {(int(a), int(b)): int(found_marks.kinds[a, b]) for a, b in np.argwhere(found_marks.kinds)}
+    assert kind_by_edge == slow_marks(labels.values.tolist(), text.ids.tolist(), TOKENIZER.vocab_size)
 
 
 def kinds(content: str, rule: str) -> dict[str, int]:
@@ -285,9 +287,9 @@ def test_without_a_file_it_is_the_validation_part(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", [sentences(60)])
     list(begin_training(corpus, tmp_path / "model", overrides(), 2))
     opened = open_model(tmp_path / "model")
-    whole = sentences(60)
+    book = sentences(60)
     text = read_text(opened, None)
-    assert whole.endswith(text.content) and len(text.content) == len(whole) - int(0.9 * len(whole))
+    assert book.endswith(text.content) and len(text.content) == len(book) - int(0.9 * len(book))
     (tmp_path / "part.txt").write_text(text.content)
     assert read_text(opened, tmp_path / "part.txt").ids.tolist() == text.ids.tolist()
 
@@ -311,7 +313,7 @@ def test_a_model_without_its_text_asks_for_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_every_property_has_a_number_for_each_character(name: str) -> None:
-    what, rule = PROPERTIES[name]
-    assert what
+    match, rule = PROPERTIES[name]
+    assert match
     for text in ("", "a", "\n", '("', "((\n\n\n"):
         assert rule(text).shape == (len(text),)

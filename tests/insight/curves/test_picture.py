@@ -87,31 +87,31 @@ def test_a_picture_is_valid_and_says_what_is_what(kind: Kind) -> None:
     drawn_curves = curves(kind)
     width, height = size_of_png(picture(kind, drawn_curves, "test.txt", ".png")[0])
     assert 900 < width < 2000 and 400 < height < 2000
-    written = texts(picture(kind, drawn_curves, "test.txt", ".svg")[0])
+    labels = texts(picture(kind, drawn_curves, "test.txt", ".svg")[0])
     for name in ("runs/book (lstm, char): ", "_window (window of 8, bpe): ", "other/book (5-gram, char): "):
-        assert sum(line.startswith(name) for line in written) == 1, name
+        assert sum(line.startswith(name) for line in labels) == 1, name
     title = {"reliability": "probabilities right?", "position": "context worth?", "surprisal": "surprises?"}[kind]
-    assert any(title in line and "test.txt" in line for line in written)
+    assert any(title in line and "test.txt" in line for line in labels)
 
 
 def test_what_legends_and_axes_say() -> None:
     drawn_curves = curves("reliability")
-    written = texts(picture("reliability", drawn_curves, "a", ".svg")[0])
+    labels = texts(picture("reliability", drawn_curves, "a", ".svg")[0])
     for drawn_curve in drawn_curves:
         assert isinstance(drawn_curve.numbers, Reliability)
-        assert any(line.endswith(f"ECE {drawn_curve.numbers.ece:.3f}") for line in written)
-    assert {"as predicted", "0.0001", "1", "observed frequency (95 % interval)"} <= {*written}
-    assert "never occurred: the upper end of the interval" in written
+        assert any(line.endswith(f"ECE {drawn_curve.numbers.ece:.3f}") for line in labels)
+    assert {"as predicted", "0.0001", "1", "observed frequency (95 % interval)"} <= {*labels}
+    assert "never occurred: the upper end of the interval" in labels
     drawn_curves = curves("position")
-    written = texts(picture("position", drawn_curves, "a", ".svg")[0])
+    labels = texts(picture("position", drawn_curves, "a", ".svg")[0])
     for drawn_curve in drawn_curves:
         assert isinstance(drawn_curve.numbers, PositionLoss)
-        assert any(f": {drawn_curve.numbers.nats_per_token / math.log(2):.2f} bits" in line for line in written)
-    assert {"bits per symbol (95 % interval)", "as far back as a model sees", "16", "32"} <= {*written}
+        assert any(f": {drawn_curve.numbers.nats_per_token / math.log(2):.2f} bits" in line for line in labels)
+    assert {"bits per symbol (95 % interval)", "as far back as a model sees", "16", "32"} <= {*labels}
     assert "bits per character (95 % interval)" in texts(picture("position", drawn_curves[:1], "a", ".svg")[0])
-    assert not any("averaged" in line for line in written), "what is smoothed is said to be"
-    written = texts(picture("surprisal", curves("surprisal"), "a", ".svg")[0])
-    assert {"the", "costs", "$5", "&", "<b>", "$x$↵", "⇥an_d", "extraordinarily…"} <= {*written}
+    assert not any("averaged" in line for line in labels), "what is smoothed is said to be"
+    labels = texts(picture("surprisal", curves("surprisal"), "a", ".svg")[0])
+    assert {"the", "costs", "$5", "&", "<b>", "$x$↵", "⇥an_d", "extraordinarily…"} <= {*labels}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,9 +121,9 @@ def test_the_same_numbers_give_the_same_bytes(kind: Kind, ending: str, monkeypat
     first, _ = picture(kind, curves(kind), "test.txt", ending)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
     with matplotlib.rc_context({"font.size": 20, "svg.hashsalt": None, "axes.facecolor": "red"}):
-        again, _ = picture(kind, curves(kind), "test.txt", ending)
+        repeat, _ = picture(kind, curves(kind), "test.txt", ending)
         assert matplotlib.rcParams["font.size"] == 20
-    assert first == again
+    assert first == repeat
     assert b"dc:date" not in first
     assert "matplotlib.pyplot" not in sys.modules, "no state of a window that someone else draws in"
 
@@ -138,10 +138,10 @@ def test_long_texts_are_broken_into_rows_of_panels() -> None:
     def bars(words: list[str]) -> int:
         units = tuple(Unit(k, k + 1, word, 1, 1.0, 0) for k, word in enumerate(words))
         data, _ = picture("surprisal", [Curve("a", "lstm", "char", None, Surprisal("token", units))], "a", ".svg")
-        written = texts(data)
+        labels = texts(data)
         for word in {*words}:
-            assert written.count(shown(word)) == words.count(word)
-        return written.count("bits")  # one label for each panel
+            assert labels.count(shown(word)) == words.count(word)
+        return labels.count("bits")  # one label for each panel
 
     assert bars(["x"] * 60) == 1
     assert bars(["x"] * 61) == 2
@@ -187,15 +187,15 @@ def test_plot_writes_the_picture_of_the_numbers_it_returns(
     assert out.read_bytes() == picture(kind, plotted.curves, "test.txt", ".svg")[0]
     assert [drawn_curve.arch for drawn_curve in plotted.curves] == ["lstm", "window"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["picture.SVG", "test.txt"]
-    alone = unroll.plot(kind, models[0], file, length=20)
-    assert alone.out is None
-    assert alone.figures()["models"] == plotted.figures()["models"][:1]
+    single = unroll.plot(kind, models[0], file, length=20)
+    assert single.out is None
+    assert single.figures()["models"] == plotted.figures()["models"][:1]
 
 
 def test_what_cannot_be_drawn_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    nowhere, wrong = tmp_path / "nowhere", "is not a .png or .svg"
-    for out, said in (("a.jpg", wrong), ("a", wrong), ("x/a.png", "does not exist")):
-        with pytest.raises(UserError, match=said) as error:
+    nowhere, not_a_picture = tmp_path / "nowhere", "is not a .png or .svg"
+    for out, message in (("a.jpg", not_a_picture), ("a", not_a_picture), ("x/a.png", "does not exist")):
+        with pytest.raises(UserError, match=message) as error:
             unroll.plot("position", nowhere, nowhere, out=tmp_path / out)
         assert error.value.allowed and error.value.fix
     with pytest.raises(UserError, match="8 models in one picture"):
@@ -224,13 +224,13 @@ def test_models_that_take_a_text_apart_in_other_ways_are_not_put_side_by_side(
     models: list[Path], file: Path, tmp_path: Path
 ) -> None:
     list(unroll.ngram(file, order=2, level="word", out=tmp_path / "words"))
-    mixed = [models[0], tmp_path / "words"]
+    pair = [models[0], tmp_path / "words"]
     short = tmp_path / "short.txt"
     short.write_text("the cat was Ω\nand\n")
     with pytest.raises(UserError, match="different ways"):
-        unroll.plot("surprisal", mixed, short)
+        unroll.plot("surprisal", pair, short)
     (note,) = unroll.plot("surprisal", models[0], short, unit="token").notes
     assert note == f"{models[0]}: 1 symbols count as <unk>"
-    (note,) = unroll.plot("position", mixed, file, length=20).notes
+    (note,) = unroll.plot("position", pair, file, length=20).notes
     assert "different vocabularies" in note
-    assert unroll.plot("reliability", mixed, file).notes == ()
+    assert unroll.plot("reliability", pair, file).notes == ()

@@ -65,8 +65,8 @@ def test_advice_for_what_does_neither() -> None:
 
 def test_the_layer_and_signal_that_carries_farthest_decides() -> None:
     lags = np.arange(31)
-    kept = {"layer0/h": 1 * 0.5**lags, "layer1/h": 9 * 0.9**lags, "x": 2.0**lags}
-    some = LagNorms({name: norms[None].astype(np.float64) for name, norms in kept.items()})
+    curves = {"layer0/h": 1 * 0.5**lags, "layer1/h": 9 * 0.9**lags, "x": 2.0**lags}
+    some = LagNorms({name: norms[None].astype(np.float64) for name, norms in curves.items()})
     np.testing.assert_allclose(some.shares, 0.9 ** (lags[1:] - 1))
     assert LagNorms({"layer0/h": np.array([[1.0, 0.0, 0.0]]), "x": np.ones((1, 3))}).shares.tolist() == [0.0, 0.0]
 

@@ -46,9 +46,9 @@ def law_closed_form(step: StepFunction, lags: int = 60) -> None:
     """The loss is u·s: by s_{t-k} its gradient is Wᵏᵀ u = Q λᵏ Qᵀ u, by x_{t-k} it is Uᵀ times that."""
     x, state = normal(lags, ROWS, 4, seed=3), ((normal(ROWS, 6, seed=4),),)
     (of_state,), of_inputs = norms_by_lag(step, lambda y: (y * OUT).sum(dim=1), x, state)
-    back = torch.stack([OUT @ Q * SPECTRUM**k @ Q.T for k in range(lags + 1)])  # (K+1, B, H)
-    torch.testing.assert_close(of_state, back.norm(dim=2).T, rtol=1e-8, atol=0)
-    torch.testing.assert_close(of_inputs, (back[:-1] @ U).norm(dim=2).T, rtol=1e-8, atol=0)
+    closed_form = torch.stack([OUT @ Q * SPECTRUM**k @ Q.T for k in range(lags + 1)])  # (K+1, B, H)
+    torch.testing.assert_close(of_state, closed_form.norm(dim=2).T, rtol=1e-8, atol=0)
+    torch.testing.assert_close(of_inputs, (closed_form[:-1] @ U).norm(dim=2).T, rtol=1e-8, atol=0)
 
 
 def test_a_linear_recurrence_has_the_closed_form() -> None:
@@ -113,8 +113,8 @@ def test_a_steps_jacobian_and_its_spectral_radius(name: str) -> None:
     of_all = float(torch.linalg.eigvals(jacobian).abs().max())
     assert spectral_radius(jacobian, layers) == pytest.approx(of_all, rel=1e-6)
     if len(layers) > 1:  # planted fault: not block-triangular
-        wrong = jacobian.flip(0)
-        assert spectral_radius(wrong, layers) != pytest.approx(float(torch.linalg.eigvals(wrong).abs().max()), rel=1e-3)
+        fault = jacobian.flip(0)
+        assert spectral_radius(fault, layers) != pytest.approx(float(torch.linalg.eigvals(fault).abs().max()), rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["lstm-none", "gru-residual", "rnn-sum"])
@@ -128,10 +128,10 @@ def test_a_gradient_grows_as_the_product_of_jacobians(name: str) -> None:
         before: list[State] = [tuple(tuple(part[row : row + 1] for part in layer) for layer in state)]
         for x_t in x[:, row : row + 1]:
             before.append(step(x_t, before[-1])[1])
-        back, logs = first[row], [float(first[row].norm().log())]
+        gradient, logs = first[row], [float(first[row].norm().log())]
         for x_t, state_before in zip(reversed(x[:, row : row + 1]), reversed(before[:-1]), strict=True):
-            back = step_jacobian(step, x_t, state_before).T @ back
-            logs.append(float(back.norm().log()))
+            gradient = step_jacobian(step, x_t, state_before).T @ gradient
+            logs.append(float(gradient.norm().log()))
         np.testing.assert_allclose(rates[:, row], np.diff(logs), rtol=0, atol=1e-9)
 
 
@@ -149,12 +149,12 @@ def test_figures_of_steps_along_a_text() -> None:
     assert last.stretch.least <= float(torch.linalg.matrix_norm(first, 2)) * (1 + 1e-9)
     large = random_model(model_config("gru", hidden_size=800))
     assert returned(step_figures(large, inputs, "a")) == [None]
-    alone = long_run(model, inputs[:1])
-    assert alone is not None and alone[1] == math.inf, "a single stretch has no interval"
-    many = long_run(model, inputs)
-    assert many is not None and 0 < many[1] < 1
-    gone = random_model(model_config("rnn"), scale=0.0)
-    assert long_run(gone, inputs) is None
+    single = long_run(model, inputs[:1])
+    assert single is not None and single[1] == math.inf, "a single stretch has no interval"
+    several = long_run(model, inputs)
+    assert several is not None and 0 < several[1] < 1
+    silent = random_model(model_config("rnn"), scale=0.0)
+    assert long_run(silent, inputs) is None
 
 
 def returned(work: Any) -> list[Any]:

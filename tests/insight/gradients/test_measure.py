@@ -43,17 +43,17 @@ def nats(model: Model, ids: Tensor, state: State) -> Tensor:
 
 def the_slow_way(model: Model, ids: Tensor, lags: int, state: State) -> dict[str, Floats]:
     """For every lag anew: read up to there, pass the state in as a value, differentiate the rest. Lags 1 to K."""
-    found: dict[str, list[Floats]] = {}
+    norms_by_name: dict[str, list[Floats]] = {}
     for lag in range(1, lags + 1):
-        cut = ids.shape[1] - 1 - lag
+        start = ids.shape[1] - 1 - lag
         with torch.no_grad():
-            passed = model.hidden(ids[:, :cut], state)[1] if cut else state
-        leaves = [part.clone().requires_grad_() for part in parts_of(passed)]
-        made = torch.autograd.grad(nats(model, ids[:, cut:], like(passed, leaves)).sum(), leaves)
+            before = model.hidden(ids[:, :start], state)[1] if start else state
+        parts = [part.clone().requires_grad_() for part in parts_of(before)]
+        partials = torch.autograd.grad(nats(model, ids[:, start:], like(before, parts)).sum(), parts)
         names = [f"layer{k}/{part}" for k in range(len(state)) for part in ("h", "c")[: len(state[k])]]
-        for name, gradient in zip(names, made, strict=True):
-            found.setdefault(name, []).append(gradient.norm(dim=1).numpy())
-    return {name: np.stack(norms, axis=1) for name, norms in found.items()}
+        for name, gradient in zip(names, partials, strict=True):
+            norms_by_name.setdefault(name, []).append(gradient.norm(dim=1).numpy())
+    return {name: np.stack(norms, axis=1) for name, norms in norms_by_name.items()}
 
 
 def law_slow(rows: dict[str, Floats], slow: dict[str, Floats]) -> None:
@@ -67,8 +67,8 @@ def law_slow(rows: dict[str, Floats], slow: dict[str, Floats]) -> None:
 def test_norms_by_lag_are_those_of_states_passed_in_as_values(name: str) -> None:
     model = network(name)
     ids, state = some_ids(LAGS + 4), start_state(model, ROWS)
-    found = lag_norms(model, ids, LAGS, state)
-    law_slow(found.rows, the_slow_way(model, ids, LAGS, state))
+    norms = lag_norms(model, ids, LAGS, state)
+    law_slow(norms.rows, the_slow_way(model, ids, LAGS, state))
     # By the inputs: one graph over all of them.
     x = model.embedding(ids[:, :-1].T).detach().requires_grad_()
     y = x
@@ -77,7 +77,7 @@ def test_norms_by_lag_are_those_of_states_passed_in_as_values(name: str) -> None
     y, _ = model.recurrent(y, state)
     losses = F.cross_entropy(model.logits(y[-1]), ids[:, -1], reduction="sum")
     (by_inputs,) = torch.autograd.grad(losses, x)
-    np.testing.assert_allclose(found.rows["x"], by_inputs.norm(dim=2).flip(0).T[:, : LAGS + 1], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(norms.rows["x"], by_inputs.norm(dim=2).flip(0).T[:, : LAGS + 1], rtol=1e-9, atol=1e-12)
 
 
 def test_the_slow_way_catches_faults() -> None:
@@ -91,8 +91,8 @@ def test_the_slow_way_catches_faults() -> None:
     assert isinstance(model.recurrent, Recurrent)
     y, _, steps = model.recurrent.trace(x, state)
     nodes = [step.h for step in steps[0]]
-    made = torch.autograd.grad(F.cross_entropy(model.logits(y[-1]), ids[:, -1], reduction="sum"), nodes)
-    by_node = torch.stack([part.norm(dim=1) for part in reversed(made)], dim=1).numpy()
+    partials = torch.autograd.grad(F.cross_entropy(model.logits(y[-1]), ids[:, -1], reduction="sum"), nodes)
+    by_node = torch.stack([part.norm(dim=1) for part in reversed(partials)], dim=1).numpy()
     faults = [
         rows | {"layer0/h": np.concatenate([by_node, rows["layer0/h"][:, -1:]], axis=1)[:, : LAGS + 1]},
         rows | {"layer1/h": rows["layer1/c"], "layer1/c": rows["layer1/h"]},  # labels swapped
@@ -109,7 +109,7 @@ def test_the_slow_way_catches_faults() -> None:
 def test_at_lag_0_it_is_by_the_value_as_the_last_step_uses_it() -> None:
     model = network()
     ids, state = some_ids(4), start_state(model, ROWS)
-    found = lag_norms(model, ids, 2, state)
+    norms = lag_norms(model, ids, 2, state)
     assert isinstance(model.recurrent, Recurrent)
     with torch.no_grad():
         _, before = model.hidden(ids[:, :2], state)
@@ -121,36 +121,36 @@ def test_at_lag_0_it_is_by_the_value_as_the_last_step_uses_it() -> None:
     for k, y in ((0, above[0]), (1, h[1])):
         (by_h,) = torch.autograd.grad(F.cross_entropy(model.logits(y), ids[:, -1], reduction="sum"), h[k])
         by_c = by_h * inside[k]["o"][:, 0] * (1 - inside[k]["c"][:, 0].tanh() ** 2)
-        np.testing.assert_allclose(found.rows[f"layer{k}/h"][:, 0], by_h.norm(dim=1), rtol=1e-9)
-        np.testing.assert_allclose(found.rows[f"layer{k}/c"][:, 0], by_c.norm(dim=1), rtol=1e-9)
+        np.testing.assert_allclose(norms.rows[f"layer{k}/h"][:, 0], by_h.norm(dim=1), rtol=1e-9)
+        np.testing.assert_allclose(norms.rows[f"layer{k}/c"][:, 0], by_c.norm(dim=1), rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["lstm-residual", "gru-none"])
 def test_it_is_what_small_changes_of_the_state_do(name: str) -> None:
     model, lag, small = network(name), 7, 1e-5
     ids, state = some_ids(lag + 1, rows=1), start_state(model, 1)
-    found = lag_norms(model, ids, lag, state)
+    norms = lag_norms(model, ids, lag, state)
     with torch.no_grad():
         for index, part in enumerate(parts_of(state)):
             changes = []
             for unit in range(part.shape[1]):
-                both = []
+                losses = []
                 for sign in (1, -1):
-                    moved = [other.clone() for other in parts_of(state)]
-                    moved[index][0, unit] += sign * small
-                    both.append(float(nats(model, ids, like(state, moved))))
-                changes.append((both[0] - both[1]) / (2 * small))
-            assert found.rows[list(found.rows)[index]][0, lag] == pytest.approx(np.linalg.norm(changes), rel=1e-5)
+                    shifted = [other.clone() for other in parts_of(state)]
+                    shifted[index][0, unit] += sign * small
+                    losses.append(float(nats(model, ids, like(state, shifted))))
+                changes.append((losses[0] - losses[1]) / (2 * small))
+            assert norms.rows[list(norms.rows)[index]][0, lag] == pytest.approx(np.linalg.norm(changes), rel=1e-5)
 
 
 def test_what_was_read_before_is_the_state_from_which_it_starts() -> None:
     model, ids = network("lstm-sum"), some_ids(60)
     state = start_state(model, ROWS)
-    whole = lag_norms(model, ids, LAGS, state)
+    from_state = lag_norms(model, ids, LAGS, state)
     after = model.hidden(ids[:, : 60 - LAGS - 1], state)[1]
     tail = lag_norms(model, ids[:, 60 - LAGS - 1 :], LAGS, after)  # so short that the last input was read before it
-    for name in whole.rows:
-        expected = whole.rows[name].copy()
+    for name in from_state.rows:
+        expected = from_state.rows[name].copy()
         if name == "x":
             assert np.isnan(tail.rows["x"][:, -1]).all()
             expected[:, -1] = np.nan
@@ -161,22 +161,22 @@ def test_what_was_read_before_is_the_state_from_which_it_starts() -> None:
 @pytest.mark.parametrize("window", [1, 4, 40])
 def test_beyond_a_window_the_gradient_is_exactly_zero(window: int) -> None:
     model = random_model(model_config("window", window=window))
-    found = lag_norms(model, some_ids(LAGS + 2), LAGS)
-    assert {*found.rows} == {"x"} and found.h is None and found.c is None and found.half_life() == ()
-    assert (found.rows["x"][:, :window] > 0).all()
-    assert (found.rows["x"][:, window:] == 0).all() and (found.x[window:] == 0).all()
+    norms = lag_norms(model, some_ids(LAGS + 2), LAGS)
+    assert {*norms.rows} == {"x"} and norms.h is None and norms.c is None and norms.half_life() == ()
+    assert (norms.rows["x"][:, :window] > 0).all()
+    assert (norms.rows["x"][:, window:] == 0).all() and (norms.x[window:] == 0).all()
 
 
 def test_float64_tells_what_float32_loses() -> None:
     lags = 120
     model = random_model(model_config("rnn", num_layers=1), torch.float32, scale=0.1)
     ids = some_ids(lags + 2, rows=2)
-    found = lag_norms(model, ids, lags)
+    norms = lag_norms(model, ids, lags)
     x = model.embedding(ids[:, :-1].T).detach().requires_grad_()
     y, _ = model.recurrent(x, None)
     (single,) = torch.autograd.grad(F.cross_entropy(model.logits(y[-1]), ids[:, -1], reduction="sum"), x)
     assert float(single[0].abs().max()) == 0
-    assert 0 < found.x[-1] < 1e-45 and found.h is not None and 0 < found.h[0, -1] < 1e-45
+    assert 0 < norms.x[-1] < 1e-45 and norms.h is not None and 0 < norms.h[0, -1] < 1e-45
     # So small that its square would be 0 in float64, too, and right all the same: the slow way, in float64.
     model, ids = random_model(model_config("rnn", num_layers=1), scale=0.02), some_ids(lags + 2, rows=ROWS)
     slow = the_slow_way(model, ids, lags, model.fresh_state(ROWS))["layer0/h"]
@@ -190,10 +190,10 @@ def test_rows_are_summed_up_by_their_geometric_mean() -> None:
     assert some.c is None and some.x.tolist() == [pytest.approx(2), pytest.approx(1e-200)]
     assert some.quantile("x", 0.5)[0] == 2.5
     model = network()
-    both = lag_norms(model, some_ids(9), 6)
-    assert both.h is not None and both.c is not None and both.h.shape == both.c.shape == (2, 7) and both.x.shape == (7,)
-    np.testing.assert_allclose(both.c[1], np.exp(np.log(both.rows["layer1/c"]).mean(axis=0)))
-    assert both.half_life() == tuple(map(halving, both.c))
+    pair = lag_norms(model, some_ids(9), 6)
+    assert pair.h is not None and pair.c is not None and pair.h.shape == pair.c.shape == (2, 7) and pair.x.shape == (7,)
+    np.testing.assert_allclose(pair.c[1], np.exp(np.log(pair.rows["layer1/c"]).mean(axis=0)))
+    assert pair.half_life() == tuple(map(halving, pair.c))
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 1)])
@@ -262,8 +262,8 @@ def test_models_are_measured_on_their_own_validation_part(models: dict[str, Path
     # The rows, one by one.
     ids = validation_part(opened)
     rows, _ = stretches(ids, opened.tokenizer.start_id, 20, 128, "t")
-    alone = lag_norms(network_of(opened), torch.from_numpy(rows[100:101]), 20)
-    for name, norms in alone.rows.items():
+    single = lag_norms(network_of(opened), torch.from_numpy(rows[100:101]), 20)
+    for name, norms in single.rows.items():
         np.testing.assert_allclose(report.models[0].norms.rows[name][100:101], norms, rtol=1e-4)
     assert "gradients" in unroll.__all__ and unroll.gradients is gradients
 
@@ -275,20 +275,20 @@ def test_a_directory_without_its_training(models: dict[str, Path], tmp_path: Pat
         gradients(bare)
     file = tmp_path / "t.txt"
     file.write_text(text(20))
-    (found,) = gradients(bare, file, lags=5).models
-    assert found.training is None and found.notes == ("the model directory has no log of its training",)
+    (norms,) = gradients(bare, file, lags=5).models
+    assert norms.training is None and norms.notes == ("the model directory has no log of its training",)
 
 
 def test_untrained_weights_are_those_that_the_training_began_with(models: dict[str, Path]) -> None:
     path = models["rnn"]
     opened = network_of(open_model(path))
     before = torch.random.get_rng_state()
-    made = untrained(opened, path)
+    restored = untrained(opened, path)
     assert torch.equal(torch.random.get_rng_state(), before)
     recipe = read_recipe(path / "recipe.toml")
     first = make_run(None, recipe, torch.device("cpu")).model
-    for one, other in zip(made.parameters(), first.parameters(), strict=True):
-        assert torch.equal(one, other)
+    for ours, original in zip(restored.parameters(), first.parameters(), strict=True):
+        assert torch.equal(ours, original)
     trained, fresh = gradients(path, lags=5, fresh=True).models
     assert (trained.fresh, fresh.fresh) == (False, True) and fresh.training is None and not fresh.notes
     assert not np.allclose(trained.norms.x, fresh.norms.x, rtol=1e-3)

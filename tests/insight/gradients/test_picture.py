@@ -29,22 +29,22 @@ def test_the_picture_shows_the_numbers(report: GradientReport) -> None:
         (rnn, "layer0/h", "rnn (rnn, char): by h of layer 0"),
         (window, "x", "window (window of 4, char): by the input, 0 beyond 4 symbols"),
     ):
-        (drawn,) = (points for told, points in lines.items() if told.startswith(label))
+        (curve,) = (points for label_drawn, points in lines.items() if label_drawn.startswith(label))
         norms = model.norms.mean(name)
-        np.testing.assert_allclose(drawn, np.stack([np.arange(21), norms], axis=1)[norms > 1e-12 * norms.max()])
-    assert len(next(points for told, points in lines.items() if "beyond" in told)) == 4
-    alone = replace(report, models=report.models[:1])
-    assert len(list(_by_lag(Figure().subplots(), alone, named(alone)))) == 4, "no inputs where no window is"
+        np.testing.assert_allclose(curve, np.stack([np.arange(21), norms], axis=1)[norms > 1e-12 * norms.max()])
+    assert len(next(points for label_drawn, points in lines.items() if "beyond" in label_drawn)) == 4
+    single = replace(report, models=report.models[:1])
+    assert len(list(_by_lag(Figure().subplots(), single, named(single)))) == 4, "no inputs where no window is"
 
 
 def test_the_picture_is_whole_and_the_same_each_time(report: GradientReport) -> None:
-    drawn = picture(report, ".svg", curve=True)
-    assert drawn == picture(report, ".svg", curve=True)
+    curve = picture(report, ".svg", curve=True)
+    assert curve == picture(report, ".svg", curve=True)
     assert picture(report, ".png").startswith(b"\x89PNG")
-    written = drawn.decode()
-    for told in ("halves in", "training step", "while training, clipped at 0.2", "10⁻", "the validation part"):
-        assert told in written
-    assert "training step" not in picture(report, ".svg").decode() and "mathdefault" not in written
+    svg = curve.decode()
+    for label_drawn in ("halves in", "training step", "while training, clipped at 0.2", "10⁻", "the validation part"):
+        assert label_drawn in svg
+    assert "training step" not in picture(report, ".svg").decode() and "mathdefault" not in svg
     assert [power(v) for v in (1e-12, 2e-5, 0.001, 0.5, 100.0, 1e4)] == [
         "10⁻¹²",
         "2·10⁻⁵",

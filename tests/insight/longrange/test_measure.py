@@ -78,9 +78,9 @@ def test_how_networks_start(task: str) -> None:
         network = make_network(plan, arch, 0)
         assert isinstance(network.recurrent, Recurrent)
         weights[arch] = network.recurrent.layers[0].get_parameter("weight_hh").detach()
-        again, other = make_network(plan, arch, 0), make_network(plan, arch, 1)
-        for one, two, three in zip(network.parameters(), again.parameters(), other.parameters(), strict=True):
-            assert torch.equal(one, two) and (one.abs().max() in (0, 1) or not torch.equal(one, three))
+        repeat, reseeded = make_network(plan, arch, 0), make_network(plan, arch, 1)
+        for weight, two, three in zip(network.parameters(), repeat.parameters(), reseeded.parameters(), strict=True):
+            assert torch.equal(weight, two) and (weight.abs().max() in (0, 1) or not torch.equal(weight, three))
     uniform, orthogonal = weights["rnn-uniform"], weights["rnn-orthogonal"]
     size = len(uniform)
     assert uniform.abs().max() <= 1 / math.sqrt(size)
@@ -126,9 +126,9 @@ def test_a_window_sees_the_cue_up_to_its_end_and_no_further(arch: str) -> None:
 
 def test_a_window_learns_within_its_end_and_guesses_beyond() -> None:
     longrange = unroll.longrange("pronouns", archs=["window"], distances=[5, WINDOW + 1], steps=80)
-    within, beyond = longrange.results
-    assert within.accuracy > 0.8
-    assert beyond.interval[0] <= 0.5 <= beyond.interval[1]
+    near, far = longrange.results
+    assert near.accuracy > 0.8
+    assert far.interval[0] <= 0.5 <= far.interval[1]
 
 
 def test_an_lstm_learns_what_lies_far_back() -> None:
@@ -147,7 +147,7 @@ def test_the_loss_is_all_nats_and_those_of_decisions_once_more(name: str) -> Non
     assert isinstance(task, Task)
     network = random_weights(make_network(plan, "lstm", 0))
     batch = draw(task, np.random.default_rng(5), ROWS, 12)
-    every, decided = [], []
+    all_nats, decision_nats = [], []
     for row in batch.ids:
         state = None
         before = task.tokenizer.start_id
@@ -155,13 +155,13 @@ def test_the_loss_is_all_nats_and_those_of_decisions_once_more(name: str) -> Non
             with torch.no_grad():
                 logits, state = network(torch.tensor([[before]]), state, None, "stepwise")
             nats = float(torch.logsumexp(logits[0, 0], 0) - logits[0, 0, symbol])
-            every.append(nats)
+            all_nats.append(nats)
             if place in batch.places:
-                decided.append(nats)
+                decision_nats.append(nats)
             before = int(symbol)
-    assert len(decided) == ROWS * len(batch.places)
+    assert len(decision_nats) == ROWS * len(batch.places)
     loss = loss_of(network, task, np.random.default_rng(5), 12)
-    assert loss.item() == pytest.approx(np.mean(every) + np.mean(decided), abs=1e-9)
+    assert loss.item() == pytest.approx(np.mean(all_nats) + np.mean(decision_nats), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["german", "copying"])
@@ -171,7 +171,7 @@ def test_accuracy_is_a_forced_choice_among_candidates(name: str) -> None:
     assert isinstance(task, Task)
     network = random_weights(make_network(plan, "gru", 0), seed=2)
     score = measure(network, task, 4, 15, "test", 100)
-    numbers, right, total = stream(4, 15, "test"), 0, 0
+    numbers, hits, total = stream(4, 15, "test"), 0, 0
     for _ in range(2):
         batch = draw(task, numbers, 50, 15, "test")
         for row in batch.ids:
@@ -179,10 +179,10 @@ def test_accuracy_is_a_forced_choice_among_candidates(name: str) -> None:
                 with torch.no_grad():
                     logits = network(torch.tensor([[task.tokenizer.start_id, *row[:place]]]))[0][0, -1]
                 choice = max(task.candidates, key=lambda word: float(logits[task.ids([word])[0]]))
-                right += choice == task.tokenizer.decode([int(row[place])]).strip()
+                hits += choice == task.tokenizer.decode([int(row[place])]).strip()
                 total += 1
-    assert (score.right, score.decisions, score.error) == (right, total, None)
-    assert 0 < right < total
+    assert (score.right, score.decisions, score.error) == (hits, total, None)
+    assert 0 < hits < total
 
 
 def test_the_error_of_sums_is_the_mean_square() -> None:
@@ -192,9 +192,9 @@ def test_the_error_of_sums_is_the_mean_square() -> None:
     x, sums = adding(stream(0, 12, "test"), 40, 12)
     with torch.no_grad():
         outputs = [float(network(torch.from_numpy(x[:, k : k + 1]))[0]) for k in range(40)]
-    off = [a - b for a, b in zip(outputs, sums.tolist(), strict=True)]
-    assert score.error == pytest.approx(sum(d * d for d in off) / 40, rel=1e-5)
-    assert score.right == sum(abs(d) <= 0.08 for d in off)
+    errors = [a - b for a, b in zip(outputs, sums.tolist(), strict=True)]
+    assert score.error == pytest.approx(sum(d * d for d in errors) / 40, rel=1e-5)
+    assert score.right == sum(abs(d) <= 0.08 for d in errors)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -204,12 +204,12 @@ def test_training_reports_how_far_it_is_and_repeats_itself(mixed: bool, monkeypa
         plan = make_plan(task, archs=["rnn-uniform", "lstm"], distances=[5, 9], steps=3, mixed=mixed, hidden_size=8)
         events = list(trials(plan))
         steps = [event for event in events if isinstance(event, Progress)]
-        done = [event.done for event in steps]
-        assert done == sorted(done) and done[-1] == steps[-1].total
+        progress = [event.done for event in steps]
+        assert progress == sorted(progress) and progress[-1] == steps[-1].total
         assert all(event.phase.startswith(("rnn-uniform", "lstm")) for event in steps)
-        again = table(plan, (event for event in trials(plan) if isinstance(event, Trial)))
+        repeat = table(plan, (event for event in trials(plan) if isinstance(event, Trial)))
         first = table(plan, (event for event in events if isinstance(event, Trial)))
-        assert first == again and first.finished and {r.learning_rate for r in first.results} == {3e-3, 1e-2}
+        assert first == repeat and first.finished and {r.learning_rate for r in first.results} == {3e-3, 1e-2}
         assert len(first.results) == 4
 
 
@@ -256,7 +256,7 @@ def test_a_kept_network_is_a_model_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "what"),
+    ("asked", "message"),
     [
         ({"task": "pronoun"}, "there is no task 'pronoun'"),
         ({"archs": ["rnn"]}, "there is no architecture 'rnn'"),
@@ -269,10 +269,10 @@ def test_a_kept_network_is_a_model_directory(tmp_path: Path) -> None:
         ({"task": "adding", "distances": [3]}, "the distance is 3"),
     ],
 )
-def test_what_cannot_be_done_is_refused(asked: dict[str, object], what: str) -> None:
-    with pytest.raises(UserError, match=what) as caught:
+def test_what_cannot_be_done_is_refused(asked: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message) as refusal:
         unroll.longrange(**asked)  # type: ignore[arg-type]
-    assert caught.value.allowed and caught.value.fix
+    assert refusal.value.allowed and refusal.value.fix
 
 
 def test_the_nearest_distance_is_named() -> None:
@@ -282,7 +282,7 @@ def test_the_nearest_distance_is_named() -> None:
         ("pronouns", 1, 3),
         ("parity", 5000, 1000),
     ):
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) as refusal:
             make_plan(task, distances=[distance])
-        assert caught.value.fix.endswith(f" {nearest}")
+        assert refusal.value.fix.endswith(f" {nearest}")
         make_plan(task, distances=[nearest])

@@ -20,9 +20,9 @@ from unroll.insight.longrange.table import (
 def test_the_picture_is_of_the_numbers() -> None:
     plan = make_plan("pronouns", seeds=3)
     longrange = table(plan, made_up(plan))
-    drawn = picture(longrange, ".svg")
-    assert drawn == picture(longrange, ".svg") and picture(longrange, ".png").startswith(b"\x89PNG")
-    root = ElementTree.fromstring(drawn)
+    svg = picture(longrange, ".svg")
+    assert svg == picture(longrange, ".svg") and picture(longrange, ".png").startswith(b"\x89PNG")
+    root = ElementTree.fromstring(svg)
     texts = ["".join(element.itertext()).strip() for element in root.iter("{http://www.w3.org/2000/svg}text")]
     for arch in ARCHS:
         assert any(text.startswith(f"{named(arch)}, ") for text in texts)
@@ -31,14 +31,14 @@ def test_the_picture_is_of_the_numbers() -> None:
     for row in longrange.results:
         y, low, high = point(row)
         assert low <= y <= high and y == pytest.approx(100 * row.accuracy)
-    assert drawn != picture(table(plan, made_up(plan)[:-1]), ".svg")
+    assert svg != picture(table(plan, made_up(plan)[:-1]), ".svg")
 
 
 @pytest.mark.parametrize(("distances", "seeds"), [([100], 1), ([100], 3), ([20, 50], 1)])
 def test_sums_are_drawn_by_their_error(distances: list[int], seeds: int) -> None:
     plan = make_plan("adding", distances=distances, seeds=seeds)
     longrange: LongRange = table(plan, made_up(plan))
-    drawn = picture(longrange, ".svg").decode()
-    assert "mean squared error" in drawn and "solved: 0.01" in drawn and "always the middle: 0.167" in drawn
-    assert ("95 % interval" in drawn) == (seeds > 1)
+    svg = picture(longrange, ".svg").decode()
+    assert "mean squared error" in svg and "solved: 0.01" in svg and "always the middle: 0.167" in svg
+    assert ("95 % interval" in svg) == (seeds > 1)
     assert point(longrange.results[0]).value == pytest.approx(distances[0] / 1000)

@@ -30,21 +30,21 @@ def test_students_interval() -> None:
     assert student([0.5]) is None and student([]) is None
     for count in (2, 5, 31):
         samples = np.random.default_rng(0).normal(1.0, 2.0, size=(4000, count))
-        held = [low <= 1.0 <= high for low, high in map(student, samples.tolist())]  # type: ignore[misc]
-        assert np.mean(held) == pytest.approx(0.95, abs=0.012)
+        covered = [low <= 1.0 <= high for low, high in map(student, samples.tolist())]  # type: ignore[misc]
+        assert np.mean(covered) == pytest.approx(0.95, abs=0.012)
 
 
 def test_the_interval_holds_both() -> None:
-    def result(*right: int) -> Result:
-        shares = tuple(count / 1000 for count in right)
-        return Result("lstm", 5, 1, 1e-2, shares, sum(right), 1000 * len(right), (), (None,) * len(right))
+    def result(*counts: int) -> Result:
+        shares = tuple(count / 1000 for count in counts)
+        return Result("lstm", 5, 1, 1e-2, shares, sum(counts), 1000 * len(counts), (), (None,) * len(counts))
 
-    alone, agreeing, apart = result(970), result(970, 970, 970), result(500, 990, 700)
+    single, agreeing, scattered = result(970), result(970, 970, 970), result(500, 990, 700)
     low, high = wilson(np.array([970]), np.array([1000]))
-    assert alone.over_seeds is None and alone.interval == alone.over_decisions == (low[0], high[0])
+    assert single.over_seeds is None and single.interval == single.over_decisions == (low[0], high[0])
     assert agreeing.over_seeds == pytest.approx((0.97, 0.97)) and agreeing.interval == agreeing.over_decisions
-    assert apart.over_seeds is not None and apart.over_seeds[0] < apart.over_decisions[0]
-    assert apart.interval == (max(0.0, apart.over_seeds[0]), 1.0)
+    assert scattered.over_seeds is not None and scattered.over_seeds[0] < scattered.over_decisions[0]
+    assert scattered.interval == (max(0.0, scattered.over_seeds[0]), 1.0)
     assert result(1000, 1000).interval[1] == 1.0 and result(1000, 1000).interval[0] < 1.0
 
 

@@ -56,8 +56,8 @@ def law_only_the_cue(task: Task, distance: int, seed: int) -> None:
     """With another answer, all else as it was, the cue is another and so is the answer, and nothing else at all."""
     layout = task.layout(task, random(seed), distance)
     answers = random(seed).integers(len(task.candidates), size=64)
-    others = (answers + 1 + random(seed).integers(len(task.candidates) - 1, size=64)) % len(task.candidates)
-    first, second = (layout.fill(random(seed + 1), chosen) for chosen in (answers, others))
+    wrong_answers = (answers + 1 + random(seed).integers(len(task.candidates) - 1, size=64)) % len(task.candidates)
+    first, second = (layout.fill(random(seed + 1), chosen) for chosen in (answers, wrong_answers))
     place = layout.places[0]
     assert (first[:, place] == task.ids(task.candidates)[answers]).all()
     differ = first != second
@@ -100,7 +100,7 @@ def test_a_leak_and_another_distance_are_caught(fault: Callable[[Task, Generator
 
 @each_task
 def test_answers_are_even_and_parts_share_no_sequence(task: Task) -> None:
-    seen: dict[bytes, Part] = {}
+    part_of: dict[bytes, Part] = {}
     parts: tuple[Part, ...] = ("train", "valid", "test")
     rows = 10 * len(task.candidates)
     for distance in (task.least, task.least + 2, 21):
@@ -110,13 +110,13 @@ def test_answers_are_even_and_parts_share_no_sequence(task: Task) -> None:
                 assert batch.ids.shape[0] == rows and batch.ids.max() < task.tokenizer.vocab_size
                 counts = [np.count_nonzero(batch.ids[:, batch.places[0]] == k) for k in task.ids(task.candidates)]
                 assert counts == [10] * len(task.candidates)
-                assert {seen.setdefault(row.tobytes(), part) for row in batch.ids} == {part}
+                assert {part_of.setdefault(row.tobytes(), part) for row in batch.ids} == {part}
 
 
 @each_task
 def test_the_seed_decides_everything(task: Task) -> None:
-    first, again, other = (draw(task, random(seed), 20, task.distances[1]).ids for seed in (3, 3, 4))
-    assert first.tobytes() == again.tobytes() != other.tobytes()
+    first, repeat, reseeded = (draw(task, random(seed), 20, task.distances[1]).ids for seed in (3, 3, 4))
+    assert first.tobytes() == repeat.tobytes() != reseeded.tobytes()
 
 
 # ---- answers, by a slow direct reading of the words
@@ -174,9 +174,9 @@ def test_dyck_words_are_nested_as_deep_as_is_said() -> None:
         depths = np.cumsum([1 if word in "([" else -1 for word in row])
         assert depths[-1] == 0 and depths.min() >= 0
         cue = batch.places[0] - 41
-        between = depths[cue + 1 : batch.places[0]] - depths[cue]
-        assert between.min() >= 0 and between.max() <= DEEPEST
-        deepest = max(deepest, between.max())
+        inner_depths = depths[cue + 1 : batch.places[0]] - depths[cue]
+        assert inner_depths.min() >= 0 and inner_depths.max() <= DEEPEST
+        deepest = max(deepest, inner_depths.max())
     assert deepest == DEEPEST
 
 
@@ -199,15 +199,15 @@ def test_a_bag_of_the_words_since_the_cue_tells_nothing(task: Task) -> None:
     answers = np.concatenate([batch.ids[:, batch.places[0]] for batch in batches])
 
     def accuracy(first: int, last: int) -> float:
-        cut = [
+        suffixes = [
             row for batch in batches for row in batch.ids[:, max(0, batch.places[0] + first) : batch.places[0] + last]
         ]
-        bags = np.stack([np.bincount(row, minlength=task.tokenizer.vocab_size) for row in cut])
+        bags = np.stack([np.bincount(row, minlength=task.tokenizer.vocab_size) for row in suffixes])
         return naive_bayes(task, bags, answers, train)
 
-    sure = 4 * np.sqrt(task.chance * (1 - task.chance) / (rows - train))
-    assert abs(accuracy(1 - distance, 0) - task.chance) < sure
-    assert abs(accuracy(-distance - 8, -distance) - task.chance) < sure
+    margin = 4 * np.sqrt(task.chance * (1 - task.chance) / (rows - train))
+    assert abs(accuracy(1 - distance, 0) - task.chance) < margin
+    assert abs(accuracy(-distance - 8, -distance) - task.chance) < margin
     if task.name in ("pronouns", "german", "agreement", "copying"):
         assert accuracy(-distance, 1 - distance) > 0.99
 
@@ -215,13 +215,13 @@ def test_a_bag_of_the_words_since_the_cue_tells_nothing(task: Task) -> None:
 def test_the_person_named_last_is_seldom_the_one_meant() -> None:
     pronouns = TASKS["pronouns"]
     assert isinstance(pronouns, Task)
-    right = []
+    latest = []
     for seed in range(40):
         batch = draw(pronouns, random(seed), 10, 100)
         for row in words(pronouns, batch):
             last = [word for word in row[: batch.places[0]] if word in ENGLISH["PERSON"].split()][-1]
-            right.append((last in ENGLISH["WOMAN"].split()) == (row[batch.places[0]] == "she"))
-    assert abs(np.mean(right) - 0.5) < 0.1
+            latest.append((last in ENGLISH["WOMAN"].split()) == (row[batch.places[0]] == "she"))
+    assert abs(np.mean(latest) - 0.5) < 0.1
 
 
 @given(seed=st.integers(0, 999), most=st.integers(10, 200))
@@ -271,14 +271,14 @@ def test_lines_are_sequences_of_the_training_part(task: Task) -> None:
     assert len(sequences) == 30 == len([line for line in sequences if "\n" not in line])
     for line in sequences:
         assert not task.tokenizer.unknown(line)
-    again = draw(task, random(5), 8, 21, "train")
-    assert task.tokenizer.encode(task.tokenizer.decode(again.ids[0])).tolist() == again.ids[0].tolist()
+    repeat = draw(task, random(5), 8, 21, "train")
+    assert task.tokenizer.encode(task.tokenizer.decode(repeat.ids[0])).tolist() == repeat.ids[0].tolist()
 
 
 def test_what_is_no_task_names_the_nearest() -> None:
     for name, nearest in (("pronoun", "pronouns"), ("dyck3", "dyck2"), ("German", "german"), ("sum", None)):
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) as refusal:
             find_task(name)
-        assert nearest is None or f"did you mean '{nearest}'" in caught.value.fix
-        assert "adding" in caught.value.allowed
+        assert nearest is None or f"did you mean '{nearest}'" in refusal.value.fix
+        assert "adding" in refusal.value.allowed
     assert find_task("copying").distances[0] > LETTERS

@@ -36,8 +36,8 @@ N = 4
 
 def opened(model: Model, predictor: Predictor | None = None) -> Opened:
     config = model.config
-    about = {"model": {"arch": config.arch, "window": config.window}}
-    return Opened(Path("runs") / config.arch, predictor or TorchPredictor(model), TOKENIZER, about)
+    description = {"model": {"arch": config.arch, "window": config.window}}
+    return Opened(Path("runs") / config.arch, predictor or TorchPredictor(model), TOKENIZER, description)
 
 
 def finish(reading: Any) -> Any:
@@ -49,8 +49,8 @@ def finish(reading: Any) -> Any:
             return ended.value
 
 
-def found_of(arch: str, plan: Plan, predictor: Predictor | None = None, **others: Any) -> tuple[Model, ModelMemory]:
-    model = random_model(model_config(arch, window=N, **others))
+def found_of(arch: str, plan: Plan, predictor: Predictor | None = None, **options: Any) -> tuple[Model, ModelMemory]:
+    model = random_model(model_config(arch, window=N, **options))
     return model, finish(read(opened(model, predictor), plan, N if arch == "window" else None))
 
 
@@ -72,12 +72,12 @@ def slow(model: Model, symbols: list[int], target: int, before: list[int] | None
 
 def step_by_step(predictor: Predictor, inputs: Window, targets: Window, state: State | None) -> tuple[Nats, State]:
     """Return what `nats` of a predictor does, given its `logits`."""
-    found = np.zeros(inputs.shape)
+    nats = np.zeros(inputs.shape)
     for step in range(inputs.shape[1]):
         logits, state = predictor.logits(inputs[:, step : step + 1], state)
-        found[:, step] = -log_probabilities(logits)[np.arange(len(logits)), targets[:, step]]
+        nats[:, step] = -log_probabilities(logits)[np.arange(len(logits)), targets[:, step]]
     assert state is not None
-    return found, state
+    return nats, state
 
 
 # ---- spans

@@ -13,6 +13,6 @@ HOSTILE = '<script>alert("1")</script>&amp; \' ]]> <!--\x07\u202e'
 @pytest.fixture(scope="module")
 def several() -> Memory:
     plan = small_plan(count=400, targets=40)
-    found = [found_of(arch, plan)[1] for arch in ("lstm", "rnn", "window")]
-    found[0] = replace(found[0], model=f"runs/{HOSTILE.replace('/', '')}")
-    return replace(memory_of(*found, name=HOSTILE), notes=(f"a note on {HOSTILE}",))
+    memories = [found_of(arch, plan)[1] for arch in ("lstm", "rnn", "window")]
+    memories[0] = replace(memories[0], model=f"runs/{HOSTILE.replace('/', '')}")
+    return replace(memory_of(*memories, name=HOSTILE), notes=(f"a note on {HOSTILE}",))

@@ -29,39 +29,39 @@ from unroll.predict.torch import TorchPredictor
 @pytest.mark.parametrize("context", ["fresh", "unrelated"])
 def test_it_is_what_a_slow_loop_reads(arch: str, context: Context) -> None:
     plan = small_plan(context=context)
-    model, found = found_of(arch, plan)
+    model, memory = found_of(arch, plan)
     ids, history, limit = plan.ids.tolist(), int(plan.distances[-1]), int(plan.contexts[-1])
     for row, t in enumerate(plan.targets.tolist()):
         target = ids[t]
         far = plan.targets[(row - len(plan.targets) // 2) % len(plan.targets)]
         before = ids[far - limit : far] if context == "unrelated" else None
         for column, k in enumerate(plan.contexts.tolist()):
-            assert found.nats[row, column] == pytest.approx(slow(model, ids[t - k : t], target, before), abs=1e-9)
-        assert found.full[row] == pytest.approx(slow(model, [TOKENIZER.start_id, *ids[:t]], target), abs=1e-9)
+            assert memory.nats[row, column] == pytest.approx(slow(model, ids[t - k : t], target, before), abs=1e-9)
+        assert memory.full[row] == pytest.approx(slow(model, [TOKENIZER.start_id, *ids[:t]], target), abs=1e-9)
         for column, d in enumerate(plan.distances.tolist()):
-            gone, kept = ids[t - history : t - d], ids[t - d : t]
+            beyond_d, near = ids[t - history : t - d], ids[t - d : t]
             order = np.argsort(plan.keys[row, : history - d])
-            shuffled = [gone[place] for place in order]
-            assert found.shuffled[row, column] == pytest.approx(slow(model, shuffled + kept, target), abs=1e-9)
-            drawn = plan.others[row, : history - d].tolist()
-            assert found.replaced[row, column] == pytest.approx(slow(model, drawn + kept, target), abs=1e-9)
+            mixed = [beyond_d[place] for place in order]
+            assert memory.shuffled[row, column] == pytest.approx(slow(model, mixed + near, target), abs=1e-9)
+            foreign = plan.others[row, : history - d].tolist()
+            assert memory.replaced[row, column] == pytest.approx(slow(model, foreign + near, target), abs=1e-9)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_rows_are_read_side_by_side_as_alone(arch: str) -> None:
     """More of them than are read together, and pieces that end in the midst of a history."""
     plan = small_plan(count=1500, limit=70, targets=ROWS + 5)
-    model, found = found_of(arch, plan)
+    model, memory = found_of(arch, plan)
     ids = plan.ids.tolist()
     for row in (0, ROWS - 1, ROWS, ROWS + 4):
         t = int(plan.targets[row])
-        assert found.nats[row, -1] == pytest.approx(slow(model, ids[t - 70 : t], ids[t]), abs=1e-9)
+        assert memory.nats[row, -1] == pytest.approx(slow(model, ids[t - 70 : t], ids[t]), abs=1e-9)
 
 
 @pytest.mark.parametrize("arch", RECURRENT)
 def test_gradients_are_those_of_the_whole_state(arch: str) -> None:
     plan = small_plan(targets=3)
-    model, found = found_of(arch, plan)
+    model, memory = found_of(arch, plan)
     limit, lags = int(plan.contexts[-1]), 10
     logs = []
     for t in plan.targets.tolist():
@@ -72,16 +72,16 @@ def test_gradients_are_those_of_the_whole_state(arch: str) -> None:
         loss = torch.nn.functional.cross_entropy(logits[:, -1], ids[-1:])
         parts = torch.autograd.grad(loss, [part for layer in state for part in layer])
         logs.append(math.log(math.sqrt(sum(float((part**2).sum()) for part in parts))))
-    assert found.gradient is not None
-    assert found.gradient.norms[lags] == pytest.approx(math.exp(np.mean(logs)), rel=1e-9)
+    assert memory.gradient is not None
+    assert memory.gradient.norms[lags] == pytest.approx(math.exp(np.mean(logs)), rel=1e-9)
     names = ARCHITECTURES[arch].state
-    assert set(found.gradient.signals) == {"x", *(f"layer{k}/{name}" for k in range(2) for name in names)}
+    assert set(memory.gradient.signals) == {"x", *(f"layer{k}/{name}" for k in range(2) for name in names)}
 
 
 def test_a_window_has_gradients_by_its_inputs_alone() -> None:
-    _, found = found_of("window", small_plan())
-    assert found.gradient is not None and found.half_life is None
-    assert (found.gradient.norms[:N] > 0).all() and (found.gradient.norms[N:] == 0).all()
+    _, memory = found_of("window", small_plan())
+    assert memory.gradient is not None and memory.half_life is None
+    assert (memory.gradient.norms[:N] > 0).all() and (memory.gradient.norms[N:] == 0).all()
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -89,14 +89,14 @@ def test_disturbing_nothing_changes_nothing(arch: str) -> None:
     """Bitwise: a history that is undisturbed from the first symbol on is the context of that length."""
     plan = small_plan(count=900, limit=80, targets=30)
     predictor = TorchPredictor(random_model(model_config(arch)))
-    rows, wanted, whole = plan.rows(80), plan.ids[plan.targets].astype(np.int64), np.array([80])
+    rows, targets, contexts = plan.rows(80), plan.ids[plan.targets].astype(np.int64), np.array([80])
     random = np.random.default_rng(0)
-    other, keys = random.permutation(rows.ravel()).reshape(rows.shape), random.random(rows.shape)
-    plainly = finish(context_nats(predictor, rows, wanted, whole, None))
-    assert (finish(shuffled_nats(predictor, rows, wanted, whole, keys)) == plainly).all()
-    assert (finish(replaced_nats(predictor, rows, wanted, whole, other)) == plainly).all()
-    _, found = found_of(arch, plan)
-    assert (found.harm["shuffled"][-1], found.harm["replaced"][-1]) == (0.0, 0.0)
+    foreign, keys = random.permutation(rows.ravel()).reshape(rows.shape), random.random(rows.shape)
+    plainly = finish(context_nats(predictor, rows, targets, contexts, None))
+    assert (finish(shuffled_nats(predictor, rows, targets, contexts, keys)) == plainly).all()
+    assert (finish(replaced_nats(predictor, rows, targets, contexts, foreign)) == plainly).all()
+    _, memory = found_of(arch, plan)
+    assert (memory.harm["shuffled"][-1], memory.harm["replaced"][-1]) == (0.0, 0.0)
 
 
 # ---- what is chosen

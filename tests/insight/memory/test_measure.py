@@ -35,14 +35,14 @@ from unroll.state import State
 # ---- laws
 
 
-def law_flat(found: ModelMemory) -> None:
+def law_flat(report: ModelMemory) -> None:
     """Once all that a window can see is there, nothing moves its losses: not more context, and no disturbance."""
-    seen = found.nats[:, found.plan.contexts >= N]
-    np.testing.assert_allclose(seen, np.broadcast_to(found.full[:, None], seen.shape), rtol=0, atol=1e-9)
-    for disturbed in (found.shuffled, found.replaced):
-        beyond = disturbed[:, found.plan.distances >= N]
-        np.testing.assert_allclose(beyond, np.broadcast_to(found.full[:, None], beyond.shape), rtol=0, atol=1e-9)
-    assert found.beyond is not None and found.beyond < 1e-9
+    window = report.nats[:, report.plan.contexts >= N]
+    np.testing.assert_allclose(window, np.broadcast_to(report.full[:, None], window.shape), rtol=0, atol=1e-9)
+    for disturbed in (report.shuffled, report.replaced):
+        outside = disturbed[:, report.plan.distances >= N]
+        np.testing.assert_allclose(outside, np.broadcast_to(report.full[:, None], outside.shape), rtol=0, atol=1e-9)
+    assert report.beyond is not None and report.beyond < 1e-9
 
 
 class Leaking(TorchPredictor):
@@ -61,12 +61,12 @@ class Leaking(TorchPredictor):
 
 def test_a_window_is_flat_beyond_its_length_and_a_leak_is_caught() -> None:
     plan = small_plan(targets=20)
-    model, found = found_of("window", plan)
-    law_flat(found)
+    model, report = found_of("window", plan)
+    law_flat(report)
     _, leaking = found_of("window", plan, Leaking(model))
     with pytest.raises(AssertionError):
         law_flat(leaking)
-    assert any("is flat after 4, as it must be" in line for line in context_readings(memory_of(found)))
+    assert any("is flat after 4, as it must be" in line for line in context_readings(memory_of(report)))
     assert any("something leaks" in line for line in context_readings(memory_of(leaking)))
 
 
@@ -88,30 +88,30 @@ class Copier(Predictor):
 def copier(count: int = 400) -> ModelMemory:
     period = random_ids(5, seed=4)
     plan = plan_of(np.tile(period, count // 5), 64, [5], "fresh", 40, 0)
-    about = {"model": {"arch": "ngram", "order": 6}}
-    found = finish(read(Opened(Path("copier"), Copier(), TOKENIZER, about), plan, 5))
-    assert isinstance(found, ModelMemory)
-    return found
+    description = {"model": {"arch": "ngram", "order": 6}}
+    answer = finish(read(Opened(Path("copier"), Copier(), TOKENIZER, description), plan, 5))
+    assert isinstance(answer, ModelMemory)
+    return answer
 
 
 def test_a_known_memory_is_found() -> None:
-    found = copier()
-    assert found.losses[found.plan.contexts < 5] == pytest.approx(math.log(TOKENIZER.vocab_size))
-    assert found.losses[found.plan.contexts >= 5] == pytest.approx(
+    copying = copier()
+    assert copying.losses[copying.plan.contexts < 5] == pytest.approx(math.log(TOKENIZER.vocab_size))
+    assert copying.losses[copying.plan.contexts >= 5] == pytest.approx(
         math.log1p((TOKENIZER.vocab_size - 1) * math.exp(-8))
     )
-    for span in (found.span_99, found.shuffled_99, found.replaced_99):
+    for span in (copying.span_99, copying.shuffled_99, copying.replaced_99):
         assert 4 < span.low <= span.symbols <= span.high <= 5
-    assert found.beyond == pytest.approx(0, abs=1e-12)
-    assert found.gradient is None and found.half_life is None
+    assert copying.beyond == pytest.approx(0, abs=1e-12)
+    assert copying.gradient is None and copying.half_life is None
 
 
 def test_the_span_is_where_99_percent_of_the_gain_is_had() -> None:
     # 99 % of 4 is had 0.04 doublings before the end.
-    found = made(octaves)
-    assert found.gain == pytest.approx(4)
-    assert found.span_99.symbols == pytest.approx(2 ** (4 - 0.04))
-    assert found.span_99.low == pytest.approx(found.span_99.symbols) == found.span_99.high, "no spread, no interval"
+    report = made(octaves)
+    assert report.gain == pytest.approx(4)
+    assert report.span_99.symbols == pytest.approx(2 ** (4 - 0.04))
+    assert report.span_99.low == pytest.approx(report.span_99.symbols) == report.span_99.high, "no spread, no interval"
     # All of it at once, with the fourth symbol.
     assert made(lambda k: float(k < 4)).span_99.symbols == pytest.approx(2 ** (1 + 0.99))
     # Nothing within 32 of what is had after all.
@@ -142,21 +142,21 @@ def test_a_gain_that_may_be_chance_has_no_span_and_notes_say_so() -> None:
 def test_the_first_crossing_counts_and_lies_between_its_neighbours() -> None:
     places = np.array([1, 2, 4, 8])
     values = np.array([[4.0, 2.0, 0.0, 3.0], [4.0, 3.0, 2.0, 1.0], [0.5, 0.0, 0.0, 0.0], [4.0, 3.0, 2.0, 1.5]])
-    found = fallen(places, values, np.array([1.0, 1.0, 1.0, 1.0]))
-    assert found.tolist() == [pytest.approx(2**1.5), pytest.approx(8), 1.0, math.inf]
+    crossings = fallen(places, values, np.array([1.0, 1.0, 1.0, 1.0]))
+    assert crossings.tolist() == [pytest.approx(2**1.5), pytest.approx(8), 1.0, math.inf]
     assert np.isnan(fallen(places, values, np.zeros(4))).all()
 
 
 def test_more_targets_tell_the_span_better() -> None:
-    few, many = (made(octaves, targets=count, spread=0.02).span_99 for count in (50, 2000))
-    assert few.low <= few.symbols <= few.high
-    assert many.high / many.low < few.high / few.low
+    coarse, fine = (made(octaves, targets=count, spread=0.02).span_99 for count in (50, 2000))
+    assert coarse.low <= coarse.symbols <= coarse.high
+    assert fine.high / fine.low < coarse.high / coarse.low
 
 
 def test_the_interval_of_the_differences_is_that_of_the_same_targets() -> None:
-    found = made(lambda k: 3 / k, targets=400, spread=0.1)
-    apart = found.nats[:, 2] - found.full
-    assert found.half[2] == pytest.approx(1.959964 * np.std(apart, ddof=1) / 20, rel=1e-6)
+    measurement = made(lambda k: 3 / k, targets=400, spread=0.1)
+    differences = measurement.nats[:, 2] - measurement.full
+    assert measurement.half[2] == pytest.approx(1.959964 * np.std(differences, ddof=1) / 20, rel=1e-6)
 
 
 # ---- the function
@@ -176,14 +176,14 @@ measured = partial(memory, limit=16, targets=60)
 
 
 def test_models_are_measured_on_their_validation_part(models: dict[str, Path]) -> None:
-    found = measured([models["lstm"], models["window"]])
-    assert [one.arch for one in found.models] == ["lstm", "window"] and found.notes == ()
-    assert found.models[0].plan is found.models[1].plan
-    assert found.models[1].beyond is not None and found.models[1].beyond < 1e-5
-    figures = found.figures()
+    report = measured([models["lstm"], models["window"]])
+    assert [one.arch for one in report.models] == ["lstm", "window"] and report.notes == ()
+    assert report.models[0].plan is report.models[1].plan
+    assert report.models[1].beyond is not None and report.models[1].beyond < 1e-5
+    figures = report.figures()
     lstm, window = figures["models"]
     assert [k for k, _ in lstm["context_loss"]] == [1, 2, 4, 8, 16, lstm["context_loss"][-1][0]]
-    assert lstm["context_loss"][-1] == [round(found.models[0].plan.targets.mean()), lstm["full_nats"]]
+    assert lstm["context_loss"][-1] == [round(report.models[0].plan.targets.mean()), lstm["full_nats"]]
     assert (lstm["context"], window["context"]) == (None, 4)
     assert lstm["half_life"] is None or lstm["half_life"] > 0
     assert window["half_life"] is None and window["gradient"][-1][1] == 0.0
@@ -193,28 +193,28 @@ def test_models_are_measured_on_their_validation_part(models: dict[str, Path]) -
 def test_an_ngram_is_measured_too_and_forgets_exactly(models: dict[str, Path], tmp_path: Path) -> None:
     file = tmp_path / "text.txt"
     file.write_text(text(60, seed=9), encoding="utf-8")
-    found = measured([models["counted"], models["lstm"]], file=file)
-    counted = found.models[0]
-    assert (counted.arch, counted.context, counted.gradient) == ("ngram", 2, None)
-    assert counted.beyond == pytest.approx(0)
-    assert "an n-gram has no state" in counted.notes[-1]
-    assert counted.harm["shuffled"][1:] == pytest.approx(0), "order beyond two symbols is nothing to it"
-    assert counted.harm["shuffled"][0] > 0
+    report = measured([models["counted"], models["lstm"]], file=file)
+    ngram = report.models[0]
+    assert (ngram.arch, ngram.context, ngram.gradient) == ("ngram", 2, None)
+    assert ngram.beyond == pytest.approx(0)
+    assert "an n-gram has no state" in ngram.notes[-1]
+    assert ngram.harm["shuffled"][1:] == pytest.approx(0), "order beyond two symbols is nothing to it"
+    assert ngram.harm["shuffled"][0] > 0
 
 
 def test_long_texts_are_read_in_part_and_vocabularies_told(models: dict[str, Path], tmp_path: Path) -> None:
-    file, other = tmp_path / "long.txt", tmp_path / "other"
+    file, elsewhere = tmp_path / "long.txt", tmp_path / "other"
     file.write_text((text(40) + "Ω") * (MOST // 1000), encoding="utf-8")
-    list(unroll.ngram(file, order=2, out=other, level="byte"))
-    found = measured([models["counted"], other], file=file, targets=20)
-    assert len(found.models[0].plan.ids) == MOST
-    assert len(found.notes) == 4
-    said = " ".join(found.notes)
-    assert "count as <unk>" in said and f"first {MOST:,} symbols" in said and "different vocabularies" in said
+    list(unroll.ngram(file, order=2, out=elsewhere, level="byte"))
+    report = measured([models["counted"], elsewhere], file=file, targets=20)
+    assert len(report.models[0].plan.ids) == MOST
+    assert len(report.notes) == 4
+    notes = " ".join(report.notes)
+    assert "count as <unk>" in notes and f"first {MOST:,} symbols" in notes and "different vocabularies" in notes
 
 
 @pytest.mark.parametrize(
-    ("asked", "what"),
+    ("asked", "message"),
     [
         ({"limit": 200}, "too few for a context of 200"),
         ({"limit": 1}, "limit is 1"),
@@ -228,15 +228,15 @@ def test_long_texts_are_read_in_part_and_vocabularies_told(models: dict[str, Pat
     ],
 )
 def test_what_cannot_be_measured_is_refused(
-    asked: dict[str, Any], what: str, models: dict[str, Path], tmp_path: Path
+    asked: dict[str, Any], message: str, models: dict[str, Path], tmp_path: Path
 ) -> None:
-    given = {"limit": 16} | asked
-    if given.get("file"):
-        given["file"], given["limit"] = tmp_path / "short.txt", None
-        given["file"].write_text("a" * 40)
-    names = given.pop("models", ["lstm"])
+    options = {"limit": 16} | asked
+    if options.get("file"):
+        options["file"], options["limit"] = tmp_path / "short.txt", None
+        options["file"].write_text("a" * 40)
+    names = options.pop("models", ["lstm"])
     if "other" in names:
         list(begin_training(make_corpus(tmp_path / "corpus", [text(90, seed=7)]), tmp_path / "other", overrides(), 1))
-    with pytest.raises(UserError, match=what) as caught:
-        memory([models.get(name, tmp_path / name) for name in names], **given)
-    assert caught.value.allowed and caught.value.fix
+    with pytest.raises(UserError, match=message) as refusal:
+        memory([models.get(name, tmp_path / name) for name in names], **options)
+    assert refusal.value.allowed and refusal.value.fix

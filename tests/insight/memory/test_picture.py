@@ -14,14 +14,14 @@ def test_the_picture_is_of_the_numbers_and_the_same_each_time(several: Memory) -
     first = main_picture(several, ".svg")
     assert first == main_picture(several, ".svg") and main_picture(several, ".png").startswith(b"\x89PNG")
     tree = ElementTree.fromstring(first)
-    drawn = [[float(value) for value in re.findall(r"-?\d+\.?\d*", line.get("d", ""))]
+    points = [[float(value) for value in re.findall(r"-?\d+\.?\d*", line.get("d", ""))]
              for line in tree.iter("{http://www.w3.org/2000/svg}path")]  # fmt: skip
     # Of the lines with as many points as there are contexts, heights are those of the losses but for scale.
-    lines = [np.array(line).reshape(-1, 2)[:, 1] for line in drawn if len(line) == 2 * len(several.models[0].losses)]
-    for one in several.models:
-        shape = (one.losses - one.losses.min()) / np.ptp(one.losses)
+    lines = [np.array(line).reshape(-1, 2)[:, 1] for line in points if len(line) == 2 * len(several.models[0].losses)]
+    for report in several.models:
+        shape = (report.losses - report.losses.min()) / np.ptp(report.losses)
         assert any(np.allclose((line.max() - line) / np.ptp(line), shape, atol=1e-5) for line in lines if np.ptp(line))
-    other = replace(
+    changed = replace(
         several, models=(replace(several.models[0], nats=several.models[0].nats + 0.5), *several.models[1:])
     )
-    assert main_picture(other, ".svg") != first
+    assert main_picture(changed, ".svg") != first

@@ -21,39 +21,39 @@ def texts(tree: ElementTree.Element) -> str:
 
 
 def test_the_page_is_well_formed_self_contained_and_says_the_numbers(several: Memory) -> None:
-    written = page(several)
-    tree = ElementTree.fromstring(written.removeprefix("<!DOCTYPE html>\n"))
-    said = texts(tree)
+    html = page(several)
+    tree = ElementTree.fromstring(html.removeprefix("<!DOCTYPE html>\n"))
+    content = texts(tree)
     assert len(tree.findall(".//{http://www.w3.org/2000/svg}svg")) == 3
-    for one in several.figures()["models"]:
-        for _, nats in one["context_loss"]:
-            assert f"{nats / math.log(2):.4f}" in said
+    for report in several.figures()["models"]:
+        for _, nats in report["context_loss"]:
+            assert f"{nats / math.log(2):.4f}" in content
         for name in ("shuffled", "replaced"):
-            assert all(f"{round(nats / math.log(2), 4) + 0.0:.4f}" in said for _, nats in one[name][:-1])
-        assert all(f"{size:.2e}" in said for lag, size in one["gradient"] if lag in (1, 2, 4, 8, 16) and size)
+            assert all(f"{round(nats / math.log(2), 4) + 0.0:.4f}" in content for _, nats in report[name][:-1])
+        assert all(f"{size:.2e}" in content for lag, size in report["gradient"] if lag in (1, 2, 4, 8, 16) and size)
     for lines in (context_readings, disturbed_readings, gradient_readings, agreement):
         for line in lines(several):
-            assert line in said
+            assert line in content
     # Nothing is fetched from anywhere, every id is one.
-    addresses = re.findall(r'(?:src|href)\s*=\s*["\']([^"\']*)', written) + re.findall(r"url\(([^)]*)\)", written)
+    addresses = re.findall(r'(?:src|href)\s*=\s*["\']([^"\']*)', html) + re.findall(r"url\(([^)]*)\)", html)
     assert addresses and all(address.startswith("#") for address in addresses)
-    ids = re.findall(r'\sid="([^"]*)"', written)
+    ids = re.findall(r'\sid="([^"]*)"', html)
     assert len(ids) == len({*ids}) and {address[1:] for address in addresses} <= {*ids}
-    assert "<metadata>" not in written and page(several) == written
+    assert "<metadata>" not in html and page(several) == html
 
 
 def test_names_cannot_become_markup(several: Memory) -> None:
-    written = page(several)
-    assert "<script" not in written and "\x07" not in written and "\u202e" not in written
-    said = texts(ElementTree.fromstring(written.removeprefix("<!DOCTYPE html>\n")))
-    assert '<script>alert("1")</script>&amp; \' ]]> <!--\\x07\\u202e: 40 characters' in said
-    assert said.count("<script>alert") > 10, "as text, in the tables and the pictures too"
+    html = page(several)
+    assert "<script" not in html and "\x07" not in html and "\u202e" not in html
+    content = texts(ElementTree.fromstring(html.removeprefix("<!DOCTYPE html>\n")))
+    assert '<script>alert("1")</script>&amp; \' ]]> <!--\\x07\\u202e: 40 characters' in content
+    assert content.count("<script>alert") > 10, "as text, in the tables and the pictures too"
 
 
 def test_readings_are_computed_from_the_numbers() -> None:
     falls, slower = made(octaves), made(lambda k: 2 / k)
-    one = replace(falls, model="a/quick", context=8)
-    (line, leak) = context_readings(memory_of(one))
+    quick = replace(falls, model="a/quick", context=8)
+    (line, leak) = context_readings(memory_of(quick))
     assert "quick (lstm, char) reaches 99 % of its gain within 16 characters (16 to 16): it pays 7.21 bits" in line
     assert "should be flat after 8" in leak and "something leaks" in leak
     assert "keeps gaining beyond 32 characters" in next(context_readings(memory_of(slower)))
@@ -65,24 +65,24 @@ def test_readings_are_computed_from_the_numbers() -> None:
     assert not [*agreement(memory_of(falls, slower))], "of models without gradients there is no third view"
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_whether_the_views_agree_is_told(same: bool) -> None:
+@pytest.mark.parametrize("agree", [True, False])
+def test_whether_the_views_agree_is_told(agree: bool) -> None:
     short, long = (made(lambda k, n=n: 1 + max(0.0, n - math.log2(k))) for n in (2, 4))
-    lives = (3.0, 9.0) if same else (9.0, 3.0)
-    norms = [0.5 ** (np.arange(30) / life) for life in lives]
+    half_lives = (3.0, 9.0) if agree else (9.0, 3.0)
+    norms = [0.5 ** (np.arange(30) / life) for life in half_lives]
     a, b = (
-        replace(one, model=name, gradient=Gradient(size, {}, life))
-        for one, name, size, life in zip((short, long), ("a/short", "b/long"), norms, lives, strict=True)
+        replace(report, model=name, gradient=Gradient(size, {}, life))
+        for report, name, size, life in zip((short, long), ("a/short", "b/long"), norms, half_lives, strict=True)
     )
-    said = [*agreement(memory_of(b, a))]
-    if same:
-        assert said == [
+    lines = [*agreement(memory_of(b, a))]
+    if agree:
+        assert lines == [
             "All three views agree, from the shortest memory to the longest: short (lstm, char), long (lstm, char)."
         ]
     else:
-        assert "do not" in said[0] and said[3] == "by gradients: long (lstm, char), short (lstm, char)."
+        assert "do not" in lines[0] and lines[3] == "by gradients: long (lstm, char), short (lstm, char)."
     assert [*gradient_readings(memory_of(a))] == [
-        f"The gradient of short (lstm, char) halves every {lives[0]:.0f} characters"
-        + (" until 1 % is left, 21 back" if same else "")
+        f"The gradient of short (lstm, char) halves every {half_lives[0]:.0f} characters"
+        + (" until 1 % is left, 21 back" if agree else "")
         + f"; after 29, {norms[0][-1] / norms[0][1]:.1g} is left."
     ]

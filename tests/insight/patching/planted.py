@@ -57,7 +57,7 @@ def opened(model: Model, tokenizer: Tokenizer = TOKENIZER) -> Opened:
     return Opened(Path("model"), TorchPredictor(model), tokenizer, {})
 
 
-def asked(model: Opened, first: str, second: str, **others: Any) -> Patched:
-    patched = result(patching(model, first, second, **({"target": "she", "against": "he"} | others)))
+def asked(model: Opened, first: str, second: str, **options: Any) -> Patched:
+    patched = result(patching(model, first, second, **({"target": "she", "against": "he"} | options)))
     assert isinstance(patched, Patched)
     return patched

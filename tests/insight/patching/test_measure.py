@@ -50,8 +50,8 @@ RECURRENT = [name for name in SHAPES if name != "window"]
 
 
 def choice(name: str) -> Choice:
-    others = {"window": LENGTH} if name == "window" else {}
-    model = random_model(model_config(name.split("-")[0], **(SHAPES[name] | others)), scale=0.4)
+    extra = {"window": LENGTH} if name == "window" else {}
+    model = random_model(model_config(name.split("-")[0], **(SHAPES[name] | extra)), scale=0.4)
     return Choice(model.requires_grad_(False), 3, 5)
 
 
@@ -63,16 +63,16 @@ def texts() -> tuple[Ids, Ids]:
     return ours, theirs
 
 
-def values(one: Choice, masks: Masks, at: int = AT, ids: tuple[Ids, Ids] | None = None) -> Floats:
+def values(subject: Choice, masks: Masks, at: int = AT, ids: tuple[Ids, Ids] | None = None) -> Floats:
     ours, theirs = ids or texts()
-    a, b = state_after(one.network, START, ours[:at]), state_after(one.network, START, theirs[:at])
-    return result(patched_values(one, a, b, masks, ours[at:]))
+    a, b = state_after(subject.network, START, ours[:at]), state_after(subject.network, START, theirs[:at])
+    return result(patched_values(subject, a, b, masks, ours[at:]))
 
 
-def by_itself(one: Choice, change: Callable[[State, State], None], at: int = AT) -> float:
+def by_itself(subject: Choice, change: Callable[[State, State], None], at: int = AT) -> float:
     """Return D when `change` has put something of the second text's state into the first's, in place, read alone."""
     ours, theirs = texts()
-    model = one.network
+    model = subject.network
 
     def after(ids: Ids) -> State:
         _, state = model(torch.tensor([[START, *ids[:at].tolist()]]), engine="stepwise")
@@ -81,39 +81,39 @@ def by_itself(one: Choice, change: Callable[[State, State], None], at: int = AT)
     state = after(ours)
     change(state, after(theirs))
     logits, _ = model(torch.from_numpy(ours[None, at:]), state, engine="stepwise")
-    return float(logits[0, -1, one.target] - logits[0, -1, one.against])
+    return float(logits[0, -1, subject.target] - logits[0, -1, subject.against])
 
 
-def law_whole(one: Choice) -> None:
+def law_whole(subject: Choice) -> None:
     """With the whole state of the second text, the first goes on as the second does."""
-    (value,) = values(one, ~nothing(one.network)[None])
-    ours, theirs = (own_value(one, START, ids) for ids in texts())
+    (value,) = values(subject, ~nothing(subject.network)[None])
+    ours, theirs = (own_value(subject, START, ids) for ids in texts())
     assert abs(ours - theirs) > 1e-3
     assert value == pytest.approx(theirs, abs=1e-9)
 
 
-def law_nothing(one: Choice) -> None:
+def law_nothing(subject: Choice) -> None:
     """Patched with nothing, the first text is what it was."""
-    (value,) = values(one, nothing(one.network)[None])
-    assert value == pytest.approx(own_value(one, START, texts()[0]), abs=1e-9)
+    (value,) = values(subject, nothing(subject.network)[None])
+    assert value == pytest.approx(own_value(subject, START, texts()[0]), abs=1e-9)
 
 
-def law_units(one: Choice) -> None:
+def law_units(subject: Choice) -> None:
     """Each unit's row is what patching it by itself gives, h and c together or one of them."""
-    model = one.network
+    model = subject.network
     signals = module.state_signals(model)
-    for chosen in ((), *((name,) for name in signals)):
-        which = [signals.index(name) for name in chosen or signals]
-        units, masks = masks_of_units(model, (), chosen)
-        found = values(one, masks)
-        assert len(found) == model.config.num_layers * model.config.hidden_size
-        for (k, u), value in list(zip(units.tolist(), found.tolist(), strict=True))[:: 1 if chosen == () else 3]:
+    for selected in ((), *((name,) for name in signals)):
+        parts = [signals.index(name) for name in selected or signals]
+        units, masks = masks_of_units(model, (), selected)
+        effects = values(subject, masks)
+        assert len(effects) == model.config.num_layers * model.config.hidden_size
+        for (k, u), value in list(zip(units.tolist(), effects.tolist(), strict=True))[:: 1 if selected == () else 3]:
 
-            def change(state: State, other: State, k: int = k, u: int = u, which: list[int] = which) -> None:
-                for s in which:
-                    state[k][s][0, u] = other[k][s][0, u]
+            def change(state: State, donor: State, k: int = k, u: int = u, parts: list[int] = parts) -> None:
+                for s in parts:
+                    state[k][s][0, u] = donor[k][s][0, u]
 
-            assert value == pytest.approx(by_itself(one, change), abs=1e-9), (k, u)
+            assert value == pytest.approx(by_itself(subject, change), abs=1e-9), (k, u)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -134,36 +134,36 @@ def test_units_side_by_side_are_units_one_by_one(name: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_parts_are_what_their_names_say(name: str) -> None:
-    one = choice(name)
-    signals = module.state_signals(one.network)
-    masks = part_masks(one.network)
-    found = dict(zip(masks, values(one, np.stack(list(masks.values()))), strict=True))
-    layers = one.network.config.num_layers
-    assert len(found) == (1 + layers) * (1 + len(signals)) if len(signals) > 1 else 1 + layers
-    for part, value in found.items():
+    subject = choice(name)
+    signals = module.state_signals(subject.network)
+    masks = part_masks(subject.network)
+    effects = dict(zip(masks, values(subject, np.stack(list(masks.values()))), strict=True))
+    layers = subject.network.config.num_layers
+    assert len(effects) == (1 + layers) * (1 + len(signals)) if len(signals) > 1 else 1 + layers
+    for part, value in effects.items():
         layer, _, signal = part.partition("/")
 
-        def change(state: State, other: State, layer: str = layer, signal: str = signal) -> None:
+        def change(state: State, donor: State, layer: str = layer, signal: str = signal) -> None:
             for k in range(layers):
-                for s, own in enumerate(signals):
-                    if layer in ("state", f"layer{k}", own) and signal in ("", own):
-                        state[k][s].copy_(other[k][s])
+                for s, symbol in enumerate(signals):
+                    if layer in ("state", f"layer{k}", symbol) and signal in ("", symbol):
+                        state[k][s].copy_(donor[k][s])
 
-        assert value == pytest.approx(by_itself(one, change), abs=1e-9), part
+        assert value == pytest.approx(by_itself(subject, change), abs=1e-9), part
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_by_position_is_patching_at_each(name: str) -> None:
-    one = choice(name)
-    masks = np.stack(list(part_masks(one.network).values()))
-    positions, found = result(by_position(one, START, *texts(), 2, masks))
-    assert positions.tolist() == list(range(2, LENGTH)) and found.shape == (LENGTH - 2, len(masks))
-    for position, row in zip(positions.tolist(), found, strict=True):
-        np.testing.assert_allclose(row, values(one, masks, position), rtol=0, atol=1e-9)
+    subject = choice(name)
+    masks = np.stack(list(part_masks(subject.network).values()))
+    positions, effects = result(by_position(subject, START, *texts(), 2, masks))
+    assert positions.tolist() == list(range(2, LENGTH)) and effects.shape == (LENGTH - 2, len(masks))
+    for position, row in zip(positions.tolist(), effects, strict=True):
+        np.testing.assert_allclose(row, values(subject, masks, position), rtol=0, atol=1e-9)
 
 
 def test_texts_of_unlike_length_are_aligned_at_their_ends() -> None:
-    one = choice("lstm")
+    subject = choice("lstm")
     ours, theirs = texts()
     longer = np.concatenate([theirs[:AT], theirs[:AT], ours[AT:]])
     assert (
@@ -171,8 +171,8 @@ def test_texts_of_unlike_length_are_aligned_at_their_ends() -> None:
         and same_end(ours, ours) == LENGTH
         and same_end(ours, ours[3:]) == LENGTH - 3
     )
-    _, found = result(by_position(one, START, ours, longer, AT, ~nothing(one.network)[None]))
-    np.testing.assert_allclose(found, own_value(one, START, longer), rtol=0, atol=1e-9)
+    _, effects = result(by_position(subject, START, ours, longer, AT, ~nothing(subject.network)[None]))
+    np.testing.assert_allclose(effects, own_value(subject, START, longer), rtol=0, atol=1e-9)
 
 
 # ---- planted faults
@@ -219,29 +219,29 @@ def test_a_planted_carrier_is_found_and_turns_the_pronoun_alone() -> None:
     two = 2 * np.tanh(1)
     assert patched.first == pytest.approx(two, abs=1e-9) and patched.second == pytest.approx(-two, abs=1e-9)
     assert patched.at == (1, 1) and not patched.notes
-    strongest, *others = patched.ranked()
+    strongest, *weaker = patched.ranked()
     assert strongest.name == f"0:{CARRIER}" and strongest.flips and strongest.recovery == pytest.approx(1)
-    assert max(abs(unit.effect) for unit in others) < 1e-9
+    assert max(abs(unit.effect) for unit in weaker) < 1e-9
     assert patched.smallest == 1
     assert patched.parts["layer0/c"] == pytest.approx(-two) and patched.parts["layer0/h"] == pytest.approx(two)
     assert patched.positions.tolist() == [1, 2, 3, 4, 5] and patched.symbols[:2] == ("Alice", "reads")
     np.testing.assert_allclose(patched.curves["layer0/c"], -two, atol=1e-9)
     figures = json.loads(json.dumps(patched.figures(2), allow_nan=False))
     assert figures["smallest_set"]["units"] == [f"0:{CARRIER}"] and figures["smallest_set"]["flips"]
-    assert [unit["name"] for unit in figures["units"]] == [f"0:{CARRIER}", others[0].name]
+    assert [unit["name"] for unit in figures["units"]] == [f"0:{CARRIER}", weaker[0].name]
     assert {part["name"]: part["flips"] for part in figures["parts"]} == {
         "state": True, "layer0/h": False, "layer0/c": True,
     }  # fmt: skip
 
 
 def test_what_is_chosen_is_patched_and_ranked() -> None:
-    one, sentences = opened(planted(), WORDS), ("Alice reads and reads", "Bob reads and reads")
-    kept = asked(one, *sentences, signals=["h"])
-    assert kept.parts["chosen"] == kept.parts["layer0/h"] and kept.smallest is None
-    assert not any(unit.flips for unit in kept.ranked())
-    assert asked(one, *sentences, units=[(0, CARRIER), (0, 1)]).parts["chosen"] < 0
-    assert asked(one, *sentences, units=[(0, 1)], signals=["c"]).parts["chosen"] > 0
-    assert "chosen" in asked(one, *sentences, layers=[0]).curves and "chosen" not in asked(one, *sentences).curves
+    model, sentences = opened(planted(), WORDS), ("Alice reads and reads", "Bob reads and reads")
+    restricted = asked(model, *sentences, signals=["h"])
+    assert restricted.parts["chosen"] == restricted.parts["layer0/h"] and restricted.smallest is None
+    assert not any(unit.flips for unit in restricted.ranked())
+    assert asked(model, *sentences, units=[(0, CARRIER), (0, 1)]).parts["chosen"] < 0
+    assert asked(model, *sentences, units=[(0, 1)], signals=["c"]).parts["chosen"] > 0
+    assert "chosen" in asked(model, *sentences, layers=[0]).curves and "chosen" not in asked(model, *sentences).curves
 
 
 def test_what_makes_no_decision_is_said() -> None:
@@ -259,12 +259,12 @@ def test_sets_end_with_the_whole_state() -> None:
         == pytest.approx(patched.parts["state"], abs=1e-9)
     )
     assert patched.set_values[0] == patched.unit_values[0]
-    towards = (patched.unit_values - patched.first) * np.sign(patched.second - patched.first)
-    assert (np.diff(towards) <= 0).all() and len(towards) == 20
-    third = chosen_mask(model.double(), units=[(int(k), int(u)) for k, u in patched.units[:3]])
+    shift = (patched.unit_values - patched.first) * np.sign(patched.second - patched.first)
+    assert (np.diff(shift) <= 0).all() and len(shift) == 20
+    three = chosen_mask(model.double(), units=[(int(k), int(u)) for k, u in patched.units[:3]])
     ours, theirs = TOKENIZER.encode("abcde" * 4), TOKENIZER.encode("bbcde" + "abcde" * 3)
-    one = Choice(model.requires_grad_(False), int(TOKENIZER.encode("a")[0]), int(TOKENIZER.encode("b")[0]))
-    assert patched.set_values[2] == pytest.approx(values(one, third[None], 1, (ours, theirs))[0], abs=1e-9)
+    subject = Choice(model.requires_grad_(False), int(TOKENIZER.encode("a")[0]), int(TOKENIZER.encode("b")[0]))
+    assert patched.set_values[2] == pytest.approx(values(subject, three[None], 1, (ours, theirs))[0], abs=1e-9)
 
 
 def test_a_window_is_patched_as_a_whole() -> None:
@@ -284,7 +284,7 @@ def test_a_models_directory(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "what"),
+    ("asked", "message"),
     [
         ({"target": "she"}, "'she' (target) is not a symbol"),
         ({"against": "%"}, "'%' (against) is not a symbol"),
@@ -308,11 +308,11 @@ def test_a_models_directory(folder: Path) -> None:
         ({"model": "ngram"}, "n-gram"),
     ],
 )
-def test_what_cannot_be_patched_is_refused(asked: dict[str, Any], what: str, folder: Path) -> None:
-    given = {"model": "lstm", "first": "the cat", "second": "she cat", "target": "a", "against": "e"} | asked
-    with pytest.raises(UserError) as caught:
-        patch(folder / given.pop("model"), given.pop("first"), given.pop("second"), **given)
-    assert what in caught.value.what and caught.value.fix and caught.value.allowed
+def test_what_cannot_be_patched_is_refused(asked: dict[str, Any], message: str, folder: Path) -> None:
+    options = {"model": "lstm", "first": "the cat", "second": "she cat", "target": "a", "against": "e"} | asked
+    with pytest.raises(UserError) as refusal:
+        patch(folder / options.pop("model"), options.pop("first"), options.pop("second"), **options)
+    assert message in refusal.value.what and refusal.value.fix and refusal.value.allowed
 
 
 def test_an_rnn_has_no_cell_to_patch() -> None:

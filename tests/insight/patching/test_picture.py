@@ -15,6 +15,6 @@ def test_a_picture_shows_the_curves(arch: str, folder: Path) -> None:
     patched = patch(folder / arch, "the cat\nwas a", "she cat\nwas a", target="a", against="e")
     first, second = (picture(patched, "a $title_", ".svg") for _ in range(2))
     assert first == second
-    drawn = first.decode()
-    assert all(what in drawn for what in ("a $title_", "log p(a) − log p(e)", "second text", "↵", "␣", "state"))
-    assert ("units patched together" in drawn) == (arch == "lstm") == ("layer1" in drawn)
+    svg = first.decode()
+    assert all(what in svg for what in ("a $title_", "log p(a) − log p(e)", "second text", "↵", "␣", "state"))
+    assert ("units patched together" in svg) == (arch == "lstm") == ("layer1" in svg)

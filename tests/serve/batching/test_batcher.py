@@ -41,10 +41,10 @@ def test_streams_that_come_and_go_change_nothing(folder: Path) -> None:
             presence_penalty=draw.choice([0, 0, 1.0]), streaming=draw.random() < 0.5,
         )  # fmt: skip
 
-    wanted = [asked(number) for number in range(80)]
+    requests = [asked(number) for number in range(80)]
 
     async def write(batcher: Batcher, number: int, *, leave: bool = False) -> tuple[str, list[int], list[float]]:
-        ids, options = wanted[number]
+        ids, options = requests[number]
         sink = Sink()
         row = Row(sink, 0, 0, options)
         batcher.submit([Prompt(ids, [row])])
@@ -63,10 +63,10 @@ def test_streams_that_come_and_go_change_nothing(folder: Path) -> None:
                 return text, row.ids, row.nats
 
     async def main() -> None:
-        alone = []
-        for number in range(len(wanted)):
+        single = []
+        for number in range(len(requests)):
             batcher = Batcher(served, Settings(prefix_bytes=0), Metrics())
-            alone.append(await write(batcher, number))
+            single.append(await write(batcher, number))
             batcher.close()
         batcher = Batcher(served, Settings(slots=20), Metrics())
         for _ in range(2):  # the second time prompts are known
@@ -79,12 +79,12 @@ def test_streams_that_come_and_go_change_nothing(folder: Path) -> None:
                 await asyncio.sleep(draw.random() * 0.2)
                 await write(batcher, number, leave=True)
 
-            together = await asyncio.gather(
-                *(later(number) for number in range(len(wanted))), *(nuisance(number) for number in range(40))
+            concurrent = await asyncio.gather(
+                *(later(number) for number in range(len(requests))), *(nuisance(number) for number in range(40))
             )
-            for written, expected in zip(together, alone, strict=False):
-                assert written is not None
-                text, ids, nats = written
+            for answer, expected in zip(concurrent, single, strict=False):
+                assert answer is not None
+                text, ids, nats = answer
                 assert (text, ids) == expected[:2]
                 # The kernels compute a row the same bit for bit, whoever is beside it; numpy's products do not.
                 exact = default_instructions() is not None
@@ -104,12 +104,12 @@ def test_an_ngram_and_a_gpu_model_are_batched_too(tmp_path: Path) -> None:
     with serving(tmp_path / "gram") as live:
         answer = live.openai().completions.create(model="gram", prompt="the", max_tokens=40, seed=3, n=5, logprobs=2)
         for stream, choice in enumerate(answer.choices):
-            drawn = sample(opened, "the", length=40, seed=3, stream=stream, temperature=1.0)
-            assert choice.text == "".join(symbol.text for symbol in drawn)
-        told = live.openai().completions.create(model="gram", prompt="the cat", max_tokens=0, echo=True, logprobs=0)
+            symbols = sample(opened, "the", length=40, seed=3, stream=stream, temperature=1.0)
+            assert choice.text == "".join(symbol.text for symbol in symbols)
+        scores = live.openai().completions.create(model="gram", prompt="the cat", max_tokens=0, echo=True, logprobs=0)
         ids = opened.tokenizer.encode("the cat")
         nats = opened.predictor.nats(np.array([[opened.tokenizer.start_id, *ids[:-1]]]), ids[None])[0][0]
-        values = told.choices[0].logprobs.token_logprobs  # type: ignore[union-attr]
+        values = scores.choices[0].logprobs.token_logprobs  # type: ignore[union-attr]
         assert values is not None and values[1:] == pytest.approx((-nats[1:]).tolist())
         with pytest.raises(openai.BadRequestError, match="no hidden state"):
             live.openai().embeddings.create(model="gram", input="a")
@@ -157,9 +157,9 @@ def test_a_slow_reader_is_parked_then_cut_and_nobody_else_waits(live: Live, even
         eventually(lambda: batcher.load[1] == 10)
         for connection in slow:
             assert connection.recv(4096).startswith(b"HTTP/1.1 200")
-        started = time.monotonic()
+        start = time.monotonic()
         answer = live.openai().completions.create(model="char", prompt="a", max_tokens=2000, seed=1)
-        assert answer.choices[0].finish_reason == "length" and time.monotonic() - started < 20
+        assert answer.choices[0].finish_reason == "length" and time.monotonic() - start < 20
         eventually(lambda: batcher.load == (0, 0, 0))
         for connection in slow:  # what was sent before is there; then nothing
             with pytest.raises((ConnectionResetError, EOFError)):
@@ -175,7 +175,7 @@ def test_a_slow_reader_is_parked_then_cut_and_nobody_else_waits(live: Live, even
 def test_a_parked_stream_goes_on_where_it_was(live: Live, eventually: Eventually) -> None:
     batcher = batcher_of(live)
     length = 200_000
-    wanted = live.openai().completions.create(model="char", prompt="a", max_tokens=length, seed=8).choices[0].text
+    expected = live.openai().completions.create(model="char", prompt="a", max_tokens=length, seed=8).choices[0].text
     connection = open_stream(live, prompt="a", max_tokens=length, seed=8)
     eventually(lambda: batcher.load[1] == 1)
     data = b""
@@ -191,7 +191,7 @@ def test_a_parked_stream_goes_on_where_it_was(live: Live, eventually: Eventually
     for line in body.decode().split("\n\n"):
         if line.startswith("data: {"):
             text += json.loads(line[6:])["choices"][0]["text"]
-    assert text == wanted
+    assert text == expected
 
 
 def test_more_texts_than_slots_take_turns(folder: Path) -> None:

@@ -15,8 +15,8 @@ def test_a_stop_lets_streams_end(folder: Path) -> None:
         with live.openai().completions.create(model="char", prompt="a", max_tokens=4000, stream=True) as events:
             first = next(iter(events))
             live.server.should_exit = True
-            whole = first.choices[0].text + "".join(chunk.choices[0].text for chunk in events)
-        assert len(whole) == 4000
+            text = first.choices[0].text + "".join(chunk.choices[0].text for chunk in events)
+        assert len(text) == 4000
         live.thread.join(10)
         assert not live.thread.is_alive()
 

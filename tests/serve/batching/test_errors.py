@@ -12,14 +12,14 @@ from serve.live import serving
 def test_a_full_queue_is_told_at_once(folder: Path, eventually: Eventually) -> None:
     with serving(folder, max_tokens=ENDLESS, slots=2, queue=3) as live:
         batcher = batcher_of(live)
-        held = [open_stream(live) for _ in range(5)]
+        streams = [open_stream(live) for _ in range(5)]
         eventually(lambda: batcher.load == (2, 0, 3))
         with pytest.raises(openai.RateLimitError) as error:
             live.openai().completions.create(model="char", prompt="a")
         assert error.value.response.headers["retry-after"] == "1"
-        held.pop(0).close()
+        streams.pop(0).close()
         eventually(lambda: batcher.load == (2, 0, 2))
-        for connection in held:
+        for connection in streams:
             connection.close()
         eventually(lambda: batcher.load == (0, 0, 0))
 

@@ -14,7 +14,7 @@ def test_prompts_of_any_length_are_read_once(live: Live) -> None:
     longer = client.completions.create(model="char", prompt=prompt + "a", max_tokens=20, seed=1).choices[0].text
     assert metrics.prefix_hits._value.get() == 3.0  # up to the last boundary
     with serving(live.context.models.path("char"), prefix_bytes=0) as fresh:
-        again = fresh.openai().completions.create(model="char", prompt=[prompt, prompt + "a"], max_tokens=20, seed=1)
+        repeat = fresh.openai().completions.create(model="char", prompt=[prompt, prompt + "a"], max_tokens=20, seed=1)
         assert fresh.context.metrics.prefix_hits._value.get() == 0.0
         again_longer = fresh.openai().completions.create(model="char", prompt=prompt + "a", max_tokens=20, seed=1)
-    assert texts == {again.choices[0].text} and longer == again_longer.choices[0].text
+    assert texts == {repeat.choices[0].text} and longer == again_longer.choices[0].text

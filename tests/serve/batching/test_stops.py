@@ -29,13 +29,13 @@ def oracle(tokenizer: Tokenizer, ids: Sequence[int], stops: Sequence[str]) -> tu
     decoder = tokenizer.stream_decoder()
     pieces = [decoder.push(id) for id in ids]
     pieces[-1] += decoder.flush()
-    whole = "".join(pieces)
-    found = [(at + len(stop), at) for stop in stops if (at := whole.find(stop)) >= 0]
-    if not found:
-        return whole, len(ids)
-    end, at = min(found)
+    text = "".join(pieces)
+    matches = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    if not matches:
+        return text, len(ids)
+    end, at = min(matches)
     sizes = itertools.accumulate(map(len, pieces))
-    return whole[:at], 1 + next(number for number, size in enumerate(sizes) if size >= end)
+    return text[:at], 1 + next(number for number, size in enumerate(sizes) if size >= end)
 
 
 def law_stops(tokenizer: Tokenizer, pool: list[int], seed: int, count: int, make: type[Writing] = Writing) -> None:
@@ -45,20 +45,20 @@ def law_stops(tokenizer: Tokenizer, pool: list[int], seed: int, count: int, make
         ids = draw.choices(pool, k=draw.randint(1, 10))
         stops = ["".join(draw.choices(LETTERS + "\ufffd", k=draw.randint(1, 4))) for _ in range(draw.randint(1, 4))]
         writing = make(tokenizer, [], stops)
-        shown, sent, used, at = "", 0, 0, 0
-        while at < len(ids) and not writing.ended:
+        text, released, consumed, position = "", 0, 0, 0
+        while position < len(ids) and not writing.ended:
             size = draw.randint(1, 4)
-            used += writing.push(ids[at : at + size])
-            at += size
-            assert sent <= writing.free <= len(writing.pieces)
-            shown += "".join(writing.pieces[sent : writing.free])
-            sent = writing.free
+            consumed += writing.push(ids[position : position + size])
+            position += size
+            assert released <= writing.free <= len(writing.pieces)
+            text += "".join(writing.pieces[released : writing.free])
+            released = writing.free
         if not writing.ended:
             writing.finish()
-        shown += "".join(writing.pieces[sent : writing.free])
-        wanted, taken = oracle(tokenizer, ids, stops)
-        assert (shown, used) == (wanted, taken)
-        assert "".join(writing.pieces) == wanted
+        text += "".join(writing.pieces[released : writing.free])
+        expected, expected_count = oracle(tokenizer, ids, stops)
+        assert (text, consumed) == (expected, expected_count)
+        assert "".join(writing.pieces) == expected
         if writing.ended:
             assert writing.whole in (len(writing.pieces), len(writing.pieces) - 1)
 
@@ -99,9 +99,9 @@ def test_a_text_goes_on_from_what_stands_before_it(tokenizer: Tokenizer, pool: l
     draw = random.Random(1)
     for _ in range(300):
         ids = draw.choices(pool, k=30)
-        cut = draw.randint(0, 29)
-        whole = tokenizer.stream_decoder()
-        pieces = [whole.push(id) for id in ids]
-        writing = Writing(tokenizer, ids[:cut], [])
-        writing.push(ids[cut:])
-        assert writing.pieces == pieces[cut:]
+        split = draw.randint(0, 29)
+        decoder = tokenizer.stream_decoder()
+        pieces = [decoder.push(id) for id in ids]
+        writing = Writing(tokenizer, ids[:split], [])
+        writing.push(ids[split:])
+        assert writing.pieces == pieces[split:]

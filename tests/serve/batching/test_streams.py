@@ -33,8 +33,8 @@ def test_the_most_probable_come_first_and_ties_go_by_id(size: int, top: int) -> 
 
 def test_penalties_change_what_was_written_and_what_was_read() -> None:
     logits = np.array([1.0, -2.0, 3.0, -4.0, 5.0, 0.0])
-    plain = row_of(Options(9)).adjust(logits)
-    assert np.array_equal(plain, logits)
+    unchanged = row_of(Options(9)).adjust(logits)
+    assert np.array_equal(unchanged, logits)
     assert row_of(Options(9, bias={5: 2.5})).adjust(logits)[5] == 2.5
     assert (logits - row_of(Options(9, presence_penalty=1.0)).adjust(logits)).tolist() == [0, 0, 1, 1, 0, 0]
     assert (logits - row_of(Options(9, frequency_penalty=0.5)).adjust(logits)).tolist() == [0, 0, 1, 0.5, 0, 0]

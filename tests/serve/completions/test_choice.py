@@ -13,15 +13,15 @@ CHARACTERS = "aé€😀\n"
 """Of one to four bytes."""
 
 
-def check_names(said: Any, text: str, begins: int = 0) -> None:
+def check_names(logprobs: Any, text: str, begins: int = 0) -> None:
     """Hold the parts of log-probabilities to each other: tokens, names of the best, offsets, and the text."""
-    assert "".join(said.tokens) == text[begins:]
-    at = begins
+    assert "".join(logprobs.tokens) == text[begins:]
+    position = begins
     for token, value, top, offset in zip(
-        said.tokens, said.token_logprobs, said.top_logprobs, said.text_offset, strict=True
+        logprobs.tokens, logprobs.token_logprobs, logprobs.top_logprobs, logprobs.text_offset, strict=True
     ):
-        assert offset == at and text[offset : offset + len(token)] == token
-        at += len(token)
+        assert offset == position and text[offset : offset + len(token)] == token
+        position += len(token)
         if value is not None:
             assert top[token] == value, (token, top)  # under the same name, in both places
 
@@ -50,8 +50,8 @@ def test_characters_that_a_model_writes_byte_by_byte_have_one_name(
     """Random models write bytes in all sorts of orders; a bias makes those of one character frequent."""
     for character in CHARACTERS:
         bias = {str(int(id)): 30 for id in TOKENIZERS[level].encode(2 * character)}
-        asked: dict[str, Any] = {"model": level, "prompt": "é the", "max_tokens": 60, "seed": 3, "logit_bias": bias}
-        check_written(live, stream=stream, echo=echo, **asked)
+        request: dict[str, Any] = {"model": level, "prompt": "é the", "max_tokens": 60, "seed": 3, "logit_bias": bias}
+        check_written(live, stream=stream, echo=echo, **request)
 
 
 @pytest.fixture(scope="module")
@@ -76,38 +76,42 @@ def test_a_model_of_bytes_that_writes_whole_characters(counted: Live, stream: bo
         assert {*CHARACTERS, ""} <= set(tokens)
 
 
-def check_written(live: Live, *, stream: bool, echo: bool, **asked: Any) -> tuple[str, list[str]]:
+def check_written(live: Live, *, stream: bool, echo: bool, **request: Any) -> tuple[str, list[str]]:
     """Check the names of what is written; return the text and its tokens."""
-    asked |= {"logprobs": 3, "echo": echo}
-    whole = live.openai().completions.create(**asked).choices[0]
-    assert whole.logprobs is not None
-    check_names(whole.logprobs, whole.text)
+    request |= {"logprobs": 3, "echo": echo}
+    full = live.openai().completions.create(**request).choices[0]
+    assert full.logprobs is not None
+    check_names(full.logprobs, full.text)
     if stream:
         text, tokens, tops = "", [], []
-        with live.openai().completions.create(stream=True, **asked) as events:
+        with live.openai().completions.create(stream=True, **request) as events:
             for event in events:
                 (choice,) = event.choices
                 check_names(choice.logprobs, text + choice.text, begins=len(text))
                 text += choice.text
                 tokens += choice.logprobs.tokens
                 tops += choice.logprobs.top_logprobs
-        assert (text, tokens, tops) == (whole.text, whole.logprobs.tokens, whole.logprobs.top_logprobs)
-    return whole.text, whole.logprobs.tokens
+        assert (text, tokens, tops) == (
+            full.text,
+            full.logprobs.tokens,
+            full.logprobs.top_logprobs,
+        )
+    return full.text, full.logprobs.tokens
 
 
 def test_the_bytes_of_a_character_one_by_one(live: Live) -> None:
     """A model of bytes that is made to write é€😀: each byte as the next of a prompt that ends within a character."""
     data = "é€😀".encode()
-    for cut in range(1, len(data)):
+    for length in range(1, len(data)):
         answer = live.openai().completions.create(
-            model="byte", prompt=list(data[:cut]), max_tokens=1, logprobs=2, temperature=0,
-            logit_bias={str(data[cut]): 100},
+            model="byte", prompt=list(data[:length]), max_tokens=1, logprobs=2, temperature=0,
+            logit_bias={str(data[length]): 100},
         ).choices[0]  # fmt: skip
-        said = answer.logprobs
-        assert said is not None and said.tokens and said.top_logprobs
-        check_names(said, answer.text)
-        others = set(said.top_logprobs[0]) - {said.tokens[0]}
-        assert all(name.isascii() and (len(name) == 1 or name.startswith("\\x")) for name in others), others
+        logprobs = answer.logprobs
+        assert logprobs is not None and logprobs.tokens and logprobs.top_logprobs
+        check_names(logprobs, answer.text)
+        alternatives = set(logprobs.top_logprobs[0]) - {logprobs.tokens[0]}
+        assert all(name.isascii() and (len(name) == 1 or name.startswith("\\x")) for name in alternatives), alternatives
 
 
 def test_an_alternative_whose_name_is_taken_has_that_of_its_bytes(live: Live) -> None:
@@ -117,8 +121,8 @@ def test_an_alternative_whose_name_is_taken_has_that_of_its_bytes(live: Live) ->
 
     served = live.context.models.latest("bpe")
     pieces = list(served.tokenizer.pieces)
-    whole, last = pieces.index("é".encode()), pieces.index("é".encode()[1:])
+    character, last = pieces.index("é".encode()), pieces.index("é".encode()[1:])
     choice: Any = Choice.__new__(Choice)
     choice.served = served
-    found = choice._top(Point(-2.0, [whole, last], [-1.0, -2.0]), last, "é", pieces.index("é".encode()[:1]))
-    assert found == {"\\xc3\\xa9": -1.0, "é": -2.0}
+    top = choice._top(Point(-2.0, [character, last], [-1.0, -2.0]), last, "é", pieces.index("é".encode()[:1]))
+    assert top == {"\\xc3\\xa9": -1.0, "é": -2.0}

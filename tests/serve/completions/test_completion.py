@@ -21,10 +21,10 @@ from unroll.artifact.open import open_model
 from unroll.predict.protocols import stream_nats
 
 
-def sampled(folder: Path, prompt: str, length: int, seed: int, stream: int = 0, **others: Any) -> str:
+def sampled(folder: Path, prompt: str, length: int, seed: int, stream: int = 0, **options: Any) -> str:
     """Return what `unroll sample` writes."""
-    drawn = unroll.sample(open_model(folder), prompt, length=length, seed=seed, stream=stream, **others)
-    return "".join(symbol.text for symbol in drawn)
+    symbols = unroll.sample(open_model(folder), prompt, length=length, seed=seed, stream=stream, **options)
+    return "".join(symbol.text for symbol in symbols)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -52,17 +52,17 @@ def test_filters_are_those_of_the_command(live: Live, folders: dict[str, Path], 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_stream_is_what_the_whole_answer_is(live: Live, level: str) -> None:
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "model": level, "prompt": ["the cat", "a"], "max_tokens": 50, "seed": 5, "n": 2, "logprobs": 2, "echo": True,
         "stop": ["mat", "e d"],
     }  # fmt: skip
-    whole = live.openai().completions.create(**asked)
+    whole = live.openai().completions.create(**request)
     texts = dict.fromkeys(range(4), "")
     tokens: dict[int, list[Any]] = {}
     offsets: dict[int, list[Any]] = {}
     tops: dict[int, list[Any]] = {}
     ends: dict[int, Any] = {}
-    with live.openai().completions.create(stream=True, stream_options={"include_usage": True}, **asked) as events:
+    with live.openai().completions.create(stream=True, stream_options={"include_usage": True}, **request) as events:
         chunks = list(events)
     for chunk in chunks[:-1]:
         assert chunk.usage is None
@@ -90,14 +90,14 @@ def test_probabilities_are_told_of_every_symbol(live: Live, level: str, count: i
         model=level, prompt="the dog", max_tokens=25, seed=1, logprobs=count, echo=True
     )
     (choice,) = answer.choices
-    said = choice.logprobs
-    assert said is not None and said.tokens and said.token_logprobs and said.top_logprobs and said.text_offset
-    assert "".join(said.tokens) == choice.text
-    assert len(said.tokens) == len(said.token_logprobs) == len(said.top_logprobs) == len(said.text_offset)
-    for token, offset in zip(said.tokens, said.text_offset, strict=True):
+    report = choice.logprobs
+    assert report is not None and report.tokens and report.token_logprobs and report.top_logprobs and report.text_offset
+    assert "".join(report.tokens) == choice.text
+    assert len(report.tokens) == len(report.token_logprobs) == len(report.top_logprobs) == len(report.text_offset)
+    for token, offset in zip(report.tokens, report.text_offset, strict=True):
         assert choice.text[offset : offset + len(token)] == token
-    assert said.token_logprobs[0] is None and said.top_logprobs[0] is None
-    for token, value, top in zip(said.tokens[1:], said.token_logprobs[1:], said.top_logprobs[1:], strict=True):
+    assert report.token_logprobs[0] is None and report.top_logprobs[0] is None
+    for token, value, top in zip(report.tokens[1:], report.token_logprobs[1:], report.top_logprobs[1:], strict=True):
         assert value < 0 and count <= len(top) <= count + 1
         assert value in top.values()
         assert top[token] == value
@@ -110,17 +110,17 @@ def test_an_echo_is_our_own_score(live: Live, folders: dict[str, Path], level: s
     opened = open_model(folders[level])
     ids = opened.tokenizer.encode(text)
     start = opened.tokenizer.start_id
-    for prompt, known in ((text, ids[1:]), ([start, *ids.tolist()], ids)):
+    for prompt, targets in ((text, ids[1:]), ([start, *ids.tolist()], ids)):
         answer = live.openai().completions.create(model=level, prompt=prompt, max_tokens=0, logprobs=3, echo=True)
-        said = answer.choices[0].logprobs
-        assert said is not None and said.token_logprobs
-        assert len(said.token_logprobs) == len(known) + 1
-        total = -math.fsum(value for value in said.token_logprobs if value is not None)
-        if len(known) == len(ids):
+        report = answer.choices[0].logprobs
+        assert report is not None and report.token_logprobs
+        assert len(report.token_logprobs) == len(targets) + 1
+        total = -math.fsum(value for value in report.token_logprobs if value is not None)
+        if len(targets) == len(ids):
             assert total / len(ids) == pytest.approx(stream_nats(opened.predictor, ids, start), abs=1e-5)
         else:
-            whole = opened.predictor.nats(np.array([[start, *ids[:-1]]]), ids[None])[0][0]
-            assert total == pytest.approx(whole[1:].sum(), abs=1e-5 * len(ids))
+            expected = opened.predictor.nats(np.array([[start, *ids[:-1]]]), ids[None])[0][0]
+            assert total == pytest.approx(expected[1:].sum(), abs=1e-5 * len(ids))
 
 
 def test_what_evaluation_programs_ask(live: Live) -> None:
@@ -139,78 +139,82 @@ def test_what_evaluation_programs_ask(live: Live) -> None:
 
 
 def test_the_best_of_several_has_the_highest_mean(live: Live) -> None:
-    asked: dict[str, Any] = {"model": "char", "prompt": "a", "max_tokens": 20, "seed": 3, "logprobs": 0}
-    every = live.openai().completions.create(n=8, **asked)
-    best = live.openai().completions.create(n=2, best_of=8, **asked)
+    request: dict[str, Any] = {"model": "char", "prompt": "a", "max_tokens": 20, "seed": 3, "logprobs": 0}
+    every = live.openai().completions.create(n=8, **request)
+    best = live.openai().completions.create(n=2, best_of=8, **request)
 
     def mean(choice: Any) -> float:
         return float(np.mean(choice.logprobs.token_logprobs))
 
-    ranked = sorted(every.choices, key=mean, reverse=True)
-    assert [choice.text for choice in best.choices] == [choice.text for choice in ranked[:2]]
+    best_first = sorted(every.choices, key=mean, reverse=True)
+    assert [choice.text for choice in best.choices] == [choice.text for choice in best_first[:2]]
     assert [choice.index for choice in best.choices] == [0, 1]
     assert best.usage is not None and best.usage.completion_tokens == 160
 
 
 def test_stops(live: Live) -> None:
     client = live.openai()
-    asked: dict[str, Any] = {"model": "word", "prompt": "the cat", "max_tokens": 40, "seed": 4}
-    whole = client.completions.create(**asked).choices[0].text
-    first, second = whole.split()[3:5]
-    across = f"{first} {second}"[1:-1]  # from within a word to within the next
-    stopped = client.completions.create(stop=[across, "never there"], **asked).choices[0]
-    assert stopped.finish_reason == "stop" and stopped.text == whole[: whole.index(across)]
-    at_start = client.completions.create(stop=whole[0], **asked).choices[0]
+    request: dict[str, Any] = {"model": "word", "prompt": "the cat", "max_tokens": 40, "seed": 4}
+    text = client.completions.create(**request).choices[0].text
+    first, second = text.split()[3:5]
+    stop = f"{first} {second}"[1:-1]  # from within a word to within the next
+    choice = client.completions.create(stop=[stop, "never there"], **request).choices[0]
+    assert choice.finish_reason == "stop" and choice.text == text[: text.index(stop)]
+    at_start = client.completions.create(stop=text[0], **request).choices[0]
     assert at_start.text == "" and at_start.finish_reason == "stop"
-    in_prompt = client.completions.create(stop="the cat", **asked).choices[0]
-    assert in_prompt.text == (whole[: whole.index("the cat")] if "the cat" in whole else whole)
-    held = client.completions.create(stop=whole[-1] + "x", **asked).choices[0]
-    assert held.text == whole and held.finish_reason == "length"
+    in_prompt = client.completions.create(stop="the cat", **request).choices[0]
+    assert in_prompt.text == (text[: text.index("the cat")] if "the cat" in text else text)
+    unmatched = client.completions.create(stop=text[-1] + "x", **request).choices[0]
+    assert unmatched.text == text and unmatched.finish_reason == "length"
 
 
 def test_penalties_and_bias_change_what_is_drawn(live: Live) -> None:
     client = live.openai()
-    asked: dict[str, Any] = {"model": "char", "prompt": "a", "max_tokens": 40, "temperature": 0}
-    plain = client.completions.create(**asked).choices[0].text
+    request: dict[str, Any] = {"model": "char", "prompt": "a", "max_tokens": 40, "temperature": 0}
+    greedy = client.completions.create(**request).choices[0].text
     letter = int(CHARS.encode("z" if "z" in CHARS.symbols else "s")[0])
-    biased = client.completions.create(logit_bias={str(letter): 100}, **asked).choices[0].text
+    biased = client.completions.create(logit_bias={str(letter): 100}, **request).choices[0].text
     assert set(biased) == {CHARS.symbols[letter - 1]}
-    barred = client.completions.create(logit_bias={str(int(CHARS.encode(plain[0])[0])): -100}, **asked).choices[0].text
-    assert plain[0] not in barred
+    barred = (
+        client.completions.create(logit_bias={str(int(CHARS.encode(greedy[0])[0])): -100}, **request).choices[0].text
+    )
+    assert greedy[0] not in barred
     for options in ({"presence_penalty": 2}, {"frequency_penalty": 2}, {"extra_body": {"repetition_penalty": 5}}):
-        changed = client.completions.create(**options, **asked).choices[0].text
-        assert len(set(changed)) > len(set(plain))
-    said = client.completions.create(logprobs=1, logit_bias={str(letter): 100}, **asked).choices[0].logprobs
-    assert said is not None and said.token_logprobs and said.token_logprobs[0] < -0.1  # of the model, not of the bias
+        penalised = client.completions.create(**options, **request).choices[0].text
+        assert len(set(penalised)) > len(set(greedy))
+    report = client.completions.create(logprobs=1, logit_bias={str(letter): 100}, **request).choices[0].logprobs
+    assert (
+        report is not None and report.token_logprobs and report.token_logprobs[0] < -0.1
+    )  # of the model, not of the bias
 
 
 def test_symbols_that_break_lines_survive(live: Live) -> None:
-    strange = "\u2028\u2029\x85\x0b\x0c\x00\r😀"
-    for symbol in strange:
+    breaks = "\u2028\u2029\x85\x0b\x0c\x00\r😀"
+    for symbol in breaks:
         bias = {str(int(CHARS.encode(symbol)[0])): 100}
         with live.openai().completions.create(
-            model="char", prompt=strange, max_tokens=5, logit_bias=bias, stream=True, echo=True
+            model="char", prompt=breaks, max_tokens=5, logit_bias=bias, stream=True, echo=True
         ) as events:
-            assert "".join(chunk.choices[0].text for chunk in events) == strange + 5 * symbol
+            assert "".join(chunk.choices[0].text for chunk in events) == breaks + 5 * symbol
 
 
-@pytest.mark.parametrize("cut", [1, 2, 3, 5, 7])
-def test_bytes_of_characters_are_never_cut(live: Live, cut: int) -> None:
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 7])
+def test_bytes_of_characters_are_never_cut(live: Live, length: int) -> None:
     """Whatever stands at the end of a prompt of bytes, what is written goes on from within its character."""
     data = "é€😀".encode()
     answer = live.openai().completions.create(
-        model="byte", prompt=list(data[:cut]), max_tokens=1, echo=True,
-        logit_bias={str(data[cut]): 100},
+        model="byte", prompt=list(data[:length]), max_tokens=1, echo=True,
+        logit_bias={str(data[length]): 100},
     )  # fmt: skip
-    assert answer.choices[0].text == data[: cut + 1].decode(errors="replace")
+    assert answer.choices[0].text == data[: length + 1].decode(errors="replace")
 
 
 def test_the_client_tries_again_where_that_helps(tmp_path: Path) -> None:
-    seen: list[str] = []
+    paths: list[str] = []
 
     class Counting(httpx.HTTPTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            seen.append(request.url.path)
+            paths.append(request.url.path)
             return super().handle_request(request)
 
     with serving(make_model(tmp_path / "char"), slots=1, queue=0) as live, httpx.Client(transport=Counting()) as http:
@@ -218,12 +222,12 @@ def test_the_client_tries_again_where_that_helps(tmp_path: Path) -> None:
         with pytest.raises(openai.RateLimitError) as error:
             client.completions.create(model="char", prompt="a", n=2)
         assert told(error.value)["code"] == "queue_full" and error.value.response.headers["retry-after"] == "1"
-        assert len(seen) == 3
-        seen.clear()
+        assert len(paths) == 3
+        paths.clear()
         live.context.batchers.of(live.context.models.latest("char"))._reader._predictor = None  # type: ignore[assignment]
         with pytest.raises(openai.InternalServerError) as failure:
             client.completions.create(model="char", prompt="aaa")
-        assert told(failure.value)["code"] == "internal_error" and len(seen) == 1
+        assert told(failure.value)["code"] == "internal_error" and len(paths) == 1
 
 
 def test_a_failure_in_a_stream_is_told_in_the_stream(tmp_path: Path) -> None:
@@ -249,20 +253,20 @@ def test_a_failure_in_a_stream_is_told_in_the_stream(tmp_path: Path) -> None:
 def test_64_streams_at_once_are_each_what_they_are_alone(live: Live) -> None:
     prompts = ["the cat", "a dog", "", "who was it? " * 60, "sat on the mat."]
     kinds: list[dict[str, Any]] = [{}, {"temperature": 0.5}, {"logprobs": 2}, {"top_p": 0.8}, {"presence_penalty": 1}]
-    asked = [
+    request = [
         {"model": level, "prompt": prompt, "seed": seed, "max_tokens": 20 + 7 * seed, **kind}
         for seed, (level, prompt, kind) in enumerate(
             itertools.islice(zip(itertools.cycle(LEVELS), itertools.cycle(prompts), itertools.cycle(kinds)), 64)
         )
     ]
     client = live.openai()
-    alone = [client.completions.create(**each).choices[0] for each in asked]
+    single = [client.completions.create(**each).choices[0] for each in request]
 
     async def one(client: AsyncOpenAI, number: int) -> str:
         if number % 3 == 0:
-            return str((await client.completions.create(**asked[number])).choices[0].text)
+            return str((await client.completions.create(**request[number])).choices[0].text)
         text = ""
-        async with await client.completions.create(stream=True, **asked[number]) as events:
+        async with await client.completions.create(stream=True, **request[number]) as events:
             async for chunk in events:
                 text += chunk.choices[0].text
         return text
@@ -272,7 +276,7 @@ def test_64_streams_at_once_are_each_what_they_are_alone(live: Live) -> None:
             taking_all(client)
             return await asyncio.gather(*(one(client, number) for number in range(64)))
 
-    assert run_apart(all_at_once()) == [choice.text for choice in alone]
+    assert run_apart(all_at_once()) == [choice.text for choice in single]
 
 
 def test_timeouts_are_noticed_and_free_the_slot(tmp_path: Path, eventually: Callable[..., None]) -> None:

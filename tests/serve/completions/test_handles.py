@@ -29,69 +29,69 @@ def first(answer: httpx.Response) -> dict[str, Any]:
 
 @pytest.mark.parametrize("level", TOKENIZERS)
 def test_going_on_from_a_state_is_going_on(live: Live, level: str) -> None:
-    whole = first(ask(live, model=level, prompt="the cat", max_tokens=60))["text"]
+    expected = first(ask(live, model=level, prompt="the cat", max_tokens=60))["text"]
     text, handle = "", None
     for length in (1, 7, 22, 30):
         begun = {"prompt": "the cat"} if handle is None else {"state_from": handle}
         part = first(ask(live, model=level, max_tokens=length, return_state=True, **begun))
         text, handle = text + part["text"], part["state"]
     if level in ("char", "word"):
-        assert text == whole
+        assert text == expected
     else:  # where a part ends within a character, both halves are written as U+FFFD
-        assert text.replace("\ufffd", "") == whole.replace("\ufffd", "") or "\ufffd" in text
+        assert text.replace("\ufffd", "") == expected.replace("\ufffd", "") or "\ufffd" in text
 
 
 def test_a_prompt_may_be_read_in_parts(live: Live) -> None:
-    asked: dict[str, Any] = {"model": "char", "max_tokens": 30, "seed": 4, "temperature": 1}
-    whole = first(ask(live, prompt="the cat sat on the mat.", **asked))["text"]
+    options: dict[str, Any] = {"model": "char", "max_tokens": 30, "seed": 4, "temperature": 1}
+    expected = first(ask(live, prompt="the cat sat on the mat.", **options))["text"]
     handle = None
     for part in ("the cat", " sat on", " the"):
         begun: dict[str, Any] = {} if handle is None else {"state_from": handle}
         only = {"max_tokens": 0, "return_state": True}
-        handle = first(ask(live, prompt=part, **(asked | only | begun)))["state"]
-    assert first(ask(live, prompt=" mat.", state_from=handle, **asked))["text"] == whole
+        handle = first(ask(live, prompt=part, **(options | only | begun)))["state"]
+    assert first(ask(live, prompt=" mat.", state_from=handle, **options))["text"] == expected
 
 
 def test_a_state_may_be_gone_on_from_many_times_and_ways(live: Live) -> None:
     handle = first(ask(live, model="char", prompt="the cat", max_tokens=0, return_state=True))["state"]
-    asked: dict[str, Any] = {"model": "char", "state_from": handle, "temperature": 1, "seed": 7}
-    many = ask(live, n=4, prompt=[" a", ""], return_state=True, logprobs=2, echo=True, **asked).json()["choices"]
-    assert len({choice["state"] for choice in many}) == 8
-    for choice in many:
+    options: dict[str, Any] = {"model": "char", "state_from": handle, "temperature": 1, "seed": 7}
+    branches = ask(live, n=4, prompt=[" a", ""], return_state=True, logprobs=2, echo=True, **options).json()["choices"]
+    assert len({choice["state"] for choice in branches}) == 8
+    for choice in branches:
         assert "".join(choice["logprobs"]["tokens"]) == choice["text"]
-    again = ask(live, n=4, prompt=[" a", ""], logprobs=2, echo=True, **asked).json()["choices"]
-    assert [choice["text"] for choice in again] == [choice["text"] for choice in many]
-    plain = ask(live, model="char", n=4, prompt=["the cat a", "the cat"], temperature=1, seed=7).json()["choices"]
-    assert ["the cat" + choice["text"] for choice in many] == [
-        ("the cat a" if choice["index"] < 4 else "the cat") + choice["text"] for choice in plain
+    repeat = ask(live, n=4, prompt=[" a", ""], logprobs=2, echo=True, **options).json()["choices"]
+    assert [choice["text"] for choice in repeat] == [choice["text"] for choice in branches]
+    stateless = ask(live, model="char", n=4, prompt=["the cat a", "the cat"], temperature=1, seed=7).json()["choices"]
+    assert ["the cat" + choice["text"] for choice in branches] == [
+        ("the cat a" if choice["index"] < 4 else "the cat") + choice["text"] for choice in stateless
     ]
 
 
 @pytest.mark.parametrize("level", ["char", "word"])
 def test_the_state_stands_after_the_text_and_before_the_stop(live: Live, level: str) -> None:
-    whole = first(ask(live, model=level, prompt="a", max_tokens=60, temperature=1, seed=2))["text"]
-    stop = whole[len(whole) // 2 :][:4]
-    at = whole.index(stop)
-    stopped = first(
+    expected = first(ask(live, model=level, prompt="a", max_tokens=60, temperature=1, seed=2))["text"]
+    stop = expected[len(expected) // 2 :][:4]
+    position = expected.index(stop)
+    choice = first(
         ask(live, model=level, prompt="a", max_tokens=60, temperature=1, seed=2, stop=stop, return_state=True)
     )
-    assert stopped["text"] == whole[:at] and stopped["finish_reason"] == "stop"
+    assert choice["text"] == expected[:position] and choice["finish_reason"] == "stop"
     if level == "char":
-        after = first(ask(live, model=level, state_from=stopped["state"]))["text"]
-        assert after == first(ask(live, model=level, prompt="a" + whole[:at]))["text"]
+        after = first(ask(live, model=level, state_from=choice["state"]))["text"]
+        assert after == first(ask(live, model=level, prompt="a" + expected[:position]))["text"]
 
 
 def test_a_handle_is_its_owner_s_alone(folders: dict[str, Path]) -> None:
     with serving(folders["char"], folders["word"], api_keys=("one", "two")) as live:
         handle = first(ask(live, "one", model="char", prompt="the", return_state=True))["state"]
         assert ask(live, "one", model="char", state_from=handle).status_code == 200
-        other = ask(live, "two", model="char", state_from=handle)
-        never = ask(live, "two", model="char", state_from="state-never")
-        assert other.status_code == never.status_code == 404
-        assert other.json() == never.json() and other.json()["error"]["code"] == "state_not_found"
+        foreign = ask(live, "two", model="char", state_from=handle)
+        missing = ask(live, "two", model="char", state_from="state-never")
+        assert foreign.status_code == missing.status_code == 404
+        assert foreign.json() == missing.json() and foreign.json()["error"]["code"] == "state_not_found"
         assert ask(live, "none", model="char", state_from=handle).status_code == 401
-        wrong = ask(live, "one", model="word", state_from=handle)
-        assert wrong.status_code == 400 and wrong.json()["error"]["code"] == "state_of_another_model"
+        mismatch = ask(live, "one", model="word", state_from=handle)
+        assert mismatch.status_code == 400 and mismatch.json()["error"]["code"] == "state_of_another_model"
         assert ask(live, "one", model="char", state_from=handle).status_code == 200
         assert len(base64.urlsafe_b64decode(handle.removeprefix("state-"))) == 24
 
@@ -106,9 +106,9 @@ def test_the_least_used_expires_and_says_so(folders: dict[str, Path]) -> None:
     with serving(folders["char"], state_bytes=3000) as live:
         handles = [first(ask(live, model="char", prompt="a" * k, return_state=True))["state"] for k in range(1, 12)]
         assert live.context.states.nbytes <= 3000
-        gone = ask(live, model="char", state_from=handles[0])
-        assert gone.status_code == 410 and gone.json()["error"]["code"] == "state_expired"
-        assert "expired" in gone.json()["error"]["message"] and gone.json()["error"]["param"] == "state_from"
+        expired = ask(live, model="char", state_from=handles[0])
+        assert expired.status_code == 410 and expired.json()["error"]["code"] == "state_expired"
+        assert "expired" in expired.json()["error"]["message"] and expired.json()["error"]["param"] == "state_from"
         assert ask(live, "other", model="char", state_from=handles[0]).status_code == 404
         assert ask(live, model="char", state_from=handles[-1]).status_code == 200
 
@@ -118,8 +118,8 @@ def test_new_weights_end_old_states(tmp_path: Path) -> None:
     with serving(folder) as live:
         handle = first(ask(live, model="char", prompt="the", return_state=True))["state"]
         make_model(folder, seed=5)
-        gone = ask(live, model="char", state_from=handle)
-        assert gone.status_code == 410 and "new weights" in gone.json()["error"]["message"]
+        expired = ask(live, model="char", state_from=handle)
+        assert expired.status_code == 410 and "new weights" in expired.json()["error"]["message"]
         assert ask(live, model="char", state_from=handle).status_code == 410
 
 
@@ -130,8 +130,8 @@ def test_handles_are_bounded_and_kept_apart(folders: dict[str, Path]) -> None:
     handles = {owner: [states.put(start, owner, served) for _ in range(200)] for owner in ("a", "b")}
     assert states.nbytes == len(states._kept) * start.nbytes <= 10_000
     assert len({*handles["a"], *handles["b"]}) == 400
-    for owner, other in (("a", "b"), ("b", "a")):
-        for handle in handles[other]:
+    for owner, stranger in (("a", "b"), ("b", "a")):
+        for handle in handles[stranger]:
             with pytest.raises(ApiError) as error:
                 states.get(handle, owner, served)
             assert error.value.status == 404

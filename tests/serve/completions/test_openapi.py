@@ -13,24 +13,24 @@ from unroll.serve.completions.routes import OF_A_MODEL
 def test_the_description_is_of_the_routes_and_the_tables(live: Live) -> None:
     from starlette.routing import Route
 
-    told = live.get("/openapi.json").json()
+    description = live.get("/openapi.json").json()
     app: Any = live.server.config.app
     routes = {
         route.path: {method.lower() for method in route.methods or ()} - {"head"}
         for route in app.routes
         if isinstance(route, Route)
     }
-    assert {path: set(methods) for path, methods in told["paths"].items()} == routes
+    assert {path: set(methods) for path, methods in description["paths"].items()} == routes
     for path, table in BODIES.items():
-        schema = told["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        schema = description["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         assert schema == json.loads(json.dumps(of_table(table)))
         assert schema["properties"].keys() == table.keys()
-    with_body = {path for path, each in told["paths"].items() if "requestBody" in each.get("post", {})}
+    with_body = {path for path, item in description["paths"].items() if "requestBody" in item.get("post", {})}
     assert with_body == {f"{address}{path}" for path in BODIES for address in ("", OF_A_MODEL)}
-    for path, methods in told["paths"].items():
+    for path, methods in description["paths"].items():
         (operation,) = methods.values()
-        named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
-        assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}, path
+        parameters = {item["name"] for item in operation.get("parameters", []) if item["in"] == "path"}
+        assert parameters == {part[1:-1] for part in path.split("/") if part.startswith("{")}, path
     with pytest.raises(KeyError):
         describe({"/planted": "GET"})
 
@@ -38,20 +38,20 @@ def test_the_description_is_of_the_routes_and_the_tables(live: Live) -> None:
 def test_answers_have_the_fields_that_are_described(live: Live) -> None:
     paths = live.get("/openapi.json").json()["paths"]
 
-    def check(value: Any, schema: Any, where: str) -> None:
+    def check(value: Any, schema: Any, path: str) -> None:
         if "anyOf" in schema:
             kinds: dict[str, type] = {"array": list, "object": dict, "string": str, "null": type(None)}
-            schema = next(each for each in schema["anyOf"] if isinstance(value, kinds[each["type"]]))
+            schema = next(item for item in schema["anyOf"] if isinstance(value, kinds[item["type"]]))
         for name in schema.get("required", ()):
-            assert name in value, f"{where}.{name}"
+            assert name in value, f"{path}.{name}"
         for name, inner in schema.get("properties", {}).items():
             if name in value:
-                check(value[name], inner, f"{where}.{name}")
+                check(value[name], inner, f"{path}.{name}")
         if isinstance(value, list):
-            for each in value:
-                check(each, schema["items"], where)
+            for item in value:
+                check(item, schema["items"], path)
 
-    asked: dict[str, Any] = {
+    bodies: dict[str, Any] = {
         "/v1/completions": {"model": "char", "logprobs": 1, "echo": True, "return_state": True, "prompt": "a"},
         "/v1/embeddings": {"model": "char", "input": "a"},
         "/tokenize": {"model": "char", "prompt": "a"},
@@ -63,7 +63,7 @@ def test_answers_have_the_fields_that_are_described(live: Live) -> None:
             continue
         (operation,) = methods.values()
         filled = path.replace("{name}", "char").replace("{model}", "char")
-        body = asked.get(path.removeprefix(OF_A_MODEL))
+        body = bodies.get(path.removeprefix(OF_A_MODEL))
         answer = live.get(filled, params={"model": "char"}) if body is None else live.post(filled, body)
         described = operation["responses"][str(answer.status_code)]["content"]["application/json"]["schema"]
         check(answer.json(), described, path)

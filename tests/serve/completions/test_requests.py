@@ -68,11 +68,11 @@ def test_errors_have_the_shape_that_the_client_reads(
 
 
 def test_symbols_by_number_are_the_text(live: Live) -> None:
-    asked: dict[str, Any] = {"model": "word", "max_tokens": 20, "seed": 9}
+    request: dict[str, Any] = {"model": "word", "max_tokens": 20, "seed": 9}
     ids = TOKENIZERS["word"].encode("the cat").tolist()
     start = TOKENIZERS["word"].start_id
     texts = {
-        live.openai().completions.create(prompt=prompt, **asked).choices[0].text
+        live.openai().completions.create(prompt=prompt, **request).choices[0].text
         for prompt in ("the cat", ids, [start, *ids])
     }
     assert len(texts) == 1
@@ -116,7 +116,7 @@ def test_numbers_of_a_larger_vocabulary_are_refused(live: Live) -> None:
 
 def test_what_a_request_may_hold_stays_bounded(folders: dict[str, Path]) -> None:
     with serving(folders["char"], max_probabilities=1000) as live:
-        asked: dict[str, Any] = {"model": "char", "prompt": ["a" * 10] * 10, "max_tokens": 10}
+        request: dict[str, Any] = {"model": "char", "prompt": ["a" * 10] * 10, "max_tokens": 10}
         for logprobs, echo, status in (
             (None, True, 200),
             (9, False, 200),
@@ -124,22 +124,22 @@ def test_what_a_request_may_hold_stays_bounded(folders: dict[str, Path]) -> None
             (4, True, 200),
             (5, True, 400),
         ):
-            answer = live.post("/v1/completions", asked | {"logprobs": logprobs, "echo": echo})
+            answer = live.post("/v1/completions", request | {"logprobs": logprobs, "echo": echo})
             assert answer.status_code == status, (logprobs, echo)
-        told = error(live.post("/v1/completions", asked | {"logprobs": 20}))
-        assert told["param"] == "logprobs" and "2,100 probabilities" in told["message"] and told["fix"]
+        refusal = error(live.post("/v1/completions", request | {"logprobs": 20}))
+        assert refusal["param"] == "logprobs" and "2,100 probabilities" in refusal["message"] and refusal["fix"]
 
 
 @pytest.mark.parametrize(("level", "count"), [("char", 100), ("byte", 100), ("word", 20), ("bpe", 32)])
 def test_without_max_tokens_about_a_hundred_characters_are_written(live: Live, level: str, count: int) -> None:
-    for nothing in ({}, {"max_tokens": None}, {"max_tokens": None, "max_completion_tokens": None}):
-        answer = live.post("/v1/completions", {"model": level, "prompt": "the", "seed": 1, **nothing}).json()
+    for length in ({}, {"max_tokens": None}, {"max_tokens": None, "max_completion_tokens": None}):
+        answer = live.post("/v1/completions", {"model": level, "prompt": "the", "seed": 1, **length}).json()
         assert answer["usage"]["completion_tokens"] == count
         assert answer["choices"][0]["finish_reason"] == "length"
-    about = live.get("/openapi.json").json()["paths"]["/v1/completions"]["post"]["requestBody"]["content"][
+    description = live.get("/openapi.json").json()["paths"]["/v1/completions"]["post"]["requestBody"]["content"][
         "application/json"
     ]["schema"]["properties"]["max_tokens"]["description"]
-    assert f" {count} " in about
+    assert f" {count} " in description
 
 
 def test_the_default_is_never_above_what_the_server_allows(folders: dict[str, Path]) -> None:
@@ -156,6 +156,6 @@ def test_max_completion_tokens_is_another_name(live: Live, fields: dict[str, int
 def test_two_lengths_that_differ_are_refused_in_three_parts(live: Live) -> None:
     for fields in ({"max_tokens": 5, "max_completion_tokens": 6}, {"max_tokens": 0, "max_completion_tokens": 6}):
         answer = live.post("/v1/completions", {"model": "char", "prompt": "a", **fields})
-        told = error(answer)
-        assert answer.status_code == 400 and told["param"] == "max_completion_tokens"
-        assert told["allowed"] and told["fix"] and "\n" not in told["message"]
+        refusal = error(answer)
+        assert answer.status_code == 400 and refusal["param"] == "max_completion_tokens"
+        assert refusal["allowed"] and refusal["fix"] and "\n" not in refusal["message"]

@@ -18,5 +18,5 @@ def test_models_are_listed_and_found(live: Live) -> None:
 def test_chat_is_refused_with_a_word(live: Live) -> None:
     with pytest.raises(openai.BadRequestError) as error:
         live.openai().chat.completions.create(model="char", messages=[{"role": "user", "content": "a"}])
-    said = told(error.value)
-    assert said["code"] == "unsupported_endpoint" and "/v1/completions" in said["message"]
+    fault = told(error.value)
+    assert fault["code"] == "unsupported_endpoint" and "/v1/completions" in fault["message"]

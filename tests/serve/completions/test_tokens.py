@@ -9,11 +9,11 @@ from serve.live import LEVELS, TOKENIZERS, Live
 def test_symbols_and_texts(live: Live, level: str) -> None:
     tokenizer = TOKENIZERS[level]
     text = "the cat sat\non the log."
-    found = live.post("/tokenize", {"model": level, "prompt": text, "return_token_strs": True}).json()
-    assert found["tokens"] == tokenizer.encode(text).tolist() and found["count"] == len(found["tokens"])
-    assert len(found["token_strs"]) == found["count"]
-    back = live.post("/detokenize", {"model": level, "tokens": found["tokens"]}).json()
-    assert back == {"prompt": tokenizer.decode(found["tokens"])}
+    answer = live.post("/tokenize", {"model": level, "prompt": text, "return_token_strs": True}).json()
+    assert answer["tokens"] == tokenizer.encode(text).tolist() and answer["count"] == len(answer["tokens"])
+    assert len(answer["token_strs"]) == answer["count"]
+    text_back = live.post("/detokenize", {"model": level, "tokens": answer["tokens"]}).json()
+    assert text_back == {"prompt": tokenizer.decode(answer["tokens"])}
     with live.http() as client:
         info = client.get("/tokenizer_info", params={"model": level}).json()
     assert info["vocab_size"] == tokenizer.vocab_size and "eos_token" in info
@@ -22,5 +22,5 @@ def test_symbols_and_texts(live: Live, level: str) -> None:
     begun = live.post("/tokenize", {"model": level, "prompt": "a", "add_special_tokens": True}).json()["tokens"]
     assert begun == [tokenizer.start_id, *tokenizer.encode("a").tolist()]
     assert live.post("/detokenize", {"model": level, "tokens": [10**6]}).status_code == 400
-    strange = live.post("/tokenize", {"model": level, "prompt": "the ж"}).json()
-    assert found["unknown"] == 0 and strange["unknown"] == (tokenizer.unknown_id is not None)
+    foreign = live.post("/tokenize", {"model": level, "prompt": "the ж"}).json()
+    assert answer["unknown"] == 0 and foreign["unknown"] == (tokenizer.unknown_id is not None)

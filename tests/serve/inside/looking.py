@@ -52,10 +52,10 @@ def frame(data: bytes) -> Json:
     (size,) = struct.unpack("<I", data[:4])
     header: Json = json.loads(data[4 : 4 + size])
     place, arrays = -(-(4 + size) // 8) * 8, {}
-    for one in header["arrays"]:
-        dtype = np.dtype("<" + one["dtype"])
-        count = int(np.prod(one["shape"]))
-        arrays[one["name"]] = np.frombuffer(data, dtype, count, place).reshape(one["shape"])
+    for array in header["arrays"]:
+        dtype = np.dtype("<" + array["dtype"])
+        count = int(np.prod(array["shape"]))
+        arrays[array["name"]] = np.frombuffer(data, dtype, count, place).reshape(array["shape"])
         place = -(-(place + count * dtype.itemsize) // 8) * 8
     assert place == len(data)
     return {**header, "arrays": arrays}
@@ -63,7 +63,7 @@ def frame(data: bytes) -> Json:
 
 def back(levels: NDArray[np.uint8], low: float, high: float) -> NDArray[np.float64]:
     """Return what colours stand for, as the page's tables have it."""
-    at = levels.astype(np.float64)
+    scaled = levels.astype(np.float64)
     if low == 0:
-        return at / 255 * high
-    return np.where(at < 128, at / 127 - 1, (at - 128) / 127) * high
+        return scaled / 255 * high
+    return np.where(scaled < 128, scaled / 127 - 1, (scaled - 128) / 127) * high

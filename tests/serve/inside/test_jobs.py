@@ -12,10 +12,10 @@ from unroll.serve.inside.jobs import WAITING, Jobs
 
 def test_a_search_can_be_cancelled_and_says_why_it_failed(studio: Studio) -> None:
     job = studio.post("find", model="latch", text=TEXT + "a", property="word", top=3)
-    stopped = studio.done(studio.post(f"jobs/{job['id']}/cancel"))
-    assert stopped["state"] in ("cancelled", "done") and (stopped["state"] == "done") == (stopped["result"] is not None)
-    failed = studio.done(studio.post("find", model="latch", text="a" * 2000, property="quotes", top=3))
-    assert failed["state"] == "failed" and "does not vary" in failed["error"]["message"] and failed["error"]["fix"]
+    ending = studio.done(studio.post(f"jobs/{job['id']}/cancel"))
+    assert ending["state"] in ("cancelled", "done") and (ending["state"] == "done") == (ending["result"] is not None)
+    failure = studio.done(studio.post("find", model="latch", text="a" * 2000, property="quotes", top=3))
+    assert failure["state"] == "failed" and "does not vary" in failure["error"]["message"] and failure["error"]["fix"]
     short = studio.post("labels", model="latch", text=SHORT, property="quotes")
     assert "1,000" in short["why_not"]
 

@@ -14,9 +14,9 @@ from unroll.serve.settings import Settings
 
 
 def test_memory_compares_models_on_the_same_text(studio: Studio) -> None:
-    found = studio.done(studio.post("memory", models=["latch", "rnn", "window"], text=TEXT))
-    assert found["state"] == "done", found["error"]
-    by_name = {Path(one["model"]).name: one for one in found["result"]["models"]}
+    job = studio.done(studio.post("memory", models=["latch", "rnn", "window"], text=TEXT))
+    assert job["state"] == "done", job["error"]
+    by_name = {Path(one["model"]).name: one for one in job["result"]["models"]}
     assert set(by_name) == {"latch", "rnn", "window"}
     sizes = [size for _, size in by_name["window"]["gradient_signals"]["x"]]
     assert all(size > 0 for size in sizes[:4]) and sizes[4:] == [0.0] * len(sizes[4:]), "exactly zero beyond its sight"
@@ -27,18 +27,18 @@ def test_memory_compares_models_on_the_same_text(studio: Studio) -> None:
 
 @pytest.mark.parametrize("method", memory.METHODS)
 def test_what_a_prediction_depends_on(studio: Studio, method: str) -> None:
-    about = studio.post("open", model="latch", text=TEXT[:600])
-    answer = studio.post("depends", models=["latch", "window"], id=about["id"], at=400, method=method)
+    document = studio.post("open", model="latch", text=TEXT[:600])
+    answer = studio.post("depends", models=["latch", "window"], id=document["id"], at=400, method=method)
     latched, window = answer["models"]
     assert latched["first"] == 400 - memory.BACK and len(latched["scores"]) == memory.BACK
-    assert latched["nats"] == pytest.approx(about["nats"][400], abs=1e-4), "read from the true state"
+    assert latched["nats"] == pytest.approx(document["nats"][400], abs=1e-4), "read from the true state"
     assert window["scores"][:-4] == [0.0] * (memory.BACK - 4) and all(window["scores"][-4:])
     assert (latched["agreement"] is None) == (method in ("size", "leave-out"))
 
 
 def test_the_first_symbol_depends_on_nothing(studio: Studio) -> None:
-    about = studio.post("open", model="latch", text=SHORT)
-    answer = studio.post("depends", models=["latch"], id=about["id"], at=0)
+    document = studio.post("open", model="latch", text=SHORT)
+    answer = studio.post("depends", models=["latch"], id=document["id"], at=0)
     assert "others precede" in answer["models"][0]["error"]["fix"]
 
 
@@ -48,10 +48,10 @@ def test_an_ngram_beside_networks_says_that_it_has_no_gradient(tmp_path: Path, f
     app = create_app(Models([folder / "latch", tmp_path / "grams"]), Settings(page_token="secret"), studio=True)
     with TestClient(app, base_url="http://127.0.0.1:8000", headers={"Authorization": "Bearer secret"}) as client:
         studio = Studio(client)
-        found = studio.done(studio.post("memory", models=["latch", "grams"], text=TEXT))
-        assert found["result"]["models"][1]["gradient"] is None
-        about = studio.post("open", model="latch", text=SHORT)
-        answer = studio.post("depends", models=["latch", "grams"], id=about["id"], at=5)["models"]
+        job = studio.done(studio.post("memory", models=["latch", "grams"], text=TEXT))
+        assert job["result"]["models"][1]["gradient"] is None
+        document = studio.post("open", model="latch", text=SHORT)
+        answer = studio.post("depends", models=["latch", "grams"], id=document["id"], at=5)["models"]
         assert "error" not in answer[0] and "n-gram" in answer[1]["error"]["message"]
-        refused = client.post("/api/inside/open", json={"model": "grams", "text": SHORT})
-        assert refused.status_code == 400 and "no states and no gates" in refused.text
+        refusal = client.post("/api/inside/open", json={"model": "grams", "text": SHORT})
+        assert refusal.status_code == 400 and "no states and no gates" in refusal.text

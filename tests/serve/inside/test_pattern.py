@@ -15,7 +15,7 @@ def test_an_expression_is_applied_apart_and_ended_where_it_takes_too_long() -> N
     assert np.array_equal(inside_apart(r"“([^”]*)”", TEXT), inside(r"“([^”]*)”")(TEXT))
     with pytest.raises(UserError, match="not a regular expression"):
         inside_apart("(", "text")
-    started = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(UserError, match="longer than"):
         inside_apart("(a+)+$", "a" * 40 + "b", seconds=1.5)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - start < 10

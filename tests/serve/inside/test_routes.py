@@ -11,7 +11,7 @@ def test_unknown_symbols_are_named(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "says"),
+    ("path", "body", "status", "reason"),
     [
         ("open", {"model": "nobody", "text": "a"}, 404, "nobody"),
         ("open", {"model": "latch", "text": ""}, 400, "empty"),
@@ -35,14 +35,16 @@ def test_unknown_symbols_are_named(studio: Studio) -> None:
         ("jobs/none/cancel", {}, 400, "no such analysis"),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_reason(studio: Studio, path: str, body: Json, status: int, says: str) -> None:
+def test_what_cannot_be_is_refused_with_a_reason(
+    studio: Studio, path: str, body: Json, status: int, reason: str
+) -> None:
     answer = studio.client.post(f"/api/inside/{path}", json=body)
     assert answer.status_code == status, answer.text
-    assert says in answer.json()["error"]["message"] + str(answer.json())
+    assert reason in answer.json()["error"]["message"] + str(answer.json())
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "reason"),
     [
         ({"layer": 1}, "there is no layer 1"),
         ({"layer": 0, "signal": "r"}, "has the gates i, f, o"),
@@ -50,10 +52,10 @@ def test_what_cannot_be_is_refused_with_a_reason(studio: Studio, path: str, body
         ({"layer": 0, "signal": "c", "id": "gone"}, "no longer kept"),
     ],
 )
-def test_a_picture_that_is_not_there_is_refused(studio: Studio, query: Json, says: str) -> None:
-    about = studio.post("open", model="latch", text=SHORT)
-    answer = studio.client.get("/api/inside/heat", params={"model": "latch", "id": about["id"], "signal": "c", **query})
-    assert answer.status_code == 400 and says in answer.text
+def test_a_picture_that_is_not_there_is_refused(studio: Studio, query: Json, reason: str) -> None:
+    trace = studio.post("open", model="latch", text=SHORT)
+    answer = studio.client.get("/api/inside/heat", params={"model": "latch", "id": trace["id"], "signal": "c", **query})
+    assert answer.status_code == 400 and reason in answer.text
 
 
 def test_all_of_it_needs_the_token(studio: Studio) -> None:

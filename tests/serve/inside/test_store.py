@@ -9,7 +9,7 @@ def test_a_trace_that_was_dropped_is_made_anew(studio: Studio, monkeypatch: pyte
     from unroll.serve.inside import store
 
     monkeypatch.setattr(store, "MOST_TRACES", 1)
-    one = studio.post("open", model="latch", text=SHORT)
+    document = studio.post("open", model="latch", text=SHORT)
     studio.post("open", model="rnn", text=SHORT)
-    again = studio.get("unit", model="latch", id=one["id"], layer=0, unit=0)
-    assert again["arrays"]["values"].shape == (6, len(SHORT))
+    unit = studio.get("unit", model="latch", id=document["id"], layer=0, unit=0)
+    assert unit["arrays"]["values"].shape == (6, len(SHORT))

@@ -14,35 +14,35 @@ from unroll.serve.inside import trace
 
 @pytest.mark.parametrize("name", ["latch", "rnn", "gru", "window"])
 def test_what_is_inside_is_sent_exactly(studio: Studio, opened: dict[str, Opened], name: str) -> None:
-    about = studio.post("open", model=name, text=SHORT)
-    assert "".join(about["symbols"]) == SHORT
-    one, ids = opened[name], TOKENIZER.encode(SHORT)
-    assert np.mean(about["nats"]) == pytest.approx(stream_nats(one.predictor, ids, TOKENIZER.start_id), abs=1e-5)
-    network, read = network_of(one), torch.from_numpy(np.concatenate([[TOKENIZER.start_id], ids]))[None]
+    document = studio.post("open", model=name, text=SHORT)
+    assert "".join(document["symbols"]) == SHORT
+    model, ids = opened[name], TOKENIZER.encode(SHORT)
+    assert np.mean(document["nats"]) == pytest.approx(stream_nats(model.predictor, ids, TOKENIZER.start_id), abs=1e-5)
+    network, tokens = network_of(model), torch.from_numpy(np.concatenate([[TOKENIZER.start_id], ids]))[None]
     with torch.inference_mode():
-        inside_it = network.trace(read)[2]
-    for layer in range(about["layers"]):
-        sent = studio.get("unit", model=name, id=about["id"], layer=layer, unit=3)
-        rows = dict(zip(sent["signals"], sent["arrays"]["values"], strict=True))
-        for signal in about["signals"]:
-            wanted = inside_it[layer][signal][0, :, 3].numpy()
-            assert np.allclose(rows[signal], wanted[1:], atol=1e-5, rtol=0)
-            assert sent["before"][signal] == pytest.approx(float(wanted[0]), abs=1e-5)
-        picture = studio.get("heat", model=name, id=about["id"], layer=layer, signal="h")
-        wanted = inside_it[layer]["h"][0, 1:].numpy()
-        assert picture["arrays"]["levels"].shape == wanted.T.shape
-        assert np.abs(back(picture["arrays"]["levels"], -1, 1) - wanted.T).max() <= 0.5 / 127 + 1e-6
-        assert picture["variance"] == pytest.approx(wanted.var(axis=0).tolist(), abs=1e-6)
+        inside_it = network.trace(tokens)[2]
+    for layer in range(document["layers"]):
+        answer = studio.get("unit", model=name, id=document["id"], layer=layer, unit=3)
+        rows = dict(zip(answer["signals"], answer["arrays"]["values"], strict=True))
+        for signal in document["signals"]:
+            expected = inside_it[layer][signal][0, :, 3].numpy()
+            assert np.allclose(rows[signal], expected[1:], atol=1e-5, rtol=0)
+            assert answer["before"][signal] == pytest.approx(float(expected[0]), abs=1e-5)
+        picture = studio.get("heat", model=name, id=document["id"], layer=layer, signal="h")
+        expected = inside_it[layer]["h"][0, 1:].numpy()
+        assert picture["arrays"]["levels"].shape == expected.T.shape
+        assert np.abs(back(picture["arrays"]["levels"], -1, 1) - expected.T).max() <= 0.5 / 127 + 1e-6
+        assert picture["variance"] == pytest.approx(expected.var(axis=0).tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["latch", "rnn", "gru"])
 def test_the_sums_at_the_cursor_hold(studio: Studio, name: str) -> None:
-    about = studio.post("open", model=name, text=SHORT)
-    for layer in range(about["layers"]):
-        sent = studio.get("unit", model=name, id=about["id"], layer=layer, unit=1)
-        row = dict(zip(sent["signals"], sent["arrays"]["values"].astype(np.float64), strict=True))
+    document = studio.post("open", model=name, text=SHORT)
+    for layer in range(document["layers"]):
+        answer = studio.get("unit", model=name, id=document["id"], layer=layer, unit=1)
+        row = dict(zip(answer["signals"], answer["arrays"]["values"].astype(np.float64), strict=True))
         before = {
-            signal: np.concatenate([[sent["before"][signal]], row[signal][:-1]])
+            signal: np.concatenate([[answer["before"][signal]], row[signal][:-1]])
             for signal in ("c", "h")
             if signal in row
         }
@@ -65,8 +65,8 @@ def test_colours_are_the_same_in_python_and_on_the_page() -> None:
 
 
 def test_gates_are_counted(studio: Studio) -> None:
-    about = studio.post("open", model="latch", text=TEXT)
-    use = studio.get("gates", model="latch", id=about["id"], layer=0)
+    document = studio.post("open", model="latch", text=TEXT)
+    use = studio.get("gates", model="latch", id=document["id"], layer=0)
     forget = next(gate for gate in use["gates"] if gate["name"] == "f")
     closing = TEXT.count("”") / len(TEXT)
     assert forget["closed"][0] == pytest.approx(closing, abs=1e-3)
@@ -74,14 +74,14 @@ def test_gates_are_counted(studio: Studio) -> None:
 
 
 def test_a_range_ranks_units_by_auroc(studio: Studio) -> None:
-    about = studio.post("open", model="latch", text=TEXT)
+    document = studio.post("open", model="latch", text=TEXT)
     first = TEXT.index("“") + 1
     last = TEXT.index("”") - 1
-    ranked = studio.post("range", model="latch", id=about["id"], signal="c", first=first, last=last)["units"]
-    for one in ranked[:3]:
-        sent = studio.get("unit", model="latch", id=about["id"], layer=0, unit=one["unit"])
-        c = sent["arrays"]["values"][sent["signals"].index("c")]
-        within, outside = c[first : last + 1], np.delete(c, np.arange(first, last + 1))
-        pairs = (within[:, None] > outside).mean() + 0.5 * (within[:, None] == outside).mean()
-        assert one["auroc"] == pytest.approx(float(pairs), abs=1e-9)
-    assert 0 in [one["unit"] for one in ranked]
+    units = studio.post("range", model="latch", id=document["id"], signal="c", first=first, last=last)["units"]
+    for unit in units[:3]:
+        answer = studio.get("unit", model="latch", id=document["id"], layer=0, unit=unit["unit"])
+        c = answer["arrays"]["values"][answer["signals"].index("c")]
+        inner, outside = c[first : last + 1], np.delete(c, np.arange(first, last + 1))
+        pairs = (inner[:, None] > outside).mean() + 0.5 * (inner[:, None] == outside).mean()
+        assert unit["auroc"] == pytest.approx(float(pairs), abs=1e-9)
+    assert 0 in [unit["unit"] for unit in units]

@@ -24,31 +24,31 @@ def test_gradients_flow_back_as_one_by_one(arch: str) -> None:
     sizes = unrolled.flow(exact, ids).sizes
     for t in range(1, 13):
         norms = lag_norms(exact, ids[None, : t + 2], t).rows
-        back = slice(t, None, -1)
-        assert np.allclose(norms["x"][0], sizes["x"][t, back], atol=1e-12)
+        backwards = slice(t, None, -1)
+        assert np.allclose(norms["x"][0], sizes["x"][t, backwards], atol=1e-12)
         assert not np.any(sizes["x"][t, t + 1 :]), "nothing flows forwards"
         for kind in ("h", "c"):
             rows = [rows[0] for name, rows in norms.items() if name.endswith(f"/{kind}")]
             assert bool(rows) == (kind in sizes)
             if rows:
-                assert np.allclose(np.hypot.reduce(rows), sizes[kind][t, back], atol=1e-12)
+                assert np.allclose(np.hypot.reduce(rows), sizes[kind][t, backwards], atol=1e-12)
                 # The fault: the state before instead of the one handed on.
-                assert not np.allclose(np.hypot.reduce(rows)[1:], sizes[kind][t, back][:-1], atol=1e-6)
+                assert not np.allclose(np.hypot.reduce(rows)[1:], sizes[kind][t, backwards][:-1], atol=1e-6)
 
 
 def test_losses_of_the_unrolled_sum_to_the_scores_nats(studio: Studio, opened: dict[str, Opened]) -> None:
     answer = studio.post("unrolled", models=["latch", "rnn", "gru", "window"], text=SHORT)
     ids = TOKENIZER.encode(SHORT)
-    for made in answer["models"]:
-        total = stream_nats(opened[made["model"]].predictor, ids, TOKENIZER.start_id) * len(ids)
-        assert made["total_nats"] == pytest.approx(total, abs=1e-4)
-        assert sum(made["nats"]) == pytest.approx(made["total_nats"])
-        assert "".join(made["symbols"]) == SHORT
-        for guesses, symbol, nats in zip(made["guesses"], made["symbols"], made["nats"], strict=True):
-            given = {one["symbol"]: one["p"] for one in guesses}
-            assert list(given.values()) == sorted(given.values(), reverse=True)
-            if symbol in given:
-                assert given[symbol] == pytest.approx(float(np.exp(-nats)))
+    for model in answer["models"]:
+        total = stream_nats(opened[model["model"]].predictor, ids, TOKENIZER.start_id) * len(ids)
+        assert model["total_nats"] == pytest.approx(total, abs=1e-4)
+        assert sum(model["nats"]) == pytest.approx(model["total_nats"])
+        assert "".join(model["symbols"]) == SHORT
+        for guesses, symbol, nats in zip(model["guesses"], model["symbols"], model["nats"], strict=True):
+            probabilities = {one["symbol"]: one["p"] for one in guesses}
+            assert list(probabilities.values()) == sorted(probabilities.values(), reverse=True)
+            if symbol in probabilities:
+                assert probabilities[symbol] == pytest.approx(float(np.exp(-nats)))
     window = answer["models"][3]
     assert window["window"] == 4 and window["flow"]["x"][9][:6] == [0.0] * 6
 

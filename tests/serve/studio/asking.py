@@ -13,19 +13,19 @@ Ask = Callable[..., httpx.Response]
 def until(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if found := condition():
-            return found
+        if value := condition():
+            return value
         time.sleep(0.1)
     raise AssertionError("it did not come")
 
 
 def trainers(folder: Path) -> list[int]:
     """Return the processes whose command names a folder."""
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if str(folder).encode() in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
+                pids.append(int(entry.name))
         except OSError:
             continue
-    return found
+    return pids

@@ -13,18 +13,18 @@ from unroll.serve.studio.reading import Prefixes, as_typed, compared, expectatio
 
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 129, 400])
-@pytest.mark.parametrize("since", [0, 1, 100, 128, 399])
-def test_reading_on_is_reading_at_once(book: Opened, length: int, since: int) -> None:
+@pytest.mark.parametrize("start", [0, 1, 100, 128, 399])
+def test_reading_on_is_reading_at_once(book: Opened, length: int, start: int) -> None:
     """Whatever was read before and is kept, what is expected at each place is what a fresh reading expects."""
     ids = np.asarray(book.tokenizer.encode(text(600, seed=3)[:length]), np.int64)
     prefixes = Prefixes()
     list(expectations(book, ids[: length // 2], 0, prefixes))
-    since = min(since, length)
-    found = {first + k: row for first, rows in expectations(book, ids, since, prefixes) for k, row in enumerate(rows)}
-    assert sorted(found) == list(range(since, length + 1))
-    for place in {since, (since + length) // 2, length}:
+    start = min(start, length)
+    places = {first + k: row for first, rows in expectations(book, ids, start, prefixes) for k, row in enumerate(rows)}
+    assert sorted(places) == list(range(start, length + 1))
+    for place in {start, (start + length) // 2, length}:
         expected, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *ids[:place].tolist()])
-        assert found[place] == pytest.approx(expected[0], abs=1e-4)
+        assert places[place] == pytest.approx(expected[0], abs=1e-4)
 
 
 def test_a_stale_state_would_be_seen(book: Opened) -> None:
@@ -34,9 +34,9 @@ def test_a_stale_state_would_be_seen(book: Opened) -> None:
     list(expectations(book, ids, 0, prefixes))
     state, logits = prefixes.kept[ids.tobytes()]
     prefixes.kept[ids[:5].tobytes()] = (state, logits)
-    *_, (_, wrong) = expectations(book, ids[:6], 6, prefixes)
-    right, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *ids[:6].tolist()])
-    assert np.abs(wrong[-1] - right).max() > 1e-3
+    *_, (_, stale) = expectations(book, ids[:6], 6, prefixes)
+    fresh, _ = read_prompt(book.predictor, [book.tokenizer.start_id, *ids[:6].tolist()])
+    assert np.abs(stale[-1] - fresh).max() > 1e-3
 
 
 def test_states_that_are_kept_take_bounded_memory(book: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,11 +49,11 @@ def test_states_that_are_kept_take_bounded_memory(book: Opened, monkeypatch: pyt
 
 
 def test_next_in_the_middle_of_a_text(book: Opened) -> None:
-    whole = as_typed(book, "the cat sat", 0, Prefixes(), at=4)
+    reading = as_typed(book, "the cat sat", 0, Prefixes(), at=4)
     part = as_typed(book, "the ", 0, Prefixes())
-    assert whole["place"] == 4
-    assert whole["next"]["ids"] == part["next"]["ids"]
-    assert len(whole["nats"]) == 11
+    assert reading["place"] == 4
+    assert reading["next"]["ids"] == part["next"]["ids"]
+    assert len(reading["nats"]) == 11
 
 
 def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
@@ -62,10 +62,10 @@ def test_an_ngram_is_read_along_too(tmp_path: Path, book: Opened) -> None:
     (tmp_path / "book.txt").write_text(text(5000))
     list(unroll.ngram(tmp_path / "book.txt", order=3, out=tmp_path / "tri"))
     opened = open_model(tmp_path / "tri")
-    shown = as_typed(opened, "the cat", 0, Prefixes())
+    reading = as_typed(opened, "the cat", 0, Prefixes())
     logits, _ = read_prompt(opened.predictor, [opened.tokenizer.start_id, *opened.tokenizer.encode("the ca").tolist()])
     target = int(opened.tokenizer.encode("t")[0])
-    assert shown["nats"][-1] == pytest.approx(-float(log_probabilities(logits)[0, target]))
+    assert reading["nats"][-1] == pytest.approx(-float(log_probabilities(logits)[0, target]))
 
 
 def test_models_of_other_vocabularies_meet_where_both_begin_a_symbol(tmp_path: Path, book: Opened) -> None:
@@ -73,10 +73,10 @@ def test_models_of_other_vocabularies_meet_where_both_begin_a_symbol(tmp_path: P
 
     (tmp_path / "book.txt").write_text(text(5000))
     list(unroll.ngram(tmp_path / "book.txt", order=2, level="byte", out=tmp_path / "bytes"))
-    other = open_model(tmp_path / "bytes")
+    bytewise = open_model(tmp_path / "bytes")
     content = "the cät sat“ on"
-    found = compared(book, other, content, (Prefixes(), Prefixes()))
-    assert "".join(found["pieces"]) == content
-    assert found["symbols"] == [len(content), len(content.encode())]
-    for opened, nats in zip((book, other), found["nats"], strict=True):
+    comparison = compared(book, bytewise, content, (Prefixes(), Prefixes()))
+    assert "".join(comparison["pieces"]) == content
+    assert comparison["symbols"] == [len(content), len(content.encode())]
+    for opened, nats in zip((book, bytewise), comparison["nats"], strict=True):
         assert sum(nats) == pytest.approx(sum(as_typed(opened, content, 0, Prefixes())["nats"]), rel=1e-5)

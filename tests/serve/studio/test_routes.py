@@ -7,7 +7,7 @@ from serve.studio.asking import Ask
 
 
 def test_what_is_asked_wrongly_is_refused_with_the_reason(ask: Ask) -> None:
-    wrong = [
+    requests = [
         ("read", {"model": "nobody", "text": "a"}, 404),
         ("read", {"model": "book", "text": 5}, 400),
         ("read", {"model": "book", "text": "a", "since": -1}, 400),
@@ -32,7 +32,7 @@ def test_what_is_asked_wrongly_is_refused_with_the_reason(ask: Ask) -> None:
         ("runs/book/pause", {}, 400),
         ("uploads", {"text": " \n"}, 400),
     ]
-    for path, body, status in wrong:
+    for path, body, status in requests:
         answer = ask(path, body)
         assert answer.status_code == status, (path, body, answer.text)
         assert answer.json()["error"]["message"]
@@ -48,5 +48,5 @@ def test_nothing_of_it_is_told_without_the_token(studio: Running) -> None:
 
 def test_texts_that_are_sent_are_bounded(ask: Ask, studio: Running) -> None:
     assert ask("texts", {"text": "a" * (2**20 + 10)}).status_code in (400, 413)
-    found = ask("uploads", {"name": "../../<b>.txt", "text": "a b c"}).json()
-    assert found["name"] == "b" and found["bytes"] == 5
+    upload = ask("uploads", {"name": "../../<b>.txt", "text": "a b c"}).json()
+    assert upload["name"] == "b" and upload["bytes"] == 5

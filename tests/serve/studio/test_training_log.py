@@ -71,14 +71,14 @@ def test_a_log_that_is_replaced_while_it_is_read_is_not_two_in_one(
     """Another training took the folder after the file was opened: what was read is the old one's, to the end."""
     from unroll.serve.studio import training_log
 
-    file, new = tmp_path / "metrics.jsonl", tmp_path / "new"
+    file, replacement = tmp_path / "metrics.jsonl", tmp_path / "new"
     file.write_bytes(logged(1, 2, 3))
     tail, real = Tail(file), os.fstat
 
     def replaced(number: int) -> os.stat_result:
-        if not new.exists():
-            new.write_bytes(logged(10, 20, 30, 40, seconds=0.75))
-            os.link(new, tmp_path / "linked")
+        if not replacement.exists():
+            replacement.write_bytes(logged(10, 20, 30, 40, seconds=0.75))
+            os.link(replacement, tmp_path / "linked")
             (tmp_path / "linked").replace(file)
         return real(number)
 
@@ -90,10 +90,10 @@ def test_a_log_that_is_replaced_while_it_is_read_is_not_two_in_one(
 def test_two_that_look_at_once_see_each_line_once(tmp_path: Path) -> None:
     file, count = tmp_path / "metrics.jsonl", 400
     tail = Tail(file)
-    done = threading.Event()
+    finish = threading.Event()
 
     def look() -> None:
-        while not done.is_set():
+        while not finish.is_set():
             tail.update()
 
     lookers = [threading.Thread(target=look) for _ in range(4)]
@@ -102,7 +102,7 @@ def test_two_that_look_at_once_see_each_line_once(tmp_path: Path) -> None:
     with open(file, "ab", buffering=0) as log:
         for step in range(count):
             log.write(logged(step))
-    done.set()
+    finish.set()
     for looker in lookers:
         looker.join()
     assert steps_of(tail) == list(range(count))
@@ -125,9 +125,9 @@ def test_progress_tells_what_is_left() -> None:
     events += [
         {"kind": "train", "step": k, "seconds": k / 50, "tokens_per_second": 7, "nats": 1.0} for k in range(10, 510, 10)
     ]
-    at = progress(events)
-    assert (at.step, at.steps, at.rate) == (500, 1000, 7)
-    assert at.left == pytest.approx(10.0)
+    position = progress(events)
+    assert (position.step, position.steps, position.rate) == (500, 1000, 7)
+    assert position.left == pytest.approx(10.0)
     assert progress([{"kind": "train", "step": float("nan")}, {"kind": "odd"}]).step == 0
 
 
@@ -143,8 +143,8 @@ def test_the_lines_across_are_what_they_say(runs: Path) -> None:
     np.add.at(pairs, (train[:-1], train[1:]), 1)
     kinds = (pairs > 0).sum(axis=1, keepdims=True)
     p = (pairs + kinds * (counts / counts.sum())) / np.maximum(1, pairs.sum(axis=1, keepdims=True) + kinds)
-    seen = pairs.sum(axis=1) > 0
-    assert p[seen].sum(axis=1) == pytest.approx(np.ones(seen.sum()))
+    occurring = pairs.sum(axis=1) > 0
+    assert p[occurring].sum(axis=1) == pytest.approx(np.ones(occurring.sum()))
     assert lines["bigram"] == pytest.approx(float(-np.log(p[valid[:-1], valid[1:]]).mean()))
 
 

@@ -17,9 +17,9 @@ from unroll.serve.studio.trainings import Plan, Trainings
 @pytest.fixture
 def trainings(tmp_path: Path) -> Iterator[Trainings]:
     (tmp_path / "scratch").mkdir()
-    made = Trainings(tmp_path / "runs", tmp_path / "scratch")
-    yield made
-    for process in made._processes.values():
+    manager = Trainings(tmp_path / "runs", tmp_path / "scratch")
+    yield manager
+    for process in manager._processes.values():
         if process.code is None:
             process.popen.kill()
         process.popen.wait()
@@ -39,14 +39,14 @@ def test_a_training_pauses_goes_on_and_ends_as_if_it_had_not(trainings: Training
     if trainings.state("parted") == "paused":
         trainings.resume("parted")
     until(lambda: trainings.state("parted") == "finished" and trainings.state("whole") == "finished")
-    one, other = (trainings.watch(name, 0, 0, 0) for name in ("whole", "parted"))
-    assert one["samples"] == other["samples"]
+    whole, parted = (trainings.watch(name, 0, 0, 0) for name in ("whole", "parted"))
+    assert whole["samples"] == parted["samples"]
     assert (trainings.runs / "whole" / "weights.safetensors").read_bytes() == (
         trainings.runs / "parted" / "weights.safetensors"
     ).read_bytes()
-    kept = trainings.keep("whole")
-    assert kept == "whole-400"
-    assert open_model(trainings.runs / kept).predictor.vocab_size
+    kept_name = trainings.keep("whole")
+    assert kept_name == "whole-400"
+    assert open_model(trainings.runs / kept_name).predictor.vocab_size
     trainings.look_at_text("whole")
     assert trainings.watch("whole", 0, 0, 0)["text"]["level"] == "char"
 
