@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from forked import Forked
 from unroll.cli.app import VERBS
 from unroll.errors import install
 
@@ -51,6 +53,13 @@ def run(folder: Path, *parts: str) -> str:
     return done.stdout
 
 
+def unroll(folder: Path, *arguments: str) -> None:
+    """Run the command in a folder."""
+    with Forked(*arguments, cwd=folder, environment=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+        _, errors = process.communicate(timeout=120)
+        assert process.poll() == 0, f"{arguments}\n{errors}"
+
+
 def test_commands_are_found() -> None:
     assert commands("```console\n$ unroll info \\\n    DIR  # so\nout\n```\n") == ["unroll info DIR"]
 
@@ -65,7 +74,7 @@ def test_every_documented_command_runs(page: Path, tmp_path: Path) -> None:
             command = command.replace(long, short)
         parts = shlex.split(command)
         assert parts[0] == "unroll", f"{page.name}: {command}"
-        run(tmp_path, "-m", *parts)
+        unroll(tmp_path, *parts[1:])
 
 
 def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""`python -m MODULE` with torch loaded already: forked from a process that has imported it, and nothing of unroll."""
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import sys
+import threading
+from collections.abc import Mapping
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+LOADED = [
+    "numpy", "torch", "torch._dynamo", "safetensors.torch", "tokenizers", "click", "rich.progress", "matplotlib.figure",
+    "sklearn.linear_model",
+]  # fmt: skip
+"""What takes seconds to load, torch._dynamo for torch's optimizers; what is not installed is left out."""
+
+
+@cache
+def server() -> ForkServerContext:
+    """Start the process that is forked; it ends with this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(LOADED)
+    before = dict(os.environ)
+    try:  # as each command has it, for OpenMP reads it when torch is loaded
+        os.environ["OMP_NUM_THREADS"] = "1"
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return context
+
+
+def _run(
+    module: str, arguments: list[str], cwd: str, environment: dict[str, str], planted: str, streams: list[Connection]
+) -> None:
+    """Be the command."""
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(stream.fileno(), number)
+        stream.close()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", errors="backslashreplace")
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    sys.argv = [module, *arguments]
+    sys.orig_argv = [sys.executable, "-m", *sys.argv]
+    try:
+        exec(planted, {})
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()
+
+
+class Forked:
+    """A command that runs: as much of subprocess.Popen as its tests need, with its output captured as text."""
+
+    def __init__(
+        self, *arguments: str | Path, cwd: str | Path | None = None, environment: Mapping[str, str],
+        module: str = "unroll", planted: str = "",
+    ) -> None:  # fmt: skip
+        pipes = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
+        self._process = server().Process(
+            target=_run,
+            args=(module, [*map(str, arguments)], str(cwd or Path.cwd()), dict(environment), planted,
+                  [writer for _, writer in pipes]),
+        )  # fmt: skip
+        self._process.start()
+        for _, writer in pipes:
+            writer.close()
+        self.stdout, self.stderr = (os.fdopen(os.dup(reader.fileno()), encoding="utf-8") for reader, _ in pipes)
+        for reader, _ in pipes:
+            reader.close()
+
+    def __enter__(self) -> "Forked":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.kill()
+        self._process.join()
+        self.stdout.close()
+        self.stderr.close()
+        self._process.close()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal, or None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float) -> int | None:
+        """Wait, at most so many seconds; returns what `poll` does."""
+        self._process.join(timeout)
+        return self.poll()
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """Read all that it writes; it is killed after so many seconds."""
+        errors: list[str] = []
+        reader = threading.Thread(target=lambda: errors.append(self.stderr.read()))
+        watch = threading.Timer(timeout, self.kill)
+        watch.start()
+        reader.start()
+        out = self.stdout.read()
+        reader.join()
+        self._process.join()
+        watch.cancel()
+        return out, errors[0]
