@@ -6,17 +6,17 @@ import os
 import runpy
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 LOADED = [
-    "numpy", "torch", "torch._dynamo", "safetensors.torch", "tokenizers", "click", "rich.progress", "matplotlib.figure",
-    "sklearn.linear_model",
+    "numpy", "torch", "torch._dynamo", "torch.distributed.run", "safetensors.torch", "tokenizers", "click",
+    "rich.progress", "matplotlib.figure", "sklearn.linear_model",
 ]  # fmt: skip
 """What takes seconds to load, torch._dynamo for torch's optimizers; what is not installed is left out."""
 
@@ -36,10 +36,19 @@ def server() -> ForkServerContext:
     return context
 
 
-def _run(
-    module: str, arguments: list[str], cwd: str, environment: dict[str, str], planted: str, streams: list[Connection]
-) -> None:
-    """Be the command."""
+def start(
+    program: str, *arguments: str | Path, cwd: Path, environment: Mapping[str, str], streams: Sequence[Connection]
+) -> ForkServerProcess:
+    """Start a module, or a file that ends in `.py`, which writes to two streams."""
+    given = (program, [*map(str, arguments)], str(cwd), dict(environment), list(streams))
+    process = server().Process(target=_run, args=given)
+    process.start()
+    for stream in streams:
+        stream.close()
+    return process
+
+
+def _run(program: str, arguments: list[str], cwd: str, environment: dict[str, str], streams: list[Connection]) -> None:
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream.fileno(), number)
         stream.close()
@@ -48,31 +57,29 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    sys.argv = [module, *arguments]
-    sys.orig_argv = [sys.executable, "-m", *sys.argv]
+    forkserver.ensure_running = lambda: None  # What this process starts is forked from the same.
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
+    sys.argv = [program, *arguments]
+    sys.orig_argv = [sys.executable, *([] if program.endswith(".py") else ["-m"]), *sys.argv]
     try:
-        exec(planted, {})
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if program.endswith(".py"):
+            runpy.run_path(program, run_name="__main__")
+        else:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()
 
 
 class Forked:
-    """A command that runs: as much of subprocess.Popen as its tests need, with its output captured as text."""
+    """A program that runs: as much of subprocess.Popen as its tests need, with its output captured as text."""
 
     def __init__(
-        self, *arguments: str | Path, cwd: str | Path | None = None, environment: Mapping[str, str],
-        module: str = "unroll", planted: str = "",
-    ) -> None:  # fmt: skip
+        self, *arguments: str | Path, cwd: Path | None = None, environment: Mapping[str, str], program: str = "unroll"
+    ) -> None:
         pipes = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
-        self._process = server().Process(
-            target=_run,
-            args=(module, [*map(str, arguments)], str(cwd or Path.cwd()), dict(environment), planted,
-                  [writer for _, writer in pipes]),
-        )  # fmt: skip
-        self._process.start()
-        for _, writer in pipes:
-            writer.close()
+        self._process = start(
+            program, *arguments, cwd=cwd or Path.cwd(), environment=environment, streams=[pipe[1] for pipe in pipes]
+        )
         self.stdout, self.stderr = (os.fdopen(os.dup(reader.fileno()), encoding="utf-8") for reader, _ in pipes)
         for reader, _ in pipes:
             reader.close()
@@ -96,7 +103,7 @@ class Forked:
         """Return the exit code, negative for a signal, or None while it runs."""
         return self._process.exitcode
 
-    def wait(self, timeout: float) -> int | None:
+    def wait(self, timeout: float | None = None) -> int | None:
         """Wait, at most so many seconds; returns what `poll` does."""
         self._process.join(timeout)
         return self.poll()
