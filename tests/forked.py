@@ -4,13 +4,15 @@ import atexit
 import multiprocessing
 import os
 import runpy
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +38,6 @@ def server() -> ForkServerContext:
     return context
 
 
-def start(
-    program: str, *arguments: str | Path, cwd: Path, environment: Mapping[str, str], streams: Sequence[Connection]
-) -> ForkServerProcess:
-    """Start a module, or a file that ends in `.py`, which writes to two streams."""
-    given = (program, [*map(str, arguments)], str(cwd), dict(environment), list(streams))
-    process = server().Process(target=_run, args=given)
-    process.start()
-    for stream in streams:
-        stream.close()
-    return process
-
-
 def _run(program: str, arguments: list[str], cwd: str, environment: dict[str, str], streams: list[Connection]) -> None:
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream.fileno(), number)
@@ -70,50 +60,63 @@ def _run(program: str, arguments: list[str], cwd: str, environment: dict[str, st
         atexit._run_exitfuncs()
 
 
-class Forked:
-    """A program that runs: as much of subprocess.Popen as its tests need, with its output captured as text."""
+class Process:
+    """A module that runs, or a file that ends in `.py`, and writes to two streams: as subprocess.Popen, but forked."""
 
     def __init__(
-        self, *arguments: str | Path, cwd: Path | None = None, environment: Mapping[str, str], program: str = "unroll"
+        self, program: str, *arguments: str | Path, cwd: Path, environment: Mapping[str, str], streams: Sequence[int]
     ) -> None:
-        pipes = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
-        self._process = start(
-            program, *arguments, cwd=cwd or Path.cwd(), environment=environment, streams=[pipe[1] for pipe in pipes]
-        )
-        self.stdout, self.stderr = (os.fdopen(os.dup(reader.fileno()), encoding="utf-8") for reader, _ in pipes)
-        for reader, _ in pipes:
-            reader.close()
-
-    def __enter__(self) -> "Forked":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.kill()
-        self._process.join()
-        self.stdout.close()
-        self.stderr.close()
-        self._process.close()
-
-    @property
-    def pid(self) -> int:
+        outputs = [Connection(os.dup(stream), readable=False) for stream in streams]
+        given = (program, [*map(str, arguments)], str(cwd), dict(environment), outputs)
+        self._process = server().Process(target=_run, args=given)
+        self._process.start()
+        for output in outputs:
+            output.close()
         assert self._process.pid is not None
-        return self._process.pid
+        self.pid = self._process.pid
 
     def poll(self) -> int | None:
         """Return the exit code, negative for a signal, or None while it runs."""
         return self._process.exitcode
 
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Wait, at most so many seconds; returns what `poll` does."""
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait, and return the exit code; raises subprocess.TimeoutExpired after so many seconds."""
         self._process.join(timeout)
-        return self.poll()
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired("forked", timeout or 0)
+        return code
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        self._process.kill()
+        self.send_signal(signal.SIGKILL)
+
+
+class Forked(Process):
+    """One whose output is captured as text; leaving the context kills it."""
+
+    def __init__(
+        self, *arguments: str | Path, cwd: Path | None = None, environment: Mapping[str, str], program: str = "unroll"
+    ) -> None:
+        pipes = [os.pipe() for _ in range(2)]
+        super().__init__(
+            program, *arguments, cwd=cwd or Path.cwd(), environment=environment, streams=[writer for _, writer in pipes]
+        )
+        for _, writer in pipes:
+            os.close(writer)
+        self.stdout, self.stderr = (os.fdopen(reader, encoding="utf-8") for reader, _ in pipes)
+
+    def __enter__(self) -> "Forked":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.kill()
+        self.wait()
+        self.stdout.close()
+        self.stderr.close()
 
     def communicate(self, timeout: float) -> tuple[str, str]:
         """Read all that it writes; it is killed after so many seconds."""
@@ -124,6 +127,6 @@ class Forked:
         reader.start()
         out = self.stdout.read()
         reader.join()
-        self._process.join()
+        self.wait()
         watch.cancel()
         return out, errors[0]

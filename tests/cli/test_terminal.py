@@ -3,21 +3,21 @@
 import os
 import pty
 import re
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-import forked
 from cli.command import QUICK, environment
 from cli.conftest import Trained
+from forked import Process
 
 
 def screen(*arguments: str | Path, **changes: str) -> str:
     """Run the command on a terminal of 80 columns and return all that is sent to it."""
     master, slave = pty.openpty()
-    process = forked.start(
-        "unroll", *arguments, cwd=Path.cwd(), streams=[Connection(slave), Connection(os.dup(slave))],
+    process = Process(
+        "unroll", *arguments, cwd=Path.cwd(), streams=(slave, slave),
         environment=environment(TERM="xterm-256color", COLUMNS="80", LINES="40", **changes),
     )  # fmt: skip
+    os.close(slave)
     sent = b""
     try:
         while chunk := os.read(master, 65536):
@@ -25,8 +25,7 @@ def screen(*arguments: str | Path, **changes: str) -> str:
     except OSError:  # what Linux says when the other side has closed
         pass
     os.close(master)
-    process.join(60)
-    assert process.exitcode == 0, sent.decode()
+    assert process.wait(60) == 0, sent.decode()
     return sent.decode().replace("\r\n", "\n")
 
 

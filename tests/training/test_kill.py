@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,9 +58,10 @@ class Trainer:
             while not moment() and process.poll() is None:
                 assert time.monotonic() < deadline, "the moment never came"
                 time.sleep(0.001)
-            if process.wait(delay) is None:
+            try:
+                assert process.wait(delay) == 0, process.stderr.read()
+            except subprocess.TimeoutExpired:
                 return True  # and leaving kills it
-            assert process.poll() == 0, process.stderr.read()
             return False
 
     def moments(self) -> dict[str, tuple[Callable[[], bool], float]]:
