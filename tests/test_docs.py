@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from forked import Forked
 from unroll.cli.app import VERBS
 from unroll.errors import install
 
@@ -51,6 +53,15 @@ def run(folder: Path, *parts: str) -> str:
     return done.stdout
 
 
+def unroll(folder: Path, *arguments: str, program: str = "unroll") -> str:
+    """Run the command, or another program, with torch loaded; return what it printed."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with Forked(*arguments, cwd=folder, environment=environment, program=program) as process:
+        out, errors = process.communicate(timeout=120)
+        assert process.poll() == 0, f"{arguments}\n{errors}"
+        return out
+
+
 def test_commands_are_found() -> None:
     assert commands("```console\n$ unroll info \\\n    DIR  # so\nout\n```\n") == ["unroll info DIR"]
 
@@ -65,7 +76,7 @@ def test_every_documented_command_runs(page: Path, tmp_path: Path) -> None:
             command = command.replace(long, short)
         parts = shlex.split(command)
         assert parts[0] == "unroll", f"{page.name}: {command}"
-        run(tmp_path, "-m", *parts)
+        unroll(tmp_path, *parts[1:])
 
 
 def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
@@ -78,9 +89,10 @@ def test_the_examples_run(tmp_path: Path) -> None:
     write_texts(tmp_path)
     examples = {path.name: path for path in (ROOT / "examples").glob("*.py")}
     assert len(examples) == 4
-    run(tmp_path, str(examples.pop("train_and_sample.py")), "book.txt", "30")
-    for example in examples.values():
-        assert run(tmp_path, str(example), "letters.txt").strip()
+    unroll(tmp_path, "book.txt", "30", program=str(examples.pop("train_and_sample.py")))
+    assert run(tmp_path, str(examples["stream_without_torch.py"]), "letters.txt").strip()
+    for name, example in examples.items():
+        assert name == "stream_without_torch.py" or unroll(tmp_path, "letters.txt", program=str(example)).strip()
         assert len(example.read_text().splitlines()) < 30, "an example is read at a glance"
 
 

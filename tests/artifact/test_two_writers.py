@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from forked import Forked
 from tiny import overrides, text
 from unroll.artifact.directory import (
     STATE,
@@ -410,11 +409,12 @@ def test_a_training_is_resumed_from_inside(texts: list[Path], tmp_path: Path, mo
 
 
 def schedules(first: int, count: int, *arguments: str) -> dict[str, Any]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    program = [sys.executable, str(Path(__file__).with_name("two_writers.py")), str(first), str(count), *arguments]
-    process = subprocess.run(program, env=environment, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout)  # type: ignore[no-any-return]
+    program = str(Path(__file__).with_name("two_writers.py"))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with Forked(str(first), str(count), *arguments, program=program, environment=environment) as process:
+        out, err = process.communicate(timeout=3600)
+        assert process.poll() == 0, err
+    return json.loads(out)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("count", [24, pytest.param(300, marks=pytest.mark.slow)])

@@ -36,7 +36,7 @@ from unroll.training.start import resume, start
 SEEDS = (1, 2)
 """Of the two writers, whose models have the same shape: a mixture would open."""
 STEPS = 12
-TOGETHER = 8
+TOGETHER = 24
 """Schedules that run at a time: their writers mostly sleep."""
 
 

@@ -6,7 +6,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from forked import Forked
+
 UNROLL = [sys.executable, "-m", "unroll"]
+NEED_TORCH = ("train", "longrange", "gradients", "cells", "ablate", "attribute", "patch", "memory", "export")
 QUICK = ("--set", "hidden_size=32", "--set", "embedding_size=16", "--set", "sample_length=40", "--device", "cpu")
 """A training of which each step takes a millisecond."""
 
@@ -27,8 +30,19 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1"} | changes
 
 
+def forked(*arguments: str | Path, cwd: Path | None = None) -> Forked:
+    """Start the command with torch loaded."""
+    return Forked(*arguments, cwd=cwd, environment=environment())
+
+
 def unroll(*arguments: str | Path, cwd: Path | None = None, **changes: str) -> Done:
-    """Run the command to its end."""
+    """Run the command to its end; a training need not load torch again."""
+    if arguments[0] in NEED_TORCH and not changes:
+        with forked(*arguments, cwd=cwd) as process:
+            out, err = process.communicate(timeout=120)
+            code = process.poll()
+            assert code is not None
+            return Done(code, out, err)
     done = subprocess.run(
         [*UNROLL, *map(str, arguments)],
         cwd=cwd,

@@ -9,7 +9,7 @@ from cli.command import text, unroll
 def test_minutes_become_steps_and_the_recipe_repeats_them(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text(text(60_000))
     # One way of computing, so that a busy machine has time left for steps when it has been measured.
-    way = ("--set", "threads=1", "--set", "precision=float32", "--minutes", "0.3", "--device", "cpu")
+    way = ("--set", "threads=1", "--set", "precision=float32", "--minutes", "0.1", "--device", "cpu")
     done = unroll("train", "book.txt", *way, "--out", "first", "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     first = json.loads(done.out)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cli.command import unroll
+from cli.command import forked, unroll
 from cli.conftest import Here, Refused
-from cli.test_signals import started
+from cli.test_signals import wait_for
 from cli.test_start import loaded
 from unroll.insight.longrange import measure
 from unroll.insight.longrange.table import ARCHS, STEPS, TUNED_RATES
@@ -95,15 +95,12 @@ def test_a_text_is_written_on_which_models_are_trained(tmp_path: Path) -> None:
 
 
 def test_stopped_it_tells_what_there_is(tmp_path: Path) -> None:
-    with started("longrange", "--arch", "rnn-uniform", "--distance", "5", "--distance", "1000", "--steps", "30",
-                 "--plot", "a.png", cwd=tmp_path) as process:  # fmt: skip
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("RNN, uniform, seed 0: "):
-                break
+    with forked("longrange", "--arch", "rnn-uniform", "--distance", "5", "--distance", "1000", "--steps", "30",
+                "--plot", "a.png", cwd=tmp_path) as process:  # fmt: skip
+        wait_for(process, "RNN, uniform, seed 0: ")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        assert process.returncode == 130, err
+        assert process.poll() == 130, err
     assert "stopped: these are the networks trained so far" in err
     head, row, _ = out.splitlines()[3:]
     assert head.split() == ["distance", "5", "1,000"] and row.split()[-1] == "–"

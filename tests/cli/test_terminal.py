@@ -3,19 +3,19 @@
 import os
 import pty
 import re
-import subprocess
 from pathlib import Path
 
-from cli.command import QUICK, UNROLL, environment
+from cli.command import QUICK, environment
 from cli.conftest import Trained
+from forked import Process
 
 
 def screen(*arguments: str | Path, **changes: str) -> str:
     """Run the command on a terminal of 80 columns and return all that is sent to it."""
     master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [*UNROLL, *map(str, arguments)], stdin=slave, stdout=slave, stderr=slave,
-        env=environment(TERM="xterm-256color", COLUMNS="80", LINES="40", **changes),
+    process = Process(
+        "unroll", *arguments, cwd=Path.cwd(), streams=(slave, slave),
+        environment=environment(TERM="xterm-256color", COLUMNS="80", LINES="40", **changes),
     )  # fmt: skip
     os.close(slave)
     sent = b""
@@ -25,7 +25,7 @@ def screen(*arguments: str | Path, **changes: str) -> str:
     except OSError:  # what Linux says when the other side has closed
         pass
     os.close(master)
-    assert process.wait(timeout=60) == 0, sent.decode()
+    assert process.wait(60) == 0, sent.decode()
     return sent.decode().replace("\r\n", "\n")
 
 

@@ -57,8 +57,8 @@ def run(
 @pytest.mark.parametrize("period", [1, 2, 3, 8])
 def test_the_faster_way_is_found_though_the_first_trial_was_slow(period: int, size: int, clock: Clock) -> None:
     kinds = [("generate" if k % 2 else "read", 1 + k // 2) for k in range(period)]
-    blocks = 200_000 // size * period
-    for counts in run(Pace(8), clock, kinds, blocks, size, {1: 2e-5, 8: 1e-5}, first=5.0).values():
+    steps, seconds = (20_000, 1e-4) if size == 1 else (200_000, 1e-5)  # two seconds of each kind
+    for counts in run(Pace(8), clock, kinds, steps // size * period, size, {1: 2 * seconds, 8: seconds}, 5.0).values():
         assert counts[8] > 0.9 * counts.total()
 
 

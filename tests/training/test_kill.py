@@ -3,16 +3,14 @@
 import os
 import random
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from forked import Forked
 from tiny import law_resume, outcome, text
 from unroll.artifact.directory import read_description
 from unroll.artifact.events import METRICS
@@ -39,26 +37,16 @@ class Trainer:
         self.first = [str(file), "--out", str(out), "--steps", str(STEPS)]
         self.first += [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
 
-    @contextmanager
-    def running(self) -> Iterator[subprocess.Popen[str]]:
+    def running(self) -> Forked:
         """Start the training, or go on with it where there is one."""
         arguments = ["--resume", str(self.out)] if self.out.exists() else self.first
-        command = [sys.executable, "-m", "unroll", "train", *arguments]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        with process:
-            try:
-                yield process
-            finally:
-                process.kill()
+        return Forked("train", *arguments, environment=os.environ | {"OMP_NUM_THREADS": "1"})
 
     def finish(self) -> None:
         """Train to the end."""
         with self.running() as process:
             _, errors = process.communicate(timeout=PATIENCE)
-            assert process.returncode == 0, errors
+            assert process.poll() == 0, errors
 
     def is_done(self) -> bool:
         return self.out.exists() and read_description(self.out)["result"] is not None
@@ -71,11 +59,9 @@ class Trainer:
                 assert time.monotonic() < deadline, "the moment never came"
                 time.sleep(0.001)
             try:
-                process.wait(delay)
+                assert process.wait(delay) == 0, process.stderr.read()
             except subprocess.TimeoutExpired:
-                process.kill()
-                return True
-            assert process.returncode == 0, process.stderr and process.stderr.read()
+                return True  # and leaving kills it
             return False
 
     def moments(self) -> dict[str, tuple[Callable[[], bool], float]]:
@@ -96,7 +82,7 @@ class Trainer:
                 return False
 
         return {
-            "start-up": (lambda: True, 2.5),
+            "start-up": (lambda: True, 0.3),
             "preparation": (lambda: self.partial.exists() or self.out.exists(), 0.4),
             "work": (works, 0.3),
             "save": (saves, 0.003),
@@ -132,21 +118,14 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
 
 @pytest.mark.parametrize("kills", [22, pytest.param(200, marks=pytest.mark.slow)])
 def test_kill(kills: int, reference: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    """Two trainings at a time, each killed about half as often; a new one when one comes to its end too early."""
+    """Two trainings, each killed about half as often; a new one when one comes to its end too early."""
     file, expected = reference
-
-    def chain(number: int) -> list[str]:
-        chance = random.Random(number)
-        happened: list[str] = []
-        for again in range(kills):
-            trainer = Trainer(file, tmp_path / f"run{number}-{again}")
-            happened += killed(trainer, kills // 2 - len(happened), chance)
-            law_resume(expected, trainer.out)
-            if len(happened) >= kills // 2:
-                break
-        return happened
-
-    with ThreadPoolExecutor(2) as pool:
-        happened = [kind for kinds in pool.map(chain, range(2)) for kind in kinds]
+    chance, happened = random.Random(0), list[str]()
+    for number in range(kills):
+        trainer = Trainer(file, tmp_path / f"run{number}")
+        happened += killed(trainer, min(kills // 2, kills - len(happened)), chance)
+        law_resume(expected, trainer.out)
+        if len(happened) >= kills:
+            break
     assert len(happened) == kills and set(happened) == {"start-up", "preparation", "work", "save"}
     assert not any(path.name.endswith(".partial") for path in tmp_path.iterdir())

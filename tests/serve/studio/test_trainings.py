@@ -2,20 +2,29 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from cli.command import QUICK, text
+from forked import Process
 from serve.studio.asking import until
 from unroll.artifact.open import open_model
 from unroll.errors import UserError
 from unroll.serve.studio.trainings import Plan, Trainings
 
 
+def forked(command: list[str], *, stdout: IO[bytes], **_: object) -> Process:
+    """Start `python -m unroll …`, in the place of subprocess.Popen."""
+    return Process(*command[2:], cwd=Path.cwd(), environment=os.environ, streams=[stdout.fileno()] * 2)
+
+
 @pytest.fixture
-def trainings(tmp_path: Path) -> Iterator[Trainings]:
+def trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainings]:
+    monkeypatch.setattr(subprocess, "Popen", forked)
     (tmp_path / "scratch").mkdir()
     manager = Trainings(tmp_path / "runs", tmp_path / "scratch")
     yield manager

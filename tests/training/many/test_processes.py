@@ -1,4 +1,4 @@
-"""Several processes, started by torchrun as they are: one training, its losses, its directory, and what it survives."""
+"""Several processes, started by torchrun or forked by it: one training, its losses, its directory, what it survives."""
 
 import json
 import os
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from forked import Forked
 from tiny import law_resume, outcome, text
 from unroll.artifact import checkpoint
 from unroll.artifact.directory import DATA, STATE, WEIGHTS, read_description, read_info
@@ -34,6 +35,8 @@ PATIENCE = 180
 WORKER = """
 import os, runpy
 from pathlib import Path
+if os.getsid(0) != os.getpid():
+    os.setsid()  # for torchrun ends the group of each
 Path(os.environ["PIDS"], os.environ["RANK"]).write_text(str(os.getpid()))
 exec(os.environ.get("PLANTED", ""))
 runpy.run_module("unroll", run_name="__main__", alter_sys=True)
@@ -59,35 +62,40 @@ def environment(folder: Path, planted: str = "") -> dict[str, str]:
 @contextmanager
 def launched(
     folder: Path, arguments: Sequence[str | Path], *, processes: int = 2, restarts: int = 0, planted: str = "",
-    meeting: Sequence[str] = ("--standalone",),
-) -> Iterator["subprocess.Popen[str]"]:  # fmt: skip
-    """Start the command with torchrun, in the folder."""
+    meeting: Sequence[str] = ("--standalone",), real: bool = False,
+) -> Iterator["subprocess.Popen[str] | Forked"]:  # fmt: skip
+    """Start the command with torchrun, in the folder: as its users do, or with processes that have torch loaded."""
     (folder / "worker.py").write_text(WORKER)
     options = [*meeting, "--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", *options, "worker.py", *map(str, arguments)],
-        cwd=folder, env=environment(folder, planted), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.terminate()  # and it ends what it started
-        process.communicate(timeout=PATIENCE)
+    command = [*options, "worker.py", *map(str, arguments)]
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *command],
+            cwd=folder, env=environment(folder, planted), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) if real else
+        Forked(*command, cwd=folder, environment=environment(folder, planted), program="training.many.launcher")
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)  # and it ends what it started
+                process.communicate(timeout=PATIENCE)
 
 
 def together(folder: Path, *arguments: str | Path, **options: Any) -> tuple[int, str, str]:
     """Run the command with torchrun to its end; returns its code, and what all have said."""
     with launched(folder, arguments, **options) as process:
         out, err = process.communicate(timeout=PATIENCE)
-        return process.returncode, out, err
+        code = process.poll()
+        assert code is not None
+        return code, out, err
 
 
 def alone(folder: Path, *arguments: str | Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "unroll", *map(str, arguments)],
-        cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    with Forked(*arguments, cwd=folder, environment=environment(folder)) as process:
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.poll() == 0, err
 
 
 def write_text(folder: Path) -> None:
@@ -130,7 +138,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def test_two_processes_give_the_losses_of_one(variant: str, tmp_path: Path) -> None:
     write_text(tmp_path)
     alone(tmp_path, *train_arguments("one", 30, **VARIANTS[variant]))
-    code, _, err = together(tmp_path, *train_arguments("two", 30, **VARIANTS[variant]))
+    code, _, err = together(tmp_path, *train_arguments("two", 30, **VARIANTS[variant]), real=variant == "lstm")
     assert code == 0, err
     law_same_training(tmp_path / "one", tmp_path / "two", 1e-5)
     assert err.count("step 25/30") == 1 and err.count("── done") == 1, "what is said is said once"
@@ -300,7 +308,7 @@ def test_a_killed_worker_costs_the_steps_since_the_last_save(
         first = int((tmp_path / str(rank)).read_text())
         os.kill(first, signal.SIGKILL)
         _, err = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, err
+        assert process.poll() == 0, err
     assert int((tmp_path / str(rank)).read_text()) != first
     assert "another process of this training has ended" in err and "Traceback" not in err
     law_resume(undisturbed, tmp_path / "run")
@@ -311,7 +319,8 @@ def test_a_signal_saves_once_and_any_number_of_processes_goes_on(
     number: signal.Signals, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     write_text(tmp_path)
-    with launched(tmp_path, [*train_arguments("run", STEPS, dropout=0.2), "--json"]) as process:
+    arguments = [*train_arguments("run", STEPS, dropout=0.2), "--json"]
+    with launched(tmp_path, arguments, real=number == signal.SIGTERM) as process:
         wait_for_step(tmp_path / "run", 35)
         process.send_signal(number)
         out, err = process.communicate(timeout=PATIENCE)
