@@ -19,9 +19,9 @@ from unroll.nn.native import keep_memory
 from unroll.nn.precision import has_bfloat16_lstm, has_onednn
 from unroll.threads import threads_are_set, threads_up_to
 from unroll.training.config import OptimConfig, Precision, TrainConfig
+from unroll.training.loop import train_step
 from unroll.training.many import processes
 from unroll.training.run import begin, share_out
-from unroll.training.step import train_step
 
 POLICY_MARK = "UNROLL_WAIT_POLICY"
 """Set in the environment of a process image that was started again with another wait policy."""
@@ -49,7 +49,6 @@ def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.d
     Trains on random symbols, so it needs no text. If the warm-up alone takes longer, its rate is returned.
     """
     generator_state = torch.get_rng_state()
-    torch.set_flush_denormal(True)
     keep_memory()
     # Threads that spin on a busy machine may take seconds for what one does in milliseconds.
     torch.set_num_threads(1)
