@@ -28,8 +28,8 @@ from unroll.nn.recurrent import Recurrent, RecurrentLayer
 from unroll.predict.protocols import stream_nats
 from unroll.predict.torch import TorchPredictor
 from unroll.training.config import OptimConfig, TrainConfig
+from unroll.training.loop import train_step
 from unroll.training.run import begin
-from unroll.training.step import train_step
 
 SYMBOLS = 2_000_000
 """Of the text, read at most."""

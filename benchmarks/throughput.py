@@ -15,9 +15,9 @@ from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.training.calibrate import precisions
 from unroll.training.config import OptimConfig, TrainConfig
+from unroll.training.loop import train_step
+from unroll.training.prepare import choose_device
 from unroll.training.run import begin
-from unroll.training.start import choose_device
-from unroll.training.step import train_step
 
 SHAPES = {
     "cpu": ((256, 16, 64), (384, 16, 64), (512, 16, 64)),

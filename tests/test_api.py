@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +39,17 @@ def model(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
-    """What `start` is asked for, instead of doing it; a text given only for a while is read."""
+    """What `prepare` is asked for, instead of doing it; a text given only for a while is read."""
     calls: list[Call] = []
 
-    def start(files: list[Path], out: Path, budget: Budget, overrides: Overrides, **options: Any) -> list[Report]:
+    def prepare(
+        locks: ExitStack, files: list[Path], out: Path, budget: Budget, overrides: Overrides, **options: Any
+    ) -> Iterator[Progress]:
         assert all(file.exists() for file in files if file.suffix == ".txt")
         calls.append((files, out, budget, overrides, options))
-        return [Report("start", 0, 0, 0.0)]
+        yield from ()
 
-    monkeypatch.setattr(request, "start", start)
+    monkeypatch.setattr(request, "prepare", prepare)
     return calls
 
 
@@ -76,13 +80,19 @@ def test_arguments_become_overrides_and_a_budget(asked: list[Call], tmp_path: Pa
     assert fourth[2] == Budget(minutes=3)
 
 
-def test_a_base_brings_its_level(asked: list[Call], tmp_path: Path) -> None:
+@pytest.fixture
+def byte_model(tmp_path: Path) -> Path:
+    """A tiny model of bytes."""
     corpus = make_corpus(tmp_path, [text(170)], DataConfig(level="byte", split="90/10"))
     trained(corpus, tmp_path / "model", overrides(), steps=2)
-    list(unroll.train("x", steps=5, base=tmp_path / "model"))
-    list(unroll.train("x", steps=5, base=tmp_path / "model", level="word"))
+    return tmp_path / "model"
+
+
+def test_a_base_brings_its_level(byte_model: Path, asked: list[Call]) -> None:
+    list(unroll.train("x", steps=5, base=byte_model))
+    list(unroll.train("x", steps=5, base=byte_model, level="word"))
     assert [call[3]["data"] for call in asked] == [{"level": "byte"}, {"level": "word"}]
-    assert asked[0][4]["base"] == tmp_path / "model"
+    assert asked[0][4]["base"] == byte_model
 
 
 def test_no_files_are_the_default_corpus_for_as_long_as_it_is_read(asked: list[Call], tmp_path: Path) -> None:

@@ -2,14 +2,21 @@
 
 import ast
 import re
+import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import click
 import pytest
 
 import unroll
+from tiny import begin_training, overrides, stopped_at
 from unroll.cli.app import app
+from unroll.nn import recurrent
+from unroll.progress import mapped
+from unroll.training import loop
 
 SOURCE = Path(unroll.__file__).parent
 FLOORS = {
@@ -152,7 +159,7 @@ def test_a_planted_probe_is_caught(probe: str) -> None:
         ("unroll.training.loop", "print('step')"),
         ("unroll.insight.cells.measure", "def f():\n    print(1)"),
         ("unroll.serve.server", "import sys\nsys.exit(1)"),
-        ("unroll.training.start", "import os\nos._exit(1)"),
+        ("unroll.training.prepare", "import os\nos._exit(1)"),
     ],
 )
 def test_a_planted_stray_is_caught(name: str, source: str) -> None:
@@ -249,6 +256,40 @@ def test_docstrings_and_comments_name_files_and_options_that_exist() -> None:
     assert false_signs('"""As `unroll sample --samples` writes it."""', flags) == ["--samples"]
     assert false_signs("x = 1  # as in lm/train.py", flags) == ["lm/train.py"]
     assert false_signs("x = 1  # as in training/loop.py, and --steps", flags) == []
+
+
+WAY_OF_A_STEP = ["cli/train.py", "training/request.py", "training/loop.py", "nn/model.py", "nn/recurrent.py"]
+"""The files that a training step passes, from the command to the call of the kernel."""
+
+
+def ways_of_steps(*arguments: str | Path) -> set[tuple[str, ...]]:
+    """Train by the command; return the files of ours on the call stack of its steps, from `cli/train.py` inwards."""
+    ways = set()
+    fused = recurrent.run_fused
+
+    def recorded(*inputs: Any, training: bool) -> Any:
+        if training:
+            files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_stack(sys._getframe(1))]
+            ours = [str(file.relative_to(SOURCE)) for file in reversed(files) if file.is_relative_to(SOURCE)]
+            ways.add(tuple(dict.fromkeys(ours[ours.index("cli/train.py") :])))
+        return fused(*inputs, training=training)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recurrent, "run_fused", recorded)
+        assert app.main(["train", *map(str, arguments)], standalone_mode=False) == 0
+    return ways
+
+
+def test_a_training_step_passes_five_files(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started, resumed, or in place of an earlier model; one more generator on the way is noticed."""
+    small = ("--set", "hidden_size=8", "--set", "sample_length=3", "--steps", "2", "--device", "cpu")
+    assert ways_of_steps(corpus, "--out", tmp_path / "run", *small) == {tuple(WAY_OF_A_STEP)}
+    assert ways_of_steps(corpus, "--out", tmp_path / "run", *small, "--force") == {tuple(WAY_OF_A_STEP)}
+    assert stopped_at(begin_training(corpus, tmp_path / "stopped", overrides()), 5)
+    assert ways_of_steps("--resume", tmp_path / "stopped") == {tuple(WAY_OF_A_STEP)}
+    train, same = loop.train, cast(Any, lambda report: report)
+    monkeypatch.setattr(loop, "train", lambda *run, **others: mapped(train(*run, **others), same))
+    assert ways_of_steps(corpus, "--out", tmp_path / "planted", *small) != {tuple(WAY_OF_A_STEP)}
 
 
 def test_the_version_is_one() -> None:

@@ -20,11 +20,12 @@ from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.predict.predictor import Nats, Predictor, Window
+from unroll.progress import Progress
 from unroll.state import State
 from unroll.training.budget import Budget
 from unroll.training.recipe import Overrides
 from unroll.training.report import Report
-from unroll.training.start import start
+from unroll.training.request import train
 
 Ids = NDArray[np.uint8]
 
@@ -128,11 +129,17 @@ def overrides(
     }
 
 
+def start(
+    files: list[Path], out: Path, budget: Budget, fixed: Overrides, **others: Any
+) -> Generator[Progress | Report, None, None]:
+    """Start a training of which `fixed` is settled."""
+    settings = {f"{table}.{key}": value for table, values in fixed.items() for key, value in values.items()}
+    return train(files, out=out, steps=budget.steps, minutes=budget.minutes, settings=settings, **others)
+
+
 def begin_training(corpus: Path, out: Path, fixed: Overrides, steps: int = STEPS) -> Generator[Report, None, None]:
     """Start a training on a text or a prepared corpus; yields its reports, not its progress before them."""
-    reports = start([corpus], out, Budget(steps=steps), fixed, device="cpu")
-    assert isinstance(reports, Generator)
-    with closing(reports):
+    with closing(start([corpus], out, Budget(steps=steps), fixed, device="cpu")) as reports:
         for report in reports:
             if isinstance(report, Report):
                 yield report

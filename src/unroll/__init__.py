@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from unroll.lm.vectors import embed as embed
     from unroll.lm.vectors import similar as similar
     from unroll.lm.vectors import similar_symbols as similar_symbols
+    from unroll.training.request import resume as resume
     from unroll.training.request import train as train
-    from unroll.training.start import resume as resume
 
 HOMES = {
     "UserError": "unroll.errors",
@@ -66,7 +66,7 @@ HOMES = {
     "prepare": "unroll.data.corpus",
     "quantize": "unroll.artifact.quantize",
     "rescore": "unroll.lm.rescore",
-    "resume": "unroll.training.start",
+    "resume": "unroll.training.request",
     "sample": "unroll.lm.sample",
     "score": "unroll.lm.surprisal",
     "score_file": "unroll.lm.units",

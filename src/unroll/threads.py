@@ -1,6 +1,7 @@
-"""How many threads may work: what the environment variable OMP_NUM_THREADS says, or as many as there are cores."""
+"""How threads work: how many, by OMP_NUM_THREADS or the number of cores, and how they wait for each other."""
 
 import os
+import sys
 
 VARIABLE = "OMP_NUM_THREADS"
 
@@ -17,3 +18,21 @@ def threads_up_to(most: int) -> int:
 def threads_are_set() -> bool:
     """Return whether OMP_NUM_THREADS is set, to whatever: then no other number of threads is tried."""
     return VARIABLE in os.environ
+
+
+COMMAND_MARK = "UNROLL_COMMAND_PID"
+"""Environment variable with the process id of the command: that process is unroll and may start itself again."""
+
+
+def is_command() -> bool:
+    """Return whether this process is the command, which may restart itself, and not a program that imports unroll."""
+    return os.environ.get(COMMAND_MARK) == str(os.getpid())
+
+
+def wait_passively() -> None:
+    """Start the command again with OMP_WAIT_POLICY=passive, which OpenMP reads when torch is loaded.
+
+    Does nothing in a program that imports unroll: that is not ours to restart.
+    """
+    if is_command():
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"OMP_WAIT_POLICY": "passive"})

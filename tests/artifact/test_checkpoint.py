@@ -21,7 +21,7 @@ from unroll.artifact.checkpoint import load_tensors, save_tensors
 from unroll.artifact.directory import STATE, WEIGHTS, read_info
 from unroll.errors import UserError
 from unroll.nn.model import Model
-from unroll.training.start import resume
+from unroll.training.request import resume
 
 
 def test_equal_models_are_equal_files(tmp_path: Path) -> None:

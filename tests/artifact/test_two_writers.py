@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from forked import Forked
-from tiny import overrides, text
+from tiny import overrides, start, text
 from unroll.artifact.directory import (
     STATE,
     WEIGHTS,
@@ -29,7 +29,7 @@ from unroll.errors import UserError
 from unroll.files import Folder, FolderLost, write_atomically
 from unroll.training.budget import Budget
 from unroll.training.report import Report
-from unroll.training.start import resume, start
+from unroll.training.request import resume
 
 STEPS = 9
 FIXED = overrides(training={"save_every": 2, "valid_every": 2, "log_every": 1, "sample_length": 3})
@@ -269,7 +269,7 @@ def test_nothing_that_is_complete_is_lost_where_it_cannot_be_published(
         raise UserError("no", fix="try")
 
     with monkeypatch.context() as patch:
-        patch.setattr("unroll.training.start.publish", refuse)
+        patch.setattr("unroll.training.request.publish", refuse)
         with pytest.raises(UserError) as refusal:
             list(training(texts[1], out, force=True))
     assert f"complete in {partial_of(out)}" in refusal.value.fix

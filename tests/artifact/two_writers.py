@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from tiny import overrides, text
+from tiny import overrides, start, text
 from unroll.artifact.checkpoint import load_tensors
 from unroll.artifact.directory import DATA, STATE, WEIGHTS
 from unroll.artifact.events import METRICS, read_events
@@ -31,7 +31,7 @@ from unroll.errors import UserError
 from unroll.files import Folder, FolderLost, write_atomically
 from unroll.settings import read_toml
 from unroll.training.budget import Budget
-from unroll.training.start import resume, start
+from unroll.training.request import resume
 
 SEEDS = (1, 2)
 """Of the two writers, whose models have the same shape: a mixture would open."""
@@ -91,7 +91,7 @@ def writer(verb: str, seed: int, file: Path, out: Path, pace: Callable[[], None]
     """Do what a command does that writes to `out`; return its exit code, 3 where it lost its folder."""
     try:
         if verb == "train":
-            with closing(start([file], out, Budget(steps=STEPS), fixed(seed), device="cpu", force=force)) as reports:  # type: ignore[type-var]
+            with closing(start([file], out, Budget(steps=STEPS), fixed(seed), device="cpu", force=force)) as reports:
                 for _ in reports:
                     pace()
         elif verb == "resume":

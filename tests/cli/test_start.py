@@ -21,7 +21,7 @@ from unroll.cli.app import VERBS, app
 from unroll.data.blocks import Level
 from unroll.lm.sample import SampleOptions
 from unroll.nn.config import ModelConfig
-from unroll.training import calibrate
+from unroll.threads import COMMAND_MARK, is_command
 from unroll.training.config import TrainConfig
 
 HEAVY = ("torch", "numpy", "rich", "tokenizers", "safetensors", "tomli_w")
@@ -116,8 +116,7 @@ def test_the_choices_are_those_of_the_configurations() -> None:
     assert choices("train", "--level") == choices("data prepare", "--level") == list(get_args(Level))
 
 
-def test_the_marks_and_defaults_are_those_of_the_library() -> None:
-    assert process.COMMAND_MARK == calibrate.COMMAND_MARK
+def test_the_defaults_are_those_of_the_library() -> None:
     defaults = {param.name: param.default for param in commands()["sample"].params}
     assert defaults["temperature"] == TrainConfig().sample_temperature
     for name in ("top_k", "top_p", "min_p", "seed"):
@@ -125,12 +124,12 @@ def test_the_marks_and_defaults_are_those_of_the_library() -> None:
 
 
 def test_a_process_knows_since_when_it_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(process.COMMAND_MARK, "1")  # of a command that called us
+    monkeypatch.setenv(COMMAND_MARK, "1")  # of a command that called us
     monkeypatch.setenv(process.STARTED_MARK, "0.0")
-    assert not process.is_command()
+    assert not is_command()
     process.mark()
     began = process.began()
-    assert process.is_command()
+    assert is_command()
     assert began > 0
     process.mark()  # as after an exec
     assert process.began() == began
@@ -143,7 +142,7 @@ def test_a_resume_starts_again_with_the_recorded_wait_policy(monkeypatch: pytest
     )
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "unroll", "train", "--resume", "x"])
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.setenv(process.COMMAND_MARK, str(os.getpid()))
+    monkeypatch.setenv(COMMAND_MARK, str(os.getpid()))
     process.restart_as_recorded(tmp_path)
     (tmp_path / "recipe.toml").write_text('[training]\nwait_policy = "default"\n')
     process.restart_as_recorded(tmp_path)
@@ -154,7 +153,7 @@ def test_a_resume_starts_again_with_the_recorded_wait_policy(monkeypatch: pytest
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     process.restart_as_recorded(tmp_path)
     monkeypatch.delenv("OMP_WAIT_POLICY")
-    monkeypatch.setenv(process.COMMAND_MARK, "1")
+    monkeypatch.setenv(COMMAND_MARK, "1")
     process.restart_as_recorded(tmp_path)
     assert len(asked) == 1
 

@@ -12,7 +12,7 @@ import torch
 
 from laws.cases import ROWS, STEPS, config, randomised, start_state
 from laws.laws import Outcome, Subject, law_engines, law_probabilities, law_split
-from tiny import Stepping, law_resume, outcome, overrides
+from tiny import Stepping, law_resume, outcome, overrides, start
 from unroll.artifact import checkpoint
 from unroll.artifact.directory import WEIGHTS
 from unroll.artifact.open import load, open_model
@@ -32,7 +32,7 @@ from unroll.state import State
 from unroll.training.budget import Budget
 from unroll.training.recipe import check_overrides
 from unroll.training.report import Report
-from unroll.training.start import resume, start
+from unroll.training.request import resume
 
 SHAPES = {
     "two": {"adaptive_softmax": "3,5", "hidden_size": 16},
@@ -135,7 +135,7 @@ def test_it_is_trained_resumed_and_read(corpus: Path, tmp_path: Path) -> None:
     train_on(corpus, tmp_path / "whole")
     reports = start([corpus], tmp_path / "run", Budget(steps=12), SETTINGS, device="cpu")
     assert len(list(islice(reports, 8))) == 8
-    reports.close()  # type: ignore[attr-defined]
+    reports.close()
     list(resume(tmp_path / "run", device="cpu"))
     law_resume(outcome(tmp_path / "whole"), tmp_path / "run")
 

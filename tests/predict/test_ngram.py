@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 import unroll
-from tiny import make_corpus, overrides, text
+from tiny import make_corpus, overrides, start, text
 from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import load, open_model
 from unroll.data.corpus import DataConfig, load_corpus
@@ -31,7 +31,6 @@ from unroll.predict.predictor import log_probabilities
 from unroll.progress import result
 from unroll.state import select_rows
 from unroll.training.budget import Budget
-from unroll.training.start import start
 
 Ids = NDArray[np.int64]
 BEGIN = "<s>"

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from unroll.nn.config import ModelConfig
+from unroll.threads import COMMAND_MARK
 from unroll.training import calibrate
-from unroll.training.calibrate import COMMAND_MARK, POLICY_MARK, measure_machine, tokens_per_second
+from unroll.training.calibrate import measure_machine, tokens_per_second
 from unroll.training.config import TrainConfig
+from unroll.training.many import processes
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig(vocab_size=20, hidden_size=16)
@@ -25,7 +27,7 @@ class Restarted(Exception):
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Rate], None]:
     """Make a machine of four cores whose rates are given by threads and precision."""
-    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", POLICY_MARK, COMMAND_MARK):
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", COMMAND_MARK):
         monkeypatch.delenv(name, raising=False)
 
     def restart() -> None:
@@ -38,7 +40,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Rate], None]:
         monkeypatch.setattr(calibrate, "tokens_per_second", measured)
         monkeypatch.setattr(calibrate, "threads_up_to", lambda _: 4)
         monkeypatch.setattr(calibrate, "can_bfloat16", lambda arch, device: True)
-        monkeypatch.setattr(calibrate, "restart_with_passive_waiting", restart)
+        monkeypatch.setattr(calibrate, "wait_passively", restart)
 
     return make
 
@@ -86,8 +88,9 @@ def test_threads_that_hinder_each_other_wait_passively_once(
     machine(lambda threads, precision: 100 / threads)
     with pytest.raises(Restarted):
         found()
-    monkeypatch.setenv(POLICY_MARK, "1")
-    assert found()[0] == 1
+    with monkeypatch.context() as patch:  # of several processes none: the others would lose it
+        patch.setattr(processes, "size", lambda: 2)
+        assert found()[0] == 1
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     chosen = measure_machine(MODEL, TrainConfig(), CPU, {}, seconds=0.01)
     assert chosen.wait_policy == "passive"

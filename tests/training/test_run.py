@@ -10,10 +10,10 @@ import torch
 
 from tiny import ALL, ARCHS, DROPS, begin_training, law_resume, outcome, overrides, stopped_at, trained
 from unroll.nn.arch import ARCHITECTURES
-from unroll.training import start as module
+from unroll.training import prepare
 from unroll.training.recipe import Overrides
+from unroll.training.request import resume
 from unroll.training.run import Run, restore
-from unroll.training.start import resume
 
 
 def resume_always(path: Path) -> None:
@@ -184,7 +184,7 @@ def test_the_law_fails_when_something_is_left_out(
         restore(run)
         FAULTS[fault](run)
 
-    monkeypatch.setattr(module, "restore", faulty)
+    monkeypatch.setattr(prepare, "restore", faulty)
     reference, paths = interrupted
     with pytest.raises(AssertionError, match="differs"):
         for path in paths:

@@ -1,7 +1,6 @@
 """What TensorBoard is given, without TensorBoard."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from unroll.training.report import Report
-from unroll.training.tensorboard import recorded
+from unroll.training.tensorboard import recording
 
 written: list[tuple[Any, ...]] = []
 
@@ -48,14 +47,14 @@ def test_nothing_is_written_before_the_folder_is_the_training_s(tmp_path: Path) 
         Report("valid", 5, 50, 0.0, nats=2.0),
     ]
     run = tmp_path / "run"
-    for report in recorded(iter(reports), run):
-        assert (run / "tensorboard").exists() == (report.step >= 4) and bool(written) == (report.step >= 4)
+    with recording(run) as record:
+        for report in reports:
+            record(report)
+            assert (run / "tensorboard").exists() == (report.step >= 4) and bool(written) == (report.step >= 4)
     assert written == [("open", "tensorboard", 0), ("valid/nats", 3.0, 0), ("valid/nats", 2.0, 5), ("close",)]
 
 
-def test_losses_rates_and_samples_are_written_and_the_reports_passed_on(
-    tmp_path: Path,
-) -> None:
+def test_losses_rates_and_samples_are_written_until_an_interrupt(tmp_path: Path) -> None:
     reports = [
         Report("start", 7, 70, 0.0),
         Report("train", 8, 80, 1.0, nats=2.5, grad_norm=0.5, learning_rate=0.1, tokens_per_second=100),
@@ -63,16 +62,10 @@ def test_losses_rates_and_samples_are_written_and_the_reports_passed_on(
         Report("sample", 8, 80, 1.0, nats=2.25, text="the cat"),
         Report("save", 8, 80, 1.0),
     ]
-
-    def stopped() -> Iterator[Report]:
-        yield from reports
+    with pytest.raises(KeyboardInterrupt), recording(tmp_path) as record:
+        for report in reports:
+            record(report)
         raise KeyboardInterrupt
-
-    passed = []
-    with pytest.raises(KeyboardInterrupt):
-        for report in recorded(stopped(), tmp_path):
-            passed.append(report)
-    assert passed == reports
     assert written == [
         ("open", "tensorboard", 7),
         ("train/nats", 2.5, 8),

@@ -290,15 +290,6 @@ def run(work: Work[T]) -> T:
         return result(work, lambda progress: draw(progress, show))
 
 
-def follow(reports: Iterable[Progress | T], show: Show) -> Iterator[T]:
-    """Draw what is progress, and pass on whatever else is reported."""
-    for report in reports:
-        if isinstance(report, Progress):
-            draw(report, show)
-        else:
-            yield report
-
-
 def draw(progress: Progress, show: Show) -> None:
     """Draw how far work has come."""
     phase, done, total, unit = progress

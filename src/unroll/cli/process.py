@@ -2,14 +2,14 @@
 
 import os
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING
+
+from unroll.threads import COMMAND_MARK, is_command, wait_passively
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMAND_MARK = "UNROLL_COMMAND_PID"  # as in training/calibrate.py, which loads torch
 STARTED_MARK = "UNROLL_COMMAND_STARTED"
 
 
@@ -42,22 +42,17 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def is_command() -> bool:
-    """Return whether this process is the command, which may restart itself, and not a program that imports unroll."""
-    return os.environ.get(COMMAND_MARK) == str(os.getpid())
-
-
 def began() -> float:
     """Return when the command began, on the clock time.monotonic."""
     return float(os.environ[STARTED_MARK]) if is_command() else time.monotonic()
 
 
 def restart_as_recorded(folder: "Path") -> None:
-    """Start the command again with the wait policy of a recorded training, which OpenMP reads when torch is loaded."""
-    if "OMP_WAIT_POLICY" in os.environ or not is_command() or not (folder / "recipe.toml").is_file():
+    """Start the command again with passive waiting where a recorded training waits so."""
+    if "OMP_WAIT_POLICY" in os.environ or not (folder / "recipe.toml").is_file():
         return
     from unroll.settings import read_toml
 
     training = read_toml(folder / "recipe.toml").get("training")
     if isinstance(training, dict) and training.get("wait_policy") == "passive":
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"OMP_WAIT_POLICY": "passive"})
+        wait_passively()

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from unroll.cli import console, process
 from unroll.cli.options import LEVEL, PATH, SPLIT, TEST, VALID
 from unroll.errors import UserError
-from unroll.files import identity
+from unroll.files import identity, real_folder
 from unroll.nn.arch import ARCHITECTURES, DEFAULT
 from unroll.progress import Progress
 from unroll.training.many import torchrun
@@ -86,14 +86,13 @@ def verb(
     if resume is not None:
         refuse_beside_resume(ctx)
         from unroll.artifact.directory import read_training
-        from unroll.files import real_folder
 
         finished = bool(read_training(real_folder(resume)).get("result"))
         process.restart_as_recorded(resume)
     from unroll.artifact.directory import output_folder
     from unroll.artifact.info import info
     from unroll.cli import watch
-    from unroll.training.tensorboard import recorded, require_tensorboard
+    from unroll.training.tensorboard import recording, require_tensorboard
 
     if tensorboard:
         require_tensorboard()
@@ -104,7 +103,6 @@ def verb(
         watch.put_result(resume, as_json=as_json)
         return 0
     folder = resume or out or output_folder(files)
-    reports: Generator[Progress | Report, None, None]
     if resume is None:
         from unroll.training.request import train
 
@@ -115,12 +113,18 @@ def verb(
         reports = continued(resume, device)
     last, earlier = "", None
     stop = Stop(between_steps=resume is not None, wanted=process.ended_by is not None)
-    with stop_signals(stop), console.bar() as show, closing(reports):
+    board = recording(folder) if tensorboard else nullcontext(lambda report: None)
+    with stop_signals(stop), console.bar() as show, closing(reports), board as record:
         show("starting", 0, 1, "")
-        events = console.follow(reports, show)
-        for event in watch.drawn(recorded(events, folder) if tensorboard else events, folder, show):
-            last, stop.between_steps = event.kind, True
-            if "beside" in event.detail:
+        draw = watch.drawing(folder, show)
+        for report in reports:
+            if isinstance(report, Progress):
+                console.draw(report, show)
+                continue
+            record(report)
+            draw(report)
+            last, stop.between_steps = report.kind, True
+            if "beside" in report.detail:
                 earlier = identity(folder)
             if stop.wanted:
                 break
@@ -136,9 +140,9 @@ def verb(
     return DIVERGED if last and last != "end" else 0  # torchrun may find at a restart that all is done
 
 
-def continued(folder: Path, device: str) -> "Generator[Report, None, None]":
+def continued(folder: Path, device: str) -> "Generator[Progress | Report, None, None]":
     """Resume a training; torch is loaded when the first report is asked for, by when signals are heeded."""
-    from unroll.training.start import resume
+    from unroll.training.request import resume
 
     yield from resume(folder, device=device)
 

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from unroll.training.report import Report
 
 
-def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iterator["Report"]:
-    """Draw each report of the training in `folder` and pass it on.
+def drawing(folder: Path, show: console.Show) -> Callable[["Report"], None]:
+    """Return what draws the reports of the training in `folder`.
 
     A terminal has a bar, with the samples above it; elsewhere there is a line for each validation instead.
     """
     description: dict[str, Any] = {}
     began, first_step, loss, pace = time.monotonic(), 0, math.nan, ""
-    for report in reports:
+
+    def draw(report: "Report") -> None:
+        nonlocal description, began, first_step, loss, pace
         if not description:
             beside = report.detail.get("beside")
             description = info(beside or folder) | {"path": str(folder)}
@@ -46,7 +48,8 @@ def drawn(reports: Iterable["Report"], folder: Path, show: console.Show) -> Iter
                 console.note(console.visible(description["recipe"]["training"]["sample_prompt"] + (report.text or "")))
             case "warn":
                 console.warn(report.text or "")
-        yield report
+
+    return draw
 
 
 def put_start(description: dict[str, Any]) -> None:

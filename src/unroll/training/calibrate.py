@@ -2,7 +2,6 @@
 
 import os
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,17 +16,11 @@ from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.nn.native import keep_memory
 from unroll.nn.precision import has_bfloat16_lstm, has_onednn
-from unroll.threads import threads_are_set, threads_up_to
+from unroll.threads import threads_are_set, threads_up_to, wait_passively
 from unroll.training.config import OptimConfig, Precision, TrainConfig
+from unroll.training.loop import train_step
 from unroll.training.many import processes
 from unroll.training.run import begin, share_out
-from unroll.training.step import train_step
-
-POLICY_MARK = "UNROLL_WAIT_POLICY"
-"""Set in the environment of a process image that was started again with another wait policy."""
-
-COMMAND_MARK = "UNROLL_COMMAND_PID"
-"""Set by the command line to its process id: this process is unroll and may start itself again."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,6 @@ def tokens_per_second(model: ModelConfig, training: TrainConfig, device: torch.d
     Trains on random symbols, so it needs no text. If the warm-up alone takes longer, its rate is returned.
     """
     generator_state = torch.get_rng_state()
-    torch.set_flush_denormal(True)
     keep_memory()
     # Threads that spin on a busy machine may take seconds for what one does in milliseconds.
     torch.set_num_threads(1)
@@ -121,20 +113,10 @@ def measure_machine(
         counts = [1 << k for k in range(most.bit_length()) if 1 << k < most] + [most]
         threads = max(counts, key=lambda count: rate(count, precision))
         alone, together = rate(1, precision), rate(max(2, threads), precision)
-        if together < 1.2 * alone and policy == "default" and POLICY_MARK not in os.environ:
-            restart_with_passive_waiting()
+        # Of several processes none restarts: the others would lose it.
+        if together < 1.2 * alone and policy == "default" and processes.size() == 1:
+            wait_passively()
     return Machine(threads, precision, policy, rate(threads, precision), measured)
-
-
-def restart_with_passive_waiting() -> None:
-    """Start this process image again with OMP_WAIT_POLICY=passive, which OpenMP reads only at its start."""
-    environment = os.environ | {"OMP_WAIT_POLICY": "passive", POLICY_MARK: "1"}
-    arguments = sys.orig_argv
-    if os.environ.get(COMMAND_MARK) != str(os.getpid()):
-        return  # Used as a library: the host process is not ours to restart.
-    if processes.size() > 1:
-        return  # The followers would lose their leader.
-    os.execve(sys.executable, [sys.executable, *arguments[1:]], environment)
 
 
 def precisions(arch: str, device: torch.device) -> Iterator[Precision]:

@@ -1,23 +1,27 @@
-"""A training as it is asked for: what is left out has a default, what is named overrides the recipe."""
+"""A training as it is asked for, started or resumed: it is prepared, then trained, then published."""
 
 import os
 import shutil
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from unroll.artifact.directory import output_folder, read_description
+from unroll.artifact.directory import output_folder, publish, read_description
 from unroll.data.corpus import refuse_split_and_valid, remove_orphans
 from unroll.data.sources import stdlib_corpus
 from unroll.errors import UserError
 from unroll.files import Files, StrPath, as_path, as_paths, explained, real_folder, write_atomically
 from unroll.progress import Progress
 from unroll.settings import Settings, setting_pairs
+from unroll.training import loop
 from unroll.training.budget import Budget
+from unroll.training.many import processes, torchrun
+from unroll.training.many.follower import follow
+from unroll.training.prepare import Training, prepare, reopen
 from unroll.training.recipe import TABLES, Overrides, read_overrides, set_override
 from unroll.training.report import Report
-from unroll.training.start import start
 
 DEFAULT_MINUTES = 3.0
 
@@ -69,11 +73,76 @@ def train(
     )
 
     def reports() -> Generator[Progress | Report, None, None]:
-        with _texts(paths, folder) as texts:
-            yield from start(texts, folder, budget, overrides, valid=as_path(valid), test=as_path(test),
-                             base=as_path(base), device=device, force=force, started=started)  # fmt: skip
+        if torchrun.follows():
+            follow(device)
+            return
+        with processes.joined(device), _texts(paths, folder) as texts, ExitStack() as locks:
+            training = yield from prepare(
+                locks, texts, folder, budget, overrides, valid=as_path(valid), test=as_path(test), base=as_path(base),
+                device=device, force=force, started=started,
+            )  # fmt: skip
+            if training is not None:
+                yield from _reports(training)
 
     return reports()
+
+
+def resume(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
+    """Continue a training exactly where it stopped; yields nothing if it is finished. Raises UserError if it cannot.
+
+    It continues on the recorded device, unless another is named.
+    """
+    if torchrun.follows():
+        follow(device)
+        return
+    with processes.joined(device), ExitStack() as locks:
+        training = reopen(locks, path, device)
+        if training is not None:
+            yield from _reports(training)
+
+
+def _reports(training: Training) -> Generator[Report, None, None]:
+    """Train, and put the new model in the place of an earlier one as soon as it is trained.
+
+    That is at the first checkpoint with trained weights (when fine-tuning, at the first of all), or when the training
+    ends or is stopped with such weights; the report of it has `published` in its detail. Otherwise the earlier model
+    stays, and the new directory is removed.
+    """
+    run = training.run
+    try:
+        yield from training.first
+        with closing(loop.train(run, training.corpus)) as reports:
+            for report in reports:
+                if report.kind in ("save", "end") and (run.best_step or training.tuned) and _replace_earlier(training):
+                    report = replace(report, detail=report.detail | {"published": True})
+                yield report
+        if run.best_step:  # it diverged, and good weights were kept before
+            _replace_earlier(training)
+        if training.earlier is not None:
+            text = f"the model that was in {run.writes.shown} stays: this training has no trained weights to replace it"
+            yield Report("warn", run.step, run.tokens_seen, run.seconds, text=text)
+    except GeneratorExit:
+        if run.best_step:  # stopped, and saved just now
+            _replace_earlier(training)
+        raise
+    finally:
+        if training.earlier is not None:
+            run.writes.remove()
+
+
+def _replace_earlier(training: Training) -> bool:
+    """Publish a training in place of the earlier model, if that is still there; return whether it was."""
+    earlier, training.earlier = training.earlier, None
+    if earlier is None:
+        return False
+    folder = training.run.writes
+    try:
+        publish(folder, folder.shown, earlier)
+    except UserError as error:
+        if folder.path != folder.shown and folder.is_here():
+            error.fix += f"; the new model is complete in {folder.path}, which you can rename"
+        raise
+    return True
 
 
 def _overrides(recipe: StrPath | None, settings: Settings, named: Overrides) -> Overrides:

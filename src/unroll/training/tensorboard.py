@@ -2,7 +2,8 @@
 
 import importlib.util
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,26 +23,30 @@ def require_tensorboard() -> None:
         )
 
 
-def recorded(reports: Iterable["Report"], folder: Path) -> Iterator["Report"]:
-    """Write losses, rates and samples to `folder`/tensorboard, and pass the reports on.
+@contextmanager
+def recording(folder: Path) -> Iterator[Callable[["Report"], None]]:
+    """Give what writes losses, rates and samples to `folder`/tensorboard.
 
     While an earlier model is still in the folder, reports wait until it is replaced.
     """
-    from torch.utils.tensorboard import SummaryWriter
-
     board: Any = None
     waiting: list[tuple[Report, float]] = []
     beside = False
+
+    def record(report: "Report") -> None:
+        nonlocal board, beside
+        from torch.utils.tensorboard import SummaryWriter
+
+        beside = (beside or "beside" in report.detail) and "published" not in report.detail
+        waiting.append((report, time.time()))
+        if not beside:
+            board = board or SummaryWriter(str(folder / "tensorboard"), purge_step=waiting[0][0].step)
+            for pending, when in waiting:
+                write(board, pending, when)
+            waiting.clear()
+
     try:
-        for report in reports:
-            beside = (beside or "beside" in report.detail) and "published" not in report.detail
-            waiting.append((report, time.time()))
-            if not beside:
-                board = board or SummaryWriter(str(folder / "tensorboard"), purge_step=waiting[0][0].step)
-                for pending, when in waiting:
-                    write(board, pending, when)
-                waiting = []
-            yield report
+        yield record
     finally:
         if board:
             board.close()

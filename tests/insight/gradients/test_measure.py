@@ -31,8 +31,8 @@ from unroll.insight.trace import network_of
 from unroll.nn.model import Model
 from unroll.nn.recurrent import Recurrent, RecurrentLayer, run_stepwise
 from unroll.state import State, like, parts_of
+from unroll.training.prepare import make_run
 from unroll.training.recipe import read_recipe
-from unroll.training.start import make_run
 
 
 def nats(model: Model, ids: Tensor, state: State) -> Tensor:

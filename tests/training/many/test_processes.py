@@ -171,7 +171,7 @@ def mean(gradients, loss):
 processes.mean = mean
 """,
     "each resets by its own numbers": """
-from unroll.training import step as module
+from unroll.training import loop as module
 real = module.seed_step
 module.seed_step = lambda seed, step, rank=0: real(seed, step, module.processes.rank())
 """,
@@ -211,14 +211,14 @@ def test_a_fault_is_not_the_same_training(fault: str, one: Path, tmp_path: Path)
 
 RECORD = """
 import atexit, hashlib, json, numpy as np
-from unroll.training import step
+from unroll.training import loop
 from unroll.training.many import follower
-seen, step_on = {"targets": []}, step.step_on
+seen, step_on = {"targets": []}, loop.step_on
 def recorded(run, batch):
     seen["run"] = run
     seen["targets"].append(batch.targets)
     return step_on(run, batch)
-step.step_on = follower.step_on = recorded
+loop.step_on = follower.step_on = recorded
 def tell():
     run, folder, rank = seen["run"], os.environ["PIDS"], os.environ["RANK"]
     equal = [*run.model.parameters(), *run.average, *(
@@ -340,8 +340,8 @@ def test_a_signal_saves_once_and_any_number_of_processes_goes_on(
 def test_one_process_goes_on_where_two_have_stopped(one: Path, tmp_path: Path) -> None:
     """What is saved is the state of all streams."""
     write_text(tmp_path)
-    stop = "from unroll.training import step\nreal = step.step_on\ndef step_on(run, batch):\n    if run.step == 12:\n" \
-        "        os.kill(os.getpid(), 15)\n    return real(run, batch)\nstep.step_on = step_on"  # fmt: skip
+    stop = "from unroll.training import loop\nreal = loop.step_on\ndef step_on(run, batch):\n    if run.step == 12:\n" \
+        "        os.kill(os.getpid(), 15)\n    return real(run, batch)\nloop.step_on = step_on"  # fmt: skip
     together(tmp_path, *train_arguments("run", 30), planted=stop)
     assert 12 < read_info(tmp_path / "run" / STATE)["step"] < 20
     alone(tmp_path, "train", "--resume", "run")

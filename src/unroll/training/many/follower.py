@@ -10,11 +10,11 @@ from unroll.nn.model import Model
 from unroll.nn.native import keep_memory
 from unroll.settings import from_mapping
 from unroll.training.config import OptimConfig, TrainConfig
+from unroll.training.loop import step_on
 from unroll.training.many import processes
 from unroll.training.many.processes import Order
 from unroll.training.optim import load_optimizer_tensors
 from unroll.training.run import Run, begin, shared_tensors
-from unroll.training.step import step_on
 
 
 def follow(device: str = "auto", when_joined: Callable[[], None] = lambda: None) -> None:
@@ -22,7 +22,6 @@ def follow(device: str = "auto", when_joined: Callable[[], None] = lambda: None)
 
     `device` is the requested one; the first process decides which one is used.
     """
-    torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
     with processes.joined(device):
         when_joined()
         order, first, second = processes.hear()

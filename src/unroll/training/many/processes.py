@@ -77,6 +77,7 @@ def check_shares(batch_size: int) -> None:
 @contextmanager
 def joined(device: str) -> Iterator[None]:
     """Be one of the processes that torchrun started, if there are several; the first one ends the others at the end."""
+    torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
     if not torchrun.several() or size() > 1:
         yield
         return

@@ -1,11 +1,10 @@
-"""Starting, resuming and fine-tuning: from files and a budget to a model directory that trains."""
+"""Prepares a training: from files and a budget, or from a directory where it stopped, to a run at its next step."""
 
 import os
 import platform
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,134 +41,128 @@ from unroll.errors import UserError
 from unroll.files import Folder, StrPath, explained, printable_name, real_folder
 from unroll.nn.config import parameter_count
 from unroll.nn.model import Model
-from unroll.progress import Progress
+from unroll.progress import Work
 from unroll.settings import from_mapping
 from unroll.training.budget import Budget, measured, resolve
 from unroll.training.calibrate import Machine, has_tf32
 from unroll.training.config import TrainConfig
-from unroll.training.loop import train
 from unroll.training.many import processes, torchrun
-from unroll.training.many.follower import follow
 from unroll.training.recipe import Overrides, Recipe, check_overrides, read_about, read_recipe, write_recipe
 from unroll.training.report import Report
 from unroll.training.run import Run, begin, restore, save, save_weights
 
 
-def start(
+@dataclass
+class Training:
+    """A training that is ready for its next step."""
+
+    run: Run
+    corpus: Corpus
+    first: Sequence[Report] = ()
+    """Reports on what was prepared, written to the log already."""
+    earlier: Folder | None = None
+    """Model directory to be replaced once this one is trained."""
+    tuned: bool = False
+    """Whether the first weights are trained ones, of another model."""
+
+
+def prepare(
+    locks: ExitStack,
     files: Sequence[Path],
     out: Path,
     budget: Budget,
     overrides: Overrides,
     *,
-    valid: Path | None = None,
-    test: Path | None = None,
-    base: Path | None = None,
-    device: str = "auto",
-    force: bool = False,
-    started: float | None = None,
-) -> Iterator[Progress | Report]:
-    """Prepare the text, choose a recipe for the budget, and train; yields progress and reports as they come.
+    valid: Path | None,
+    test: Path | None,
+    base: Path | None,
+    device: str,
+    force: bool,
+    started: float,
+) -> Work[Training | None]:
+    """Encode the text and choose a recipe for the budget; return the training, its directories locked by `locks`.
 
     `overrides` fixes recipe keys; `base` is a model directory to fine-tune. `started` (time.monotonic) is when the
-    budget began. The directory `out` appears, complete and loadable, before the first step; with `force` an earlier
-    model stays there until the new one has a checkpoint with trained weights.
+    budget began. The directory `out` appears, complete and loadable; with `force` an earlier model stays there, and
+    the new one lies beside it. Of a launch of torchrun that has made `out` already, returns what `reopen` does.
     Raises UserError for what a user can fix.
     """
-    started = time.monotonic() if started is None else started
-    torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
-    if torchrun.follows():
-        follow(device)
-        return
-    with ExitStack() as stack:
-        stack.enter_context(processes.joined(device))
-        torch_device = choose_device(device)
-        check_request(overrides, torch_device)
-        out = real_folder(out)
-        put_back_replaced(out)
-        if torchrun.made_before(out):
-            yield from resume(out, device=device)
-            return
-        inputs = [path for path in (*files, valid, test) if path is not None]
-        check_free(out, inputs, force=force, fix=f"resume it with `unroll train --resume {out}`, ")
-        for path in inputs:
-            if not is_prepared(path):
-                file_size(path)
-        parent = load(base) if base is not None else None
+    torch_device = choose_device(device)
+    check_request(overrides, torch_device)
+    out = real_folder(out)
+    put_back_replaced(out)
+    if torchrun.made_before(out):
+        return reopen(locks, out, device)
+    inputs = [path for path in (*files, valid, test) if path is not None]
+    check_free(out, inputs, force=force, fix=f"resume it with `unroll train --resume {out}`, ")
+    for path in inputs:
+        if not is_prepared(path):
+            file_size(path)
+    parent, tuned = load(base) if base is not None else None, base is not None
+    if parent is not None:
+        overrides = with_shape_of(parent, overrides)
+    # Before the machine is measured, which takes seconds.
+    if valid is None and overrides["data"].get("split") == "100" and not is_prepared(files[0]):
+        raise nothing_held_back()
+    machine = None if budget.minutes is None else measured(overrides, torch_device, budget.minutes)
+    if machine is not None:
+        fastest = {name: getattr(machine, name) for name in ("threads", "precision", "wait_policy")}
+        overrides = overrides | {"training": fastest | overrides["training"]}
+
+    partial = partial_of(out)
+    with explained(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(exist_ok=True)
+    folder = locks.enter_context(locked(partial, out))
+    try:
+        check_free(out, inputs, force=force)
+        earlier = locks.enter_context(locked(out)) if (out / "model.json").exists() else None
+        clear(partial)
+        corpus = yield from encoded(folder, files, overrides["data"], valid, test, parent)
+        recipe = resolve(corpus, budget, overrides, torch_device, started, machine, tuned=tuned)
+        run = make_run(folder, recipe, torch_device)
         if parent is not None:
-            overrides = with_shape_of(parent, overrides)
-        # Before the machine is measured, which takes seconds.
-        if valid is None and overrides["data"].get("split") == "100" and not is_prepared(files[0]):
-            raise nothing_held_back()
-        machine = None if budget.minutes is None else measured(overrides, torch_device, budget.minutes)
-        if machine is not None:
-            machine_settings = {
-                "threads": machine.threads,
-                "precision": machine.precision,
-                "wait_policy": machine.wait_policy,
-            }
-            overrides = overrides | {"training": machine_settings | overrides["training"]}
-
-        partial = partial_of(out)
-        with explained(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            partial.mkdir(exist_ok=True)
-        folder = stack.enter_context(locked(partial, out))
-        try:
-            check_free(out, inputs, force=force)
-            earlier = stack.enter_context(locked(out)) if (out / "model.json").exists() else None
-            clear(partial)
-            corpus = yield from encoded(folder, files, overrides["data"], valid, test, parent)
-            recipe = resolve(corpus, budget, overrides, torch_device, started, machine, tuned=parent is not None)
-            run = make_run(folder, recipe, torch_device)
-            if parent is not None:
-                copy_weights(run.model, dict(parent.model.named_parameters()), parent.path)
-                run = begin(folder, run.model, recipe.optim, recipe.training)
-            first = list(first_reports(recipe, corpus, files, machine, tuned=parent is not None))
-            with closing(EventLog(folder, METRICS)) as log:
-                for report in first:
-                    log.write(report.to_json())
-                run.log_sizes = (log.size, 0)
-            write_start(run, recipe, corpus, torch_device, base=base, valid=valid, test=test)
-            if earlier is None:
-                publish(folder, out)
-        except BaseException:
-            folder.remove()
-            raise
-        # The corpus was mapped under its former name; the mapping stays valid when the files move.
-        reports = chained(first, train(run, corpus, documents=recipe.data.documents))
+            copy_weights(run.model, dict(parent.model.named_parameters()), parent.path)
+            run = begin(folder, run.model, recipe.optim, recipe.training)
+        first = list(first_reports(recipe, corpus, files, machine, tuned=tuned))
+        with closing(EventLog(folder, METRICS)) as log:
+            for report in first:
+                log.write(report.to_json())
+            run.log_sizes = (log.size, 0)
+        write_start(run, recipe, corpus, torch_device, base=base, valid=valid, test=test)
         if earlier is None:
-            yield from reports
+            publish(folder, out)
         else:
-            yield from published_when_trained(reports, run, out, earlier, tuned=parent is not None)
+            first[0].detail["beside"] = str(partial)  # for the caller, not for the log
+    except BaseException:
+        folder.remove()
+        raise
+    # The corpus was mapped under its former name; the mapping stays valid when the files move.
+    return Training(run, corpus, first, earlier, tuned)
 
 
-def resume(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
-    """Continue a training exactly where it stopped; yields nothing if it is finished. Raises UserError if it cannot.
+def reopen(locks: ExitStack, path: StrPath, device: str) -> Training | None:
+    """Return the training of a model directory where it stopped, locked by `locks`; None if it is finished.
 
-    It continues on the recorded device, unless another is named.
+    It continues on the recorded device, unless another is named. Raises UserError if it cannot continue.
     """
-    torch.set_flush_denormal(True)  # Before any thread exists: threads inherit it.
-    if torchrun.follows():
-        follow(device)
-        return
-    with processes.joined(device):
-        path = real_folder(Path(path))
-        if read_training(path).get("result"):
-            return
-        recipe = read_recipe(path / "recipe.toml")
-        about = read_about(path / "recipe.toml")
-        with locked(path) as folder:
-            corpus = open_corpus(data_path(path))
-            if corpus.info.digest != about.get("corpus_digest"):
-                raise UserError(
-                    f"the text in {data_path(path)} is not the one that {path} was trained on",
-                    allowed="the corpus as it was prepared",
-                    fix="restore it, or train again",
-                )
-            recorded = str(about.get("device", "auto"))
-            run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device))
-            restore(run)
-            yield from train(run, corpus, documents=recipe.data.documents)
+    path = real_folder(Path(path))
+    if read_training(path).get("result"):
+        return None
+    recipe = read_recipe(path / "recipe.toml")
+    about = read_about(path / "recipe.toml")
+    folder = locks.enter_context(locked(path))
+    corpus = open_corpus(data_path(path))
+    if corpus.info.digest != about.get("corpus_digest"):
+        raise UserError(
+            f"the text in {data_path(path)} is not the one that {path} was trained on",
+            allowed="the corpus as it was prepared",
+            fix="restore it, or train again",
+        )
+    recorded = str(about.get("device", "auto"))
+    run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device))
+    restore(run)
+    return Training(run, corpus)
 
 
 def choose_device(name: str) -> torch.device:
@@ -216,7 +209,7 @@ def encoded(
     valid: Path | None,
     test: Path | None,
     parent: Opened | None,
-) -> Generator[Progress, None, Corpus]:
+) -> Work[Corpus]:
     """Encode files into a model directory, or record in it the path of a prepared corpus; return the corpus.
 
     `data` holds the DataConfig fields that the user set. Raises UserError for a text with no validation part, or a
@@ -331,55 +324,3 @@ def new_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:
         if isinstance(block.content, str):
             symbols.update(symbol for _, symbol in corpus.tokenizer.unknown(block.content))
     return sorted(symbols)
-
-
-def chained(first: Sequence[Report], reports: Generator[Report, None, None]) -> Generator[Report, None, None]:
-    """Yield the first reports, and then those of the training."""
-    yield from first
-    yield from reports
-
-
-def published_when_trained(
-    reports: Generator[Report, None, None], run: Run, out: Path, earlier: Folder, *, tuned: bool
-) -> Iterator[Report]:
-    """Pass on the reports of a training that runs beside the `earlier` model at `out`; replace that model when trained.
-
-    It is replaced at the first checkpoint with trained weights (when fine-tuning, at the first of all), or when the
-    training ends or is stopped with such weights. Otherwise it stays, and the new directory is removed. The first
-    report's detail has `beside`, the directory of the training; the report of the replacement has `published`.
-    """
-    published = False
-    detail: dict[str, Any] = {"beside": str(run.path)}
-    try:
-        with closing(reports):
-            for report in reports:
-                if not published and report.kind in ("save", "end") and (run.best_step or tuned):
-                    published = True
-                    replace_earlier(run, out, earlier)
-                    detail["published"] = True
-                yield replace(report, detail=report.detail | detail)
-                detail = {}
-        if run.best_step and not published:  # it diverged, and good weights were kept before
-            published = True
-            replace_earlier(run, out, earlier)
-        if not published:
-            text = f"the model that was in {out} stays: this training has no trained weights to replace it"
-            yield Report("warn", run.step, run.tokens_seen, run.seconds, text=text)
-    except GeneratorExit:
-        if run.best_step and not published:  # stopped, and saved just now
-            published = True
-            replace_earlier(run, out, earlier)
-        raise
-    finally:
-        if not published:
-            run.writes.remove()
-
-
-def replace_earlier(run: Run, out: Path, earlier: Folder) -> None:
-    """Publish a run's directory in place of the `earlier` model at `out`."""
-    try:
-        publish(run.writes, out, earlier)
-    except UserError as error:
-        if run.path != out and run.writes.is_here():
-            error.fix += f"; the new model is complete in {run.path}, which you can rename"
-        raise

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny import ALL, begin_training, law_resume, outcome, overrides, stopped_at, trained
+from tiny import ALL, begin_training, law_resume, outcome, overrides, start, stopped_at, trained
 from unroll.artifact import directory
 from unroll.artifact.open import load
 from unroll.errors import UserError
 from unroll.training.budget import Budget
 from unroll.training.report import Report
-from unroll.training.start import resume, start
+from unroll.training.request import resume
 
 
 def test_training_leaves_its_text_where_it_lies(tmp_path: Path) -> None:
     """A text file is encoded into the directory, which then needs it no more."""
     (tmp_path / "text.txt").write_text("John is driving a car.\n" * 60)
     reports = start([tmp_path / "text.txt"], tmp_path / "run", Budget(steps=5), overrides(), device="cpu")
-    with closing(reports) as running:  # type: ignore[type-var]
+    with closing(reports) as running:
         next(report for report in running if isinstance(report, Report) and report.kind == "train")
     (tmp_path / "text.txt").unlink()
     assert [report.kind for report in resume(tmp_path / "run", device="cpu")][-1] == "end"
