@@ -340,12 +340,14 @@ def read_text(opened: Opened, file: Path | None) -> Text:
             allowed="a model that still has its training text, or --file",
             fix="name a text: --file F",
         )
-    ids = np.asarray(corpus.valid)
+    return as_read(f"the validation part of {opened.path}", decoded(tokenizer, np.asarray(corpus.valid)), tokenizer)
+
+
+def decoded(tokenizer: Tokenizer, ids: Ids) -> str:
+    """Return the text of ids; bytes that are not UTF-8 become surrogates (PEP 383)."""
     if isinstance(tokenizer, ByteTokenizer):
-        content = ids.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
-    else:
-        content = tokenizer.decode(ids)
-    return as_read(f"the validation part of {opened.path}", content, tokenizer)
+        return ids.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
+    return tokenizer.decode(ids)
 
 
 def as_read(name: str, content: str, tokenizer: Tokenizer) -> Text:

@@ -11,7 +11,8 @@ import numpy as np
 
 from unroll.errors import UserError
 from unroll.files import StrPath, write_atomically
-from unroll.insight.gradients.measure import LAGS, Floats, GradientReport, Gradients, halving, measure
+from unroll.insight.gradients.advice import Floats
+from unroll.insight.gradients.measure import LAGS, GradientReport, Gradients, halving, measure
 from unroll.insight.plots import (
     COLOURS,
     GREY,
@@ -65,21 +66,16 @@ def draw(
     """Do what `gradients` does, yielding progress; returns the result; `curve` adds the norms while training."""
     if plot is None:
         return (yield from measure(paths, file, lags=lags, fresh=fresh))
-    check(plot, len(paths) * (1 + fresh))
-    report = yield from measure(paths, file, lags=lags, fresh=fresh)
-    write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
-    return replace(report, plot=plot)
-
-
-def check(out: Path, models: int) -> None:
-    """Raise UserError for a picture that cannot be drawn, before anything is computed."""
-    if models > len(COLOURS):
+    if (models := len(paths) * (1 + fresh)) > len(COLOURS):
         raise UserError(
             f"{models} lines of models in one picture",
             allowed=f"at most {len(COLOURS)}, one for each distinct colour; --fresh makes two of each",
             fix="make several pictures",
         )
-    check_picture(out)
+    check_picture(plot)
+    report = yield from measure(paths, file, lags=lags, fresh=fresh)
+    write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
+    return replace(report, plot=plot)
 
 
 def picture(report: GradientReport, ending: str, *, curve: bool = False) -> bytes:

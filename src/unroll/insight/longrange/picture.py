@@ -7,7 +7,7 @@ import numpy as np
 
 from unroll.insight.longrange.table import SOLVED_ERROR, WINDOW, LongRange, Result, named, student
 from unroll.insight.longrange.tasks import CHANCE_ERROR, VectorTask
-from unroll.insight.plots import COLOURS, GREY, LEGEND_LINE, MARKERS, Entry, drawing, encoded, legend
+from unroll.insight.plots import COLOURS, GREY, LEGEND_LINE, MARKERS, Entry, drawing, encoded, legend, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,8 +61,6 @@ def picture(longrange: LongRange, ending: str) -> bytes:
 
 
 def _lines(axes: "Axes", longrange: LongRange, archs: Sequence[str]) -> list[Entry]:
-    from matplotlib.ticker import FixedLocator, NullLocator
-
     entries: list[Entry] = []
     for number, (arch, colour, marker) in enumerate(zip(archs, COLOURS, MARKERS, strict=False)):
         results = [result for result in longrange.results if result.arch == arch]
@@ -77,9 +75,7 @@ def _lines(axes: "Axes", longrange: LongRange, archs: Sequence[str]) -> list[Ent
             entries.append((end, "as far back as the window sees"))
     distances = longrange.plan.distances
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(distances))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{distance:,}" for distance in distances])
+    ticks(axes.xaxis, distances)
     axes.set_xlabel("symbols from the cue to the answer")
     return entries
 

@@ -7,7 +7,6 @@ depends on its seed, its number and its position alone, and the pieces of a prom
 stream writes depends on the other streams.
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -16,19 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from unroll.predict.predictor import log_probabilities
-from unroll.serve.batching.cohort import ROOM, Cohort
-from unroll.serve.batching.errors import queue_full, shutting_down, slow_reader, timed_out
-from unroll.serve.batching.outbox import Outbox
-from unroll.serve.batching.pace import QUANTUM_SECONDS, Pace
+from unroll.serve.batching.cohort import QUANTUM_SECONDS, ROOM, Cohort, Pace
 from unroll.serve.batching.prompts import PromptReader
 from unroll.serve.batching.stops import BEFORE, Writing
-from unroll.serve.batching.streams import CHUNK, Part, Point, Prompt, Row, Start, points_of
-from unroll.serve.errors import ApiError, internal
+from unroll.serve.batching.streams import CHUNK, Outbox, Part, Point, Prompt, Row, Start, points_of
+from unroll.serve.errors import ApiError, internal, log, queue_full, shutting_down, slow_reader, timed_out
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Served
 from unroll.serve.settings import Settings
-
-log = logging.getLogger("unroll.serve")
 
 MOST_STEPS = 16
 

@@ -1,8 +1,7 @@
 """The batchers of a server: one for each model in use."""
 
 from unroll.serve.batching.batcher import Batcher
-from unroll.serve.batching.errors import shutting_down
-from unroll.serve.errors import ApiError
+from unroll.serve.errors import ApiError, shutting_down
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Served
 from unroll.serve.settings import Settings

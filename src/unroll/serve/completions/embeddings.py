@@ -15,14 +15,14 @@ from unroll.serve.completions.tables import EMBEDDING
 from unroll.serve.context import Context
 from unroll.serve.errors import invalid, json_response
 from unroll.serve.fields import ignored_header, read_body
-from unroll.serve.models import Served, model_of
+from unroll.serve.models import Served
 from unroll.serve.settings import Settings
 
 
 async def embed(request: Request, context: Context) -> Response:
     """Return one vector for each text of a request; raises ApiError."""
     fields, ignored = await read_body(request, EMBEDDING)
-    served = await model_of(request, context, fields["model"])
+    served = await context.model_of(request, fields["model"])
     work = asyncio.get_running_loop().run_in_executor(context.worker, _answer, fields, served, context.settings)
     return json_response(await work, headers=ignored_header(ignored))
 

@@ -1,20 +1,19 @@
 """The routes of the standard API: completions, embeddings, vocabularies, models, health."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from unroll._version import __version__
-from unroll.serve.batching.errors import shutting_down
 from unroll.serve.completions.completion import Completion, complete
 from unroll.serve.completions.embeddings import embed
 from unroll.serve.completions.openapi import describe
 from unroll.serve.completions.tokens import detokenize, tokenize, tokenizer_info
 from unroll.serve.context import Context
-from unroll.serve.errors import ApiError, invalid, json_response
+from unroll.serve.errors import ApiError, invalid, json_response, shutting_down
 from unroll.serve.models import MAX_NAME, Served
 
 Endpoint = Callable[[Request, Context], Awaitable[Response | Completion]]
@@ -113,16 +112,9 @@ def routes(context: Context) -> list[Route]:
         return json_response(description)
 
     return [
-        Route(path, _bound(endpoint, context), methods=[method])
+        Route(path, partial(endpoint, context=context), methods=[method])
         for path, (method, endpoint) in {**ROUTES, "/openapi.json": ("GET", openapi)}.items()
     ]
-
-
-def _bound(endpoint: Endpoint, context: Context) -> Callable[[Request], Awaitable[Any]]:
-    async def answer(request: Request) -> Any:
-        return await endpoint(request, context)
-
-    return answer
 
 
 def _model(served: Served) -> dict[str, object]:

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from unroll.serve.completions.tables import DETOKENIZE, TOKENIZE
 from unroll.serve.context import Context
 from unroll.serve.errors import json_response
-from unroll.serve.fields import ids_fault, ignored_header, read_body
-from unroll.serve.models import Served, model_of
+from unroll.serve.fields import check_ids, ignored_header, read_body
+from unroll.serve.models import Served
 
 NO_LIMIT = 2**31 - 1
 """A recurrent network reads texts of any length."""
@@ -19,7 +19,7 @@ NO_LIMIT = 2**31 - 1
 async def tokenize(request: Request, context: Context) -> Response:
     """Return the ids of a text."""
     fields, ignored = await read_body(request, TOKENIZE)
-    served = await model_of(request, context, fields["model"])
+    served = await context.model_of(request, fields["model"])
     ids = await asyncio.to_thread(_encode, served, fields["prompt"])
     if fields["add_special_tokens"]:
         ids.insert(0, served.tokenizer.start_id)
@@ -40,16 +40,15 @@ def _encode(served: Served, text: str) -> list[int]:
 async def detokenize(request: Request, context: Context) -> Response:
     """Return the text of ids."""
     fields, ignored = await read_body(request, DETOKENIZE)
-    served = await model_of(request, context, fields["model"])
-    if (error := ids_fault(fields["tokens"], served.tokenizer.vocab_size, "tokens")) is not None:
-        raise error
+    served = await context.model_of(request, fields["model"])
+    check_ids(fields["tokens"], served.tokenizer.vocab_size, "tokens")
     text = await asyncio.to_thread(served.tokenizer.decode, fields["tokens"])
     return json_response({"prompt": text}, headers=ignored_header(ignored))
 
 
 async def tokenizer_info(request: Request, context: Context) -> Response:
     """Return facts about a vocabulary; `?model=` names one of several models."""
-    served = await model_of(request, context, request.query_params.get("model"))
+    served = await context.model_of(request, request.query_params.get("model"))
     tokenizer = served.tokenizer
     start = start_symbol(served)
     return json_response({

@@ -6,21 +6,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.artifact.open import Opened
 from unroll.errors import UserError
 from unroll.insight.cells.properties import Text
-from unroll.insight.gradients.jacobian import StepFunction, step_of
-from unroll.insight.gradients.measure import in_float64
-from unroll.insight.trace import network_of
+from unroll.insight.gradients.jacobian import pulled, states_before, step_of, stepped
+from unroll.insight.trace import Floats, in_float64, network_of
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
 from unroll.serve.texts import names, surfaces
-from unroll.state import State, join_rows, like, parts_of
-
-Floats = NDArray[np.float64]
+from unroll.state import State, join_rows, select_rows
 
 MOST = 64
 """Maximum symbols of a text."""
@@ -28,18 +24,6 @@ GUESSES = 5
 """Most probable symbols returned for each step."""
 UNITS = 24
 """Units of the last layer that are drawn: those that vary most."""
-
-
-@dataclass(frozen=True)
-class Flow:
-    """Norms of the gradient of each loss by earlier states: entry (t, k) is ‖∂L_t/∂s_k‖.
-
-    Step 0 reads the start symbol, step k the k-th of the text; s_k is the state after it, L_t the nats of the symbol
-    predicted after step t. Entries with k > t are 0: nothing flows forwards.
-    """
-
-    sizes: dict[str, Floats]
-    """(T, T) each: `h` and `c` over all layers, if present, `state` over both, and `x`, by the input of step k."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +40,13 @@ class Unrolled:
     """(T + 1, U) of some units of the last layer, by signal: after the start symbol and after each of the text."""
     units: tuple[int, ...]
     """Their indices."""
-    flow: Flow
+    flow: dict[str, Floats]
+    """Norms of gradients, (T, T) each: entry (t, k) is ‖∂L_t/∂s_k‖, of each loss by earlier states.
+
+    Step 0 reads the start symbol, step k the k-th of the text; s_k is the state after it, L_t the nats of the symbol
+    predicted after step t. Entries with k > t are 0: nothing flows forwards. `h` and `c` over all layers, if present,
+    `state` over both, and `x`, by the input of step k.
+    """
     window: int | None
 
     def figures(self) -> dict[str, Any]:
@@ -72,7 +62,7 @@ class Unrolled:
             "units": list(self.units),
             "flow": {
                 name: [[float(v) if np.isfinite(v) else None for v in row[: t + 1]] for t, row in enumerate(sizes)]
-                for name, sizes in self.flow.sizes.items()
+                for name, sizes in self.flow.items()
             },
         }
 
@@ -116,46 +106,28 @@ def unroll_text(opened: Opened, text: Text) -> Unrolled:
     )
 
 
-def flow(exact: Model, ids: Tensor) -> Flow:
-    """Return how gradients of the nats of ids 1 to T flow back; `ids` (T + 1,) begin with the start symbol.
+def flow(exact: Model, ids: Tensor) -> dict[str, Floats]:
+    """Return the norms of gradients of the nats of ids 1 to T, flowing back; `ids` (T + 1,) begin with a start symbol.
 
     All losses flow back side by side, row t for L_t: round j takes each from the state after step t - j to the state
     before it. This is back-propagation through time as in `insight.gradients`, to which a test holds it.
     """
     inputs, targets = ids[:-1], ids[1:]
     step, count = step_of(exact), len(inputs)
-    x = exact.embedding(inputs)  # (T, E)
-    before = [exact.fresh_state(1)]
-    with torch.no_grad():
-        for t in range(count):
-            before.append(step(x[t : t + 1], before[-1])[1])
-    states = parts_of(join_rows(before[:-1]))  # (T, H) each
+    x, fresh = exact.embedding(inputs), exact.fresh_state(1)  # (T, E)
+    states = join_rows(states_before(step, x[:, None], fresh))
 
-    leaves = [part.detach().clone().requires_grad_() for part in (*states, x)]
-    with torch.enable_grad():
-        y, after = step(leaves[-1], like(before[0], leaves[:-1]))
-        losses = F.cross_entropy(exact.logits(y), targets, reduction="sum")
-    handed = parts_of(after)
+    leaves, y, handed = stepped(step, x, states)
+    losses = F.cross_entropy(exact.logits(y), targets, reduction="sum")
     # By s_{t+1}, which only the guess itself still reads, and then by s_t and x_t.
     now = torch.autograd.grad(losses, handed, retain_graph=True, materialize_grads=True)
     *back, by_input = torch.autograd.grad(losses, leaves, materialize_grads=True)
     rounds, inputs_back = [list(now), list(back)], [by_input]
     for j in range(1, count):
-        back, by_input = _pulled(step, x[:-j], [part[:-j] for part in states], before[0], [part[1:] for part in back])
+        *back, by_input = pulled(step, x[:-j], select_rows(states, slice(-j)), [part[1:] for part in back])
         rounds.append(back)
         inputs_back.append(by_input)
-    return Flow(_sizes(exact, before[0], rounds, inputs_back, count))
-
-
-def _pulled(
-    step: StepFunction, x: Tensor, states: list[Tensor], shaped: State, back: list[Tensor]
-) -> tuple[list[Tensor], Tensor]:
-    """Return gradients by the states before steps and by their inputs, from those by the states after them."""
-    leaves = [part.detach().clone().requires_grad_() for part in (*states, x)]
-    with torch.enable_grad():
-        after = parts_of(step(leaves[-1], like(shaped, leaves[:-1]))[1])
-    *by_state, by_input = torch.autograd.grad(after, leaves, back, materialize_grads=True)
-    return list(by_state), by_input
+    return _sizes(exact, fresh, rounds, inputs_back, count)
 
 
 def _sizes(

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import Tokenizer
 from unroll.lm.sample import SampleOptions, read_prompt, uniforms
 from unroll.predict.predictor import Predictor
-from unroll.serve.studio.reading import Prefixes, expectations, name
+from unroll.serve.studio.reading import Floats, Ids, Prefixes, expectations, name
 from unroll.state import select_rows
 
-Ids = NDArray[np.int64]
-Floats = NDArray[np.float64]
 MOST_COLUMNS = 8
 MOST_LENGTH = 4000
 TOGETHER = 8

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unroll.data.corpus import Corpus
 from unroll.data.tokenizer import CharTokenizer, Tokenizer
-from unroll.serve.texts import decoded
+from unroll.insight.cells.properties import decoded
 
 MOST_LINE = 2**20
 MOST_TAIL = 512

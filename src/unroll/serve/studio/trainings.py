@@ -1,6 +1,7 @@
 """Trainings that the page starts, watches, pauses and resumes: each is a process, `unroll train`."""
 
 import errno
+import functools
 import os
 import re
 import secrets
@@ -9,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,8 @@ class Trainings:
         self.scratch = scratch
         self._processes: dict[str, Process] = {}
         self._tails: dict[str, tuple[Tail, Tail]] = {}
-        self._texts: dict[str, dict[str, Any]] = {}
+        self.texts: dict[str, dict[str, Any]] = {}
+        """What was measured of the text of each."""
         self._words: dict[str, frozenset[str]] = {}
 
     def names(self) -> list[str]:
@@ -237,13 +238,9 @@ class Trainings:
             "rate": at.rate,
             "steps_rate": at.steps_rate,
             "said": self.output(name),
-            "text": self._texts.get(name),
+            "text": self.texts.get(name),
             "folder": str(folder),
         }
-
-    def knows_text(self, name: str) -> bool:
-        """Return whether the text of a training was measured."""
-        return name in self._texts
 
     def look_at_text(self, name: str) -> None:
         """Measure a training's text with simple predictors, and note its words; takes a second or two."""
@@ -252,13 +249,13 @@ class Trainings:
             corpus = open_corpus(data_path(folder))
         except UserError:
             if (folder / "model.json").is_file():
-                self._texts[name] = {"baselines": [], "chars_per_token": None, "level": None}
+                self.texts[name] = {"baselines": [], "chars_per_token": None, "level": None}
             return
         valid = corpus.info.parts["valid"]
         level = corpus.tokenizer.level
         per_char = None if level == "word" or not valid.tokens else valid.chars / valid.tokens
         self._words[name] = words_of(corpus)
-        self._texts[name] = {
+        self.texts[name] = {
             "baselines": baselines(corpus),
             "chars_per_token": per_char,
             "level": level,
@@ -318,7 +315,7 @@ def _copy(folder: Path, partial: Path) -> None:
                 missing = next((file for file in NEEDED if file not in files), None)
                 if missing is None:
                     stamp = stamp_of(here, files, settled=True)
-                    return unchanged(here, stamp, copying(here, files, partial), files)
+                    return unchanged(here, stamp, functools.partial(_copy_files, here, files, partial), files)
                 what = f"there is no model in {folder} yet: it has no {missing}"
             except Changed:
                 what = f"the files of {folder} change while they are copied"
@@ -328,12 +325,8 @@ def _copy(folder: Path, partial: Path) -> None:
     raise UserError(what, allowed="a model that is not being written to", fix="try again in a moment")
 
 
-def copying(here: Path, files: tuple[str, ...], partial: Path) -> Callable[[], None]:
-    """Return a function that copies files; it raises UserError unless vocabulary and description belong together."""
-
-    def copy() -> None:
-        for file in files:
-            shutil.copyfile(here / file, partial / file)
-        read_tokenizer(here, read_description(here))
-
-    return copy
+def _copy_files(here: Path, files: tuple[str, ...], partial: Path) -> None:
+    """Copy files; raises UserError unless vocabulary and description belong together."""
+    for file in files:
+        shutil.copyfile(here / file, partial / file)
+    read_tokenizer(here, read_description(here))
