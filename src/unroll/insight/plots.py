@@ -46,6 +46,7 @@ LEAST = 1e-7
 UNIT_NAMES = {"char": "character", "byte": "byte", "word": "word", "bpe": "piece"}
 LONGEST = 16
 """Characters of a word shown below its bar."""
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PICTURED = {ord(" "): "␣", ord("\n"): "↵", ord("\t"): "⇥"}
 
 

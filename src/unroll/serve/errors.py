@@ -8,8 +8,6 @@ from starlette.responses import Response
 
 from unroll.errors import MachineError, UserError
 
-ErrorObject = dict[str, str | None]
-
 log = logging.getLogger("unroll.serve")
 """The log of the server: what its clients are not told."""
 
@@ -49,7 +47,7 @@ class ApiError(Exception):
             return "rate_limit_error"
         return "server_error" if self.status >= 500 else "invalid_request_error"
 
-    def figures(self) -> ErrorObject:
+    def figures(self) -> dict[str, str | None]:
         """Return the error object."""
         return {
             "message": self.message,
@@ -60,7 +58,7 @@ class ApiError(Exception):
             "code": self.code,
         }
 
-    def body(self) -> dict[str, ErrorObject]:
+    def body(self) -> dict[str, dict[str, str | None]]:
         """Return the body of the answer: the error object as `error`."""
         return {"error": self.figures()}
 

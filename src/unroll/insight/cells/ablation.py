@@ -235,8 +235,9 @@ def ablate(
     """
     text = None if file is None else Path(file)
     opened = open_model(Path(model), needs="network")
-    work = ablating(opened, layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed)
-    return result(work)
+    return result(
+        ablating(opened, layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed)
+    )
 
 
 def ablating(

@@ -1,6 +1,6 @@
 """Which cell tracks a property of a text: every unit against its labels, and the tests that a finding must pass."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -58,15 +58,12 @@ class Read:
     trained: Recorded
     bare: Recorded
     notes: tuple[str, ...]
+    _spectra: dict[bool, tuple[Spectra, Spectra]] = field(default_factory=dict)
 
     @cached_property
     def recent(self) -> Ids:
         """The last 8 characters after each symbol (N, 8)."""
         return probe.recent(self.text)
-
-    @cached_property
-    def _spectra(self) -> dict[bool, tuple[Spectra, Spectra]]:
-        return {}
 
     def search(self, values: Floats, *, binary: bool) -> tuple[Searched, float]:
         """Measure all units against labels (n,); also return the best score of an untrained network in both halves."""

@@ -41,7 +41,6 @@ from unroll.lm.curves import (
     UnitName,
     measure,
 )
-from unroll.lm.intervals import Floats
 from unroll.lm.reliability import EDGES, Reliability
 from unroll.progress import Work, result
 
@@ -226,7 +225,9 @@ def _position(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
     for label, (curve, loss), colour, marker in zip(labels(curves), losses, COLOURS, MARKERS, strict=False):
         x, bits, half = (loss.first + loss.last) / 2, loss.nats / math.log(2), loss.half / math.log(2)
         mean = loss.nats_per_token / math.log(2)
-        lines = axes.plot(x, bits, color=colour, lw=1.6, marker=marker, ms=4, markevery=_octaves(x))
+        # Marked once to the octave, to distinguish curves without colours too.
+        octaves = sorted({int(np.searchsorted(x, 2.0**k)) for k in range(int(math.log2(x[-1])) + 1)})
+        lines = axes.plot(x, bits, color=colour, lw=1.6, marker=marker, ms=4, markevery=octaves)
         entries += [(line, f"{label}: {mean:.2f} bits on average") for line in lines]
         axes.fill_between(x, bits - half, bits + half, color=colour, alpha=0.18, lw=0)
         if curve.context is not None and 1 < curve.context <= loss.length:
@@ -244,11 +245,6 @@ def _position(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
     spread = " (95 % interval)" if all(loss.crops > 1 for _, loss in losses) else ""
     axes.set_ylabel(f"bits per {noun}{spread}")
     legend(figure, f"What is context worth?  Crops of {length:,} symbols of {name}, each from a fresh state", entries)
-
-
-def _octaves(x: Floats) -> list[int]:
-    """Return where the curve is marked: once to the octave, to distinguish curves without colours too."""
-    return sorted({int(np.searchsorted(x, 2.0**k)) for k in range(int(math.log2(x[-1])) + 1)})
 
 
 def _surprisal(figure: "Figure", curves: Sequence[Curve], name: str) -> None:

@@ -20,6 +20,7 @@ from unroll.errors import UserError
 from unroll.insight.gradients.advice import VANISHES, Floats, TrainingNorms, advise, training_norms
 from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
 from unroll.insight.trace import Ids, ids_of_file, in_float64, network_of, untrained
+from unroll.lm.intervals import number
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
@@ -180,7 +181,7 @@ class Gradients:
             "spectral_radius": self.step and asdict(self.step.radius),
             "singular_value": self.step and asdict(self.step.stretch),
             "jacobians": self.step.places if self.step else 0,
-            "growth": {"per_step": rate, "low": _number(rate - half), "high": _number(rate + half)}
+            "growth": {"per_step": rate, "low": number(rate - half), "high": number(rate + half)}
             if self.growth
             else None,
             "training": self.training and self.training.figures(curve=curve),
@@ -194,9 +195,9 @@ class Gradients:
         return {
             "layer": int(layer.removeprefix("layer")) if layer else None,
             "signal": signal,
-            "gradient": [[lag, _number(norm)] for lag, norm in enumerate(mean)],
-            "low": [_number(norm) for norm in low],
-            "high": [_number(norm) for norm in high],
+            "gradient": [[lag, number(norm)] for lag, norm in enumerate(mean)],
+            "low": [number(norm) for norm in low],
+            "high": [number(norm) for norm in high],
             "half_life": halving(mean) if layer else None,
         }
 
@@ -282,11 +283,10 @@ def gradients_of(
     training = None if fresh else training_norms(opened.path)
     if training is None and not fresh:
         notes.append("the model directory has no log of its training")
-    description = opened.description
     return Gradients(
         str(opened.path),
         network.config,
-        description["level"],
+        opened.description["level"],
         fresh,
         run_in,
         norms,
@@ -345,8 +345,3 @@ def before_training(network: Model, path: Path) -> Model:
 def _nats(network: Model, targets: Tensor, y: Tensor) -> Tensor:
     """Return the nats (B,) of targets (B,) after the outputs (B, H)."""
     return F.cross_entropy(network.logits(y), targets, reduction="none")
-
-
-def _number(value: float) -> float | None:
-    """Return a number for JSON, which has neither inf nor nan."""
-    return float(value) if math.isfinite(value) else None

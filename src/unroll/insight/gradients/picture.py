@@ -18,6 +18,7 @@ from unroll.insight.plots import (
     GREY,
     LEGEND_LINE,
     MARKERS,
+    RAISED,
     Entry,
     check_picture,
     drawing,
@@ -184,7 +185,7 @@ def power(value: float, _place: float | None = None) -> str:
     if 1e-3 <= value < 1e4:
         return f"{value:g}"
     exponent = math.floor(math.log10(value) + 1e-9)
-    digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    digits = str(exponent).translate(RAISED)
     lead = value / 10.0**exponent
     return f"10{digits}" if abs(lead - 1) < 1e-6 else f"{lead:g}·10{digits}"
 

@@ -38,7 +38,7 @@ from unroll.insight.memory.contexts import (
     texts_of,
 )
 from unroll.lm.compare import context as sight
-from unroll.lm.intervals import Z95
+from unroll.lm.intervals import Z95, number
 from unroll.predict.predictor import Nats
 from unroll.predict.protocols import stream
 from unroll.progress import Progress, Work, mapped, result
@@ -257,10 +257,8 @@ def memory(
     symbols (Khandelwal et al. 2018); and their gradients by lag. Raises UserError.
     """
     paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
-    work = measure(
-        paths, None if file is None else Path(file), limit=limit, context=context, targets=targets, seed=seed
-    )
-    return result(work)
+    text = None if file is None else Path(file)
+    return result(measure(paths, text, limit=limit, context=context, targets=targets, seed=seed))
 
 
 def measure(
@@ -381,8 +379,3 @@ def pairs(places: Iterable[int], values: Iterable[float]) -> list[list[float]]:
 def by_lag(norms: Floats) -> list[list[float | None]]:
     """Return sizes (K+1,) beside their lags, for JSON."""
     return [[lag, number(norm)] for lag, norm in enumerate(norms.tolist())]
-
-
-def number(value: float) -> float | None:
-    """Return a number for JSON, None for inf and nan."""
-    return float(value) if math.isfinite(value) else None

@@ -14,6 +14,7 @@ from unroll.insight.plots import (
     GREY,
     LEGEND_LINE,
     MARKERS,
+    RAISED,
     UNIT_NAMES,
     Entry,
     check_picture,
@@ -37,7 +38,6 @@ NOISE_BITS = 0.01
 """Bits below which a thousand targets hardly differ from chance."""
 LEAST = 1e-9
 """Smallest gradient drawn, as a share of the largest."""
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SLIDE, PAGE = 8.5, 5.2
 """Widths of a picture by itself and of one in a page, in inches."""
 

@@ -41,8 +41,6 @@ class Batcher:
         self.served = served
         self._settings = settings
         self._metrics = metrics
-        self._predictor = served.predictor
-        self._tokenizer = served.tokenizer
         self._never = served.tokenizer.unknown_id
         self._lock = threading.Condition()
         # Shared between threads, under the lock:
@@ -193,7 +191,7 @@ class Batcher:
                 continue
             if row.writing is None:
                 row.before = start.before
-                row.writing = Writing(self._tokenizer, start.before, row.options.stops)
+                row.writing = Writing(self.served.tokenizer, start.before, row.options.stops)
                 if row.options.keep_state and row.options.stops:
                     row.begin = start
                 if not row.left:
@@ -220,7 +218,7 @@ class Batcher:
             steps = min(steps, int(left[stateful].min()))  # their states are kept exactly there
         started = time.perf_counter()
         uniforms = cohort.numbers[:, cohort.fill : cohort.fill + steps]
-        ids, nats, cohort.logits, cohort.state = self._predictor.generate(
+        ids, nats, cohort.logits, cohort.state = self.served.predictor.generate(
             cohort.logits, cohort.state, cohort.drawing, uniforms, self._halt if alone else None
         )
         self._note_step(len(cohort.rows), (time.perf_counter() - started) / ids.shape[1])
@@ -242,7 +240,7 @@ class Batcher:
                         logits[index] = row.adjust(logits[index])
             uniforms = cohort.numbers[:, cohort.fill : cohort.fill + 1]
             started = time.perf_counter()
-            ids, _, cohort.logits, cohort.state = self._predictor.generate(
+            ids, _, cohort.logits, cohort.state = self.served.predictor.generate(
                 logits, cohort.state, cohort.drawing, uniforms
             )
             self._metrics.step.observe(time.perf_counter() - started)
@@ -318,7 +316,7 @@ class Batcher:
         state, logits = row.begin.state, row.begin.logits
         kept = row.ids[: row.writing.whole]  # the stop was read already: read again without it
         for first in range(0, len(kept), CHUNK):
-            logits, state = self._predictor.logits(np.array([kept[first : first + CHUNK]], np.int64), state)
+            logits, state = self.served.predictor.logits(np.array([kept[first : first + CHUNK]], np.int64), state)
         return Start(state, logits, (*row.begin.before, *kept)[-BEFORE:])
 
     def _finish(self, row: Row, why: str, state: Start | None) -> None:

@@ -65,7 +65,6 @@ class Completion:
         self.created = int(time.time())
         self.id = f"cmpl-{secrets.token_hex(12)}"
         self.sink = Sink()
-        self.open = 0
         self._left = False
         options = request.options()
         measured = fields["echo"] and fields["logprobs"] is not None

@@ -9,9 +9,8 @@ from starlette.routing import Route
 
 from unroll._version import __version__
 from unroll.serve.completions.completion import Completion, complete
-from unroll.serve.completions.embeddings import embed
 from unroll.serve.completions.openapi import describe
-from unroll.serve.completions.tokens import detokenize, tokenize, tokenizer_info
+from unroll.serve.completions.tokens import detokenize, embed, tokenize, tokenizer_info
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, invalid, json_response, shutting_down
 from unroll.serve.models import MAX_NAME, Served

@@ -30,7 +30,6 @@ MOST_READ = 2**20
 """Symbols of a text before it is cut."""
 LARGEST = 1e9
 """Largest painted label."""
-PAINTED = "painted"
 
 
 def first_symbols(text: Text, opened: Opened, most: int = MOST) -> Text:
@@ -62,7 +61,7 @@ def painted(text: Text, runs: Runs) -> Labels:
                 fix="select the range again",
             )
         values[start:end] = value
-    return Labels(PAINTED, "where you painted", values)
+    return Labels("painted", "where you painted", values)
 
 
 def preview(opened: Opened, text: Text, labels: Labels, id: str) -> bytes:

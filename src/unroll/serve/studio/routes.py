@@ -201,7 +201,7 @@ async def sample(studio: Studio, request: Request) -> Response:
         yield dump({"version": served.version[:12], "prompt": len(prompt)}) + b"\n"
         try:
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                yield dump({"columns": shown(served.tokenizer, piece)}) + b"\n"
+                yield dump({"columns": shown(served.tokenizer, *piece)}) + b"\n"
                 await asyncio.sleep(0)
         except UserError as error:
             yield dump(of_user_error(error).body()) + b"\n"

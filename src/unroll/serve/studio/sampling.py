@@ -31,14 +31,6 @@ class Pin:
     value: float
 
 
-@dataclass(frozen=True)
-class Piece:
-    """The next symbols (B, N) of all columns, and their nats under the model itself."""
-
-    ids: Ids
-    nats: Floats
-
-
 def written(
     opened: Opened,
     prompt: Ids,
@@ -47,8 +39,8 @@ def written(
     columns: int,
     prefixes: Prefixes,
     clamped: Predictor | None = None,
-) -> Iterator[Piece]:
-    """Yield what `columns` streams of one seed write after the prompt (T,), a few symbols at a time.
+) -> Iterator[tuple[Ids, Floats]]:
+    """Yield what `columns` streams of one seed write after the prompt (T,): a few ids (B, N) at a time, and their nats.
 
     Column j is what `unroll sample --count` writes as its sample j. `clamped` predicts instead where units are held;
     it reads the prompt with them held too.
@@ -67,7 +59,7 @@ def written(
     for first in range(0, length, TOGETHER):
         numbers = np.array([list(islice(stream, min(TOGETHER, length - first))) for stream in streams])
         ids, nats, logits, state = predictor.generate(logits, state, drawing, numbers)
-        yield Piece(ids, nats)
+        yield ids, nats
 
 
 def clamped_predictor(path: Path, pins: Sequence[Pin]) -> Predictor:
@@ -85,9 +77,9 @@ def clamped_predictor(path: Path, pins: Sequence[Pin]) -> Predictor:
     )
 
 
-def shown(tokenizer: Tokenizer, piece: Piece) -> list[dict[str, Any]]:
-    """Return a piece column by column, as JSON for the page."""
+def shown(tokenizer: Tokenizer, ids: Ids, nats: Floats) -> list[dict[str, Any]]:
+    """Return symbols (B, N) and their nats column by column, as JSON for the page."""
     return [
-        {"ids": ids, "symbols": [name(tokenizer, id) for id in ids], "nats": [round(n, 5) for n in nats]}
-        for ids, nats in zip(piece.ids.tolist(), piece.nats.tolist(), strict=True)
+        {"ids": row, "symbols": [name(tokenizer, id) for id in row], "nats": [round(n, 5) for n in row_nats]}
+        for row, row_nats in zip(ids.tolist(), nats.tolist(), strict=True)
     ]
