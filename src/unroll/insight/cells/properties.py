@@ -289,8 +289,6 @@ class Marks:
     either, as at straight quotation marks."""
     symbols: Ids
     """Symbols that are marks anywhere, the most frequent first."""
-    f1: float
-    """F1 score of the rule "it changes at marks"."""
 
 
 def marks(labels: Labels, ids: Ids, vocab_size: int) -> Marks | None:
@@ -316,7 +314,7 @@ def marks(labels: Labels, ids: Ids, vocab_size: int) -> Marks | None:
     kinds[pairs[chosen]] = np.where(rises > 1 - RARE, 1, np.where(rises < RARE, 2, 3))
     weight = np.bincount(pairs[chosen] % vocab_size, hits[chosen], minlength=vocab_size)
     symbols = np.argsort(-weight, kind="stable")[: np.count_nonzero(weight)]
-    return Marks(kinds.reshape(contexts, vocab_size), symbols, float(f1[best]))
+    return Marks(kinds.reshape(contexts, vocab_size), symbols)
 
 
 # ---- texts

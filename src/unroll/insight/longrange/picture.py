@@ -1,7 +1,7 @@
 """The picture of long-range tasks: how much each architecture gets right, by distance."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,21 +16,17 @@ SIDEWAYS = 0.018
 """Sideways offset between lines, as a share of the distance."""
 
 
-class Point(NamedTuple):
-    """A point of an architecture at a distance, in percent or, for sums, as mean squared error."""
+def point(result: Result) -> tuple[float, float, float]:
+    """Return a result with the ends of its interval, in percent or, for sums, as mean squared error of all seeds.
 
-    value: float
-    low: float
-    high: float
-
-
-def point(result: Result) -> Point:
-    """Return a result as a point and its interval; an error of one seed has none."""
+    The error of one seed has no interval.
+    """
     if not result.errors:
-        return Point(*(100 * share for share in (result.accuracy, *result.interval)))
+        low, high = result.interval
+        return 100 * result.accuracy, 100 * low, 100 * high
     mean = sum(result.errors) / len(result.errors)
     low, high = student(result.errors) or (mean, mean)
-    return Point(mean, max(0.0, low), high)
+    return mean, max(0.0, low), high
 
 
 def picture(longrange: LongRange, ending: str) -> bytes:

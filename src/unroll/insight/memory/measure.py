@@ -82,11 +82,6 @@ class ModelMemory:
     gradient: Gradient | None
 
     @property
-    def full_context(self) -> int:
-        """Mean number of symbols read before a target where the state is carried on."""
-        return round(float(self.plan.targets.mean()))
-
-    @property
     def losses(self) -> Floats:
         """L(k), the mean nats of the targets after exactly k symbols (K,)."""
         return np.asarray(self.nats.mean(axis=0))
@@ -189,12 +184,13 @@ class ModelMemory:
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON, in nats for each symbol; one that does not apply is None."""
         plan, gradient = self.plan, self.gradient
+        full = [round(float(plan.targets.mean())), float(self.full.mean())]  # after as many symbols, on average
         return {
             "model": self.model,
             "arch": self.arch,
             "level": self.level,
             "context": self.context,
-            "context_loss": [*pairs(plan.contexts, self.losses), [self.full_context, float(self.full.mean())]],
+            "context_loss": [*pairs(plan.contexts, self.losses), full],
             "context_half_interval": [*map(float, self.half), 0.0],
             "full_nats": float(self.full.mean()),
             "gain": self.gain,

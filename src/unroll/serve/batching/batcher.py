@@ -129,7 +129,9 @@ class Batcher:
                 if error is not None:
                     self._fail(error)
                 for prompt in arriving:
-                    self._admit(prompt)
+                    for row in prompt.rows:
+                        self._metrics.queued.observe(time.monotonic() - row.born)
+                    self._reader.admit(prompt)
                 self._admit_ready()
                 self._unpark()
                 self._reader.read()
@@ -166,13 +168,6 @@ class Batcher:
             room -= len(prompt.rows)
             arriving.append(prompt)
         return arriving
-
-    def _admit(self, prompt: Prompt) -> None:
-        """Begin to read a prompt."""
-        now = time.monotonic()
-        for row in prompt.rows:
-            self._metrics.queued.observe(now - row.born)
-        self._reader.admit(prompt)
 
     def _admit_ready(self) -> None:
         """Move the rows of prompts that are read to the ready ones."""

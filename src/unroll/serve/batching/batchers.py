@@ -49,8 +49,3 @@ class Batchers:
     def loads(self) -> dict[str, tuple[int, int, int]]:
         """Return for each model how many streams are being written, are parked, and wait for a slot."""
         return {name: batcher.load for name, batcher in self._batchers.items()}
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is being written and nothing waits."""
-        return not any(map(sum, self.loads().values()))

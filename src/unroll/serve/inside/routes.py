@@ -229,7 +229,7 @@ async def unroll_texts(store: Store, request: Request) -> Response:
     def work(model: Served) -> dict[str, Any]:
         try:
             text = read(model.opened, GIVEN, content, unrolled.MOST)
-            figures = unrolled.unroll_text(model.opened, text).figures()
+            figures = unrolled.unroll_text(model.opened, text)
             return figures | {"model": model.name, "notes": unknown(model.tokenizer, content)}
         except UserError as error:
             return {"model": model.name, "error": of_user_error(error).figures()}
@@ -247,7 +247,7 @@ async def job_state(store: Store, request: Request) -> Response:
 
 async def job_cancel(store: Store, request: Request) -> Response:
     """Ask an analysis to stop."""
-    await posted(request, tables.NONE)
+    await posted(request, {})
     return json_response(store.jobs.cancel(request.path_params["id"]).figures())
 
 

@@ -29,9 +29,9 @@ from unroll.serve.fields import check_ids, posted, read_query
 from unroll.serve.models import Served
 from unroll.serve.studio import tables
 from unroll.serve.studio.reading import MOST, Ids, as_typed, compared, expectations, next_of, read_text
-from unroll.serve.studio.sampling import Pin, clamped_predictor, shown, written
+from unroll.serve.studio.sampling import clamped_predictor, shown, written
 from unroll.serve.studio.studio import MOST_UPLOADS, Studio, begin_first, file_stem, find_models, listed_files
-from unroll.serve.studio.trainings import SPEEDS, Plan
+from unroll.serve.studio.trainings import SPEEDS
 from unroll.serve.texts import Passage, passage
 
 
@@ -188,9 +188,8 @@ async def sample(studio: Studio, request: Request) -> Response:
     fields = await posted(request, tables.SAMPLE)
     served = await studio.model(fields["model"])
     options = SampleOptions(**{name: fields[name] for name in ("temperature", "top_k", "top_p", "min_p", "seed")})
-    pins = [Pin(pin["layer"], pin.get("signal") or "c", pin["unit"], float(pin["value"])) for pin in fields["pins"]]
     clamped = None
-    if pins:  # torch reads the network again: it must be the one that is served
+    if pins := fields["pins"]:  # torch reads the network again: it must be the one that is served
         served, clamped = await studio.context.models.read(
             served.name, lambda opened: clamped_predictor(opened.path, pins)
         )
@@ -263,7 +262,7 @@ async def train(studio: Studio, request: Request) -> Response:
             raise UserError(f"there is no text {name[:80]!r}", allowed="a listed file", fix="choose another")
         file, title = texts[name], file_stem(name)
     name = fields["name"] or studio.trainings.free_name(title)
-    studio.trainings.start(Plan(name, file, train_arguments(fields)))
+    studio.trainings.start(name, file, train_arguments(fields))
     return json_response({"name": name})
 
 

@@ -1,7 +1,6 @@
 """Several texts written side by side, a few symbols at a time, with units clamped on request."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,6 @@ MOST_COLUMNS = 8
 MOST_LENGTH = 4000
 TOGETHER = 8
 """Symbols of each column between two decisions."""
-
-
-@dataclass(frozen=True)
-class Pin:
-    """A unit that is clamped to a value at every step."""
-
-    layer: int
-    signal: str
-    unit: int
-    value: float
 
 
 def written(
@@ -62,19 +51,19 @@ def written(
         yield ids, nats
 
 
-def clamped_predictor(path: Path, pins: Sequence[Pin]) -> Predictor:
-    """Return the network of a model directory as a predictor with clamped units. Needs torch.
+def clamped_predictor(path: Path, pins: Sequence[dict[str, Any]]) -> Predictor:
+    """Return the network of a model directory as a predictor that clamps units at every step. Needs torch.
 
-    Raises UserError for an n-gram and for units outside the network.
+    `pins` have a layer, a unit, a value and perhaps a signal, by default c. Raises UserError for an n-gram and for
+    units outside the network.
     """
 
     from unroll.artifact.open import load
     from unroll.insight.hold import ClampedPredictor, Held, checked_cell
 
     network = load(path).model.eval()
-    return ClampedPredictor(
-        network, [Held(checked_cell(network, pin.layer, pin.unit, pin.signal), pin.value) for pin in pins]
-    )
+    cells = [checked_cell(network, pin["layer"], pin["unit"], pin.get("signal") or "c") for pin in pins]
+    return ClampedPredictor(network, [Held(cell, float(pin["value"])) for cell, pin in zip(cells, pins, strict=True)])
 
 
 def shown(tokenizer: Tokenizer, ids: Ids, nats: Floats) -> list[dict[str, Any]]:

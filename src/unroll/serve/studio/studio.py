@@ -16,7 +16,7 @@ from unroll.errors import UserError
 from unroll.serve.context import Context
 from unroll.serve.models import Served
 from unroll.serve.studio.reading import Prefixes
-from unroll.serve.studio.trainings import SPEEDS, Plan, Trainings
+from unroll.serve.studio.trainings import SPEEDS, Trainings
 from unroll.serve.texts import Texts
 
 MOST_MODELS = 48
@@ -134,7 +134,7 @@ def begin_first(studio: Studio) -> None:
     """Train a small model on the standard library, if there is no model and no training."""
     empty = not (studio.context.models.names() or studio.trainings.names())
     if studio.folders.first and empty and find_spec("torch") is not None:
-        studio.trainings.start(Plan(FIRST, None, tuple(SPEEDS["first"])))
+        studio.trainings.start(FIRST, None, SPEEDS["first"])
 
 
 def listed_files(folder: Path | None) -> Iterator[tuple[str, Path, int]]:

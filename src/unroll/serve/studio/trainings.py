@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,15 +45,6 @@ SPEEDS: dict[str, list[str]] = {
     "first": ["--steps", "2000", "--set", "hidden_size=128", "--set", "valid_every=100", "--set", "valid_tokens=20000"]
 }
 """Choices of the model that the first visit shows: a small one, which learns quickly."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A training to start: its text, a file or by default the standard library, and options of `unroll train`."""
-
-    name: str
-    file: Path | None
-    choices: tuple[str, ...]
 
 
 @dataclass
@@ -106,20 +98,23 @@ class Trainings:
         taken = {*self.names(), *(entry.name for entry in self.runs.glob("*"))}
         return next(name for k in range(1, 10**6) if (name := base if k == 1 else f"{base}-{k}") not in taken)
 
-    def start(self, plan: Plan) -> None:
-        """Start a training; raises UserError where the name is taken or too many run."""
-        if not NAME.fullmatch(plan.name):
+    def start(self, name: str, file: Path | None, choices: Sequence[str]) -> None:
+        """Start a training on a text file, by default on the standard library; `choices` are options of `unroll train`.
+
+        Raises UserError where the name is taken or too many run.
+        """
+        if not NAME.fullmatch(name):
             raise UserError(
-                f"{plan.name[:60]!r} cannot name a model",
+                f"{name[:60]!r} cannot name a model",
                 allowed="up to 56 letters, digits, dots, dashes",
                 fix="choose another name",
             )
-        if plan.name in self.names() or (self.runs / plan.name).exists():
-            raise UserError(f"a model {plan.name} already exists", allowed="a new name", fix="choose another name")
+        if name in self.names() or (self.runs / name).exists():
+            raise UserError(f"a model {name} already exists", allowed="a new name", fix="choose another name")
         with explained(self.runs):
             self.runs.mkdir(parents=True, exist_ok=True)
-        files = [] if plan.file is None else [str(plan.file)]
-        self._launch(plan.name, [*files, "--out", str(self.runs / plan.name), *plan.choices])
+        files = [] if file is None else [str(file)]
+        self._launch(name, [*files, "--out", str(self.runs / name), *choices])
 
     def resume(self, name: str) -> None:
         """Resume a paused training; raises UserError where it runs or is finished."""
@@ -199,7 +194,7 @@ class Trainings:
             if state == "finished" and name not in self._processes:
                 continue
             at = progress(self._tail(name)[0].lines)
-            trainings.append({"name": name, "state": state, "step": at.step, "steps": at.steps, "left": at.left})
+            trainings.append({"name": name, "state": state} | {key: at[key] for key in ("step", "steps", "left")})
         return trainings
 
     def _tail(self, name: str) -> tuple[Tail, Tail]:
@@ -217,7 +212,7 @@ class Trainings:
         """
         folder = self.folder(name)
         log, taken = self._tail(name)
-        at, same = progress(log.lines), turn == log.turn
+        same = turn == log.turn
         words = self._words.get(name)
         new = taken.lines[samples:] if same else taken.lines
         return {
@@ -231,12 +226,7 @@ class Trainings:
                 sample | {"known": None if words is None else known_words(str(sample.get("text", "")), words)}
                 for sample in new
             ],
-            "step": at.step,
-            "steps": at.steps,
-            "seconds": at.seconds,
-            "left": at.left,
-            "rate": at.rate,
-            "steps_rate": at.steps_rate,
+            **progress(log.lines),
             "said": self.output(name),
             "text": self.texts.get(name),
             "folder": str(folder),
@@ -282,7 +272,7 @@ class Trainings:
         UserError where there is no model yet, and where its files keep changing.
         """
         folder = self.folder(name)
-        step = progress(self._tail(name)[0].lines).step
+        step = progress(self._tail(name)[0].lines)["step"]
         partial = self.runs / f".{name}.{secrets.token_hex(8)}.partial"
         try:
             with explained(self.runs / f"{name}-{step}"):
