@@ -17,8 +17,8 @@ from laws.cases import start_state
 from tiny import model_config, random_ids, random_model, text
 from unroll.artifact.open import open_model
 from unroll.errors import UserError
+from unroll.insight.gradients.advice import Floats
 from unroll.insight.gradients.measure import (
-    Floats,
     LagNorms,
     before_training,
     halving,

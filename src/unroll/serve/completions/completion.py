@@ -32,7 +32,7 @@ DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 
 
-async def complete(request: Request, context: Context) -> "Completion":
+async def complete(context: Context, request: Request) -> "Completion":
     """Return the answer to a request, whose rows are in the batch by then; raises ApiError."""
     asked = check_request(*await read_body(request, COMPLETION), context.settings)
     served = await context.model_of(request, asked.fields["model"])

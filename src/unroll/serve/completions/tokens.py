@@ -22,7 +22,7 @@ NO_LIMIT = 2**31 - 1
 """A recurrent network reads texts of any length."""
 
 
-async def tokenize(request: Request, context: Context) -> Response:
+async def tokenize(context: Context, request: Request) -> Response:
     """Return the ids of a text."""
     fields, ignored = await read_body(request, TOKENIZE)
     served = await context.model_of(request, fields["model"])
@@ -43,7 +43,7 @@ def _encode(served: Served, text: str) -> list[int]:
     return [int(id) for id in served.tokenizer.encode(text)]
 
 
-async def detokenize(request: Request, context: Context) -> Response:
+async def detokenize(context: Context, request: Request) -> Response:
     """Return the text of ids."""
     fields, ignored = await read_body(request, DETOKENIZE)
     served = await context.model_of(request, fields["model"])
@@ -52,7 +52,7 @@ async def detokenize(request: Request, context: Context) -> Response:
     return json_response({"prompt": text}, headers=ignored_header(ignored))
 
 
-async def tokenizer_info(request: Request, context: Context) -> Response:
+async def tokenizer_info(context: Context, request: Request) -> Response:
     """Return facts about a vocabulary; `?model=` names one of several models."""
     served = await context.model_of(request, request.query_params.get("model"))
     tokenizer = served.tokenizer
@@ -80,7 +80,7 @@ def start_symbol(served: Served) -> str:
     return served.printable[served.tokenizer.start_id]
 
 
-async def embed(request: Request, context: Context) -> Response:
+async def embed(context: Context, request: Request) -> Response:
     """Return one vector for each text of a request; raises ApiError."""
     fields, ignored = await read_body(request, EMBEDDING)
     served = await context.model_of(request, fields["model"])
