@@ -21,11 +21,11 @@ from sklearn.preprocessing import StandardScaler
 
 from measure import run_json, show
 from unroll.artifact.open import Opened, open_model
-from unroll.insight.attribution.measure import in_double
 from unroll.insight.longrange.sentences import ENGLISH
 from unroll.insight.longrange.tasks import TASKS, Task, draw, lines
 from unroll.insight.patching.measure import Choice, chosen_mask, masks_of_units, part_masks, patched_values, state_after
 from unroll.insight.plots import COLOURS, DPI, FORMATS, GREY, MARKERS, STYLE, check_picture
+from unroll.insight.trace import in_float64, network_of
 from unroll.lm.intervals import wilson
 from unroll.nn.model import Model
 from unroll.state import State
@@ -80,7 +80,7 @@ def main() -> None:
             path = Path(folder) / "model"
             training = train(told, Path(folder) / "pronouns.txt", path)
         opened = open_model(path)
-        network = in_double(opened)
+        network = in_float64(network_of(opened))
     choice = Choice(network, *(int(opened.tokenizer.encode(word)[0]) for word in TASK.candidates))
     accuracy = {
         distance: share(np.concatenate([right(choice, opened, some) for some in pairs(opened, random, 400, distance)]))

@@ -26,7 +26,7 @@ def test_names_are_those_of_the_directories(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("a/book", "b/book", "c/a name <b>", "d/" + "long" * 30)]
     models = Models(make_model(folder) for folder in folders)
     assert models.names() == ["book", "book-2", "a-name--b-", ("long" * 30)[:56]]
-    assert models.add(folders[1]) == "book-2" and models.path("book-2") == folders[1]
+    assert models.add(folders[1]) == "book-2" and models.latest("book-2").opened.path == folders[1]
     models.remove("book")
     with pytest.raises(ApiError, match="no model 'book'"):
         models.latest("book")

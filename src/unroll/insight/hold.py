@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.errors import UserError
-from unroll.insight.trace import parts
+from unroll.insight.trace import Floats, Ids, parts
 from unroll.nn.arch import ARCHITECTURES, RECURRENT, owners
 from unroll.nn.cells import LSTMStep, Step
 from unroll.nn.model import Model
@@ -19,8 +19,6 @@ from unroll.predict.torch import to_numpy, to_torch
 from unroll.progress import Progress, Work
 from unroll.state import State, join_rows, select_rows
 
-Ids = NDArray[np.integer]
-Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 SPAN = 256

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from unroll.errors import UserError, install
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Entry = tuple[Any, str]
@@ -45,6 +46,7 @@ LEAST = 1e-7
 UNIT_NAMES = {"char": "character", "byte": "byte", "word": "word", "bpe": "piece"}
 LONGEST = 16
 """Characters of a word shown below its bar."""
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PICTURED = {ord(" "): "␣", ord("\n"): "↵", ord("\t"): "⇥"}
 
 
@@ -118,6 +120,15 @@ def heat_map(values: NDArray[np.floating], symbols: Sequence[str], title: str, e
         axes.set_title(title)
         figure.colorbar(image, ax=axes, label="value", pad=0.01)
         return encoded(figure, ending)
+
+
+def ticks(axis: "Axis", places: Sequence[float]) -> None:
+    """Put the ticks of an axis at these places, with plain numbers, and none between them."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(plain)
 
 
 def legend(figure: "Figure", title: str, entries: Sequence[Entry]) -> None:

@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -135,7 +136,9 @@ def trace_ids(
     use = _Use(network)
     kept: dict[str, list[Floats]] = {name: [] for name in names}
     nats = 0.0
-    with _Files(out, names, shapes(network, names, len(ids)), ids) as files:
+    wide = {"logits": (network.config.vocab_size,), "nats": ()}
+    sizes = {name: (len(ids), *wide.get(name, (network.config.hidden_size,))) for name in names}
+    with _Files(out, sizes, ids) as files:
         for part in parts(network, ids, opened.tokenizer.start_id):
             use.add(part)
             nats += float(part.arrays["nats"].sum())
@@ -168,6 +171,18 @@ def network_of(opened: Opened) -> Model:
     return load_model(opened.path, opened.config)
 
 
+def in_float64(network: Model) -> Model:
+    """Return a copy of a network in float64 whose weights need no gradients."""
+    return deepcopy(network).double().requires_grad_(False)
+
+
+def untrained(network: Model, seed: int = 0) -> Model:
+    """Return a network of the same shape with the weights that training starts from, by this seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Model(network.config).eval()
+
+
 def chosen_names(
     network: Model, layers: Sequence[int] | None, signals: Sequence[str] | None, steps: int
 ) -> tuple[str, ...]:
@@ -189,12 +204,6 @@ def chosen_names(
     requested = signals or (*own, "nats", *(["logits"] if 4 * steps * config.vocab_size <= MOST_LOGITS else []))
     inside = [f"layer{k}/{name}" for k in layers or range(config.num_layers) for name in requested if name in own]
     return (*inside, *(name for name in ("logits", "nats") if name in requested))
-
-
-def shapes(network: Model, names: Sequence[str], steps: int) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every array."""
-    wide = {"logits": (network.config.vocab_size,), "nats": ()}
-    return {name: (steps, *wide.get(name, (network.config.hidden_size,))) for name in names}
 
 
 def parts(network: Model, ids: Ids, start_id: int) -> Iterator[Part]:
@@ -282,13 +291,14 @@ class _Use:
 class _Files:
     """Arrays that grow on the disk, one file each, and end in one .npz: by numpy's format, a zip of .npy files."""
 
-    def __init__(self, out: Path | None, names: Sequence[str], sizes: dict[str, tuple[int, ...]], ids: Ids) -> None:
+    def __init__(self, out: Path | None, sizes: dict[str, tuple[int, ...]], ids: Ids) -> None:
         self.out, self.sizes, self.ids = out, sizes, ids
         self.files: dict[str, BinaryIO] = {}
         self.folder: Path | None = None
-        if out is not None:
-            refuse_folder(out)
-        if out is not None and out.suffix != ".npz":
+        if out is None:
+            return
+        refuse_folder(out)
+        if out.suffix != ".npz":
             raise UserError(f"{out} must end in .npz", allowed="a name that ends in .npz", fix=f"--out {out.stem}.npz")
 
     def __enter__(self) -> "_Files":

@@ -1,5 +1,6 @@
 """How certain a share is: Wilson's interval."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ def ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
 def listed(values: Floats) -> list[float | None]:
     """Return numbers for JSON: None in place of nan."""
     return [None if np.isnan(value) else float(value) for value in values]
+
+
+def number(value: float) -> float | None:
+    """Return a number for JSON: None in place of inf and nan."""
+    return float(value) if math.isfinite(value) else None
 
 
 def wilson(hits: Counts, total: Counts) -> tuple[Floats, Floats]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,19 +21,18 @@ from unroll.serve.batching.batchers import Batchers
 from unroll.serve.completions import routes
 from unroll.serve.completions.handles import States
 from unroll.serve.context import Context
-from unroll.serve.errors import ApiError, error_response, not_found, of_user_error
+from unroll.serve.errors import ApiError, error_response, of_user_error
 from unroll.serve.guard import Guard
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Models
 from unroll.serve.settings import Settings
-
-if TYPE_CHECKING:
-    from unroll.serve.studio.studio import Folders, Studio
+from unroll.serve.studio.routes import routes as studio_routes
+from unroll.serve.studio.studio import Folders, Studio, make_studio
 
 PAGE = Path(__file__).parent / "page"
 
 
-def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" = False) -> Starlette:
+def create_app(models: Models, settings: Settings, *, studio: bool | Folders = False) -> Starlette:
     """Return the application that serves these models; `app.state.context` is what its routes share.
 
     With `studio` it also serves the page, over these folders.
@@ -51,9 +50,6 @@ def create_app(models: Models, settings: Settings, *, studio: "bool | Folders" =
     public: list[str] = []
     open_studio: Studio | None = None
     if studio:
-        from unroll.serve.studio.routes import routes as studio_routes
-        from unroll.serve.studio.studio import Folders, make_studio
-
         open_studio = make_studio(context, Folders() if studio is True else studio)
         table.append(Mount("/api", routes=studio_routes(open_studio)))
         table.append(Mount("/", PageFiles(directory=PAGE, html=True)))
@@ -110,7 +106,15 @@ async def _user_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return error_response(not_found(ascii(request.url.path)[1:-1][:200]))
+        return error_response(
+            ApiError(
+                404,
+                "not_found",
+                f"there is nothing at {ascii(request.url.path)[1:-1][:200]}",
+                allowed="the paths listed at /openapi.json",
+                fix="check the address",
+            )
+        )
     headers = dict(error.headers or {})
     if error.status_code == 405:
         return error_response(

@@ -3,10 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 from unroll.serve.batching.batchers import Batchers
 from unroll.serve.completions.handles import States
 from unroll.serve.metrics import Metrics
-from unroll.serve.models import Models
+from unroll.serve.models import Models, Served
 from unroll.serve.settings import Settings
 
 
@@ -21,3 +23,10 @@ class Context:
     worker: ThreadPoolExecutor
     """One thread for analyses: they wait for each other, and the event loop never waits for them."""
     metrics: Metrics
+
+    async def model_of(self, request: Request, name: str | None) -> Served:
+        """Return the model that a request is for; `name` is its field `model`, if sent.
+
+        Raises ApiError where several are served and neither the request nor its address names one.
+        """
+        return await self.models.current(self.models.choose(name, request.path_params.get("model")))

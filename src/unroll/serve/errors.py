@@ -1,13 +1,15 @@
 """Errors over HTTP: on every route one JSON object, in the shape that the field's standard client reads."""
 
 import json
+import logging
 from collections.abc import Mapping
 
 from starlette.responses import Response
 
 from unroll.errors import MachineError, UserError
 
-ErrorObject = dict[str, str | None]
+log = logging.getLogger("unroll.serve")
+"""The log of the server: what its clients are not told."""
 
 
 class ApiError(Exception):
@@ -45,7 +47,7 @@ class ApiError(Exception):
             return "rate_limit_error"
         return "server_error" if self.status >= 500 else "invalid_request_error"
 
-    def figures(self) -> ErrorObject:
+    def figures(self) -> dict[str, str | None]:
         """Return the error object."""
         return {
             "message": self.message,
@@ -56,7 +58,7 @@ class ApiError(Exception):
             "code": self.code,
         }
 
-    def body(self) -> dict[str, ErrorObject]:
+    def body(self) -> dict[str, dict[str, str | None]]:
         """Return the body of the answer: the error object as `error`."""
         return {"error": self.figures()}
 
@@ -66,21 +68,51 @@ def invalid(message: str, allowed: str, fix: str, param: str | None = None, code
     return ApiError(400, code, message, allowed=allowed, fix=fix, param=param)
 
 
-def not_found(path: str) -> ApiError:
-    """Return the error for an unknown path."""
-    return ApiError(
-        404,
-        "not_found",
-        f"there is nothing at {path}",
-        allowed="the paths listed at /openapi.json",
-        fix="check the address",
-    )
-
-
 def internal() -> ApiError:
     """Return the error for a fault of the server: it reveals nothing of the inside, and asks for no retry."""
     return ApiError(
         500, "internal_error", "internal server error; see the server log", headers={"x-should-retry": "false"}
+    )
+
+
+def shutting_down() -> ApiError:
+    """Return the error for requests while the server stops."""
+    return ApiError(
+        503, "shutting_down", "the server is stopping", fix="retry when it runs again", headers={"Retry-After": "5"}
+    )
+
+
+def timed_out(seconds: float) -> ApiError:
+    """Return the error for a text that takes too long."""
+    return ApiError(
+        503,
+        "generation_timeout",
+        f"the text took longer than {seconds:g} seconds",
+        allowed=f"up to {seconds:g} seconds for a text",
+        fix="ask for shorter texts",
+    )
+
+
+def slow_reader(seconds: float) -> ApiError:
+    """Return the error for a client that does not read its stream."""
+    return ApiError(
+        503,
+        "slow_reader",
+        f"the client stopped reading for {seconds:g} seconds",
+        allowed=f"pauses of up to {seconds:g} seconds",
+        fix="read the stream as it arrives",
+    )
+
+
+def queue_full(most: int) -> ApiError:
+    """Return the error for requests where all slots and places of the queue are taken."""
+    return ApiError(
+        429,
+        "queue_full",
+        "the queue is full; retry shortly",
+        allowed=f"up to {most:,} streams of a model at a time",
+        fix="retry shortly",
+        headers={"Retry-After": "1"},
     )
 
 

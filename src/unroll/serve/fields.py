@@ -1,20 +1,25 @@
-"""Fields of requests: tables with JSON schemas, by which every request is checked and the API is described."""
+"""Bodies of requests and their fields: strict JSON, checked by tables of schemas that also describe the API."""
 
 import asyncio
+import json
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from starlette.requests import Request
 
 from unroll.serve.errors import ApiError, invalid
-from unroll.serve.json_body import parse_object
 
 Schema = dict[str, Any]
 
 MAX_IGNORED = 20
 """Unknown fields that are named in an answer."""
+MAX_DEPTH = 16
+# A string without an end reaches to the end of the text, so that none is looked at twice.
+_STRINGS_AND_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 LARGE_BODY = 2**16
 """Above it a body is read in a thread, so that the event loop continues."""
 
@@ -198,14 +203,90 @@ def ignored_header(names: list[str]) -> dict[str, str]:
     return {"x-ignored-params": ", ".join(quote(name[:40], safe="") for name in names[:MAX_IGNORED])}
 
 
-def ids_fault(ids: list[int], vocab_size: int, param: str) -> ApiError | None:
-    """Return the error for ids outside the vocabulary."""
+def check_ids(ids: list[int], vocab_size: int, param: str) -> None:
+    """Raise ApiError for ids outside the vocabulary."""
     strange = next((id for id in ids if id >= vocab_size), None)
-    if strange is None:
-        return None
+    if strange is not None:
+        raise invalid(
+            f"{param} holds the id {strange}, which is outside the vocabulary",
+            f"0 to {vocab_size - 1}",
+            "send ids of this model's vocabulary",
+            param,
+        )
+
+
+# ---- strict JSON
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; raises ApiError for anything else, and for what parsers disagree on."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _refused(f"byte {error.start} is not UTF-8") from None
+    _check_depth(text)
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_finite, parse_int=_integer
+        )
+    except json.JSONDecodeError as error:
+        raise _refused(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise _refused(str(error)) from None
+    if not isinstance(value, dict):
+        raise _refused(f"{_kind(value)}, not an object")
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise _refused(f"lone surrogate U+{ord(error.object[error.start]):04X}") from None
+    return value
+
+
+def _refused(why: str) -> ApiError:
     return invalid(
-        f"{param} holds the id {strange}, which is outside the vocabulary",
-        f"0 to {vocab_size - 1}",
-        "send ids of this model's vocabulary",
-        param,
+        f"invalid JSON body: {why}",
+        f"one object nested at most {MAX_DEPTH} deep, in UTF-8, each key once, every number finite",
+        "send valid JSON",
+        code="invalid_json",
     )
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for match in _STRINGS_AND_BRACKETS.finditer(text):
+        if (bracket := match[0]) in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _refused(f"nested more than {MAX_DEPTH} deep")
+        elif bracket in "]}":
+            depth -= 1
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise ValueError(f"the key {name[:64]!r} occurs twice")
+        members[name] = value
+    return members
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > 40:
+        raise ValueError("a number is too large")
+    return int(text)
+
+
+def _kind(value: object) -> str:
+    return {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}.get(type(value), "a number")

@@ -7,16 +7,13 @@ of hosts alone stops DNS rebinding: such a page has an Origin that equals its Ho
 import asyncio
 import hashlib
 import hmac
-import logging
 import secrets
 from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unroll.serve.errors import ApiError, dump, internal, invalid
+from unroll.serve.errors import ApiError, dump, internal, invalid, log
 from unroll.serve.settings import Settings
-
-log = logging.getLogger("unroll.serve")
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "

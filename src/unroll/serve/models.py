@@ -1,7 +1,6 @@
 """The models that are served, by name; each is opened again when its weights change."""
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -10,9 +9,7 @@ from functools import cached_property, partial
 from hashlib import sha256
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from starlette.requests import Request
+from typing import Any, TypeVar
 
 from unroll.artifact.open import Opened, open_model
 from unroll.artifact.saved_state import weights_digest
@@ -21,12 +18,7 @@ from unroll.data.tokenizer import Tokenizer
 from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.predict.predictor import Predictor
-from unroll.serve.errors import ApiError, invalid
-
-if TYPE_CHECKING:
-    from unroll.serve.context import Context
-
-log = logging.getLogger("unroll.serve")
+from unroll.serve.errors import ApiError, invalid, log
 
 T = TypeVar("T")
 
@@ -107,10 +99,6 @@ class Models:
     def remove(self, name: str) -> None:
         """Stop serving a model."""
         self._entries.pop(name, None)
-
-    def path(self, name: str) -> Path:
-        """Return the directory of a model; raises ApiError for an unknown name."""
-        return self._entry(name).path
 
     def latest(self, name: str) -> Served:
         """Return a model as it was last opened, whatever its directory holds now; ApiError for an unknown name."""
@@ -219,14 +207,6 @@ class Models:
                 param="model",
             )
         return self._entries[name]
-
-
-async def model_of(request: Request, context: "Context", name: str | None) -> Served:
-    """Return the model that a request is for; `name` is its field `model`, if sent.
-
-    Raises ApiError where several are served and neither the request nor its address names one.
-    """
-    return await context.models.current(context.models.choose(name, request.path_params.get("model")))
 
 
 def read_beside(served: Served, work: Callable[[Opened], T]) -> T:

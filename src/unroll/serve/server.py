@@ -12,9 +12,8 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from unroll.errors import UserError
-from unroll.serve.batching.errors import shutting_down
 from unroll.serve.context import Context
-from unroll.serve.errors import ApiError, dump
+from unroll.serve.errors import ApiError, dump, shutting_down
 from unroll.serve.guard import SECURITY_HEADERS
 from unroll.serve.metrics import Metrics
 from unroll.serve.settings import Settings

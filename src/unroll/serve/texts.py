@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unroll.artifact.directory import data_path
 from unroll.artifact.events import SAMPLE, SAMPLES, read_events
@@ -15,10 +14,8 @@ from unroll.artifact.open import Opened
 from unroll.data.corpus import open_corpus
 from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 from unroll.errors import UserError
-from unroll.insight.cells.properties import Text, as_read
+from unroll.insight.cells.properties import Text, as_read, decoded
 from unroll.lm.surprisal import token_name
-
-Ids = NDArray[np.integer]
 
 PASSAGE = 2000
 """Symbols of a model's own text that are shown unless a text is given."""
@@ -108,13 +105,6 @@ def passage(opened: Opened, first: int = 0, length: int = PASSAGE) -> Passage:
                 source = f"the model's own sample at step {event['step']:,}"
                 return Passage(decoded(tokenizer, piece), source, min(first, len(ids) - 1), len(ids))
     raise UserError(f"{opened.path.name} has no text of its own", allowed="any text", fix="type or paste one")
-
-
-def decoded(tokenizer: Tokenizer, ids: Ids) -> str:
-    """Return the text of ids; bytes that are not UTF-8 become surrogates (PEP 383)."""
-    if isinstance(tokenizer, ByteTokenizer):
-        return ids.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
-    return tokenizer.decode(ids)
 
 
 def read(opened: Opened, name: str, content: str, most: int) -> Text:

@@ -21,9 +21,7 @@ from unroll.insight.gradients.jacobian import (
     step_jacobian,
     step_of,
 )
-from unroll.insight.gradients.measure import (
-    in_float64,
-)
+from unroll.insight.trace import in_float64
 from unroll.nn.model import Model
 from unroll.state import State, like, parts_of
 

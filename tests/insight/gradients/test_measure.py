@@ -17,13 +17,13 @@ from laws.cases import start_state
 from tiny import model_config, random_ids, random_model, text
 from unroll.artifact.open import open_model
 from unroll.errors import UserError
+from unroll.insight.gradients.advice import Floats
 from unroll.insight.gradients.measure import (
-    Floats,
     LagNorms,
+    before_training,
     halving,
     lag_norms,
     stretches,
-    untrained,
     validation_part,
 )
 from unroll.insight.gradients.picture import gradients
@@ -283,7 +283,7 @@ def test_untrained_weights_are_those_that_the_training_began_with(models: dict[s
     path = models["rnn"]
     opened = network_of(open_model(path))
     before = torch.random.get_rng_state()
-    restored = untrained(opened, path)
+    restored = before_training(opened, path)
     assert torch.equal(torch.random.get_rng_state(), before)
     recipe = read_recipe(path / "recipe.toml")
     first = make_run(None, recipe, torch.device("cpu")).model

@@ -18,11 +18,11 @@ from tiny import (
     random_model,
 )
 from unroll.errors import UserError
+from unroll.insight.attribution.measure import Floats, Ids
 from unroll.insight.patching import measure as module
-from unroll.insight.patching.alignment import Ids, same_end
+from unroll.insight.patching.alignment import same_end
 from unroll.insight.patching.measure import (
     Choice,
-    Floats,
     Masks,
     by_position,
     chosen_mask,

@@ -130,7 +130,7 @@ def test_torch_models_are_batched_by_the_same_loop(folder: Path) -> None:
         entry.served = replace(entry.served, opened=opened, version="torch")
         theirs = live.openai().completions.create(model="char", prompt="the cat", max_tokens=60, seed=1, n=4)
         assert [choice.text for choice in theirs.choices] == [choice.text for choice in ours.choices]
-        assert batcher_of(live)._predictor is torch_model
+        assert batcher_of(live).served.predictor is torch_model
 
 
 def test_a_closed_connection_frees_its_slot(live: Live, eventually: Eventually) -> None:
@@ -242,7 +242,7 @@ def test_a_failure_in_the_model_ends_what_runs_and_nothing_else(folder: Path) ->
 
     with serving(folder, prefix_bytes=0) as live:
         batcher = batcher_of(live)
-        batcher._reader._predictor = Fails(batcher._predictor)
+        batcher._reader._predictor = Fails(batcher.served.predictor)
         client = live.openai()
         text = client.completions.create(model="char", prompt="a", seed=1).choices[0].text
         with pytest.raises(openai.InternalServerError):

@@ -1,18 +1,17 @@
-"""States that are kept for the next time."""
+"""The pace of a batch: as many steps as fit into a quantum, and one at least."""
 
-import numpy as np
+import pytest
 
-from unroll.serve.batching.cohort import Prefixes
-from unroll.serve.batching.streams import Start
+from unroll.serve.batching.cohort import QUANTUM_SECONDS, Pace
 
 
-def test_prefixes_are_bounded() -> None:
-    prefixes = Prefixes(1000)
-    start = Start(((np.zeros((1, 10)),),), np.zeros((1, 10)), ())
-    for number in range(50):
-        prefixes.put(str(number).encode(), start)
-        assert prefixes.get(b"0") is start  # what is used stays
-    assert prefixes._size <= 1000 and len(prefixes._kept) == 1000 // start.nbytes
-    assert prefixes.get(b"49") is start and prefixes.get(b"30") is None
-    prefixes.put(b"huge", Start(((np.zeros((1, 1000)),),), np.zeros((1, 10)), ()))
-    assert prefixes.get(b"huge") is None and prefixes.get(b"49") is start
+@pytest.mark.parametrize(
+    ("rows", "seconds", "next_rows", "steps"),
+    [(1, QUANTUM_SECONDS / 8, 1, 8), (4, QUANTUM_SECONDS / 8, 1, 8), (1, QUANTUM_SECONDS / 8, 4, 2),
+     (1, 1e-9, 1, 16), (1, 1.0, 1, 1), (1, 1e-9, 10**6, 5)],
+)  # fmt: skip
+def test_steps_fit_into_a_quantum(rows: int, seconds: float, next_rows: int, steps: int) -> None:
+    pace = Pace()
+    assert pace.steps(1, 16) == 1  # nothing is known yet
+    pace.note(rows, seconds)
+    assert pace.steps(next_rows, 16) == steps

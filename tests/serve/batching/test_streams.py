@@ -1,10 +1,13 @@
-"""Streams: the probabilities that are reported, and what penalties and bias change."""
+"""Streams: the probabilities that are reported, what penalties and bias change, and how parts are delivered."""
+
+import asyncio
 
 import numpy as np
 import pytest
 
 from serve.live import run_apart
-from unroll.serve.batching.streams import Options, Row, Sink, points_of
+from unroll.serve.batching.streams import Options, Outbox, Part, Row, Sink, points_of
+from unroll.serve.errors import timed_out
 
 PROMPT = np.array([1, 4])
 
@@ -49,3 +52,31 @@ def test_symbols_are_counted_once() -> None:
     assert np.array_equal(first, row.adjust(logits)) and first[2] == -2
     row.ids.append(2)
     assert row.adjust(logits)[2] == -3
+
+
+def test_parts_arrive_in_order_and_ends_are_counted() -> None:
+    async def receive() -> list[str]:
+        outbox, sink = Outbox(), Sink()
+        row, gone = Row(sink, 0, 0, Options(9)), Row(sink, 1, 1, Options(9))
+        gone.cancelled = True
+        outbox.put(Part(row, ["a"], None))
+        outbox.put(Part(gone, ["nobody reads this"], None, "stop"))
+        outbox.put(Part(row, ["b"], None, error=timed_out(1)))
+        outbox.drop(2)
+        assert outbox.take_ended() == 4 and outbox.take_ended() == 0
+        outbox.send()
+        outbox.send()
+        await asyncio.sleep(0)
+        return [piece for part in sink.rest() for piece in part.pieces]
+
+    assert run_apart(receive()) == ["a", "b"]
+
+
+def test_a_closed_loop_is_passed_over() -> None:
+    async def make() -> Row:
+        return Row(Sink(), 0, 0, Options(9))
+
+    outbox = Outbox()
+    outbox.put(Part(run_apart(make()), ["a"], None, "stop"))
+    outbox.send()
+    assert outbox.take_ended() == 1

@@ -237,7 +237,7 @@ def test_a_failure_in_a_stream_is_told_in_the_stream(tmp_path: Path) -> None:
         def fail(*arguments: Any) -> Any:
             raise RuntimeError("planted")
 
-        batcher._predictor.generate = fail  # type: ignore[assignment, method-assign]
+        batcher.served.predictor.generate = fail  # type: ignore[assignment, method-assign]
         with (
             pytest.raises(openai.APIError, match=r"internal server error|during streaming"),
             live.openai().completions.create(model="char", prompt="a", stream=True) as events,
@@ -286,13 +286,13 @@ def test_timeouts_are_noticed_and_free_the_slot(tmp_path: Path, eventually: Call
             live.openai(timeout=0.5).completions.create(model="char", prompt="a", max_tokens=10**9)
         eventually(lambda: sum(batcher.load) == 0)
         # While nothing is written, pings keep a stream alive.
-        go, generate = threading.Event(), batcher._predictor.generate
+        go, generate = threading.Event(), batcher.served.predictor.generate
 
         def wait(*arguments: Any) -> Any:
             go.wait(10)
             return generate(*arguments)
 
-        batcher._predictor.generate = wait  # type: ignore[assignment, method-assign]
+        batcher.served.predictor.generate = wait  # type: ignore[assignment, method-assign]
         threading.Timer(1.5, go.set).start()
         with live.openai(timeout=0.8).completions.create(
             model="char", prompt="a", max_tokens=5, stream=True

@@ -3,6 +3,7 @@
 import pytest
 
 from serve.inside.looking import SHORT, TEXT, Json, Studio
+from unroll.serve.studio import routes
 
 
 def test_unknown_symbols_are_named(studio: Studio) -> None:
@@ -61,3 +62,10 @@ def test_a_picture_that_is_not_there_is_refused(studio: Studio, query: Json, rea
 def test_all_of_it_needs_the_token(studio: Studio) -> None:
     answer = studio.client.post("/api/inside/open", json={"model": "latch"}, headers={"Authorization": "Bearer wrong"})
     assert answer.status_code == 401
+
+
+def test_without_torch_it_says_what_to_install(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert studio.get("properties")
+    monkeypatch.setattr(routes, "find_spec", lambda name: None)
+    error = studio.client.get("/api/inside/properties").json()["error"]
+    assert "PyTorch" in error["message"] and error["allowed"] and "train" in error["fix"]

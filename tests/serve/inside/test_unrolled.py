@@ -7,7 +7,8 @@ import torch
 from serve.inside.looking import ARCHS, SHORT, Json, Studio
 from serve.quoted import TOKENIZER
 from unroll.artifact.open import Opened
-from unroll.insight.gradients.measure import in_float64, lag_norms
+from unroll.insight.gradients.measure import lag_norms
+from unroll.insight.trace import in_float64
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.predict.protocols import stream_nats
@@ -21,7 +22,7 @@ def test_gradients_flow_back_as_one_by_one(arch: str) -> None:
     config = ModelConfig(vocab_size=11, embedding_size=5, hidden_size=7, arch=arch, **options)  # type: ignore[arg-type]
     exact = in_float64(Model(config).eval())
     ids = torch.randint(11, (14,))
-    sizes = unrolled.flow(exact, ids).sizes
+    sizes = unrolled.flow(exact, ids)
     for t in range(1, 13):
         norms = lag_norms(exact, ids[None, : t + 2], t).rows
         backwards = slice(t, None, -1)

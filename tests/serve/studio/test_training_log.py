@@ -126,9 +126,9 @@ def test_progress_tells_what_is_left() -> None:
         {"kind": "train", "step": k, "seconds": k / 50, "tokens_per_second": 7, "nats": 1.0} for k in range(10, 510, 10)
     ]
     position = progress(events)
-    assert (position.step, position.steps, position.rate) == (500, 1000, 7)
-    assert position.left == pytest.approx(10.0)
-    assert progress([{"kind": "train", "step": float("nan")}, {"kind": "odd"}]).step == 0
+    assert (position["step"], position["steps"], position["rate"]) == (500, 1000, 7)
+    assert position["left"] == pytest.approx(10.0)
+    assert progress([{"kind": "train", "step": float("nan")}, {"kind": "odd"}])["step"] == 0
 
 
 def test_the_lines_across_are_what_they_say(runs: Path) -> None:

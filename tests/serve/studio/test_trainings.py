@@ -14,7 +14,7 @@ from forked import Process
 from serve.studio.asking import until
 from unroll.artifact.open import open_model
 from unroll.errors import UserError
-from unroll.serve.studio.trainings import Plan, Trainings
+from unroll.serve.studio.trainings import Trainings
 
 
 def forked(command: list[str], *, stdout: IO[bytes], **_: object) -> Process:
@@ -38,10 +38,10 @@ def test_a_training_pauses_goes_on_and_ends_as_if_it_had_not(trainings: Training
     file = tmp_path / "book.txt"
     file.write_text(text(20_000))
     choices = ("--steps", "400", *QUICK)
-    trainings.start(Plan("whole", file, choices))
-    trainings.start(Plan("parted", file, choices))
+    trainings.start("whole", file, choices)
+    trainings.start("parted", file, choices)
     with pytest.raises(UserError, match="already running"):
-        trainings.start(Plan("third", file, choices))
+        trainings.start("third", file, choices)
     until(lambda: trainings.watch("parted", 0, 0, 0)["step"] >= 20 if trainings.state("parted") == "running" else False)
     trainings.pause("parted")
     assert until(lambda: trainings.state("parted") not in ("running", "stopping") and trainings.state("parted"))
@@ -63,7 +63,7 @@ def test_a_training_pauses_goes_on_and_ends_as_if_it_had_not(trainings: Training
 def test_a_training_that_is_killed_says_so_and_goes_on(trainings: Trainings, tmp_path: Path) -> None:
     file = tmp_path / "book.txt"
     file.write_text(text(20_000))
-    trainings.start(Plan("killed", file, ("--steps", "100000", *QUICK, "--set", "save_every=5")))
+    trainings.start("killed", file, ("--steps", "100000", *QUICK, "--set", "save_every=5"))
     until(lambda: trainings.state("killed") == "running" and trainings.watch("killed", 0, 0, 0)["step"] >= 20)
     os.kill(trainings._processes["killed"].popen.pid, signal.SIGKILL)
     assert until(lambda: trainings.state("killed") == "failed")
@@ -76,7 +76,7 @@ def test_a_training_that_is_killed_says_so_and_goes_on(trainings: Trainings, tmp
 def test_a_text_that_cannot_be_learnt_says_why(trainings: Trainings, tmp_path: Path) -> None:
     file = tmp_path / "short.txt"
     file.write_text("ab")
-    trainings.start(Plan("short", file, ("--steps", "5", *QUICK)))
+    trainings.start("short", file, ("--steps", "5", *QUICK))
     until(lambda: trainings.state("short") == "failed")
     assert "fix:" in trainings.output("short")
 
@@ -84,6 +84,6 @@ def test_a_text_that_cannot_be_learnt_says_why(trainings: Trainings, tmp_path: P
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 60, "a b", "-rf"])
 def test_names_stay_in_the_folder(trainings: Trainings, name: str) -> None:
     with pytest.raises(UserError):
-        trainings.start(Plan(name, None, ()))
+        trainings.start(name, None, ())
     with pytest.raises(UserError):
         trainings.folder(name)

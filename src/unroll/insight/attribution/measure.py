@@ -1,7 +1,6 @@
 """Which earlier symbols made a prediction: gradient × input, integrated gradients, and leave-one-out as a check."""
 
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +15,7 @@ from unroll.artifact.open import Opened, open_model
 from unroll.errors import UserError
 from unroll.files import StrPath
 from unroll.insight.plots import shown
-from unroll.insight.trace import network_of
+from unroll.insight.trace import in_float64, network_of
 from unroll.lm.surprisal import token_name
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work, result
@@ -149,7 +148,7 @@ def attributing(
     steps: int = STEPS,
 ) -> Work[Attribution]:
     """Do what `attribute` does, yielding progress; returns the result."""
-    network = in_double(opened)
+    network = in_float64(network_of(opened))
     if method not in METHODS:
         raise UserError(f"the method is {method!r}", allowed=", ".join(METHODS), fix="choose one of them")
     if not 1 <= steps <= LONGEST:
@@ -164,15 +163,9 @@ def attributing(
         _, state = network(torch.tensor([[opened.tokenizer.start_id]]))
         x = network.embedding(torch.from_numpy(ids[:at]))  # (at, E)
     prediction = Prediction(network, state, target_id, against_id)
-    leave_out = yield from leave_one_out(prediction, x)
-    scores = leave_out
-    if method == "gradient":
-        scores = gradient_times_input(prediction, x)
-    elif method == "integrated":
-        scores = yield from integrated_gradients(prediction, x, steps)
+    scores, leave_out, agreement = yield from scored(prediction, x, method, steps)
     with torch.no_grad():
         value, baseline = prediction(torch.stack([x, torch.zeros_like(x)], dim=1)).tolist()
-    agreement = None if method == "leave-out" else rank_correlation(scores, leave_out)
     if agreement is None and method != "leave-out":
         notes.append("no rank agreement: it needs at least two symbols, and scores that differ")
     return Attribution(
@@ -193,6 +186,21 @@ def attributing(
 
 
 # ---- the methods
+
+
+def scored(prediction: Prediction, x: Tensor, method: Method, steps: int) -> Work[tuple[Floats, Floats, float | None]]:
+    """Return the scores of vectors `x` (T, E) by a method, those of leave-one-out, and their rank correlation.
+
+    It is None for leave-one-out itself, and where it does not exist. Yields progress.
+    """
+    leave_out = yield from leave_one_out(prediction, x)
+    if method == "leave-out":
+        return leave_out, leave_out, None
+    if method == "gradient":
+        scores = gradient_times_input(prediction, x)
+    else:
+        scores = yield from integrated_gradients(prediction, x, steps)
+    return scores, leave_out, rank_correlation(scores, leave_out)
 
 
 def gradient_times_input(prediction: Prediction, x: Tensor) -> Floats:
@@ -261,12 +269,7 @@ def _ranks(values: Floats) -> Floats:
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[group])
 
 
-# ---- texts and networks, for patching too
-
-
-def in_double(opened: Opened) -> Model:
-    """Return a copy of an opened model's network in float64 whose weights need no gradients; refuses an n-gram."""
-    return deepcopy(network_of(opened)).double().requires_grad_(False)
+# ---- texts, for patching too
 
 
 def read_text(opened: Opened, text: str) -> tuple[Ids, list[str]]:

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from unroll.insight.hold import (
     ClampedPredictor,
     Costs,
     Held,
+    Mask,
     Recorded,
     Stretches,
     checked_cell,
@@ -32,8 +33,6 @@ from unroll.insight.trace import Floats, Ids, network_of
 from unroll.lm.sample import SampleOptions, encode_prompt, generate
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work, result
-
-Mask = NDArray[np.bool_]
 
 CAUSAL = 10.0
 """Least ratio of what clamping a causal cell costs the property's marks to what matched cells cost."""
@@ -85,18 +84,6 @@ class Ablation:
             and self.ratio >= CAUSAL
             and self.ratio >= APART * self.elsewhere_ratio
         )
-
-    def figures(self) -> dict[str, Any]:
-        """Return the figures as JSON."""
-        return {
-            "cost": self.cost,
-            "interval": list(self.interval),
-            "matched": self.matched,
-            "matched_mean": self.matched_mean,
-            "matched_largest": self.matched_largest,
-            "elsewhere": self.elsewhere,
-            "elsewhere_ratio": self.elsewhere_ratio,
-        }
 
 
 def held_beside(
@@ -158,10 +145,6 @@ class Change:
     nats: float
     held: float
 
-    def figures(self) -> dict[str, Any]:
-        """Return the figures as JSON."""
-        return {"name": self.name, "count": self.count, "nats": self.nats, "held": self.held}
-
 
 @dataclass(frozen=True)
 class Ablated:
@@ -219,8 +202,8 @@ class Ablated:
             "held_nats": self.held,
             "interval": None if self.interval is None else list(self.interval),
             "divergence": self.divergence,
-            "classes": [change.figures() for change in self.classes],
-            "worst": [change.figures() for change in self.worst],
+            "classes": [asdict(change) for change in self.classes],
+            "worst": [asdict(change) for change in self.worst],
             "matched": {
                 "units": self.matched,
                 "mean": self.matched_mean,
@@ -252,8 +235,9 @@ def ablate(
     """
     text = None if file is None else Path(file)
     opened = open_model(Path(model), needs="network")
-    work = ablating(opened, layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed)
-    return result(work)
+    return result(
+        ablating(opened, layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed)
+    )
 
 
 def ablating(

@@ -1,16 +1,13 @@
 """What the search for cells reports: findings with their verdicts, linear probes, and a sample of the best cell."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from unroll.insight.cells.ablation import Ablation
 from unroll.insight.cells.properties import Labels
 from unroll.insight.hold import Cell
+from unroll.insight.trace import Floats
 
-Floats = NDArray[np.floating]
 Verdict = Literal["causal", "tracks", "leans", "none"]
 
 ALPHA = 0.01
@@ -87,7 +84,7 @@ class Finding:
             "gain": self.gain,
             "gain_interval": None if self.gain_interval is None else list(self.gain_interval),
             "ablation_ratio": None if ablation is None else ablation.ratio,
-            "ablation": None if ablation is None else ablation.figures(),
+            "ablation": None if ablation is None else asdict(ablation),
             "verdict": self.verdict,
         }
 

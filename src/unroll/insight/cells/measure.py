@@ -1,12 +1,11 @@
 """Which cell tracks a property of a text: every unit against its labels, and the tests that a finding must pass."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened, open_model
 from unroll.data.tokenizer import Tokenizer
@@ -17,14 +16,11 @@ from unroll.insight.cells.ablation import held_beside
 from unroll.insight.cells.findings import ALPHA, Finding, Probe, Sample, Tracking
 from unroll.insight.cells.properties import Ids, Labels, Text, label, marks, read_text
 from unroll.insight.cells.search import Searched, Spectra, interval, resampled, score, search, spectra
-from unroll.insight.hold import SPAN, Cell, Recorded, Stretches, record, stretches
-from unroll.insight.trace import network_of
+from unroll.insight.hold import SPAN, Cell, Mask, Recorded, Stretches, record, stretches
+from unroll.insight.trace import Floats, network_of, untrained
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work, result
 from unroll.state import select_rows
-
-Floats = NDArray[np.floating]
-Mask = NDArray[np.bool_]
 
 MOST = 2**17
 """Symbols read of a longer text."""
@@ -62,15 +58,12 @@ class Read:
     trained: Recorded
     bare: Recorded
     notes: tuple[str, ...]
+    _spectra: dict[bool, tuple[Spectra, Spectra]] = field(default_factory=dict)
 
     @cached_property
     def recent(self) -> Ids:
         """The last 8 characters after each symbol (N, 8)."""
         return probe.recent(self.text)
-
-    @cached_property
-    def _spectra(self) -> dict[bool, tuple[Spectra, Spectra]]:
-        return {}
 
     def search(self, values: Floats, *, binary: bool) -> tuple[Searched, float]:
         """Measure all units against labels (n,); also return the best score of an untrained network in both halves."""
@@ -139,7 +132,7 @@ def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) ->
     elif probing or searched.p_value(float(searched.weaker.max())) <= ALPHA:
         yield Progress("scoring the last 8 characters", 0, 1)
         guesses = probe.guesses_by_recent(read.recent, labels, int(places[half]), places[half:])
-        recent = recent_of(guesses, values[half:], binary=binary)
+        recent = Recent(score(guesses, values[half:], binary=binary), resampled(guesses, values[half:], binary=binary))
     findings = [
         finding_of(trained, searched, column, values, best_untrained, recent, binary=binary)
         for column in best_columns(searched.weaker, trained, top)
@@ -203,13 +196,6 @@ def check(labels: Labels, values: Floats, name: str) -> None:
             )
 
 
-def untrained(network: Model) -> Model:
-    """Return a network of the same shape with the weights that training starts from (seed 0)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Model(network.config).eval()
-
-
 def best_columns(scores: Floats, recorded: Recorded, top: int) -> list[int]:
     """Return the column of each of the best units, by the better of its signals, the best first."""
     columns: dict[tuple[int, int], int] = {}
@@ -228,11 +214,6 @@ class Recent:
     score: float
     resamples: Floats
     """Scores over resampled blocks."""
-
-
-def recent_of(guesses: Floats, labels: Floats, *, binary: bool) -> Recent:
-    """Return how well guesses (n,) predict labels."""
-    return Recent(score(guesses, labels, binary=binary), resampled(guesses, labels, binary=binary))
 
 
 def finding_of(

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unroll.insight.cells.properties import Labels, Text
-
-Ids = NDArray[np.integer]
-Floats = NDArray[np.floating]
+from unroll.insight.trace import Floats, Ids
 
 RECENT = 8
 """Characters that a claim of memory must outdo."""

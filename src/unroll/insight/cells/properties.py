@@ -289,8 +289,6 @@ class Marks:
     either, as at straight quotation marks."""
     symbols: Ids
     """Symbols that are marks anywhere, the most frequent first."""
-    f1: float
-    """F1 score of the rule "it changes at marks"."""
 
 
 def marks(labels: Labels, ids: Ids, vocab_size: int) -> Marks | None:
@@ -316,7 +314,7 @@ def marks(labels: Labels, ids: Ids, vocab_size: int) -> Marks | None:
     kinds[pairs[chosen]] = np.where(rises > 1 - RARE, 1, np.where(rises < RARE, 2, 3))
     weight = np.bincount(pairs[chosen] % vocab_size, hits[chosen], minlength=vocab_size)
     symbols = np.argsort(-weight, kind="stable")[: np.count_nonzero(weight)]
-    return Marks(kinds.reshape(contexts, vocab_size), symbols, float(f1[best]))
+    return Marks(kinds.reshape(contexts, vocab_size), symbols)
 
 
 # ---- texts
@@ -340,12 +338,14 @@ def read_text(opened: Opened, file: Path | None) -> Text:
             allowed="a model that still has its training text, or --file",
             fix="name a text: --file F",
         )
-    ids = np.asarray(corpus.valid)
+    return as_read(f"the validation part of {opened.path}", decoded(tokenizer, np.asarray(corpus.valid)), tokenizer)
+
+
+def decoded(tokenizer: Tokenizer, ids: Ids) -> str:
+    """Return the text of ids; bytes that are not UTF-8 become surrogates (PEP 383)."""
     if isinstance(tokenizer, ByteTokenizer):
-        content = ids.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
-    else:
-        content = tokenizer.decode(ids)
-    return as_read(f"the validation part of {opened.path}", content, tokenizer)
+        return ids.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
+    return tokenizer.decode(ids)
 
 
 def as_read(name: str, content: str, tokenizer: Tokenizer) -> Text:

@@ -26,9 +26,9 @@ from unroll.insight.plots import (
     encoded,
     labels,
     legend,
-    plain,
     shown,
     shown_name,
+    ticks,
 )
 from unroll.lm.curves import (
     KINDS,
@@ -41,12 +41,10 @@ from unroll.lm.curves import (
     UnitName,
     measure,
 )
-from unroll.lm.intervals import Floats
 from unroll.lm.reliability import EDGES, Reliability
 from unroll.progress import Work, result
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 T = TypeVar("T")
@@ -203,7 +201,9 @@ def _reliability(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.minorticks_off()
-    _decades(upper, least)
+    decades = [10.0**k for k in range(round(math.log10(least)), 1)]
+    ticks(upper.xaxis, decades)
+    ticks(upper.yaxis, decades)
     upper.set_xlim(least, 1.4)
     upper.set_ylim(least, 1.6)
     upper.set_ylabel("observed frequency (95 % interval)")
@@ -213,21 +213,8 @@ def _reliability(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
     legend(figure, f"Are the probabilities right?  Every symbol at every position of {name}", entries)
 
 
-def _decades(axes: "Axes", least: float) -> None:
-    """Put the powers of ten on both axes."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    decades = [10.0**k for k in range(round(math.log10(least)), 1)]
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(FixedLocator(decades))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(plain)
-
-
 def _position(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
     """Draw the loss over the number of symbols read, and how far back a model sees where that is limited."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
     figure.set_size_inches(8.5, 5.3 + LEGEND_LINE * len(curves))
     axes = figure.subplots()
     losses = _of_type(curves, PositionLoss)
@@ -237,7 +224,9 @@ def _position(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
     for label, (curve, loss), colour, marker in zip(labels(curves), losses, COLOURS, MARKERS, strict=False):
         x, bits, half = (loss.first + loss.last) / 2, loss.nats / math.log(2), loss.half / math.log(2)
         mean = loss.nats_per_token / math.log(2)
-        lines = axes.plot(x, bits, color=colour, lw=1.6, marker=marker, ms=4, markevery=_octaves(x))
+        # Marked once to the octave, to distinguish curves without colours too.
+        octaves = sorted({int(np.searchsorted(x, 2.0**k)) for k in range(int(math.log2(x[-1])) + 1)})
+        lines = axes.plot(x, bits, color=colour, lw=1.6, marker=marker, ms=4, markevery=octaves)
         entries += [(line, f"{label}: {mean:.2f} bits on average") for line in lines]
         axes.fill_between(x, bits - half, bits + half, color=colour, alpha=0.18, lw=0)
         if curve.context is not None and 1 < curve.context <= loss.length:
@@ -246,9 +235,7 @@ def _position(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
     if limited:
         entries += [(line, "as far back as a model sees") for line in axes.plot([], [], color=GREY, ls=":", lw=1.2)]
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator([2.0**k for k in range(length.bit_length())]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(plain)
+    ticks(axes.xaxis, [2.0**k for k in range(length.bit_length())])
     axes.set_xlim(0.93, length * 1.07)
     averaged = ", averaged over stretches, eight to the octave" if smoothed else ""
     axes.set_xlabel(f"symbols read since the fresh state{averaged}")
@@ -257,11 +244,6 @@ def _position(figure: "Figure", curves: Sequence[Curve], name: str) -> None:
     spread = " (95 % interval)" if all(loss.crops > 1 for _, loss in losses) else ""
     axes.set_ylabel(f"bits per {noun}{spread}")
     legend(figure, f"What is context worth?  Crops of {length:,} symbols of {name}, each from a fresh state", entries)
-
-
-def _octaves(x: Floats) -> list[int]:
-    """Return where the curve is marked: once to the octave, to distinguish curves without colours too."""
-    return sorted({int(np.searchsorted(x, 2.0**k)) for k in range(int(math.log2(x[-1])) + 1)})
 
 
 def _surprisal(figure: "Figure", curves: Sequence[Curve], name: str) -> None:

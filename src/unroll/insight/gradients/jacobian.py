@@ -32,10 +32,6 @@ class Spread:
     least: float
     largest: float
 
-    def figures(self) -> dict[str, float]:
-        """Return the figures as JSON."""
-        return {"mean": self.mean, "least": self.least, "largest": self.largest}
-
 
 @dataclass(frozen=True)
 class StepFigures:
@@ -78,15 +74,15 @@ def norms_by_lag(
 
         dL/ds_{t-1} = (ds_t/ds_{t-1})ᵀ dL/ds_t      (Werbos 1990; Pascanu et al. 2013, equations 3 to 5)
     """
-    before = _states(step, x, state)
-    leaves, y, after = _stepped(step, x[-1], before[-1])
+    before = states_before(step, x, state)
+    leaves, y, after = stepped(step, x[-1], before[-1])
     losses = loss(y).sum()  # rows do not depend on each other
     current = torch.autograd.grad(losses, after, retain_graph=True, materialize_grads=True)
     *back, by_input = torch.autograd.grad(losses, leaves, materialize_grads=True)
     of_state = [[_norms(part) for part in parts] for parts in (current, back)]
     of_inputs = [_norms(by_input)]
     for x_t, state_before in zip(reversed(x[:-1]), reversed(before[:-1]), strict=True):
-        *back, by_input = _pulled(step, x_t, state_before, back)
+        *back, by_input = pulled(step, x_t, state_before, back)
         of_state.append([_norms(part) for part in back])
         of_inputs.append(_norms(by_input))
     return [torch.stack(lags, dim=1) for lags in zip(*of_state, strict=True)], torch.stack(of_inputs, dim=1)
@@ -129,14 +125,14 @@ def growth(step: StepFunction, x: Tensor, state: State) -> Tensor:
     random = torch.Generator().manual_seed(0)
     back = [torch.randn(part.shape, generator=random, dtype=part.dtype).to(part.device) for part in parts_of(state)]
     rates: list[Tensor] = []
-    for x_t, state_before in zip(reversed(x), reversed(_states(step, x, state)), strict=True):
+    for x_t, state_before in zip(reversed(x), reversed(states_before(step, x, state)), strict=True):
         back, _ = _to_length_one(back)
-        *back, _ = _pulled(step, x_t, state_before, back)
+        *back, _ = pulled(step, x_t, state_before, back)
         rates.append(_to_length_one(back)[1].log())
     return torch.stack(rates)
 
 
-def _states(step: StepFunction, x: Tensor, state: State) -> list[State]:
+def states_before(step: StepFunction, x: Tensor, state: State) -> list[State]:
     """Return the states before each of the T steps that read `x` (T, B, I)."""
     before = [state]
     with torch.no_grad():
@@ -145,7 +141,7 @@ def _states(step: StepFunction, x: Tensor, state: State) -> list[State]:
     return before
 
 
-def _stepped(step: StepFunction, x: Tensor, state: State) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+def stepped(step: StepFunction, x: Tensor, state: State) -> tuple[list[Tensor], Tensor, list[Tensor]]:
     """Take one step from new leaves, the parts of the state and then the input; return leaves, outputs, parts after."""
     leaves = [part.detach().clone().requires_grad_() for part in (*parts_of(state), x)]
     with torch.enable_grad():
@@ -153,9 +149,9 @@ def _stepped(step: StepFunction, x: Tensor, state: State) -> tuple[list[Tensor],
     return leaves, y, parts_of(after)
 
 
-def _pulled(step: StepFunction, x: Tensor, state: State, back: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def pulled(step: StepFunction, x: Tensor, state: State, back: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return Jᵀ · back: gradients by the parts of the state before a step, then by its input, from those after."""
-    leaves, _, after = _stepped(step, x, state)
+    leaves, _, after = stepped(step, x, state)
     return torch.autograd.grad(after, leaves, list(back), materialize_grads=True)
 
 

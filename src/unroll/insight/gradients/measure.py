@@ -1,9 +1,8 @@
 """Whether gradients vanish or explode: norms by lag, the Jacobian of a step, norms while training, and advice."""
 
-import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,16 @@ from unroll.artifact.directory import data_path
 from unroll.artifact.open import Opened, open_model
 from unroll.data.corpus import open_corpus
 from unroll.errors import UserError
-from unroll.insight.gradients.advice import VANISHES, TrainingNorms, advise, training_norms
+from unroll.insight.gradients.advice import VANISHES, Floats, TrainingNorms, advise, training_norms
 from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
-from unroll.insight.trace import Ids, ids_of_file, network_of
+from unroll.insight.trace import Ids, ids_of_file, in_float64, network_of, untrained
+from unroll.lm.intervals import number
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work
 from unroll.state import State, map_state
 from unroll.training.recipe import read_recipe
-
-Floats = NDArray[np.float64]
 
 LAGS = 100
 """Default of the largest lag."""
@@ -109,7 +107,7 @@ def lag_norms(network: Model, ids: Tensor, lags: int, state: State | None = None
     exact = in_float64(network)
     x = exact.embedding(inputs[:, -steps:].transpose(0, 1))
     loss = partial(_nats, exact, targets)
-    of_state, of_inputs = norms_by_lag(step_of(exact), loss, x, _double(state))
+    of_state, of_inputs = norms_by_lag(step_of(exact), loss, x, map_state(lambda part: part.double(), state))
     names = [f"layer{k}/{part}" for k in range(len(state)) for part in ARCHITECTURES[exact.config.arch].state]
     rows = zip(names, of_state, strict=bool(names))  # a window's inputs have no names
     norms_of = {name: norms[:, : lags + 1].cpu().numpy() for name, norms in rows}
@@ -180,10 +178,10 @@ class Gradients:
             "run_in": self.run_in,
             "signals": [self._signal(name) for name in self.norms.rows],
             "half_life": list(self.norms.half_life()),
-            "spectral_radius": self.step and self.step.radius.figures(),
-            "singular_value": self.step and self.step.stretch.figures(),
+            "spectral_radius": self.step and asdict(self.step.radius),
+            "singular_value": self.step and asdict(self.step.stretch),
             "jacobians": self.step.places if self.step else 0,
-            "growth": {"per_step": rate, "low": _number(rate - half), "high": _number(rate + half)}
+            "growth": {"per_step": rate, "low": number(rate - half), "high": number(rate + half)}
             if self.growth
             else None,
             "training": self.training and self.training.figures(curve=curve),
@@ -197,9 +195,9 @@ class Gradients:
         return {
             "layer": int(layer.removeprefix("layer")) if layer else None,
             "signal": signal,
-            "gradient": [[lag, _number(norm)] for lag, norm in enumerate(mean)],
-            "low": [_number(norm) for norm in low],
-            "high": [_number(norm) for norm in high],
+            "gradient": [[lag, number(norm)] for lag, norm in enumerate(mean)],
+            "low": [number(norm) for norm in low],
+            "high": [number(norm) for norm in high],
             "half_life": halving(mean) if layer else None,
         }
 
@@ -241,7 +239,7 @@ def measure(paths: Sequence[Path], file: Path | None, *, lags: int = LAGS, fresh
         network = network_of(opened)
         vocabularies.add(opened.tokenizer.digest)
         ids = ids_of_file(opened, file) if file else validation_part(opened)
-        for weights in (network, untrained(network, path)) if fresh else (network,):
+        for weights in (network, before_training(network, path)) if fresh else (network,):
             name, is_fresh = str(file or f"the validation part of {path}"), weights is not network
             gradients.append((yield from gradients_of(opened, weights, ids, lags, name=name, fresh=is_fresh)))
     notes = []
@@ -285,11 +283,10 @@ def gradients_of(
     training = None if fresh else training_norms(opened.path)
     if training is None and not fresh:
         notes.append("the model directory has no log of its training")
-    description = opened.description
     return Gradients(
         str(opened.path),
         network.config,
-        description["level"],
+        opened.description["level"],
         fresh,
         run_in,
         norms,
@@ -339,28 +336,12 @@ def validation_part(opened: Opened) -> Ids:
     return ids
 
 
-def untrained(network: Model, path: Path) -> Model:
+def before_training(network: Model, path: Path) -> Model:
     """Return the network with the weights that its training started from, by the seed of its recipe, or else seed 0."""
     recipe = path / "recipe.toml"
-    with torch.random.fork_rng():
-        torch.manual_seed(read_recipe(recipe).training.seed if recipe.exists() else 0)
-        return Model(network.config).eval()
-
-
-def in_float64(network: Model) -> Model:
-    """Return a copy of a network in float64 whose weights need no gradients."""
-    return copy.deepcopy(network).double().requires_grad_(False)
-
-
-def _double(state: State) -> State:
-    return map_state(lambda part: part.double(), state)
+    return untrained(network, read_recipe(recipe).training.seed if recipe.exists() else 0)
 
 
 def _nats(network: Model, targets: Tensor, y: Tensor) -> Tensor:
     """Return the nats (B,) of targets (B,) after the outputs (B, H)."""
     return F.cross_entropy(network.logits(y), targets, reduction="none")
-
-
-def _number(value: float) -> float | None:
-    """Return a number for JSON, which has neither inf nor nan."""
-    return float(value) if math.isfinite(value) else None

@@ -11,12 +11,14 @@ import numpy as np
 
 from unroll.errors import UserError
 from unroll.files import StrPath, write_atomically
-from unroll.insight.gradients.measure import LAGS, Floats, GradientReport, Gradients, halving, measure
+from unroll.insight.gradients.advice import Floats
+from unroll.insight.gradients.measure import LAGS, GradientReport, Gradients, halving, measure
 from unroll.insight.plots import (
     COLOURS,
     GREY,
     LEGEND_LINE,
     MARKERS,
+    RAISED,
     Entry,
     check_picture,
     drawing,
@@ -65,21 +67,16 @@ def draw(
     """Do what `gradients` does, yielding progress; returns the result; `curve` adds the norms while training."""
     if plot is None:
         return (yield from measure(paths, file, lags=lags, fresh=fresh))
-    check(plot, len(paths) * (1 + fresh))
-    report = yield from measure(paths, file, lags=lags, fresh=fresh)
-    write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
-    return replace(report, plot=plot)
-
-
-def check(out: Path, models: int) -> None:
-    """Raise UserError for a picture that cannot be drawn, before anything is computed."""
-    if models > len(COLOURS):
+    if (models := len(paths) * (1 + fresh)) > len(COLOURS):
         raise UserError(
             f"{models} lines of models in one picture",
             allowed=f"at most {len(COLOURS)}, one for each distinct colour; --fresh makes two of each",
             fix="make several pictures",
         )
-    check_picture(out)
+    check_picture(plot)
+    report = yield from measure(paths, file, lags=lags, fresh=fresh)
+    write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
+    return replace(report, plot=plot)
 
 
 def picture(report: GradientReport, ending: str, *, curve: bool = False) -> bytes:
@@ -188,7 +185,7 @@ def power(value: float, _place: float | None = None) -> str:
     if 1e-3 <= value < 1e4:
         return f"{value:g}"
     exponent = math.floor(math.log10(value) + 1e-9)
-    digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    digits = str(exponent).translate(RAISED)
     lead = value / 10.0**exponent
     return f"10{digits}" if abs(lead - 1) < 1e-6 else f"{lead:g}·10{digits}"
 

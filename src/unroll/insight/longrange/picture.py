@@ -1,13 +1,13 @@
 """The picture of long-range tasks: how much each architecture gets right, by distance."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unroll.insight.longrange.table import SOLVED_ERROR, WINDOW, LongRange, Result, named, student
 from unroll.insight.longrange.tasks import CHANCE_ERROR, VectorTask
-from unroll.insight.plots import COLOURS, GREY, LEGEND_LINE, MARKERS, Entry, drawing, encoded, legend
+from unroll.insight.plots import COLOURS, GREY, LEGEND_LINE, MARKERS, Entry, drawing, encoded, legend, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,21 +16,17 @@ SIDEWAYS = 0.018
 """Sideways offset between lines, as a share of the distance."""
 
 
-class Point(NamedTuple):
-    """A point of an architecture at a distance, in percent or, for sums, as mean squared error."""
+def point(result: Result) -> tuple[float, float, float]:
+    """Return a result with the ends of its interval, in percent or, for sums, as mean squared error of all seeds.
 
-    value: float
-    low: float
-    high: float
-
-
-def point(result: Result) -> Point:
-    """Return a result as a point and its interval; an error of one seed has none."""
+    The error of one seed has no interval.
+    """
     if not result.errors:
-        return Point(*(100 * share for share in (result.accuracy, *result.interval)))
+        low, high = result.interval
+        return 100 * result.accuracy, 100 * low, 100 * high
     mean = sum(result.errors) / len(result.errors)
     low, high = student(result.errors) or (mean, mean)
-    return Point(mean, max(0.0, low), high)
+    return mean, max(0.0, low), high
 
 
 def picture(longrange: LongRange, ending: str) -> bytes:
@@ -61,8 +57,6 @@ def picture(longrange: LongRange, ending: str) -> bytes:
 
 
 def _lines(axes: "Axes", longrange: LongRange, archs: Sequence[str]) -> list[Entry]:
-    from matplotlib.ticker import FixedLocator, NullLocator
-
     entries: list[Entry] = []
     for number, (arch, colour, marker) in enumerate(zip(archs, COLOURS, MARKERS, strict=False)):
         results = [result for result in longrange.results if result.arch == arch]
@@ -77,9 +71,7 @@ def _lines(axes: "Axes", longrange: LongRange, archs: Sequence[str]) -> list[Ent
             entries.append((end, "as far back as the window sees"))
     distances = longrange.plan.distances
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(distances))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{distance:,}" for distance in distances])
+    ticks(axes.xaxis, distances)
     axes.set_xlabel("symbols from the cue to the answer")
     return entries
 

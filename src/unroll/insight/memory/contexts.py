@@ -89,10 +89,8 @@ def texts_of(models: Sequence[Opened], file: Path | None) -> tuple[list[Ids], li
         }
         notes = [f"{path}: {count:,} symbols of the text count as <unk>" for path, count in unknown.items() if count]
     else:
-        corpora = []
-        for model in models:
-            folder = data_path(model.path)
-            corpora.append(open_corpus(folder) if folder.exists() else None)
+        folders = [data_path(model.path) for model in models]
+        corpora = [open_corpus(folder) if folder.exists() else None for folder in folders]
         first = corpora[0]
         if first is None or not len(first.valid):
             raise _no_text(f"{text_name(None, str(models[0].path))} is missing")

@@ -38,7 +38,7 @@ from unroll.insight.memory.contexts import (
     texts_of,
 )
 from unroll.lm.compare import context as sight
-from unroll.lm.intervals import Z95
+from unroll.lm.intervals import Z95, number
 from unroll.predict.predictor import Nats
 from unroll.predict.protocols import stream
 from unroll.progress import Progress, Work, mapped, result
@@ -80,11 +80,6 @@ class ModelMemory:
     shuffled: Nats  # (P, D) after a history that is shuffled beyond these distances
     replaced: Nats  # (P, D) after one that is replaced there by symbols drawn from the text
     gradient: Gradient | None
-
-    @property
-    def full_context(self) -> int:
-        """Mean number of symbols read before a target where the state is carried on."""
-        return round(float(self.plan.targets.mean()))
 
     @property
     def losses(self) -> Floats:
@@ -189,12 +184,13 @@ class ModelMemory:
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON, in nats for each symbol; one that does not apply is None."""
         plan, gradient = self.plan, self.gradient
+        full = [round(float(plan.targets.mean())), float(self.full.mean())]  # after as many symbols, on average
         return {
             "model": self.model,
             "arch": self.arch,
             "level": self.level,
             "context": self.context,
-            "context_loss": [*pairs(plan.contexts, self.losses), [self.full_context, float(self.full.mean())]],
+            "context_loss": [*pairs(plan.contexts, self.losses), full],
             "context_half_interval": [*map(float, self.half), 0.0],
             "full_nats": float(self.full.mean()),
             "gain": self.gain,
@@ -257,10 +253,8 @@ def memory(
     symbols (Khandelwal et al. 2018); and their gradients by lag. Raises UserError.
     """
     paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
-    work = measure(
-        paths, None if file is None else Path(file), limit=limit, context=context, targets=targets, seed=seed
-    )
-    return result(work)
+    text = None if file is None else Path(file)
+    return result(measure(paths, text, limit=limit, context=context, targets=targets, seed=seed))
 
 
 def measure(
@@ -381,8 +375,3 @@ def pairs(places: Iterable[int], values: Iterable[float]) -> list[list[float]]:
 def by_lag(norms: Floats) -> list[list[float | None]]:
     """Return sizes (K+1,) beside their lags, for JSON."""
     return [[lag, number(norm)] for lag, norm in enumerate(norms.tolist())]
-
-
-def number(value: float) -> float | None:
-    """Return a number for JSON, None for inf and nan."""
-    return float(value) if math.isfinite(value) else None

@@ -14,6 +14,7 @@ from unroll.insight.plots import (
     GREY,
     LEGEND_LINE,
     MARKERS,
+    RAISED,
     UNIT_NAMES,
     Entry,
     check_picture,
@@ -23,6 +24,7 @@ from unroll.insight.plots import (
     legend,
     plain,
     shown_name,
+    ticks,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ NOISE_BITS = 0.01
 """Bits below which a thousand targets hardly differ from chance."""
 LEAST = 1e-9
 """Smallest gradient drawn, as a share of the largest."""
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SLIDE, PAGE = 8.5, 5.2
 """Widths of a picture by itself and of one in a page, in inches."""
 
@@ -80,8 +81,6 @@ def drawn(memory: Memory, paint: "Paint", ending: str, width: float, *, titled: 
 
 def context(figure: "Figure", memory: Memory) -> tuple[str, list[Entry]]:
     """Draw the loss over the length of context, where 99 % of the gain is reached, and how far a model can see."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
     axes = figure.subplots()
     limit = int(memory.models[0].plan.contexts[-1])
     everything = 2.0 * limit  # position of the carried state, which has read everything
@@ -110,10 +109,9 @@ def context(figure: "Figure", memory: Memory) -> tuple[str, list[Entry]]:
     if limited:
         entries += [(line, "as far back as a model can see") for line in axes.plot([], [], color=GREY, ls=":", lw=1.2)]
     axes.set_xscale("log", base=2)
-    ticks = [2.0**k for k in range(limit.bit_length())]
-    axes.xaxis.set_major_locator(FixedLocator([*ticks, everything]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks([*ticks, everything], [*map(plain, ticks), "all"])
+    lengths = [2.0**k for k in range(limit.bit_length())]
+    ticks(axes.xaxis, [*lengths, everything])
+    axes.set_xticklabels([*map(plain, lengths), "all"])
     axes.set_xlim(0.9, everything * 1.12)
     read = "read from a fresh state" if memory.models[0].plan.context == "fresh" else "read after other text"
     axes.set_xlabel(f"{noun(memory.models)}s of context, {read}")
@@ -123,8 +121,6 @@ def context(figure: "Figure", memory: Memory) -> tuple[str, list[Entry]]:
 
 def disturbed(figure: "Figure", memory: Memory) -> tuple[str, list[Entry]]:
     """Draw the cost of shuffling, and of replacing, all of a history beyond a distance."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
     figure.set_figheight(5.6)
     panels = figure.subplots(2, 1, sharex=True, sharey=True)
     history = int(memory.models[0].plan.distances[-1])
@@ -139,13 +135,9 @@ def disturbed(figure: "Figure", memory: Memory) -> tuple[str, list[Entry]]:
         axes.set_ylabel("bits lost")
         # Logarithmic down to the level of chance, with room for 0 below.
         axes.set_yscale("symlog", linthresh=NOISE_BITS, linscale=0.5)
-        axes.yaxis.set_major_locator(FixedLocator([0, *(10.0**k for k in range(-2, 2))]))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(plain)
+        ticks(axes.yaxis, [0, *(10.0**k for k in range(-2, 2))])
         axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_locator(FixedLocator([2.0**k for k in range(history.bit_length())]))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(plain)
+        ticks(axes.xaxis, [2.0**k for k in range(history.bit_length())])
     panels[1].set_xlabel(f"{noun(memory.models)}s nearby that are left unchanged")
     return "What must stay as it is?", entries
 

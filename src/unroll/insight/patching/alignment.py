@@ -3,12 +3,10 @@
 import re
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
-
-Ids = NDArray[np.int64]
+from unroll.insight.attribution.measure import Ids
 
 
 def same_end(ours: Ids, theirs: Ids) -> int:

@@ -13,15 +13,15 @@ from torch import Tensor
 from unroll.artifact.open import Opened, open_model
 from unroll.errors import UserError
 from unroll.files import StrPath
-from unroll.insight.attribution.measure import in_double, read_text, symbol_id
-from unroll.insight.patching.alignment import Ids, patch_points, same_end
+from unroll.insight.attribution.measure import Floats, Ids, read_text, symbol_id
+from unroll.insight.patching.alignment import patch_points, same_end
+from unroll.insight.trace import in_float64, network_of
 from unroll.lm.surprisal import token_name
 from unroll.nn.arch import ARCHITECTURES, RECURRENT, owners
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work, result
 from unroll.state import State, join_rows, select_rows
 
-Floats = NDArray[np.float64]
 Masks = NDArray[np.bool_]
 """(R, L, S, H): which units of h and c of each layer a row takes from the other text."""
 
@@ -172,7 +172,7 @@ def patching(
     units: Sequence[tuple[int, int]] = (),
 ) -> Work[Patched]:
     """Do what `patch` does, yielding progress; returns the result."""
-    network = in_double(opened)
+    network = in_float64(network_of(opened))
     _check_parts(network, layers, signals, units)
     choice = Choice(network, symbol_id(opened, target, "target"), symbol_id(opened, against, "against"))
     if choice.target == choice.against:

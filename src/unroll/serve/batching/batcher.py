@@ -7,7 +7,6 @@ depends on its seed, its number and its position alone, and the pieces of a prom
 stream writes depends on the other streams.
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -16,19 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from unroll.predict.predictor import log_probabilities
-from unroll.serve.batching.cohort import ROOM, Cohort
-from unroll.serve.batching.errors import queue_full, shutting_down, slow_reader, timed_out
-from unroll.serve.batching.outbox import Outbox
-from unroll.serve.batching.pace import QUANTUM_SECONDS, Pace
+from unroll.serve.batching.cohort import QUANTUM_SECONDS, ROOM, Cohort, Pace
 from unroll.serve.batching.prompts import PromptReader
 from unroll.serve.batching.stops import BEFORE, Writing
-from unroll.serve.batching.streams import CHUNK, Part, Point, Prompt, Row, Start, points_of
-from unroll.serve.errors import ApiError, internal
+from unroll.serve.batching.streams import CHUNK, Outbox, Part, Point, Prompt, Row, Start, points_of
+from unroll.serve.errors import ApiError, internal, log, queue_full, shutting_down, slow_reader, timed_out
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Served
 from unroll.serve.settings import Settings
-
-log = logging.getLogger("unroll.serve")
 
 MOST_STEPS = 16
 
@@ -47,8 +41,6 @@ class Batcher:
         self.served = served
         self._settings = settings
         self._metrics = metrics
-        self._predictor = served.predictor
-        self._tokenizer = served.tokenizer
         self._never = served.tokenizer.unknown_id
         self._lock = threading.Condition()
         # Shared between threads, under the lock:
@@ -137,7 +129,9 @@ class Batcher:
                 if error is not None:
                     self._fail(error)
                 for prompt in arriving:
-                    self._admit(prompt)
+                    for row in prompt.rows:
+                        self._metrics.queued.observe(time.monotonic() - row.born)
+                    self._reader.admit(prompt)
                 self._admit_ready()
                 self._unpark()
                 self._reader.read()
@@ -175,13 +169,6 @@ class Batcher:
             arriving.append(prompt)
         return arriving
 
-    def _admit(self, prompt: Prompt) -> None:
-        """Begin to read a prompt."""
-        now = time.monotonic()
-        for row in prompt.rows:
-            self._metrics.queued.observe(now - row.born)
-        self._reader.admit(prompt)
-
     def _admit_ready(self) -> None:
         """Move the rows of prompts that are read to the ready ones."""
         for prompt in self._reader.take_ready():
@@ -199,7 +186,7 @@ class Batcher:
                 continue
             if row.writing is None:
                 row.before = start.before
-                row.writing = Writing(self._tokenizer, start.before, row.options.stops)
+                row.writing = Writing(self.served.tokenizer, start.before, row.options.stops)
                 if row.options.keep_state and row.options.stops:
                     row.begin = start
                 if not row.left:
@@ -226,7 +213,7 @@ class Batcher:
             steps = min(steps, int(left[stateful].min()))  # their states are kept exactly there
         started = time.perf_counter()
         uniforms = cohort.numbers[:, cohort.fill : cohort.fill + steps]
-        ids, nats, cohort.logits, cohort.state = self._predictor.generate(
+        ids, nats, cohort.logits, cohort.state = self.served.predictor.generate(
             cohort.logits, cohort.state, cohort.drawing, uniforms, self._halt if alone else None
         )
         self._note_step(len(cohort.rows), (time.perf_counter() - started) / ids.shape[1])
@@ -248,7 +235,7 @@ class Batcher:
                         logits[index] = row.adjust(logits[index])
             uniforms = cohort.numbers[:, cohort.fill : cohort.fill + 1]
             started = time.perf_counter()
-            ids, _, cohort.logits, cohort.state = self._predictor.generate(
+            ids, _, cohort.logits, cohort.state = self.served.predictor.generate(
                 logits, cohort.state, cohort.drawing, uniforms
             )
             self._metrics.step.observe(time.perf_counter() - started)
@@ -324,7 +311,7 @@ class Batcher:
         state, logits = row.begin.state, row.begin.logits
         kept = row.ids[: row.writing.whole]  # the stop was read already: read again without it
         for first in range(0, len(kept), CHUNK):
-            logits, state = self._predictor.logits(np.array([kept[first : first + CHUNK]], np.int64), state)
+            logits, state = self.served.predictor.logits(np.array([kept[first : first + CHUNK]], np.int64), state)
         return Start(state, logits, (*row.begin.before, *kept)[-BEFORE:])
 
     def _finish(self, row: Row, why: str, state: Start | None) -> None:

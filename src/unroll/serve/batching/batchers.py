@@ -1,8 +1,7 @@
 """The batchers of a server: one for each model in use."""
 
 from unroll.serve.batching.batcher import Batcher
-from unroll.serve.batching.errors import shutting_down
-from unroll.serve.errors import ApiError
+from unroll.serve.errors import ApiError, shutting_down
 from unroll.serve.metrics import Metrics
 from unroll.serve.models import Served
 from unroll.serve.settings import Settings
@@ -50,8 +49,3 @@ class Batchers:
     def loads(self) -> dict[str, tuple[int, int, int]]:
         """Return for each model how many streams are being written, are parked, and wait for a slot."""
         return {name: batcher.load for name, batcher in self._batchers.items()}
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is being written and nothing waits."""
-        return not any(map(sum, self.loads().values()))

@@ -1,6 +1,5 @@
-"""Rows that are stepped together, and states that are kept for the next time."""
+"""Rows that are stepped together, and how many steps fit into a quantum."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,31 +10,7 @@ from unroll.serve.batching.stops import BEFORE
 from unroll.serve.batching.streams import Row, Start
 from unroll.state import State, join_rows, select_rows
 
-
-class Prefixes:
-    """States after prompts, kept for reuse; the least used are dropped first."""
-
-    def __init__(self, nbytes: int) -> None:
-        self._most = nbytes
-        self._size = 0
-        self._kept: OrderedDict[bytes, Start] = OrderedDict()
-
-    def get(self, key: bytes) -> Start | None:
-        """Return a state, if it is kept."""
-        if (found := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
-        return found
-
-    def put(self, key: bytes, start: Start) -> None:
-        """Keep a state."""
-        if key in self._kept or start.nbytes > self._most:
-            return
-        self._kept[key] = start
-        self._size += start.nbytes
-        while self._size > self._most:
-            self._size -= self._kept.popitem(last=False)[1].nbytes
-
-
+QUANTUM_SECONDS = 0.005
 ROOM = 256
 """Symbols of each row that are buffered before they are handed to it."""
 
@@ -136,3 +111,19 @@ class Cohort:
             np.array([option.min_p for option in options], np.float64),
             never,
         )
+
+
+class Pace:
+    """The pace of the last step, by its rows and seconds."""
+
+    def __init__(self) -> None:
+        self._rows = 1
+        self._seconds = QUANTUM_SECONDS
+
+    def note(self, rows: int, seconds: float) -> None:
+        """Note a step of `rows` rows."""
+        self._rows, self._seconds = rows, seconds
+
+    def steps(self, rows: int, most: int) -> int:
+        """Return how many steps of `rows` rows fit into a quantum: 1 to `most`."""
+        return max(1, min(most, int(QUANTUM_SECONDS / (self._seconds * max(1.0, rows / self._rows)))))

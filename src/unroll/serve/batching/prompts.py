@@ -1,11 +1,11 @@
 """Prompts on their way into the batch: read in pieces, several at a time, from states that are kept where possible."""
 
 import hashlib
+from collections import OrderedDict
 
 import numpy as np
 
 from unroll.predict.predictor import Predictor, log_probabilities, logits_along
-from unroll.serve.batching.cohort import Prefixes
 from unroll.serve.batching.streams import CHUNK, Prompt, Start, points_of
 from unroll.serve.metrics import Metrics
 from unroll.state import join_rows, select_rows
@@ -14,6 +14,30 @@ READ_TOGETHER = 2048
 """Symbols of several prompts that are read in one step."""
 READ_LOGITS = 2**21
 """Logits in memory at a time while a prompt is echoed."""
+
+
+class Prefixes:
+    """States after prompts, kept for reuse; the least used are dropped first."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._most = nbytes
+        self._size = 0
+        self._kept: OrderedDict[bytes, Start] = OrderedDict()
+
+    def get(self, key: bytes) -> Start | None:
+        """Return a state, if it is kept."""
+        if (found := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: bytes, start: Start) -> None:
+        """Keep a state."""
+        if key in self._kept or start.nbytes > self._most:
+            return
+        self._kept[key] = start
+        self._size += start.nbytes
+        while self._size > self._most:
+            self._size -= self._kept.popitem(last=False)[1].nbytes
 
 
 class PromptReader:

@@ -18,7 +18,7 @@ from unroll.serve.completions.tables import COMPLETION
 from unroll.serve.context import Context
 from unroll.serve.errors import dump
 from unroll.serve.fields import LARGE_BODY, ignored_header, read_body
-from unroll.serve.models import Served, model_of
+from unroll.serve.models import Served
 
 LARGE_ANSWER = 2**12
 """Symbols above which an answer is made in a thread."""
@@ -32,10 +32,10 @@ DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 
 
-async def complete(request: Request, context: Context) -> "Completion":
+async def complete(context: Context, request: Request) -> "Completion":
     """Return the answer to a request, whose rows are in the batch by then; raises ApiError."""
     asked = check_request(*await read_body(request, COMPLETION), context.settings)
-    served = await model_of(request, context, asked.fields["model"])
+    served = await context.model_of(request, asked.fields["model"])
     asked = asked.with_length(served.tokenizer.level, context.settings)
     start = None
     if (handle := asked.fields["state_from"]) is not None:
@@ -65,7 +65,6 @@ class Completion:
         self.created = int(time.time())
         self.id = f"cmpl-{secrets.token_hex(12)}"
         self.sink = Sink()
-        self.open = 0
         self._left = False
         options = request.options()
         measured = fields["echo"] and fields["logprobs"] is not None

@@ -13,7 +13,6 @@ BODIES: dict[str, Table] = {
     "/detokenize": DETOKENIZE,
 }
 
-_OBJECT = {"type": "object"}
 _STRING = {"type": "string"}
 _INTEGER = {"type": "integer"}
 
@@ -81,7 +80,7 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
     "/readyz": ("Whether it answers requests.", _answer(status=_STRING)),
     "/health": ("The same as /readyz.", _answer(status=_STRING)),
     "/version": ("The version.", _answer(version=_STRING)),
-    "/openapi.json": ("This description.", _OBJECT),
+    "/openapi.json": ("This description.", {"type": "object"}),
     "/metrics": ("Counters and gauges in Prometheus's text format.", _STRING),
 }  # fmt: skip
 

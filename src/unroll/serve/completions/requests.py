@@ -12,7 +12,7 @@ from unroll.data.tokenizer import Tokenizer
 from unroll.serve.batching.streams import Options, Start
 from unroll.serve.completions.tables import LENGTHS
 from unroll.serve.errors import invalid
-from unroll.serve.fields import ids_fault
+from unroll.serve.fields import check_ids
 from unroll.serve.models import Served
 from unroll.serve.settings import Settings
 
@@ -199,6 +199,5 @@ def read_ids(text: str | list[int], tokenizer: Tokenizer, param: str, *, replace
                 "unknown_tokens",
             )
         return tokenizer.encode(text)
-    if (error := ids_fault(text, tokenizer.vocab_size, param)) is not None:
-        raise error
+    check_ids(text, tokenizer.vocab_size, param)
     return np.array(text, np.int64)

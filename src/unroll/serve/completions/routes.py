@@ -1,31 +1,29 @@
 """The routes of the standard API: completions, embeddings, vocabularies, models, health."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from unroll._version import __version__
-from unroll.serve.batching.errors import shutting_down
 from unroll.serve.completions.completion import Completion, complete
-from unroll.serve.completions.embeddings import embed
 from unroll.serve.completions.openapi import describe
-from unroll.serve.completions.tokens import detokenize, tokenize, tokenizer_info
+from unroll.serve.completions.tokens import detokenize, embed, tokenize, tokenizer_info
 from unroll.serve.context import Context
-from unroll.serve.errors import ApiError, invalid, json_response
+from unroll.serve.errors import ApiError, invalid, json_response, shutting_down
 from unroll.serve.models import MAX_NAME, Served
 
-Endpoint = Callable[[Request, Context], Awaitable[Response | Completion]]
+Endpoint = Callable[[Context, Request], Awaitable[Response | Completion]]
 
 
-async def health(request: Request, context: Context) -> Response:
+async def health(context: Context, request: Request) -> Response:
     """Answer that the process runs."""
     return json_response({"status": "ok"})
 
 
-async def ready(request: Request, context: Context) -> Response:
+async def ready(context: Context, request: Request) -> Response:
     """Answer whether requests are accepted; raises ApiError while the server stops or has no model."""
     if context.batchers.closing:
         raise shutting_down()
@@ -36,12 +34,12 @@ async def ready(request: Request, context: Context) -> Response:
     return json_response({"status": "ok"})
 
 
-async def version(request: Request, context: Context) -> Response:
+async def version(context: Context, request: Request) -> Response:
     """Return the version."""
     return json_response({"version": __version__})
 
 
-async def list_models(request: Request, context: Context) -> Response:
+async def list_models(context: Context, request: Request) -> Response:
     """Return the models; at the address of a model, that one."""
     addressed = request.path_params.get("model")
     names = context.models.names() if addressed is None else [addressed]
@@ -49,7 +47,7 @@ async def list_models(request: Request, context: Context) -> Response:
     return json_response({"object": "list", "data": models})
 
 
-async def one_model(request: Request, context: Context) -> Response:
+async def one_model(context: Context, request: Request) -> Response:
     """Return one model; raises ApiError where it is gone, or the address is of another."""
     name, addressed = request.path_params["name"], request.path_params.get("model")
     if addressed not in (None, name):
@@ -64,7 +62,7 @@ async def one_model(request: Request, context: Context) -> Response:
     return json_response(_model(await context.models.current(name)))
 
 
-async def chat(request: Request, context: Context) -> Response:
+async def chat(context: Context, request: Request) -> Response:
     """Refuse: these models do not chat."""
     raise invalid(
         "these models continue texts and do not chat; use /v1/completions",
@@ -74,7 +72,7 @@ async def chat(request: Request, context: Context) -> Response:
     )
 
 
-async def metrics(request: Request, context: Context) -> Response:
+async def metrics(context: Context, request: Request) -> Response:
     """Return the metrics in Prometheus's text format."""
     text = context.metrics.text(context.batchers.loads(), context.settings.slots)
     return Response(text, media_type="text/plain; version=0.0.4")
@@ -109,20 +107,13 @@ def routes(context: Context) -> list[Route]:
     """Return the routes."""
     description = describe({path: method for path, (method, _) in ROUTES.items()} | {"/openapi.json": "GET"})
 
-    async def openapi(request: Request, context: Context) -> Response:
+    async def openapi(context: Context, request: Request) -> Response:
         return json_response(description)
 
     return [
-        Route(path, _bound(endpoint, context), methods=[method])
+        Route(path, partial(endpoint, context), methods=[method])
         for path, (method, endpoint) in {**ROUTES, "/openapi.json": ("GET", openapi)}.items()
     ]
-
-
-def _bound(endpoint: Endpoint, context: Context) -> Callable[[Request], Awaitable[Any]]:
-    async def answer(request: Request) -> Any:
-        return await endpoint(request, context)
-
-    return answer
 
 
 def _model(served: Served) -> dict[str, object]:

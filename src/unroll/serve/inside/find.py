@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
 from unroll.errors import UserError
@@ -18,7 +17,6 @@ from unroll.serve.inside.pattern import inside_apart
 from unroll.serve.inside.trace import frame
 from unroll.serve.texts import surfaces
 
-Floats = NDArray[np.floating]
 Runs = Sequence[tuple[int, int, float]]
 """Start, end (exclusive) and label of ranges of symbols; all other labels are 0."""
 
@@ -32,7 +30,6 @@ MOST_READ = 2**20
 """Symbols of a text before it is cut."""
 LARGEST = 1e9
 """Largest painted label."""
-PAINTED = "painted"
 
 
 def first_symbols(text: Text, opened: Opened, most: int = MOST) -> Text:
@@ -64,7 +61,7 @@ def painted(text: Text, runs: Runs) -> Labels:
                 fix="select the range again",
             )
         values[start:end] = value
-    return Labels(PAINTED, "where you painted", values)
+    return Labels("painted", "where you painted", values)
 
 
 def preview(opened: Opened, text: Text, labels: Labels, id: str) -> bytes:
@@ -76,8 +73,8 @@ def preview(opened: Opened, text: Text, labels: Labels, id: str) -> bytes:
     if len(values) < LEAST:
         why = (
             f"the text has {len(values):,} symbols; a search needs {LEAST:,}: units are chosen on one half of the text "
+            "and measured on the other"
         )
-        why += "and measured on the other"
     elif any(half.min() == half.max() for half in halves):
         number = next(k for k, half in enumerate(halves) if half.min() == half.max())
         why = f"the labels are all the same in the {('first', 'second')[number]} half of the text"

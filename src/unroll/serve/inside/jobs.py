@@ -1,6 +1,5 @@
 """Long analyses: run one after another in a thread of their own, with progress, until done or cancelled."""
 
-import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -12,9 +11,7 @@ from typing import Any, Literal
 
 from unroll.errors import UserError
 from unroll.progress import Progress, Work, result
-from unroll.serve.errors import of_user_error
-
-log = logging.getLogger("unroll.serve")
+from unroll.serve.errors import log, of_user_error
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Analysis = Callable[[], Work[dict[str, Any]]]

@@ -5,28 +5,22 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
 from unroll.errors import UserError
 from unroll.insight.attribution.measure import (
     Prediction,
-    gradient_times_input,
     gradients,
-    in_double,
-    integrated_gradients,
-    leave_one_out,
-    rank_correlation,
+    scored,
 )
-from unroll.insight.cells.properties import Text
+from unroll.insight.cells.properties import Ids, Text
 from unroll.insight.memory.contexts import MOST, checked_limit, plan_of
 from unroll.insight.memory.measure import Memory, read, reported
+from unroll.insight.trace import in_float64, network_of
 from unroll.lm.compare import context
 from unroll.progress import Work
 from unroll.serve.texts import names
 
-Ids = NDArray[np.integer]
-Floats = NDArray[np.float64]
 Method = Literal["size", "gradient", "integrated", "leave-out"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -53,10 +47,9 @@ def remembered(models: Sequence[Opened], texts: Sequence[Ids], name: str, *, ful
         plan = plans[model.tokenizer.digest]
         phase = f"{model.path.name}, {number} of {len(models)}"
         measured.append((yield from reported(phase, plan.symbols, read(model, plan, model_context))))
-    notes = []
-    if len(plans) > 1:
-        notes.append("the models have different vocabularies: nats per symbol do not compare")
-    return Memory(None, tuple(measured), 0, tuple(notes)).figures() | {"file": name, "quick": not full}
+    differ = "the models have different vocabularies: nats per symbol do not compare"
+    memory = Memory(None, tuple(measured), 0, (differ,) if len(plans) > 1 else ())
+    return memory.figures() | {"file": name, "quick": not full}
 
 
 def depends(opened: Opened, text: Text, at: int, method: str) -> Work[dict[str, Any]]:
@@ -76,7 +69,7 @@ def depends(opened: Opened, text: Text, at: int, method: str) -> Work[dict[str, 
         )
     first = max(0, at - BACK)
     whole = torch.from_numpy(np.concatenate([[opened.tokenizer.start_id], ids[: at + 1]]).astype(np.int64))
-    double = in_double(opened)
+    double = in_float64(network_of(opened))
     with torch.no_grad():
         _, state = double(whole[None, : first + 1])
         x = double.embedding(whole[first + 1 : -1])
@@ -86,13 +79,7 @@ def depends(opened: Opened, text: Text, at: int, method: str) -> Work[dict[str, 
     if method == "size":
         scores = np.asarray(gradients(prediction, x[:, None])[:, 0].norm(dim=1).numpy())
     else:
-        left_out = yield from leave_one_out(prediction, x)
-        scores = left_out
-        if method == "gradient":
-            scores = gradient_times_input(prediction, x)
-        elif method == "integrated":
-            scores = yield from integrated_gradients(prediction, x, STEPS)
-        agreement = None if method == "leave-out" else rank_correlation(scores, left_out)
+        scores, _, agreement = yield from scored(prediction, x, method, STEPS)
         scores = scores.round(12)  # smaller differences are rounding: symbols outside a window score 0
     written = names(opened.tokenizer)
     return {

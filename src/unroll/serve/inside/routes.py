@@ -19,7 +19,6 @@ from unroll.serve.context import Context
 from unroll.serve.errors import invalid, json_response, of_user_error
 from unroll.serve.fields import posted, read_query
 from unroll.serve.inside import find, memory, similar, tables, trace, unrolled
-from unroll.serve.inside.jobs import Job
 from unroll.serve.inside.store import GIVEN, Store
 from unroll.serve.models import Served
 from unroll.serve.texts import read, surfaces, unknown
@@ -161,7 +160,7 @@ async def find_units(store: Store, request: Request) -> Response:
     text_key = (served.version, name, len(text.ids))
     key = ("find", text_key, text_labels.name, text_labels.values.tobytes(), top)
     work = partial(find.find, served.opened, text, text_labels, top, store.searched, text_key)
-    return job_answer(store.jobs.submit(key, work))
+    return json_response(store.jobs.submit(key, work).figures())
 
 
 # ---- Memory
@@ -180,7 +179,7 @@ async def measure_memory(store: Store, request: Request) -> Response:
         return (yield from memory.remembered(opened, texts, passage.source, full=full))
 
     key = ("memory", tuple(model.version for model in served), name, full)
-    return job_answer(store.jobs.submit(key, work))
+    return json_response(store.jobs.submit(key, work).figures())
 
 
 async def depends(store: Store, request: Request) -> Response:
@@ -230,7 +229,7 @@ async def unroll_texts(store: Store, request: Request) -> Response:
     def work(model: Served) -> dict[str, Any]:
         try:
             text = read(model.opened, GIVEN, content, unrolled.MOST)
-            figures = unrolled.unroll_text(model.opened, text).figures()
+            figures = unrolled.unroll_text(model.opened, text)
             return figures | {"model": model.name, "notes": unknown(model.tokenizer, content)}
         except UserError as error:
             return {"model": model.name, "error": of_user_error(error).figures()}
@@ -241,20 +240,15 @@ async def unroll_texts(store: Store, request: Request) -> Response:
 # ---- Jobs
 
 
-def job_answer(job: Job) -> Response:
-    """Answer with a job."""
-    return json_response(job.figures())
-
-
 async def job_state(store: Store, request: Request) -> Response:
     """Return how far an analysis is."""
-    return job_answer(store.jobs.find(request.path_params["id"]))
+    return json_response(store.jobs.find(request.path_params["id"]).figures())
 
 
 async def job_cancel(store: Store, request: Request) -> Response:
     """Ask an analysis to stop."""
-    await posted(request, tables.NONE)
-    return job_answer(store.jobs.cancel(request.path_params["id"]))
+    await posted(request, {})
+    return json_response(store.jobs.cancel(request.path_params["id"]).figures())
 
 
 def binary(data: bytes) -> Response:

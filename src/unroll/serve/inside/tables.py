@@ -74,4 +74,3 @@ SIMILAR: Table = {
     "top": _TOP,
 }
 UNROLLED: Table = {"models": _MODELS, "text": Field(STRING, required=True)}
-NONE: Table = {}

@@ -15,13 +15,11 @@ from unroll.artifact.open import Opened
 from unroll.errors import UserError
 from unroll.insight.cells.properties import Text
 from unroll.insight.cells.search import mid_ranks
-from unroll.insight.trace import CLOSED, OPEN, Traced, network_of, trace_ids
+from unroll.insight.trace import CLOSED, OPEN, Floats, Traced, network_of, trace_ids
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
 from unroll.nn.recurrent import RecurrentLayer
 from unroll.progress import result
-
-Floats = NDArray[np.floating]
 
 MOST = 20_000
 """Maximum symbols of a traced text."""
@@ -104,7 +102,6 @@ def look(opened: Opened, text: Text) -> TextTrace:
             fix="take the part that matters",
         )
     traced = result(trace_ids(opened, text.ids, signals=(*signals, "nats")))
-    assert isinstance(traced, Traced)
     with torch.inference_mode():
         device = network.embedding.weight.device
         _, _, inside = network.trace(torch.tensor([[opened.tokenizer.start_id]], device=device))

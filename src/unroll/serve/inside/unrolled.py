@@ -1,26 +1,21 @@
 """A network unrolled over a short text: input, state, guess and loss of each step, and the gradients flowing back."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.artifact.open import Opened
 from unroll.errors import UserError
 from unroll.insight.cells.properties import Text
-from unroll.insight.gradients.jacobian import StepFunction, step_of
-from unroll.insight.gradients.measure import in_float64
-from unroll.insight.trace import network_of
+from unroll.insight.gradients.jacobian import pulled, states_before, step_of, stepped
+from unroll.insight.trace import Floats, in_float64, network_of
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.model import Model
 from unroll.serve.texts import names, surfaces
-from unroll.state import State, join_rows, like, parts_of
-
-Floats = NDArray[np.float64]
+from unroll.state import State, join_rows, select_rows
 
 MOST = 64
 """Maximum symbols of a text."""
@@ -30,55 +25,14 @@ UNITS = 24
 """Units of the last layer that are drawn: those that vary most."""
 
 
-@dataclass(frozen=True)
-class Flow:
-    """Norms of the gradient of each loss by earlier states: entry (t, k) is ‖∂L_t/∂s_k‖.
+def unroll_text(opened: Opened, text: Text) -> dict[str, Any]:
+    """Read a short text of T symbols step by step, in float64; return every step as JSON.
 
-    Step 0 reads the start symbol, step k the k-th of the text; s_k is the state after it, L_t the nats of the symbol
-    predicted after step t. Entries with k > t are 0: nothing flows forwards.
+    `symbols`, their `nats` and the `guesses` at each position, the most probable symbols with their probabilities (T);
+    `states` by signal (T + 1, U) of some `units` of the last layer, after the start symbol and after each of the text;
+    the `flow` of gradients, in which an infinite norm is None. Raises UserError for an n-gram and for a text that is
+    too long.
     """
-
-    sizes: dict[str, Floats]
-    """(T, T) each: `h` and `c` over all layers, if present, `state` over both, and `x`, by the input of step k."""
-
-
-@dataclass(frozen=True)
-class Unrolled:
-    """Every step over T symbols of a text, each predicted from those before it."""
-
-    arch: str
-    symbols: tuple[str, ...]
-    nats: Floats
-    """(T,) -ln P of each."""
-    guesses: tuple[tuple[tuple[str, float], ...], ...]
-    """The most probable symbols at each position, with their probabilities."""
-    states: dict[str, Floats]
-    """(T + 1, U) of some units of the last layer, by signal: after the start symbol and after each of the text."""
-    units: tuple[int, ...]
-    """Their indices."""
-    flow: Flow
-    window: int | None
-
-    def figures(self) -> dict[str, Any]:
-        """Return it as JSON; an infinite norm is None."""
-        return {
-            "arch": self.arch,
-            "window": self.window,
-            "symbols": list(self.symbols),
-            "nats": self.nats.tolist(),
-            "total_nats": float(self.nats.sum()),
-            "guesses": [[{"symbol": symbol, "p": p} for symbol, p in step] for step in self.guesses],
-            "states": {name: values.round(4).tolist() for name, values in self.states.items()},
-            "units": list(self.units),
-            "flow": {
-                name: [[float(v) if np.isfinite(v) else None for v in row[: t + 1]] for t, row in enumerate(sizes)]
-                for name, sizes in self.flow.sizes.items()
-            },
-        }
-
-
-def unroll_text(opened: Opened, text: Text) -> Unrolled:
-    """Read a short text step by step, in float64; raises UserError for an n-gram and for a text that is too long."""
     exact = in_float64(network_of(opened))
     count = len(text.ids)
     if not 1 <= count <= MOST:
@@ -96,66 +50,56 @@ def unroll_text(opened: Opened, text: Text) -> Unrolled:
     nats = -guesses.gather(1, ids[1:, None])[:, 0].numpy()
     written = names(opened.tokenizer)
     best = guesses.exp().topk(min(GUESSES, config.vocab_size), dim=-1)
-    shown = tuple(
-        tuple((written[k], p) for k, p in zip(which, row, strict=True))
+    shown = [
+        [{"symbol": written[k], "p": p} for k, p in zip(which, row, strict=True)]
         for which, row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    )
+    ]
     moves = last["h"][0].std(dim=0, correction=0)
     units = moves.argsort(descending=True, stable=True)[:UNITS].sort().values
     signals = ARCHITECTURES[config.arch].state or ("h",)
-    states: dict[str, Floats] = {name: last[name][0, :, units].numpy() for name in signals}
-    return Unrolled(
-        config.arch,
-        tuple(surfaces(opened.tokenizer, text)),
-        nats,
-        shown,
-        states,
-        tuple(units.tolist()),
-        flow(exact, ids),
-        config.window if config.arch == "window" else None,
-    )
+    states = {name: last[name][0, :, units].numpy().round(4).tolist() for name in signals}
+    return {
+        "arch": config.arch,
+        "window": config.window if config.arch == "window" else None,
+        "symbols": surfaces(opened.tokenizer, text),
+        "nats": nats.tolist(),
+        "total_nats": float(nats.sum()),
+        "guesses": shown,
+        "states": states,
+        "units": units.tolist(),
+        "flow": {
+            name: [[float(v) if np.isfinite(v) else None for v in row[: t + 1]] for t, row in enumerate(sizes)]
+            for name, sizes in flow(exact, ids).items()
+        },
+    }
 
 
-def flow(exact: Model, ids: Tensor) -> Flow:
-    """Return how gradients of the nats of ids 1 to T flow back; `ids` (T + 1,) begin with the start symbol.
+def flow(exact: Model, ids: Tensor) -> dict[str, Floats]:
+    """Return how gradients of the nats of ids 1 to T flow back: norms ‖∂L_t/∂s_k‖ as entries (t, k) of (T, T).
+
+    `ids` (T + 1,) begin with the start symbol, which step 0 reads, step k the k-th of the text; s_k is the state after
+    it, L_t the nats of the symbol predicted after step t. Entries with k > t are 0: nothing flows forwards. `h` and `c`
+    are over all layers, if present, `state` over both, and `x` by the input of step k.
 
     All losses flow back side by side, row t for L_t: round j takes each from the state after step t - j to the state
     before it. This is back-propagation through time as in `insight.gradients`, to which a test holds it.
     """
     inputs, targets = ids[:-1], ids[1:]
     step, count = step_of(exact), len(inputs)
-    x = exact.embedding(inputs)  # (T, E)
-    before = [exact.fresh_state(1)]
-    with torch.no_grad():
-        for t in range(count):
-            before.append(step(x[t : t + 1], before[-1])[1])
-    states = parts_of(join_rows(before[:-1]))  # (T, H) each
+    x, fresh = exact.embedding(inputs), exact.fresh_state(1)  # (T, E)
+    states = join_rows(states_before(step, x[:, None], fresh))
 
-    leaves = [part.detach().clone().requires_grad_() for part in (*states, x)]
-    with torch.enable_grad():
-        y, after = step(leaves[-1], like(before[0], leaves[:-1]))
-        losses = F.cross_entropy(exact.logits(y), targets, reduction="sum")
-    handed = parts_of(after)
+    leaves, y, handed = stepped(step, x, states)
+    losses = F.cross_entropy(exact.logits(y), targets, reduction="sum")
     # By s_{t+1}, which only the guess itself still reads, and then by s_t and x_t.
     now = torch.autograd.grad(losses, handed, retain_graph=True, materialize_grads=True)
     *back, by_input = torch.autograd.grad(losses, leaves, materialize_grads=True)
     rounds, inputs_back = [list(now), list(back)], [by_input]
     for j in range(1, count):
-        back, by_input = _pulled(step, x[:-j], [part[:-j] for part in states], before[0], [part[1:] for part in back])
+        *back, by_input = pulled(step, x[:-j], select_rows(states, slice(-j)), [part[1:] for part in back])
         rounds.append(back)
         inputs_back.append(by_input)
-    return Flow(_sizes(exact, before[0], rounds, inputs_back, count))
-
-
-def _pulled(
-    step: StepFunction, x: Tensor, states: list[Tensor], shaped: State, back: list[Tensor]
-) -> tuple[list[Tensor], Tensor]:
-    """Return gradients by the states before steps and by their inputs, from those by the states after them."""
-    leaves = [part.detach().clone().requires_grad_() for part in (*states, x)]
-    with torch.enable_grad():
-        after = parts_of(step(leaves[-1], like(shaped, leaves[:-1]))[1])
-    *by_state, by_input = torch.autograd.grad(after, leaves, back, materialize_grads=True)
-    return list(by_state), by_input
+    return _sizes(exact, fresh, rounds, inputs_back, count)
 
 
 def _sizes(

@@ -1,4 +1,4 @@
-"""The routes of the studio's page, under /api: models, texts, trainings; reading, comparing and sampling."""
+"""The routes of the studio's page, under /api: models, texts, trainings; reading, sampling, looking inside."""
 
 import asyncio
 import contextlib
@@ -7,14 +7,15 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.types import Receive, Scope, Send
 
 from unroll._version import __version__
 from unroll.artifact.open import Opened
@@ -22,16 +23,15 @@ from unroll.errors import UserError, install
 from unroll.lm.sample import SampleOptions
 from unroll.nn.arch import ARCHITECTURES
 from unroll.predict.predictor import log_probabilities
+from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, dump, invalid, json_response, of_user_error
-from unroll.serve.fields import ids_fault, posted, read_query
-from unroll.serve.inside import lazy
+from unroll.serve.fields import check_ids, posted, read_query
 from unroll.serve.models import Served
 from unroll.serve.studio import tables
-from unroll.serve.studio.files import file_stem, listed_files
-from unroll.serve.studio.reading import MOST, as_typed, compared, expectations, next_of, read_text
-from unroll.serve.studio.sampling import Pin, clamped_predictor, shown, written
-from unroll.serve.studio.studio import MOST_UPLOADS, Studio, begin_first, find_models
-from unroll.serve.studio.trainings import SPEEDS, Plan
+from unroll.serve.studio.reading import MOST, Ids, as_typed, compared, expectations, next_of, read_text
+from unroll.serve.studio.sampling import clamped_predictor, shown, written
+from unroll.serve.studio.studio import MOST_UPLOADS, Studio, begin_first, file_stem, find_models, listed_files
+from unroll.serve.studio.trainings import SPEEDS
 from unroll.serve.texts import Passage, passage
 
 
@@ -53,7 +53,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         ("/runs/{name}/{action}", act, "POST"),
     ]
     own = [Route(path, partial(handler, studio), methods=[method]) for path, handler, method in handlers]
-    return [*own, *lazy.routes(studio.context)]
+    return [*own, Mount("/inside", app=Inside(studio.context))]
 
 
 # ---- Models
@@ -188,9 +188,8 @@ async def sample(studio: Studio, request: Request) -> Response:
     fields = await posted(request, tables.SAMPLE)
     served = await studio.model(fields["model"])
     options = SampleOptions(**{name: fields[name] for name in ("temperature", "top_k", "top_p", "min_p", "seed")})
-    pins = [Pin(pin["layer"], pin.get("signal") or "c", pin["unit"], float(pin["value"])) for pin in fields["pins"]]
     clamped = None
-    if pins:  # torch reads the network again: it must be the one that is served
+    if pins := fields["pins"]:  # torch reads the network again: it must be the one that is served
         served, clamped = await studio.context.models.read(
             served.name, lambda opened: clamped_predictor(opened.path, pins)
         )
@@ -201,7 +200,7 @@ async def sample(studio: Studio, request: Request) -> Response:
         yield dump({"version": served.version[:12], "prompt": len(prompt)}) + b"\n"
         try:
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                yield dump({"columns": shown(served.tokenizer, piece)}) + b"\n"
+                yield dump({"columns": shown(served.tokenizer, *piece)}) + b"\n"
                 await asyncio.sleep(0)
         except UserError as error:
             yield dump(of_user_error(error).body()) + b"\n"
@@ -210,10 +209,9 @@ async def sample(studio: Studio, request: Request) -> Response:
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
 
 
-def prompt_ids(served: Served, fields: dict[str, Any]) -> NDArray[np.int64]:
+def prompt_ids(served: Served, fields: dict[str, Any]) -> Ids:
     """Return the ids of a prompt: those of its text, and then those sent as ids."""
-    if (error := ids_fault(fields["ids"], served.tokenizer.vocab_size, "ids")) is not None:
-        raise error
+    check_ids(fields["ids"], served.tokenizer.vocab_size, "ids")
     ids = np.concatenate([read_text(served.opened, fields["prompt"])[0], np.array(fields["ids"], np.int64)])
     if len(ids) > MOST:
         raise invalid(f"the prompt has {len(ids):,} symbols", f"up to {MOST:,}", "shorten it", "prompt")
@@ -264,7 +262,7 @@ async def train(studio: Studio, request: Request) -> Response:
             raise UserError(f"there is no text {name[:80]!r}", allowed="a listed file", fix="choose another")
         file, title = texts[name], file_stem(name)
     name = fields["name"] or studio.trainings.free_name(title)
-    studio.trainings.start(Plan(name, file, train_arguments(fields)))
+    studio.trainings.start(name, file, train_arguments(fields))
     return json_response({"name": name})
 
 
@@ -287,7 +285,7 @@ async def watch(studio: Studio, request: Request) -> Response:
     """Return what happened in a training since the last time."""
     name = request.path_params["name"]
     answer = studio.trainings.watch(name, **read_query(request, tables.WATCH))
-    if not studio.trainings.knows_text(name) and name not in studio.looking and answer["state"] != "starting":
+    if name not in studio.trainings.texts and name not in studio.looking and answer["state"] != "starting":
         studio.looking.add(name)
         studio.later(look(studio, name))
     return json_response(answer)
@@ -321,3 +319,29 @@ async def act(studio: Studio, request: Request) -> Response:
             fix="choose one of these",
         )
     return json_response({"state": trainings.state(name)})
+
+
+# ---- Inside
+
+
+class Inside:
+    """Passes requests to the routes that need torch, loaded at the first; UserError where it is missing."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._loading = asyncio.Lock()
+        self._router: Router | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if find_spec("torch") is None:
+            raise UserError(
+                "looking inside a network needs PyTorch, which is not installed",
+                allowed="the other screens",
+                fix=install("train"),
+            )
+        async with self._loading:
+            if self._router is None:
+                module = await asyncio.to_thread(import_module, "unroll.serve.inside.routes")
+                self._router = Router(module.routes(self.context))
+        await self._router(scope, receive, send)

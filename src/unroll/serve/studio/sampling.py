@@ -1,45 +1,23 @@
 """Several texts written side by side, a few symbols at a time, with units clamped on request."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import Tokenizer
 from unroll.lm.sample import SampleOptions, read_prompt, uniforms
 from unroll.predict.predictor import Predictor
-from unroll.serve.studio.reading import Prefixes, expectations, name
+from unroll.serve.studio.reading import Floats, Ids, Prefixes, expectations, name
 from unroll.state import select_rows
 
-Ids = NDArray[np.int64]
-Floats = NDArray[np.float64]
 MOST_COLUMNS = 8
 MOST_LENGTH = 4000
 TOGETHER = 8
 """Symbols of each column between two decisions."""
-
-
-@dataclass(frozen=True)
-class Pin:
-    """A unit that is clamped to a value at every step."""
-
-    layer: int
-    signal: str
-    unit: int
-    value: float
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The next symbols (B, N) of all columns, and their nats under the model itself."""
-
-    ids: Ids
-    nats: Floats
 
 
 def written(
@@ -50,8 +28,8 @@ def written(
     columns: int,
     prefixes: Prefixes,
     clamped: Predictor | None = None,
-) -> Iterator[Piece]:
-    """Yield what `columns` streams of one seed write after the prompt (T,), a few symbols at a time.
+) -> Iterator[tuple[Ids, Floats]]:
+    """Yield what `columns` streams of one seed write after the prompt (T,): a few ids (B, N) at a time, and their nats.
 
     Column j is what `unroll sample --count` writes as its sample j. `clamped` predicts instead where units are held;
     it reads the prompt with them held too.
@@ -70,27 +48,27 @@ def written(
     for first in range(0, length, TOGETHER):
         numbers = np.array([list(islice(stream, min(TOGETHER, length - first))) for stream in streams])
         ids, nats, logits, state = predictor.generate(logits, state, drawing, numbers)
-        yield Piece(ids, nats)
+        yield ids, nats
 
 
-def clamped_predictor(path: Path, pins: Sequence[Pin]) -> Predictor:
-    """Return the network of a model directory as a predictor with clamped units. Needs torch.
+def clamped_predictor(path: Path, pins: Sequence[dict[str, Any]]) -> Predictor:
+    """Return the network of a model directory as a predictor that clamps units at every step. Needs torch.
 
-    Raises UserError for an n-gram and for units outside the network.
+    `pins` have a layer, a unit, a value and perhaps a signal, by default c. Raises UserError for an n-gram and for
+    units outside the network.
     """
 
     from unroll.artifact.open import load
     from unroll.insight.hold import ClampedPredictor, Held, checked_cell
 
     network = load(path).model.eval()
-    return ClampedPredictor(
-        network, [Held(checked_cell(network, pin.layer, pin.unit, pin.signal), pin.value) for pin in pins]
-    )
+    cells = [checked_cell(network, pin["layer"], pin["unit"], pin.get("signal") or "c") for pin in pins]
+    return ClampedPredictor(network, [Held(cell, float(pin["value"])) for cell, pin in zip(cells, pins, strict=True)])
 
 
-def shown(tokenizer: Tokenizer, piece: Piece) -> list[dict[str, Any]]:
-    """Return a piece column by column, as JSON for the page."""
+def shown(tokenizer: Tokenizer, ids: Ids, nats: Floats) -> list[dict[str, Any]]:
+    """Return symbols (B, N) and their nats column by column, as JSON for the page."""
     return [
-        {"ids": ids, "symbols": [name(tokenizer, id) for id in ids], "nats": [round(n, 5) for n in nats]}
-        for ids, nats in zip(piece.ids.tolist(), piece.nats.tolist(), strict=True)
+        {"ids": row, "symbols": [name(tokenizer, id) for id in row], "nats": [round(n, 5) for n in row_nats]}
+        for row, row_nats in zip(ids.tolist(), nats.tolist(), strict=True)
     ]

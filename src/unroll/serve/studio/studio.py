@@ -1,10 +1,12 @@
-"""What the studio's routes share: its folders, its models as they appear, its trainings and texts."""
+"""What the studio's routes share: its folders and the files in them, its models as they appear, its trainings."""
 
 import asyncio
+import os
+import re
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +16,7 @@ from unroll.errors import UserError
 from unroll.serve.context import Context
 from unroll.serve.models import Served
 from unroll.serve.studio.reading import Prefixes
-from unroll.serve.studio.trainings import SPEEDS, Plan, Trainings
+from unroll.serve.studio.trainings import SPEEDS, Trainings
 from unroll.serve.texts import Texts
 
 MOST_MODELS = 48
@@ -28,6 +30,11 @@ MOST_VERSIONS = 8
 MOST_UPLOADS = 2**28
 """Bytes of uploads that are kept; the oldest go first."""
 FIRST = "first"
+TEXT_ENDINGS = (
+    ".txt", ".text", ".md", ".rst", ".log", ".tex", ".bib", ".html", ".xml", ".json", ".jsonl", ".csv", ".tsv",
+    ".yaml", ".toml", ".py", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".js", ".ts", ".abc", ".smi",
+)  # fmt: skip
+MOST_FILES = 200
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ async def find_models(studio: Studio) -> bool:
     clock = asyncio.get_running_loop().time
     async with studio.finding:  # two would open the same
         models, now = studio.context.models, clock()
-        served = {models.path(name).resolve() for name in models.names()}
+        served = {models.latest(name).opened.path.resolve() for name in models.names()}
         for name in studio.trainings.names()[:MOST_MODELS]:
             path = studio.trainings.runs / name
             if path.resolve() in served or not (path / "model.json").is_file() or studio.refused.get(name, 0) > now:
@@ -127,4 +134,28 @@ def begin_first(studio: Studio) -> None:
     """Train a small model on the standard library, if there is no model and no training."""
     empty = not (studio.context.models.names() or studio.trainings.names())
     if studio.folders.first and empty and find_spec("torch") is not None:
-        studio.trainings.start(Plan(FIRST, None, tuple(SPEEDS["first"])))
+        studio.trainings.start(FIRST, None, SPEEDS["first"])
+
+
+def listed_files(folder: Path | None) -> Iterator[tuple[str, Path, int]]:
+    """Yield the texts directly in a folder as name, path and bytes; no hidden files, no links."""
+    if folder is None:
+        return
+    with os.scandir(folder) as entries:
+        texts = sorted(
+            (
+                entry
+                for entry in entries
+                if not entry.name.startswith(".") and entry.name.lower().endswith(TEXT_ENDINGS)
+            ),
+            key=lambda entry: entry.name,
+        )
+    for entry in texts[:MOST_FILES]:
+        if entry.is_file(follow_symlinks=False):
+            yield entry.name, Path(entry.path), entry.stat(follow_symlinks=False).st_size
+
+
+def file_stem(title: str) -> str:
+    """Return the name of a text, its ending removed, as a safe name of a file: letters, digits and dashes."""
+    stem = title.rsplit(".", 1)[0] if "." in title[1:] else title
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:40] or "text"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unroll.data.corpus import Corpus
 from unroll.data.tokenizer import CharTokenizer, Tokenizer
-from unroll.serve.texts import decoded
+from unroll.insight.cells.properties import decoded
 
 MOST_LINE = 2**20
 MOST_TAIL = 512
@@ -96,28 +96,17 @@ def number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """The progress of a training."""
+def progress(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the progress of a training from its events, as JSON.
 
-    step: int
-    steps: int | None
-    seconds: float
-    left: float | None
-    """Seconds to the last step, at the pace of the latest reports."""
-    rate: float | None
-    """Symbols per second."""
-    steps_rate: float | None
-    """Steps per second."""
-
-
-def progress(events: list[dict[str, Any]]) -> Progress:
-    """Return the progress of a training from its events."""
+    `left`: seconds to the last step, at the pace of the latest reports; `rate`: symbols per second; `steps_rate`: steps
+    per second; each None where it is unknown.
+    """
     start = next((event for event in events if event.get("kind") == "start"), {})
     steps = start.get("steps") if number(start.get("steps")) else None
     timed = [event for event in events if number(event.get("step")) and number(event.get("seconds"))]
     if not timed:
-        return Progress(0, steps, 0.0, None, None, None)
+        return {"step": 0, "steps": steps, "seconds": 0.0, "left": None, "rate": None, "steps_rate": None}
     last, recent = timed[-1], [event for event in timed[-40:] if event.get("kind") == "train"]
     pace = rate = None
     if len(recent) > 1 and recent[-1]["step"] > recent[0]["step"]:
@@ -125,7 +114,14 @@ def progress(events: list[dict[str, Any]]) -> Progress:
         rates = [event["tokens_per_second"] for event in recent if number(event.get("tokens_per_second"))]
         rate = float(np.median(rates)) if rates else None
     left = None if pace is None or steps is None else max(0.0, pace * (steps - last["step"]))
-    return Progress(int(last["step"]), steps, float(last["seconds"]), left, rate, 1 / pace if pace else None)
+    return {
+        "step": int(last["step"]),
+        "steps": steps,
+        "seconds": float(last["seconds"]),
+        "left": left,
+        "rate": rate,
+        "steps_rate": 1 / pace if pace else None,
+    }
 
 
 def baselines(corpus: Corpus) -> list[dict[str, Any]]:

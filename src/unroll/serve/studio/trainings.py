@@ -1,6 +1,7 @@
 """Trainings that the page starts, watches, pauses and resumes: each is a process, `unroll train`."""
 
 import errno
+import functools
 import os
 import re
 import secrets
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,15 +47,6 @@ SPEEDS: dict[str, list[str]] = {
 """Choices of the model that the first visit shows: a small one, which learns quickly."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A training to start: its text, a file or by default the standard library, and options of `unroll train`."""
-
-    name: str
-    file: Path | None
-    choices: tuple[str, ...]
-
-
 @dataclass
 class Process:
     """A training started here."""
@@ -79,7 +71,8 @@ class Trainings:
         self.scratch = scratch
         self._processes: dict[str, Process] = {}
         self._tails: dict[str, tuple[Tail, Tail]] = {}
-        self._texts: dict[str, dict[str, Any]] = {}
+        self.texts: dict[str, dict[str, Any]] = {}
+        """What was measured of the text of each."""
         self._words: dict[str, frozenset[str]] = {}
 
     def names(self) -> list[str]:
@@ -105,20 +98,23 @@ class Trainings:
         taken = {*self.names(), *(entry.name for entry in self.runs.glob("*"))}
         return next(name for k in range(1, 10**6) if (name := base if k == 1 else f"{base}-{k}") not in taken)
 
-    def start(self, plan: Plan) -> None:
-        """Start a training; raises UserError where the name is taken or too many run."""
-        if not NAME.fullmatch(plan.name):
+    def start(self, name: str, file: Path | None, choices: Sequence[str]) -> None:
+        """Start a training on a text file, by default on the standard library; `choices` are options of `unroll train`.
+
+        Raises UserError where the name is taken or too many run.
+        """
+        if not NAME.fullmatch(name):
             raise UserError(
-                f"{plan.name[:60]!r} cannot name a model",
+                f"{name[:60]!r} cannot name a model",
                 allowed="up to 56 letters, digits, dots, dashes",
                 fix="choose another name",
             )
-        if plan.name in self.names() or (self.runs / plan.name).exists():
-            raise UserError(f"a model {plan.name} already exists", allowed="a new name", fix="choose another name")
+        if name in self.names() or (self.runs / name).exists():
+            raise UserError(f"a model {name} already exists", allowed="a new name", fix="choose another name")
         with explained(self.runs):
             self.runs.mkdir(parents=True, exist_ok=True)
-        files = [] if plan.file is None else [str(plan.file)]
-        self._launch(plan.name, [*files, "--out", str(self.runs / plan.name), *plan.choices])
+        files = [] if file is None else [str(file)]
+        self._launch(name, [*files, "--out", str(self.runs / name), *choices])
 
     def resume(self, name: str) -> None:
         """Resume a paused training; raises UserError where it runs or is finished."""
@@ -198,7 +194,7 @@ class Trainings:
             if state == "finished" and name not in self._processes:
                 continue
             at = progress(self._tail(name)[0].lines)
-            trainings.append({"name": name, "state": state, "step": at.step, "steps": at.steps, "left": at.left})
+            trainings.append({"name": name, "state": state} | {key: at[key] for key in ("step", "steps", "left")})
         return trainings
 
     def _tail(self, name: str) -> tuple[Tail, Tail]:
@@ -216,7 +212,7 @@ class Trainings:
         """
         folder = self.folder(name)
         log, taken = self._tail(name)
-        at, same = progress(log.lines), turn == log.turn
+        same = turn == log.turn
         words = self._words.get(name)
         new = taken.lines[samples:] if same else taken.lines
         return {
@@ -230,20 +226,11 @@ class Trainings:
                 sample | {"known": None if words is None else known_words(str(sample.get("text", "")), words)}
                 for sample in new
             ],
-            "step": at.step,
-            "steps": at.steps,
-            "seconds": at.seconds,
-            "left": at.left,
-            "rate": at.rate,
-            "steps_rate": at.steps_rate,
+            **progress(log.lines),
             "said": self.output(name),
-            "text": self._texts.get(name),
+            "text": self.texts.get(name),
             "folder": str(folder),
         }
-
-    def knows_text(self, name: str) -> bool:
-        """Return whether the text of a training was measured."""
-        return name in self._texts
 
     def look_at_text(self, name: str) -> None:
         """Measure a training's text with simple predictors, and note its words; takes a second or two."""
@@ -252,13 +239,13 @@ class Trainings:
             corpus = open_corpus(data_path(folder))
         except UserError:
             if (folder / "model.json").is_file():
-                self._texts[name] = {"baselines": [], "chars_per_token": None, "level": None}
+                self.texts[name] = {"baselines": [], "chars_per_token": None, "level": None}
             return
         valid = corpus.info.parts["valid"]
         level = corpus.tokenizer.level
         per_char = None if level == "word" or not valid.tokens else valid.chars / valid.tokens
         self._words[name] = words_of(corpus)
-        self._texts[name] = {
+        self.texts[name] = {
             "baselines": baselines(corpus),
             "chars_per_token": per_char,
             "level": level,
@@ -285,7 +272,7 @@ class Trainings:
         UserError where there is no model yet, and where its files keep changing.
         """
         folder = self.folder(name)
-        step = progress(self._tail(name)[0].lines).step
+        step = progress(self._tail(name)[0].lines)["step"]
         partial = self.runs / f".{name}.{secrets.token_hex(8)}.partial"
         try:
             with explained(self.runs / f"{name}-{step}"):
@@ -318,7 +305,7 @@ def _copy(folder: Path, partial: Path) -> None:
                 missing = next((file for file in NEEDED if file not in files), None)
                 if missing is None:
                     stamp = stamp_of(here, files, settled=True)
-                    return unchanged(here, stamp, copying(here, files, partial), files)
+                    return unchanged(here, stamp, functools.partial(_copy_files, here, files, partial), files)
                 what = f"there is no model in {folder} yet: it has no {missing}"
             except Changed:
                 what = f"the files of {folder} change while they are copied"
@@ -328,12 +315,8 @@ def _copy(folder: Path, partial: Path) -> None:
     raise UserError(what, allowed="a model that is not being written to", fix="try again in a moment")
 
 
-def copying(here: Path, files: tuple[str, ...], partial: Path) -> Callable[[], None]:
-    """Return a function that copies files; it raises UserError unless vocabulary and description belong together."""
-
-    def copy() -> None:
-        for file in files:
-            shutil.copyfile(here / file, partial / file)
-        read_tokenizer(here, read_description(here))
-
-    return copy
+def _copy_files(here: Path, files: tuple[str, ...], partial: Path) -> None:
+    """Copy files; raises UserError unless vocabulary and description belong together."""
+    for file in files:
+        shutil.copyfile(here / file, partial / file)
+    read_tokenizer(here, read_description(here))
