@@ -156,23 +156,23 @@ def read_description(path: Path) -> dict[str, Any]:
             allowed=f"1 to {FORMAT_VERSION}",
             fix="install a newer unroll",
         )
-    where = str(path / "model.json")
+    place = str(path / "model.json")
     if not isinstance(description.get("model"), dict):
-        raise UserError(f"{where} has no model configuration", fix="restore it, or train again")
-    config = read_config(description, where)
-    check_types(description, {"level": Level, "parameters": int, "tokenizer_digest": str}, where)
+        raise UserError(f"{place} has no model configuration", fix="restore it, or train again")
+    config = read_config(description, place)
+    check_types(description, {"level": Level, "parameters": int, "tokenizer_digest": str}, place)
     if (result := description.get("result")) is not None:
-        check(result, dict, f"result in {where}")
-        check_types(result, RESULT if isinstance(config, ModelConfig) else NGRAM_RESULT, f"the result in {where}")
+        check(result, dict, f"result in {place}")
+        check_types(result, RESULT if isinstance(config, ModelConfig) else NGRAM_RESULT, f"the result in {place}")
     return description
 
 
-def read_config(description: dict[str, Any], where: str) -> ModelConfig | NgramConfig:
+def read_config(description: dict[str, Any], place: str) -> ModelConfig | NgramConfig:
     """Return the shape of a model, as model.json has it."""
     model = description["model"]
     if model.get("arch") == "ngram":
-        return from_mapping(NgramConfig, model, where)
-    return from_mapping(ModelConfig, model, where)
+        return from_mapping(NgramConfig, model, place)
+    return from_mapping(ModelConfig, model, place)
 
 
 def check_trained(path: Path, description: dict[str, Any]) -> None:
@@ -212,12 +212,12 @@ def read_tokenizer(path: Path, description: dict[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def check_types(values: dict[str, Any], types: dict[str, Any], where: str) -> None:
+def check_types(values: dict[str, Any], types: dict[str, Any], place: str) -> None:
     """Raise UserError unless `values` have these types, and no NaN or infinity."""
     for name, hint in types.items():
-        value = check(values.get(name), hint, f"{name} in {where}")
+        value = check(values.get(name), hint, f"{name} in {place}")
         if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{name} in {where} is {value}", allowed="a number", fix="restore the directory")
+            raise UserError(f"{name} in {place} is {value}", allowed="a number", fix="restore the directory")
 
 
 @contextmanager

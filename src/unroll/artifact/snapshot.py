@@ -43,14 +43,14 @@ def pinned(path: Path) -> Iterator[Path]:
         yield path  # reading it raises the error
         return
     try:
-        here = Path(f"/proc/self/fd/{directory}")
-        if not here.is_dir():
-            here = path.resolve()
+        folder = Path(f"/proc/self/fd/{directory}")
+        if not folder.is_dir():
+            folder = path.resolve()
         try:
-            yield here
+            yield folder
         except UserError as error:
             error.what, error.allowed, error.fix = (
-                part.replace(str(here), str(path)) for part in (error.what, error.allowed, error.fix)
+                part.replace(str(folder), str(path)) for part in (error.what, error.allowed, error.fix)
             )
             raise
     finally:

@@ -98,20 +98,20 @@ def probabilities(logits: Logits, drawing: Drawing) -> Floats:
     p /= by_row.sharpness
     np.exp(p, out=p)
     p /= p.sum(axis=1, keepdims=True)
-    kept = p
+    candidates = p
     if by_row.ranked:
         rows = np.arange(len(p))[:, None]
         order = np.argsort(-p, axis=1, kind="stable")
         falling = p[rows, order]
         before = np.cumsum(falling, axis=1) - falling
         among = (by_row.top_k == 0) | (np.arange(p.shape[1]) < by_row.top_k)
-        kept = np.empty_like(p)
-        kept[rows, order] = np.where(among & ((before < by_row.top_p) | (by_row.top_p >= 1)), falling, 0.0)
+        candidates = np.empty_like(p)
+        candidates[rows, order] = np.where(among & ((before < by_row.top_p) | (by_row.top_p >= 1)), falling, 0.0)
     if by_row.floored:
-        kept = np.where(p >= by_row.min_p * p.max(axis=1, keepdims=True), kept, 0.0)
+        candidates = np.where(p >= by_row.min_p * p.max(axis=1, keepdims=True), candidates, 0.0)
     if by_row.greedy is not None:
-        kept = np.where(by_row.greedy, np.arange(p.shape[1]) == logits.argmax(axis=1)[:, None], kept)
-    return np.asarray(kept / kept.sum(axis=1, keepdims=True))
+        candidates = np.where(by_row.greedy, np.arange(p.shape[1]) == logits.argmax(axis=1)[:, None], candidates)
+    return np.asarray(candidates / candidates.sum(axis=1, keepdims=True))
 
 
 def draw(p: Floats, uniforms: Floats) -> Ids:

@@ -167,12 +167,12 @@ class Kernel:
             of_input, first = weights[f"{name}.weight_ih"], weights[f"{name}.bias_ih"]
             of_state, second = weights.get(f"{name}.weight_hh"), weights.get(f"{name}.bias_hh")
             if k == 0 and table:
-                both = first.copy() if second is None else first + second
+                biases = first.copy() if second is None else first + second
                 if apart := ARCHITECTURES[config.arch].apart:
                     # That block takes its second bias with the state's part.
                     at = ARCHITECTURES[config.arch].blocks.index(apart) * config.hidden_size
-                    both[at : at + config.hidden_size] = first[at : at + config.hidden_size]
-                arrays[0] = x @ of_input.T + both
+                    biases[at : at + config.hidden_size] = first[at : at + config.hidden_size]
+                arrays[0] = x @ of_input.T + biases
             arrays += [None if k == 0 and table else of_input, of_state, first, second]
         layers_after = 0 if self._adaptive else config.layers_after
         for k in range(layers_after):
@@ -197,8 +197,8 @@ class Kernel:
             table,
             int8,
         )
-        kept = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
-        pointers = (_POINTER * len(kept))(*(None if array is None else array.ctypes.data for array in kept))
+        dense = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
+        pointers = (_POINTER * len(dense))(*(None if array is None else array.ctypes.data for array in dense))
         self._handle = kernels.unroll_engine_new(
             None if instructions is None else instructions.encode(), ctypes.byref(shape), pointers
         )

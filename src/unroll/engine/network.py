@@ -147,16 +147,16 @@ class Network:
         if self._head is None:
             check_drawing(drawing, uniforms, halt, self.vocab_size)
             return draw.generate(self.logits, logits, state, drawing, uniforms, halt)
-        after, now = _copied(state), np.array(logits, np.float32, order="C")
+        after, current = _copied(state), np.array(logits, np.float32, order="C")
         left, pieces = uniforms.shape[1], list[tuple[Ids, Nats]]()
         while not pieces or (left and (halt is None or not halt[0])):
             with self._pace.of("generate", rows, left) as block:
                 numbers = uniforms[:, uniforms.shape[1] - left :][:, : block.steps]
-                pieces.append(self._head.generate(now, parts_of(after), drawing, numbers, block.threads, halt))
+                pieces.append(self._head.generate(current, parts_of(after), drawing, numbers, block.threads, halt))
                 block.steps = pieces[-1][0].shape[1]
             left -= block.steps
         ids, nats = (np.concatenate(part, axis=1) if len(pieces) > 1 else part[0] for part in zip(*pieces, strict=True))
-        return ids, nats, now.astype(np.float64), after
+        return ids, nats, current.astype(np.float64), after
 
     def _read(self, inputs: Ids, state: State | None) -> tuple[Array, State]:
         check_array(inputs, "inputs", INTEGERS, ("B", "T"))

@@ -106,11 +106,11 @@ STEPS = {"lstm": lstm_step, "gru": gru_step, "mingru": mingru_step, "rnn": rnn_s
 def _run_window(config: ModelConfig, weights: Weights, x: Array, state: State) -> tuple[Array, State]:
     """Run the fixed-window network (Bengio et al. 2003) over the last n vectors at every step."""
     n, steps = config.window, len(x)
-    seen = np.concatenate([state[0][0].swapaxes(0, 1), x])  # (n-1+T, B, E)
-    y = np.concatenate([seen[k : k + steps] for k in range(n)], axis=2) if n > 1 else x
+    inputs = np.concatenate([state[0][0].swapaxes(0, 1), x])  # (n-1+T, B, E)
+    y = np.concatenate([inputs[k : k + steps] for k in range(n)], axis=2) if n > 1 else x
     for k in range(config.num_layers):
         y = np.tanh(y @ weights[f"recurrent.layers.{k}.weight"].T + weights[f"recurrent.layers.{k}.bias"])
-    return y, ((np.ascontiguousarray(seen[steps:].swapaxes(0, 1)),),)
+    return y, ((np.ascontiguousarray(inputs[steps:].swapaxes(0, 1)),),)
 
 
 def logits(config: ModelConfig, weights: Weights, y: Array) -> Array:

@@ -208,14 +208,14 @@ def window(graph: Graph, x: str, config: ModelConfig, weights: Weights) -> str:
     """Add the layers of a window over `x` (T, B, E), the first of them a convolution, and the last inputs after it."""
     (name, _), *_ = state_shapes(config)
     x = graph.add("Transpose", x, perm=[1, 0, 2])
-    seen = graph.add("Concat", name, x, axis=1)  # (B, n-1+T, E)
+    inputs = graph.add("Concat", name, x, axis=1)  # (B, n-1+T, E)
     length = graph.add("Shape", "ids", start=1, end=2)
     end = graph.constant("end", np.array([2**62], np.int64))
-    graph.add("Slice", seen, length, end, graph.axes(1), name=f"{name}_after")
+    graph.add("Slice", inputs, length, end, graph.axes(1), name=f"{name}_after")
     first = weights["recurrent.layers.0.weight"].reshape(config.hidden_size, config.window, config.embedding_size)
     kernel = graph.constant("layer0_kernel", first.transpose(0, 2, 1))  # (H, E, n), oldest first
     bias = graph.constant("layer0_bias", weights["recurrent.layers.0.bias"])
-    y = graph.add("Conv", graph.add("Transpose", seen, perm=[0, 2, 1]), kernel, bias)  # (B, H, T)
+    y = graph.add("Conv", graph.add("Transpose", inputs, perm=[0, 2, 1]), kernel, bias)  # (B, H, T)
     y = graph.add("Tanh", graph.add("Transpose", y, perm=[2, 0, 1]))
     for k in range(1, config.num_layers):
         y = graph.add("Tanh", linear(graph, y, weights, f"recurrent.layers.{k}"))

@@ -96,8 +96,8 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
             fix="name another folder with --out, or remove that file",
         )
 
-    ours = open_model(path).predictor.network  # also checks the weights
-    assert ours is not None
+    network = open_model(path).predictor.network  # also checks the weights
+    assert network is not None
     about = {
         "unroll": __version__,
         "tokenizer": TOKENIZER,
@@ -108,7 +108,7 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
         "model": json.dumps(to_mapping(config), sort_keys=True),
     }
     data = build(config, read_weights(path), about)
-    difference = verify(data, config, ours)
+    difference = verify(data, config, network)
     shapes = state_shapes(config)
     metadata = about | {
         "start_id": tokenizer.start_id,
@@ -181,10 +181,10 @@ class Session:
         return logits, dict(zip(state, after, strict=True))
 
 
-def verify(data: bytes, config: ModelConfig, ours: HiddenPredictor) -> float:
+def verify(data: bytes, config: ModelConfig, network: HiddenPredictor) -> float:
     """Run an ONNX file beside our own network; return the largest difference. Raises UserError above TOLERANCE."""
     session, largest = Session(data), 0.0
-    for mine, theirs in runs(session, config, ours):
+    for mine, theirs in runs(session, config, network):
         difference = float(np.abs(mine - theirs).max(initial=0.0)) if mine.shape == theirs.shape else np.inf
         if not difference <= TOLERANCE * max(1.0, float(np.abs(mine).max(initial=0.0))):
             raise UserError(
@@ -197,16 +197,16 @@ def verify(data: bytes, config: ModelConfig, ours: HiddenPredictor) -> float:
 
 
 def runs(
-    session: Session, config: ModelConfig, ours: HiddenPredictor
+    session: Session, config: ModelConfig, network: HiddenPredictor
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
     """Yield logits and states of our network and of the exported one, at several shapes, from random states."""
     random = np.random.default_rng(0)
     for rows, length in CHECKED:
         ids = random.integers(config.vocab_size, size=(rows, length))
         state = {name: random.normal(0, 0.5, (rows, *shape)).astype(np.float32) for name, shape in state_shapes(config)}
-        y, after = ours.hidden(ids, as_layers(state, config))
+        y, after = network.hidden(ids, as_layers(state, config))
         logits, theirs = session.run(ids, state)
-        yield np.asarray(ours.logits_after(y)), logits
+        yield np.asarray(network.logits_after(y)), logits
         yield from zip(parts_of(after), theirs.values(), strict=True)
 
 

@@ -90,7 +90,7 @@ def record(
     names = [f"layer{k}/{signal}" for k in range(config.num_layers) for signal in signals]
     values = np.empty((len(places), len(names) * config.hidden_size), np.float32)
     fresh = network.fresh_state(1)
-    kept: dict[int, State] = {0: fresh} if 0 in starts else {}
+    checkpoints: dict[int, State] = {0: fresh} if 0 in starts else {}
     for part in parts(network, ids, start_id):
         count = len(part.arrays["nats"])
         first, last = np.searchsorted(places, [part.first, part.first + count])
@@ -100,7 +100,7 @@ def record(
         for start in starts:
             # The symbol before it is read next, so this is the state after the one before that.
             if 0 <= (place := start - 2 - part.first) < count:
-                kept[start] = tuple(
+                checkpoints[start] = tuple(
                     tuple(
                         torch.from_numpy(part.arrays[f"layer{k}/{name}"][place : place + 1].copy())
                         for name in ARCHITECTURES[config.arch].state
@@ -108,7 +108,7 @@ def record(
                     for k in range(config.num_layers)
                 )
         yield Progress(phase, part.first + count, len(ids), "symbols")
-    return Recorded(values, signals, config.hidden_size, join_rows([kept[start] for start in starts]))
+    return Recorded(values, signals, config.hidden_size, join_rows([checkpoints[start] for start in starts]))
 
 
 @dataclass(frozen=True)
@@ -192,12 +192,12 @@ def holds_of(helds: Sequence[tuple[Held, Tensor]], steps: int, dtype: torch.dtyp
     for layer in {held.cell.layer for held, _ in helds}:
         places = {}
         for signal in ("c", "h"):
-            here = [pair for pair in helds if (pair[0].cell.layer, pair[0].cell.signal) == (layer, signal)]
-            if here:
-                counts = torch.tensor([len(rows) for _, rows in here])
-                units = torch.tensor([held.cell.unit for held, _ in here]).repeat_interleave(counts)
-                values = torch.tensor([held.value for held, _ in here], dtype=dtype).repeat_interleave(counts)
-                places[signal] = (torch.cat([rows for _, rows in here]), units, values.expand(steps, -1))
+            pairs = [pair for pair in helds if (pair[0].cell.layer, pair[0].cell.signal) == (layer, signal)]
+            if pairs:
+                counts = torch.tensor([len(rows) for _, rows in pairs])
+                units = torch.tensor([held.cell.unit for held, _ in pairs]).repeat_interleave(counts)
+                values = torch.tensor([held.value for held, _ in pairs], dtype=dtype).repeat_interleave(counts)
+                places[signal] = (torch.cat([rows for _, rows in pairs]), units, values.expand(steps, -1))
         holds[layer] = holding(places)
     return holds
 

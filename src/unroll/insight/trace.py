@@ -134,7 +134,7 @@ def trace_ids(
         raise UserError("there is nothing to trace", allowed="a text of at least one symbol", fix="give a text")
     names = chosen_names(network, layers, signals, len(ids))
     use = _Use(network)
-    kept: dict[str, list[Floats]] = {name: [] for name in names}
+    recorded: dict[str, list[Floats]] = {name: [] for name in names}
     nats = 0.0
     wide = {"logits": (network.config.vocab_size,), "nats": ()}
     sizes = {name: (len(ids), *wide.get(name, (network.config.hidden_size,))) for name in names}
@@ -146,10 +146,10 @@ def trace_ids(
                 if out is not None:
                     files.append(name, part.arrays[name])
                 elif keep:
-                    kept[name].append(part.arrays[name])
+                    recorded[name].append(part.arrays[name])
             yield Progress("tracing", part.first + len(part.arrays["nats"]), len(ids), "symbols")
         files.finish()
-    arrays = {name: np.concatenate(pieces) for name, pieces in kept.items() if pieces}
+    arrays = {name: np.concatenate(pieces) for name, pieces in recorded.items() if pieces}
     return Traced(ids, names, arrays, use.layers(), nats)
 
 

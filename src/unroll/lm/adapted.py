@@ -92,7 +92,7 @@ def evaluate_model(
             fix="leave out --protocol or --adapt",
         )
     opened = open_model(model, precision=precision)
-    others = [_same_vocabulary(opened, open_model(path)).predictor for path in mix]
+    partners = [_same_vocabulary(opened, open_model(path)).predictor for path in mix]
     fitting = _fitting_text(opened, valid) if mix or (adapt and not options) else None
     if adapt:
         used, adapting = yield from _adapted(model, adapt, options, fitting)
@@ -104,11 +104,11 @@ def evaluate_model(
     if mix:
         assert fitting is not None
         with reading() as predictor:
-            columns = [read_on(each, fitting, beginning(opened))[0] for each in (predictor, *others)]
+            columns = [read_on(each, fitting, beginning(opened))[0] for each in (predictor, *partners)]
         weights = np.concatenate([[0.0] * bool(adapt), fit_weights(np.stack(columns))])
     with reading() as predictor:
         first = [opened.predictor, predictor] if adapt else [predictor]
-        evaluations = yield from evaluate_predictors([*first, *others], opened.tokenizer, files, protocol, weights)
+        evaluations = yield from evaluate_predictors([*first, *partners], opened.tokenizer, files, protocol, weights)
     figures: dict[str, Any] = {
         "model": str(model),
         "precision": precision,

@@ -101,14 +101,14 @@ def _compared(first: Evaluation, second: Evaluation) -> dict[str, Any]:
     """Return two models' difference as JSON, in bits per byte or nats per symbol; None and a note if undefined."""
     lossless = all(evaluation.figures()["bits_per_byte"] is not None for evaluation in (first, second))
     unit, count = ("bits_per_byte", first.bytes) if lossless else ("nats_per_token", first.tokens)
-    nothing = {"unit": unit, "difference": None, "interval": None, "p": None}
+    empty = {"unit": unit, "difference": None, "interval": None, "p": None}
     if not lossless and first.tokenizer.digest != second.tokenizer.digest:
-        return nothing | {"note": "their vocabularies differ, and one is not lossless"}
+        return empty | {"note": "their vocabularies differ, and one is not lossless"}
     a, b = nats_of_lines(first.line_nats), nats_of_lines(second.line_nats)
     if len(a) != len(b):
-        return nothing | {"note": "they see different lines"}
+        return empty | {"note": "they see different lines"}
     if len(a) < FEWEST_GROUPS:
-        return nothing | {"note": f"too few lines for a test: {len(a)}"}
+        return empty | {"note": f"too few lines for a test: {len(a)}"}
     result = difference(a, b)
     scale = count * (math.log(2) if lossless else 1.0)
     return {

@@ -92,10 +92,10 @@ def _sentences(path: Path, number: int, text: str) -> Pair:
 
 
 def _good_and_bad(path: Path, number: int, text: str) -> Pair:
-    good, *others = text.split("\t")
-    if len(others) not in (1, 2) or not good or not others[0]:
+    good, *rest = text.split("\t")
+    if len(rest) not in (1, 2) or not good or not rest[0]:
         raise _bad_line(path, number, "is not good<TAB>bad or good<TAB>bad<TAB>set")
-    return Pair(good, others[0], others[1] if len(others) == 2 else path.stem, "", path, number)
+    return Pair(good, rest[0], rest[1] if len(rest) == 2 else path.stem, "", path, number)
 
 
 def _agreement(path: Path, rows: Sequence[tuple[int, str]], scored: bool) -> Iterator[Pair]:

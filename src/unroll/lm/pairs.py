@@ -216,8 +216,8 @@ def score_pairs(
     if words:
         items = [(pairs[k].prefix or "", word) for k in words for word in (pairs[k].good, pairs[k].bad)]
         nats[words] = word_nats(predictor, tokenizer, items).reshape(-1, 2)
-    named = tuple(unknown_symbols)[:MAX_NAMED]
-    return PairNats(name, nats[:, 0], nats[:, 1], unknown_count / max(1, symbols), named)
+    listing = tuple(unknown_symbols)[:MAX_NAMED]
+    return PairNats(name, nats[:, 0], nats[:, 1], unknown_count / max(1, symbols), listing)
 
 
 def word_nats(predictor: Predictor, tokenizer: Tokenizer, items: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
@@ -327,8 +327,8 @@ def _notes(counted: NDArray[np.bool_], models: Sequence[ModelPairs], unknown: Un
     if left_out := int((~counted).sum()):
         who = "the model does not know" if len(models) == 1 else "one of the models does not know"
         symbols = dict.fromkeys(symbol for model in models for symbol in model.nats.unknown_symbols)
-        named = symbols and f": {', '.join(map(repr, [*symbols][:MAX_NAMED]))}"
-        yield f"{left_out:,} of {len(counted):,} pairs have symbols that {who}, and do not count{named or ''}"
+        listing = symbols and f": {', '.join(map(repr, [*symbols][:MAX_NAMED]))}"
+        yield f"{left_out:,} of {len(counted):,} pairs have symbols that {who}, and do not count{listing or ''}"
     elif unknown == "include" and any(model.nats.unknown_rate for model in models):
         yield "symbols that a model does not know were read as <unk>"
     if empty := [name for name, count in models[0].sets.items() if not count.pairs]:

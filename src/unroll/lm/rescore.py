@@ -149,11 +149,11 @@ def rescore_list(
         numbers.setdefault(hypothesis.text, []).append(number)
     texts = [opened.tokenizer.encode(text + "\n") for text in numbers]
     log_probability = np.zeros(len(nbest.hypotheses))
-    done = iter(numbers.values())
+    order = iter(numbers.values())
     read = 0
     for batch in lines(opened.predictor, texts, opened.tokenizer.start_id):
         for nats in batch:
-            log_probability[next(done)] = -nats.sum()
+            log_probability[next(order)] = -nats.sum()
             read += len(nats)
         yield Progress("rescoring", read, sum(map(len, texts)), "symbols")
     times = list(map(len, numbers.values()))
@@ -226,6 +226,6 @@ def word_errors(reference: str, hypothesis: str) -> int:
     row = list(range(len(words) + 1))
     for count, word in enumerate(correct, 1):
         corner, row[0] = row[0], count
-        for place, other in enumerate(words, 1):
-            corner, row[place] = row[place], min(corner + (word != other), row[place] + 1, row[place - 1] + 1)
+        for place, variant in enumerate(words, 1):
+            corner, row[place] = row[place], min(corner + (word != variant), row[place] + 1, row[place - 1] + 1)
     return row[-1]

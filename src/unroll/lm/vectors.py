@@ -292,9 +292,9 @@ def similar_symbols(model: AnyModel, symbol: str, *, top: int = 10) -> list[Neig
 
 def cosines(block: NDArray[np.floating], vector: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the cosine of each row (n, H) with `vector` (H,); 0 where either is zero."""
-    rows, other = block.astype(np.float64), vector.astype(np.float64)
-    sizes = np.sqrt(np.einsum("nh,nh->n", rows, rows)) * np.sqrt(other @ other)
-    return np.asarray(np.divide(rows @ other, sizes, out=np.zeros(len(rows)), where=sizes > 0))
+    rows, query = block.astype(np.float64), vector.astype(np.float64)
+    sizes = np.sqrt(np.einsum("nh,nh->n", rows, rows)) * np.sqrt(query @ query)
+    return np.asarray(np.divide(rows @ query, sizes, out=np.zeros(len(rows)), where=sizes > 0))
 
 
 class _Nearest:

@@ -91,7 +91,7 @@ def _kernels() -> ctypes.CDLL:
 
 def _check(tensor: Any, name: str, dtypes: tuple[torch.dtype, ...], shape: tuple[int | str, ...]) -> None:
     """Raise ValueError unless a tensor lies on the CPU, dense, in the type and shape; letters stand for any size."""
-    what = "no tensor"
+    description = "no tensor"
     if isinstance(tensor, Tensor):
         sizes = tuple(tensor.shape)
         right = tensor.device.type == "cpu" and tensor.layout == torch.strided and tensor.dtype in dtypes
@@ -101,9 +101,9 @@ def _check(tensor: Any, name: str, dtypes: tuple[torch.dtype, ...], shape: tuple
             and all(isinstance(n, str) or n == m for n, m in zip(shape, sizes, strict=True))
         ):
             return
-        what = f"{tensor.dtype} of shape {sizes} on {tensor.device}"
+        description = f"{tensor.dtype} of shape {sizes} on {tensor.device}"
     types, allowed = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes), ", ".join(map(str, shape))
-    raise ValueError(f"{name} is {what}; allowed: {types} of shape ({allowed}) on the CPU")
+    raise ValueError(f"{name} is {description}; allowed: {types} of shape ({allowed}) on the CPU")
 
 
 class _Recurrence(torch.autograd.Function):

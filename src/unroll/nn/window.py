@@ -40,14 +40,14 @@ class Window(nn.Module):
         n, steps = self.window, len(x)
         ((before,),) = self.fresh_state(x.shape[1], x) if state is None else state
         inputs = torch.cat([before.transpose(0, 1).to(x.dtype), x])  # (n-1+T, B, I)
-        seen = inputs.unfold(0, n, 1).permute(0, 1, 3, 2)  # (T, B, n, I), oldest first
+        windows = inputs.unfold(0, n, 1).permute(0, 1, 3, 2)  # (T, B, n, I), oldest first
         visible = None
         if resets is not None:
             # Inputs are visible only from the last reset on: count resets and compare the counts.
             count = torch.cat([resets.new_zeros(n - 1, resets.shape[1]), resets]).cumsum(0)  # (n-1+T, B)
             visible = count.unfold(0, n, 1) == count[n - 1 :].unsqueeze(-1)  # (T, B, n)
-            seen = seen * visible.unsqueeze(-1)
-        y = seen.reshape(steps, x.shape[1], n * self.input_size)
+            windows = windows * visible.unsqueeze(-1)
+        y = windows.reshape(steps, x.shape[1], n * self.input_size)
         outputs: list[Tensor] = []
         for k, layer in enumerate(self.layers):
             y = torch.tanh(layer(y))

@@ -103,28 +103,28 @@ def fault(tables: Tables) -> str:
     if len(tables.counts[0]) != config.vocab_size or [*map(len, tables.follows)] != widths[: config.order - 1]:
         return "the orders do not fit each other"
     for order, counts in enumerate(tables.counts, 1):
-        where = f"of order {order}"
+        place = f"of order {order}"
         if not 0 < int(counts.sum(dtype=np.uint64)) < 2**32 and len(counts):
-            return f"the counts {where} are out of range"
+            return f"the counts {place} are out of range"
         if order == 1:
             continue
         symbols, children = tables.symbols[order - 2], _children(tables.follows[order - 2])
         places = tables.places[order - 2]
         if not len(symbols) == len(counts) == int(children.sum(dtype=np.uint64)):
-            return f"the n-grams {where} do not fit their contexts"
+            return f"the n-grams {place} do not fit their contexts"
         if len(symbols) and (int(counts.min()) < 1 or int(symbols.max()) >= config.vocab_size):
-            return f"the n-grams {where} do not fit the vocabulary"
+            return f"the n-grams {place} do not fit the vocabulary"
         rising = np.ones(len(symbols) + 1, np.bool_)
         rising[1:-1] = symbols[1:] > symbols[:-1]
         rising[np.cumsum(children, dtype=np.int64)] = True
         if not rising.all():
-            return f"the n-grams {where} are not sorted"
+            return f"the n-grams {place} are not sorted"
         if len(places) != np.count_nonzero(tables.follows[order - 2] == 1):
-            return f"the places {where} do not fit their contexts"
+            return f"the places {place} do not fit their contexts"
         if len(places) and (int(places.min()) < 1 or int(places.max()) >= len(text)):
-            return f"the places {where} lie outside the text"
+            return f"the places {place} lie outside the text"
         if len(places) and int(text[places].max()) >= config.vocab_size:
-            return f"the places {where} do not fit the vocabulary"
+            return f"the places {place} do not fit the vocabulary"
     return ""
 
 
@@ -194,10 +194,10 @@ class NgramPredictor(Predictor):
         """Read `inputs` (B, T); return -ln P(target) after each of them (B, T), in nats, and the state."""
         symbols, after = self._read(inputs, state)
         first = symbols.shape[1] - inputs.shape[1]
-        asked, p = _following(symbols), np.ones(symbols.shape)
-        asked[:, first:], p[:, first:] = targets, self._unigrams[targets]
-        flat_asked, flat = asked.reshape(-1), p.reshape(-1)
-        for step in self._steps(symbols, asked):
+        following, p = _following(symbols), np.ones(symbols.shape)
+        following[:, first:], p[:, first:] = targets, self._unigrams[targets]
+        flat_following, flat = following.reshape(-1), p.reshape(-1)
+        for step in self._steps(symbols, following):
             size, at = step.size, step.branching
             counts = np.where(step.child >= 0, self.tables.counts[size][step.child], 0)
             flat[at] = self._shares(size, counts, self._contexts[size - 1].total[step.node]) + (
@@ -205,7 +205,7 @@ class NgramPredictor(Predictor):
             )
             discount = self._discounts[size, 1]
             flat[step.single] *= discount
-            flat[step.single[self.tables.text[step.place] == flat_asked[step.single]]] += 1 - discount
+            flat[step.single[self.tables.text[step.place] == flat_following[step.single]]] += 1 - discount
         return -np.log(p[:, first:]), after
 
     def logits(self, inputs: Window, state: State | None = None) -> tuple[Floats, State]:
@@ -256,13 +256,13 @@ class NgramPredictor(Predictor):
         symbols = np.where(ids == config.start_id, config.begin_id, ids)
         return symbols, ((ids[:, inputs.shape[1] :].copy(),),)
 
-    def _steps(self, symbols: Window, asked: Window) -> Iterator[_Step]:
+    def _steps(self, symbols: Window, targets: Window) -> Iterator[_Step]:
         """Yield the contexts of 1, 2, … symbols at all positions of `symbols`, and the symbols `asked` for after them.
 
         A context extends by one symbol the one that ends one position before: to a child of it or, where that is
         followed once, along the text.
         """
-        text, symbol, target = self.tables.text, symbols.reshape(-1), asked.reshape(-1)
+        text, symbol, target = self.tables.text, symbols.reshape(-1), targets.reshape(-1)
         following = _following(symbols).reshape(-1)
         at = np.flatnonzero(symbol >= 0)
         node = symbol[at]

@@ -154,7 +154,7 @@ def attributing(
     if not 1 <= steps <= LONGEST:
         raise UserError(f"{steps} steps", allowed=f"1 to {LONGEST:,}", fix=f"leave it out: the default is {STEPS}")
     ids, notes = read_text(opened, text)
-    at = _place(len(ids), at, named=target is not None)
+    at = _place(len(ids), at, by_user=target is not None)
     target_id = int(ids[at]) if target is None else symbol_id(opened, target, "target")
     against_id = None if against is None else symbol_id(opened, against, "against")
     if target_id == against_id:
@@ -303,9 +303,9 @@ def symbol_id(opened: Opened, symbol: str, name: str) -> int:
     )
 
 
-def _place(length: int, at: int | None, *, named: bool) -> int:
+def _place(length: int, at: int | None, *, by_user: bool) -> int:
     """Return after how many symbols of a text the prediction is made; raises UserError if nothing comes before it."""
-    largest = length if named else length - 1
+    largest = length if by_user else length - 1
     place = largest if at is None else at
     if not 1 <= place <= largest:
         raise UserError(

@@ -87,9 +87,9 @@ def advise(shares: NDArray[np.floating], config: ModelConfig, training: Training
         spike = float(training.norms.max() / max(np.median(training.norms), np.finfo(np.float64).tiny))
         if spike >= EXPLODES:
             advice.append(f"explodes while training (the norm rose to {_times(spike)} its median, unclipped): {CLIP}")
-    gone, halved = np.flatnonzero(shares < VANISHES), np.flatnonzero(shares < KEEPS)
-    if len(gone):
-        advice.append(f"vanishes after {gone[0] + 1} steps (below 1 % of lag 1): {_remedy(config)}")
+    vanished, halved = np.flatnonzero(shares < VANISHES), np.flatnonzero(shares < KEEPS)
+    if len(vanished):
+        advice.append(f"vanishes after {vanished[0] + 1} steps (below 1 % of lag 1): {_remedy(config)}")
     elif len(halved):
         steps = "1 step" if halved[0] == 1 else f"{halved[0]} steps"
         rest = f"{100 * shares[-1]:.2g} % after {len(shares)}"

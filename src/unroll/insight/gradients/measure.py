@@ -314,10 +314,10 @@ def stretches(ids: Ids, start_id: int, lags: int, count: int, name: str) -> tupl
     return symbols[starts[:, None] + np.arange(run_in + lags + 2)], run_in
 
 
-def too_short(what: str, lags: int, need: int) -> UserError:
+def too_short(text: str, lags: int, need: int) -> UserError:
     """Return the error for a text in which no position has `need` symbols before it."""
     return UserError(
-        f"{what}, too few to look {lags:,} steps back",
+        f"{text}, too few to look {lags:,} steps back",
         allowed=f"{need:,} symbols or more",
         fix="give more text, or a smaller --lags",
     )

@@ -148,9 +148,9 @@ def _what(name: str, norms: Floats, model: Gradients) -> str:
     layer, _, signal = name.rpartition("/")
     if not layer:
         return "by the input" + (f", 0 beyond {model.context} symbols" if model.context is not None else "")
-    where = f"by {signal} of layer {layer.removeprefix('layer')}"
+    place = f"by {signal} of layer {layer.removeprefix('layer')}"
     half = halving(norms)
-    return where if half is None else f"{where}, halves in {half:.3g} steps"
+    return place if half is None else f"{place}, halves in {half:.3g} steps"
 
 
 def _while_training(axes: "Axes", report: GradientReport, names: list[str]) -> Iterator[Entry]:

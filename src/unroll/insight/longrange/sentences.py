@@ -135,7 +135,7 @@ def separable_verbs(random: Generator, distance: int) -> list[Clause]:
     """`Anna sieht sich heute auf der Brücke wie ein Kind an .`, half of the time after another such sentence."""
 
     def sentence(distance: int) -> Clause:
-        verbs = [tuple(those.split()) for those in PARTICLES.values()]
+        verbs = [tuple(words.split()) for words in PARTICLES.values()]
         middle = phrases(random, MIDDLE, distance - 2)
         return Clause(_slots("ANNA", GERMAN), verbs, [("sich",), *middle], [(".",)])
 

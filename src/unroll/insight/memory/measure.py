@@ -154,8 +154,8 @@ class ModelMemory:
         """Largest change of a target's nats beyond what the model sees; None if it sees more than the contexts."""
         if self.context is None or self.context > self.plan.contexts[-1]:
             return None
-        seen = np.column_stack([self.nats[:, self.plan.contexts >= self.context], self.full])
-        return float((seen.max(axis=1) - seen.min(axis=1)).max())
+        losses = np.column_stack([self.nats[:, self.plan.contexts >= self.context], self.full])
+        return float((losses.max(axis=1) - losses.min(axis=1)).max())
 
     @property
     def half_life(self) -> float | None:

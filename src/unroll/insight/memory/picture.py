@@ -83,7 +83,7 @@ def context(figure: "Figure", memory: Memory) -> tuple[str, list[Entry]]:
     """Draw the loss over the length of context, where 99 % of the gain is reached, and how far a model can see."""
     axes = figure.subplots()
     limit = int(memory.models[0].plan.contexts[-1])
-    everything = 2.0 * limit  # position of the carried state, which has read everything
+    last_position = 2.0 * limit  # position of the carried state, which has read everything
     entries: list[Entry] = []
     limited = False
     for label, model, colour, marker in zip(labels(memory.models), memory.models, COLOURS, MARKERS, strict=False):
@@ -91,7 +91,7 @@ def context(figure: "Figure", memory: Memory) -> tuple[str, list[Entry]]:
         full = float(model.full.mean()) * BITS
         (line,) = axes.plot(x, losses, color=colour, lw=1.8, marker=marker, ms=4.5)
         axes.fill_between(x, losses - half, losses + half, color=colour, alpha=0.18, lw=0)
-        axes.plot([limit, everything], [losses[-1], full], color=colour, lw=1.2, ls=":", marker=marker, ms=4.5)
+        axes.plot([limit, last_position], [losses[-1], full], color=colour, lw=1.2, ls=":", marker=marker, ms=4.5)
         own_noun = "" if noun(memory.models) == noun([model]) else f" {noun([model])}s"
         entries.append(
             (line, f"{label}: {100 * GAIN:.0f} % of its gain within {span_text(model.span_99, limit)}{own_noun}")
@@ -110,9 +110,9 @@ def context(figure: "Figure", memory: Memory) -> tuple[str, list[Entry]]:
         entries += [(line, "as far back as a model can see") for line in axes.plot([], [], color=GREY, ls=":", lw=1.2)]
     axes.set_xscale("log", base=2)
     lengths = [2.0**k for k in range(limit.bit_length())]
-    ticks(axes.xaxis, [*lengths, everything])
+    ticks(axes.xaxis, [*lengths, last_position])
     axes.set_xticklabels([*map(plain, lengths), "all"])
-    axes.set_xlim(0.9, everything * 1.12)
+    axes.set_xlim(0.9, last_position * 1.12)
     read = "read from a fresh state" if memory.models[0].plan.context == "fresh" else "read after other text"
     axes.set_xlabel(f"{noun(memory.models)}s of context, {read}")
     axes.set_ylabel(f"bits per {noun(memory.models)}")

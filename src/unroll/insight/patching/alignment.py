@@ -9,10 +9,10 @@ from unroll.errors import UserError
 from unroll.insight.attribution.measure import Ids
 
 
-def same_end(ours: Ids, theirs: Ids) -> int:
+def same_end(first: Ids, second: Ids) -> int:
     """Return the number of symbols that the texts share at their ends."""
-    shorter = min(len(ours), len(theirs))
-    differ = np.flatnonzero(ours[len(ours) - shorter :][::-1] != theirs[len(theirs) - shorter :][::-1])
+    shorter = min(len(first), len(second))
+    differ = np.flatnonzero(first[len(first) - shorter :][::-1] != second[len(second) - shorter :][::-1])
     return int(differ[0]) if len(differ) else shorter
 
 

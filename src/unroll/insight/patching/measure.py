@@ -241,9 +241,9 @@ def own_value(choice: Choice, start_id: int, ids: Ids) -> float:
 
 def replaced(ours: State, theirs: State, masks: Masks) -> State:
     """Return a row of state for each mask: `theirs` where it is True, else `ours`, each one row."""
-    taken = torch.from_numpy(masks)
+    taken_units = torch.from_numpy(masks)
     return tuple(
-        tuple(torch.where(taken[:, k, s], new, old) for s, (old, new) in enumerate(zip(*layers, strict=True)))
+        tuple(torch.where(taken_units[:, k, s], new, old) for s, (old, new) in enumerate(zip(*layers, strict=True)))
         for k, layers in enumerate(zip(ours, theirs, strict=True))
     )
 
