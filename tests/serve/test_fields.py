@@ -185,16 +185,18 @@ def mangled(draw: random.Random, text: bytes) -> bytes:
     """Return JSON with a few bytes changed, left out or doubled."""
     data = bytearray(text)
     for _ in range(draw.randint(1, 4)):
-        at = draw.randrange(len(data))
+        place = draw.randrange(len(data))
         kind = draw.randrange(4)
         if kind == 0:
-            data[at] = draw.randrange(256)
+            data[place] = draw.randrange(256)
         elif kind == 1:
-            del data[at]
+            del data[place]
         elif kind == 2:
-            data[at:at] = draw.choice([b"[", b"{", b'"', b"\\", b",", b"NaN", b"1e999", b"\x00", b"\\ud800", b"null"])
+            data[place:place] = draw.choice(
+                [b"[", b"{", b'"', b"\\", b",", b"NaN", b"1e999", b"\x00", b"\\ud800", b"null"]
+            )
         else:
-            data[at:at] = data[at : at + draw.randint(1, 9)]
+            data[place:place] = data[place : place + draw.randint(1, 9)]
     return bytes(data)
 
 

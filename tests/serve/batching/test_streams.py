@@ -57,10 +57,10 @@ def test_symbols_are_counted_once() -> None:
 def test_parts_arrive_in_order_and_ends_are_counted() -> None:
     async def receive() -> list[str]:
         outbox, sink = Outbox(), Sink()
-        row, gone = Row(sink, 0, 0, Options(9)), Row(sink, 1, 1, Options(9))
-        gone.cancelled = True
+        row, closed_row = Row(sink, 0, 0, Options(9)), Row(sink, 1, 1, Options(9))
+        closed_row.cancelled = True
         outbox.put(Part(row, ["a"], None))
-        outbox.put(Part(gone, ["nobody reads this"], None, "stop"))
+        outbox.put(Part(closed_row, ["nobody reads this"], None, "stop"))
         outbox.put(Part(row, ["b"], None, error=timed_out(1)))
         outbox.drop(2)
         assert outbox.take_ended() == 4 and outbox.take_ended() == 0

@@ -35,16 +35,16 @@ def test_embeddings_are_the_last_hidden_state(live: Live, folders: dict[str, Pat
     client = live.openai()
     opened = open_model(folders["char"])
     texts = ["the cat", "a dog sat on", ""]
-    plain = client.embeddings.create(model="char", input=texts, encoding_format="float")
-    packed = client.embeddings.create(model="char", input=texts)  # the client asks for base64 by itself
+    floats = client.embeddings.create(model="char", input=texts, encoding_format="float")
+    base64 = client.embeddings.create(model="char", input=texts)  # the client asks for base64 by itself
     for index, text in enumerate(texts):
         ids = np.array([[CHARS.start_id, *CHARS.encode(text)]])
         hidden = opened.predictor.hidden(ids)[0][0, -1]  # type: ignore[attr-defined]
-        assert plain.data[index].embedding == pytest.approx(hidden.tolist(), abs=1e-6)
-        assert packed.data[index].embedding == pytest.approx(hidden.tolist(), abs=1e-6)
-    assert plain.usage.prompt_tokens == 19
+        assert floats.data[index].embedding == pytest.approx(hidden.tolist(), abs=1e-6)
+        assert base64.data[index].embedding == pytest.approx(hidden.tolist(), abs=1e-6)
+    assert floats.usage.prompt_tokens == 19
     by_number = client.embeddings.create(model="char", input=CHARS.encode("the cat").tolist(), encoding_format="float")
-    assert by_number.data[0].embedding == near(plain.data[0].embedding)
+    assert by_number.data[0].embedding == near(floats.data[0].embedding)
     with pytest.raises(openai.BadRequestError) as error:
         client.embeddings.create(model="char", input="a", extra_body={"dimensions": 3})
     assert told(error.value)["code"] == "unsupported_parameter"
