@@ -33,8 +33,8 @@ def prepared(text: Path, out: Path, config: DataConfig) -> dict[str, Any]:
 
 
 def trained(text: Path, out: Path, level: str, minutes: float) -> dict[str, Any]:
-    """Train a model of this level; return its figures. The nats of `<unk>` do not pay for the word that it stands for."""
-    flags = ["--level", level, "--split", "90/10", "--minutes", str(minutes), "--out", out, "--json"]
+    """Train a model of this level; return its figures. The nats of `<unk>` do not pay for the word behind it."""
+    flags = ["--level", level, "--split", "90/10", "--minutes", str(minutes), "--out", str(out), "--json"]
     done = subprocess.run(unroll_command("train", text, *flags), check=True, stdout=subprocess.PIPE, text=True)
     known = json.loads(done.stdout)
     held = Path(out) / "held.txt"
@@ -69,7 +69,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             space, raw = (
-                prepared(text, folder / words, DataConfig(level="word", split="90/10", words=words))  # type: ignore[arg-type]
+                prepared(text, folder / words, DataConfig(level="word", split="90/10", words=words))
                 for words in ("space", "unicode")
             )
             levels = ("word", "char") if options.minutes else ()

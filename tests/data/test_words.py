@@ -4,7 +4,6 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 
@@ -91,9 +90,10 @@ def test_letters_are_those_of_the_pattern() -> None:
 def test_a_prompt_ends_with_the_usual_form_of_its_mark() -> None:
     tokenizer = UnicodeWordTokenizer.learn(['Well, he did, he "said" so, "no".\n'])
     for text, last in (("Well,", ", "), ("Well, ", ", "), ('he "', ' "'), ("so.", "."), ("he", "he"), ("a\n", "\n")):
-        ids = tokenizer.to_continue(tokenizer.encode(text))
+        ids = tokenizer.encode(tokenizer.to_continue(text))
         assert tokenizer.pieces[ids[-1]].decode() == last
-    assert tokenizer.to_continue(np.zeros(0, np.int64)).tolist() == []
+    assert [tokenizer.to_continue(text) for text in ("", "new", "a!", " ", "he, ")] == ["", "new", "a!", " ", "he, "]
+    assert UnicodeWordTokenizer((", ", "a")).to_continue("a,") == "a, "
     decoder = tokenizer.stream_decoder()
     assert [decoder.push(id) for id in tokenizer.encode("so, he").tolist()] == ["so", ",", " he"]
 

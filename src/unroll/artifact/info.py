@@ -176,7 +176,7 @@ def _notes(
         yield f"the validation figures are for the first {read:,} of the {whole:,} symbols of that part"
         per_char, per_byte = _exact(level, result, text)
         units = [name for name, known in (("character", per_char), ("byte", per_byte)) if not known]
-        if valid is not None and level != "word" and units and not valid.unknown:
+        if valid is not None and text and text.config.words != "space" and units and not valid.unknown:
             yield f"bits per {' and per '.join(units)} are not known: only the whole part was counted"
     if text is not None:
         yield from text.warnings

@@ -110,8 +110,8 @@ def cut(block: Block, count: int, unit: Unit) -> tuple[Block, Block]:
     """Return the first `count` units of the block and the rest of it."""
     if unit in ("characters", "bytes"):
         return _split(block, count)
-    ends = ENDS[unit].finditer(text_of(block))
-    return _split(block, next(islice(ends, count - 1, None)).end() if count else 0)
+    ends = (match.end() for match in ENDS[unit].finditer(text_of(block)))
+    return _split(block, next(islice(ends, count - 1, None), len(block.content)) if count else 0)
 
 
 def characters(block: Block) -> int:

@@ -100,16 +100,18 @@ class Text:
         """Yield each block with the number of its part, cut where the parts of `sizes` units meet."""
         part, room = 0, sizes[0]
         for block in read_blocks(self.files, self.level, self.block_bytes):
-            while (count := units(block, self.unit)) > room or not room:  # none: a block within a long line
-                head, block = cut(block, room, self.unit)
+            while units(block, self.unit) >= room:
+                head, rest = cut(block, room, self.unit)
+                if not rest.content:
+                    break
                 if head.content:
                     yield part, head
-                part += 1
+                part, block = part + 1, rest
                 if part == len(sizes):
                     raise self._changed()
                 room = sizes[part]
             yield part, block
-            room -= count
+            room -= units(block, self.unit)
         if room or part + 1 < len(sizes):
             raise self._changed()
 

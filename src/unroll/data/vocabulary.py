@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.utf8 import Ids, StreamDecoder, Utf8Decoder
+from unroll.data.utf8 import StreamDecoder, Utf8Decoder
 from unroll.files import write_atomically
 
 FORMAT_VERSION = 1
@@ -66,9 +66,9 @@ class Vocabulary(ABC):
         """Return the text between two symbols that belongs to neither: at level word the space between words."""
         return ""
 
-    def to_continue(self, ids: Ids) -> Ids:
-        """Return the ids of a text that goes on after them, as a prompt does."""
-        return ids
+    def to_continue(self, text: str) -> str:
+        """Return a text that goes on, as a prompt does, as it is best encoded."""
+        return text
 
     def stream_decoder(self) -> StreamDecoder:
         """Return a decoder that takes one id at a time."""

@@ -200,6 +200,7 @@ def _beginning(text: str, stops: Sequence[str]) -> int:
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str, *, replace_unknown: bool = False) -> list[int]:
     """Return the ids of a prompt; raises UserError naming unknown symbols, unless they are replaced."""
+    prompt = tokenizer.to_continue(prompt)
     unknown = tokenizer.unknown(prompt)
     if unknown and not replace_unknown:
         names = ", ".join(f"{symbol!r} at {offset}" for offset, symbol in unknown[:5])
