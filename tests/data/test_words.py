@@ -93,7 +93,8 @@ def test_a_prompt_ends_with_the_usual_form_of_its_mark() -> None:
         ids = tokenizer.encode(tokenizer.to_continue(text))
         assert tokenizer.pieces[ids[-1]].decode() == last
     assert [tokenizer.to_continue(text) for text in ("", "new", "a!", " ", "he, ")] == ["", "new", "a!", " ", "he, "]
-    assert UnicodeWordTokenizer((", ", "a")).to_continue("a,") == "a, "
+    assert UnicodeWordTokenizer((", ", "a", " ")).to_continue("a,") == "a, "
+    assert UnicodeWordTokenizer((", ", "a", " ")).to_continue("") == ""
     decoder = tokenizer.stream_decoder()
     assert [decoder.push(id) for id in tokenizer.encode("so, he").tolist()] == ["so", ",", " he"]
 

@@ -124,7 +124,7 @@ class UnicodeWordTokenizer(Vocabulary):
     def to_continue(self, text: str) -> str:
         """Return a text that goes on, with a space after its last mark where the mark has that more often."""
         plain, spaced = self.encode(text).tolist(), self.encode(text + " ").tolist()
-        if plain[:-1] != spaced[:-1] or not any(spaced[-1:]) or 0 < plain[-1] <= spaced[-1]:
+        if not plain or plain[:-1] != spaced[:-1] or not any(spaced[-1:]) or 0 < plain[-1] <= spaced[-1]:
             return text
         return text + " "
 
