@@ -175,7 +175,7 @@ def test_prepare_makes_what_train_takes(tmp_path: Path) -> None:
                                    settings={"min_count": 2, "data.documents": True}))  # fmt: skip
     assert progress[-1].done == progress[-1].total
     config = load_corpus(tmp_path / "data").info.config
-    assert config == DataConfig(level="word", split="80/20", min_count=2, documents=True)
+    assert config == DataConfig(level="word", split="80/20", min_count=2, words="unicode", documents=True)
     with pytest.raises(unroll.UserError, match="unknown key 'hidden_size'"):
         unroll.prepare("x", tmp_path / "y", settings=["hidden_size=3"])
 
@@ -203,18 +203,16 @@ def test_bits_are_of_the_symbols_that_were_read(tmp_path: Path, level: Any, whol
     trained(corpus, tmp_path / "model", overrides(training={"final_tokens": tokens if whole else 100}), steps=2)
     info = unroll.info(tmp_path / "model")
     valid, bits = info["parts"]["valid"], info["valid_nats_per_token"] / math.log(2)
-    assert valid["unknown"] == 0 or level == "word"
+    assert valid["unknown"] == 0
     ratios = {unit: valid["tokens"] / valid[unit] if whole else None for unit in ("chars", "bytes")}
     natural: dict[str, dict[str, float | None]] = {
         "char": {"chars": 1.0},
         "byte": {"bytes": 1.0},
-        "word": {"chars": None, "bytes": None},
     }
     ratios |= natural.get(level, {})
     for unit, name in (("chars", "valid_bits_per_char"), ("bytes", "valid_bits_per_byte")):
         assert info[name] == (ratios[unit] and pytest.approx(bits * ratios[unit])), name
-    reason = "do not apply" if level == "word" else "only the whole part was counted"
-    assert any(reason in note for note in info["notes"]) == (None in ratios.values())
+    assert any("only the whole part was counted" in note for note in info["notes"]) == (None in ratios.values())
 
 
 def test_unknown_symbols_have_no_bits_per_byte(tmp_path: Path) -> None:

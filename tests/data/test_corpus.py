@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +27,10 @@ from numpy.typing import NDArray
 
 from data.hostile import documents
 from unroll.data import blocks, encode
-from unroll.data.blocks import Block, Level, read_blocks
+from unroll.data.blocks import Block, Level, Unit, read_blocks
 from unroll.data.corpus import Corpus, DataConfig, load_corpus, write_corpus
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from unroll.data.words import Boundaries, Spacing, UnicodeWordTokenizer, spacing
 from unroll.errors import UserError
 from unroll.progress import Progress
 
@@ -78,13 +81,20 @@ def as_documents(texts: Sequence[str], level: Level) -> list[str]:
 
 def in_memory(texts: Sequence[str], config: DataConfig) -> tuple[Tokenizer, list[list[int]], list[int]] | None:
     """Return the tokenizer, the ids of each part and the documents as slow, plain code sees them; None: too short."""
-    pieces: list[tuple[int, str]] = []
-    for number, text in enumerate(texts):
-        split = {"char": list, "byte": list}.get(config.level, lambda text: re.findall(r"[^\n]*\n|[^\n]+", text))
-        pieces += [(number, piece) for piece in split(text)]
     shares = [Fraction(share) / 100 for share in config.split.split("/")]
-    ends = np.cumsum([int(len(pieces) * share) for share in shares[:-1]]).tolist()
-    parts = [pieces[start:end] for start, end in zip([0, *ends], [*ends, len(pieces)], strict=True)]
+
+    def split(pattern: str) -> list[list[tuple[int, str]]]:
+        pieces = [(number, piece) for number, text in enumerate(texts) for piece in re.findall(pattern, text, re.S)]
+        ends = np.cumsum([int(len(pieces) * share) for share in shares[:-1]]).tolist()
+        return [pieces[start:end] for start, end in zip([0, *ends], [*ends, len(pieces)], strict=True)]
+
+    parts = split("." if config.level in ("char", "byte") else r"[^\n]*\n|[^\n]+")
+    if config.level in ("word", "bpe"):
+        parts = parts if all(parts) else split(r"\S*\s|\S+")
+        parts = [
+            [(number, "".join(piece for _, piece in group)) for number, group in groupby(part, key=itemgetter(0))]
+            for part in parts
+        ]
     training = [piece for _, piece in parts[0]]
     tokenizer: Tokenizer
     match config.level:
@@ -93,7 +103,10 @@ def in_memory(texts: Sequence[str], config: DataConfig) -> tuple[Tokenizer, list
         case "byte":
             tokenizer = ByteTokenizer()
         case "word":
-            tokenizer = WordTokenizer.learn(Counter(word for line in training for word in line.split()))
+            if spacing("".join(training)).boundaries == "unicode":
+                tokenizer = UnicodeWordTokenizer.learn(training)
+            else:
+                tokenizer = WordTokenizer.learn(Counter(word for line in training for word in line.split()))
         case "bpe":
             tokenizer = BpeTokenizer.learn(training, vocab_size=config.vocab_size or 1024)
     ids: list[list[int]] = []
@@ -103,7 +116,7 @@ def in_memory(texts: Sequence[str], config: DataConfig) -> tuple[Tokenizer, list
         for number, piece in part:
             if part is parts[0]:
                 starts.setdefault(number, len(ids[0]))
-            ids[-1] += [ord(piece)] if config.level == "byte" else tokenizer.encode(piece).tolist()
+            ids[-1] += list(map(ord, piece)) if config.level == "byte" else tokenizer.encode(piece).tolist()
     if not all(ids):
         return None
     return tokenizer, ids, [start for start in sorted(set(starts.values())) if start < len(ids[0])]
@@ -171,11 +184,11 @@ def forget_the_offset(first: dict[str, int], unseen: NDArray[np.bool_], text: st
     NOTE_FIRST(first, unseen, text, 0)
 
 
-def cut_late(block: Block, count: int, level: Level) -> tuple[Block, Block]:
-    return CUT(block, count + 1, level)
+def cut_late(block: Block, count: int, unit: Unit) -> tuple[Block, Block]:
+    return CUT(block, count + 1, unit)
 
 
-def split_at_any_line_end(block: Block, level: Level) -> int:
+def split_at_any_line_end(block: Block, unit: Unit) -> int:
     return len(str(block.content).splitlines())
 
 
@@ -274,10 +287,51 @@ def test_a_given_vocabulary_stays_as_it_is(tokenizer: Tokenizer) -> None:
         prepared([b"ab"], DataConfig(level="byte"), tokenizer=tokenizer)
 
 
-def test_word_options() -> None:
-    text = b"a a a b b c\n" * 2
-    assert prepared([text], DataConfig(level="word", split="50/50", min_count=2)).tokenizer == WordTokenizer(("a", "b"))
-    assert prepared([text], DataConfig(level="word", split="50/50", vocab_size=3)).tokenizer == WordTokenizer(("a",))
+@pytest.mark.parametrize(("words", "make"), [("space", WordTokenizer), ("unicode", UnicodeWordTokenizer)])
+def test_word_options(words: Boundaries, make: type[WordTokenizer]) -> None:
+    text, config = b"a a a b b c\n" * 2, DataConfig(level="word", split="50/50", words=words)
+    assert prepared([text], replace(config, min_count=2)).tokenizer == make(("a", "b"))
+    assert prepared([text], replace(config, vocab_size=3)).tokenizer == make(("a",))
+
+
+def test_words_end_where_the_text_asks_for_it_unless_the_user_does() -> None:
+    raw, tokenised = b"A cat, a rat. Who?\n" * 2, b"A cat , a rat . Who ?\n" * 2
+    config = DataConfig(level="word", split="50/50")
+    assert isinstance(prepared([raw], config).tokenizer, UnicodeWordTokenizer)
+    corpus = prepared([tokenised], config)
+    assert corpus.tokenizer == WordTokenizer((",", ".", "?", "A", "Who", "a", "cat", "rat"))
+    assert (corpus.info.config.words, corpus.info.spacing) == ("space", Spacing(3, 3, 0, 22, 0))
+    assert isinstance(prepared([tokenised], replace(config, words="unicode")).tokenizer, UnicodeWordTokenizer)
+    assert isinstance(prepared([raw], replace(config, words="space")).tokenizer, WordTokenizer)
+    with pytest.raises(UserError, match="words unicode was requested"):
+        prepared([raw], replace(config, words="unicode"), tokenizer=WordTokenizer(("a",)))
+    with pytest.raises(UserError, match="words is space at level char"):
+        DataConfig(words="space")
+
+
+def test_a_script_without_spaces_is_warned_of() -> None:
+    (warning,) = prepared(
+        ["吾輩は猫である。\n名前はまだ無い。\n".encode()], DataConfig(level="word", split="50/50")
+    ).info.warnings
+    assert "--level char or --level bpe" in warning
+    assert (
+        prepared(["Er ist da.\n名 Ja, ja.\n".encode() * 4], DataConfig(level="word", split="50/50")).info.warnings == []
+    )
+
+
+@pytest.mark.parametrize("end", ["", "\r"])
+@pytest.mark.parametrize("level", ["word", "bpe"])
+@pytest.mark.parametrize("block_bytes", [7, 64, 10**6])
+def test_a_text_in_one_line_is_cut_between_words(level: Level, end: str, block_bytes: int) -> None:
+    """As text8 is: one line, however long; the ids do not depend on where its blocks end."""
+    text = (" anarchism originated as a term of abuse first used" + end) * 20
+    corpus = prepared([text.encode()], DataConfig(level=level, split="90/10"), block_bytes=block_bytes)
+    train, valid = (corpus.tokenizer.decode(part) for part in (corpus.train, corpus.valid))
+    place = len(train) + (not train[-1].isspace())  # the space after the last word
+    assert (train, valid) == (text[: len(train)], text[place:])
+    assert text[place - 1].isspace()
+    assert 0.88 < len(train) / len(text) < 0.92
+    assert corpus.train.tolist() == corpus.tokenizer.encode(text[:place]).tolist()
 
 
 @pytest.mark.parametrize(
@@ -449,7 +503,7 @@ def test_text_too_short_for_its_parts(level: Level) -> None:
 
 def test_a_part_of_white_space_has_no_words() -> None:
     with pytest.raises(UserError, match="the valid part has no tokens"):
-        prepared([b"a\n   "], DataConfig(level="word", split="50/50"))
+        prepared([b"a\n   "], DataConfig(level="word", split="50/50", words="space"))
 
 
 def refusal(tmp_path: Path, files: Sequence[Path], out: Path | None = None) -> UserError:
@@ -533,7 +587,8 @@ def test_progress_ends_with_the_last_byte_of_each_pass(tmp_path: Path) -> None:
     total = sum(path.stat().st_size for path in files)
     events = list(write_corpus(files, tmp_path / "out", DataConfig(level="word"), block_bytes=16))
     assert all(progress.total == total for progress in events)
-    assert events == sorted(events, key=lambda progress: ("reading", "learning", "encoding").index(progress.phase))
+    phases = ("reading", "measuring", "learning", "encoding")
+    assert events == sorted(events, key=lambda progress: phases.index(progress.phase))
     for phase in ("reading", "encoding"):
         positions = [progress.done for progress in events if progress.phase == phase]
         assert positions == sorted(positions)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from data.hostile import documents
 from tiny import ARCHS, TOKENIZER, model_config, random_ids, random_model
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from unroll.data.words import UnicodeWordTokenizer
 from unroll.errors import UserError
 from unroll.lm import evaluate as module
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate_predictors, lines_of, nats_of_lines, regrouped, scored
@@ -132,8 +133,23 @@ TOKENIZERS: dict[str, Tokenizer] = {
     "char": CharTokenizer.learn("abé漢 \r"),
     "byte": ByteTokenizer(),
     "word": WordTokenizer(("a", "the", "é")),
+    "raw words": UnicodeWordTokenizer.learn(["the é, a. (a) \r\n"]),
     "bpe": BpeTokenizer.learn(["the cat the cat é漢 a a b"] * 9, vocab_size=290),
 }
+
+
+@pytest.mark.parametrize("protocol", ["stream", "lines"])
+def test_raw_words_give_the_text_back_so_they_have_bits(tmp_path: Path, protocol: Protocol) -> None:
+    text = "the é, a. (a)\r\na the, the a the\n" * 40
+    (tmp_path / "text.txt").write_bytes(text.encode())
+    tokenizer = UnicodeWordTokenizer.learn([text])
+    (evaluation,) = result(evaluate_predictors([Priced()], tokenizer, [tmp_path / "text.txt"], protocol))
+    assert (evaluation.chars, evaluation.bytes) == (len(text), len(text.encode()))
+    assert evaluation.figures()["bits_per_char"] == pytest.approx(evaluation.nats / np.log(2) / len(text))
+    (tmp_path / "text.txt").write_bytes((text + "new\n").encode())
+    (evaluation,) = result(evaluate_predictors([Priced()], tokenizer, [tmp_path / "text.txt"], protocol))
+    assert evaluation.figures()["bits_per_char"] is None
+    assert "1 words are unknown" in evaluation.figures()["notes"][0]
 
 
 @given(documents, st.sampled_from(list(TOKENIZERS)), st.sampled_from(["stream", "lines"]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tiny import ARCHS, TOKENIZER, Stepping, model_config, random_model
+from unroll.artifact.open import Opened
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from unroll.data.words import UnicodeWordTokenizer
 from unroll.engine.draw import Step, probabilities
 from unroll.errors import UserError
 from unroll.lm import sample
@@ -310,9 +313,17 @@ def test_the_unknown_symbol_is_never_drawn() -> None:
 # ---- text
 
 
+def test_a_prompt_that_ends_with_a_space_is_not_followed_by_another(tmp_path: Path) -> None:
+    words = UnicodeWordTokenizer((", ", "the", "cat"))
+    opened = Opened(tmp_path, constant([0.01, 0.01, 0.01, 0.01, 0.96]), words, {})
+    for prompt, continued in (("the ", "cat cat"), ("the", " cat cat"), ("the, ", "cat cat"), ("the,", " cat cat")):
+        assert "".join(symbol.text for symbol in sample.sample(opened, prompt, 2, temperature=0)) == continued
+
+
 BPE = BpeTokenizer.learn(["aé€😀 the cat\n" * 20], vocab_size=280)
 TOKENIZERS: list[Tokenizer] = [
-    CharTokenizer.learn("abé€😀"), ByteTokenizer(), WordTokenizer(("the", "cat", "é€")), BPE
+    CharTokenizer.learn("abé€😀"), ByteTokenizer(), WordTokenizer(("the", "cat", "é€")), BPE,
+    UnicodeWordTokenizer((", ", ",", "the", "cat", " (", "é€")),
 ]  # fmt: skip
 
 

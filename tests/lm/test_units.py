@@ -19,6 +19,7 @@ from lm.test_surprisal import BPE, CHAR, LEVELS, SOME, TOKENIZERS, by_hand, neur
 from unroll.artifact import saved_state
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import CharTokenizer
+from unroll.data.words import UnicodeWordTokenizer
 from unroll.errors import UserError
 from unroll.lm import units as module
 from unroll.lm.surprisal import UnknownRule, beginning
@@ -87,6 +88,28 @@ def test_units_tile_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, te
         law_units(read, plain(tokenizer), written(tmp_path, text))
 
 
+@given(files, st.sampled_from([1, 7, 2**14]))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_units_of_raw_words_tile_any_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int
+) -> None:
+    monkeypatch.setattr(module, "READ_BYTES", block)
+    law_units(read, plain(RAW), written(tmp_path, text))
+
+
+def test_a_word_of_raw_text_has_its_punctuation(tmp_path: Path) -> None:
+    """As a reader sees it; the nats are those of its symbols, and a mark counts for the word that it begins."""
+    text = '"Well," said he (twice), don\'t!\n\nI well-known did.\n'
+    opened = plain(UnicodeWordTokenizer.learn([text]))
+    units = read(opened, written(tmp_path, text), "word")
+    assert [unit.text for unit in units] == re.findall(r"\S+\s*", text)
+    (whole,) = together(opened, [text])
+    nats = [token.nats or 0.0 for token in whole.per_token]
+    assert [unit.tokens for unit in units] == [4, 1, 1, 4, 4, 1, 3, 3]
+    assert units[0].nats == pytest.approx(sum(nats[:4]))
+    assert units[3].nats == pytest.approx(sum(nats[6:10]))
+
+
 def law_blocks(opened: Opened, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is found does not depend on how much of the file is read at a time."""
     for name in UNITS:
@@ -103,9 +126,13 @@ def law_blocks(opened: Opened, file: Path, monkeypatch: pytest.MonkeyPatch) -> N
 ODD = "\ufeffthe cat \r\n\r\n\n  a\u2028mat\u3000e\u0301 אבג שלום👩\u200d🚀 \x1cdon't\x85" * 3 + "the end  "
 
 
-@pytest.mark.parametrize("level", LEVELS)
+RAW = UnicodeWordTokenizer.learn([SOME, ODD])
+
+
+@pytest.mark.parametrize("level", [*LEVELS, "raw words"])
 def test_units_do_not_depend_on_blocks(level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for opened in (plain(TOKENIZERS[level]), neural(TOKENIZERS[level], "gru")):
+    tokenizer = TOKENIZERS.get(level, RAW)
+    for opened in (plain(tokenizer), neural(tokenizer, "gru")):
         law_blocks(opened, written(tmp_path, ODD), monkeypatch)
 
 

@@ -50,6 +50,8 @@ def info(path: StrPath) -> dict[str, Any]:
         "path": str(path),
         "arch": model.get("arch"),
         "level": level,
+        "words": text.config.words if text is not None and level == "word" else None,
+        "min_count": text.config.min_count if text is not None and level == "word" else None,
         "order": model.get("order"),
         "layers": model.get("num_layers"),
         "hidden_size": model.get("hidden_size"),
@@ -102,7 +104,7 @@ def evolution(path: StrPath) -> list[dict[str, Any]]:
 
 
 def chars_per_token(level: str | None, text: CorpusInfo | None) -> float | None:
-    """Return the characters of a validation token; None for words, and where the text is gone."""
+    """Return the characters of a validation token; None for words, whose figure is perplexity, and without the text."""
     if level == "char":
         return 1.0
     if text is None or level == "word" or "valid" not in text.parts:
@@ -116,13 +118,13 @@ def _exact(level: str, result: dict[str, Any], text: CorpusInfo | None) -> tuple
     They are known where every symbol is one, and where the result is for the whole part, which was counted.
     """
     per_char, per_byte = (1.0 if level == "char" else None), (1.0 if level == "byte" else None)
-    if text is None or level == "word" or "valid" not in text.parts:
+    if text is None or text.config.words == "space" or "valid" not in text.parts:
         return per_char, per_byte
     valid = text.parts["valid"]
     if result.get("valid_tokens") == valid.tokens or valid.tokens == valid.chars == valid.bytes:
         per_char, per_byte = per_char or valid.chars / valid.tokens, per_byte or valid.bytes / valid.tokens
     # The nats of an unknown symbol are those of <unk>, whatever it is: they do not pay for its bytes.
-    return per_char, None if valid.unknown else per_byte
+    return None if valid.unknown and level == "word" else per_char, None if valid.unknown else per_byte
 
 
 def _fallback_discounts(path: Path, result: dict[str, Any]) -> list[int] | None:
@@ -174,10 +176,12 @@ def _notes(
         yield f"the validation figures are for the first {read:,} of the {whole:,} symbols of that part"
         per_char, per_byte = _exact(level, result, text)
         units = [name for name, known in (("character", per_char), ("byte", per_byte)) if not known]
-        if valid is not None and level != "word" and units and not valid.unknown:
+        if valid is not None and text and text.config.words != "space" and units and not valid.unknown:
             yield f"bits per {' and per '.join(units)} are not known: only the whole part was counted"
     if text is not None:
         yield from text.warnings
+        if level == "word" and text.spacing is not None:
+            yield words_note(text)
     if description["model"].get("arch") == "ngram":
         yield "the weights of an n-gram hold the text itself"
         if orders := (result or {}).get("fallback_discounts"):
@@ -189,13 +193,23 @@ def _notes(
         yield "recipe.toml is missing: the settings of its training are not known"
     if text is None:
         yield "the training text is not beside the model: what it was trained on, and its bytes, are not known"
-    if level == "word":
+    if level == "word" and (text is None or text.config.words == "space"):
         yield "bits per character and per byte do not apply to words, which do not give the text back"
     elif valid is not None and valid.unknown:
         yield (
             f"{valid.unknown:,} of {valid.tokens:,} validation symbols count as <unk>, whichever they are: "
-            "bits per byte do not apply"
+            f"bits per {'character and per ' * (level == 'word')}byte do not apply"
         )
+
+
+def words_note(text: CorpusInfo) -> str:
+    """Return where the words of a text end, and why."""
+    where = {
+        "space": "at white space",
+        "unicode": "at white space and at punctuation marks, which are symbols of their own",
+    }
+    reason = f": {text.spacing.reason}" if text.spacing and text.spacing.boundaries == text.config.words else ""
+    return f"words end {where[text.config.words]}{reason}"
 
 
 def _orders(orders: list[int]) -> str:

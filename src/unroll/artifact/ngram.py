@@ -54,6 +54,7 @@ def ngram(
     order: int,
     out: StrPath | None = None,
     level: str | None = None,
+    words: str | None = None,
     split: str | None = None,
     valid: StrPath | None = None,
     test: StrPath | None = None,
@@ -67,7 +68,7 @@ def ngram(
     holds parts of it back, or `valid` and `test` name other texts, on which it is measured. Raises UserError.
     """
     refuse_split_and_valid(split, valid)
-    given = {"level": level, "split": split, "min_count": min_count, "vocab_size": vocab_size}
+    given = {"level": level, "words": words, "split": split, "min_count": min_count, "vocab_size": vocab_size}
     data = {name: value for name, value in given.items() if value is not None}
     folder = Path(out) if out is not None else ngram_folder(files, order)
     return write_ngram(as_paths(files), folder, order, data, valid=as_path(valid), test=as_path(test), force=force)

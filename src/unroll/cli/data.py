@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from unroll.cli import console
-from unroll.cli.options import JSON, LEVEL, PATH, SPLIT, TEST, VALID, json_option
+from unroll.cli.options import JSON, LEVEL, PATH, SPLIT, TEST, VALID, WORDS, json_option
 
 
 @click.group(
@@ -32,6 +32,7 @@ Examples:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=PATH)
 @click.option("--out", metavar="DIR", type=PATH, required=True, help="The new folder.")
 @LEVEL
+@WORDS
 @SPLIT
 @VALID
 @TEST
@@ -59,6 +60,7 @@ def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -
             {
                 "out": str(out),
                 "level": corpus.tokenizer.level,
+                "words": corpus.info.config.words,
                 "vocab_size": corpus.tokenizer.vocab_size,
                 "parts": {name: vars(part) for name, part in parts.items()},
                 "sources": [vars(source) for source in corpus.info.sources],

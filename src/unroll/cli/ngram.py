@@ -7,7 +7,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.info import rows_of
-from unroll.cli.options import JSON, LEVEL, PATH
+from unroll.cli.options import JSON, LEVEL, PATH, WORDS
 
 
 @click.command(
@@ -25,6 +25,7 @@ Examples:
     "--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>-<N>gram]"
 )
 @LEVEL
+@WORDS
 @click.option("--split", metavar="A/B[/C]", help="Count the first A percent, evaluate on the rest.")
 @click.option("--valid", metavar="FILE", type=PATH, help="Evaluate on this text.")
 @click.option("--test", metavar="FILE", type=PATH, help="Also evaluate on this text.")

@@ -36,6 +36,11 @@ REPLACE_UNKNOWN = click.option("--replace-unknown", is_flag=True, help="Read sym
 LEVEL = click.option(
     "--level", type=click.Choice(["char", "byte", "word", "bpe"]), help="What a symbol is.  [default: char]"
 )
+WORDS = click.option(
+    "--words",
+    type=click.Choice(["space", "unicode"]),
+    help="Where words end: at white space, or at punctuation too.  [default: space if the text is tokenised already]",
+)
 SPLIT = click.option("--split", metavar="A/B[/C]", help="Percent for training, validation and test.  [default: 90/5/5]")
 VALID = click.option("--valid", metavar="FILE", type=PATH, help="Validate on this text instead of a part of FILE.")
 TEST = click.option("--test", metavar="FILE", type=PATH, help="Keep this text for a test at the very end.")

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from unroll.cli import console, process
-from unroll.cli.options import LEVEL, PATH, SPLIT, TEST, VALID
+from unroll.cli.options import LEVEL, PATH, SPLIT, TEST, VALID, WORDS
 from unroll.errors import UserError
 from unroll.files import identity, real_folder
 from unroll.nn.arch import ARCHITECTURES, DEFAULT
@@ -43,6 +43,7 @@ Examples:
 @click.option("--steps", metavar="N", type=int, help="Budget in steps instead of minutes.")
 @click.option("--arch", type=click.Choice(list(ARCHITECTURES)), help=f"The architecture.  [default: {DEFAULT}]")
 @LEVEL
+@WORDS
 @VALID
 @TEST
 @SPLIT
@@ -80,6 +81,12 @@ def verb(
 
     Several FILEs are documents in order: each but the last gets a final newline if it lacks one. A byte order mark at
     the start of a file is dropped, except at level byte.
+
+    At level word a word is a run of letters, digits and combining marks, with apostrophes inside (don't). Every other
+    character but white space is a punctuation mark: a symbol of its own, with the one space before it and the one space
+    after it. A space between two words is understood. In a text that is tokenised already (<unk> occurs, or three
+    quarters of its full stops, commas and the like stand apart) words are what stands between white space. Within a
+    budget of minutes, words that are too rare to be learnt read as <unk> (min_count), and a line says how many.
     """
     if torchrun.follows():
         follow(device)

@@ -66,12 +66,18 @@ def put_start(description: dict[str, Any]) -> None:
     rows = {
         "text": f"{names} · {size}{digest}",
         "symbols": f"{description['vocab_size']:,}, level {description['level']} · {sizes}",
+        "words": words(description),
         "model": f"{console.shape(description)} · {description['parameters']:,} parameters",
         "training": f"{description['planned_steps']:,} steps of {shape} symbols, {rounds:.1f} times the text · "
         f"threads: {training['threads']}, {training['precision']}",
         "folder": description["path"],
     }
-    console.put_columns(rows.items(), err=True)
+    console.put_columns([(name, value) for name, value in rows.items() if value], err=True)
+
+
+def words(description: dict[str, Any]) -> str:
+    """Return where words end, and why; empty at the other levels."""
+    return next((note.removeprefix("words ") for note in description["notes"] if note.startswith("words end")), "")
 
 
 def put_stopped(folder: Path, *, as_json: bool) -> None:

@@ -9,9 +9,11 @@ is written and is no part of its text; at level byte, where any file is a text, 
 import codecs
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -22,6 +24,10 @@ from unroll.files import unreadable
 
 Level = Literal["char", "byte", "word", "bpe"]
 Chunks = Iterator[tuple[bytes, int]]
+
+Unit = Literal["characters", "bytes", "lines", "words"]
+"""What a text is cut into parts by."""
+ENDS = {"lines": re.compile("\n"), "words": re.compile(r"\s")}
 
 BLOCK_BYTES = 2**17  # with its code points and ids it stays in the cache of a core
 MAX_LINE = 64 * 2**20  # characters
@@ -37,6 +43,7 @@ class Block(NamedTuple):
     size: int  # in bytes, before decoding
     file: int  # the number of its file
     read: int  # bytes of all files that have been read from the disk by now
+    goes_on: bool = False  # whether its last line goes on in the next block: at levels word and bpe, between two words
 
 
 @dataclass
@@ -56,10 +63,13 @@ def read_blocks(
 ) -> Iterator[Block]:
     """Yield the files one after another; a block at level word or bpe ends with a line, or with the last file.
 
+    Within a line that is longer than a block it ends between two words, so that the ids of the parts are those of the
+    whole.
+
     All but the last file end with a newline, and above level byte none begins with a byte order mark: see above. What
     is learnt about each file is recorded in `seen`; none of it depends on `block_bytes`.
     Raises UserError for an unreadable or empty file, damaged gzip, and at the levels above bytes for broken UTF-8, NUL
-    and (word, bpe) a line that is too long.
+    and (word, bpe) a long line without spaces.
     """
     before = 0
     for number, path in enumerate(files):
@@ -88,21 +98,20 @@ def bytes_of(block: Block) -> bytes:
     return block.content
 
 
-def units(block: Block, level: Level) -> int:
-    """Return how many code points (char), bytes (byte) or lines (word, bpe) the block has."""
-    if level in ("char", "byte"):
+def units(block: Block, unit: Unit) -> int:
+    """Return how many units end in the block, the last of a text included."""
+    if unit in ("characters", "bytes"):
         return len(block.content)
-    text = text_of(block)
-    return text.count("\n") + (not text.endswith("\n"))
+    ends = [match.end() for match in ENDS[unit].finditer(text_of(block))]
+    return len(ends) + (not block.goes_on and ends[-1:] != [len(block.content)])
 
 
-def cut(block: Block, count: int, level: Level) -> tuple[Block, Block]:
+def cut(block: Block, count: int, unit: Unit) -> tuple[Block, Block]:
     """Return the first `count` units of the block and the rest of it."""
-    place = count
-    if level in ("word", "bpe"):
-        text = text_of(block)
-        place = len(text) - len(text.split("\n", count)[count])
-    return _split(block, place)
+    if unit in ("characters", "bytes"):
+        return _split(block, count)
+    ends = (match.end() for match in ENDS[unit].finditer(text_of(block)))
+    return _split(block, next(islice(ends, count - 1, None), len(block.content)) if count else 0)
 
 
 def characters(block: Block) -> int:
@@ -145,7 +154,7 @@ def _file_blocks(chunks: Chunks, path: Path, level: Level, seen: Seen | None) ->
         case "char":
             return _text_blocks(chunks, path, seen)
         case "word" | "bpe":
-            return _line_blocks(chunks, path, seen)
+            return _line_blocks(chunks, path, seen, level)
 
 
 def _chunks(path: Path, block_bytes: int, seen: Seen | None) -> Chunks:
@@ -182,24 +191,37 @@ def _text_blocks(chunks: Chunks, path: Path, seen: Seen | None) -> Iterator[Bloc
         offset, rest = offset + size, data[size:]
 
 
-def _line_blocks(chunks: Chunks, path: Path, seen: Seen | None) -> Iterator[Block]:
+def _line_blocks(chunks: Chunks, path: Path, seen: Seen | None, level: Level) -> Iterator[Block]:
     beginning: list[Block] = []  # of a line whose end has not come
     for block in _text_blocks(chunks, path, seen):
         text = text_of(block)
         if sum(len(part.content) for part in beginning) + (text.find("\n") + 1 or len(text)) > MAX_LINE:
             raise UserError(
-                f"{path} has a line of more than {MAX_LINE:,} characters",
-                allowed="text in lines at the levels word and bpe",
+                f"{path} has a line of more than {MAX_LINE:,} characters without a space between two words",
+                allowed="text in lines or words at the levels word and bpe",
                 fix="use --level char or --level byte",
             )
-        line, rest = _split(block, text.rfind("\n") + 1)
+        end = text.rfind("\n") + 1
+        line, rest = _split(block, end or _between_words(text, level))
         if line.content:
-            yield _joined([*beginning, line])
+            yield _joined([*beginning, line])._replace(goes_on=not end)
             beginning = []
         if rest.content:
             beginning.append(rest)
     if beginning:
         yield _joined(beginning)
+
+
+def _between_words(text: str, level: Level) -> int:
+    """Return the last place between two words where a text may be cut; 0 if there is none.
+
+    The space between them stands before it at level word, where it belongs to no symbol, and after it at level bpe,
+    where a piece begins with it.
+    """
+    place = text.rfind(" ", 1, -1)
+    while place > 0 and not (text[place - 1].isalnum() and text[place + 1].isalnum()):
+        place = text.rfind(" ", 1, place)
+    return max(0, place + (level == "word"))
 
 
 def _decoded(data: bytes, path: Path, offset: int, *, final: bool) -> tuple[str, int]:

@@ -6,20 +6,21 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import BLOCK_BYTES, Level
-from unroll.data.encode import Part, Text, TextFile, encode, learn, survey
+from unroll.data.encode import Part, Survey, Text, TextFile, encode, learn, spacing_of, survey
 from unroll.data.overlap import Overlap, shared
-from unroll.data.tokenizer import Tokenizer, load_tokenizer
+from unroll.data.split import has_few_lines, part_sizes, shares_of
+from unroll.data.tokenizer import Tokenizer, WordTokenizer, load_tokenizer
+from unroll.data.words import Spacing, UnicodeWordTokenizer
 from unroll.errors import UserError
 from unroll.files import Files, StrPath, as_path, as_paths, explained, read_json, real_folder
 from unroll.progress import Progress, Work, mapped
@@ -45,15 +46,24 @@ class DataConfig:
     """Words that occur less often are read as <unk>."""
     vocab_size: int = 0
     """Maximum number of ids at levels word and bpe; 0 is no limit for words and 1024 for bpe."""
+    words: Literal["auto", "space", "unicode"] = "auto"
+    """Where words end at level word: at white space (`space`) or at punctuation too (`unicode`); `auto` asks whether
+    the text is tokenised already."""
     documents: bool = False
     """Whether each file starts from a fresh state."""
 
     def __post_init__(self) -> None:
-        _shares(self.split)
+        shares_of(self.split)
         if self.min_count < 1 or (self.min_count > 1 and self.level != "word"):
             raise UserError(
                 f"min_count is {self.min_count} at level {self.level}",
                 allowed="from 1 on at level word, else 1",
+                fix="leave it out, or use --level word",
+            )
+        if self.words != "auto" and self.level != "word":
+            raise UserError(
+                f"words is {self.words} at level {self.level}",
+                allowed="auto, and at level word space or unicode",
                 fix="leave it out, or use --level word",
             )
         if self.vocab_size and self.vocab_size < MIN_VOCAB_SIZE.get(self.level, math.inf):
@@ -74,6 +84,8 @@ class CorpusInfo:
     digest: str
     overlaps: dict[str, Overlap] = field(default_factory=dict)
     """How much of a validation or test text that was given as a file occurs in the training text."""
+    spacing: Spacing | None = None
+    """At level word, how the words of the training part stand."""
 
     @property
     def byte_order_marks(self) -> int:
@@ -87,9 +99,9 @@ class CorpusInfo:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about figures of parts whose text occurs in the training text."""
-        texts = (overlap.warning(part) for part, overlap in self.overlaps.items())
-        return [text for text in texts if text]
+        """Warnings about parts whose text occurs in the training text, and about scripts without spaces."""
+        texts = [overlap.warning(part) for part, overlap in self.overlaps.items()]
+        return [text for text in (*texts, self.spacing and self.spacing.warning) if text]
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,7 @@ def prepare(
     out: StrPath,
     *,
     level: str | None = None,
+    words: str | None = None,
     split: str | None = None,
     valid: StrPath | None = None,
     test: StrPath | None = None,
@@ -119,7 +132,9 @@ def prepare(
 ) -> Work[None]:
     """Encode text files into the new folder `out`, which `train` takes in place of files; yields progress."""
     refuse_split_and_valid(split, valid)
-    values = {name: value for name, value in (("level", level), ("split", split)) if value is not None}
+    values = {
+        name: value for name, value in (("level", level), ("words", words), ("split", split)) if value is not None
+    }
     hints = get_type_hints(DataConfig)
     for key, text in setting_pairs(settings):
         name = key.removeprefix("data.")
@@ -154,26 +169,35 @@ def write_corpus(
     part alone. `out` appears when all of it is written. Raises UserError for a fault of the text, the split or the
     disk.
     """
-    if tokenizer and tokenizer.level != config.level:
-        raise UserError(
-            f"level {config.level} was requested with a vocabulary of level {tokenizer.level}",
-            fix=f"use --level {tokenizer.level}",
-        )
-    shares = _shares(config.split)
+    if tokenizer:
+        _check_fits(config, tokenizer)
+    shares = shares_of(config.split)
     files_of = _texts(files, valid, test, len(shares))
     texts = [Text(paths, config.level, names, block_bytes) for names, paths in files_of.items()]
     out = real_folder(out)
     if out.exists():
         raise UserError(f"{out} exists already", allowed="a new folder", fix="choose another --out, or remove it")
-    surveys = []
-    for text in texts:
-        surveys.append((yield from survey(text)))
-    sizes = [_part_sizes(surveyed.units, shares, text) for text, surveyed in zip(texts, surveys, strict=True)]
-    with _new_folder(out) as folder:
+    surveys: list[Survey] = []
+    sizes = []
+    for number, text in enumerate(texts):
+        surveyed = yield from survey(text)
+        if text.unit == "lines" and has_few_lines(surveyed, shares[: len(text.names)]):
+            texts[number] = text = replace(text, by_words=True)
+            surveyed = yield from survey(text)
+        surveys.append(surveyed)
+        sizes.append(part_sizes(surveyed.units, shares, text))
+    with new_folder(out) as folder:
+        spacing = (yield from spacing_of(texts[0], sizes[0])) if config.level == "word" else None
         if tokenizer is None:
             vocab_size = config.vocab_size or (BPE_VOCAB_SIZE if config.level == "bpe" else 0)
+            boundaries = spacing.boundaries if spacing and config.words == "auto" else config.words
             tokenizer = yield from learn(
-                texts[0], sizes[0], surveys[0], min_count=config.min_count, vocab_size=vocab_size
+                texts[0],
+                sizes[0],
+                surveys[0],
+                boundaries="unicode" if boundaries == "unicode" else "space",
+                min_count=config.min_count,
+                vocab_size=vocab_size,
             )
         parts: dict[str, Part] = {}
         documents: list[int] = []
@@ -191,15 +215,15 @@ def write_corpus(
             overlaps[name] = yield from _overlap(folder, name, tokenizer, surveys[0].sources, surveyed.sources[0])
         about = {
             "format_version": FORMAT_VERSION,
-            "digest": _digest(parts),
+            "digest": digest_of(parts),
             "tokenizer_digest": tokenizer.digest,
             "dtype": tokenizer.dtype.name,
-            "config": to_mapping(config),
+            "config": to_mapping(resolved(config, tokenizer)),
             "parts": {name: to_mapping(part) for name, part in parts.items()},
             "sources": [to_mapping(source) for surveyed in surveys for source in surveyed.sources],
             "documents": documents,
             "overlaps": {name: to_mapping(overlap) for name, overlap in overlaps.items()},
-        }
+        } | ({"spacing": to_mapping(spacing)} if spacing else {})
         (folder / "corpus.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
@@ -214,21 +238,22 @@ def load_corpus(folder: Path) -> Corpus:
         if (about["tokenizer_digest"], about["dtype"]) != (tokenizer.digest, tokenizer.dtype.name):
             raise ValueError("the tokenizer is not the one it was encoded with")
         parts = {name: from_mapping(Part, part, where) for name, part in about["parts"].items()}
-        if tuple(parts) not in (PARTS[:1], PARTS[:2], PARTS) or about["digest"] != _digest(parts):
+        if tuple(parts) not in (PARTS[:1], PARTS[:2], PARTS) or about["digest"] != digest_of(parts):
             raise ValueError("the parts are not those that were written")
         info = CorpusInfo(
-            from_mapping(DataConfig, about["config"], where),
+            resolved(from_mapping(DataConfig, about["config"], where), tokenizer),
             parts,
             tuple(from_mapping(TextFile, source, where) for source in about["sources"]),
             about["digest"],
             {name: from_mapping(Overlap, part, where) for name, part in about.get("overlaps", {}).items()},
+            from_mapping(Spacing, about["spacing"], where) if "spacing" in about else None,
         )
         if not info.overlaps.keys() <= {"valid", "test"}:
             raise ValueError("it compares parts that do not exist")
         documents = np.array(about["documents"], np.int64)
         if documents[0] != 0 or (np.diff(documents) <= 0).any() or documents[-1] >= parts["train"].tokens:
             raise ValueError("the documents lie outside the training part")
-        ids = {name: _mapped(folder / f"{name}.bin", part.tokens, tokenizer) for name, part in parts.items()}
+        ids = {name: mapped_ids(folder / f"{name}.bin", part.tokens, tokenizer) for name, part in parts.items()}
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(
@@ -275,21 +300,6 @@ def prepared_corpus(
     return corpus
 
 
-def _shares(split: str) -> tuple[Fraction, ...]:
-    """Return the shares of the parts of a split such as 90/5/5, or 100."""
-    try:
-        shares = tuple(Fraction(percent) / 100 for percent in split.split("/"))
-    except ValueError:
-        shares = ()
-    if len(shares) not in (1, 2, 3) or sum(shares) != 1 or min(shares) <= 0:
-        raise UserError(
-            f"split is {split!r}",
-            allowed="one to three percentages above 0 that make 100: train/valid, train/valid/test, or all in one",
-            fix="write for example 90/10 or 80/10/10",
-        )
-    return shares
-
-
 def _texts(
     files: Sequence[Path], valid: Path | None, test: Path | None, num_parts: int
 ) -> dict[tuple[str, ...], tuple[Path, ...]]:
@@ -304,18 +314,24 @@ def _texts(
     return texts | {("test",): (test,)} if test else texts
 
 
-def _part_sizes(count: int, shares: Sequence[Fraction], text: Text) -> list[int]:
-    """Return the units of each part, rounded down; the last takes the rest."""
-    sizes = [int(count * share) for share in shares[: len(text.names) - 1]]
-    sizes.append(count - sum(sizes))
-    if 0 in sizes:
-        unit = {"char": "characters", "byte": "bytes"}.get(text.level, "lines")
+def _check_fits(config: DataConfig, tokenizer: Tokenizer) -> None:
+    """Raise UserError where another level, or words of another kind, are requested than a vocabulary has."""
+    if tokenizer.level != config.level:
         raise UserError(
-            f"the {text.names[sizes.index(0)]} part is empty: the text has {count:,} {unit}",
-            allowed="at least one in every part",
-            fix="give more text, or a split with a larger share for it",
+            f"level {config.level} was requested with a vocabulary of level {tokenizer.level}",
+            fix=f"use --level {tokenizer.level}",
         )
-    return sizes
+    words = resolved(config, tokenizer).words
+    if config.words not in ("auto", words):
+        raise UserError(
+            f"words {config.words} was requested with a vocabulary of words {words}", fix=f"use --words {words}"
+        )
+
+
+def resolved(config: DataConfig, tokenizer: Tokenizer) -> DataConfig:
+    """Return the configuration with the kind of words that the vocabulary has."""
+    words = tokenizer.boundaries if isinstance(tokenizer, WordTokenizer | UnicodeWordTokenizer) else config.words
+    return replace(config, words=words)
 
 
 def _overlap(
@@ -333,11 +349,12 @@ def _overlap(
     return Overlap(file.name, share=share, usual=usual)
 
 
-def _digest(parts: Mapping[str, Part]) -> str:
+def digest_of(parts: Mapping[str, Part]) -> str:
+    """Return the digest of a corpus: that of the names and ids of its parts."""
     return sha256("".join(f"{name} {part.sha256}\n" for name, part in parts.items()).encode()).hexdigest()
 
 
-def _mapped(path: Path, tokens: int, tokenizer: Tokenizer) -> Ids:
+def mapped_ids(path: Path, tokens: int, tokenizer: Tokenizer) -> Ids:
     """Return the ids of a part, mapped from the disk."""
     size, expected = path.stat().st_size if path.exists() else 0, tokens * tokenizer.dtype.itemsize
     if size != expected:
@@ -359,7 +376,7 @@ def remove_orphans(out: Path, ending: str) -> None:
 
 
 @contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path) -> Iterator[Path]:
     """Give a folder beside `out` that becomes `out` if all goes well and vanishes if not."""
     beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with explained(out):

@@ -12,9 +12,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.blocks import Block, Level, Seen, bytes_of, characters, cut, file_size, read_blocks, text_of, units
+from unroll.data.blocks import (
+    Block,
+    Level,
+    Seen,
+    Unit,
+    bytes_of,
+    characters,
+    cut,
+    file_size,
+    read_blocks,
+    text_of,
+    units,
+)
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.data.utf8 import code_points
+from unroll.data.words import Boundaries, Spacing, UnicodeWordTokenizer, spacing
 from unroll.errors import UserError
 from unroll.files import printable_name
 from unroll.progress import Progress, Work
@@ -41,7 +54,7 @@ class Survey:
     """The content of a text, after one reading."""
 
     units: int
-    """Number of code points (char), bytes (byte) or lines (word, bpe)."""
+    """Number of what the text is cut by."""
     sources: tuple[TextFile, ...]
     first: dict[str, int]
     """At level char: each character and the offset where it occurs first."""
@@ -69,26 +82,36 @@ class Text:
     names: tuple[str, ...]
     """Names of the parts that it is cut into."""
     block_bytes: int
+    by_words: bool = False
+    """Whether it is cut between words at the levels word and bpe, and not between lines."""
 
     @cached_property
     def disk_bytes(self) -> int:
         """Bytes of all files on the disk."""
         return sum(map(file_size, self.files))
 
+    @property
+    def unit(self) -> Unit:
+        """What it is cut by: code points at level char, bytes at level byte, else lines or words."""
+        whole: dict[Level, Unit] = {"char": "characters", "byte": "bytes"}
+        return whole.get(self.level, "words" if self.by_words else "lines")
+
     def parts(self, sizes: Sequence[int]) -> Iterator[tuple[int, Block]]:
         """Yield each block with the number of its part, cut where the parts of `sizes` units meet."""
         part, room = 0, sizes[0]
         for block in read_blocks(self.files, self.level, self.block_bytes):
-            while (count := units(block, self.level)) > room:
-                head, block = cut(block, room, self.level)
+            while units(block, self.unit) >= room:
+                head, rest = cut(block, room, self.unit)
+                if not rest.content:
+                    break
                 if head.content:
                     yield part, head
-                part += 1
+                part, block = part + 1, rest
                 if part == len(sizes):
                     raise self._changed()
                 room = sizes[part]
             yield part, block
-            room -= count
+            room -= units(block, self.unit)
         if room or part + 1 < len(sizes):
             raise self._changed()
 
@@ -106,7 +129,7 @@ def survey(text: Text) -> Work[Survey]:
     for block in read_blocks(text.files, text.level, text.block_bytes, seen):
         if text.level == "char":
             _note_first(first, unseen, text_of(block), count)
-        count += units(block, text.level)
+        count += units(block, text.unit)
         yield Progress("reading", block.read, text.disk_bytes, "bytes")
     sources = (
         TextFile(printable_name(path), file.bytes, file.hash.hexdigest(), file.mark_bytes > 0, file.newline_added)
@@ -115,14 +138,34 @@ def survey(text: Text) -> Work[Survey]:
     return Survey(count, tuple(sources), first)
 
 
-def learn(text: Text, sizes: Sequence[int], surveyed: Survey, *, min_count: int, vocab_size: int) -> Work[Tokenizer]:
-    """Return the vocabulary of the first part of the text alone."""
-    training = (block for _, block in takewhile(lambda pair: pair[0] == 0, text.parts(sizes)))
+def spacing_of(text: Text, sizes: Sequence[int]) -> Work[Spacing]:
+    """Return how the words of the first part of the text stand."""
+    total = Spacing()
+    for block in _training(text, sizes):
+        total += spacing(text_of(block))
+        yield Progress("measuring", block.read, text.disk_bytes, "bytes")
+    return total
+
+
+def learn(
+    text: Text,
+    sizes: Sequence[int],
+    surveyed: Survey,
+    *,
+    boundaries: Boundaries = "space",
+    min_count: int,
+    vocab_size: int,
+) -> Work[Tokenizer]:
+    """Return the vocabulary of the first part of the text alone; at level word, of words with these `boundaries`."""
+    training = _training(text, sizes)
     match text.level:
         case "byte":
             return ByteTokenizer()
         case "char":
             return CharTokenizer.learn(symbol for symbol, offset in surveyed.first.items() if offset < sizes[0])
+        case "word" if boundaries == "unicode":
+            yield Progress("learning", 0, text.disk_bytes, "bytes")
+            return UnicodeWordTokenizer.learn(map(text_of, training), min_count=min_count, vocab_size=vocab_size)
         case "word":
             counts: Counter[str] = Counter()
             for block in training:
@@ -132,6 +175,11 @@ def learn(text: Text, sizes: Sequence[int], surveyed: Survey, *, min_count: int,
         case "bpe":
             yield Progress("learning", 0, text.disk_bytes, "bytes")
             return BpeTokenizer.learn(map(text_of, training), vocab_size=vocab_size)
+
+
+def _training(text: Text, sizes: Sequence[int]) -> Iterator[Block]:
+    """Yield the blocks of the first part."""
+    return (block for _, block in takewhile(lambda pair: pair[0] == 0, text.parts(sizes)))
 
 
 def encode(

@@ -1,10 +1,8 @@
 """The four levels of a text, each a frozen vocabulary: characters, bytes, words and byte-pair pieces."""
 
-import hashlib
 import json
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import repeat
@@ -15,77 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import Level
-from unroll.data.utf8 import Ids, StreamDecoder, Utf8Decoder, WordDecoder, byte_lengths, code_points, encoded, spans_of
+from unroll.data.utf8 import Ids, StreamDecoder, WordDecoder, byte_lengths, code_points, encoded, spans_of
+from unroll.data.vocabulary import EOS, FORMAT_VERSION, UNK, Vocabulary, json_of
+from unroll.data.words import Boundaries, UnicodeWordTokenizer
 from unroll.errors import UserError
-from unroll.files import read_json, write_atomically
+from unroll.files import read_json
 
 if TYPE_CHECKING:
     import tokenizers
 
-FORMAT_VERSION = 1
-UNK = "<unk>"
-EOS = "<eos>"
-
-
-class _Vocabulary(ABC):
-    """The base of all levels: everything that follows from the bytes of each id."""
-
-    specials: ClassVar[Mapping[int, str]] = {}
-    unknown_id: ClassVar[int | None]
-
-    @cached_property
-    @abstractmethod
-    def pieces(self) -> tuple[bytes, ...]:
-        """The UTF-8 bytes that each id writes."""
-
-    @abstractmethod
-    def to_json(self) -> str:
-        """Return the vocabulary as JSON: equal vocabularies, equal texts."""
-
-    @property
-    def vocab_size(self) -> int:
-        """The number of ids, special symbols included."""
-        return len(self.pieces)
-
-    @property
-    def dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned little-endian type that holds every id."""
-        return np.min_scalar_type(self.vocab_size - 1).newbyteorder("<")
-
-    @cached_property
-    def digest(self) -> str:
-        """The SHA-256 of `to_json`, in hexadecimal."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-    @property
-    def newline_id(self) -> int:
-        """The id that ends a line: newline, at level word `<eos>`."""
-        return self.pieces.index(b"\n")
-
-    def count_unknown(self, ids: NDArray[np.integer]) -> int:
-        """Return the number of `<unk>` among the ids."""
-        return 0 if self.unknown_id is None else int(np.count_nonzero(ids == self.unknown_id))
-
-    def symbol(self, id: int) -> str:
-        """Return a printable name for tables: a newline is `\\n`, the lone byte 255 `\\xff`."""
-        return self.specials.get(id) or _printable(self.pieces[id])
-
-    def stream_decoder(self) -> StreamDecoder:
-        """Return a decoder that takes one id at a time."""
-        return Utf8Decoder(self.pieces)
-
-    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
-        """Return the text of the ids; bytes that are not UTF-8 and unknown characters become U+FFFD."""
-        decoder = self.stream_decoder()
-        return "".join(map(decoder.push, np.asarray(ids, dtype=np.int64).tolist())) + decoder.flush()
-
-    def save(self, path: Path) -> None:
-        """Write the vocabulary to `path`, atomically."""
-        write_atomically(path, self.to_json().encode())
-
 
 @dataclass(frozen=True)
-class CharTokenizer(_Vocabulary):
+class CharTokenizer(Vocabulary):
     """Unicode code points; id 0 is `<unk>`, then `symbols` in order of code point."""
 
     symbols: str
@@ -141,11 +80,11 @@ class CharTokenizer(_Vocabulary):
 
     def to_json(self) -> str:
         """Return the vocabulary as JSON."""
-        return _json(self.level, symbols=self.symbols)
+        return json_of(self.level, symbols=self.symbols)
 
 
 @dataclass(frozen=True)
-class ByteTokenizer(_Vocabulary):
+class ByteTokenizer(Vocabulary):
     """The 256 bytes; any file is a text."""
 
     level: ClassVar[Level] = "byte"
@@ -173,16 +112,20 @@ class ByteTokenizer(_Vocabulary):
 
     def to_json(self) -> str:
         """Return the vocabulary as JSON."""
-        return _json(self.level)
+        return json_of(self.level)
 
 
 @dataclass(frozen=True)
-class WordTokenizer(_Vocabulary):
-    """Words between white space, newline as `<eos>`; id 0 is `<unk>`, 1 `<eos>`, then `words` by falling frequency."""
+class WordTokenizer(Vocabulary):
+    """Words between white space, for text that is tokenised already; newline as `<eos>`.
+
+    Id 0 is `<unk>`, 1 `<eos>`, then `words` by falling frequency.
+    """
 
     words: tuple[str, ...]
 
     level: ClassVar[Level] = "word"
+    boundaries: ClassVar[Boundaries] = "space"
     lossless: ClassVar[bool] = False
     unknown_id: ClassVar[int] = 0
     start_id: ClassVar[int] = 1
@@ -213,9 +156,13 @@ class WordTokenizer(_Vocabulary):
     def _index(self) -> dict[str, int]:
         return {word: id for id, word in enumerate((UNK, EOS, *self.words))}
 
+    def gap(self, before: int, after: int) -> str:
+        """Return the space between two words."""
+        return "" if self.start_id in (before, after) else " "
+
     def stream_decoder(self) -> StreamDecoder:
         """Return a decoder that takes one id at a time and sets the spaces between words."""
-        return WordDecoder(self.pieces)
+        return WordDecoder(self.pieces, self.gap)
 
     def encode(self, text: str) -> Ids:
         """Return one id per word and newline; a literal `<unk>` or `<eos>` is that symbol."""
@@ -236,11 +183,11 @@ class WordTokenizer(_Vocabulary):
 
     def to_json(self) -> str:
         """Return the vocabulary as JSON."""
-        return _json(self.level, words=self.words)
+        return json_of(self.level, words=self.words)
 
 
 @dataclass(frozen=True)
-class BpeTokenizer(_Vocabulary):
+class BpeTokenizer(Vocabulary):
     """Byte-level byte-pair pieces (Sennrich 2016, in GPT-2's alphabet); id 0 is `<eos>`, which no text produces.
 
     Newline is always a piece of its own, so lines may be encoded one by one.
@@ -314,10 +261,10 @@ class BpeTokenizer(_Vocabulary):
 
     def to_json(self) -> str:
         """Return the vocabulary as JSON."""
-        return _json(self.level, tokens=self.tokens, merges=self.merges)
+        return json_of(self.level, tokens=self.tokens, merges=self.merges)
 
 
-Tokenizer = CharTokenizer | ByteTokenizer | WordTokenizer | BpeTokenizer
+Tokenizer = CharTokenizer | ByteTokenizer | WordTokenizer | UnicodeWordTokenizer | BpeTokenizer
 
 _WORD = re.compile(r"\r?\n|\S+")
 
@@ -334,7 +281,14 @@ def load_tokenizer(path: Path) -> Tokenizer:
             case "byte":
                 return ByteTokenizer()
             case "word":
-                return WordTokenizer(tuple(map(_string, data["words"])))
+                words = tuple(map(_string, data["words"]))
+                match data.get("boundaries", "space"):
+                    case "space":
+                        return WordTokenizer(words)
+                    case "unicode":
+                        return UnicodeWordTokenizer(words)
+                    case boundaries:
+                        raise ValueError(f"boundaries {boundaries!r}")
             case "bpe":
                 pairs = ((_string(first), _string(second)) for first, second in data["merges"])
                 return BpeTokenizer(tuple(map(_string, data["tokens"])), tuple(pairs))
@@ -349,11 +303,6 @@ def load_tokenizer(path: Path) -> Tokenizer:
         ) from None
 
 
-def _printable(piece: bytes) -> str:
-    text = piece.decode("utf-8", errors="backslashreplace")  # a broken byte is \xff, a character \u00ff
-    return "".join(c if c.isprintable() else repr(c)[1:-1] if c.isascii() else f"\\u{ord(c):04x}" for c in text)
-
-
 @cache
 def _byte_alphabet() -> dict[str, int]:
     """Return GPT-2's letter for each byte: the printable Latin-1 characters themselves, the others from U+0100 on."""
@@ -366,10 +315,6 @@ def _bpe_pieces() -> "tokenizers.pre_tokenizers.PreTokenizer":
     from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
     return Sequence([Split("\n", "isolated"), ByteLevel(add_prefix_space=False)])
-
-
-def _json(level: str, **vocabulary: object) -> str:
-    return json.dumps({"format_version": FORMAT_VERSION, "level": level, **vocabulary}, ensure_ascii=False)
 
 
 def _string(value: object) -> str:

@@ -1,7 +1,7 @@
 """Characters and their bytes in UTF-8: whole texts, and decoders that take one id at a time."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -39,22 +39,26 @@ class Utf8Decoder:
 
 
 class WordDecoder:
-    """Puts a space between two words and none beside a newline."""
+    """Puts the gap between two words; a space that ends a punctuation mark is written with the symbol after it."""
 
-    def __init__(self, pieces: Sequence[bytes]) -> None:
+    def __init__(self, pieces: Sequence[bytes], gap: Callable[[int, int], str]) -> None:
         self._pieces = pieces
-        self._after_word = False
+        self._gap = gap
+        self._before: int | None = None
+        self._held = ""
 
     def push(self, id: int) -> str:
-        """Return the word, or the newline, with the space before it."""
+        """Return the symbol with the space before it."""
         piece = self._pieces[id].decode()
-        gap = " " if self._after_word and piece != "\n" else ""
-        self._after_word = piece != "\n"
-        return gap + piece
+        gap = self._held or ("" if self._before is None else self._gap(self._before, id))
+        self._before = id
+        self._held = " " if piece.endswith(" ") and not piece.isspace() else ""
+        return gap + piece.removesuffix(self._held)
 
     def flush(self) -> str:
-        """Return nothing: a word is complete at once."""
-        return ""
+        """Return the space that is held back."""
+        held, self._held = self._held, ""
+        return held
 
 
 def code_points(text: str) -> NDArray[np.unsignedinteger]:

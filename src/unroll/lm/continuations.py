@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.open import AnyModel, Opened, as_opened
-from unroll.data.tokenizer import EOS, Tokenizer
+from unroll.data.tokenizer import Tokenizer
+from unroll.data.vocabulary import EOS
 from unroll.errors import UserError, check_positive
 from unroll.lm.sample import encode_prompt, read_prompt
 from unroll.lm.surprisal import token_name

@@ -26,10 +26,16 @@ READ_TOGETHER = 2**16
 """Symbols between two reports of progress."""
 
 
-def sizes_of(pieces: Sequence[bytes]) -> NDArray[np.int64]:
-    """Return the bytes of each piece, and the characters that begin in it (V, 2): bytes that continue no other."""
-    sizes = [(len(piece), sum(byte & 0xC0 != 0x80 for byte in piece)) for piece in pieces]
-    return np.array(sizes, np.int64).reshape(-1, 2)
+def sizes_of(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """Return the bytes of each piece, the characters that begin in it, and 1 for a word (V, 3).
+
+    A character begins with a byte that continues no other; between two words a space is written.
+    """
+    sizes = [
+        (len(piece), sum(byte & 0xC0 != 0x80 for byte in piece), len(tokenizer.gap(id, id)))
+        for id, piece in enumerate(tokenizer.pieces)
+    ]
+    return np.array(sizes, np.int64).reshape(-1, 3)
 
 
 @dataclass
@@ -41,6 +47,8 @@ class Evaluation:
     tokens: int = 0
     nats: float = 0.0
     unknown: int = 0
+    before: int = 0
+    """The last symbol, once there is one."""
     chars: int = 0
     bytes: int = 0
     line_nats: list[NDArray[np.float64]] = field(default_factory=list)
@@ -54,21 +62,30 @@ class Evaluation:
         return self.nats / self.tokens
 
     def add(self, ids: Ids, nats: Nats, sizes: NDArray[np.int64]) -> None:
-        """Count symbols (N,), their nats (N,), and what they add to the text, of the `sizes` (V, 2) of all pieces."""
+        """Count symbols (N,), their nats (N,), and what they add to the text, of the `sizes` (V, 3) of all pieces."""
         self.tokens += len(ids)
         self.nats += float(nats.sum())
         if self.protocol != "crops":
             self.line_nats.append(_sums_of_lines(ids, nats, self.tokenizer.newline_id))
-        self.bytes += int(sizes[ids, 0].sum())
-        self.chars += int(sizes[ids, 1].sum())
+        words = sizes[np.append(self.before, ids) if self.tokens > len(ids) else ids, 2]
+        gaps = int(np.count_nonzero(words[:-1] & words[1:]))
+        self.before = int(ids[-1]) if len(ids) else self.before
+        self.bytes += int(sizes[ids, 0].sum()) + gaps
+        self.chars += int(sizes[ids, 1].sum()) + gaps
         self.unknown += self.tokenizer.count_unknown(ids)
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON; a figure that does not apply is None, and `notes` says why."""
-        words, bits = self.tokenizer.level == "word", self.nats / math.log(2)
+        level, bits = self.tokenizer.level, self.nats / math.log(2)
         notes = list(self.remarks)
-        if words:
+        lost = not self.tokenizer.lossless or (level == "word" and self.unknown > 0)
+        if not self.tokenizer.lossless:
             notes.append("bits per character and per byte do not apply to words, which cannot restore the text")
+        elif lost:
+            notes.append(
+                f"{self.unknown:,} words are unknown and scored as <unk>, which cannot restore the text: bits per "
+                "character and per byte do not apply"
+            )
         elif self.unknown:
             notes.append(
                 f"{self.unknown:,} symbols are unknown and scored as <unk>: bits per byte do not apply, and bits per "
@@ -79,8 +96,8 @@ class Evaluation:
             "tokens": self.tokens,
             "nats_per_token": self.nats_per_token,
             "perplexity": math.exp(self.nats_per_token) if self.nats_per_token < 700 else None,
-            "bits_per_char": None if words or not self.chars else bits / self.chars,
-            "bits_per_byte": None if words or self.unknown or not self.bytes else bits / self.bytes,
+            "bits_per_char": None if lost or not self.chars else bits / self.chars,
+            "bits_per_byte": None if lost or self.unknown or not self.bytes else bits / self.bytes,
             "unknown_rate": self.unknown / self.tokens,
             "notes": notes,
         }
@@ -101,7 +118,7 @@ def evaluate_predictors(
     files that are not text, and for a text too short for the protocol.
     """
     check_choice("protocol", protocol, get_args(Protocol))
-    sizes, total, done = sizes_of(tokenizer.pieces), sum(map(file_size, files)), 0
+    sizes, total, done = sizes_of(tokenizer), sum(map(file_size, files)), 0
     evaluations = [Evaluation(protocol, tokenizer) for _ in range(len(predictors) + (weights is not None))]
     seen = [Seen() for _ in files]
 

@@ -6,7 +6,7 @@ And how much of a sample is memory: the longest stretch of it that stands in the
 import mmap
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -87,7 +87,14 @@ def sample(
     options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     opened = as_opened(model)
     ids = encode_prompt(opened.tokenizer, prompt, replace_unknown=replace_unknown)
-    return generate(opened.predictor, opened.tokenizer, ids, length, options, stream=stream, stop=stop)
+    symbols = generate(opened.predictor, opened.tokenizer, ids, length, options, stream=stream, stop=stop)
+    return _after_space(symbols) if prompt.endswith(" ") and opened.tokenizer.level == "word" else symbols
+
+
+def _after_space(symbols: Iterator[SampledSymbol]) -> Iterator[SampledSymbol]:
+    """Yield the symbols after a prompt that ends with the space that a symbol of words would write before it."""
+    for number, symbol in enumerate(symbols):
+        yield replace(symbol, text=symbol.text.removeprefix(" ")) if number == 0 else symbol
 
 
 def uniforms(seed: int, stream: int, start: int = 0, block: int = 256) -> Iterator[float]:
@@ -193,6 +200,7 @@ def _beginning(text: str, stops: Sequence[str]) -> int:
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str, *, replace_unknown: bool = False) -> list[int]:
     """Return the ids of a prompt; raises UserError naming unknown symbols, unless they are replaced."""
+    prompt = tokenizer.to_continue(prompt)
     unknown = tokenizer.unknown(prompt)
     if unknown and not replace_unknown:
         names = ", ".join(f"{symbol!r} at {offset}" for offset, symbol in unknown[:5])

@@ -32,8 +32,10 @@ file is a unit of its own. The white space after a word is what ends it, so it i
 -ln P(this word, and no longer one). Counted with the white space before it, as BPE pieces have it, the probabilities
 of words would sum to more than one, and the surprise at a word's end would fall on the next word (Oh and Schuler 2024;
 Pimentel and Meister 2024). A BPE piece that begins with white space is therefore split: the nats of its white space go
-to the word before, the rest to the word it begins. White space is Unicode's, at level byte ASCII's. At level word the
-words are the model's symbols, the first of a line with the white space before it, and a newline is a unit too.
+to the word before, the rest to the word it begins. White space is Unicode's, at level byte ASCII's. At level word no
+symbol is split: a punctuation mark with a space before it counts wholly for the word it begins. In text that is
+tokenised already the words are the model's symbols, the first of a line with the white space before it, and a newline
+is a unit too.
 `char`: a code point. `line`: up to and including a newline. `token`: a symbol of the model, at level word with the
 white space after it. Where one symbol covers several units (characters in a piece), they count as one unit.
 """
@@ -179,7 +181,9 @@ def _ends(tokenizer: Tokenizer, symbols: Symbols) -> Ids:
     ends = symbols.spans[:, 1].copy()
     if tokenizer.level == "word" and len(ends):
         newline = np.frombuffer(symbols.data, np.uint8)[ends - 1] == ord("\n")
-        ends[:-1] = np.where(newline[:-1], ends[:-1], symbols.spans[1:, 0])
+        pieces = [tokenizer.pieces[id] for id in symbols.ids[1:].tolist()]
+        heads = np.array([_head(piece) if piece.strip() else 0 for piece in pieces], np.int64)
+        ends[:-1] = np.where(newline[:-1], ends[:-1], symbols.spans[1:, 0] + heads)
         ends[-1] = len(symbols.data)
     return ends
 
@@ -201,7 +205,7 @@ def _read_parts(opened: Opened, file: Path, unit: UnitName, unknown: UnknownRule
         space_lengths = np.array([_head(tokenizer.pieces[id]) for id in symbols.ids[splits].tolist()], np.int64)
         part_starts = np.concatenate([[0], _ends(tokenizer, symbols)])[: len(nats)]
         part_starts = np.insert(part_starts, splits + 1, part_starts[splits] + space_lengths)
-        if unit == "token" or (unit == "word" and level == "word"):
+        if unit == "token" or (unit == "word" and not tokenizer.lossless):
             unit_starts = part_starts
         else:
             unit_starts, last = _begins(symbols.data, unit, last, as_text=level != "byte")

@@ -242,7 +242,7 @@ def sample_text(run: Run, tokenizer: Tokenizer) -> str:
     """Return the sample that is taken on the way: always the same seed and prompt, so that samples can be compared."""
     config = run.config
     options = SampleOptions(temperature=config.sample_temperature, seed=config.seed)
-    prompt = [int(symbol) for symbol in tokenizer.encode(config.sample_prompt)]
+    prompt = [int(symbol) for symbol in tokenizer.encode(tokenizer.to_continue(config.sample_prompt))]
     with kept_in_model(run) as model:
         symbols = generate(TorchPredictor(model), tokenizer, prompt, config.sample_length, options)
         return "".join(symbol.text for symbol in symbols)

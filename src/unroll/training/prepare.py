@@ -50,6 +50,7 @@ from unroll.training.many import processes, torchrun
 from unroll.training.recipe import Overrides, Recipe, check_overrides, read_about, read_recipe, write_recipe
 from unroll.training.report import Report
 from unroll.training.run import Run, begin, restore, save, save_weights
+from unroll.training.vocabulary import fitted
 
 
 @dataclass
@@ -119,12 +120,15 @@ def prepare(
         earlier = locks.enter_context(locked(out)) if (out / "model.json").exists() else None
         clear(partial)
         corpus = yield from encoded(folder, files, overrides["data"], valid, test, parent)
+        note = None
+        if machine is not None and budget.minutes is not None and parent is None and not is_prepared(files[0]):
+            corpus, note = yield from fitted(folder.path / DATA, corpus, budget.minutes, machine, overrides)
         recipe = resolve(corpus, budget, overrides, torch_device, started, machine, tuned=tuned)
         run = make_run(folder, recipe, torch_device)
         if parent is not None:
             copy_weights(run.model, dict(parent.model.named_parameters()), parent.path)
             run = begin(folder, run.model, recipe.optim, recipe.training)
-        first = list(first_reports(recipe, corpus, files, machine, tuned=tuned))
+        first = list(first_reports(recipe, corpus, files, machine, cut=note, tuned=tuned))
         with closing(EventLog(folder, METRICS)) as log:
             for report in first:
                 log.write(report.to_json())
@@ -293,11 +297,11 @@ def write_start(
 
 
 def first_reports(
-    recipe: Recipe, corpus: Corpus, files: Sequence[Path], machine: Machine | None, *, tuned: bool
+    recipe: Recipe, corpus: Corpus, files: Sequence[Path], machine: Machine | None, *, cut: str | None, tuned: bool
 ) -> Iterator[Report]:
-    """Yield the reports before the first step: what was chosen, the corpus's warnings, symbols unknown to a parent."""
+    """Yield the reports before the first step: what was chosen, the corpus's warnings, words cut, unknown symbols."""
     training = recipe.training
-    detail = {
+    detail: dict[str, Any] = {
         "parameters": parameter_count(recipe.model),
         "steps": training.steps,
         "train_tokens": len(corpus.train),
@@ -305,8 +309,9 @@ def first_reports(
         "vocab_size": recipe.model.vocab_size,
         "epochs": round(training.steps * training.batch_size * training.seq_len / len(corpus.train), 2),
     }
+    detail |= {"words": corpus.info.config.words} if corpus.tokenizer.level == "word" else {}
     yield Report("start", 0, 0, 0.0, detail=detail | ({"measured": machine.measured} if machine else {}))
-    for warning in corpus.info.warnings:
+    for warning in (cut, *corpus.info.warnings) if cut else corpus.info.warnings:
         yield Report("warn", 0, 0, 0.0, text=warning)
     if tuned and (unknown := corpus.info.parts["train"].unknown):
         text = f"{unknown:,} symbols of the training part are unknown to the model and read as <unk>, never sampled"

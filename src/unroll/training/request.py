@@ -34,6 +34,7 @@ def train(
     steps: int | None = None,
     arch: str | None = None,
     level: str | None = None,
+    words: str | None = None,
     split: str | None = None,
     valid: StrPath | None = None,
     test: StrPath | None = None,
@@ -57,7 +58,7 @@ def train(
     folder = Path(out) if out is not None else output_folder(files)
     overrides = _overrides(recipe, settings, {
         "model": {"arch": arch},
-        "data": {"level": level, "split": split},
+        "data": {"level": level, "words": words, "split": split},
         "training": {"seed": seed, "steps": steps},
     })  # fmt: skip
     refuse_split_and_valid(split, valid)

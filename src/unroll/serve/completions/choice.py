@@ -117,13 +117,15 @@ class Choice:
         names, pieces = self.served.printable, self.served.tokenizer.pieces
         start = self.served.tokenizer.start_id
         # A model of words writes a space between two of them.
-        spaced = self.served.tokenizer.level == "word" and before is not None and before != start
+        after = [before] if self.served.tokenizer.level == "word" and before is not None else []
         named = {}
         for other, value in zip(point.top_ids, point.top, strict=True):
             if other == id:
                 named[piece] = _finite(value)
                 continue
-            name = f" {names[other]}" if spaced and other != start else names[other]
+            name = names[other]
+            if after and other != start:
+                name = decoder_after(self.served.tokenizer, after).push(other)
             if name == piece or name in named:
                 name = "".join(f"\\x{byte:02x}" for byte in pieces[other])
             named[name] = _finite(value)
