@@ -122,7 +122,7 @@ class UnicodeWordTokenizer(Vocabulary):
         return [(start, text[start:end]) for id, (start, end) in spans if id == self.unknown_id]
 
     def to_continue(self, text: str) -> str:
-        """Return a text that goes on, with a space after its last mark where the mark has that more often."""
+        """Return a prompt, with a space after its last mark where the mark has one more often."""
         plain, spaced = self.encode(text).tolist(), self.encode(text + " ").tolist()
         if not plain or plain[:-1] != spaced[:-1] or not any(spaced[-1:]) or 0 < plain[-1] <= spaced[-1]:
             return text
