@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from glob import escape
 from hashlib import sha256
@@ -46,7 +46,9 @@ class DataConfig:
     vocab_size: int = 0
     """Maximum number of ids at levels word and bpe; 0 is no limit for words and 1024 for bpe."""
     documents: bool = False
-    """Whether each file starts from a fresh state."""
+    """Whether each document, a file or what a separator ends, starts from a fresh state."""
+    separator: str = ""
+    """The string that ends a document within a file and becomes the symbol <end>; empty where there is none."""
 
     def __post_init__(self) -> None:
         _shares(self.split)
@@ -56,10 +58,21 @@ class DataConfig:
                 allowed="from 1 on at level word, else 1",
                 fix="leave it out, or use --level word",
             )
-        if self.vocab_size and self.vocab_size < MIN_VOCAB_SIZE.get(self.level, math.inf):
+        if self.separator and self.level == "byte":
+            raise UserError(
+                "a separator is given at level byte, whose symbols are the 256 bytes",
+                allowed="a separator at level char, word or bpe",
+                fix="choose one of them, or leave the separator out",
+            )
+        if "\0" in self.separator:
+            raise UserError(
+                "the separator has a NUL, which no text has", allowed="any other string", fix="choose another"
+            )
+        least = {level: number + bool(self.separator) for level, number in MIN_VOCAB_SIZE.items()}
+        if self.vocab_size and self.vocab_size < least.get(self.level, math.inf):
             raise UserError(
                 f"vocab_size is {self.vocab_size} at level {self.level}",
-                allowed="0, or " + " or ".join(f"from {n} on at level {level}" for level, n in MIN_VOCAB_SIZE.items()),
+                allowed="0, or " + " or ".join(f"from {n} on at level {level}" for level, n in least.items()),
                 fix="leave it out, or choose a number from that range",
             )
 
@@ -94,7 +107,7 @@ class CorpusInfo:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A prepared text, its ids mapped from the disk; `documents` are the starts of the files in `train`.
+    """A prepared text, its ids mapped from the disk; `documents` are the starts of documents in `train`.
 
     `valid` is empty where nothing was held back.
     """
@@ -115,11 +128,13 @@ def prepare(
     split: str | None = None,
     valid: StrPath | None = None,
     test: StrPath | None = None,
+    separator: str | None = None,
     settings: Settings = (),
 ) -> Work[None]:
     """Encode text files into the new folder `out`, which `train` takes in place of files; yields progress."""
     refuse_split_and_valid(split, valid)
-    values = {name: value for name, value in (("level", level), ("split", split)) if value is not None}
+    given = {"level": level, "split": split, "separator": separator}
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     hints = get_type_hints(DataConfig)
     for key, text in setting_pairs(settings):
         name = key.removeprefix("data.")
@@ -161,13 +176,29 @@ def write_corpus(
         )
     shares = _shares(config.split)
     files_of = _texts(files, valid, test, len(shares))
-    texts = [Text(paths, config.level, names, block_bytes) for names, paths in files_of.items()]
+    separator = tokenizer.separator if tokenizer else config.separator
+    if config.separator not in ("", separator):
+        raise UserError(
+            f"the separator {config.separator!r} was requested with a vocabulary that has {separator or None!r}",
+            allowed="the separator of the vocabulary",
+            fix="leave it out",
+        )
+    config = replace(config, separator=separator)
+    texts = [
+        Text(paths, config.level, names, block_bytes, separator, config.documents) for names, paths in files_of.items()
+    ]
     out = real_folder(out)
     if out.exists():
         raise UserError(f"{out} exists already", allowed="a new folder", fix="choose another --out, or remove it")
     surveys = []
     for text in texts:
         surveys.append((yield from survey(text)))
+    if config.separator and not tokenizer and not surveys[0].ends:
+        raise UserError(
+            f"the separator {config.separator!r} does not occur in {', '.join(f'{file}' for file in files)}",
+            allowed="a string that ends documents of the text",
+            fix=r"check its spelling; \n, \t and \ are escapes",
+        )
     sizes = [_part_sizes(surveyed.units, shares, text) for text, surveyed in zip(texts, surveys, strict=True)]
     with _new_folder(out) as folder:
         if tokenizer is None:
@@ -205,6 +236,12 @@ def write_corpus(
 
 def load_corpus(folder: Path) -> Corpus:
     """Open a folder that `prepare` wrote; the ids stay on the disk. Raises UserError where it is damaged or foreign."""
+    if not folder.exists():
+        raise UserError(
+            f"the prepared text is no longer at {folder}",
+            allowed="a folder that `unroll data prepare` wrote, where it was",
+            fix="move it back, or prepare the text there again",
+        )
     about = read_json(folder / "corpus.json", "a corpus of unroll")
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     where = str(folder / "corpus.json")

@@ -12,9 +12,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.blocks import Block, Level, Seen, bytes_of, characters, cut, file_size, read_blocks, text_of, units
+from unroll.data.blocks import (
+    END,
+    Block,
+    Level,
+    Seen,
+    bytes_of,
+    characters,
+    cut,
+    file_size,
+    read_blocks,
+    text_of,
+    units,
+)
+from unroll.data.documents import DocumentTokenizer, documents_of
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.data.utf8 import code_points
+from unroll.data.vocabulary import Vocabulary
 from unroll.errors import UserError
 from unroll.files import printable_name
 from unroll.progress import Progress, Work
@@ -45,6 +59,8 @@ class Survey:
     sources: tuple[TextFile, ...]
     first: dict[str, int]
     """At level char: each character and the offset where it occurs first."""
+    ends: int = 0
+    """How often the separator of documents occurs."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,10 @@ class Text:
     names: tuple[str, ...]
     """Names of the parts that it is cut into."""
     block_bytes: int
+    separator: str = ""
+    """What ends a document within a file; empty where only a file is one."""
+    documents: bool = False
+    """Whether the starts of those documents are recorded."""
 
     @cached_property
     def disk_bytes(self) -> int:
@@ -78,7 +98,7 @@ class Text:
     def parts(self, sizes: Sequence[int]) -> Iterator[tuple[int, Block]]:
         """Yield each block with the number of its part, cut where the parts of `sizes` units meet."""
         part, room = 0, sizes[0]
-        for block in read_blocks(self.files, self.level, self.block_bytes):
+        for block in read_blocks(self.files, self.level, self.block_bytes, separator=self.separator):
             while (count := units(block, self.level)) > room:
                 head, block = cut(block, room, self.level)
                 if head.content:
@@ -99,47 +119,56 @@ class Text:
 
 def survey(text: Text) -> Work[Survey]:
     """Read the text once and return its survey."""
-    count = 0
+    count = ends = 0
     seen = [Seen() for _ in text.files]
     first: dict[str, int] = {}
     unseen = np.ones(CODE_POINTS, np.bool_)
-    for block in read_blocks(text.files, text.level, text.block_bytes, seen):
+    for block in read_blocks(text.files, text.level, text.block_bytes, seen, text.separator):
         if text.level == "char":
-            _note_first(first, unseen, text_of(block), count)
+            _note_first(first, unseen, str(block.content), count)
+        ends += len(documents_of(block)) - 1
         count += units(block, text.level)
         yield Progress("reading", block.read, text.disk_bytes, "bytes")
     sources = (
         TextFile(printable_name(path), file.bytes, file.hash.hexdigest(), file.mark_bytes > 0, file.newline_added)
         for path, file in zip(text.files, seen, strict=True)
     )
-    return Survey(count, tuple(sources), first)
+    first.pop(END, None)
+    return Survey(count, tuple(sources), first, ends)
 
 
 def learn(text: Text, sizes: Sequence[int], surveyed: Survey, *, min_count: int, vocab_size: int) -> Work[Tokenizer]:
     """Return the vocabulary of the first part of the text alone."""
-    training = (block for _, block in takewhile(lambda pair: pair[0] == 0, text.parts(sizes)))
+    blocks = (block for _, block in takewhile(lambda pair: pair[0] == 0, text.parts(sizes)))
+    if text.separator:
+        vocab_size = max(0, vocab_size - 1)
+    tokenizer: Vocabulary
     match text.level:
         case "byte":
-            return ByteTokenizer()
+            tokenizer = ByteTokenizer()
         case "char":
-            return CharTokenizer.learn(symbol for symbol, offset in surveyed.first.items() if offset < sizes[0])
+            tokenizer = CharTokenizer.learn(symbol for symbol, offset in surveyed.first.items() if offset < sizes[0])
         case "word":
             counts: Counter[str] = Counter()
-            for block in training:
-                counts.update(text_of(block).split())
+            for block in blocks:
+                for document in documents_of(block):
+                    counts.update(document.split())
                 yield Progress("learning", block.read, text.disk_bytes, "bytes")
-            return WordTokenizer.learn(counts, min_count=min_count, vocab_size=vocab_size)
+            tokenizer = WordTokenizer.learn(counts, min_count=min_count, vocab_size=vocab_size)
         case "bpe":
             yield Progress("learning", 0, text.disk_bytes, "bytes")
-            return BpeTokenizer.learn(map(text_of, training), vocab_size=vocab_size)
+            documents = (document for block in blocks for document in documents_of(block))
+            tokenizer = BpeTokenizer.learn(documents, vocab_size=vocab_size)
+    return DocumentTokenizer(tokenizer, text.separator) if text.separator else tokenizer
 
 
 def encode(
     text: Text, sizes: Sequence[int], tokenizer: Tokenizer, folder: Path
 ) -> Work[tuple[dict[str, Part], list[int]]]:
-    """Write the ids of each part to `folder/NAME.bin`; return the parts, and where files begin in the first of them."""
+    """Write the ids of each part to `folder/NAME.bin`; return the parts, and where documents begin in the first one."""
     parts: dict[str, Part] = {}
     starts: dict[int, int] = {}
+    ends: list[int] = []
     for number, group in groupby(text.parts(sizes), key=itemgetter(0)):
         tokens = chars = size = unknown = 0
         hasher = hashlib.sha256()
@@ -150,13 +179,15 @@ def encode(
                 hasher.update(ids.data)
                 if number == 0:
                     starts.setdefault(block.file, tokens)
+                    if tokenizer.end_id is not None and text.documents:
+                        ends += (tokens + 1 + np.flatnonzero(ids == tokenizer.end_id)).tolist()
                 tokens += len(ids)
                 chars += characters(block)
                 size += block.size
                 unknown += tokenizer.count_unknown(ids)
                 yield Progress("encoding", block.read, text.disk_bytes, "bytes")
         parts[text.names[number]] = Part(tokens, chars, size, unknown, hasher.hexdigest())
-    return parts, [start for start in dict.fromkeys(starts.values()) if start < parts[text.names[0]].tokens]
+    return parts, sorted(start for start in {*starts.values(), *ends} if start < parts[text.names[0]].tokens)
 
 
 @dataclass
@@ -168,7 +199,7 @@ class TextIds:
     read: int = 0
 
     def __iter__(self) -> Iterator[NDArray[np.integer]]:
-        for block in read_blocks([self.file], self.tokenizer.level):
+        for block in read_blocks([self.file], self.tokenizer.level, separator=self.tokenizer.separator):
             self.read = block.read
             yield block_ids(block, self.tokenizer)
 
@@ -184,6 +215,8 @@ def block_ids(block: Block, tokenizer: Tokenizer) -> NDArray[np.unsignedinteger]
             return np.frombuffer(bytes_of(block), np.uint8)
         case CharTokenizer():
             return tokenizer.lookup(text_of(block))
+        case DocumentTokenizer():
+            return tokenizer.encode_block(block).astype(tokenizer.dtype)
         case _:
             return tokenizer.encode(text_of(block)).astype(tokenizer.dtype)
 

@@ -1,23 +1,23 @@
 """The four levels of a text, each a frozen vocabulary: characters, bytes, words and byte-pair pieces."""
 
-import hashlib
 import json
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import Level
-from unroll.data.utf8 import Ids, StreamDecoder, Utf8Decoder, WordDecoder, byte_lengths, code_points, encoded, spans_of
+from unroll.data.documents import DocumentTokenizer
+from unroll.data.utf8 import Ids, StreamDecoder, WordDecoder, byte_lengths, code_points, encoded, spans_of
+from unroll.data.vocabulary import Vocabulary
 from unroll.errors import UserError
-from unroll.files import read_json, write_atomically
+from unroll.files import read_json
 
 if TYPE_CHECKING:
     import tokenizers
@@ -27,65 +27,8 @@ UNK = "<unk>"
 EOS = "<eos>"
 
 
-class _Vocabulary(ABC):
-    """The base of all levels: everything that follows from the bytes of each id."""
-
-    specials: ClassVar[Mapping[int, str]] = {}
-    unknown_id: ClassVar[int | None]
-
-    @cached_property
-    @abstractmethod
-    def pieces(self) -> tuple[bytes, ...]:
-        """The UTF-8 bytes that each id writes."""
-
-    @abstractmethod
-    def to_json(self) -> str:
-        """Return the vocabulary as JSON: equal vocabularies, equal texts."""
-
-    @property
-    def vocab_size(self) -> int:
-        """The number of ids, special symbols included."""
-        return len(self.pieces)
-
-    @property
-    def dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned little-endian type that holds every id."""
-        return np.min_scalar_type(self.vocab_size - 1).newbyteorder("<")
-
-    @cached_property
-    def digest(self) -> str:
-        """The SHA-256 of `to_json`, in hexadecimal."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-    @property
-    def newline_id(self) -> int:
-        """The id that ends a line: newline, at level word `<eos>`."""
-        return self.pieces.index(b"\n")
-
-    def count_unknown(self, ids: NDArray[np.integer]) -> int:
-        """Return the number of `<unk>` among the ids."""
-        return 0 if self.unknown_id is None else int(np.count_nonzero(ids == self.unknown_id))
-
-    def symbol(self, id: int) -> str:
-        """Return a printable name for tables: a newline is `\\n`, the lone byte 255 `\\xff`."""
-        return self.specials.get(id) or _printable(self.pieces[id])
-
-    def stream_decoder(self) -> StreamDecoder:
-        """Return a decoder that takes one id at a time."""
-        return Utf8Decoder(self.pieces)
-
-    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
-        """Return the text of the ids; bytes that are not UTF-8 and unknown characters become U+FFFD."""
-        decoder = self.stream_decoder()
-        return "".join(map(decoder.push, np.asarray(ids, dtype=np.int64).tolist())) + decoder.flush()
-
-    def save(self, path: Path) -> None:
-        """Write the vocabulary to `path`, atomically."""
-        write_atomically(path, self.to_json().encode())
-
-
 @dataclass(frozen=True)
-class CharTokenizer(_Vocabulary):
+class CharTokenizer(Vocabulary):
     """Unicode code points; id 0 is `<unk>`, then `symbols` in order of code point."""
 
     symbols: str
@@ -145,7 +88,7 @@ class CharTokenizer(_Vocabulary):
 
 
 @dataclass(frozen=True)
-class ByteTokenizer(_Vocabulary):
+class ByteTokenizer(Vocabulary):
     """The 256 bytes; any file is a text."""
 
     level: ClassVar[Level] = "byte"
@@ -177,7 +120,7 @@ class ByteTokenizer(_Vocabulary):
 
 
 @dataclass(frozen=True)
-class WordTokenizer(_Vocabulary):
+class WordTokenizer(Vocabulary):
     """Words between white space, newline as `<eos>`; id 0 is `<unk>`, 1 `<eos>`, then `words` by falling frequency."""
 
     words: tuple[str, ...]
@@ -240,7 +183,7 @@ class WordTokenizer(_Vocabulary):
 
 
 @dataclass(frozen=True)
-class BpeTokenizer(_Vocabulary):
+class BpeTokenizer(Vocabulary):
     """Byte-level byte-pair pieces (Sennrich 2016, in GPT-2's alphabet); id 0 is `<eos>`, which no text produces.
 
     Newline is always a piece of its own, so lines may be encoded one by one.
@@ -317,7 +260,7 @@ class BpeTokenizer(_Vocabulary):
         return _json(self.level, tokens=self.tokens, merges=self.merges)
 
 
-Tokenizer = CharTokenizer | ByteTokenizer | WordTokenizer | BpeTokenizer
+Tokenizer = CharTokenizer | ByteTokenizer | WordTokenizer | BpeTokenizer | DocumentTokenizer
 
 _WORD = re.compile(r"\r?\n|\S+")
 
@@ -328,18 +271,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
     try:
         if data["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {data['format_version']!r}")
-        match data["level"]:
-            case "char":
-                return CharTokenizer(_string(data["symbols"]))
-            case "byte":
-                return ByteTokenizer()
-            case "word":
-                return WordTokenizer(tuple(map(_string, data["words"])))
-            case "bpe":
-                pairs = ((_string(first), _string(second)) for first, second in data["merges"])
-                return BpeTokenizer(tuple(map(_string, data["tokens"])), tuple(pairs))
-            case level:
-                raise ValueError(f"level {level!r}")
+        tokenizer = _of_level(data)
+        separator = data.get("separator")
+        return tokenizer if separator is None else DocumentTokenizer(tokenizer, _string(separator))
     except (KeyError, TypeError, ValueError, UserError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(
@@ -347,11 +281,6 @@ def load_tokenizer(path: Path) -> Tokenizer:
             allowed=f"format version {FORMAT_VERSION}, level char, byte, word or bpe",
             fix="restore the file, or train again",
         ) from None
-
-
-def _printable(piece: bytes) -> str:
-    text = piece.decode("utf-8", errors="backslashreplace")  # a broken byte is \xff, a character \u00ff
-    return "".join(c if c.isprintable() else repr(c)[1:-1] if c.isascii() else f"\\u{ord(c):04x}" for c in text)
 
 
 @cache
@@ -370,6 +299,21 @@ def _bpe_pieces() -> "tokenizers.pre_tokenizers.PreTokenizer":
 
 def _json(level: str, **vocabulary: object) -> str:
     return json.dumps({"format_version": FORMAT_VERSION, "level": level, **vocabulary}, ensure_ascii=False)
+
+
+def _of_level(data: Mapping[str, Any]) -> CharTokenizer | ByteTokenizer | WordTokenizer | BpeTokenizer:
+    match data["level"]:
+        case "char":
+            return CharTokenizer(_string(data["symbols"]))
+        case "byte":
+            return ByteTokenizer()
+        case "word":
+            return WordTokenizer(tuple(map(_string, data["words"])))
+        case "bpe":
+            pairs = ((_string(first), _string(second)) for first, second in data["merges"])
+            return BpeTokenizer(tuple(map(_string, data["tokens"])), tuple(pairs))
+        case level:
+            raise ValueError(f"level {level!r}")
 
 
 def _string(value: object) -> str:

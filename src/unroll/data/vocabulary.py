@@ -1,0 +1,118 @@
+"""What all vocabularies share: everything that follows from the bytes of each id."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.data.blocks import Level
+from unroll.data.utf8 import Ids, StreamDecoder, Utf8Decoder
+from unroll.files import write_atomically
+
+
+class Vocabulary(ABC):
+    """The base of all levels: everything that follows from the bytes of each id."""
+
+    separator: str = ""
+    """The string that ends a document and is one symbol, `<end>`; empty where there is none."""
+
+    @property
+    @abstractmethod
+    def level(self) -> Level:
+        """What a symbol is."""
+
+    @property
+    @abstractmethod
+    def lossless(self) -> bool:
+        """Whether decoding gives the text back."""
+
+    @property
+    @abstractmethod
+    def start_id(self) -> int:
+        """The id that is read first where there is no state."""
+
+    @property
+    @abstractmethod
+    def unknown_id(self) -> int | None:
+        """The id of `<unk>`; None where every symbol is known."""
+
+    @property
+    def specials(self) -> Mapping[int, str]:
+        """The names of the ids that stand for no text of their own."""
+        return {}
+
+    @property
+    def end_id(self) -> int | None:
+        """The id of `<end>`, with which a sample ends; None where there is no separator."""
+        return None
+
+    @abstractmethod
+    def encode(self, text: str) -> Ids:
+        """Return the ids (N,) of a text."""
+
+    @abstractmethod
+    def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
+        """Return the ids (N,) and their spans (N, 2) in bytes of UTF-8."""
+
+    @abstractmethod
+    def unknown(self, text: str) -> list[tuple[int, str]]:
+        """Return the offset in code points and the text of each unknown symbol."""
+
+    @cached_property
+    @abstractmethod
+    def pieces(self) -> tuple[bytes, ...]:
+        """The UTF-8 bytes that each id writes."""
+
+    @abstractmethod
+    def to_json(self) -> str:
+        """Return the vocabulary as JSON: equal vocabularies, equal texts."""
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, special symbols included."""
+        return len(self.pieces)
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The smallest unsigned little-endian type that holds every id."""
+        return np.min_scalar_type(self.vocab_size - 1).newbyteorder("<")
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of `to_json`, in hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def newline_id(self) -> int:
+        """The id that ends a line: newline, at level word `<eos>`."""
+        return self.pieces.index(b"\n")
+
+    def count_unknown(self, ids: NDArray[np.integer]) -> int:
+        """Return the number of `<unk>` among the ids."""
+        return 0 if self.unknown_id is None else int(np.count_nonzero(ids == self.unknown_id))
+
+    def symbol(self, id: int) -> str:
+        """Return a printable name for tables: a newline is `\\n`, the lone byte 255 `\\xff`."""
+        return self.specials.get(id) or _printable(self.pieces[id])
+
+    def stream_decoder(self) -> StreamDecoder:
+        """Return a decoder that takes one id at a time."""
+        return Utf8Decoder(self.pieces)
+
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
+        """Return the text of the ids; bytes that are not UTF-8 and unknown characters become U+FFFD."""
+        decoder = self.stream_decoder()
+        return "".join(map(decoder.push, np.asarray(ids, dtype=np.int64).tolist())) + decoder.flush()
+
+    def save(self, path: Path) -> None:
+        """Write the vocabulary to `path`, atomically."""
+        write_atomically(path, self.to_json().encode())
+
+
+def _printable(piece: bytes) -> str:
+    text = piece.decode("utf-8", errors="backslashreplace")  # a broken byte is \xff, a character \u00ff
+    return "".join(c if c.isprintable() else repr(c)[1:-1] if c.isascii() else f"\\u{ord(c):04x}" for c in text)
