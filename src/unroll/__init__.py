@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unroll.artifact.open import open_model as open_model
     from unroll.artifact.quantize import quantize as quantize
     from unroll.data.corpus import prepare as prepare
+    from unroll.data.opening import text_path as text_path
     from unroll.data.sources import fetch as fetch
     from unroll.data.sources import sources as sources
     from unroll.errors import UserError as UserError
@@ -73,6 +74,7 @@ HOMES = {
     "similar": "unroll.lm.vectors",
     "similar_symbols": "unroll.lm.vectors",
     "sources": "unroll.data.sources",
+    "text_path": "unroll.data.opening",
     "trace": "unroll.insight.trace",
     "train": "unroll.training.request",
 }

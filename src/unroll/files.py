@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, overload
 
 from unroll.errors import MachineError, UserError
 
@@ -26,12 +26,18 @@ def as_paths(files: Files | None) -> list[Path]:
     """Return one file or several as paths, none as an empty list."""
     if files is None:
         return []
-    return [Path(files)] if isinstance(files, str | os.PathLike) else [Path(file) for file in files]
+    return [as_path(files)] if isinstance(files, str | os.PathLike) else list(map(as_path, files))
 
 
+@overload
+def as_path(file: StrPath) -> Path: ...
+@overload
+def as_path(file: None) -> None: ...
+@overload
+def as_path(file: StrPath | None) -> Path | None: ...
 def as_path(file: StrPath | None) -> Path | None:
-    """Return a path as one of pathlib's; None stays None."""
-    return None if file is None else Path(file)
+    """Return a path as one of pathlib's; what is one stays, since a TextPath says more than where. None stays None."""
+    return file if file is None or isinstance(file, Path) else Path(file)
 
 
 MACHINE_ERRORS = {
@@ -328,7 +334,8 @@ def read_json(path: Path, what: str) -> Any:
             raise UserError(f"{path} has {size:,} bytes", allowed=f"{what} of at most {MAX_JSON_BYTES:,} bytes")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"no {what} at {path}", allowed=what, fix="check the path") from None
+        missing = f"there is no {what.removeprefix('a ')} at {path}"
+        raise UserError(missing, allowed=what, fix="check the path") from None
     except OSError as error:
         raise unreadable(path, error) from None
     except (ValueError, RecursionError) as error:

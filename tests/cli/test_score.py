@@ -181,7 +181,7 @@ def test_standard_input_is_scored_like_a_file(trained: Trained, odd: Path, here:
         check=True,
     )
     piped = json.loads(done.stdout)
-    assert piped.pop("file") == "-" and whole.pop("file") == str(odd)
+    assert piped.pop("file") == "standard input" and whole.pop("file") == str(odd)
     assert piped == whole
 
 

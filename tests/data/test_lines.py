@@ -47,7 +47,7 @@ def test_a_file_that_is_no_text_is_named_by_its_offset(tmp_path: Path, level: st
     (tmp_path / "text").write_bytes(level.encode() + b"caf\xe9\n")
     with pytest.raises(UserError) as refusal:
         whole_text(tmp_path / "text")
-    assert f"text is not UTF-8: byte 0xe9 at byte offset {len(level) + 3} " in refusal.value.what
+    assert f"text is not UTF-8: byte e9 at byte offset {len(level) + 3} " in refusal.value.what
     assert refusal.value.allowed and refusal.value.fix
 
 

@@ -58,7 +58,7 @@ NGRAM_RESULT: dict[str, Any] = {
 """Fields of the result of an n-gram."""
 WEIGHTS_INFO: dict[str, Any] = {"step": int | None, "tokens_seen": int | None, "valid_nats": float | None}
 
-PACKED = (".gz",)
+PACKED = (".gz", ".bz2", ".xz", ".zst")
 TEXTS = (
     ".txt", ".text", ".md", ".rst", ".log", ".tex", ".bib", ".html", ".xml", ".json", ".jsonl", ".csv", ".tsv",
     ".yaml", ".toml", ".tokens", ".py", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".js", ".ts", ".sh", ".abc", ".smi",

@@ -58,6 +58,7 @@ def ngram(
     split: str | None = None,
     valid: StrPath | None = None,
     test: StrPath | None = None,
+    separator: str | None = None,
     min_count: int | None = None,
     vocab_size: int | None = None,
     force: bool = False,
@@ -68,8 +69,9 @@ def ngram(
     holds parts of it back, or `valid` and `test` name other texts, on which it is measured. Raises UserError.
     """
     refuse_split_and_valid(split, valid)
-    given = {"level": level, "words": words, "split": split, "min_count": min_count, "vocab_size": vocab_size}
-    data = {name: value for name, value in given.items() if value is not None}
+    choices = {"level": level, "words": words, "split": split, "separator": separator}
+    counts = {"min_count": min_count, "vocab_size": vocab_size}
+    data = {name: value for name, value in (choices | counts).items() if value is not None}
     folder = Path(out) if out is not None else ngram_folder(files, order)
     return write_ngram(as_paths(files), folder, order, data, valid=as_path(valid), test=as_path(test), force=force)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import reads_text
 from unroll.cli.options import FILE, JSON, PATH
 from unroll.errors import UserError
 
@@ -41,6 +42,7 @@ Examples:
 )
 @click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Random seed of that.")
 @JSON
+@reads_text
 def verb(
     model: Path,
     cell: str,

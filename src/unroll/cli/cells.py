@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unroll.cli import console, pictures
+from unroll.cli.inputs import reads_text
 from unroll.cli.options import FILE, JSON, PATH, plot_option
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ Examples:
 @click.option("--top", metavar="N", type=int, default=10, show_default=True, help="Number of units to list.")
 @plot_option("the best cell over a stretch of text")
 @JSON
+@reads_text
 def verb(model: Path, file: Path | None, asked: str, top: int, plot: Path | None, as_json: bool) -> None:
     """Find the cells of the network in DIR that track a property of a text."""
     pictures.check(plot)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import PATH, json_option
 
 
@@ -17,7 +18,7 @@ Examples:
   unroll compare runs/book runs/book-12gram test.txt --protocol lines --json""",
 )
 @click.argument("models", metavar="DIR DIR...", nargs=-1, required=True, type=PATH)
-@click.argument("file", metavar="FILE", type=PATH)
+@click.argument("file", metavar="FILE", type=TEXT)
 @click.option(
     "--protocol",
     type=click.Choice(["stream", "lines"]),
@@ -26,6 +27,7 @@ Examples:
     help="stream: one text with carried state; lines: each line from a fresh state.",
 )
 @json_option('"models": [...], "pairs": [...]')
+@reads_text
 def verb(models: tuple[Path, ...], file: Path, as_json: bool, **options: Any) -> None:
     """Compare the models in the DIRs on the text FILE: size, figures, speed, context, and a paired test."""
     from unroll.lm.compare import compare_models

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import SEPARATOR, TEXT, reads_text
 from unroll.cli.options import JSON, LEVEL, PATH, SPLIT, TEST, VALID, WORDS, json_option
 
 
@@ -29,13 +30,14 @@ Examples:
   unroll data prepare part1.txt part2.txt --level word --set vocab_size=20000 --out data/words
   unroll train data/big""",
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=PATH)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=TEXT)
 @click.option("--out", metavar="DIR", type=PATH, required=True, help="The new folder.")
 @LEVEL
 @WORDS
 @SPLIT
 @VALID
 @TEST
+@SEPARATOR
 @click.option(
     "--set",
     "settings",
@@ -44,6 +46,7 @@ Examples:
     help="Set min_count, vocab_size or documents.  May be repeated.",
 )
 @JSON
+@reads_text
 def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -> None:
     """Encode text FILEs once, into a folder that `unroll train` takes in place of files.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import PATH, PRECISION, json_option
 from unroll.errors import UserError
 
@@ -34,11 +35,12 @@ Examples:
   unroll similar runs/book sentences.txt --vectors sentences.npy --query "It was late." """,
 )
 @click.argument("model", metavar="DIR", type=PATH)
-@click.argument("file", metavar="FILE", type=PATH)
+@click.argument("file", metavar="FILE", type=TEXT)
 @click.option("--out", metavar="F.npy", type=PATH, help="The vectors.  [default: <name of FILE>.npy, here]")
 @POOL
 @PRECISION
 @json_option('"out", "lines", "size", ...')
+@reads_text
 def verb(model: Path, file: Path, out: Path | None, pool: "Pool", precision: "Precision", as_json: bool) -> None:
     """Write the lines of FILE as vectors: the hidden state of the last layer sums up each line."""
     from unroll.artifact.open import open_model

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import JSON, PATH, PRECISION
 
 
@@ -20,7 +21,7 @@ Examples:
   unroll eval runs/words test.txt --adapt cache --mix runs/words-5gram --valid valid.txt""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=PATH)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=TEXT)
 @click.option(
     "--protocol",
     type=click.Choice(["stream", "crops", "lines"]),
@@ -44,10 +45,11 @@ Examples:
 )
 @click.option("--mix", metavar="DIR", multiple=True, type=PATH, help="Also mix with this model.  May be repeated.")
 @click.option(
-    "--valid", metavar="F", type=PATH, help="Text to fit options and weights on.  [default: the validation part]"
+    "--valid", metavar="F", type=TEXT, help="Text to fit options and weights on.  [default: the validation part]"
 )
 @PRECISION
 @JSON
+@reads_text
 def verb(model: Path, files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Evaluate the model in DIR on the text in the FILEs, read as one text."""
     from unroll.lm.adapted import evaluate_model

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import PATH, json_option, plot_option
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ Examples:
   unroll gradients runs/book --curve          the norm at every logged training step""",
 )
 @click.argument("models", metavar="DIR...", nargs=-1, required=True, type=PATH)
-@click.option("--file", metavar="F", type=PATH, help="The text.  [default: the models' own validation part]")
+@click.option("--file", metavar="F", type=TEXT, help="The text.  [default: the models' own validation part]")
 @click.option("--lags", metavar="K", type=int, default=100, show_default=True, help="Number of steps to look back.")
 @click.option("--fresh", is_flag=True, help="Also measure untrained weights of the same shape.")
 @click.option("--curve", is_flag=True, help="Show the norm during training, step by step.")
 @plot_option("the norms by lag")
 @json_option('"models": [...], ...')
+@reads_text
 def verb(
     models: tuple[Path, ...], file: Path | None, lags: int, fresh: bool, curve: bool, plot: Path | None, as_json: bool
 ) -> None:

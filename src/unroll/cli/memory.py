@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console, pictures
+from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import PATH, json_option, plot_option
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Examples:
   unroll memory runs/book --json""",
 )
 @click.argument("models", metavar="DIR...", nargs=-1, required=True, type=PATH)
-@click.option("--file", metavar="F", type=PATH, help="The text.  [default: the models' own validation part]")
+@click.option("--file", metavar="F", type=TEXT, help="The text.  [default: the models' own validation part]")
 @click.option("--limit", metavar="N", type=int, help="The largest context.  [default: 512, or a quarter of the text]")
 @click.option(
     "--context",
@@ -46,6 +47,7 @@ Examples:
 @click.option("--report", metavar="F", type=PATH, help="Write everything as one HTML page.")
 @plot_option("the loss by context")
 @json_option('"models": [...], ...')
+@reads_text
 def verb(
     models: tuple[Path, ...],
     file: Path | None,

@@ -7,6 +7,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.info import rows_of
+from unroll.cli.inputs import SEPARATOR, TEXT, reads_text
 from unroll.cli.options import JSON, LEVEL, PATH, WORDS
 
 
@@ -19,7 +20,7 @@ Examples:
   unroll ngram book.txt --order 20 --split 80/10/10 --out runs/counted
   unroll sample runs/book-10gram""",
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=PATH)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=TEXT)
 @click.option("--order", metavar="N", type=int, required=True, help="Predict from the N - 1 preceding symbols.")
 @click.option(
     "--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>-<N>gram]"
@@ -27,12 +28,14 @@ Examples:
 @LEVEL
 @WORDS
 @click.option("--split", metavar="A/B[/C]", help="Count the first A percent, evaluate on the rest.")
-@click.option("--valid", metavar="FILE", type=PATH, help="Evaluate on this text.")
-@click.option("--test", metavar="FILE", type=PATH, help="Also evaluate on this text.")
+@click.option("--valid", metavar="FILE", type=TEXT, help="Evaluate on this text.")
+@click.option("--test", metavar="FILE", type=TEXT, help="Also evaluate on this text.")
+@SEPARATOR
 @click.option("--min-count", metavar="N", type=int, help="Read words that occur less often as <unk>.")
 @click.option("--vocab-size", metavar="N", type=int, help="Maximum number of words or byte-pair pieces.")
 @click.option("--force", is_flag=True, help="Replace an existing model directory.")
 @JSON
+@reads_text
 def verb(files: tuple[Path, ...], order: int, out: Path | None, as_json: bool, **choices: Any) -> None:
     """Count a Kneser-Ney n-gram of text FILEs, or of a folder made by `unroll data prepare`.
 

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from unroll.cli.inputs import TEXT
+
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
@@ -30,7 +32,7 @@ PRECISION = click.option(
     show_default=True,
     help="int8 is faster and takes a quarter of the memory; `unroll quantize` measures what it costs.",
 )
-FILE = click.option("--file", metavar="F", type=PATH, help="The text.  [default: the model's own validation part]")
+FILE = click.option("--file", metavar="F", type=TEXT, help="The text.  [default: the model's own validation part]")
 REPLACE_UNKNOWN = click.option("--replace-unknown", is_flag=True, help="Read symbols unknown to the model as <unk>.")
 
 LEVEL = click.option(
@@ -42,8 +44,8 @@ WORDS = click.option(
     help="Where words end: at white space, or at punctuation too.  [default: space if the text is tokenised already]",
 )
 SPLIT = click.option("--split", metavar="A/B[/C]", help="Percent for training, validation and test.  [default: 90/5/5]")
-VALID = click.option("--valid", metavar="FILE", type=PATH, help="Validate on this text instead of a part of FILE.")
-TEST = click.option("--test", metavar="FILE", type=PATH, help="Keep this text for a test at the very end.")
+VALID = click.option("--valid", metavar="FILE", type=TEXT, help="Validate on this text instead of a part of FILE.")
+TEST = click.option("--test", metavar="FILE", type=TEXT, help="Keep this text for a test at the very end.")
 
 HOST = click.option("--host", metavar="H", default="127.0.0.1", show_default=True, help="Address to listen on.")
 PORT = click.option("--port", metavar="N", type=int, default=8000, show_default=True, help="Port; 0 takes a free one.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import TEXT, reads_lists
 from unroll.cli.options import PATH, json_option
 from unroll.errors import UserError
 
@@ -37,7 +38,7 @@ Examples:
   unroll pairs --scored best_model.tab best_srnn.tab    count the scores in the files
   unroll pairs runs/lstm mine.tsv --items items.tsv --json""",
 )
-@click.argument("paths", metavar="[DIR]... FILE...", nargs=-1, type=PATH)
+@click.argument("paths", metavar="[DIR]... FILE...", nargs=-1, type=TEXT)
 @click.option(
     "--unknown",
     type=click.Choice(("exclude", "include")),
@@ -49,6 +50,7 @@ Examples:
 @click.option("--scored", is_flag=True, help="Also count the models whose scores are columns of the files.")
 @click.option("--items", metavar="F.tsv", type=PATH, help="Write every pair with its nats to this file.")
 @json_option('"pairs", "accuracy", "by_set", ...')
+@reads_lists
 def verb(
     paths: tuple[Path, ...], unknown: "Unknown", eos: bool, scored: bool, items: Path | None, as_json: bool
 ) -> None:
@@ -69,7 +71,7 @@ def verb(
     if items is not None:
         write_atomically(items, result.table().encode())
     if as_json:
-        console.put_json({"files": files} | result.figures())
+        console.put_json({"files": [f"{file}" for file in files]} | result.figures())
     else:
         put(result)
 

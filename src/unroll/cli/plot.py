@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import PATH
 from unroll.errors import UserError
 
@@ -39,12 +40,13 @@ Examples:
 )
 @click.argument("kind", metavar="KIND", type=click.Choice(["reliability", "position", "surprisal"]))
 @click.argument("models", metavar="DIR...", nargs=-1, required=True, type=PATH)
-@click.argument("file", metavar="FILE", type=PATH)
+@click.argument("file", metavar="FILE", type=TEXT)
 @click.option("--out", metavar="F", type=PATH, help="The picture to write: a .png or .svg file.")
 @click.option("--length", metavar="N", type=int, help="position: length of a crop.  [default: 256]")
 @click.option("--smooth", is_flag=True, help="position: average over neighbours, eight bins to the octave.")
 @click.option("--unit", type=click.Choice(["token", "word"]), help="surprisal: what a bar is.  [default: word]")
 @click.option("--json", "as_json", is_flag=True, help='Print the numbers as one JSON object: {"models": [...], ...}.')
+@reads_text
 def verb(kind: "Kind", models: tuple[Path, ...], file: Path, out: Path | None, as_json: bool, **options: Any) -> None:
     """Draw reliability, loss by position, or surprisal of the models in the DIRs on the text FILE."""
     choices = {name: value for name, value in options.items() if value is not None and value is not False}

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import TEXT, reads_lists
 from unroll.cli.options import PATH
 from unroll.errors import UserError
 
@@ -32,14 +33,14 @@ Examples:
   unroll rescore runs/lm test.nbest --weight 0.4 --best > test.txt""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
-@click.argument("nbest", metavar="NBEST", type=PATH)
+@click.argument("nbest", metavar="NBEST", type=TEXT)
 @click.option("--out", metavar="F", type=PATH, help="Write to this file instead of stdout.")
 @click.option("--weight", metavar="X", type=float, help="Weight of ln P.  [default: 1, unless tuned]")
 @click.option("--word-bonus", metavar="X", type=float, default=0.0, help="Bonus for each word.")
 @click.option(
     "--tune",
     metavar="REF",
-    type=PATH,
+    type=TEXT,
     help="Fit the weight to these reference texts: JSON lines, id<TAB>text, or one per line in order.",
 )
 @click.option(
@@ -55,6 +56,7 @@ Examples:
 @click.option(
     "--json", "as_json", is_flag=True, help='Print one JSON object; without --out it has the list as "nbest".'
 )
+@reads_lists
 def verb(
     model: Path,
     nbest: Path,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import TEXT, reads_lists
 from unroll.cli.options import PATH, PRECISION, REPLACE_UNKNOWN, json_option
 from unroll.data.lines import whole_text
 from unroll.errors import UserError, check_positive
@@ -28,7 +29,7 @@ Examples:
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.option("--prompt", metavar="T", help="The text to continue.")
-@click.option("--prompt-file", metavar="F", type=PATH, help="A file with the text to continue.")
+@click.option("--prompt-file", metavar="F", type=TEXT, help="A file with the text to continue; - is standard input.")
 @click.option("--length", metavar="N", type=int, default=500, show_default=True, help="Maximum number of symbols.")
 @click.option("--count", metavar="N", type=int, default=1, show_default=True, help="Number of independent samples.")
 @click.option(
@@ -59,6 +60,7 @@ Examples:
 @REPLACE_UNKNOWN
 @click.option("--copied", is_flag=True, help="Report the longest run of symbols copied from the training text.")
 @json_option('"samples": [...]')
+@reads_lists
 def verb(
     model: Path,
     prompt: str | None,

@@ -2,12 +2,10 @@
 
 import json
 import math
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from heapq import nlargest
 from itertools import chain
 from pathlib import Path
@@ -16,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from unroll.cli import console
+from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import PATH, PRECISION, json_option
 from unroll.data.lines import ESCAPES, escaped
 from unroll.errors import UserError
-from unroll.files import explained
 
 if TYPE_CHECKING:
     from unroll.engine.network import Precision
@@ -71,7 +69,7 @@ order mark at the start of the file counts among the bytes of the first unit, bu
     show_default=True,
     help="What unknown symbols cost; see below.",
 )
-@click.option("--file", metavar="F", type=PATH, help="Score a file of any size, plain or gzip; - is standard input.")
+@click.option("--file", metavar="F", type=TEXT, help="Score a file of any size; - is standard input.")
 @click.option("--unit", type=click.Choice(["token", "word", "char", "line"]), help="Unit of each row.  [default: line]")
 @click.option("--fresh", is_flag=True, help="Read each line of the file from a fresh state.")
 @click.option("--sort", type=click.Choice(["nats", "total"]), help="Most surprising first: nats per symbol, or total.")
@@ -81,6 +79,7 @@ order mark at the start of the file counts among the bytes of the first unit, bu
 @click.option("--save-state", metavar="F", type=PATH, help="Save the state after the one TEXT or the file.")
 @PRECISION
 @json_option('"texts": [...]} or, for a file, {"units": [...]')
+@reads_text
 def verb(model: Path, texts: tuple[str, ...], file: Path | None, eos: bool, **options: Any) -> None:
     """Show how probable each TEXT, or a file, is to the model in DIR, in nats: -ln P."""
     check(texts, file, eos, options)
@@ -88,25 +87,7 @@ def verb(model: Path, texts: tuple[str, ...], file: Path | None, eos: bool, **op
         wanted = ("unknown", "precision", "as_json", "state", "save_state")
         score_texts(model, texts, eos, **{name: options[name] for name in wanted})
     else:
-        with on_disk(file) as path:
-            score_file(model, path, named_as=str(file), **options)
-
-
-@contextmanager
-def on_disk(file: Path) -> Iterator[Path]:
-    """Give the path of the file, for `-` of a temporary one that holds standard input: a file's size is asked first."""
-    if str(file) != "-":
-        yield file
-        return
-    with tempfile.NamedTemporaryFile(prefix="unroll-", suffix=".txt") as copy:
-        with explained(Path(copy.name)):
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-            copy.flush()
-        if not copy.tell():
-            raise UserError(
-                "standard input is empty", allowed="a text", fix="for example: cat book.txt | unroll score DIR --file -"
-            )
-        yield Path(copy.name)
+        score_file(model, file, **options)
 
 
 def check(texts: Sequence[str], file: Path | None, eos: bool, options: dict[str, Any]) -> None:
@@ -293,7 +274,6 @@ def score_file(
     model: Path,
     file: Path,
     *,
-    named_as: str,
     unit: str | None,
     fresh: bool,
     unknown: str,
@@ -322,7 +302,7 @@ def score_file(
             stack.close()
         units = chain([next(units)], units)  # what cannot be read is refused before anything is printed
         if as_json:
-            head = {"model": str(model), "file": named_as, "unit": unit, "fresh": fresh, "sort": sort}
+            head = {"model": str(model), "file": f"{file}", "unit": unit, "fresh": fresh, "sort": sort}
             put_members({**head, "unknown": unknown}, units, out)
         elif tsv:
             put_tsv(units, out)

@@ -7,6 +7,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.embed import POOL
+from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import PATH, json_option
 from unroll.data.lines import ESCAPES
 from unroll.errors import UserError
@@ -28,13 +29,14 @@ Examples:
   unroll similar runs/words --symbol king""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
-@click.argument("file", metavar="[FILE]", required=False, type=PATH)
+@click.argument("file", metavar="[FILE]", required=False, type=TEXT)
 @click.option("--query", metavar="T", help="Find the lines of FILE nearest to this text.")
 @click.option("--symbol", metavar="W", help="Find the symbols nearest to this one, by their embeddings.")
 @click.option("--top", metavar="N", type=int, default=10, show_default=True, help="How many to show.")
 @POOL
 @click.option("--vectors", metavar="F.npy", type=PATH, help="Use these vectors of FILE, as `unroll embed` wrote them.")
 @json_option('"similar": [...]')
+@reads_text
 def verb(
     model: Path,
     file: Path | None,
@@ -66,7 +68,7 @@ def verb(
         if unknown := opened.tokenizer.unknown(query):
             named = ", ".join(dict.fromkeys(repr(symbol) for _, symbol in unknown))
             notes.append(f"symbols of the query that the model does not know were read as <unk>: {named}")
-        asked = {"query": query, "file": str(file), "pool": pool}
+        asked = {"query": query, "file": f"{file}", "pool": pool}
     if as_json:
         similar = [
             ({"symbol": near.text} if near.line is None else {"line": near.line, "text": near.text})

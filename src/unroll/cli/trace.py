@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console, pictures
+from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import JSON, PATH, plot_option
 from unroll.errors import UserError
 from unroll.nn.arch import ARCHITECTURES
@@ -44,7 +45,7 @@ Examples:
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="[TEXT]", required=False)
-@click.option("--file", metavar="F", type=PATH, help="Trace this text instead.")
+@click.option("--file", metavar="F", type=TEXT, help="Trace this text instead.")
 @click.option(
     "--layer",
     "layers",
@@ -67,6 +68,7 @@ Examples:
 @click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one HTML page.")
 @plot_option("a heat map of all units (of one --layer and --signal)")
 @JSON
+@reads_text
 def verb(
     model: Path,
     text: str | None,

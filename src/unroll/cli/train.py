@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from unroll.cli import console, process
+from unroll.cli.inputs import SEPARATOR, TEXT, reads_text
 from unroll.cli.options import LEVEL, PATH, SPLIT, TEST, VALID, WORDS
 from unroll.errors import UserError
 from unroll.files import identity, real_folder
@@ -37,7 +38,7 @@ Examples:
   unroll train --resume runs/book                  continues where it stopped
   unroll train --from runs/book letters.txt        fine-tunes on another text""",
 )
-@click.argument("files", nargs=-1, metavar="[FILE]...", type=PATH)
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=TEXT)
 @click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>]")
 @click.option("--minutes", metavar="M", type=float, help="Budget of wall clock, everything included.  [default: 3]")
 @click.option("--steps", metavar="N", type=int, help="Budget in steps instead of minutes.")
@@ -47,6 +48,7 @@ Examples:
 @VALID
 @TEST
 @SPLIT
+@SEPARATOR
 @click.option("--recipe", metavar="FILE", type=PATH, help="A TOML file that fixes keys of the recipe.")
 @click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Fix a key of the recipe.  May be repeated."
@@ -64,6 +66,7 @@ Examples:
 @click.option("--tensorboard", is_flag=True, help="Also write DIR/tensorboard.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 @click.pass_context
+@reads_text
 def verb(
     ctx: click.Context,
     /,

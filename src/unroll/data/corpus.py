@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import BLOCK_BYTES, Level
+from unroll.data.documents import base_of
 from unroll.data.encode import Part, Survey, Text, TextFile, encode, learn, spacing_of, survey
 from unroll.data.overlap import Overlap, shared
 from unroll.data.split import has_few_lines, part_sizes, shares_of
@@ -50,7 +51,9 @@ class DataConfig:
     """Where words end at level word: at white space (`space`) or at punctuation too (`unicode`); `auto` asks whether
     the text is tokenised already."""
     documents: bool = False
-    """Whether each file starts from a fresh state."""
+    """Whether each document, a file or what a separator ends, starts from a fresh state."""
+    separator: str = ""
+    """The string that ends a document within a file and becomes the symbol <end>; empty where there is none."""
 
     def __post_init__(self) -> None:
         shares_of(self.split)
@@ -66,10 +69,21 @@ class DataConfig:
                 allowed="auto, and at level word space or unicode",
                 fix="leave it out, or use --level word",
             )
-        if self.vocab_size and self.vocab_size < MIN_VOCAB_SIZE.get(self.level, math.inf):
+        if self.separator and self.level == "byte":
+            raise UserError(
+                "a separator is given at level byte, whose symbols are the 256 bytes",
+                allowed="a separator at level char, word or bpe",
+                fix="choose one of them, or leave the separator out",
+            )
+        if "\0" in self.separator:
+            raise UserError(
+                "the separator has a NUL, which no text has", allowed="any other string", fix="choose another"
+            )
+        least = {level: number + bool(self.separator) for level, number in MIN_VOCAB_SIZE.items()}
+        if self.vocab_size and self.vocab_size < least.get(self.level, math.inf):
             raise UserError(
                 f"vocab_size is {self.vocab_size} at level {self.level}",
-                allowed="0, or " + " or ".join(f"from {n} on at level {level}" for level, n in MIN_VOCAB_SIZE.items()),
+                allowed="0, or " + " or ".join(f"from {n} on at level {level}" for level, n in least.items()),
                 fix="leave it out, or choose a number from that range",
             )
 
@@ -106,7 +120,7 @@ class CorpusInfo:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A prepared text, its ids mapped from the disk; `documents` are the starts of the files in `train`.
+    """A prepared text, its ids mapped from the disk; `documents` are the starts of documents in `train`.
 
     `valid` is empty where nothing was held back.
     """
@@ -128,13 +142,13 @@ def prepare(
     split: str | None = None,
     valid: StrPath | None = None,
     test: StrPath | None = None,
+    separator: str | None = None,
     settings: Settings = (),
 ) -> Work[None]:
     """Encode text files into the new folder `out`, which `train` takes in place of files; yields progress."""
     refuse_split_and_valid(split, valid)
-    values = {
-        name: value for name, value in (("level", level), ("words", words), ("split", split)) if value is not None
-    }
+    choices = {"level": level, "words": words, "split": split, "separator": separator}
+    values: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     hints = get_type_hints(DataConfig)
     for key, text in setting_pairs(settings):
         name = key.removeprefix("data.")
@@ -173,7 +187,17 @@ def write_corpus(
         _check_fits(config, tokenizer)
     shares = shares_of(config.split)
     files_of = _texts(files, valid, test, len(shares))
-    texts = [Text(paths, config.level, names, block_bytes) for names, paths in files_of.items()]
+    separator = tokenizer.separator if tokenizer else config.separator
+    if config.separator not in ("", separator):
+        raise UserError(
+            f"the separator {config.separator!r} was requested with a vocabulary that has {separator or None!r}",
+            allowed="the separator of the vocabulary",
+            fix="leave it out",
+        )
+    config = replace(config, separator=separator)
+    texts = [
+        Text(paths, config.level, names, block_bytes, separator, config.documents) for names, paths in files_of.items()
+    ]
     out = real_folder(out)
     if out.exists():
         raise UserError(f"{out} exists already", allowed="a new folder", fix="choose another --out, or remove it")
@@ -186,6 +210,12 @@ def write_corpus(
             surveyed = yield from survey(text)
         surveys.append(surveyed)
         sizes.append(part_sizes(surveyed.units, shares, text))
+    if config.separator and not tokenizer and not surveys[0].ends:
+        raise UserError(
+            f"the separator {config.separator!r} does not occur in {', '.join(f'{file}' for file in files)}",
+            allowed="a string that ends documents of the text",
+            fix=r"check its spelling; \n, \t and \ are escapes",
+        )
     with new_folder(out) as folder:
         spacing = (yield from spacing_of(texts[0], sizes[0])) if config.level == "word" else None
         if tokenizer is None:
@@ -229,6 +259,12 @@ def write_corpus(
 
 def load_corpus(folder: Path) -> Corpus:
     """Open a folder that `prepare` wrote; the ids stay on the disk. Raises UserError where it is damaged or foreign."""
+    if not folder.exists():
+        raise UserError(
+            f"the prepared text is no longer at {folder}",
+            allowed="a folder that `unroll data prepare` wrote, where it was",
+            fix="move it back, or prepare the text there again",
+        )
     about = read_json(folder / "corpus.json", "a corpus of unroll")
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     where = str(folder / "corpus.json")
@@ -330,7 +366,8 @@ def _check_fits(config: DataConfig, tokenizer: Tokenizer) -> None:
 
 def resolved(config: DataConfig, tokenizer: Tokenizer) -> DataConfig:
     """Return the configuration with the kind of words that the vocabulary has."""
-    words = tokenizer.boundaries if isinstance(tokenizer, WordTokenizer | UnicodeWordTokenizer) else config.words
+    base = base_of(tokenizer)
+    words = base.boundaries if isinstance(base, WordTokenizer | UnicodeWordTokenizer) else config.words
     return replace(config, words=words)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.corpus import Corpus, digest_of, load_corpus, mapped_ids, new_folder
+from unroll.data.documents import DocumentTokenizer, base_of
 from unroll.data.encode import Part
-from unroll.data.tokenizer import WordTokenizer
+from unroll.data.tokenizer import Tokenizer, WordTokenizer
 from unroll.data.words import UnicodeWordTokenizer
 from unroll.files import read_json
 from unroll.progress import Progress, Work
@@ -25,14 +26,20 @@ def cut_vocabulary(folder: Path, min_count: int) -> Work[None]:
     """
     about, corpus = read_json(folder / "corpus.json", "a corpus of unroll"), load_corpus(folder)
     tokenizer = corpus.tokenizer
-    assert isinstance(tokenizer, WordTokenizer | UnicodeWordTokenizer)
+    words = base_of(tokenizer)
+    assert isinstance(words, WordTokenizer | UnicodeWordTokenizer)
     size = kept(word_counts(corpus), min_count)
-    shorter = replace(tokenizer, words=tokenizer.words[: size - len(tokenizer.specials)])
+    shorter: Tokenizer = replace(words, words=words.words[: size - len(words.specials)])
+    new_ids = np.full(tokenizer.vocab_size, words.unknown_id)
+    new_ids[:size] = np.arange(size)
+    if isinstance(tokenizer, DocumentTokenizer):
+        shorter = replace(tokenizer, base=shorter)
+        new_ids[tokenizer.end_id] = shorter.end_id
     with new_folder(folder) as beside:
         for number, name in enumerate(about["parts"]):
             yield Progress("cutting", number, len(about["parts"]), "parts")
             ids = mapped_ids(folder / f"{name}.bin", about["parts"][name]["tokens"], tokenizer)
-            ids = np.where(ids < size, ids, tokenizer.unknown_id).astype(shorter.dtype)
+            ids = new_ids.astype(shorter.dtype)[ids]
             ids.tofile(beside / f"{name}.bin")
             about["parts"][name] |= {"unknown": shorter.count_unknown(ids), "sha256": sha256(ids.data).hexdigest()}
         shorter.save(beside / "tokenizer.json")
@@ -44,8 +51,9 @@ def cut_vocabulary(folder: Path, min_count: int) -> Work[None]:
 
 
 def word_counts(corpus: Corpus) -> NDArray[np.int64]:
-    """Return how often each id (V,) occurs in the training part."""
-    return np.bincount(corpus.train, minlength=corpus.tokenizer.vocab_size)
+    """Return how often each id (V,) but `<end>` occurs in the training part."""
+    size = base_of(corpus.tokenizer).vocab_size
+    return np.bincount(corpus.train, minlength=size)[:size]
 
 
 def kept(counts: NDArray[np.int64], min_count: int) -> int:

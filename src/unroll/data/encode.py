@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import (
+    END,
     Block,
     Level,
     Seen,
@@ -25,6 +26,7 @@ from unroll.data.blocks import (
     text_of,
     units,
 )
+from unroll.data.documents import DocumentTokenizer, documents_of
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.data.utf8 import code_points
 from unroll.data.words import Boundaries, Spacing, UnicodeWordTokenizer, spacing
@@ -58,6 +60,8 @@ class Survey:
     sources: tuple[TextFile, ...]
     first: dict[str, int]
     """At level char: each character and the offset where it occurs first."""
+    ends: int = 0
+    """How often the separator of documents occurs."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,10 @@ class Text:
     names: tuple[str, ...]
     """Names of the parts that it is cut into."""
     block_bytes: int
+    separator: str = ""
+    """What ends a document within a file; empty where only a file is one."""
+    documents: bool = False
+    """Whether the starts of those documents are recorded."""
     by_words: bool = False
     """Whether it is cut between words at the levels word and bpe, and not between lines."""
 
@@ -99,7 +107,7 @@ class Text:
     def parts(self, sizes: Sequence[int]) -> Iterator[tuple[int, Block]]:
         """Yield each block with the number of its part, cut where the parts of `sizes` units meet."""
         part, room = 0, sizes[0]
-        for block in read_blocks(self.files, self.level, self.block_bytes):
+        for block in read_blocks(self.files, self.level, self.block_bytes, separator=self.separator):
             while units(block, self.unit) >= room:
                 head, rest = cut(block, room, self.unit)
                 if not rest.content:
@@ -122,27 +130,29 @@ class Text:
 
 def survey(text: Text) -> Work[Survey]:
     """Read the text once and return its survey."""
-    count = 0
+    count = ends = 0
     seen = [Seen() for _ in text.files]
     first: dict[str, int] = {}
     unseen = np.ones(CODE_POINTS, np.bool_)
-    for block in read_blocks(text.files, text.level, text.block_bytes, seen):
+    for block in read_blocks(text.files, text.level, text.block_bytes, seen, text.separator):
         if text.level == "char":
-            _note_first(first, unseen, text_of(block), count)
+            _note_first(first, unseen, str(block.content), count)
+        ends += len(documents_of(block)) - 1
         count += units(block, text.unit)
         yield Progress("reading", block.read, text.disk_bytes, "bytes")
     sources = (
         TextFile(printable_name(path), file.bytes, file.hash.hexdigest(), file.mark_bytes > 0, file.newline_added)
         for path, file in zip(text.files, seen, strict=True)
     )
-    return Survey(count, tuple(sources), first)
+    first.pop(END, None)
+    return Survey(count, tuple(sources), first, ends)
 
 
 def spacing_of(text: Text, sizes: Sequence[int]) -> Work[Spacing]:
     """Return how the words of the first part of the text stand."""
     total = Spacing()
     for block in _training(text, sizes):
-        total += spacing(text_of(block))
+        total += spacing("\n".join(documents_of(block)))
         yield Progress("measuring", block.read, text.disk_bytes, "bytes")
     return total
 
@@ -157,24 +167,29 @@ def learn(
     vocab_size: int,
 ) -> Work[Tokenizer]:
     """Return the vocabulary of the first part of the text alone; at level word, of words with these `boundaries`."""
-    training = _training(text, sizes)
+    documents = (document for block in _training(text, sizes) for document in documents_of(block))
+    if text.separator:
+        vocab_size = max(0, vocab_size - 1)
+    tokenizer: Tokenizer
     match text.level:
         case "byte":
-            return ByteTokenizer()
+            tokenizer = ByteTokenizer()
         case "char":
-            return CharTokenizer.learn(symbol for symbol, offset in surveyed.first.items() if offset < sizes[0])
+            tokenizer = CharTokenizer.learn(symbol for symbol, offset in surveyed.first.items() if offset < sizes[0])
         case "word" if boundaries == "unicode":
             yield Progress("learning", 0, text.disk_bytes, "bytes")
-            return UnicodeWordTokenizer.learn(map(text_of, training), min_count=min_count, vocab_size=vocab_size)
+            tokenizer = UnicodeWordTokenizer.learn(documents, min_count=min_count, vocab_size=vocab_size)
         case "word":
             counts: Counter[str] = Counter()
-            for block in training:
-                counts.update(text_of(block).split())
+            for block in _training(text, sizes):
+                for document in documents_of(block):
+                    counts.update(document.split())
                 yield Progress("learning", block.read, text.disk_bytes, "bytes")
-            return WordTokenizer.learn(counts, min_count=min_count, vocab_size=vocab_size)
+            tokenizer = WordTokenizer.learn(counts, min_count=min_count, vocab_size=vocab_size)
         case "bpe":
             yield Progress("learning", 0, text.disk_bytes, "bytes")
-            return BpeTokenizer.learn(map(text_of, training), vocab_size=vocab_size)
+            tokenizer = BpeTokenizer.learn(documents, vocab_size=vocab_size)
+    return DocumentTokenizer(tokenizer, text.separator) if text.separator else tokenizer
 
 
 def _training(text: Text, sizes: Sequence[int]) -> Iterator[Block]:
@@ -185,9 +200,10 @@ def _training(text: Text, sizes: Sequence[int]) -> Iterator[Block]:
 def encode(
     text: Text, sizes: Sequence[int], tokenizer: Tokenizer, folder: Path
 ) -> Work[tuple[dict[str, Part], list[int]]]:
-    """Write the ids of each part to `folder/NAME.bin`; return the parts, and where files begin in the first of them."""
+    """Write the ids of each part to `folder/NAME.bin`; return the parts, and where documents begin in the first one."""
     parts: dict[str, Part] = {}
     starts: dict[int, int] = {}
+    ends: list[int] = []
     for number, group in groupby(text.parts(sizes), key=itemgetter(0)):
         tokens = chars = size = unknown = 0
         hasher = hashlib.sha256()
@@ -198,13 +214,15 @@ def encode(
                 hasher.update(ids.data)
                 if number == 0:
                     starts.setdefault(block.file, tokens)
+                    if tokenizer.end_id is not None and text.documents:
+                        ends += (tokens + 1 + np.flatnonzero(ids == tokenizer.end_id)).tolist()
                 tokens += len(ids)
                 chars += characters(block)
                 size += block.size
                 unknown += tokenizer.count_unknown(ids)
                 yield Progress("encoding", block.read, text.disk_bytes, "bytes")
         parts[text.names[number]] = Part(tokens, chars, size, unknown, hasher.hexdigest())
-    return parts, [start for start in dict.fromkeys(starts.values()) if start < parts[text.names[0]].tokens]
+    return parts, sorted(start for start in {*starts.values(), *ends} if start < parts[text.names[0]].tokens)
 
 
 @dataclass
@@ -216,7 +234,7 @@ class TextIds:
     read: int = 0
 
     def __iter__(self) -> Iterator[NDArray[np.integer]]:
-        for block in read_blocks([self.file], self.tokenizer.level):
+        for block in read_blocks([self.file], self.tokenizer.level, separator=self.tokenizer.separator):
             self.read = block.read
             yield block_ids(block, self.tokenizer)
 
@@ -232,6 +250,8 @@ def block_ids(block: Block, tokenizer: Tokenizer) -> NDArray[np.unsignedinteger]
             return np.frombuffer(bytes_of(block), np.uint8)
         case CharTokenizer():
             return tokenizer.lookup(text_of(block))
+        case DocumentTokenizer():
+            return tokenizer.encode_block(block).astype(tokenizer.dtype)
         case _:
             return tokenizer.encode(text_of(block)).astype(tokenizer.dtype)
 

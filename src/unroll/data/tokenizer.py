@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import Level
+from unroll.data.documents import DocumentTokenizer
 from unroll.data.utf8 import Ids, StreamDecoder, WordDecoder, byte_lengths, code_points, encoded, spans_of
 from unroll.data.vocabulary import EOS, FORMAT_VERSION, UNK, Vocabulary, json_of
 from unroll.data.words import Boundaries, UnicodeWordTokenizer
@@ -264,7 +265,7 @@ class BpeTokenizer(Vocabulary):
         return json_of(self.level, tokens=self.tokens, merges=self.merges)
 
 
-Tokenizer = CharTokenizer | ByteTokenizer | WordTokenizer | UnicodeWordTokenizer | BpeTokenizer
+Tokenizer = CharTokenizer | ByteTokenizer | WordTokenizer | UnicodeWordTokenizer | BpeTokenizer | DocumentTokenizer
 
 _WORD = re.compile(r"\r?\n|\S+")
 
@@ -275,25 +276,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
     try:
         if data["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {data['format_version']!r}")
-        match data["level"]:
-            case "char":
-                return CharTokenizer(_string(data["symbols"]))
-            case "byte":
-                return ByteTokenizer()
-            case "word":
-                words = tuple(map(_string, data["words"]))
-                match data.get("boundaries", "space"):
-                    case "space":
-                        return WordTokenizer(words)
-                    case "unicode":
-                        return UnicodeWordTokenizer(words)
-                    case boundaries:
-                        raise ValueError(f"boundaries {boundaries!r}")
-            case "bpe":
-                pairs = ((_string(first), _string(second)) for first, second in data["merges"])
-                return BpeTokenizer(tuple(map(_string, data["tokens"])), tuple(pairs))
-            case level:
-                raise ValueError(f"level {level!r}")
+        tokenizer = _of_level(data)
+        separator = data.get("separator")
+        return tokenizer if separator is None else DocumentTokenizer(tokenizer, _string(separator))
     except (KeyError, TypeError, ValueError, UserError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(
@@ -315,6 +300,30 @@ def _bpe_pieces() -> "tokenizers.pre_tokenizers.PreTokenizer":
     from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
     return Sequence([Split("\n", "isolated"), ByteLevel(add_prefix_space=False)])
+
+
+def _of_level(
+    data: Mapping[str, Any],
+) -> CharTokenizer | ByteTokenizer | WordTokenizer | UnicodeWordTokenizer | BpeTokenizer:
+    match data["level"]:
+        case "char":
+            return CharTokenizer(_string(data["symbols"]))
+        case "byte":
+            return ByteTokenizer()
+        case "word":
+            words = tuple(map(_string, data["words"]))
+            match data.get("boundaries", "space"):
+                case "space":
+                    return WordTokenizer(words)
+                case "unicode":
+                    return UnicodeWordTokenizer(words)
+                case boundaries:
+                    raise ValueError(f"boundaries {boundaries!r}")
+        case "bpe":
+            pairs = ((_string(first), _string(second)) for first, second in data["merges"])
+            return BpeTokenizer(tuple(map(_string, data["tokens"])), tuple(pairs))
+        case level:
+            raise ValueError(f"level {level!r}")
 
 
 def _string(value: object) -> str:

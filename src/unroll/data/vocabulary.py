@@ -1,4 +1,4 @@
-"""What every level has: ids with the bytes they write, names, a digest, a decoder, a file."""
+"""What all vocabularies share: everything that follows from the bytes of each id."""
 
 import hashlib
 import json
@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.utf8 import StreamDecoder, Utf8Decoder
+from unroll.data.blocks import Level
+from unroll.data.utf8 import Ids, StreamDecoder, Utf8Decoder
 from unroll.files import write_atomically
 
 FORMAT_VERSION = 1
@@ -22,8 +22,50 @@ EOS = "<eos>"
 class Vocabulary(ABC):
     """The base of all levels: everything that follows from the bytes of each id."""
 
-    specials: ClassVar[Mapping[int, str]] = {}
-    unknown_id: ClassVar[int | None]
+    separator: str = ""
+    """The string that ends a document and is one symbol, `<end>`; empty where there is none."""
+
+    @property
+    @abstractmethod
+    def level(self) -> Level:
+        """What a symbol is."""
+
+    @property
+    @abstractmethod
+    def lossless(self) -> bool:
+        """Whether decoding gives the text back."""
+
+    @property
+    @abstractmethod
+    def start_id(self) -> int:
+        """The id that is read first where there is no state."""
+
+    @property
+    @abstractmethod
+    def unknown_id(self) -> int | None:
+        """The id of `<unk>`; None where every symbol is known."""
+
+    @property
+    def specials(self) -> Mapping[int, str]:
+        """The names of the ids that stand for no text of their own."""
+        return {}
+
+    @property
+    def end_id(self) -> int | None:
+        """The id of `<end>`, with which a sample ends; None where there is no separator."""
+        return None
+
+    @abstractmethod
+    def encode(self, text: str) -> Ids:
+        """Return the ids (N,) of a text."""
+
+    @abstractmethod
+    def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
+        """Return the ids (N,) and their spans (N, 2) in bytes of UTF-8."""
+
+    @abstractmethod
+    def unknown(self, text: str) -> list[tuple[int, str]]:
+        """Return the offset in code points and the text of each unknown symbol."""
 
     @cached_property
     @abstractmethod
@@ -67,7 +109,7 @@ class Vocabulary(ABC):
         return ""
 
     def to_continue(self, text: str) -> str:
-        """Return a text that goes on, as a prompt does, as it is best encoded."""
+        """Return a prompt as it is best encoded."""
         return text
 
     def stream_decoder(self) -> StreamDecoder:

@@ -112,7 +112,7 @@ def trace(
 
 def ids_of_file(opened: Opened, file: Path) -> Ids:
     """Return the ids of a text file, plain or gzip."""
-    blocks = read_blocks([file], opened.tokenizer.level)
+    blocks = read_blocks([file], opened.tokenizer.level, separator=opened.tokenizer.separator)
     return np.concatenate([np.zeros(0, np.uint8), *(block_ids(block, opened.tokenizer) for block in blocks)])
 
 

@@ -241,5 +241,8 @@ def _fitting_text(opened: Opened, valid: Path | None) -> Ids:
 
 
 def _first_symbols(files: Sequence[Path], opened: Opened) -> Ids:
-    blocks = (block_ids(block, opened.tokenizer) for block in read_blocks(files, opened.tokenizer.level))
+    blocks = (
+        block_ids(block, opened.tokenizer)
+        for block in read_blocks(files, opened.tokenizer.level, separator=opened.tokenizer.separator)
+    )
     return next(regrouped(blocks, FIT_TOKENS), np.zeros(0, np.int64))

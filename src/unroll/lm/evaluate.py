@@ -124,7 +124,7 @@ def evaluate_predictors(
 
     def blocks() -> Iterator[Ids]:
         nonlocal done
-        for block in read_blocks(files, tokenizer.level, seen=seen):
+        for block in read_blocks(files, tokenizer.level, seen=seen, separator=tokenizer.separator):
             done = block.read
             yield block_ids(block, tokenizer)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unroll.data.lines import LINE_ENDS, json_line, line_text, read_lines
+from unroll.data.lines import LINE_ENDS, line_text, read_lines
+from unroll.data.tables import json_line
 from unroll.errors import UserError
 
 Format = Literal["moses", "tsv", "jsonl"]

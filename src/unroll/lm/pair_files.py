@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unroll.data.lines import json_line, line_text, read_lines
+from unroll.data.lines import line_text, read_lines
+from unroll.data.tables import json_line
 from unroll.errors import UserError
 
 FORMATS = (

@@ -119,7 +119,7 @@ def rescore(
 
     With `tune`, a file of references, the weight is the one that leaves the fewest word errors. Raises UserError.
     """
-    return result(rescore_list(as_opened(model), Path(nbest), weight, word_bonus, as_path(tune), fields))
+    return result(rescore_list(as_opened(model), as_path(nbest), weight, word_bonus, as_path(tune), fields))
 
 
 def rescore_list(

@@ -79,7 +79,8 @@ def sample(
 ) -> Iterator[SampledSymbol]:
     """Yield up to `length` symbols that follow the prompt, each as soon as it is drawn.
 
-    It ends before the text `stop`, of several before the first that comes. The same seed and stream give the same text;
+    It ends before the text `stop`, of several before the first that comes, and with a document: the text of its
+    `<end>` is empty. The same seed and stream give the same text;
     the streams of one seed are independent. The defaults are those of the samples taken while training. Raises
     UserError.
     """
@@ -132,7 +133,8 @@ def generate(
 
     The start symbol is read first. Streams of one seed are independent. With one or several texts to `stop` at, text
     that could begin one is held back until it is known not to, and sampling ends before the first that is complete, of
-    those that are complete with the same character before the longest. Symbols are drawn in blocks that grow from one
+    those that are complete with the same character before the longest.
+    It also ends with `<end>`, which has no text. Symbols are drawn in blocks that grow from one
     symbol while they are quick, which changes no symbol.
     """
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
@@ -157,8 +159,8 @@ def _generate(
     pending = ""
     drawing = options.drawing(tokenizer.unknown_id)
     for position, (id, nats) in enumerate(_symbols(predictor, logits, state, drawing, options.seed, stream, length), 1):
-        last = position == length
-        pending += decoder.push(id) + (decoder.flush() if last else "")
+        last = position == length or id == tokenizer.end_id
+        pending += ("" if id == tokenizer.end_id else decoder.push(id)) + (decoder.flush() if last else "")
         place = _first_stop(pending, stops)
         ended = last or place is not None
         free = len(pending) - (0 if ended else _beginning(pending, stops)) if place is None else place

@@ -139,7 +139,8 @@ def _encoded(opened: Opened, text: str, eos: bool, rule: UnknownRule, where: str
     ids, spans = opened.tokenizer.encode_offsets(text)
     data = text.encode()
     if eos:
-        ids = np.append(ids, opened.tokenizer.newline_id)
+        end = opened.tokenizer.end_id
+        ids = np.append(ids, opened.tokenizer.newline_id if end is None else end)
         spans = np.concatenate([spans, [[len(data), len(data)]]])
     symbols = Symbols(data, ids, spans, 0)
     refuse_unknown(opened.tokenizer, symbols, rule, where)

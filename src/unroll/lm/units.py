@@ -15,11 +15,11 @@ import numpy as np
 
 from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.artifact.saved_state import Reading, load_reading, read_on, save_reading
-from unroll.data.blocks import MAX_LINE, Block, Seen, read_blocks
+from unroll.data.blocks import MAX_LINE, Block, Seen, read_blocks, text_of
 from unroll.data.tokenizer import Tokenizer
 from unroll.data.utf8 import code_points
 from unroll.errors import UserError, check_choice
-from unroll.files import StrPath, refuse_input
+from unroll.files import StrPath, as_path, refuse_input
 from unroll.lm.surprisal import Symbols, UnknownRule, beginning, by_rule, refuse_unknown
 from unroll.predict.predictor import Nats, Predictor, log_probabilities
 from unroll.predict.protocols import Ids, lines
@@ -106,7 +106,7 @@ def score_file(
             allowed="lines, each from a fresh state, or any unit with carried state",
             fix="leave out --fresh, or the other options",
         )
-    file = Path(file)
+    file = as_path(file)
     refuse_input(None if save_state is None else Path(save_state), file)
     opened = as_opened(model)
     if fresh:
@@ -158,9 +158,9 @@ def score_lines(opened: Opened, file: Path, *, unknown: UnknownRule = "as-unk") 
 def _read_file(file: Path, tokenizer: Tokenizer, unknown: UnknownRule) -> Iterator[Symbols]:
     """Yield the symbols of a file, block by block, the first after its byte order mark, if it has one."""
     seen, read = Seen(), 0
-    for block in read_blocks([file], tokenizer.level, READ_BYTES, [seen]):
+    for block in read_blocks([file], tokenizer.level, READ_BYTES, [seen], tokenizer.separator):
         symbols = _read_block(block, tokenizer, seen.mark_bytes + read)
-        refuse_unknown(tokenizer, symbols, unknown, str(file))
+        refuse_unknown(tokenizer, symbols, unknown, f"{file}")
         yield symbols
         read += block.size
 
@@ -170,7 +170,8 @@ def _read_block(block: Block, tokenizer: Tokenizer, offset: int) -> Symbols:
         edges = np.arange(len(block.content) + 1)
         ids = np.frombuffer(block.content, np.uint8).astype(np.int64)
         return Symbols(block.content, ids, np.stack([edges[:-1], edges[1:]], axis=1), offset)
-    return Symbols(block.content.encode(), *tokenizer.encode_offsets(block.content), offset)
+    text = text_of(block)
+    return Symbols(text.encode(), *tokenizer.encode_offsets(text), offset)
 
 
 def _ends(tokenizer: Tokenizer, symbols: Symbols) -> Ids:

@@ -115,7 +115,7 @@ def embed(model: AnyModel, file: StrPath, *, out: StrPath | None = None, pool: P
 
     With `out` they are written there in numpy's format, and memory does not grow with the file. Raises UserError.
     """
-    return result(embed_lines(as_opened(model), Path(file), as_path(out), pool))
+    return result(embed_lines(as_opened(model), as_path(file), as_path(out), pool))
 
 
 def embed_lines(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Work[Embedded]:
@@ -205,7 +205,7 @@ def similar(
     vectors: StrPath | None = None,
 ) -> list[Neighbour]:
     """Return the lines of a file whose vectors, read from it or from `vectors`, are nearest to that of a text."""
-    return result(similar_lines(as_opened(model), Path(file), query, top, pool, as_path(vectors)))
+    return result(similar_lines(as_opened(model), as_path(file), query, top, pool, as_path(vectors)))
 
 
 def similar_lines(

@@ -27,7 +27,7 @@ from unroll.artifact.directory import (
 )
 from unroll.artifact.events import METRICS, EventLog
 from unroll.artifact.open import Opened, load
-from unroll.data.blocks import file_size, read_blocks
+from unroll.data.blocks import file_size, read_blocks, text_of
 from unroll.data.corpus import (
     Corpus,
     DataConfig,
@@ -325,7 +325,7 @@ def first_reports(
 def new_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:
     """Return the symbols of the files that the vocabulary lacks, sorted."""
     symbols: set[str] = set()
-    for block in read_blocks(files, corpus.info.config.level):
+    for block in read_blocks(files, corpus.info.config.level, separator=corpus.tokenizer.separator):
         if isinstance(block.content, str):
-            symbols.update(symbol for _, symbol in corpus.tokenizer.unknown(block.content))
+            symbols.update(symbol for _, symbol in corpus.tokenizer.unknown(text_of(block)))
     return sorted(symbols)

@@ -38,6 +38,7 @@ def train(
     split: str | None = None,
     valid: StrPath | None = None,
     test: StrPath | None = None,
+    separator: str | None = None,
     recipe: StrPath | None = None,
     settings: Settings = (),
     seed: int | None = None,
@@ -58,7 +59,7 @@ def train(
     folder = Path(out) if out is not None else output_folder(files)
     overrides = _overrides(recipe, settings, {
         "model": {"arch": arch},
-        "data": {"level": level, "words": words, "split": split},
+        "data": {"level": level, "words": words, "split": split, "separator": separator},
         "training": {"seed": seed, "steps": steps},
     })  # fmt: skip
     refuse_split_and_valid(split, valid)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened, open_model
 from unroll.errors import UserError
-from unroll.files import StrPath
+from unroll.files import StrPath, as_path
 from unroll.insight.cells.properties import read_text
 from unroll.insight.cells.search import interval
 from unroll.insight.hold import (
@@ -233,7 +233,7 @@ def ablate(
     The text is a file, or else the model's own validation part. `signal`: `c`, where there is one, or `h`.
     With a `prompt` samples are taken as well. Raises UserError.
     """
-    text = None if file is None else Path(file)
+    text = as_path(file)
     opened = open_model(Path(model), needs="network")
     return result(
         ablating(opened, layer, unit, text, signal=signal, value=value, prompt=prompt, length=length, seed=seed)

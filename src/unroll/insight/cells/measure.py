@@ -10,7 +10,7 @@ import torch
 from unroll.artifact.open import Opened, open_model
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError, install
-from unroll.files import StrPath
+from unroll.files import StrPath, as_path
 from unroll.insight.cells import probe
 from unroll.insight.cells.ablation import held_beside
 from unroll.insight.cells.findings import ALPHA, Finding, Probe, Sample, Tracking
@@ -37,7 +37,7 @@ def cells(model: StrPath, file: StrPath | None = None, *, property: str = "quote
     `property`: a name of `properties.PROPERTIES`, `re:PATTERN`, or a table `FILE.tsv`. Raises UserError.
     """
     opened = open_model(Path(model), needs="network")
-    text = read_text(opened, None if file is None else Path(file))
+    text = read_text(opened, as_path(file))
     return result(track(opened, text, label(text, property), top=top))
 
 

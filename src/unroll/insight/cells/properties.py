@@ -325,7 +325,7 @@ def read_text(opened: Opened, file: Path | None) -> Text:
     tokenizer = opened.tokenizer
     if file is not None:
         seen = Seen()
-        blocks = list(read_blocks([file], tokenizer.level, seen=[seen]))
+        blocks = list(read_blocks([file], tokenizer.level, seen=[seen], separator=tokenizer.separator))
         name = printable_name(file)
         if tokenizer.level == "byte":
             return as_read(name, b"".join(map(bytes_of, blocks)).decode("utf-8", "surrogateescape"), tokenizer)

@@ -12,7 +12,7 @@ import numpy as np
 
 from unroll.artifact.open import open_model
 from unroll.errors import UserError, check_choice
-from unroll.files import StrPath, write_atomically
+from unroll.files import StrPath, as_path, write_atomically
 from unroll.insight.plots import (
     COLOURS,
     GREY,
@@ -93,7 +93,7 @@ def plot(
     """
     paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
     target = None if out is None else Path(out)
-    return result(draw(kind, paths, Path(file), target, length=length, smooth=smooth, unit=unit))
+    return result(draw(kind, paths, as_path(file), target, length=length, smooth=smooth, unit=unit))
 
 
 def draw(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unroll.errors import UserError
-from unroll.files import StrPath, write_atomically
+from unroll.files import StrPath, as_path, write_atomically
 from unroll.insight.gradients.advice import Floats
 from unroll.insight.gradients.measure import LAGS, GradientReport, Gradients, halving, measure
 from unroll.insight.plots import (
@@ -51,7 +51,7 @@ def gradients(
     measured beside it. `plot` is a .png or .svg to draw. Raises UserError.
     """
     paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
-    text, out = None if file is None else Path(file), None if plot is None else Path(plot)
+    text, out = as_path(file), None if plot is None else Path(plot)
     return result(draw(paths, text, out, lags=lags, fresh=fresh))
 
 

@@ -108,13 +108,13 @@ def texts_of(models: Sequence[Opened], file: Path | None) -> tuple[list[Ids], li
 
 def text_name(file: Path | None, model: str) -> str:
     """Return the name of the text."""
-    return f"the validation part of {model}" if file is None else str(file)
+    return f"the validation part of {model}" if file is None else f"{file}"
 
 
 def first_symbols(file: Path, opened: Opened) -> Ids:
     """Return the ids of a text file, or of as much of it as shows that it is longer than `MOST`."""
     pieces: list[Ids] = []
-    for block in read_blocks([file], opened.tokenizer.level):
+    for block in read_blocks([file], opened.tokenizer.level, separator=opened.tokenizer.separator):
         pieces.append(block_ids(block, opened.tokenizer))
         if sum(map(len, pieces)) > MOST:
             break

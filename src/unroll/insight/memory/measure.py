@@ -16,7 +16,7 @@ import numpy as np
 
 from unroll.artifact.open import Opened, open_model
 from unroll.errors import UserError
-from unroll.files import StrPath
+from unroll.files import StrPath, as_path
 from unroll.insight.memory.contexts import (
     CONTEXTS,
     FEWEST_TARGETS,
@@ -253,7 +253,7 @@ def memory(
     symbols (Khandelwal et al. 2018); and their gradients by lag. Raises UserError.
     """
     paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
-    text = None if file is None else Path(file)
+    text = as_path(file)
     return result(measure(paths, text, limit=limit, context=context, targets=targets, seed=seed))
 
 

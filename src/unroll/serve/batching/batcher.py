@@ -293,7 +293,7 @@ class Batcher:
                     leaving.append(index)
                     continue
             # A stop must be seen as soon as it is written; texts that are not streamed are looked at now and then.
-            cohort.due[index] = 0.0 if row.options.stops else row.flush_at if row.options.streaming else now + 0.25
+            cohort.due[index] = 0.0 if row.writing.may_end else row.flush_at if row.options.streaming else now + 0.25
         self._metrics.generated_tokens.inc(written)
         if leaving:
             cohort.keep(sorted({*range(len(cohort.rows))} - {*leaving}), self._never)

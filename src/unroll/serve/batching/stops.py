@@ -27,12 +27,21 @@ class Writing:
         self._decoder = decoder_after(tokenizer, before)
         # A symbol of these levels may end within a character, which the next one completes.
         self._symbols = tokenizer.pieces if tokenizer.level in ("byte", "bpe") else None
+        self._end = tokenizer.end_id
+        self.may_end = bool(stops) or self._end is not None
+        """Whether something in the text itself can end it."""
         self._stops = stops
         self._beginnings = {stop[:size] for stop in stops for size in range(1, len(stop))}
         self._longest = max(map(len, stops), default=1) - 1
 
     def push(self, ids: Sequence[int]) -> int:
-        """Take symbols; return how many belong to the text: all, or those up to the end of a stop."""
+        """Take symbols; return how many belong to the text: all, those up to the end of a stop, or before `<end>`."""
+        if self._end is not None and self._end in ids:
+            count = self.push(ids[: ids.index(self._end)])
+            if not self.ended:
+                self.finish()
+                self.ended, self.whole = True, len(self.pieces)
+            return count
         before = len(self.pieces)
         self.pieces += map(self._decoder.push, ids)
         if self._stops and (taken := self._stop(before)) is not None:

@@ -1,0 +1,115 @@
+"""Arguments that name texts: how they are read, and copies of standard input and pipes, which are read only once."""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from unroll.data.opening import text_path
+from unroll.errors import UserError
+from unroll.files import explained
+from unroll.training.many import torchrun
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+COPIES = "UNROLL_COPIES"
+"""Names in the environment this process and the folder of its copies: `train` may start itself again."""
+ESCAPE = re.compile(r"\\(?:([nrt\\])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
+LETTERS = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
+
+
+class TextType(click.Path):
+    """The path of a text that `reads_text` prepares; `-` is standard input."""
+
+
+class Escaped(click.types.StringParamType):
+    """A string in which escapes stand for what is hard to type."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the string that is meant."""
+        return ESCAPE.sub(lambda match: LETTERS[match[1]] if match[1] else chr(int(match[2] or match[3], 16)), value)
+
+
+TEXT = TextType(path_type=Path)
+SEPARATOR = click.option(
+    "--separator",
+    metavar="S",
+    type=Escaped(),
+    help=r"The string that ends each document in a FILE, as '<|endoftext|>' or '\n\n': it becomes the symbol <end>.",
+)
+ENCODING = click.option("--encoding", metavar="NAME", help="Encoding of the text.  [default: utf-8]")
+COLUMN = click.option(
+    "--text", "column", metavar="COL", help="Read this column of CSV files, or this key of JSON lines, as the text."
+)
+
+
+def _reader(*, columns: bool) -> Callable[[Verb], Verb]:
+    """Return a decorator of verbs."""
+
+    def decorated(verb: Verb) -> Verb:
+        @wraps(verb)
+        def read(*arguments: Any, encoding: str | None, column: str | None = None, **choices: Any) -> Any:
+            context = click.get_current_context()
+            prepared = partial(_prepared, context, {}, encoding, column)
+            for param in context.command.params:
+                # Of several processes only the first reads.
+                if isinstance(param.type, TextType) and param.name is not None and not torchrun.follows():
+                    given = choices[param.name]
+                    several = isinstance(given, tuple)
+                    choices[param.name] = tuple(map(prepared, given)) if several else given and prepared(given)
+            return verb(*arguments, **choices)
+
+        return cast(Verb, ENCODING(COLUMN(read) if columns else read))
+
+    return decorated
+
+
+reads_text = _reader(columns=True)
+"""Gives a verb --encoding and --text, and paths of all its TEXTs that can be read twice and say how they are read."""
+reads_lists = _reader(columns=False)
+"""Does the same for a verb whose files have columns of their own, or none: it has no --text."""
+
+
+def _prepared(
+    context: click.Context, copies: dict[Path, Path], encoding: str | None, column: str | None, path: Path
+) -> Path:
+    """Return the path of a text as it is to be read; `copies` are those made so far."""
+    label = "standard input" if str(path) == "-" else str(path)
+    if str(path) != "-" and not path.is_fifo():
+        return path if encoding is None and column is None else text_path(path, encoding=encoding, column=column)
+    if path in copies:
+        raise UserError(f"{label} is named twice", allowed="once: it can be read only once", fix="save it to a file")
+    name = "stdin" if str(path) == "-" else path.name
+    copies[path] = _folder(context) / str(len(copies)) / name
+    if not copies[path].exists():  # as it does where this process has started itself again
+        _copy(path, copies[path])
+    if not copies[path].stat().st_size:
+        raise UserError(f"{label} is empty", allowed="a text", fix="check the command that writes it")
+    return text_path(copies[path], encoding=encoding, column=column, label=label)
+
+
+def _folder(context: click.Context) -> Path:
+    """Return the folder of copies, which vanishes with the verb."""
+    process, _, name = os.environ.get(COPIES, "").partition(":")
+    if process != str(os.getpid()) or not os.path.isdir(name):
+        name = tempfile.mkdtemp(prefix="unroll-")
+        os.environ[COPIES] = f"{os.getpid()}:{name}"
+    context.call_on_close(partial(shutil.rmtree, name, ignore_errors=True))
+    return Path(name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy standard input or a pipe to its end."""
+    with explained(target):
+        target.parent.mkdir()
+        with ExitStack() as stack:
+            stream = sys.stdin.buffer if str(source) == "-" else stack.enter_context(open(source, "rb"))
+            shutil.copyfileobj(stream, stack.enter_context(open(target, "wb")))
