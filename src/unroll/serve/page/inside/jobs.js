@@ -18,15 +18,15 @@ export function useJob(api, name = "analysis") {
 
   const follow = async (turn, ask) => {
     try {
-      const found = await ask();
+      const update = await ask();
       if (turn !== current.current) return;
-      setJob(found);
-      if (found.state === "waiting" || found.state === "running") {
-        timer.current = setTimeout(() => follow(turn, () => api(`inside/jobs/${found.id}`)), EVERY);
-      } else if (found.state === "failed") {
-        setError(new ApiError(400, found.error));
+      setJob(update);
+      if (update.state === "waiting" || update.state === "running") {
+        timer.current = setTimeout(() => follow(turn, () => api(`inside/jobs/${update.id}`)), EVERY);
+      } else if (update.state === "failed") {
+        setError(new ApiError(400, update.error));
       } else {
-        announce(`${name} ${found.state === "done" ? "finished" : "cancelled"}`);
+        announce(`${name} ${update.state === "done" ? "finished" : "cancelled"}`);
       }
     } catch (problem) {
       if (turn === current.current) setError(problem);
@@ -39,18 +39,18 @@ export function useJob(api, name = "analysis") {
     setJob({ state: "waiting", phase: "waiting", done: 0, total: 1, seconds: 0 });
     follow(current.current, () => api(path, body));
   };
-  const cancel = () => latest.current?.id && running(latest.current) && api(`inside/jobs/${latest.current.id}/cancel`, {}).catch(setError);
+  const cancel = () => latest.current?.id && isRunning(latest.current) && api(`inside/jobs/${latest.current.id}/cancel`, {}).catch(setError);
   useEffect(() => () => {
     current.current += 1;
     clearTimeout(timer.current);
   }, []);
-  useKeys({ Escape: () => (running(latest.current) ? cancel() : false) }, { Esc: `cancel the ${name}` });
+  useKeys({ Escape: () => (isRunning(latest.current) ? cancel() : false) }, { Esc: `cancel the ${name}` });
   return { job, error, begin, cancel };
 }
 
-export const running = (job) => job !== null && (job.state === "waiting" || job.state === "running");
+export const isRunning = (job) => job !== null && (job.state === "waiting" || job.state === "running");
 
-export function Running({ job, cancel }) {
+export function JobProgress({ job, cancel }) {
   const share = job.total > 1 ? Math.min(1, job.done / job.total) : null;
   return html`<div class="running">
     <progress max="1" value=${share} aria-label="Progress"></progress>
