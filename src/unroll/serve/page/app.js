@@ -5,8 +5,9 @@ import { clock, fixed, number, short } from "./frame/format.js";
 import { Help } from "./frame/help.js";
 import { useKeys } from "./frame/keys.js";
 import { announce } from "./frame/live.js";
+import { NoModel, NoNetwork } from "./frame/missing.js";
 import { Failure, Waiting } from "./frame/parts.js";
-import { GROUPS, SCREENS, modelOf, screenOf } from "./frame/screens.js";
+import { GROUPS, SCREENS, isNetwork, modelOf, screenOf } from "./frame/screens.js";
 import { chosenTheme, nextTheme } from "./frame/theme.js";
 import { useView } from "./frame/view.js";
 
@@ -76,7 +77,12 @@ function App() {
   );
   useEffect(() => {
     document.title = screen ? `${screen.title} · unroll studio` : "unroll studio";
-  }, [screen]);
+    // On a narrow window the screens are a strip that scrolls: the current one stays in sight.
+    const [rail, tab] = [document.querySelector(".rail"), document.querySelector(".rail [aria-current]")];
+    if (tab) rail.scrollLeft = tab.offsetLeft + tab.offsetWidth / 2 - rail.clientWidth / 2;
+  }, [screen, info === null]);
+  // Nothing pulses while the server does not answer.
+  useEffect(() => void document.documentElement.classList.toggle("offline", error !== null), [error]);
 
   if (!info) return html`<div class="opening">${error ? html`<${NoAccess} error=${error} retry=${refresh} />` : "unroll"}</div>`;
   return html`
@@ -84,7 +90,7 @@ function App() {
     <header class="top">
       <a class="mark" href="#/train" onClick=${(event) => { event.preventDefault(); go({ screen: "train" }); }}><${Mark} /> unroll <span>studio</span></a>
       ${info.models.length > 0 && html`
-        <${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, pos: -1, unit: 0, layer: 0 })} />`}
+        <${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, run: model, new: "", with: "", pos: -1, unit: 0, layer: 0 })} />`}
       <${TrainingProgress} info=${info} go=${go} />
       <span class="grow"></span>
       <button type="button" class="icon" title="Theme: ${chosenTheme()} (d)" aria-label="Theme: ${chosenTheme()}" onClick=${turn}>
@@ -112,12 +118,17 @@ const groups = () => GROUPS.map((group) => [group, SCREENS.filter((screen) => sc
 function ScreenBody({ screen, ...props }) {
   const [loaded, setLoaded] = useState(null);
   const [error, setError] = useState(null);
+  const [attempt, setAttempt] = useState(0);
   useEffect(() => {
     let current = true;
+    setError(null);
     screen.load().then((component) => current && setLoaded(() => component), (problem) => current && setError(problem));
     return () => (current = false);
-  }, [screen]);
-  if (error) return html`<${Failure} error=${error} />`;
+  }, [screen, attempt]);
+  if (error) return html`<${Failure} error=${error} retry=${() => setAttempt(attempt + 1)} />`;
+  const model = modelOf(props.view, props.info);
+  if (!model && screen.name !== "train") return html`<${NoModel} ...${props} />`;
+  if (screen.inside && !isNetwork(model)) return html`<${NoNetwork} ...${props} />`;
   return loaded ? html`<${loaded} ...${props} />` : html`<${Waiting}>Opening…<//>`;
 }
 
@@ -161,14 +172,16 @@ function Status({ model, info, error }) {
     <span>${plural(model)}</span>
     ${model.bits !== null && html`<span>${fixed(model.bits, 3)} ${model.bits_unit}</span>`}
     <span class="grow"></span>
-    <span class=${error ? "bad" : ""}>${error ? "the server does not answer" : `unroll ${info.version}`}</span>`;
+    <span class=${error ? "bad" : ""}>${error ? (error.status === 401 ? "this page has an old address" : "the server does not answer") : `unroll ${info.version}`}</span>`;
 }
 const plural = (model) => `${number(model.vocab_size)} ${{ char: "characters", byte: "bytes", word: "words", bpe: "pieces" }[model.level] ?? "symbols"}`;
 
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 function ServerLost({ error, retry }) {
   return html`<div class="server-lost" role="alert"><p>
-    <strong>${error.message}.</strong> ${error.fix && `${error.fix}. `}This page shows the last answer and retries automatically.</p>
-    <button type="button" class="small" onClick=${retry}>Retry now</button></div>`;
+    <strong>${capital(error.message)}.</strong> ${error.fix && `${capital(error.fix)}. `}${error.status === 401 ? "This page can only show its last answers." : "This page shows its last answers and retries automatically."}</p>
+    ${error.status !== 401 && html`<button type="button" class="small" onClick=${retry}>Retry now</button>`}</div>`;
 }
 
 function NoAccess({ error, retry }) {

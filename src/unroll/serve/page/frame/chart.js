@@ -21,16 +21,17 @@ export function Chart(
   const latest = useRef({});
   latest.current = { lines, marks, onPick, length: x.length };
   const data = useMemo(() => [x, ...series.map(({ values }) => values)], [x, series]);
-  const kind = JSON.stringify([series.map(({ values, ...look }) => look), height, xLabel, yLabel, xLog, yLog, xRange, yRange, theme]);
+  const kind = JSON.stringify([series.map(({ values, ...look }) => look), height, xLabel, yLabel, xLog, yLog, xRange, yRange, theme, lines.map(({ label }) => label)]);
 
   useEffect(() => {
     const muted = variable("--muted");
     const axis = { stroke: muted, font: `11px ${variable("--sans")}`, labelFont: `11px ${variable("--sans")}`,
       ticks: { show: false }, grid: { stroke: variable("--grid"), width: 1 } };
+    const margin = Math.max(20, ...lines.map(({ label }) => (label ? textWidth(label) + 10 : 0)));
     const options = {
       width: box.current.clientWidth, height,
       legend: { show: false },
-      padding: [14, 20, 0, 0],
+      padding: [14, margin, 0, 0],
       cursor: { points: { size: 7 }, drag: { x: true, y: false }, y: false },
       scales: { x: { time: false, distr: xLog ? 3 : 1, ...(xRange ? { range: () => xRange } : {}) },
         y: { distr: yLog ? 3 : 1, ...(yRange ? { range: () => yRange } : { range: rangeOfY(latest, yLog) }) } },
@@ -110,6 +111,12 @@ const rangeOfY = (latest, log) => (u, low, high) => {
   return [least >= 0 ? Math.max(0, least - air) : least - air, most + air];
 };
 
+function textWidth(text) {
+  const context = document.createElement("canvas").getContext("2d");
+  context.font = `11px ${variable("--sans")}`;
+  return Math.ceil(context.measureText(text).width);
+}
+
 function drawLines(u, { lines, marks }) {
   const { ctx, bbox } = u;
   const scale = devicePixelRatio;
@@ -117,26 +124,20 @@ function drawLines(u, { lines, marks }) {
   ctx.font = `${11 * scale}px ${variable("--sans")}`;
   ctx.lineWidth = scale;
   ctx.setLineDash([2 * scale, 3 * scale]);
+  const visible = lines.map(({ label, value }) => ({ label, y: u.valToPos(value, "y", true) }))
+    .filter(({ y }) => y >= bbox.top && y <= bbox.top + bbox.height).sort((a, b) => b.y - a.y);
+  ctx.strokeStyle = ctx.fillStyle = variable("--muted");
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
   let above = Infinity;
-  for (const { label, value } of [...lines].sort((a, b) => a.value - b.value)) {
-    const y = u.valToPos(value, "y", true);
-    if (!(y >= bbox.top && y <= bbox.top + bbox.height)) continue;
-    ctx.strokeStyle = variable("--muted");
+  for (const { label, y } of visible) {
     ctx.beginPath();
     ctx.moveTo(bbox.left, Math.round(y));
     ctx.lineTo(bbox.left + bbox.width, Math.round(y));
     ctx.stroke();
-    // Labels that would overlap move up.
-    const place = Math.min(y - 4 * scale, above - 13 * scale);
-    above = place;
-    if (!label) continue;
-    ctx.textAlign = "right";
-    ctx.textBaseline = "alphabetic";
-    const right = bbox.left + bbox.width - 4 * scale;
-    ctx.fillStyle = variable("--surface");
-    ctx.fillRect(right - ctx.measureText(label).width - 3 * scale, place - 10 * scale, ctx.measureText(label).width + 6 * scale, 13 * scale);
-    ctx.fillStyle = variable("--muted");
-    ctx.fillText(label, right, place);
+    // Labels stand beside their lines; those that would overlap move up.
+    above = Math.min(y, above - 13 * scale);
+    if (label) ctx.fillText(label, bbox.left + bbox.width + 6 * scale, above);
   }
   ctx.setLineDash([]);
   ctx.fillStyle = variable("--muted");

@@ -17,6 +17,12 @@ export class ApiError extends Error {
   }
 }
 
+export const unreachable = () =>
+  new ApiError(0, { message: "the server does not answer", fix: "check that `unroll studio` is still running" });
+
+const RESTARTED = { message: "the studio was started again and has a new address",
+  fix: "open the address that `unroll studio` printed last; it ends in #token=…" };
+
 async function send(path, body, { signal, method } = {}) {
   const token = sessionStorage.getItem(STORAGE_KEY);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -30,7 +36,7 @@ async function send(path, body, { signal, method } = {}) {
     answer = await fetch(path.startsWith("/") ? path : `/api/${path}`, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { message: "the server does not answer", fix: "check that `unroll studio` is still running" });
+    throw unreachable();
   }
   if (answer.ok) return answer;
   let reason = {};
@@ -39,7 +45,7 @@ async function send(path, body, { signal, method } = {}) {
   } catch {
     // Only a JSON answer carries a reason.
   }
-  throw new ApiError(answer.status, reason);
+  throw new ApiError(answer.status, answer.status === 401 ? RESTARTED : reason);
 }
 
 // GET /api/PATH, or POST with a body: api("read", {model, text}). Throws ApiError {message, allowed, fix, status},

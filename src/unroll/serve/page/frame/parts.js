@@ -67,11 +67,11 @@ export const Figures = ({ of }) => html`<dl class="figures">
 </dl>`;
 
 // A table, a page of rows at a time: columns are [title, row => content, "number" for the right].
-export function Table({ columns, rows, page = 25, caption }) {
+export function Table({ columns, rows, page = 25, caption, class: kind }) {
   const [first, setFirst] = useState(0);
   const start = Math.min(first, Math.max(0, rows.length - 1) - (Math.max(0, rows.length - 1) % page));
   return html`<div class="table">
-    <table>
+    <table class=${kind}>
       ${caption && html`<caption class="unseen">${caption}</caption>`}
       <thead><tr>${columns.map(([title, , kind]) => html`<th scope="col" class=${kind}>${title}</th>`)}</tr></thead>
       <tbody>${rows.slice(start, start + page).map(

@@ -14,6 +14,7 @@ import { lazy } from "./lazy.js";
 
 // A line of the table:
 //   { name: "type", key: "2", group: "Read", title: "Type", lede: "Write, and see ...", load: lazy("type") },
+// with `inside: true` if it shows the units of the chosen model, which must then be a network.
 export const GROUPS = ["Watch", "Read", "Look inside", "Write", "Use", "Learn"];
 export const SCREENS = [
   { name: "train", key: "1", group: "Watch", title: "Train", lede: "A model learning, as it happens.", load: lazy("train") },
@@ -21,12 +22,16 @@ export const SCREENS = [
   { name: "compare", key: "7", group: "Read", title: "Compare", lede: "Two models on one text, symbol by symbol.", load: lazy("compare") },
   { name: "sample", key: "8", group: "Write", title: "Sample", lede: "Let a model write; branch off anywhere; clamp a unit.", load: lazy("sample") },
   { name: "serve", key: "9", group: "Use", title: "Serve", lede: "The same models behind a standard HTTP API.", load: lazy("serve") },
-  { name: "cells", key: "3", group: "Look inside", title: "Cells", lede: "What single units do over a text.", load: lazy("cells") },
-  { name: "find", key: "4", group: "Look inside", title: "Find", lede: "Which units track a property, tested on held-out text.", load: lazy("find") },
+  { name: "cells", key: "3", group: "Look inside", title: "Cells", lede: "What single units do over a text.", load: lazy("cells"), inside: true },
+  { name: "find", key: "4", group: "Look inside", title: "Find", lede: "Which units track a property, tested on held-out text.", load: lazy("find"), inside: true },
   { name: "memory", key: "5", group: "Look inside", title: "Memory", lede: "How far back models remember.", load: lazy("memory") },
-  { name: "similar", key: "6", group: "Look inside", title: "Similar", lede: "Sentences that leave the network in a similar state.", load: lazy("similar") },
+  { name: "similar", key: "6", group: "Look inside", title: "Similar", lede: "Sentences that leave the network in a similar state.", load: lazy("similar"), inside: true },
   { name: "unrolled", key: "0", group: "Learn", title: "Unrolled", lede: "A network step by step, and its gradients flowing back.", load: lazy("unrolled") },
 ];
 
 export const screenOf = (name) => SCREENS.find((screen) => screen.name === name);
 export const modelOf = (view, info) => info.models.find(({ name }) => name === view.model);
+export const isNetwork = ({ arch }) => arch !== "ngram";
+
+// The model whose own text is read where none is given: an n-gram keeps none and takes that of a network.
+export const textModel = (model, info) => (isNetwork(model) ? model : info.models.find((other) => isNetwork(other) && other.level === model.level));

@@ -105,6 +105,10 @@ export function equations(arch, now, before) {
   return [`h = ${v(now.h)}: computed from the last inputs alone`];
 }
 
+// An equation breaks before an equals sign, but never before its last one.
+const Equation = ({ line }) => html`<p>${line.split(/ (?== )(?!= \S+$)/).map(
+  (part, k) => html`${k ? " " : ""}<span class="unbroken">${part}</span>`)}</p>`;
+
 const PICTURES = { lstm: LstmSums, gru: GruSums, mingru: MinGruSums, rnn: RnnSums };
 
 export function Sums({ arch, now, before, reach, symbol }) {
@@ -112,6 +116,6 @@ export function Sums({ arch, now, before, reach, symbol }) {
   return html`<div class="at-cursor">
     <p class="note">After reading <b class="sym">${symbolText(symbol)}</b></p>
     ${Picture && html`<${Picture} now=${now} before=${before} reach=${reach} />`}
-    <div class="equations" data-sums>${equations(arch, now, before).map((line) => html`<p key=${line}>${line}</p>`)}</div>
+    <div class="equations" data-sums>${equations(arch, now, before).map((line) => html`<${Equation} key=${line} line=${line} />`)}</div>
   </div>`;
 }

@@ -108,22 +108,26 @@ export function placeholder({ data, error, busy }, waiting) {
 // The name of an architecture; an n-gram is the only model that is not a network.
 export const labelOf = (arch, info) => info.architectures[arch]?.label ?? "n-gram";
 
-// The models side by side on a screen: view.with names them, joined by commas; else the chosen one and up to two
-// more of the same vocabulary level, other architectures first.
+// The models side by side on a screen, of those that fit: view.with names them, joined by commas; else the chosen one
+// and up to two more of the same vocabulary level, other architectures first.
 export function sideBySide(view, info, most = 3, fits = () => true) {
-  const modelNamed = (name) => info.models.find((one) => one.name === name);
-  const names = (view.with ?? "").split(",").filter(modelNamed);
+  const usable = info.models.filter(fits);
+  const names = (view.with ?? "").split(",").filter((name) => usable.some((model) => model.name === name));
   if (names.length) return names.slice(0, 4);
-  const model = modelNamed(view.model);
+  const model = usable.find(({ name }) => name === view.model) ?? usable[0];
   if (!model) return [];
-  const candidates = info.models.filter((one) => one.name !== model.name && one.level === model.level && fits(one));
   const kinds = new Set([model.arch]);
-  const otherArchs = candidates.filter(({ arch }) => !kinds.has(arch) && kinds.add(arch));
-  return [model, ...otherArchs].slice(0, most).map(({ name }) => name);
+  const others = usable.filter(({ arch, level }) => level === model.level && !kinds.has(arch) && kinds.add(arch));
+  return [model, ...others].slice(0, most).map(({ name }) => name);
 }
 
+const FEW = 6;
+
+// Check boxes for the models side by side, folded where there are many.
 export function ModelChoice({ names, info, most = 4, onChange, fits = () => "" }) {
-  return html`<fieldset class="models"><legend class="unseen">Models side by side</legend>
+  return html`<details class="chooser" open=${info.models.length <= FEW}>
+    <summary>Models side by side: <b>${names.join(", ")}</b></summary>
+    <fieldset class="models"><legend class="unseen">Models side by side</legend>
     ${info.models.map((model) => {
       const on = names.includes(model.name);
       const reason = fits(model);
@@ -131,7 +135,7 @@ export function ModelChoice({ names, info, most = 4, onChange, fits = () => "" }
         <input type="checkbox" checked=${on} disabled=${Boolean(reason) || (!on && names.length >= most) || (on && names.length === 1)}
         onChange=${() => onChange(on ? names.filter((name) => name !== model.name) : [...names, model.name])} />${model.name} <small>
           ${labelOf(model.arch, info)}</small></label>`;
-    })}</fieldset>`;
+    })}</fieldset></details>`;
 }
 
 export const COLOURS = ["--blue", "--orange", "--green", "--violet"];

@@ -139,8 +139,8 @@ function UnitViews({ trace, view, go, api }) {
       <${Signals} trace=${trace} signal=${signal} onChange=${(name) => pick({ signal: name })} />
       <${Steps} label="Layer" value=${layer} most=${layers - 1} onChange=${(next) => pick({ layer: next })} />
       <${Steps} label="Unit" value=${unit} most=${units - 1} onChange=${(next) => pick({ unit: next })} />
-      <span class="pair"><button type="button" class="small" onClick=${() => step(-1)} title="p">Previous</button>
-        <button type="button" class="small" onClick=${() => step(1)} title="n">Next in order</button></span>
+      <span class="pair"><button type="button" class="small" onClick=${() => step(-1)} title="Previous unit in this order (p)">Previous</button>
+        <button type="button" class="small" onClick=${() => step(1)} title="Next unit in this order (n)">Next in order</button></span>
       <span class="grow"></span>
       ${unbounded && html`<${Choice} label=${`Scale of ${signal}`} value=${ownScale}
         options=${[[true, "each unit’s own scale"], [false, "one scale for all"]]} onChange=${setOwnScale} />`}
@@ -241,7 +241,7 @@ function linesOf(rows, from, to) {
   return lines;
 }
 function bandsOf(trace, rows, from, to) {
-  const colours = { i: "--green", f: "--violet", o: "--blue", r: "--green", z: "--violet" };
+  const colours = { i: "--orange", f: "--violet", o: "--blue", r: "--orange", z: "--violet" };
   return trace.gates.filter((name) => rows[name]).map(
     (name) => ({ label: `${name}, ${trace.words[name]}`, values: Array.from(rows[name].subarray(from, to)), colour: colours[name], width: 1.2 }));
 }

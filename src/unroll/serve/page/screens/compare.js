@@ -7,7 +7,7 @@ import { useKeys } from "../frame/keys.js";
 import { Failure, Field, Figures, Panel, Table, Waiting, useRequest } from "../frame/parts.js";
 import { Passage } from "../frame/passage.js";
 import { probe } from "../frame/probe.js";
-import { modelOf } from "../frame/screens.js";
+import { isNetwork, modelOf } from "../frame/screens.js";
 import { useText } from "../frame/view.js";
 
 const FULL = 4; // bits of difference at which a colour is full
@@ -22,12 +22,12 @@ export default function Compare({ view, go, api, info }) {
   useEffect(() => {
     if (!model) return;
     if (!against && candidates.length) go({ against: candidates[0].name }, { quiet: true });
-    if (text === "" && !view.textid) api("passage", { model: model.name, length: 700 }).then((passage) => setText(passage.text, { pos: -1 }), () => {});
+    const source = [model, ...(against ? [against] : []), ...info.models].find(isNetwork);
+    if (text === "" && !view.textid && source) api("passage", { model: source.name, length: 700 }).then((passage) => setText(passage.text, { pos: -1 }), () => {});
   }, [model?.name, view.against]);
 
   const key = model && against && text ? JSON.stringify([model.name, model.version, against.name, against.version, text]) : null;
   const { data, error, busy } = useRequest(key, (signal) => api("compare", { a: model.name, b: against.name, text }, { signal }), 120);
-  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
   if (!candidates.length) {
     return html`<${Panel} title="One model is not enough"><p>Comparing takes two models. Train another one, with another size or network;
         or press “Keep a copy” on the Train screen, and compare that copy with the model as it trains on.</p>
@@ -47,7 +47,8 @@ export default function Compare({ view, go, api, info }) {
         ${draft !== null ? html`
           <textarea data-text rows="12" value=${draft} spellcheck="false" aria-label="Text that both models read"
           onInput=${(event) => setDraft(event.target.value)}></textarea>`
-          : data ? html`<${DifferenceText} data=${data} view=${view} go=${go} names=${[model.name, against?.name]} />` : html`<${Waiting}>Both are reading…<//>`}
+          : data ? html`<${DifferenceText} data=${data} view=${view} go=${go} names=${[model.name, against?.name]} />`
+          : text ? html`<${Waiting}>Both are reading…<//>` : html`<p class="note">There is no text yet: press Edit and paste one.</p>`}
         ${error && html`<${Failure} error=${error} />`}
       <//>
       ${data && html`<${LargestDifferences} data=${data} go=${go} a=${model} b=${against} />`}
@@ -127,15 +128,15 @@ function LargestDifferences({ data, go, a, b }) {
   };
   const columns = [
     ["in context", where],
-    [a.name, (k) => fixed(bits(data.nats[0][k]), 1), "number"],
-    [b?.name, (k) => fixed(bits(data.nats[1][k]), 1), "number"],
+    ["A", (k) => fixed(bits(data.nats[0][k]), 1), "number"],
+    ["B", (k) => fixed(bits(data.nats[1][k]), 1), "number"],
     ["gain", (k) => signed(Math.abs(difference[k]), 1), "number"],
   ];
   return html`<div class="grid">
     <${Panel} class="w6" title=${`Where ${a.name} is better`} aside="bits">
-      <${Table} columns=${columns} rows=${order.filter((k) => difference[k] < 0).slice(0, 8)} caption="Symbols that A predicts better than B" /><//>
+      <${Table} class="places" columns=${columns} rows=${order.filter((k) => difference[k] < 0).slice(0, 8)} caption="Symbols that A predicts better than B" /><//>
     <${Panel} class="w6" title=${`Where ${b?.name} is better`} aside="bits">
-      <${Table} columns=${columns} rows=${order.filter((k) => difference[k] > 0).reverse().slice(0, 8)} caption="Symbols that B predicts better than A" /><//>
+      <${Table} class="places" columns=${columns} rows=${order.filter((k) => difference[k] > 0).reverse().slice(0, 8)} caption="Symbols that B predicts better than A" /><//>
   </div>`;
 }
 

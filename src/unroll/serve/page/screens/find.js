@@ -16,25 +16,55 @@ const SIZES = [[20000, "20,000 symbols"], [60000, "60,000"], [131072, "131,072"]
 const VERDICTS = {
   causal: "tracks, and is used", tracks: "tracks", leans: "suggestive", none: "no evidence",
 };
+const digest = (text) => Array.from(text).reduce((sum, letter) => (Math.imul(sum, 31) + letter.codePointAt(0)) >>> 0, 7).toString(36);
 const EXAMPLES = [["re:\\b[A-Z][a-z]+", "names"], ["re:\\d+", "numbers"], ["re:\\b(?:he|him|his)\\b", "he"], ["re:[.!?]\\s", "sentence ends"]];
 
 export default function Find({ view, go, api }) {
   const [text, setText] = useText(view, go, api);
   const properties = useRequest("properties", (signal) => api("inside/properties", undefined, { signal }));
-  const property = view.prop || "quotes";
+  const [draft, setDraft] = useState(null); // the pattern that is being typed, ahead of the address
+  const property = draft === null ? view.prop || "quotes" : `re:${draft}`;
   const source = sourceOf(view, text, SIZES);
   const [painting, setPainting] = useState(null); // labels painted by hand: Float32Array, or null
   const key = view.model && text !== null ? JSON.stringify([view.model, source, property]) : null;
   const labelling = useRequest(key, (signal) => api.frame("inside/labels", { model: view.model, property, ...source }, { signal }), 250);
   const search = useJob(api, "search");
-  const data = labelling.data;
+  const searched = useRef("");
+  const input = useMemo(() => (key ? digest(key) : ""), [key]);
+  const [id, origin] = (view.search ?? "").split(".");
+  const searchId = input && origin === input ? id : "";
+  const saveTimer = useRef(0);
+  const panel = useRef(null);
+  const data = labelling.error ? null : labelling.data; // a property that cannot be read has no labels
   const labels = painting ?? data?.arrays.labels.data;
   useEffect(() => setPainting(null), [key]);
 
   const run = () => {
     const labelled = painting ? { labels: runsOf(painting), id: data.id } : { property, ...source };
+    searched.current = input;
+    if (draft !== null) go({ prop: property }, { quiet: true });
     search.begin("inside/find", { model: view.model, top: 10, ...labelled });
   };
+  const type = (pattern) => {
+    setDraft(pattern);
+    clearTimeout(saveTimer.current);
+    saveTimer.current = setTimeout(() => go({ prop: `re:${pattern}` }, { quiet: true }), 400);
+  };
+  const choose = (prop) => {
+    clearTimeout(saveTimer.current);
+    setDraft(null);
+    go({ prop });
+  };
+  useEffect(() => setDraft(null), [view.prop]);
+  useEffect(() => () => clearTimeout(saveTimer.current), []);
+  // The search is in the address, with a digest of its input: a reload, or a visit to another screen, brings its result back.
+  useEffect(() => {
+    if (!searchId) search.reset();
+    else if (search.job?.id !== searchId) search.resume(searchId);
+  }, [searchId]);
+  useEffect(() => {
+    if (search.job?.id && searched.current) go({ search: `${search.job.id}.${searched.current}` }, { quiet: true });
+  }, [search.job?.id]);
   const result = search.job?.state === "done" ? search.job.result : null;
   useEffect(() => {
     probe("find", { property, labels: labels ? Array.from(labels) : null, painted: painting !== null, state: search.job?.state ?? null,
@@ -42,26 +72,43 @@ export default function Find({ view, go, api }) {
   });
   useKeys({ r: () => (canRun ? run() : false) }, { r: "search" });
   const reason = painting ? paintedWhy(painting) : data?.why_not;
-  const canRun = Boolean(data) && !reason && !isRunning(search.job) && !labelling.busy;
+  // Labels of the pattern before do not stop a search for the one that was just typed: the server checks it.
+  const canRun = Boolean(view.model) && !labelling.error && !isRunning(search.job) && (data?.property !== property || !reason);
+  useEffect(() => {
+    if (search.job?.state === "waiting") panel.current?.scrollIntoView({ block: "nearest" });
+    const low = panel.current && panel.current.getBoundingClientRect().top > innerHeight / 2;
+    if (result && low) panel.current.scrollIntoView({ block: "start" });
+  }, [search.job?.state]);
 
   return html`<div class="grid">
     <${Panel} title="What might a unit track?">
       <div class="row">
         <${Field} label="Property">
           <select value=${property.startsWith("re:") ? "re:" : property}
-          onChange=${(event) => go({ prop: event.target.value === "re:" ? EXAMPLES[0][0] : event.target.value })}>
+          onChange=${(event) => choose(event.target.value === "re:" ? EXAMPLES[0][0] : event.target.value)}>
           ${(properties.data ?? []).map(({ name, what }) => html`<option key=${name} value=${name} selected=${name === property}>${name}: ${what}</option>`)}
           <option value="re:" selected=${property.startsWith("re:")}>a regular expression</option></select><//>
-        ${property.startsWith("re:") && html`<${Pattern} value=${property.slice(3)} onChange=${(pattern) => go({ prop: `re:${pattern}` })} />`}
+        ${property.startsWith("re:") && html`<${Field} label="Pattern (Python's re)" class="pattern">
+          <input type="text" value=${property.slice(3)} maxlength="500" spellcheck=${false} onInput=${(event) => type(event.target.value)} /><//>`}
         <${SourceChoice} view=${view} go=${go} text=${text} setText=${setText} sizes=${SIZES} />
         <span class="grow"></span>
-        <button type="button" class="main" disabled=${!canRun} title="r" onClick=${run}>Search all units</button>
+        <button type="button" class="main" disabled=${!canRun} title="Search all units (r)" onClick=${run}>Search all units</button>
       </div>
       ${property.startsWith("re:") && html`
         <p class="note">Labels are 1 inside matches. Examples: ${EXAMPLES.map(
-        ([example, label], k) => html`${k ? ", " : ""}<button type="button" class="quiet" key=${example} onClick=${() => go({ prop: example })}>${label}</button>`)}.</p>`}
+        ([example, label], k) => html`${k ? ", " : ""}<button type="button" class="quiet" key=${example} onClick=${() => choose(example)}>${label}</button>`)}.</p>`}
       ${properties.error && html`<${Failure} error=${properties.error} />`}
     <//>
+
+    ${(search.job || search.error) && html`
+      <div ref=${panel} class="findings"><${Panel} title="Units by held-out score" label="Findings"
+      aside=${result && html`${plural(result.searched, "signal")} of units searched on ${plural(result.symbols, "symbol")} in ${fixed(
+      search.job.seconds, 1)} s`}>
+      ${search.error && html`<${Failure} error=${search.error} retry=${run} />`}
+      ${isRunning(search.job) && html`<${JobProgress} job=${search.job} cancel=${search.cancel} />`}
+      ${search.job?.state === "cancelled" && html`<p class="note">Cancelled. <button type="button" class="small" onClick=${run}>Search again</button></p>`}
+      ${result && html`<${Findings} result=${result} go=${go} property=${painting ? "" : property} />`}
+    <//></div>`}
 
     <${Panel} title="The labels, before the search" label="The labels"
       aside=${data && html`<${Counts} data=${data} labels=${labels} byHand=${painting !== null} />`}>
@@ -70,24 +117,7 @@ export default function Find({ view, go, api }) {
         && html`<${Waiting}>Labelling a text…<//>`}
       ${reason && html`<p class="failure" role="status">${reason}.</p>`}
     <//>
-
-    ${(search.job || search.error) && html`
-      <${Panel} title="Units by held-out score" label="Findings"
-      aside=${result && html`${plural(result.searched, "signal")} of units searched on ${plural(result.symbols, "symbol")} in ${fixed(
-      search.job.seconds, 1)} s`}>
-      ${search.error && html`<${Failure} error=${search.error} retry=${run} />`}
-      ${isRunning(search.job) && html`<${JobProgress} job=${search.job} cancel=${search.cancel} />`}
-      ${search.job?.state === "cancelled" && html`<p class="note">Cancelled. <button type="button" class="small" onClick=${run}>Search again</button></p>`}
-      ${result && html`<${Findings} result=${result} go=${go} property=${painting ? "" : property} />`}
-    <//>`}
   </div>`;
-}
-
-function Pattern({ value, onChange }) {
-  const box = useRef(null);
-  return html`<form class="row" onSubmit=${(event) => { event.preventDefault(); onChange(box.current.value); }}>
-    <${Field} label="Pattern (Python's re)" class="pattern">
-      <input type="text" ref=${box} value=${value} maxlength="500" spellcheck=${false} onChange=${(event) => onChange(event.target.value)} /><//></form>`;
 }
 
 function Counts({ data, labels, byHand }) {
@@ -247,5 +277,5 @@ function sentence(finding, result) {
   const used = finding.verdict === "causal"
     ? `; clamped to its mean, it raises the cost of predicting ${result.marks?.length ? `its marks (${result.marks.slice(0, 4).map(symbolText).join(" ")})`
     : "its marks"} by ${short(finding.ablation.cost / Math.LN2)} bits per symbol, ${number(finding.ablation_ratio)} times as much as clamping similar units` : "";
-  return `${name} ${finding.verdict === "leans" ? "may track" : "tracks"} “${result.what}”: ${metric} ${fixed(finding.score, 3)} on held-out text${used}.`;
+  return `${name} ${finding.verdict === "leans" ? "may track" : "tracks"} “${result.what}”: ${metric} ${fixed(finding.score, 3)} on held-out text${used}${finding.verdict === "leans" ? "; the evidence is suggestive" : ""}.`;
 }

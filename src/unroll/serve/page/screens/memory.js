@@ -14,7 +14,8 @@ import { JobProgress, isRunning, useJob } from "../inside/jobs.js";
 import { ModelChoice, SourceChoice, TextChoice, coloursOf, labelOf, placeholder, sideBySide, sourceOf, useTrace } from "../inside/trace.js";
 
 export default function Memory({ view, go, api, info }) {
-  const names = sideBySide(view, info, 3);
+  // The model's own text is that of the first, and an n-gram keeps none.
+  const names = sideBySide(view, info, 3).sort((a, b) => isNgram(a, info) - isNgram(b, info));
   const job = useJob(api, "measurement");
   const [full, setFull] = useState(false);
   const [text, setText] = useText(view, go, api);
@@ -41,6 +42,7 @@ export default function Memory({ view, go, api, info }) {
   </div>`;
 }
 
+const isNgram = (name, info) => info.models.find((model) => model.name === name).arch === "ngram";
 const nameOf = (model) => model.model.split("/").pop();
 
 function Curves({ result, names, info }) {
@@ -137,7 +139,7 @@ const METHODS = [["size", "gradient, ‖∂L/∂x‖"], ["integrated", "integrat
 const DECADES = 6;
 
 function Depends({ names, view, go, api, info }) {
-  const trace = useTrace(view, go, api);
+  const trace = useTrace({ ...view, model: names[0] }, go, api);
   const [method, setMethod] = useState("size");
   const data = trace.data;
   const count = data?.symbols.length ?? 0;

@@ -32,6 +32,7 @@ export default function Sample({ view, go, api, info }) {
   const pins = pinsOf(view);
   const [columns, setColumns] = useState([]);
   const [error, setError] = useState(null);
+  const [notes, setNotes] = useState([]); // what the server says of the prompt
   const [busy, setBusy] = useState(0);
   const [place, setPlace] = useState(null); // {column, k}: the chosen symbol
   const stop = useRef(null);
@@ -61,6 +62,7 @@ export default function Sample({ view, go, api, info }) {
     try {
       await api.lines("sample", body, (line) => {
         if (line.error) throw new ApiError(400, line.error);
+        if (line.notes) setNotes(line.notes);
         if (!line.columns || controller.signal.aborted) return;
         pending.push(line.columns);
         frame ||= requestAnimationFrame(flush);
@@ -114,16 +116,16 @@ export default function Sample({ view, go, api, info }) {
   );
   useEffect(() => {
     probe("sample", { busy,
-      columns: columns.map(({ title, ids, symbols, nats, given }) => ({ title, ids, text: symbols.join(""), symbols, nats, given })), pins, seed });
+      columns: columns.map(({ title, ids, symbols, nats, given }) => ({ title, ids, text: symbols.join(""), symbols, nats, given })), pins, seed, notes });
   });
 
-  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
   const keep = (name) => (event) => go({ [name]: event.target.value || null }, { quiet: true });
   return html`<div class="grid">
     <div class="w3 stack">
       <${Panel} class="stack" title="Prompt">
         <textarea data-text rows="3" value=${prompt ?? ""} spellcheck="false" aria-label="Prompt" placeholder="from the start"
           onChange=${(event) => setPrompt(event.target.value, { pos: -1 })}></textarea>
+        ${notes.map((note) => html`<p class="note" key=${note}>The prompt has symbols ${note}.</p>`)}
         <div class="row trio">
           <${Field} label="Texts"><input type="number" min="1" max=${MOST} value=${count} onChange=${keep("columns")} /><//>
           <${Field} label="Symbols"><input type="number" min="1" max="4000" value=${length} onChange=${keep("length")} /><//>
@@ -202,13 +204,13 @@ function Pins({ model, pins, view, set }) {
   return html`<${Panel} class="stack" title="Clamp a unit">
     <p class="note">A clamped unit keeps its value at every step. If it stands for something, the text shows it.</p>
     ${pins.map((pin, k) => html`<div class="pin" key=${`${pin.layer}${pin.signal}${pin.unit}`}>
-      <${Slider} label=${`layer ${pin.layer + 1}, ${pin.signal} of unit ${pin.unit}`} value=${pin.value} text=${fixed(pin.value, 1)}
+      <${Slider} label=${`layer ${pin.layer}, ${pin.signal} of unit ${pin.unit}`} value=${pin.value} text=${fixed(pin.value, 1)}
         min=${model.unbounded.includes(pin.signal) ? -5 : -1} max=${model.unbounded.includes(pin.signal) ? 5 : 1} step="0.1"
         onInput=${(value) => set(pins.map((one, j) => (j === k ? { ...one, value } : one)))} />
       <button type="button" class="quiet" aria-label="Release" onClick=${() => set(pins.filter((_, j) => j !== k))}>×</button></div>`)}
     <div class="row hold">
       ${model.layers > 1 && html`<${Field} label="Layer">
-        <input type="number" min="1" max=${model.layers} value=${layer + 1} onChange=${(event) => setLayer(Number(event.target.value) - 1)} /><//>`}
+        <input type="number" min="0" max=${model.layers - 1} value=${layer} onChange=${(event) => setLayer(Number(event.target.value))} /><//>`}
       <${Field} label="Unit"><input type="number" min="0" max=${model.units - 1} value=${unit} onChange=${(event) => setUnit(Number(event.target.value))} /><//>
       ${signals.length > 1 && html`<${Choice} label="Signal" value=${signal} options=${signals.map((one) => [one, one])} onChange=${setSignal} />`}
       <button type="button" disabled=${pins.length >= 16}

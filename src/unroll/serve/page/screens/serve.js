@@ -4,7 +4,7 @@ import { Chart } from "../frame/chart.js";
 import { fixed, number, short } from "../frame/format.js";
 import { Choice, Copy, Failure, Figures, Panel, Waiting } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
-import { modelOf } from "../frame/screens.js";
+import { modelOf, textModel } from "../frame/screens.js";
 
 const shellQuote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
@@ -48,12 +48,12 @@ export default function Serve({ view, go, api, info }) {
   const kind = KINDS.some(([name]) => name === view.snippet) ? view.snippet : "python";
   const [words, setWords] = useState(""); // a few words that the model knows
   useEffect(() => {
-    if (model) api("passage", { model: model.name, length: 40 }).then((passage) => setWords(/\S+ \S+ /.exec(passage.text)?.[0] ?? ""), () => {});
+    const source = textModel(model, info);
+    if (source) api("passage", { model: source.name, length: 40 }).then((passage) => setWords(/\S+ \S+ /.exec(passage.text)?.[0] ?? ""), () => {});
   }, [model?.name]);
   const prompt = view.text.slice(-60) || words;
   const [trial, setTrial] = useState(null);
   const [busy, setBusy] = useState(false);
-  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
   const code = snippets(model.name, prompt, info.needs_key)[kind];
   const attempt = async () => {
     setBusy(true);

@@ -73,9 +73,9 @@ function Neighbours({ data, query, busy, go }) {
           <td class="number muted">${k + 1}</td><td>
             <button type="button" class="as-text" title=${`line ${row.line}: find its neighbours`} onClick=${() => go({ query: row.text })}>
             ${row.text}</button></td>
-          <td class="number">${fixed(row.cosine, 3)}</td>
-            <td class="number">${fixed(row.jaccard, 2)} <small>rank ${number(row.surface_rank)}</small></td>
-            <td>${row.same_ending ? "yes" : html`<span class="muted">no</span>`}</td></tr>`)}</tbody></table></div>
+          <td class="number" data-label="cosine">${fixed(row.cosine, 3)}</td>
+            <td class="number" data-label="common trigrams">${fixed(row.jaccard, 2)} <small>rank ${number(row.surface_rank)}</small></td>
+            <td data-label="same ending">${row.same_ending ? "yes" : html`<span class="muted">no</span>`}</td></tr>`)}</tbody></table></div>
       ${data.rows.length === 0 && html`<p class="note">No sentence is left to compare.</p>`}
       ${data.notes.map((note) => html`<p class="note" key=${note}>${note}</p>`)}
     <//>

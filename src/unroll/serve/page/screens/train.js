@@ -1,97 +1,50 @@
 // Train: a model learning: its loss against simple predictors, its samples side by side, and its progress.
-import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
-import { Chart } from "../frame/chart.js";
-import { bits, clock, control, fixed, number, percent, plural, short } from "../frame/format.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { clock, control, fixed, number, percent, plural, short } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
 import { announce } from "../frame/live.js";
 import { Choice, Copy, Failure, Field, Figures, Panel, Waiting } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
+import { isNetwork } from "../frame/screens.js";
 import { reducedMotion } from "../frame/theme.js";
-
-const ACTIVE = ["starting", "running", "stopping"];
+import { Curve, CurveChoice, scaleOf } from "../train/curves.js";
+import { ACTIVE, MOST_CURVES, Runs, useRuns } from "../train/runs.js";
 
 export default function Train({ view, go, api, info, refresh }) {
   const names = [...new Set([...info.trainings.map(({ name }) => name), ...info.models.map(({ name }) => name)])];
   const active = info.trainings.find(({ state }) => ACTIVE.includes(state));
-  const run = names.includes(view.run) ? view.run : (active?.name ?? names[0] ?? "");
+  const run = [view.run, active?.name, view.model].find((name) => names.includes(name)) ?? names[0] ?? "";
   const showsForm = view.new === "1" || !run;
+  const counted = info.models.filter((model) => !isNetwork(model)).map(({ name }) => name);
+  const others = (view.runs ?? "").split(",").filter((name) => names.includes(name) && name !== run && !counted.includes(name));
+  const drawn = [run, ...others].slice(0, MOST_CURVES);
+  const choose = (name) =>
+    go({ run: name, new: null, step: null, model: info.models.some((model) => model.name === name) ? name : view.model });
   return html`
-    <div class="tabs" role="group" aria-label="Trainings">
-      ${names.slice(0, 12).map((name) => {
-        const state = info.trainings.find((one) => one.name === name)?.state;
-        return html`<button type="button" key=${name} aria-pressed=${!showsForm && name === run}
-          onClick=${() => go({ run: name, new: null, step: null, other: null, model: info.models.some((one) => one.name === name) ? name : view.model })}>
-          ${ACTIVE.includes(state) && html`<span class="pulse" aria-hidden="true"></span>`}${name}${state === "paused" ? html`<small> paused</small>`
-            : ""}</button>`;
-      })}
+    <div class="row tight run-bar">
       <button type="button" class="plus" aria-pressed=${showsForm} onClick=${() => go({ new: "1" })}>+ New training</button>
-    </div>
+      ${names.length > 1 && html`<span class="note">Choose a run; tick others to draw their curves beside it.</span>`}</div>
+    <${Runs} names=${names} run=${showsForm ? "" : run} drawn=${showsForm ? [] : drawn} counted=${counted} info=${info} choose=${choose}
+      onDraw=${(next) => go({ runs: next.filter((name) => name !== run).join(",") }, { quiet: true })} />
     ${showsForm
-      ? html`<${Start} api=${api} info=${info} onStart=${(name) => { refresh(); go({ run: name, new: null, step: null, other: null }); }} />`
-      : html`<${Watch} key=${run} run=${run} view=${view} go=${go} api=${api} refresh=${refresh} />`}`;
+      ? html`<${Start} api=${api} info=${info} onStart=${(name) => { refresh(); go({ run: name, new: null, step: null }); }} />`
+      : html`<${Watch} key=${run} run=${run} drawn=${drawn} counted=${counted.includes(run)} view=${view} go=${go} api=${api} refresh=${refresh} />`}`;
 }
 
-// Polls a run every 0.7 s while it trains, and keeps earlier events.
-function useRun(api, run) {
-  const [state, setState] = useState({ data: null, error: null });
-  const poll = useRef(null);
-  useEffect(() => {
-    let stopped = false;
-    let timer = 0;
-    const history = { turn: 0, seen: 0, events: [], samples: [] };
-    const ask = async () => {
-      clearTimeout(timer);
-      let wait = 700;
-      try {
-        const update = await api(`runs/${encodeURIComponent(run)}?turn=${history.turn}&events=${history.seen}&samples=${history.samples.length}`);
-        if (stopped) return;
-        if (update.fresh) Object.assign(history, { events: [], samples: [] });
-        if (update.events.length || update.fresh) history.events = [...history.events, ...update.events];
-        if (update.samples.length || update.fresh) history.samples = [...history.samples, ...update.samples];
-        Object.assign(history, { turn: update.turn, seen: update.seen });
-        // Once the server has measured the text it knows its words: request everything again.
-        const wordless = update.text?.level && history.samples.some(({ known: words }) => !words);
-        if (wordless) history.turn = 0;
-        setState({ data: { ...update, events: history.events, samples: history.samples }, error: null });
-        wait = wordless ? 50 : ACTIVE.includes(update.state) || !update.text ? 700 : 5000;
-      } catch (error) {
-        if (stopped) return;
-        setState((before) => ({ ...before, error }));
-        wait = 3000;
-      }
-      timer = setTimeout(() => document.hidden || ask(), wait);
-    };
-    poll.current = ask;
-    ask();
-    const onVisible = () => document.hidden || ask();
-    document.addEventListener("visibilitychange", onVisible);
-    return () => {
-      stopped = true;
-      clearTimeout(timer);
-      document.removeEventListener("visibilitychange", onVisible);
-    };
-  }, [run]);
-  return { ...state, poll: () => poll.current?.() };
-}
-
-// Nats per symbol as bits per character, or per word where characters are not counted.
-function scaleOf(text) {
-  const per = text?.chars_per_token;
-  return { of: (nats) => bits(nats) / (per || 1), unit: per ? "bits per character" : text?.level === "word" ? "bits per word" : "bits per symbol",
-    brief: per ? "bits/char" : text?.level === "word" ? "bits/word" : "bits/symbol" };
-}
-
-function Watch({ run, view, go, api, refresh }) {
-  const { data, error, poll } = useRun(api, run);
+function Watch({ run, drawn, counted, view, go, api, refresh }) {
+  const { runs, poll } = useRuns(api, drawn);
+  const { data, error } = runs[run] ?? { data: null, error: null };
   const [actionError, setActionError] = useState(null);
-  const scale = scaleOf(data?.text);
+  const loaded = drawn.filter((name) => runs[name]?.data);
+  const all = scaleOf(loaded.map((name) => runs[name].data.text));
+  const scale = { ...all, of: (nats, text = data.text) => all.of(nats, text) };
   const act = async (action) => {
     try {
       setActionError(null);
       const { name } = await api(`runs/${encodeURIComponent(run)}/${action}`, {});
       announce(name ? `kept as ${name}` : { pause: "stopping after this step", resume: "resuming" }[action]);
       refresh();
-      poll();
+      poll(run);
     } catch (problem) {
       setActionError(problem);
     }
@@ -102,14 +55,17 @@ function Watch({ run, view, go, api, refresh }) {
       baselines: data.text?.baselines ?? null, events: data.events.length });
   }, [data]);
   if (!data) return error ? html`<${Failure} error=${error} />` : html`<${Waiting}>Opening ${run}…<//>`;
+  if (counted) return html`<${Counted} data=${data} go=${go} />`;
   const losses = data.events.filter(({ kind }) => kind === "train" || kind === "valid");
   return html`<div class="grid">
     <${Panel} class="w9" title="Loss" aside=${html`<${CurveChoice} view=${view} go=${go} />`}>
-      ${losses.length > 0 ? html`<${Curve} data=${data} scale=${scale} view=${view} go=${go} />` : html`<div class="begin"><div><${Waiting}>${beginText(data)}<//>
+      ${losses.length > 0 ? html`
+        <${Curve} data=${data} runs=${loaded.map((name) => ({ name, ...runs[name].data }))} scale=${scale} view=${view} go=${go} />` : html`<div class="begin"><div>
+        ${ACTIVE.includes(data.state) ? html`<${Waiting}>${beginText(data)}<//>` : html`<p>${beginText(data)}</p>`}
         ${data.state === "starting" && html`<p class="note">Its loss appears here shortly, beside that of simple predictors.
           The model can be read and sampled before its first step, when all it writes is noise.</p>`}</div></div>`}
     <//>
-    <${Now} class="w3" data=${data} scale=${scale} act=${act} actionError=${actionError ?? error} go=${go} run=${run} />
+    <${Now} class="w3" data=${data} scale=${scale} act=${act} actionError=${actionError ?? (error && ![0, 401].includes(error.status) ? error : null)} go=${go} run=${run} />
     <${Samples} data=${data} scale=${scale} view=${view} go=${go} />
   </div>`;
 }
@@ -118,55 +74,13 @@ const beginText = (data) =>
   ({ starting: "Reading the text, choosing a size…", failed: "It did not start.", running: "The first steps…" })[data.state]
     ?? "There is no record of its training.";
 
-const KINDS = [["nats", "loss"], ["grad_norm", "gradient"], ["learning_rate", "rate"], ["tokens_per_second", "speed"]];
-
-const CurveChoice = ({ view, go }) => html`
-  <${Choice} label="Curve" value=${view.what || "nats"} options=${KINDS} onChange=${(what) => go({ what: what === "nats" ? null : what }, { quiet: true })} />
-  <label class="switch">
-    <input type="checkbox" checked=${view.log === "1"} onChange=${() => go({ log: view.log === "1" ? null : "1" }, { quiet: true })} /> log steps</label>`;
-
-function Curve({ data, scale, view, go }) {
-  const what = view.what || "nats";
-  const log = view.log === "1";
-  const curves = useMemo(() => {
-    const rows = new Map();
-    for (const event of data.events) {
-      if ((event.kind !== "train" && event.kind !== "valid") || (log && event.step < 1)) continue;
-      const row = rows.get(event.step) ?? { train: null, valid: null };
-      const value = event[what];
-      if (value !== undefined) row[event.kind] = what === "nats" ? scale.of(value) : value;
-      rows.set(event.step, row);
-    }
-    const steps = [...rows.keys()].sort((a, b) => a - b);
-    const train = steps.map((step) => rows.get(step).train);
-    const valid = steps.map((step) => rows.get(step).valid);
-    return { steps, train, valid };
-  }, [data.events, what, log, scale.unit]);
-  const last = (values) => values.findLast((v) => v !== null);
-  const lines = useMemo(
-    () => (what === "nats"
-    ? (data.text?.baselines ?? []).map(({ label, nats }) => ({ label: `${label} ${fixed(scale.of(nats))}`, value: scale.of(nats) })) : []), [data.text, what]);
-  const series = useMemo(() => [
-    { label: "training", values: curves.train, colour: "--blue", width: 1.4 },
-    ...(what === "nats" ? [{ label: "validation", values: curves.valid, colour: "--orange", width: 1.6, points: true }] : []),
-  ], [curves]);
-  const first = curves.train.find((v) => v !== null) ?? curves.valid.find((v) => v !== null);
-  const end = last(curves.valid) ?? last(curves.train);
-  const name = KINDS.find(([kind]) => kind === what)[1];
-  const unit = { nats: scale.unit, grad_norm: "norm of the gradient", learning_rate: "learning rate", tokens_per_second: "symbols per second" }[what];
-  const marks = useMemo(() => (what === "nats" ? data.samples.map(({ step }) => step).filter((step) => !log || step > 0) : []),
-    [data.samples.length, log, what]);
-  const pick = (k) => {
-    const nearest = data.samples.reduce((best, { step }) => (Math.abs(step - curves.steps[k]) < Math.abs(best - curves.steps[k]) ? step : best),
-      data.samples[0]?.step ?? 0);
-    go({ step: String(nearest) }, { quiet: true });
-  };
-  return html`<${Chart} x=${curves.steps} series=${series} lines=${lines} marks=${marks} height=${292} xLabel="step" yLabel=${unit} xLog=${log}
-    yLog=${what === "grad_norm"} onPick=${pick}
-      yText=${(v) => (what === "learning_rate" ? v.toPrecision(2) : what === "tokens_per_second" ? number(v) : fixed(v, 3))}
-    summary=${`${name}: ${what === "nats" && first !== undefined
-      ? `falls from ${fixed(first)} to ${fixed(end)} ${unit} over ${number(data.step)} steps` : `over ${number(data.step)} steps`}${lines.length
-      ? `; for comparison ${lines.map(({ label }) => label).join(", ")}` : ""}`} />`;
+// An n-gram has no curve.
+function Counted({ data, go }) {
+  return html`<${Panel} title="Counted, not trained">
+    <p>This model is an n-gram: <code>unroll ngram</code> counted its text once, so there is no loss to watch. Its figures: <code>unroll info ${data.folder}</code>.</p>
+    <p class="row"><button type="button" class="main" onClick=${() => go({ screen: "type" })}>Type to it</button>
+      <button type="button" onClick=${() => go({ screen: "sample" })}>Let it write</button>
+      <button type="button" onClick=${() => go({ screen: "compare" })}>Compare it</button></p><//>`;
 }
 
 const STATES = { starting: "starting", running: "learning", stopping: "saving, then pausing", paused: "paused", finished: "finished",
@@ -203,7 +117,8 @@ function Now({ data, scale, act, actionError, go, run, class: kind }) {
     ${data.text?.level && html`
       <p class="note">${plural(data.text.train_tokens,
       { char: "character", byte: "byte", word: "word", bpe: "piece" }[data.text.level])} of ${data.text.sources.join(", ")}; ${number(
-      data.text.vocab_size)} symbols; validated on ${number(data.text.valid_tokens)}.</p>`}
+      data.text.vocab_size)} symbols; validated on ${number(data.text.valid_tokens)}${data.text.held_back
+        ? ", the end of the text" : " of another file"}.</p>`}
     ${warnings.map(({ text }) => html`<div class="failure"><p>${text}</p></div>`)}
     ${actionError && html`<${Failure} error=${actionError} />`}
     ${data.said && html`<details open><summary>Output of the process</summary><pre class="output">${data.said}</pre></details>`}

@@ -7,7 +7,7 @@ import { useKeys } from "../frame/keys.js";
 import { Failure, Figures, Panel, Waiting, useRequest } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
 import { DEFAULTS, drawIndex, optionsOf, reweigh } from "../frame/reweigh.js";
-import { modelOf } from "../frame/screens.js";
+import { modelOf, textModel } from "../frame/screens.js";
 import { useTheme } from "../frame/theme.js";
 import { parse, useText } from "../frame/view.js";
 
@@ -27,8 +27,9 @@ export default function Type({ view, go, api, info }) {
 
   // A first visit starts with a passage of the text that the model was validated on.
   useEffect(() => {
-    if (model && text === "" && !view.textid && draft === null) {
-      api("passage", { model: model.name, length: 240 }).then(
+    const source = textModel(model, info);
+    if (source && text === "" && !view.textid && draft === null) {
+      api("passage", { model: source.name, length: 240 }).then(
         (passage) => hasEdited.current || setText(passage.text, { pos: -1 }),
         () => {},
       );
@@ -69,7 +70,6 @@ export default function Type({ view, go, api, info }) {
   };
   useKeys({ s: () => data && draw() }, { s: "draw the next symbol" });
 
-  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
   const cost = data?.nats.reduce((sum, v) => sum + v, 0);
   const actual = data && data.place < data.count ? data.symbols[data.place] : null;
   if (data) probe("type",

@@ -4,7 +4,9 @@ import { bits, fixed, plural, symbolText } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
 import { announce } from "../frame/live.js";
 import { Choice, Failure, Panel, Table, Waiting, useRequest } from "../frame/parts.js";
+import { NoNetwork } from "../frame/missing.js";
 import { probe } from "../frame/probe.js";
+import { isNetwork } from "../frame/screens.js";
 import { reducedMotion } from "../frame/theme.js";
 import { useText } from "../frame/view.js";
 import { size } from "../inside/figures.js";
@@ -26,25 +28,28 @@ export function opening(symbols, level) {
 }
 
 export default function Unrolled({ view, go, api, info }) {
-  const model = info.models.find(({ name }) => name === view.model);
-  const names = sideBySide(view, info, 2, ({ arch }) => arch !== "ngram");
+  const names = sideBySide(view, info, 2, isNetwork);
+  const model = info.models.find(({ name }) => name === names[0]);
   const typedLine = view.line ?? "";
   const [text] = useText(view, go, api);
   // A sentence that was typed here, else the text of the other screens or its beginning, else of the model's own.
-  const modelLine = useRequest(typedLine || text || text === null || !view.model ? null : view.model, (signal) =>
-    api("inside/open", { model: view.model, part: { first: 0, length: 200 } }, { signal }).then(({ symbols, level }) => opening(symbols, level)));
+  const modelLine = useRequest(typedLine || text || text === null || !model ? null : model.name, (signal) =>
+    api("inside/open", { model: model.name, part: { first: 0, length: 200 } }, { signal }).then(({ symbols, level }) => opening(symbols, level)));
   const line = typedLine || (text
     ? (text.length <= LONGEST ? text
     : opening(model?.level === "word" ? text.slice(0, 2000).split(/(?<=\s)/) : [...text.slice(0, 400)], model?.level)) : modelLine.data) || "";
   const request = useRequest(line && names.length ? JSON.stringify([names, line]) : null,
     (signal) => api("inside/unrolled", { models: names, text: line }, { signal }), 250);
   const onInput = (event) => go({ line: event.target.value, pos: -1 }, { quiet: true });
+  if (!model) return html`<${NoNetwork} view=${view} info=${info} go=${go} />`;
   return html`<div class="stack unrolled">
     <div class="panel stack">
       <label class="field"><span>Your sentence, at most ${LONGEST} symbols</span>
         <input type="text" class="sentence" data-text maxlength=${LONGEST} value=${line} spellcheck=${false} autocomplete="off" onInput=${onInput} /></label>
       <${ModelChoice} names=${names} info=${info} most=${3} onChange=${(next) => go({ with: next.join(",") }, { quiet: true })}
-        fits=${(one) => (one.arch === "ngram" ? "an n-gram has no state and no gradient" : "")} />
+        fits=${(other) => (isNetwork(other) ? "" : "an n-gram has no state and no gradient")} />
+      ${view.model !== model.name && !names.includes(view.model) && html`<p class="note">${view.model} is not shown: ${isNetwork(
+        info.models.find(({ name }) => name === view.model)) ? "choose it above" : "an n-gram has no state and no gradient"}.</p>`}
     </div>
     ${modelLine.error && html`<${Failure} error=${modelLine.error} />`}
     ${request.error && html`<${Failure} error=${request.error} />`}
