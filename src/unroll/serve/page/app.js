@@ -144,7 +144,7 @@ class Guard extends Component {
 }
 
 export function Pick({ label, value, models, onChange, none }) {
-  return html`<label class="pick"><span>${label}</span><select value=${value} onChange=${(event) => onChange(event.target.value)}>
+  return html`<label class="pick"><span>${label}</span><select aria-label=${label} value=${value} onChange=${(event) => onChange(event.target.value)}>
     ${none && html`<option value="">${none}</option>`}
     ${models.map(({ name, brief }) => html`<option value=${name} key=${name} title=${brief} selected=${name === value}>${name}</option>`)}
   </select></label>`;

@@ -64,7 +64,7 @@ function Neighbours({ data, query, busy, go }) {
   return html`
     <${Panel} class="w8" title="Nearest by the state" aside=${html`${busy ? "loading…" : `${plural(data.sentences, "sentence")} of ${data.source}`}`}>
       <div class="table"><table class="near"><caption class="unseen">Sentences nearest to ${query}, with controls</caption>
-        <thead><tr><th scope="col" class="number"></th><th scope="col">sentence</th><th scope="col" class="number">cosine</th>
+        <thead><tr><th scope="col" class="number">#</th><th scope="col">sentence</th><th scope="col" class="number">cosine</th>
           <th scope="col" class="number" title="share of common character trigrams">common trigrams</th>
           <th scope="col">ends in ${data.ending ? html`“<span class="sym">${data.ending}</span>”` : "the same"}</th></tr></thead>
         <tbody>${data.rows.map(
