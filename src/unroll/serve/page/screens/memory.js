@@ -91,7 +91,7 @@ function Curves({ result, names, info }) {
         ? "A window is flat once its context is full." : "Where a line is flat, more context does not help."}</p>
     <//>
     <${Panel} title="Figures">
-      <div class="table"><table><thead><tr><th scope="col">model</th><th scope="col" class="number">context is worth</th>
+      <div class="table" tabindex="0" role="group" aria-label="Figures of the models"><table><thead><tr><th scope="col">model</th><th scope="col" class="number">context is worth</th>
         <th scope="col" class="number">99 % of it within</th><th scope="col" class="number">order matters within</th>
         <th scope="col" class="number">gradient halves every</th><th scope="col" class="number">1 % of lag 1 remains after</th></tr></thead>
         <tbody>${models.map((model, k) => html`<tr key=${model.name}><th scope="row">
