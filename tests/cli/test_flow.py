@@ -40,9 +40,14 @@ def test_without_a_terminal_train_prints_plain_lines(trained: Trained) -> None:
     assert "\x1b" not in trained.done.err
     assert "\r" not in trained.done.err
     assert re.search(
-        r"^step 40/40 · loss \d\.\d+ · validation \d\.\d+ bits/char · [\d,]+/s · 0:00 left$", trained.done.err, re.M
+        r"^step 40/40 · training \d\.\d+ bits/char · validation \d\.\d+ bits/char · [\d,]+/s · 0:00 left$",
+        trained.done.err,
+        re.M,
     )
     assert re.search(r"^── step 0 · \d\.\d+ bits/char ─+$", trained.done.err, re.M)
+    assert re.search(r"^validation  \d\.\d\d bits/char · the weights of step", trained.done.err, re.M)
+    assert not re.search(r"\bnats\b|\bloss \d", trained.done.err), "one unit"
+    assert " · valid and test: the end of the text" in trained.done.err
     assert "sha256" in trained.done.err
     assert "unroll sample runs/book" in trained.done.err
 

@@ -31,10 +31,10 @@ def screen(*arguments: str | Path, **changes: str) -> str:
 
 def test_a_training_on_a_terminal(book: Path, tmp_path: Path) -> None:
     sent = screen("train", book, "--out", tmp_path / "run", "--steps", "20", *QUICK)
-    bars = re.findall(r"20/20 .*?━+.*? loss \d\.\d{3} · \d\.\d{2} bits/char · [\d,]+/s · 0:00 left", sent)
+    bars = re.findall(r"20/20 .*?━+.*? training \d\.\d{2} bits/char · [\d,]+/s · 0:00 left", sent)
     assert bars
     assert "\x1b[2m── step 0 · " in sent
-    assert "step 20/20 · loss" not in sent  # the lines for those who have no bar
+    assert "step 20/20 · training" not in sent  # the lines for those who have no bar
     assert "\x1b[?25h" in sent  # the cursor is back
 
 

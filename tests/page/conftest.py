@@ -43,9 +43,9 @@ class Running:
         return self.page.partition("token=")[2]
 
 
-def start_studio(*arguments: str | Path, runs: Path, texts: Path) -> Running:
-    """Start the command and wait until it answers."""
-    command = [*UNROLL, "studio", *map(str, arguments), "--runs", str(runs), "--texts", str(texts), "--port", "0"]
+def start_studio(*arguments: str | Path, runs: Path, texts: Path, port: str = "0") -> Running:
+    """Start the command and wait until it answers; port 0 is any that is free."""
+    command = [*UNROLL, "studio", *map(str, arguments), "--runs", str(runs), "--texts", str(texts), "--port", port]
     process = subprocess.Popen(
         [*command, "--no-open", "--json"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

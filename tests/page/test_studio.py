@@ -20,7 +20,7 @@ def test_the_page_starts_a_training_and_watches_it(visit: Visit, studio: Running
     page.get_by_label("Units").fill("16")
     page.get_by_role("button", name="Start").click()
     probed(page, "train", 'it.run === "pasted" && it.state === "running" && it.step > 0', timeout=300_000)
-    page.wait_for_selector(".growing")
+    page.wait_for_selector(".training-progress")
     page.get_by_role("button", name="Pause").click()
     probed(page, "train", 'it.state === "paused"', timeout=120_000)
     page.get_by_role("button", name="Resume").click()
@@ -45,7 +45,7 @@ def test_the_first_visit_shows_a_model_that_learns(browser: Any, tmp_path: Path)
         assert math.isclose(sum(math.exp(-nats) for nats in reading["next"]["nats"]), 1, rel_tol=1e-5)
         # The server is gone, and the page says so.
         os.kill(running.process.pid, signal.SIGKILL)
-        page.wait_for_selector(".gone", timeout=120_000)
+        page.wait_for_selector(".server-lost", timeout=120_000)
         page.close()
     finally:
         running.process.kill()

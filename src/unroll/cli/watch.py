@@ -1,6 +1,5 @@
 """A training as a person watches it: what is learnt, the samples as they are taken, the result."""
 
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -20,10 +19,10 @@ def drawing(folder: Path, show: console.Show) -> Callable[["Report"], None]:
     A terminal has a bar, with the samples above it; elsewhere there is a line for each validation instead.
     """
     description: dict[str, Any] = {}
-    began, first_step, loss, pace = time.monotonic(), 0, math.nan, ""
+    began, first_step, trained, pace = time.monotonic(), 0, "", ""
 
     def draw(report: "Report") -> None:
-        nonlocal description, began, first_step, loss, pace
+        nonlocal description, began, first_step, trained, pace
         if not description:
             beside = report.detail.get("beside")
             description = info(beside or folder) | {"path": str(folder)}
@@ -38,11 +37,12 @@ def drawing(folder: Path, show: console.Show) -> Callable[["Report"], None]:
         match report.kind:
             case "train" if report.nats is not None:
                 left = (time.monotonic() - began) / max(1, report.step - first_step) * (steps - report.step)
-                loss, pace = report.nats, f" · {report.tokens_per_second or 0:,}/s · {console.clock(left)} left"
-                show(place, report.step, steps, f"loss {loss:.3f} · {quality}{pace}")
+                trained = f"training {quality}"
+                pace = f" · {report.tokens_per_second or 0:,}/s · {console.clock(left)} left"
+                show(place, report.step, steps, trained + pace)
             case "valid" if not sys.stderr.isatty():
-                trained = "" if math.isnan(loss) else f"loss {loss:.3f} · "
-                console.note(f"step {place} · {trained}validation {quality}{pace}")
+                figures = " · ".join(filter(None, (trained, f"validation {quality}")))
+                console.note(f"step {place} · {figures}{pace}")
             case "sample":
                 console.put_rule(f"step {report.step:,} · {quality}", err=True)
                 console.note(console.visible(description["recipe"]["training"]["sample_prompt"] + (report.text or "")))
@@ -62,7 +62,10 @@ def put_start(description: dict[str, Any]) -> None:
     digest = f" · sha256 {sources[0]['sha256'][:16]}" if len(sources) == 1 else ""
     shape = f"{training['batch_size']} x {training['seq_len']}"
     rounds = description["planned_steps"] * training["batch_size"] * training["seq_len"] / parts["train"]["tokens"]
+    # What is held back without a file of its own is the end of the text.
+    ends = [name for name in parts if name != "train" and not description[f"{name}_file"]]
     sizes = ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())
+    sizes += f" · {' and '.join(ends)}: the end of the text" if ends else ""
     rows = {
         "text": f"{names} · {size}{digest}",
         "symbols": f"{description['vocab_size']:,}, level {description['level']} · {sizes}",
@@ -95,9 +98,10 @@ def put_result(folder: Path, *, as_json: bool) -> None:
     if description["valid_nats_per_token"] is not None:
         read, whole, best = (description[key] for key in ("valid_tokens", "valid_part_tokens", "best_step"))
         part = f" · of the first {read:,} of {whole:,} validation symbols" if read < whole else ""
+        quality = console.quality(description["valid_nats_per_token"], description["chars_per_token"])
         console.put_rule("done", err=True)
         rows = {
-            "validation": f"{console.final_quality(description)}{part} · the weights of step {best:,}",
+            "validation": f"{quality}{part} · the weights of step {best:,}",
             "training": console.spent(description),
             "next": f"unroll sample {console.quoted(folder)}",
         }

@@ -12,8 +12,10 @@ import pytest
 from cli.command import QUICK, text
 from forked import Process
 from serve.studio.asking import until
+from unroll.artifact.ngram import ngram
 from unroll.artifact.open import open_model
 from unroll.errors import UserError
+from unroll.progress import result
 from unroll.serve.studio.trainings import Trainings
 
 
@@ -57,7 +59,16 @@ def test_a_training_pauses_goes_on_and_ends_as_if_it_had_not(trainings: Training
     assert kept_name == "whole-400"
     assert open_model(trainings.runs / kept_name).predictor.vocab_size
     trainings.look_at_text("whole")
-    assert trainings.watch("whole", 0, 0, 0)["text"]["level"] == "char"
+    measured = trainings.watch("whole", 0, 0, 0)["text"]
+    assert (measured["level"], measured["held_back"]) == ("char", True)
+
+
+def test_the_text_of_an_n_gram_has_no_validation_part(trainings: Trainings, tmp_path: Path) -> None:
+    file = tmp_path / "book.txt"
+    file.write_text(text(2_000))
+    result(ngram((file,), order=3, out=trainings.runs / "counted"))
+    trainings.look_at_text("counted")
+    assert trainings.watch("counted", 0, 0, 0)["text"]["valid_tokens"] == 0
 
 
 def test_a_training_that_is_killed_says_so_and_goes_on(trainings: Trainings, tmp_path: Path) -> None:

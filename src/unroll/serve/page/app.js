@@ -1,12 +1,13 @@
-// The studio: its frame around the screens. What a screen is stands at the head of frame/screens.js.
+// The studio's frame around the screens; frame/screens.js says what a screen is.
 import { Component, html, render, useCallback, useEffect, useRef, useState } from "./vendor/preact.js";
 import { api as ask, takeToken } from "./frame/fetch.js";
 import { clock, fixed, number, short } from "./frame/format.js";
 import { Help } from "./frame/help.js";
 import { useKeys } from "./frame/keys.js";
 import { announce } from "./frame/live.js";
+import { NoModel, NoNetwork } from "./frame/missing.js";
 import { Failure, Waiting } from "./frame/parts.js";
-import { GROUPS, SCREENS, modelOf, screenOf } from "./frame/screens.js";
+import { GROUPS, SCREENS, isNetwork, modelOf, screenOf } from "./frame/screens.js";
 import { chosenTheme, nextTheme } from "./frame/theme.js";
 import { useView } from "./frame/view.js";
 
@@ -14,7 +15,7 @@ takeToken();
 
 const RETRY = [1, 2, 4, 8, 15, 30];
 
-// Asks for /api/info: often while something trains, never while the page is hidden; with growing pauses when the server is gone.
+// Polls /api/info: often while a model trains, never while the page is hidden, and ever more rarely while the server is down.
 function useInfo() {
   const [state, setState] = useState({ info: null, error: null, tries: 0 });
   const timer = useRef(0);
@@ -37,9 +38,9 @@ function useInfo() {
   }, []);
   useEffect(() => {
     refresh();
-    const seen = () => document.hidden || refresh();
-    document.addEventListener("visibilitychange", seen);
-    return () => document.removeEventListener("visibilitychange", seen);
+    const onVisible = () => document.hidden || refresh();
+    document.addEventListener("visibilitychange", onVisible);
+    return () => document.removeEventListener("visibilitychange", onVisible);
   }, []);
   return { ...state, refresh };
 }
@@ -76,52 +77,62 @@ function App() {
   );
   useEffect(() => {
     document.title = screen ? `${screen.title} · unroll studio` : "unroll studio";
-  }, [screen]);
+    // On a narrow window the screens are a strip that scrolls: the current one stays in sight.
+    const [rail, tab] = [document.querySelector(".rail"), document.querySelector(".rail [aria-current]")];
+    if (tab) rail.scrollLeft = tab.offsetLeft + tab.offsetWidth / 2 - rail.clientWidth / 2;
+  }, [screen, info === null]);
+  // Nothing pulses while the server does not answer.
+  useEffect(() => void document.documentElement.classList.toggle("offline", error !== null), [error]);
 
-  if (!info) return html`<div class="opening">${error ? html`<${Locked} error=${error} retry=${refresh} />` : "unroll"}</div>`;
+  if (!info) return html`<div class="opening">${error ? html`<${NoAccess} error=${error} retry=${refresh} />` : "unroll"}</div>`;
   return html`
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the screen</a>
     <header class="top">
       <a class="mark" href="#/train" onClick=${(event) => { event.preventDefault(); go({ screen: "train" }); }}><${Mark} /> unroll <span>studio</span></a>
       ${info.models.length > 0 && html`
-        <${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, pos: -1, unit: 0, layer: 0 })} />`}
-      <${Growing} info=${info} go=${go} />
+        <${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, run: model, new: "", with: "", pos: -1, unit: 0, layer: 0 })} />`}
+      <${TrainingProgress} info=${info} go=${go} />
       <span class="grow"></span>
       <button type="button" class="icon" title="Theme: ${chosenTheme()} (d)" aria-label="Theme: ${chosenTheme()}" onClick=${turn}>
         ${{ auto: "◐", light: "○", dark: "●" }[chosenTheme()]}</button>
       <button type="button" class="icon" title="Keys (?)" aria-label="Help" onClick=${() => setHelp(true)}>?</button>
     </header>
-    <nav class="rail" aria-label="Screens">${groups().map(([group, some]) => html`<div key=${group}><h3>${group}</h3><ul>
-      ${some.map(({ name, key, title }) => html`<li key=${name}>
+    <nav class="rail" aria-label="Screens">${groups().map(([group, screens]) => html`<div key=${group}><h3>${group}</h3><ul>
+      ${screens.map(({ name, key, title }) => html`<li key=${name}>
         <a href=${`#/${name}`} aria-current=${name === view.screen ? "page" : undefined} title=${`${title} (${key})`}
         onClick=${(event) => { if (event.metaKey || event.ctrlKey || event.shiftKey) return; event.preventDefault(); go({ screen: name }); }}>
           <kbd>${key}</kbd>${title}</a></li>`)}
     </ul></div>`)}</nav>
     <main id="main" tabindex="-1">
-      ${error && html`<${Gone} error=${error} retry=${refresh} />`}
+      ${error && html`<${ServerLost} error=${error} retry=${refresh} />`}
       ${screen && html`<div class="title"><h1>${screen.title}</h1><p>${screen.lede}</p></div>
-        <${Guard} key=${screen.name}><${Shown} screen=${screen} view=${view} go=${go} api=${ask} info=${info} refresh=${refresh} /><//>`}
+        <${Guard} key=${screen.name}><${ScreenBody} screen=${screen} view=${view} go=${go} api=${ask} info=${info} refresh=${refresh} /><//>`}
     </main>
     <footer class="status"><${Status} model=${modelOf(view, info)} info=${info} error=${error} /></footer>
     ${help && html`<${Help} close=${() => setHelp(false)} />`}`;
 }
 
-const groups = () => GROUPS.map((group) => [group, SCREENS.filter((screen) => screen.group === group)]).filter(([, some]) => some.length);
+const groups = () => GROUPS.map((group) => [group, SCREENS.filter((screen) => screen.group === group)]).filter(([, screens]) => screens.length);
 
 // A screen, loaded when it is first shown.
-function Shown({ screen, ...props }) {
+function ScreenBody({ screen, ...props }) {
   const [loaded, setLoaded] = useState(null);
   const [error, setError] = useState(null);
+  const [attempt, setAttempt] = useState(0);
   useEffect(() => {
     let current = true;
-    screen.load().then((found) => current && setLoaded(() => found), (problem) => current && setError(problem));
+    setError(null);
+    screen.load().then((component) => current && setLoaded(() => component), (problem) => current && setError(problem));
     return () => (current = false);
-  }, [screen]);
-  if (error) return html`<${Failure} error=${error} />`;
+  }, [screen, attempt]);
+  if (error) return html`<${Failure} error=${error} retry=${() => setAttempt(attempt + 1)} />`;
+  const model = modelOf(props.view, props.info);
+  if (!model && screen.name !== "train") return html`<${NoModel} ...${props} />`;
+  if (screen.inside && !isNetwork(model)) return html`<${NoNetwork} ...${props} />`;
   return loaded ? html`<${loaded} ...${props} />` : html`<${Waiting}>Opening…<//>`;
 }
 
-// A screen that fails leaves the frame standing.
+// A screen that fails does not take the frame with it.
 class Guard extends Component {
   componentDidCatch(error) {
     console.error(error);
@@ -133,18 +144,18 @@ class Guard extends Component {
 }
 
 export function Pick({ label, value, models, onChange, none }) {
-  return html`<label class="pick"><span>${label}</span><select value=${value} onChange=${(event) => onChange(event.target.value)}>
+  return html`<label class="pick"><span>${label}</span><select aria-label=${label} value=${value} onChange=${(event) => onChange(event.target.value)}>
     ${none && html`<option value="">${none}</option>`}
     ${models.map(({ name, brief }) => html`<option value=${name} key=${name} title=${brief} selected=${name === value}>${name}</option>`)}
   </select></label>`;
 }
 
 // The running training, shown on every screen.
-function Growing({ info, go }) {
+function TrainingProgress({ info, go }) {
   const run = info.trainings.find(({ state }) => state === "running" || state === "starting");
   if (!run) return null;
   const share = run.steps ? run.step / run.steps : 0;
-  return html`<a class="growing" href="#/train" title="Training" onClick=${(event) => { event.preventDefault(); go({ screen: "train", run: run.name }); }}>
+  return html`<a class="training-progress" href="#/train" title="Training" onClick=${(event) => { event.preventDefault(); go({ screen: "train", run: run.name }); }}>
     <span class="pulse" aria-hidden="true"></span><span>${run.name}</span>
     <progress value=${share} max="1" aria-label="Progress of the training"></progress>
     <span class="number">${run.steps ? `${number(run.step)} / ${number(run.steps)}` : "starting"}</span>
@@ -161,17 +172,19 @@ function Status({ model, info, error }) {
     <span>${plural(model)}</span>
     ${model.bits !== null && html`<span>${fixed(model.bits, 3)} ${model.bits_unit}</span>`}
     <span class="grow"></span>
-    <span class=${error ? "bad" : ""}>${error ? "the server does not answer" : `unroll ${info.version}`}</span>`;
+    <span class=${error ? "bad" : ""}>${error ? (error.status === 401 ? "this page has an old address" : "the server does not answer") : `unroll ${info.version}`}</span>`;
 }
 const plural = (model) => `${number(model.vocab_size)} ${{ char: "characters", byte: "bytes", word: "words", bpe: "pieces" }[model.level] ?? "symbols"}`;
 
-function Gone({ error, retry }) {
-  return html`<div class="gone" role="alert"><p>
-    <strong>${error.message}.</strong> ${error.fix && `${error.fix}. `}This page shows the last answer and retries automatically.</p>
-    <button type="button" class="small" onClick=${retry}>Retry now</button></div>`;
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+function ServerLost({ error, retry }) {
+  return html`<div class="server-lost" role="alert"><p>
+    <strong>${capital(error.message)}.</strong> ${error.fix && `${capital(error.fix)}. `}${error.status === 401 ? "This page can only show its last answers." : "This page shows its last answers and retries automatically."}</p>
+    ${error.status !== 401 && html`<button type="button" class="small" onClick=${retry}>Retry now</button>`}</div>`;
 }
 
-function Locked({ error, retry }) {
+function NoAccess({ error, retry }) {
   if (error.status !== 401) return html`<${Failure} error=${error} retry=${retry} />`;
   return html`<div class="locked"><h1>This page needs its key</h1>
     <p>Open the address that <code>unroll studio</code> printed in the terminal: it ends in <code>#token=…</code>, a new key at each launch.</p></div>`;

@@ -32,7 +32,7 @@ from unroll.serve.studio.reading import MOST, Ids, as_typed, compared, expectati
 from unroll.serve.studio.sampling import clamped_predictor, shown, written
 from unroll.serve.studio.studio import MOST_UPLOADS, Studio, begin_first, file_stem, find_models, listed_files
 from unroll.serve.studio.trainings import SPEEDS
-from unroll.serve.texts import Passage, passage
+from unroll.serve.texts import Passage, passage, unknown
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
@@ -197,7 +197,8 @@ async def sample(studio: Studio, request: Request) -> Response:
     pieces = written(served.opened, prompt, fields["length"], options, fields["columns"], studio.kept(served), clamped)
 
     async def lines() -> AsyncIterator[bytes]:
-        yield dump({"version": served.version[:12], "prompt": len(prompt)}) + b"\n"
+        notes = unknown(served.tokenizer, fields["prompt"])
+        yield dump({"version": served.version[:12], "prompt": len(prompt), "notes": notes}) + b"\n"
         try:
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                 yield dump({"columns": shown(served.tokenizer, *piece)}) + b"\n"

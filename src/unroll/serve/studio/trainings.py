@@ -241,9 +241,8 @@ class Trainings:
             if (folder / "model.json").is_file():
                 self.texts[name] = {"baselines": [], "chars_per_token": None, "level": None}
             return
-        valid = corpus.info.parts["valid"]
-        level = corpus.tokenizer.level
-        per_char = None if level == "word" or not valid.tokens else valid.chars / valid.tokens
+        level, valid = corpus.tokenizer.level, corpus.info.parts.get("valid")
+        per_char = None if level == "word" or valid is None or not valid.tokens else valid.chars / valid.tokens
         self._words[name] = words_of(corpus)
         self.texts[name] = {
             "baselines": baselines(corpus),
@@ -252,6 +251,7 @@ class Trainings:
             "sources": [source.name for source in corpus.info.sources][:3],
             "train_tokens": len(corpus.train),
             "valid_tokens": len(corpus.valid),
+            "held_back": "valid" not in corpus.info.overlaps,
             "vocab_size": corpus.tokenizer.vocab_size,
         }
 

@@ -1,34 +1,34 @@
-// What may come next, as bars: the model's own distribution, and what the sampler makes of it.
+// The distribution of the next symbol as bars: the model's own, and the sampler's.
 import { html } from "../vendor/preact.js";
-import { percent, shown } from "./format.js";
+import { percent, symbolText } from "./format.js";
 import { Slider } from "./parts.js";
 import { reweigh } from "./reweigh.js";
 
 export function Bars({ next, options, count = 12, onPick, actual, label = "Possible next symbols" }) {
-  const weighed = reweigh(next, options);
-  const own = next.nats.map((nats) => Math.exp(-nats));
-  const rows = own.map((p, k) => ({ p, q: weighed[k], k })).sort((a, b) => b.q - a.q || b.p - a.p).slice(0, count);
+  const sampled = reweigh(next, options);
+  const probabilities = next.nats.map((nats) => Math.exp(-nats));
+  const rows = probabilities.map((p, k) => ({ p, q: sampled[k], k })).sort((a, b) => b.q - a.q || b.p - a.p).slice(0, count);
   const rest = Math.max(0, 1 - rows.reduce((sum, { q }) => sum + q, 0));
-  const more = next.nats.length - rows.length;
-  const full = [0.25, 0.5, 1].find((end) => rows.every(({ p, q }) => Math.max(p, q) <= end));
-  const width = (v) => ({ width: `${(100 * v) / full}%` });
+  const remaining = next.nats.length - rows.length;
+  const axisEnd = [0.25, 0.5, 1].find((end) => rows.every(({ p, q }) => Math.max(p, q) <= end));
+  const width = (v) => ({ width: `${(100 * v) / axisEnd}%` });
   return html`<ol class="bars" aria-label=${label}>
-    <li class="axis" aria-hidden="true"><span></span><span><i>0</i><i>${100 * full} %</i></span><span>%</span></li>
+    <li class="axis" aria-hidden="true"><span></span><span><i>0</i><i>${100 * axisEnd} %</i></span><span>%</span></li>
     ${rows.map(({ p, q, k }) => html`<li key=${next.ids[k]} class=${`${q === 0 ? "out" : ""} ${next.symbols[k] === actual ? "actual" : ""}`}>
       <button type="button" disabled=${!onPick} onClick=${() => onPick?.(next.symbols[k], next.ids[k])}
-        aria-label=${`${shown(next.symbols[k])}, ${percent(q)} percent${p !== q ? `, ${percent(p)} before the sampler` : ""}`}>
-        <span class="sym">${shown(next.symbols[k])}</span>
+        aria-label=${`${symbolText(next.symbols[k])}, ${percent(q)} percent${p !== q ? `, ${percent(p)} before the sampler` : ""}`}>
+        <span class="sym">${symbolText(next.symbols[k])}</span>
         <span class="likely"><i class="own" style=${width(p)}></i><i class="now" style=${width(q)}></i></span>
         <span class="number">${percent(q)}</span>
       </button></li>`)}
-    ${more > 0 && html`<li class="rest"><span class="sym">…</span><span>${more} more${next.rest > 0 ? " and the rest" : ""}</span>
+    ${remaining > 0 && html`<li class="rest"><span class="sym">…</span><span>${remaining} more${next.rest > 0 ? " and the rest" : ""}</span>
       <span class="number">${percent(rest)}</span></li>`}
   </ol>`;
 }
 
 const STEPS_K = [0, 1, 2, 3, 4, 5, 8, 10, 15, 20, 30, 40, 50, 100];
 
-// The sampler's four sliders; they write t, k, p, m into the address.
+// The sampler's four sliders; they keep t, k, p, m in the address.
 export function Sampler({ options, go }) {
   const k = STEPS_K.findIndex((v) => v >= options.top_k);
   return html`<div class="sampler">

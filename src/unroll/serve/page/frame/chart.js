@@ -7,33 +7,34 @@ import { useTheme, variable } from "./theme.js";
 
 const plain = (v) => (v === null || v === undefined ? "–" : Math.abs(v) >= 1000 ? Math.round(v).toLocaleString("en") : String(Number(v.toPrecision(4))));
 
-// x: numbers that rise; series: [{label, values (null where there is none), colour: "--blue", width, dash, points}];
-// lines: [{label, value}] across the chart; marks: [x] along the bottom; summary: one sentence for those who cannot
-// see it; xText, yText: how a value is said; yTick: how it is written at the axis; onPick(index): a click, or Enter at the cursor.
+// x: increasing numbers; series: [{label, values (null where there is none), colour: "--blue", width, dash, points}];
+// lines: [{label, value}] across the chart; marks: [x] along the bottom; summary: one sentence for screen
+// readers; xText, yText: a value in words; yTick: a value at the axis; onPick(index): a click, or Enter at the cursor.
 export function Chart(
   { x, series, lines = [], marks = [], height = 260, xLabel, yLabel, xLog, yLog, xRange, yRange, summary, xText = plain, yText = plain, yTick = plain,
   onPick }) {
-  const shown = useTheme();
+  const theme = useTheme();
   const box = useRef(null);
   const plot = useRef(null);
   const [at, setAt] = useState(null);
   const [asTable, setAsTable] = useState(false);
-  const now = useRef({});
-  now.current = { lines, marks, onPick, length: x.length };
+  const latest = useRef({});
+  latest.current = { lines, marks, onPick, length: x.length };
   const data = useMemo(() => [x, ...series.map(({ values }) => values)], [x, series]);
-  const kind = JSON.stringify([series.map(({ values, ...look }) => look), height, xLabel, yLabel, xLog, yLog, xRange, yRange, shown]);
+  const kind = JSON.stringify([series.map(({ values, ...look }) => look), height, xLabel, yLabel, xLog, yLog, xRange, yRange, theme, lines.map(({ label }) => label)]);
 
   useEffect(() => {
     const muted = variable("--muted");
     const axis = { stroke: muted, font: `11px ${variable("--sans")}`, labelFont: `11px ${variable("--sans")}`,
       ticks: { show: false }, grid: { stroke: variable("--grid"), width: 1 } };
+    const margin = Math.max(20, ...lines.map(({ label }) => (label ? textWidth(label) + 10 : 0)));
     const options = {
       width: box.current.clientWidth, height,
       legend: { show: false },
-      padding: [14, 20, 0, 0],
+      padding: [14, margin, 0, 0],
       cursor: { points: { size: 7 }, drag: { x: true, y: false }, y: false },
       scales: { x: { time: false, distr: xLog ? 3 : 1, ...(xRange ? { range: () => xRange } : {}) },
-        y: { distr: yLog ? 3 : 1, ...(yRange ? { range: () => yRange } : { range: ranged(now, yLog) }) } },
+        y: { distr: yLog ? 3 : 1, ...(yRange ? { range: () => yRange } : { range: rangeOfY(latest, yLog) }) } },
       axes: [
         { ...axis, label: xLabel, labelSize: 16, size: 28, grid: { show: false }, values: (_, ticks) => ticks.map((v) => (v === null ? "" : plain(v))) },
         { ...axis, label: yLabel, labelSize: 16, size: 42, values: (_, ticks) => ticks.map((v) => (v === null ? "" : yTick(v))) },
@@ -43,17 +44,17 @@ export function Chart(
         points: { show: Boolean(points), size: 6, fill: variable(points === "hollow" ? "--surface" : colour) },
       }))],
       hooks: {
-        drawAxes: [(u) => drawLines(u, now.current)],
+        drawAxes: [(u) => drawLines(u, latest.current)],
         setCursor: [(u) => setAt(u.cursor.idx ?? null)],
-        ready: [(u) => u.over.addEventListener("click", () => now.current.onPick && u.cursor.idx !== null && now.current.onPick(u.cursor.idx))],
+        ready: [(u) => u.over.addEventListener("click", () => latest.current.onPick && u.cursor.idx !== null && latest.current.onPick(u.cursor.idx))],
       },
     };
-    const made = (plot.current = new uPlot(options, data, box.current));
-    const resized = new ResizeObserver(() => made.setSize({ width: box.current.clientWidth, height }));
-    resized.observe(box.current);
+    const chart = (plot.current = new uPlot(options, data, box.current));
+    const observer = new ResizeObserver(() => chart.setSize({ width: box.current.clientWidth, height }));
+    observer.observe(box.current);
     return () => {
-      resized.disconnect();
-      made.destroy();
+      observer.disconnect();
+      chart.destroy();
       plot.current = null;
     };
   }, [kind]);
@@ -99,16 +100,22 @@ export function Chart(
   </figure>`;
 }
 
-// The range of y takes in the lines across, with a little air.
-const ranged = (now, log) => (u, low, high) => {
-  const all = [low, high, ...now.current.lines.map(({ value }) => value)].filter((v) => Number.isFinite(v) && (!log || v > 0));
-  if (!all.length) return log ? [0.1, 1] : [0, 1];
-  const [least, most] = [Math.min(...all), Math.max(...all)];
+// The range of y includes the lines across the chart, with a small margin.
+const rangeOfY = (latest, log) => (u, low, high) => {
+  const values = [low, high, ...latest.current.lines.map(({ value }) => value)].filter((v) => Number.isFinite(v) && (!log || v > 0));
+  if (!values.length) return log ? [0.1, 1] : [0, 1];
+  const [least, most] = [Math.min(...values), Math.max(...values)];
   if (log) return [least / 1.2, most * 1.2];
   if (most === 0 && least === 0) return [0, 1];
   const air = (most - least || 1) * 0.06;
   return [least >= 0 ? Math.max(0, least - air) : least - air, most + air];
 };
+
+function textWidth(text) {
+  const context = document.createElement("canvas").getContext("2d");
+  context.font = `11px ${variable("--sans")}`;
+  return Math.ceil(context.measureText(text).width);
+}
 
 function drawLines(u, { lines, marks }) {
   const { ctx, bbox } = u;
@@ -117,26 +124,20 @@ function drawLines(u, { lines, marks }) {
   ctx.font = `${11 * scale}px ${variable("--sans")}`;
   ctx.lineWidth = scale;
   ctx.setLineDash([2 * scale, 3 * scale]);
+  const visible = lines.map(({ label, value }) => ({ label, y: u.valToPos(value, "y", true) }))
+    .filter(({ y }) => y >= bbox.top && y <= bbox.top + bbox.height).sort((a, b) => b.y - a.y);
+  ctx.strokeStyle = ctx.fillStyle = variable("--muted");
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
   let above = Infinity;
-  for (const { label, value } of [...lines].sort((a, b) => a.value - b.value)) {
-    const y = u.valToPos(value, "y", true);
-    if (!(y >= bbox.top && y <= bbox.top + bbox.height)) continue;
-    ctx.strokeStyle = variable("--muted");
+  for (const { label, y } of visible) {
     ctx.beginPath();
     ctx.moveTo(bbox.left, Math.round(y));
     ctx.lineTo(bbox.left + bbox.width, Math.round(y));
     ctx.stroke();
-    // Names that would lie on each other move up.
-    const place = Math.min(y - 4 * scale, above - 13 * scale);
-    above = place;
-    if (!label) continue;
-    ctx.textAlign = "right";
-    ctx.textBaseline = "alphabetic";
-    const right = bbox.left + bbox.width - 4 * scale;
-    ctx.fillStyle = variable("--surface");
-    ctx.fillRect(right - ctx.measureText(label).width - 3 * scale, place - 10 * scale, ctx.measureText(label).width + 6 * scale, 13 * scale);
-    ctx.fillStyle = variable("--muted");
-    ctx.fillText(label, right, place);
+    // Labels stand beside their lines; those that would overlap move up.
+    above = Math.min(y, above - 13 * scale);
+    if (label) ctx.fillText(label, bbox.left + bbox.width + 6 * scale, above);
   }
   ctx.setLineDash([]);
   ctx.fillStyle = variable("--muted");

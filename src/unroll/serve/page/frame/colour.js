@@ -8,7 +8,7 @@ const ENDS = {
 };
 
 const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-const encoded = (v) => (v <= 0.0031308 ? v * 12.92 : 1.055 * v ** (1 / 2.4) - 0.055);
+const gamma = (v) => (v <= 0.0031308 ? v * 12.92 : 1.055 * v ** (1 / 2.4) - 0.055);
 
 function oklab([r, g, b]) {
   const [R, G, B] = [r, g, b].map((v) => linear(v / 255));
@@ -30,25 +30,25 @@ function rgb([L, a, b]) {
     4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s,
     -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s,
     -0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s,
-  ].map((v) => Math.round(255 * encoded(Math.min(1, Math.max(0, v)))));
+  ].map((v) => Math.round(255 * gamma(Math.min(1, Math.max(0, v)))));
 }
 
-const mixed = (from, to, t) => rgb(oklab(from).map((v, k) => v + t * (oklab(to)[k] - v)));
+const mix = (from, to, t) => rgb(oklab(from).map((v, k) => v + t * (oklab(to)[k] - v)));
 
 const MAPS = {
-  diverging: (t, ends) => (t < 0.5 ? mixed(ends.paper, ends.blue, 1 - 2 * t) : mixed(ends.paper, ends.orange, 2 * t - 1)),
-  blue: (t, ends) => mixed(ends.paper, ends.blue, t),
-  orange: (t, ends) => mixed(ends.paper, ends.orange, t),
+  diverging: (t, ends) => (t < 0.5 ? mix(ends.paper, ends.blue, 1 - 2 * t) : mix(ends.paper, ends.orange, 2 * t - 1)),
+  blue: (t, ends) => mix(ends.paper, ends.blue, t),
+  orange: (t, ends) => mix(ends.paper, ends.orange, t),
 };
 
 const tables = {};
 
 // 256 colours [r, g, b] of "diverging" (entry 0 is -1, 255 is 1), "blue" or "orange" (0 to 1), in a theme.
-export function table(map, shown = theme()) {
-  return (tables[`${map} ${shown}`] ??= Array.from({ length: 256 }, (_, k) => {
+export function table(map, themeName = theme()) {
+  return (tables[`${map} ${themeName}`] ??= Array.from({ length: 256 }, (_, k) => {
     // 127 and 128 both are zero, so that zero is the paper exactly.
     const t = map === "diverging" ? (k < 128 ? (k / 127) * 0.5 : 0.5 + ((k - 128) / 127) * 0.5) : k / 255;
-    return MAPS[map](t, ENDS[shown]);
+    return MAPS[map](t, ENDS[themeName]);
   }));
 }
 
@@ -67,12 +67,12 @@ export function luminance([r, g, b]) {
 // Black or white, whichever reads better on a colour: at least 4.58 to 1 on any.
 export const ink = (colour) => (luminance(colour) > 0.179 ? "#000" : "#fff");
 
-const looks = {};
+const styles = {};
 
 // Colours a symbol: background and ink of a value.
-export function paint(element, map, value, shown = theme()) {
-  const look = (looks[`${map} ${shown}`] ??= table(map, shown).map((colour) => [css(colour), ink(colour)]));
-  const [ground, letters] = look[entry(map, value)];
+export function paint(element, map, value, themeName = theme()) {
+  const styleTable = (styles[`${map} ${themeName}`] ??= table(map, themeName).map((colour) => [css(colour), ink(colour)]));
+  const [ground, letters] = styleTable[entry(map, value)];
   element.style.backgroundColor = ground;
   element.style.color = letters;
 }

@@ -1,7 +1,7 @@
 // Sets the chosen theme before anything is painted; a plain script, so that it runs first.
 try {
-  const chosen = localStorage.getItem("unroll.theme");
-  if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+  const theme = localStorage.getItem("unroll.theme");
+  if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 } catch {
-  // A browser that keeps nothing follows the system.
+  // Without storage the page follows the system.
 }

@@ -1,11 +1,11 @@
-// Talking to the server: JSON, lines that arrive one by one, and arrays in binary. The token is per launch.
-const KEPT = "unroll.token";
+// Requests to the server: JSON, lines that arrive one by one, and arrays in binary. Each launch has its own token.
+const STORAGE_KEY = "unroll.token";
 
-// The address that the terminal prints ends in #token=...; it is kept for this tab and taken out of the address bar.
+// The address that the terminal prints ends in #token=...; the token is kept for this tab and removed from the address bar.
 export function takeToken() {
-  const found = /(?:^#|[#&?/])token=([A-Za-z0-9_-]+)/.exec(location.hash);
-  if (found) {
-    sessionStorage.setItem(KEPT, found[1]);
+  const match = /(?:^#|[#&?/])token=([A-Za-z0-9_-]+)/.exec(location.hash);
+  if (match) {
+    sessionStorage.setItem(STORAGE_KEY, match[1]);
     history.replaceState(null, "", location.hash.replace(/[&?]?token=[A-Za-z0-9_-]+/, "") || "#/");
   }
 }
@@ -17,8 +17,14 @@ export class ApiError extends Error {
   }
 }
 
+export const unreachable = () =>
+  new ApiError(0, { message: "the server does not answer", fix: "check that `unroll studio` is still running" });
+
+const RESTARTED = { message: "the studio was started again and has a new address",
+  fix: "open the address that `unroll studio` printed last; it ends in #token=…" };
+
 async function send(path, body, { signal, method } = {}) {
-  const token = sessionStorage.getItem(KEPT);
+  const token = sessionStorage.getItem(STORAGE_KEY);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const options = { headers, signal, method: method ?? (body === undefined ? "GET" : "POST"), cache: "no-store" };
   if (body !== undefined) {
@@ -30,16 +36,16 @@ async function send(path, body, { signal, method } = {}) {
     answer = await fetch(path.startsWith("/") ? path : `/api/${path}`, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { message: "the server does not answer", fix: "check that `unroll studio` is still running" });
+    throw unreachable();
   }
   if (answer.ok) return answer;
   let reason = {};
   try {
     reason = (await answer.json()).error ?? {};
   } catch {
-    // An answer that is not JSON gives no reason.
+    // Only a JSON answer carries a reason.
   }
-  throw new ApiError(answer.status, reason);
+  throw new ApiError(answer.status, answer.status === 401 ? RESTARTED : reason);
 }
 
 // GET /api/PATH, or POST with a body: api("read", {model, text}). Throws ApiError {message, allowed, fix, status},
@@ -55,12 +61,12 @@ api.text = async (path, body, options) => (await send(path, body, options)).text
 api.lines = async (path, body, onLine, options) => {
   const reader = (await send(path, body, options)).body.getReader();
   const decoder = new TextDecoder();
-  let held = "";
+  let partial = "";
   for (;;) {
     const { done, value } = await reader.read();
-    held += decoder.decode(value ?? new Uint8Array(), { stream: !done });
-    const lines = held.split("\n");
-    held = lines.pop();
+    partial += decoder.decode(value ?? new Uint8Array(), { stream: !done });
+    const lines = partial.split("\n");
+    partial = lines.pop();
     for (const line of lines) if (line) onLine(JSON.parse(line));
     if (done) return;
   }
@@ -76,14 +82,14 @@ api.frame = async (path, body, options) => readFrame(await (await send(path, bod
 export function readFrame(buffer) {
   const size = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)));
-  let place = padded(4 + size);
+  let offset = align(4 + size);
   const arrays = {};
   for (const { name, dtype, shape } of header.arrays) {
     const count = shape.reduce((product, n) => product * n, 1);
-    arrays[name] = { data: new ARRAYS[dtype](buffer, place, count), shape };
-    place = padded(place + arrays[name].data.byteLength);
+    arrays[name] = { data: new ARRAYS[dtype](buffer, offset, count), shape };
+    offset = align(offset + arrays[name].data.byteLength);
   }
   return { ...header, arrays };
 }
 
-const padded = (n) => Math.ceil(n / 8) * 8;
+const align = (n) => Math.ceil(n / 8) * 8;

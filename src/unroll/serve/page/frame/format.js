@@ -1,4 +1,4 @@
-// Numbers and symbols as people read them.
+// Numbers and symbols formatted for readers.
 export const bits = (nats) => nats / Math.LN2;
 export const number = (n) => Math.round(n).toLocaleString("en");
 export const fixed = (n, digits = 2) => (Number.isFinite(n) ? n.toFixed(digits).replace("-", "−") : "–");
@@ -21,7 +21,7 @@ export function clock(seconds) {
 const NAMES = { " ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍" };
 
 // A single symbol, with visible blanks.
-export function shown(symbol) {
+export function symbolText(symbol) {
   if (symbol.length > 1) return symbol.replace(/[\n\t\r]/g, (c) => NAMES[c]).replace(/^ +| +$/g, (s) => "␣".repeat(s.length));
   return NAMES[symbol] ?? control(symbol) ?? symbol;
 }
@@ -37,7 +37,7 @@ export function control(symbol) {
   return undefined;
 }
 
-// A symbol within a text, where blanks are blanks; a newline is marked and breaks the line.
+// A symbol within a text: blanks stay blank; a newline is marked and breaks the line.
 export const inText = (symbol) =>
   symbol.length === 1 && symbol !== "\n" && symbol !== "\t" ? (control(symbol) ?? symbol) : symbol.replace(/\n/g, "↵\n");
 

@@ -1,14 +1,14 @@
-// The keyboard: single keys, ignored while one writes, and off where they are switched off in the help.
+// The keyboard: single keys, ignored while someone types, and off if switched off in the help.
 import { useEffect, useRef } from "../vendor/preact.js";
 
-const KEPT = "unroll.keys";
-const active = []; // [{ref: {keys}, help: {key: what it does}}], the last one first to be asked
+const STORAGE_KEY = "unroll.keys";
+const entries = []; // [{ref: {keys}, help: {key: what it does}}], the last one answers first
 
-export const keysAreOn = () => localStorage.getItem(KEPT) !== "off";
-export const switchKeys = (on) => localStorage.setItem(KEPT, on ? "on" : "off");
+export const keysAreOn = () => localStorage.getItem(STORAGE_KEY) !== "off";
+export const switchKeys = (on) => localStorage.setItem(STORAGE_KEY, on ? "on" : "off");
 
 // Keys while the component is shown: useKeys({n: next}, {n: "the next unit"}). A handler that returns false passes
-// the key on. `help` is listed in the help; a component without it has silent keys.
+// the key on. `help` appears in the help dialog.
 export function useKeys(keys, help = {}) {
   const entry = useEntry(help);
   entry.keys = keys;
@@ -19,13 +19,13 @@ function useEntry(help) {
   const ref = useRef(null);
   ref.current ??= { keys: {}, help };
   useEffect(() => {
-    active.push(ref.current);
-    return () => void active.splice(active.indexOf(ref.current), 1);
+    entries.push(ref.current);
+    return () => void entries.splice(entries.indexOf(ref.current), 1);
   }, []);
   return ref.current;
 }
 
-export const listed = () => active.flatMap(({ help }) => Object.entries(help));
+export const helpRows = () => entries.flatMap(({ help }) => Object.entries(help));
 
 // The keys of the linked cursor, for useKeys: a text of `length` symbols, a network of `layers` with `units` each.
 export function cursorKeys(view, go, { length = 0, layers = 1, units = 0, signals = [] }) {
@@ -45,17 +45,17 @@ export function cursorKeys(view, go, { length = 0, layers = 1, units = 0, signal
   };
 }
 
-const writing = (target) =>
+const isEditable = (target) =>
   target instanceof HTMLElement && (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName));
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  if (event.key === "Escape" && writing(event.target)) return event.target.blur();
-  if (writing(event.target) || (!keysAreOn() && event.key !== "?" && event.key !== "Escape")) return;
+  if (event.key === "Escape" && isEditable(event.target)) return event.target.blur();
+  if (isEditable(event.target) || (!keysAreOn() && event.key !== "?" && event.key !== "Escape")) return;
   if (document.querySelector("dialog[open]") && event.key !== "Escape") return;
-  // A focused button takes Enter and Space itself.
+  // A focused button handles Enter and Space itself.
   if ((event.key === " " || event.key === "Enter") && event.target.closest?.("button, a, summary, [role=button]")) return;
-  for (const { keys } of [...active].reverse()) {
+  for (const { keys } of [...entries].reverse()) {
     if (keys[event.key] && keys[event.key](event) !== false) {
       event.preventDefault();
       return;

@@ -1,2 +1,4 @@
 // Screens are loaded when they are first shown.
-export const lazy = (name) => () => import(`../screens/${name}.js`).then((module) => module.default);
+import { unreachable } from "./fetch.js";
+
+export const lazy = (name) => () => import(`../screens/${name}.js`).then((module) => module.default, () => Promise.reject(unreachable()));

@@ -1,9 +1,9 @@
 // Announcements for screen readers: the last one within 150 ms, politely.
-let waiting = 0;
+let timer = 0;
 
 export function announce(text) {
-  clearTimeout(waiting);
-  waiting = setTimeout(() => {
+  clearTimeout(timer);
+  timer = setTimeout(() => {
     document.getElementById("live").textContent = text;
   }, 150);
 }

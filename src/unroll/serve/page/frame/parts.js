@@ -1,8 +1,8 @@
-// The small parts that all screens are made of.
+// The controls and panels that all screens share.
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { announce } from "./live.js";
 
-// A framed part of a screen, with a title and what stands beside it.
+// A framed section of a screen, with a title and an aside.
 export function Panel({ title, aside, children, class: kind = "", label }) {
   return html`<section class=${`panel ${kind}`} aria-label=${label ?? (typeof title === "string" ? title : undefined)}>
     ${title && html`<header><h2>${title}</h2>${aside && html`<div class="aside">${aside}</div>`}</header>`}
@@ -20,11 +20,11 @@ export function Choice({ label, value, options, onChange, hidden = true }) {
   </fieldset>`;
 }
 
-let sliders = 0;
+let sliderCount = 0;
 
 export function Slider({ label, value, min, max, step, text, onInput, hint }) {
   const id = useRef(null);
-  id.current ??= `slider-${(sliders += 1)}`;
+  id.current ??= `slider-${(sliderCount += 1)}`;
   return html`<div class="slider" title=${hint}>
     <label for=${id.current}>${label}</label><output for=${id.current}>${text ?? value}</output>
     <input id=${id.current} type="range" min=${min} max=${max} step=${step} value=${value} aria-valuetext=${text}
@@ -60,18 +60,18 @@ export function Copy({ text, label = "Copy" }) {
   return html`<button type="button" class="small" onClick=${copy}>${done ? "Copied" : label}</button>`;
 }
 
-// Figures with names under them.
+// Figures with their names.
 export const Figures = ({ of }) => html`<dl class="figures">
   ${of.filter(Boolean).map(
     ([name, value, unit, title]) => html`<div key=${name} title=${title}><dt>${name}</dt><dd>${value}${unit && html`<small> ${unit}</small>`}</dd></div>`)}
 </dl>`;
 
-// Rows a page at a time: columns are [title, row => content, "number" for the right].
-export function Table({ columns, rows, page = 25, caption }) {
+// A table, a page of rows at a time: columns are [title, row => content, "number" for the right].
+export function Table({ columns, rows, page = 25, caption, class: kind }) {
   const [first, setFirst] = useState(0);
   const start = Math.min(first, Math.max(0, rows.length - 1) - (Math.max(0, rows.length - 1) % page));
   return html`<div class="table">
-    <table>
+    <table class=${kind}>
       ${caption && html`<caption class="unseen">${caption}</caption>`}
       <thead><tr>${columns.map(([title, , kind]) => html`<th scope="col" class=${kind}>${title}</th>`)}</tr></thead>
       <tbody>${rows.slice(start, start + page).map(
@@ -85,9 +85,9 @@ export function Table({ columns, rows, page = 25, caption }) {
   </div>`;
 }
 
-// Asks the server again when `key` changes, and drops the earlier question: {data, error, busy}; the last data stays
-// until new data arrives. It waits `wait` milliseconds first, so that fast changes make one request.
-export function useAsked(key, ask, wait = 0) {
+// Sends a request whenever `key` changes, and aborts the one before: {data, error, busy}; the last data stays until new
+// data arrives. It first waits `wait` milliseconds, so that a burst of changes makes one request.
+export function useRequest(key, ask, wait = 0) {
   const [answer, setAnswer] = useState({ data: null, error: null, busy: false });
   const latest = useRef(ask);
   latest.current = ask;

@@ -1,7 +1,7 @@
-// How the next symbol is drawn, as in engine/draw.py: temperature, then the filters; computed here, so that it shows at once.
+// The distribution that the sampler draws from, as in engine/draw.py: temperature, then the filters. Computed here, without a request.
 
 // next: {ids, nats} with the most probable first, and `never`, an id that is not drawn. Returns the probabilities, in the
-// same order. Symbols that are not listed (rest) are left out, as they are less likely than all that are.
+// same order. Symbols beyond the list are left out: they are less probable than any in it.
 export function reweigh(next, { temperature = 1, top_k = 0, top_p = 1, min_p = 0 }) {
   const nats = next.nats.map((v, k) => (next.ids[k] === next.never ? Infinity : v));
   const least = nats.reduce((low, v) => Math.min(low, v), Infinity);
@@ -10,27 +10,27 @@ export function reweigh(next, { temperature = 1, top_k = 0, top_p = 1, min_p = 0
     return nats.map((_, k) => (k === best ? 1 : 0));
   }
   let p = nats.map((v) => Math.exp((least - v) / temperature));
-  p = normal(p);
+  p = normalize(p);
   const order = p.map((_, k) => k).sort((a, b) => p[b] - p[a] || next.ids[a] - next.ids[b]);
   const keep = new Set(top_k ? order.slice(0, top_k) : order);
   if (top_p < 1) {
-    let before = 0;
+    let cumulative = 0;
     for (const k of order) {
-      if (before >= top_p) keep.delete(k);
-      before += p[k];
+      if (cumulative >= top_p) keep.delete(k);
+      cumulative += p[k];
     }
   }
   const most = p[order[0]];
-  return normal(p.map((v, k) => (keep.has(k) && v >= min_p * most ? v : 0)));
+  return normalize(p.map((v, k) => (keep.has(k) && v >= min_p * most ? v : 0)));
 }
 
-function normal(p) {
+function normalize(p) {
   const sum = p.reduce((total, v) => total + v, 0);
   return p.map((v) => v / sum);
 }
 
 // The index that is drawn with a uniform number in [0, 1).
-export function drawn(p, uniform) {
+export function drawIndex(p, uniform) {
   let sum = 0;
   for (let k = 0; k < p.length; k += 1) {
     sum += p[k];
@@ -39,9 +39,9 @@ export function drawn(p, uniform) {
   return p.findLastIndex((v) => v > 0);
 }
 
-export const PLAIN = { temperature: 1, top_k: 0, top_p: 1, min_p: 0 };
+export const DEFAULTS = { temperature: 1, top_k: 0, top_p: 1, min_p: 0 };
 
-// The sampler's options as they stand in the address.
+// The sampler's options from the address.
 export const optionsOf = (view) => ({
   temperature: view.t === undefined ? 1 : Number(view.t) || 0,
   top_k: Number(view.k) || 0,

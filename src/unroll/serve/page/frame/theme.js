@@ -11,8 +11,8 @@ export function chosenTheme() {
 
 // The theme that is shown: "light" or "dark".
 export function theme() {
-  const chosen = chosenTheme();
-  return chosen === "auto" ? (system.matches ? "dark" : "light") : chosen;
+  const choice = chosenTheme();
+  return choice === "auto" ? (system.matches ? "dark" : "light") : choice;
 }
 
 export function nextTheme() {
@@ -22,26 +22,26 @@ export function nextTheme() {
   try {
     localStorage.setItem("unroll.theme", next);
   } catch {
-    // It holds for this visit.
+    // Without storage the choice lasts for this visit.
   }
-  tell();
+  notify();
   return next;
 }
 
-function tell() {
+function notify() {
   for (const listener of listeners) listener();
 }
-system.addEventListener("change", tell);
+system.addEventListener("change", notify);
 
 // Re-renders a component when the theme changes; returns "light" or "dark".
 export function useTheme() {
-  const [shown, setShown] = useState(theme());
+  const [current, setCurrent] = useState(theme());
   useEffect(() => {
-    const listener = () => setShown(theme());
+    const listener = () => setCurrent(theme());
     listeners.add(listener);
     return () => listeners.delete(listener);
   }, []);
-  return shown;
+  return current;
 }
 
 // The value of a colour of style.css, such as colour("--blue").
@@ -49,4 +49,4 @@ export function variable(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+export const reducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -3,20 +3,20 @@
 //   #/type?model=book&text=The%20quick&pos=3   ->   {screen: "type", model: "book", text: "The quick", pos: 3, ...}
 //
 // The linked cursor is the same on all screens: model, text (or textid: a long text that the server holds), pos (the
-// symbol), layer, unit, signal. A screen may keep its own keys; they are strings.
+// symbol), layer, unit, signal. A screen may have keys of its own; their values are strings.
 import { useEffect, useState } from "../vendor/preact.js";
 
 export const START = {
   screen: "", model: "", against: "", text: "", textid: "", pos: -1, layer: 0, unit: 0, signal: "",
 };
-const WHOLE = ["pos", "layer", "unit"];
+const INTEGERS = ["pos", "layer", "unit"];
 
 export function parse(hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   const view = { ...START, screen: /^[a-z]*$/.test(path) ? path : "" };
   for (const [name, value] of new URLSearchParams(query)) {
     if (name === "screen" || name === "token") continue;
-    if (!WHOLE.includes(name)) view[name] = value;
+    if (!INTEGERS.includes(name)) view[name] = value;
     else if (/^-?\d{1,9}$/.test(value)) view[name] = Number(value);
   }
   return view;
@@ -29,12 +29,12 @@ export function format(view) {
       query.set(name, String(value));
     }
   }
-  const said = query.toString();
-  return `#/${view.screen}${said ? `?${said}` : ""}`;
+  const search = query.toString();
+  return `#/${view.screen}${search ? `?${search}` : ""}`;
 }
 
-// Returns [view, go]. go(changes) merges; null or "" removes a key. A new screen, model or text is a step of the
-// browser's history; a move of the cursor, or go(changes, {quiet: true}), is not.
+// Returns [view, go]. go(changes) merges; null or "" removes a key. A new screen or model is a step of the browser's
+// history; a move of the cursor, or go(changes, {quiet: true}), is not.
 export function useView() {
   const [view, setView] = useState(parse(location.hash));
   useEffect(() => {
@@ -59,14 +59,14 @@ export function useView() {
 
 const LONGEST_IN_URL = 1500;
 
-// The text of the linked cursor, wherever it is kept: returns [text, setText]; text is null while it is fetched.
+// The text of the linked cursor, from the address or the server: [text, setText]; text is null while it loads.
 // setText(text, changes) also goes to `changes`, for example {pos: 0}.
 export function useText(view, go, api) {
-  const [fetched, setFetched] = useState({});
+  const [texts, setTexts] = useState({});
   useEffect(() => {
-    if (view.textid && !(view.textid in fetched)) {
+    if (view.textid && !(view.textid in texts)) {
       api(`texts/${view.textid}`).then(
-        (answer) => setFetched((known) => ({ ...known, [view.textid]: answer.text })),
+        (answer) => setTexts((before) => ({ ...before, [view.textid]: answer.text })),
         () => go({ textid: "" }, { quiet: true }),
       );
     }
@@ -74,8 +74,8 @@ export function useText(view, go, api) {
   const setText = async (text, changes = {}) => {
     if (text.length <= LONGEST_IN_URL) return go({ ...changes, text, textid: "" });
     const { id } = await api("texts", { text });
-    setFetched((known) => ({ ...known, [id]: text }));
+    setTexts((before) => ({ ...before, [id]: text }));
     go({ ...changes, text: "", textid: id });
   };
-  return [view.textid ? (fetched[view.textid] ?? null) : view.text, setText];
+  return [view.textid ? (texts[view.textid] ?? null) : view.text, setText];
 }

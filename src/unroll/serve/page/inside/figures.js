@@ -1,11 +1,11 @@
-// Numbers of gradients and cells: what is too small to print is not called 0.
+// Numbers of gradients and cells; a value too small to print is never shown as 0.
 import { fixed } from "../frame/format.js";
 
 export const LEAST = 1e-30;
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 const raised = (n) => (n < 0 ? "⁻" : "") + [...String(Math.abs(n))].map((digit) => SUPERSCRIPTS[digit]).join("");
 
-// A size: 0.0123, 4.1·10⁻⁹, "below 10⁻³⁰"; `zero` says that it is none at all, as a window's beyond its sight.
+// A size: 0.0123, 4.1·10⁻⁹, "below 10⁻³⁰"; `zero`: a 0 is exact, as beyond the sight of a window.
 export function size(value, zero = false) {
   if (value === null || value === undefined) return "too large for a number";
   if (value === 0 && zero) return "exactly 0";
@@ -22,12 +22,12 @@ export const tenTo = (power) => (Number.isInteger(power) ? (power === 0 ? "1" : 
 export const value = (v, digits = 2) => (v > 0 ? "+" : "") + fixed(Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v, digits);
 
 // The area under the ROC curve of levels (0 to 255) of each unit for symbols that are `inside` (a Uint8Array):
-// how probably a symbol inside has a higher level than one outside. levels is (units, count) in one array.
+// the probability that a symbol inside has a higher level than one outside. levels is (units, count) in one array.
 export function aurocs(levels, units, count, inside) {
-  const found = new Float64Array(units);
-  let within = 0;
-  for (let t = 0; t < count; t += 1) within += inside[t];
-  const pairs = within * (count - within);
+  const areas = new Float64Array(units);
+  let insideCount = 0;
+  for (let t = 0; t < count; t += 1) insideCount += inside[t];
+  const pairs = insideCount * (count - insideCount);
   const [yes, no] = [new Uint32Array(256), new Uint32Array(256)];
   for (let unit = 0; unit < units; unit += 1) {
     yes.fill(0);
@@ -38,13 +38,13 @@ export function aurocs(levels, units, count, inside) {
       sum += yes[level] * (below + no[level] / 2);
       below += no[level];
     }
-    found[unit] = pairs ? sum / pairs : 0.5;
+    areas[unit] = pairs ? sum / pairs : 0.5;
   }
-  return found;
+  return areas;
 }
 
 // Pearson's correlation of each unit's levels with those of one of them.
-export function correlations(levels, units, count, wanted) {
+export function correlations(levels, units, count, reference) {
   const mean = new Float64Array(units);
   const spread = new Float64Array(units);
   for (let unit = 0; unit < units; unit += 1) {
@@ -58,9 +58,9 @@ export function correlations(levels, units, count, wanted) {
   }
   return Float64Array.from({ length: units }, (_, unit) => {
     let sum = 0;
-    for (let t = 0; t < count; t += 1) sum += levels[unit * count + t] * levels[wanted * count + t];
-    const both = spread[unit] * spread[wanted];
-    return both > 0 ? (sum / count - mean[unit] * mean[wanted]) / both : 0;
+    for (let t = 0; t < count; t += 1) sum += levels[unit * count + t] * levels[reference * count + t];
+    const norm = spread[unit] * spread[reference];
+    return norm > 0 ? (sum / count - mean[unit] * mean[reference]) / norm : 0;
   });
 }
 

@@ -7,14 +7,14 @@ const SIDE = 232;
 const at = (share) => 8 + share * (SIDE - 16);
 
 export function Gates({ use, unit, onPick }) {
-  const [chosen, setChosen] = useState("f");
+  const [gateName, setGateName] = useState("f");
   const [asTable, setAsTable] = useState(false);
-  const gate = use.gates.find(({ name }) => name === chosen) ?? use.gates[0];
+  const gate = use.gates.find(({ name }) => name === gateName) ?? use.gates[0];
   const { open, closed } = gate;
-  const often = open.filter((share) => share > 0.5).length;
-  const shut = closed.filter((share) => share > 0.5).length;
+  const openCount = open.filter((share) => share > 0.5).length;
+  const closedCount = closed.filter((share) => share > 0.5).length;
   const summary = [
-    `${gate.word} of ${open.length} units: ${often} are open more than half of the time, ${shut} are closed more than half of the time`,
+    `${gate.word} of ${open.length} units: ${openCount} are open more than half of the time, ${closedCount} are closed more than half of the time`,
     `unit ${unit} is open ${percent(open[unit])} % and closed ${percent(closed[unit])} % of the time`,
   ].join("; ");
   // Units by how often they are open: the arrow keys walk along them.
@@ -30,13 +30,13 @@ export function Gates({ use, unit, onPick }) {
   const onClick = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     const [x, y] = [((event.clientX - box.left) / box.width) * SIDE, ((event.clientY - box.top) / box.height) * SIDE];
-    const far = (k) => (at(open[k]) - x) ** 2 + (SIDE - at(closed[k]) - y) ** 2;
-    onPick(order.reduce((best, k) => (far(k) < far(best) ? k : best)));
+    const distance = (k) => (at(open[k]) - x) ** 2 + (SIDE - at(closed[k]) - y) ** 2;
+    onPick(order.reduce((best, k) => (distance(k) < distance(best) ? k : best)));
   };
-  const lasting = use.time_constants?.[unit];
+  const timeConstant = use.time_constants?.[unit];
   return html`<div class="stack">
     <div class="row tight">
-      <${Choice} label="Gate" value=${gate.name} options=${use.gates.map(({ name, word }) => [name, `${name}, ${word}`])} onChange=${setChosen} /></div>
+      <${Choice} label="Gate" value=${gate.name} options=${use.gates.map(({ name, word }) => [name, `${name}, ${word}`])} onChange=${setGateName} /></div>
     <svg viewBox=${`0 0 ${SIDE} ${SIDE}`} class="dots" tabindex="0" role="img" aria-label=${summary} onKeyDown=${onKey} onClick=${onClick}>
       <rect x="8" y="8" width=${SIDE - 16} height=${SIDE - 16} class="frame" /><path d=${`M8 8 L${SIDE - 8} ${SIDE - 8}`} class="edge" />
       ${open.map((share, k) => html`<circle key=${k} cx=${at(share)} cy=${SIDE - at(closed[k])} r="2.6" />`)}
@@ -45,7 +45,7 @@ export function Gates({ use, unit, onPick }) {
     </svg>
     <p class="note">Unit ${unit}: ${gate.word} open ${percent(open[unit])} %, closed ${percent(closed[unit])} % of the time${use.time_constants
       ? html`; its memory decays to 1/e in <b>
-      ${lasting === null ? "no finite time" : lasting < 0.95 ? "less than a symbol" : `${Number(lasting.toPrecision(3))} symbols`}</b>` : ""}.</p>
+      ${timeConstant === null ? "no finite time" : timeConstant < 0.95 ? "less than a symbol" : `${Number(timeConstant.toPrecision(3))} symbols`}</b>` : ""}.</p>
     <button type="button" class="quiet" aria-expanded=${asTable} onClick=${() => setAsTable(!asTable)}>${asTable ? "Hide the table" : "Show as table"}</button>
     ${asTable && html`<${Table} caption=${summary} rows=${[...order].reverse()}
       columns=${[["unit", (k) => k, "number"], ["open, %", (k) => percent(open[k]), "number"], ["closed, %", (k) => percent(closed[k]), "number"]]} />`}

@@ -1,8 +1,8 @@
-// A heat map: one pixel for each unit and symbol, painted at once from a table of 256 colours, shown at any size.
+// A heat map: one pixel for each unit and symbol, painted from a table of 256 colours and scaled to any size.
 import { html, useLayoutEffect, useRef } from "../vendor/preact.js";
 import { table } from "../frame/colour.js";
 import { useTheme } from "../frame/theme.js";
-import { timed } from "./timing.js";
+import { recordTiming } from "./timing.js";
 
 // Paints levels (units, count) row by row in the order of units.
 export function paintHeat(canvas, levels, count, order, map, theme) {
@@ -21,15 +21,15 @@ export function paintHeat(canvas, levels, count, order, map, theme) {
 }
 
 // levels: Uint8Array (units, count); order: which unit each row shows; pos, row: the cursor; onPick(pos, row);
-// onDrag(first, last): a range that was dragged; say(pos, row): the text for screen readers.
+// onDrag(first, last): a dragged range; say(pos, row): the text for screen readers.
 export function Heat({ levels, count, order, map, pos, row, range, onPick, onDrag, summary, height = 280 }) {
-  const shown = useTheme();
+  const theme = useTheme();
   const canvas = useRef(null);
   const from = useRef(null);
   useLayoutEffect(() => {
-    timed("heat");
-    paintHeat(canvas.current, levels, count, order, map, shown);
-  }, [levels, count, order, map, shown]);
+    recordTiming("heat");
+    paintHeat(canvas.current, levels, count, order, map, theme);
+  }, [levels, count, order, map, theme]);
 
   const place = (event) => {
     const box = canvas.current.getBoundingClientRect();
@@ -67,14 +67,14 @@ export function Heat({ levels, count, order, map, pos, row, range, onPick, onDra
   </div>`;
 }
 
-// What colours mean: a bar of the whole table with its ends.
+// The colour scale: a bar of the whole table with its ends.
 export function Legend({ map, low, high, left = "", right = "" }) {
-  const shown = useTheme();
+  const theme = useTheme();
   const canvas = useRef(null);
   useLayoutEffect(() => {
     const levels = Uint8Array.from({ length: 256 }, (_, k) => k);
-    paintHeat(canvas.current, levels, 256, [0], map, shown);
-  }, [map, shown]);
+    paintHeat(canvas.current, levels, 256, [0], map, theme);
+  }, [map, theme]);
   return html`<span class="ends"><b>${low}</b><canvas ref=${canvas} aria-hidden="true"></canvas>
     <b>${high}</b>${(left || right) && html`<small>${left}${right}</small>`}</span>`;
 }

@@ -7,7 +7,7 @@ import { announce } from "../frame/live.js";
 
 const EVERY = 300;
 
-// Returns {job, error, begin(path, body), cancel()}; job is the server's description, null before the first.
+// Returns {job, error, begin(path, body), resume(id), reset(), cancel()}; job is the server's description, or null.
 export function useJob(api, name = "analysis") {
   const [job, setJob] = useState(null);
   const [error, setError] = useState(null);
@@ -16,20 +16,22 @@ export function useJob(api, name = "analysis") {
   const latest = useRef(null);
   latest.current = job;
 
-  const follow = async (turn, ask) => {
+  const follow = async (turn, ask, onGone = setError) => {
     try {
-      const found = await ask();
+      const update = await ask();
       if (turn !== current.current) return;
-      setJob(found);
-      if (found.state === "waiting" || found.state === "running") {
-        timer.current = setTimeout(() => follow(turn, () => api(`inside/jobs/${found.id}`)), EVERY);
-      } else if (found.state === "failed") {
-        setError(new ApiError(400, found.error));
+      setJob(update);
+      if (update.state === "waiting" || update.state === "running") {
+        timer.current = setTimeout(() => follow(turn, () => api(`inside/jobs/${update.id}`)), EVERY);
+      } else if (update.state === "failed") {
+        setError(new ApiError(400, update.error));
       } else {
-        announce(`${name} ${found.state === "done" ? "finished" : "cancelled"}`);
+        announce(`${name} ${update.state === "done" ? "finished" : "cancelled"}`);
       }
     } catch (problem) {
-      if (turn === current.current) setError(problem);
+      if (turn !== current.current) return;
+      setJob(null);
+      (problem.status === 400 || problem.status === 404 ? onGone : setError)(problem);
     }
   };
   const begin = (path, body) => {
@@ -39,18 +41,31 @@ export function useJob(api, name = "analysis") {
     setJob({ state: "waiting", phase: "waiting", done: 0, total: 1, seconds: 0 });
     follow(current.current, () => api(path, body));
   };
-  const cancel = () => latest.current?.id && running(latest.current) && api(`inside/jobs/${latest.current.id}/cancel`, {}).catch(setError);
+  // Follows a job of before, as the address names it after a reload; one that the server no longer has is dropped.
+  const resume = (id) => {
+    clearTimeout(timer.current);
+    current.current += 1;
+    setError(null);
+    follow(current.current, () => api(`inside/jobs/${id}`), () => setJob(null));
+  };
+  const reset = () => {
+    clearTimeout(timer.current);
+    current.current += 1;
+    setError(null);
+    setJob(null);
+  };
+  const cancel = () => latest.current?.id && isRunning(latest.current) && api(`inside/jobs/${latest.current.id}/cancel`, {}).catch(setError);
   useEffect(() => () => {
     current.current += 1;
     clearTimeout(timer.current);
   }, []);
-  useKeys({ Escape: () => (running(latest.current) ? cancel() : false) }, { Esc: `cancel the ${name}` });
-  return { job, error, begin, cancel };
+  useKeys({ Escape: () => (isRunning(latest.current) ? cancel() : false) }, { Esc: `cancel the ${name}` });
+  return { job, error, begin, resume, reset, cancel };
 }
 
-export const running = (job) => job !== null && (job.state === "waiting" || job.state === "running");
+export const isRunning = (job) => job !== null && (job.state === "waiting" || job.state === "running");
 
-export function Running({ job, cancel }) {
+export function JobProgress({ job, cancel }) {
   const share = job.total > 1 ? Math.min(1, job.done / job.total) : null;
   return html`<div class="running">
     <progress max="1" value=${share} aria-label="Progress"></progress>

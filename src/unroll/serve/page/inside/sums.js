@@ -1,7 +1,7 @@
-// A cell's own sums at one symbol, with its numbers: what is kept, what is written, what is shown.
+// The arithmetic of a cell at one symbol: what it keeps, writes and outputs.
 import { html } from "../vendor/preact.js";
 import { css, entry, ink, table } from "../frame/colour.js";
-import { shown as named } from "../frame/format.js";
+import { symbolText } from "../frame/format.js";
 import { useTheme } from "../frame/theme.js";
 import { value } from "./figures.js";
 
@@ -20,22 +20,22 @@ const Line = ({ d, strong = 1 }) => html`<path d=${d} class="wire" style=${{ str
 
 function LstmSums({ now, before, reach }) {
   const { i, f, g, o, c, h } = now;
-  const kept = f * before.c;
-  const written = i * g;
+  const carried = f * before.c;
+  const addition = i * g;
   return html`<svg viewBox="0 0 400 236" class="sums" aria-hidden="true">
-    <${Line} d="M62 72 H146" strong=${before.c / reach} /><${Line} d="M166 72 H226" strong=${kept / reach} />
+    <${Line} d="M62 72 H146" strong=${before.c / reach} /><${Line} d="M166 72 H226" strong=${carried / reach} />
     <${Line} d="M246 72 H300" strong=${c / reach} />
     <${Line} d="M156 28 V62" strong=${f} />
-    <${Line} d="M72 172 H146" strong=${g} /><${Line} d="M156 216 V182" strong=${i} /><${Line} d="M166 172 H236 V82" strong=${written / reach} />
+    <${Line} d="M72 172 H146" strong=${g} /><${Line} d="M156 216 V182" strong=${i} /><${Line} d="M166 172 H236 V82" strong=${addition / reach} />
     <${Line} d="M331 85 V116" strong=${c / reach} /><${Line} d="M331 140 V162" strong=${Math.tanh(c)} /><${Line} d="M321 172 H304" strong=${o} />
       <${Line} d="M331 182 V203" strong=${h} />
     <${Chip} x=${36} y=${72} v=${before.c} name="c before" reach=${reach} />
     <${Chip} x=${156} y=${20} v=${f} name="" map="orange" /><text x="194" y="24" class="name">f, forget</text>
-    <${Op} x=${156} y=${72} sign="×" /><text x="196" y="62" class="mid small">${value(kept)} kept</text>
+    <${Op} x=${156} y=${72} sign="×" /><text x="196" y="62" class="mid small">${value(carried)} kept</text>
     <${Op} x=${236} y=${72} sign="+" />
     <${Chip} x=${331} y=${72} v=${c} name="c" reach=${reach} />
     <${Chip} x=${36} y=${172} v=${g} name="g, candidate" />
-    <${Op} x=${156} y=${172} sign="×" /><text x="200" y="162" class="mid small">${value(written)} written</text>
+    <${Op} x=${156} y=${172} sign="×" /><text x="200" y="162" class="mid small">${value(addition)} written</text>
     <${Chip} x=${156} y=${216} v=${i} name="" map="orange" /><text x="194" y="220" class="name">i, input</text>
     <g class="op"><rect x="306" y="116" width="50" height="24" rx="12" /><text x="331" y="132.5" class="mid">tanh</text></g>
     <${Op} x=${331} y=${172} sign="×" /><${Chip} x=${277} y=${172} v=${o} name="o, output" map="orange" wide=${54} />
@@ -62,35 +62,35 @@ function GruSums({ now, before }) {
 
 function MinGruSums({ now, before, reach }) {
   const { z, n, h } = now;
-  const [kept, written] = [(1 - z) * before.h, z * n];
+  const [carried, addition] = [(1 - z) * before.h, z * n];
   return html`<svg viewBox="0 0 400 200" class="sums" aria-hidden="true">
     <${Line} d="M62 60 H146" strong=${before.h / reach} /><${Line} d="M156 34 V50" strong=${1 - z} />
-      <${Line} d="M166 60 H226" strong=${kept / reach} /><${Line} d="M246 60 H300" strong=${h / reach} />
-    <${Line} d="M62 150 H146" strong=${n / reach} /><${Line} d="M156 178 V160" strong=${z} /><${Line} d="M166 150 H236 V70" strong=${written / reach} />
+      <${Line} d="M166 60 H226" strong=${carried / reach} /><${Line} d="M246 60 H300" strong=${h / reach} />
+    <${Line} d="M62 150 H146" strong=${n / reach} /><${Line} d="M156 178 V160" strong=${z} /><${Line} d="M166 150 H236 V70" strong=${addition / reach} />
     <${Chip} x=${36} y=${60} v=${before.h} name="h before" reach=${reach} /><${Chip} x=${156} y=${22} v=${1 - z} name="" map="orange" />
       <text x="194" y="26" class="name">1 − z</text>
-    <${Op} x=${156} y=${60} sign="×" /><text x="200" y="50" class="mid small">${value(kept)} kept</text><${Op} x=${236} y=${60} sign="+" />
+    <${Op} x=${156} y=${60} sign="×" /><text x="200" y="50" class="mid small">${value(carried)} kept</text><${Op} x=${236} y=${60} sign="+" />
       <${Chip} x=${331} y=${60} v=${h} name="h" reach=${reach} />
     <${Chip} x=${36} y=${150} v=${n} name="n, candidate" reach=${reach} /><${Op} x=${156} y=${150} sign="×" />
-      <text x="204" y="140" class="mid small">${value(written)} written</text>
+      <text x="204" y="140" class="mid small">${value(addition)} written</text>
     <${Chip} x=${156} y=${186} v=${z} name="" map="orange" /><text x="194" y="190" class="name">z, update</text>
   </svg>`;
 }
 
 function RnnSums({ now }) {
-  const { from_input: came, from_state: kept, h } = now;
+  const { from_input: fromInput, from_state: fromState, h } = now;
   return html`<svg viewBox="0 0 400 150" class="sums" aria-hidden="true">
-    <${Line} d="M120 40 H160 L186 66" strong=${came / 3} /><${Line} d="M120 116 H160 L186 90" strong=${kept / 3} />
-      <${Line} d="M206 78 H236" strong=${(came + kept) / 3} /><${Line} d="M290 78 H320" strong=${h} />
-    <${Chip} x=${84} y=${40} v=${came} name="from the symbol, W x + b" reach=${3} wide=${70} />
-      <${Chip} x=${84} y=${116} v=${kept} name="from the state, Wₕ h₋₁ + bₕ" reach=${3} wide=${70} />
+    <${Line} d="M120 40 H160 L186 66" strong=${fromInput / 3} /><${Line} d="M120 116 H160 L186 90" strong=${fromState / 3} />
+      <${Line} d="M206 78 H236" strong=${(fromInput + fromState) / 3} /><${Line} d="M290 78 H320" strong=${h} />
+    <${Chip} x=${84} y=${40} v=${fromInput} name="from the symbol, W x + b" reach=${3} wide=${70} />
+      <${Chip} x=${84} y=${116} v=${fromState} name="from the state, Wₕ h₋₁ + bₕ" reach=${3} wide=${70} />
     <${Op} x=${196} y=${78} sign="+" /><g class="op"><rect x="238" y="66" width="50" height="24" rx="12" /><text x="263" y="82.5" class="mid">tanh</text></g>
     <${Chip} x=${352} y=${78} v=${h} name="h" />
   </svg>`;
 }
 
-// The same as lines of numbers, for screen readers.
-export function spelled(arch, now, before) {
+// The same as equations, for screen readers.
+export function equations(arch, now, before) {
   const v = (x) => value(x, 3);
   if (arch === "lstm") {
     return [
@@ -105,13 +105,17 @@ export function spelled(arch, now, before) {
   return [`h = ${v(now.h)}: computed from the last inputs alone`];
 }
 
+// An equation breaks before an equals sign, but never before its last one.
+const Equation = ({ line }) => html`<p>${line.split(/ (?== )(?!= \S+$)/).map(
+  (part, k) => html`${k ? " " : ""}<span class="unbroken">${part}</span>`)}</p>`;
+
 const PICTURES = { lstm: LstmSums, gru: GruSums, mingru: MinGruSums, rnn: RnnSums };
 
 export function Sums({ arch, now, before, reach, symbol }) {
   const Picture = PICTURES[arch];
   return html`<div class="at-cursor">
-    <p class="note">After reading <b class="sym">${named(symbol)}</b></p>
+    <p class="note">After reading <b class="sym">${symbolText(symbol)}</b></p>
     ${Picture && html`<${Picture} now=${now} before=${before} reach=${reach} />`}
-    <div class="spelled" data-sums>${spelled(arch, now, before).map((line) => html`<p key=${line}>${line}</p>`)}</div>
+    <div class="equations" data-sums>${equations(arch, now, before).map((line) => html`<${Equation} key=${line} line=${line} />`)}</div>
   </div>`;
 }

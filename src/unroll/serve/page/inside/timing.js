@@ -1,12 +1,12 @@
-// How long it takes until something is on the screen, for benchmarks: window.__studio.timings.NAME, in milliseconds.
-const KEPT = 200;
+// The time until a result is on the screen, for benchmarks: window.__studio.timings.NAME, in milliseconds.
+const MOST = 200;
 
-// Call it when the work begins; the time is taken once the browser has painted what came of it.
-export function timed(name) {
-  const begun = performance.now();
+// Called when the work begins; the clock stops once the browser has painted the result.
+export function recordTiming(name) {
+  const start = performance.now();
   requestAnimationFrame(() => setTimeout(() => {
-    const all = ((window.__studio ??= {}).timings ??= {});
-    (all[name] ??= []).push(performance.now() - begun);
-    if (all[name].length > KEPT) all[name].shift();
+    const timings = ((window.__studio ??= {}).timings ??= {});
+    (timings[name] ??= []).push(performance.now() - start);
+    if (timings[name].length > MOST) timings[name].shift();
   }));
 }

@@ -2,36 +2,36 @@
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { Chart } from "../frame/chart.js";
 import { css, entry, ink, table } from "../frame/colour.js";
-import { bits, fixed, percent, plural, shown as named } from "../frame/format.js";
+import { bits, fixed, percent, plural, symbolText } from "../frame/format.js";
 import { cursorKeys, useKeys } from "../frame/keys.js";
 import { announce } from "../frame/live.js";
-import { Choice, Failure, Panel, Table, Waiting, useAsked } from "../frame/parts.js";
+import { Choice, Failure, Panel, Table, Waiting, useRequest } from "../frame/parts.js";
 import { Passage } from "../frame/passage.js";
 import { probe } from "../frame/probe.js";
 import { aurocs, correlations, threshold, value } from "../inside/figures.js";
 import { Gates } from "../inside/gates.js";
 import { Heat, Legend } from "../inside/heat.js";
-import { TextChoice, frameOf, notYet, useOpened } from "../inside/opened.js";
+import { TextChoice, frameOf, placeholder, useTrace } from "../inside/trace.js";
 import { Sums } from "../inside/sums.js";
-import { timed } from "../inside/timing.js";
+import { recordTiming } from "../inside/timing.js";
 
 const SORTS = [["index", "by number"], ["variance", "by variance"], ["like", "by similarity to this unit"], ["range", "by the range"],
   ["labels", "by the property"]];
 const HEAT = 300;
-const none = { rows: {}, before: {} };
+const NO_ROWS = { rows: {}, before: {} };
 
 export default function Cells({ view, go, api }) {
-  const opened = useOpened(view, go, api);
-  const waiting = notYet(opened, html`<${Waiting}>Reading a text with the model…<//>`);
+  const trace = useTrace(view, go, api);
+  const waiting = placeholder(trace, html`<${Waiting}>Reading a text with the model…<//>`);
   return html`<div class="grid cells">
-    <div class="panel bar"><${TextChoice} opened=${opened.data} text=${opened.text} setText=${opened.setText} view=${view} go=${go} /></div>
-    ${waiting ?? html`<${Looked} key=${opened.data.id + opened.data.version} opened=${opened.data} view=${view} go=${go} api=${api} />`}
+    <div class="panel bar"><${TextChoice} trace=${trace.data} text=${trace.text} setText=${trace.setText} view=${view} go=${go} /></div>
+    ${waiting ?? html`<${UnitViews} key=${trace.data.id + trace.data.version} trace=${trace.data} view=${view} go=${go} api=${api} />`}
   </div>`;
 }
 
 // The signal shown: the chosen one if the network has it, else its cell, or its output.
-export function signalOf(view, opened) {
-  return opened.signals.includes(view.signal) ? view.signal : opened.signals.includes("c") ? "c" : "h";
+export function signalOf(view, trace) {
+  return trace.signals.includes(view.signal) ? view.signal : trace.signals.includes("c") ? "c" : "h";
 }
 
 // Rows of a unit's frame by name: {rows: {c: Float32Array, ...}, before: {c: number, ...}}.
@@ -42,16 +42,16 @@ function rowsOf(frame) {
 }
 
 // How a value of a signal is coloured: symmetric about 0, or from 0 to 1; of c up to the unit's own reach, if given.
-export function mapOf(opened, signal, reach) {
-  const [low, high] = opened.unbounded.includes(signal) && reach ? [-reach, reach] : opened.domains[signal];
+export function mapOf(trace, signal, reach) {
+  const [low, high] = trace.unbounded.includes(signal) && reach ? [-reach, reach] : trace.domains[signal];
   const map = low === 0 ? "orange" : "diverging";
   return { map, low, high, colour: (v, theme) => table(map, theme)[entry(map, v / high)] };
 }
 
-function Looked({ opened, view, go, api }) {
-  const { symbols, layers, units } = opened;
+function UnitViews({ trace, view, go, api }) {
+  const { symbols, layers, units } = trace;
   const count = symbols.length;
-  const signal = signalOf(view, opened);
+  const signal = signalOf(view, trace);
   const layer = Math.min(view.layer, layers - 1);
   const unit = Math.min(view.unit, units - 1);
   const pos = view.pos >= 0 ? Math.min(view.pos, count - 1) : Math.min(count - 1, 20);
@@ -59,31 +59,31 @@ function Looked({ opened, view, go, api }) {
   const [sort, setSort] = useState("variance");
   const [anchor, setAnchor] = useState(-1);
   const [marks, setMarks] = useState(false);
-  const [own, setOwn] = useState(true);
-  const unbounded = opened.unbounded.includes(signal);
-  const its = unbounded && own;
+  const [ownScale, setOwnScale] = useState(true);
+  const unbounded = trace.unbounded.includes(signal);
+  const usesOwnScale = unbounded && ownScale;
 
-  const of = `${opened.id} ${opened.version}`;
-  const one = useAsked(`${of} ${layer} ${unit}`,
-    (stop) => frameOf(api, "unit", opened, { layer, unit }, { signal: stop }).then((frame) => ({ ...rowsOf(frame), unit, layer })));
-  const all = useAsked(`${of} ${layer} ${signal} ${its}`, (stop) => frameOf(api, "heat", opened, { layer, signal, own: its ? 1 : 0 }, { signal: stop }));
-  const gates = useAsked(opened.gates.length ? `${of} ${layer}` : null,
-    (stop) => api(`inside/gates?${new URLSearchParams({ model: opened.model, id: opened.id, layer })}`, undefined, { signal: stop }));
-  const ranked = useAsked(range ? `${of} ${signal} ${range}` : null,
-    (stop) => api("inside/range", { model: opened.model, id: opened.id, signal, first: range[0], last: range[1] }, { signal: stop }), 150);
-  const labels = useAsked(view.prop ? `${of} ${view.prop}` : null,
-    (stop) => api.frame("inside/labels", { model: opened.model, id: opened.id, property: view.prop }, { signal: stop }));
+  const of = `${trace.id} ${trace.version}`;
+  const unitFrame = useRequest(`${of} ${layer} ${unit}`,
+    (stop) => frameOf(api, "unit", trace, { layer, unit }, { signal: stop }).then((frame) => ({ ...rowsOf(frame), unit, layer })));
+  const heatFrame = useRequest(`${of} ${layer} ${signal} ${usesOwnScale}`, (stop) => frameOf(api, "heat", trace, { layer, signal, own: usesOwnScale ? 1 : 0 }, { signal: stop }));
+  const gates = useRequest(trace.gates.length ? `${of} ${layer}` : null,
+    (stop) => api(`inside/gates?${new URLSearchParams({ model: trace.model, id: trace.id, layer })}`, undefined, { signal: stop }));
+  const rangeUnits = useRequest(range ? `${of} ${signal} ${range}` : null,
+    (stop) => api("inside/range", { model: trace.model, id: trace.id, signal, first: range[0], last: range[1] }, { signal: stop }), 150);
+  const labels = useRequest(view.prop ? `${of} ${view.prop}` : null,
+    (stop) => api.frame("inside/labels", { model: trace.model, id: trace.id, property: view.prop }, { signal: stop }));
 
-  const current = one.data ?? none;
+  const current = unitFrame.data ?? NO_ROWS;
   const values = current.rows[signal];
-  const scheme = useMemo(() => mapOf(opened, signal, its ? current.reach : 0), [opened, signal, its, current.reach]);
-  const painted = useMemo(() => ({ values, scheme, range: range?.join(), anchor, marks, labels: labels.data }),
+  const scheme = useMemo(() => mapOf(trace, signal, usesOwnScale ? current.reach : 0), [trace, signal, usesOwnScale, current.reach]);
+  const paintKey = useMemo(() => ({ values, scheme, range: range?.join(), anchor, marks, labels: labels.data }),
     [values, scheme, range?.join(), anchor, marks, labels.data]);
   const agreement = useMemo(
     () => (labels.data && values ? threshold(values.subarray(0, labels.data.arrays.labels.data.length), labels.data.arrays.labels.data) : null),
     [labels.data, values]);
-  const order = useMemo(() => sorted(sort, all.data, unit, range, labels.data, count),
-    [sort, all.data, sort === "like" ? unit : 0, sort === "range" ? range?.join() : "", labels.data]);
+  const order = useMemo(() => sorted(sort, heatFrame.data, unit, range, labels.data, count),
+    [sort, heatFrame.data, sort === "like" ? unit : 0, sort === "range" ? range?.join() : "", labels.data]);
 
   const pick = (changes) => go(changes);
   const step = (by) => {
@@ -106,11 +106,11 @@ function Looked({ opened, view, go, api }) {
     setSort("range");
     go({ range: `${first}-${last}` });
   };
-  const letters = opened.signals.filter((name) => !"np".includes(name));
+  const letters = trace.signals.filter((name) => !"np".includes(name));
   useKeys(
     {
       ...cursorKeys({ ...view, pos, unit, layer }, go, { length: count, layers, units, signals: letters }),
-      ...Object.fromEntries(Object.entries(opened.absent).map(([name, why]) => [name, () => announce(why)])),
+      ...Object.fromEntries(Object.entries(trace.absent).map(([name, reason]) => [name, () => announce(reason)])),
       n: () => step(1), p: () => step(-1), m: mark,
       Escape: () => (anchor >= 0 || range ? (setAnchor(-1), go({ range: "" })) : false),
     },
@@ -118,14 +118,14 @@ function Looked({ opened, view, go, api }) {
       [letters.join(" ")]: "choose a signal", m: "mark a range: press at its start and at its end" },
   );
 
-  const say = (k) => `${named(symbols[k])} ${signal} ${values ? value(values[k]) : ""}`;
-  const state = current.rows.h && one.data.unit === unit && one.data.layer === layer
+  const say = (k) => `${symbolText(symbols[k])} ${signal} ${values ? value(values[k]) : ""}`;
+  const state = current.rows.h && unitFrame.data.unit === unit && unitFrame.data.layer === layer
     ? { now: at(current.rows, pos), before: pos > 0 ? at(current.rows, pos - 1) : current.before } : null;
-  const [near, setNear] = useState(true);
-  const [from, to] = near ? around(pos, count) : [0, count];
+  const [nearOnly, setNearOnly] = useState(true);
+  const [from, to] = nearOnly ? around(pos, count) : [0, count];
   const x = useMemo(() => Array.from({ length: to - from }, (_, k) => from + k), [from, to]);
   const lines = useMemo(() => linesOf(current.rows, from, to), [current.rows, from, to]);
-  const bands = useMemo(() => bandsOf(opened, current.rows, from, to), [current.rows, from, to]);
+  const bands = useMemo(() => bandsOf(trace, current.rows, from, to), [current.rows, from, to]);
   const cellText = `unit ${layers > 1 ? `${layer}:` : ""}${unit}`;
 
   useEffect(() => {
@@ -136,14 +136,14 @@ function Looked({ opened, view, go, api }) {
 
   return html`
     <div class="panel bar row">
-      <${Signals} opened=${opened} signal=${signal} onChange=${(name) => pick({ signal: name })} />
+      <${Signals} trace=${trace} signal=${signal} onChange=${(name) => pick({ signal: name })} />
       <${Steps} label="Layer" value=${layer} most=${layers - 1} onChange=${(next) => pick({ layer: next })} />
       <${Steps} label="Unit" value=${unit} most=${units - 1} onChange=${(next) => pick({ unit: next })} />
-      <span class="pair"><button type="button" class="small" onClick=${() => step(-1)} title="p">Previous</button>
-        <button type="button" class="small" onClick=${() => step(1)} title="n">Next in order</button></span>
+      <span class="pair"><button type="button" class="small" onClick=${() => step(-1)} title="Previous unit in this order (p)">Previous</button>
+        <button type="button" class="small" onClick=${() => step(1)} title="Next unit in this order (n)">Next in order</button></span>
       <span class="grow"></span>
-      ${unbounded && html`<${Choice} label=${`Scale of ${signal}`} value=${own}
-        options=${[[true, "each unit’s own scale"], [false, "one scale for all"]]} onChange=${setOwn} />`}
+      ${unbounded && html`<${Choice} label=${`Scale of ${signal}`} value=${ownScale}
+        options=${[[true, "each unit’s own scale"], [false, "one scale for all"]]} onChange=${setOwnScale} />`}
       <label class="switch"><input type="checkbox" checked=${marks} onChange=${() => setMarks(!marks)} />show signs</label>
       <${Legend} map=${scheme.map} low=${scheme.low === 0 ? "0 closed" : value(scheme.low, 1)} high=${scheme.low === 0 ? "1 open" : value(scheme.high, 1)} />
     </div>
@@ -152,10 +152,10 @@ function Looked({ opened, view, go, api }) {
     <${Panel} title=${html`Text, coloured by ${signal} of ${cellText}`} label=${`Text coloured by ${signal} of ${cellText}`}
       aside=${range ? html`range ${range[0]}–${range[1]} <button type="button" class="small" onClick=${() => go({ range: "" })}>Clear</button>`
         : "drag over the text to find units that are active there"}>
-      ${one.error && html`<${Failure} error=${one.error} />`}
-      <${RangeText} symbols=${symbols} painted=${painted} pos=${pos} range=${range} anchor=${anchor} onRange=${setRange}
-        paint=${(element, k, theme) => paintSymbol(element, k, theme, painted, agreement, range, anchor)}
-        onPick=${(k) => pick({ pos: k })} say=${say} label=${`${plural(count, "symbol")}, coloured by ${opened.words[signal]} ${signal} of ${cellText}`} tall />
+      ${unitFrame.error && html`<${Failure} error=${unitFrame.error} />`}
+      <${RangeText} symbols=${symbols} paintKey=${paintKey} pos=${pos} range=${range} anchor=${anchor} onRange=${setRange}
+        paint=${(element, k, theme) => paintSymbol(element, k, theme, paintKey, agreement, range, anchor)}
+        onPick=${(k) => pick({ pos: k })} say=${say} label=${`${plural(count, "symbol")}, coloured by ${trace.words[signal]} ${signal} of ${cellText}`} tall />
       ${labels.data && agreement && html`
         <p class="note">Underlined: ${labels.data.what}. ${signal} of this unit separates them with balanced accuracy <b>
         ${fixed(agreement.score, 3)}</b> on this text; red marks errors.
@@ -163,32 +163,32 @@ function Looked({ opened, view, go, api }) {
       ${labels.error && html`<${Failure} error=${labels.error} />`}
     <//>
     ${range && html`<${Panel} title="Units active in this range"
-      aside=${ranked.busy ? "loading…" : `symbols ${range[0]} to ${range[1]}, all layers, by ${signal}`}>
-      ${ranked.error && html`<${Failure} error=${ranked.error} />`}
-      ${ranked.data && html`<${Ranked} data=${ranked.data} unit=${unit} layer=${layer} go=${go} />`}
+      aside=${rangeUnits.busy ? "loading…" : `symbols ${range[0]} to ${range[1]}, all layers, by ${signal}`}>
+      ${rangeUnits.error && html`<${Failure} error=${rangeUnits.error} />`}
+      ${rangeUnits.data && html`<${RangeUnits} data=${rangeUnits.data} unit=${unit} layer=${layer} go=${go} />`}
     <//>`}
     <${Panel} title=${html`${cellText[0].toUpperCase() + cellText.slice(1)} over the text`} label="The unit over the text"
       aside=${count > 1.5 * AROUND && html`
-        <${Choice} label="How much of the text" value=${near} options=${[[true, "around the cursor"], [false, "the whole text"]]} onChange=${setNear} />`}>
-      ${values && html`<${Chart} x=${x} series=${lines} height=${190} xLabel="symbol" yLabel=${opened.signals.includes("c") ? "c, h" : "h"} marks=${[pos]}
-        xText=${(k) => `${k} ${named(symbols[k])}`} onPick=${(k) => pick({ pos: x[k] })}
+        <${Choice} label="How much of the text" value=${nearOnly} options=${[[true, "around the cursor"], [false, "the whole text"]]} onChange=${setNearOnly} />`}>
+      ${values && html`<${Chart} x=${x} series=${lines} height=${190} xLabel="symbol" yLabel=${trace.signals.includes("c") ? "c, h" : "h"} marks=${[pos]}
+        xText=${(k) => `${k} ${symbolText(symbols[k])}`} onPick=${(k) => pick({ pos: x[k] })}
         summary=${`${cellText} over ${plural(to - from, "symbol")}: ${lines.map(
           ({ label, values: of }) => `${label} from ${value(least(of))} to ${value(most(of))}`).join("; ")}`} />`}
       ${bands.length > 0 && html`<${Chart} x=${x} series=${bands} height=${130} xLabel="symbol" yLabel="gates" yRange=${[0, 1]} marks=${[pos]}
-        xText=${(k) => `${k} ${named(symbols[k])}`} onPick=${(k) => pick({ pos: x[k] })}
+        xText=${(k) => `${k} ${symbolText(symbols[k])}`} onPick=${(k) => pick({ pos: x[k] })}
         summary=${`gates of ${cellText}: ${bands.map(
           ({ label, values: of }) => `${label} on average ${fixed(of.reduce((a, b) => a + b, 0) / of.length)}`).join("; ")}`} />`}
     <//>
     </div>
     <div class="w4 pile">
-    <${Panel} title="At the cursor" aside=${html`symbol ${pos}, ${fixed(bits(opened.nats[pos]))} bits`}>
-      ${state ? html`<${Sums} arch=${opened.arch} now=${state.now} before=${state.before}
-        reach=${(own ? current.reach : opened.domains[opened.unbounded.at(-1)]?.[1]) ?? 1} symbol=${symbols[pos]} />` : html`<${Waiting}>…<//>`}
+    <${Panel} title="At the cursor" aside=${html`symbol ${pos}, ${fixed(bits(trace.nats[pos]))} bits`}>
+      ${state ? html`<${Sums} arch=${trace.arch} now=${state.now} before=${state.before}
+        reach=${(ownScale ? current.reach : trace.domains[trace.unbounded.at(-1)]?.[1]) ?? 1} symbol=${symbols[pos]} />` : html`<${Waiting}>…<//>`}
       ${state && html`<p class="note">
         ${current.lasting ? html`The memory of this unit decays to 1/e in ${Number(
         current.lasting.toPrecision(3))} symbols on average (−1 / mean ln f).` : ""}</p>`}
     <//>
-    ${opened.gates.length > 0 && html`<${Panel} title="How often gates are open" aside=${`layer ${layer}`}>
+    ${trace.gates.length > 0 && html`<${Panel} title="How often gates are open" aside=${`layer ${layer}`}>
       ${gates.error && html`<${Failure} error=${gates.error} />`}
       ${gates.data && html`<${Gates} use=${gates.data} unit=${unit} onPick=${(next) => pick({ unit: next })} />`}
     <//>`}
@@ -199,17 +199,17 @@ function Looked({ opened, view, go, api }) {
         ${SORTS.map(([name, text]) => html`
           <option key=${name} value=${name} disabled=${(name === "range" && !range) || (name === "labels" && !labels.data)} selected=${name === sort}>
           ${text}</option>`)}</select></label>`}>
-      ${all.error && html`<${Failure} error=${all.error} />`}
-      ${all.data && html`<${Heat} levels=${all.data.arrays.levels.data} count=${count} order=${order} map=${scheme.map} pos=${pos}
+      ${heatFrame.error && html`<${Failure} error=${heatFrame.error} />`}
+      ${heatFrame.data && html`<${Heat} levels=${heatFrame.data.arrays.levels.data} count=${count} order=${order} map=${scheme.map} pos=${pos}
         row=${order.indexOf(unit)} range=${range} height=${HEAT}
-        onPick=${(k, row) => { pick({ pos: k, unit: order[row] }); announce(`unit ${order[row]}, ${named(symbols[k])}`); }} onDrag=${setRange}
+        onPick=${(k, row) => { pick({ pos: k, unit: order[row] }); announce(`unit ${order[row]}, ${symbolText(symbols[k])}`); }} onDrag=${setRange}
         summary=${`Heat map of ${signal}: ${units} units by ${count} symbols; unit ${unit} at symbol ${pos} ${values ? value(values[pos])
           : ""}. Arrow keys move through it.`} />`}
       <div class="row tight">
-        ${its ? html`<${Legend} map="diverging" low="−" high="+" />`
+        ${usesOwnScale ? html`<${Legend} map="diverging" low="−" high="+" />`
         : html`<${Legend} map=${scheme.map} low=${scheme.low ? value(scheme.low, 0) : "0"} high=${value(scheme.high, 0)} />`}
-        <span class="note">${all.data && unbounded
-          ? (all.data.outside ? `${percent(all.data.outside / (units * count))} % of the values are beyond the ends of ${its
+        <span class="note">${heatFrame.data && unbounded
+          ? (heatFrame.data.outside ? `${percent(heatFrame.data.outside / (units * count))} % of the values are beyond the ends of ${usesOwnScale
           ? `their unit’s scale, which covers 99.5 % of its |${signal}|` : `the scale, which covers 99.5 % of |${signal}|`}.`
             : "No value is beyond the ends of the scale.") : ""} Click to choose a unit and a symbol; drag to choose a range.</span></div>
     <//>`;
@@ -227,43 +227,43 @@ function around(pos, count) {
 const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
 const most = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
 
-export function rangeOf(written, count) {
-  const found = /^(\d{1,6})-(\d{1,6})$/.exec(written ?? "");
-  if (!found) return null;
-  const [first, last] = [Number(found[1]), Number(found[2])];
+export function rangeOf(text, count) {
+  const match = /^(\d{1,6})-(\d{1,6})$/.exec(text ?? "");
+  if (!match) return null;
+  const [first, last] = [Number(match[1]), Number(match[2])];
   return first <= last && last < count && last - first + 1 < count ? [first, last] : null;
 }
 
 function linesOf(rows, from, to) {
-  const made = [];
-  if (rows.c) made.push({ label: "c", values: Array.from(rows.c.subarray(from, to)), colour: "--orange", width: 1.8 });
-  if (rows.h) made.push({ label: "h", values: Array.from(rows.h.subarray(from, to)), colour: "--blue", width: rows.c ? 1 : 1.8 });
-  return made;
+  const lines = [];
+  if (rows.c) lines.push({ label: "c", values: Array.from(rows.c.subarray(from, to)), colour: "--orange", width: 1.8 });
+  if (rows.h) lines.push({ label: "h", values: Array.from(rows.h.subarray(from, to)), colour: "--blue", width: rows.c ? 1 : 1.8 });
+  return lines;
 }
-function bandsOf(opened, rows, from, to) {
-  const colours = { i: "--green", f: "--violet", o: "--blue", r: "--green", z: "--violet" };
-  return opened.gates.filter((name) => rows[name]).map(
-    (name) => ({ label: `${name}, ${opened.words[name]}`, values: Array.from(rows[name].subarray(from, to)), colour: colours[name], width: 1.2 }));
+function bandsOf(trace, rows, from, to) {
+  const colours = { i: "--orange", f: "--violet", o: "--blue", r: "--orange", z: "--violet" };
+  return trace.gates.filter((name) => rows[name]).map(
+    (name) => ({ label: `${name}, ${trace.words[name]}`, values: Array.from(rows[name].subarray(from, to)), colour: colours[name], width: 1.2 }));
 }
 
-function sorted(sort, all, unit, range, labels, count) {
-  if (!all) return [];
-  const { data, shape } = all.arrays.levels;
+function sorted(sort, heatFrame, unit, range, labels, count) {
+  if (!heatFrame) return [];
+  const { data, shape } = heatFrame.arrays.levels;
   const index = Array.from({ length: shape[0] }, (_, k) => k);
   const by = (score) => index.sort((a, b) => score[b] - score[a] || a - b);
-  const apart = (inside) => by(aurocs(data, shape[0], count, inside).map((score) => Math.abs(score - 0.5)));
-  if (sort === "variance") return by(all.variance);
+  const bySeparation = (inside) => by(aurocs(data, shape[0], count, inside).map((score) => Math.abs(score - 0.5)));
+  if (sort === "variance") return by(heatFrame.variance);
   if (sort === "like") return by(correlations(data, shape[0], count, unit));
-  if (sort === "range" && range) return apart(Uint8Array.from({ length: count }, (_, k) => (k >= range[0] && k <= range[1] ? 1 : 0)));
+  if (sort === "range" && range) return bySeparation(Uint8Array.from({ length: count }, (_, k) => (k >= range[0] && k <= range[1] ? 1 : 0)));
   if (sort === "labels" && labels) {
-    const its = labels.arrays.labels.data;
-    return apart(Uint8Array.from({ length: count }, (_, k) => (its[k] > 0 ? 1 : 0)));
+    const marks = labels.arrays.labels.data;
+    return bySeparation(Uint8Array.from({ length: count }, (_, k) => (marks[k] > 0 ? 1 : 0)));
   }
   return index;
 }
 
 function paintSymbol(element, k, theme, { values, scheme, marks, labels }, agreement, range, anchor) {
-  if (k === 0) timed("recolour");
+  if (k === 0) recordTiming("recolour");
   if (values && k < values.length) {
     const v = values[k];
     const colour = scheme.colour(v, theme);
@@ -279,9 +279,9 @@ function paintSymbol(element, k, theme, { values, scheme, marks, labels }, agree
 // A passage over which a range can be dragged, or chosen with Shift and the arrow keys.
 export function RangeText({ range, anchor, onRange, onPick, pos, symbols, tall, ...rest }) {
   const from = useRef(-1);
-  const under = (event) => (event.target.dataset?.k === undefined ? -1 : Number(event.target.dataset.k));
+  const indexUnder = (event) => (event.target.dataset?.k === undefined ? -1 : Number(event.target.dataset.k));
   const up = (event) => {
-    const to = under(event);
+    const to = indexUnder(event);
     if (from.current >= 0 && to >= 0 && to !== from.current) {
       onRange(Math.min(from.current, to), Math.max(from.current, to));
       getSelection()?.removeAllRanges();
@@ -298,16 +298,16 @@ export function RangeText({ range, anchor, onRange, onPick, pos, symbols, tall, 
     onPick(next);
     if (next !== fixed) onRange(Math.min(fixed, next), Math.max(fixed, next));
   };
-  return html`<div class=${`ranged-text ${tall ? "tall" : ""}`} onPointerDown=${(event) => (from.current = under(event))} onPointerUp=${up}
+  return html`<div class=${`ranged-text ${tall ? "tall" : ""}`} onPointerDown=${(event) => (from.current = indexUnder(event))} onPointerUp=${up}
     onKeyDownCapture=${onKey}>
     <${Passage} symbols=${symbols} pos=${pos} onPick=${onPick} ...${rest} /></div>`;
 }
 
-function Signals({ opened, signal, onChange }) {
+function Signals({ trace, signal, onChange }) {
   const order = (name) => -"hc".indexOf(name); // c and h first
-  const names = Object.keys(opened.words).sort((a, b) => order(a) - order(b));
-  return html`<${Choice} label="Signal" value=${signal} options=${names.map((name) => [name, name, opened.absent[name]])} onChange=${onChange} />
-    <span class="muted">${opened.words[signal]}${Object.keys(opened.absent).length ? html` · ${Object.values(opened.absent)[0]}` : ""}</span>`;
+  const names = Object.keys(trace.words).sort((a, b) => order(a) - order(b));
+  return html`<${Choice} label="Signal" value=${signal} options=${names.map((name) => [name, name, trace.absent[name]])} onChange=${onChange} />
+    <span class="muted">${trace.words[signal]}${Object.keys(trace.absent).length ? html` · ${Object.values(trace.absent)[0]}` : ""}</span>`;
 }
 
 export function Steps({ label, value: now, most: last, onChange }) {
@@ -318,7 +318,7 @@ export function Steps({ label, value: now, most: last, onChange }) {
     <button type="button" class="small" disabled=${now >= last} aria-label=${`${label} ${now + 1}`} onClick=${() => to(now + 1)}>+</button></span>`;
 }
 
-function Ranked({ data, unit, layer, go }) {
+function RangeUnits({ data, unit, layer, go }) {
   return html`<${Table} caption="Units that separate the range from the rest of the text" page=${10} rows=${data.units} columns=${[
     ["unit", (row) => html`
       <button type="button" class=${`small ${row.unit === unit && row.layer === layer ? "main" : ""}`}

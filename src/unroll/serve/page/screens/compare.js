@@ -2,55 +2,56 @@
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { Chart } from "../frame/chart.js";
 import { paint } from "../frame/colour.js";
-import { bits, fixed, number, shown, signed } from "../frame/format.js";
+import { bits, fixed, number, symbolText, signed } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
-import { Failure, Field, Figures, Panel, Table, Waiting, useAsked } from "../frame/parts.js";
+import { Failure, Field, Figures, Panel, Table, Waiting, useRequest } from "../frame/parts.js";
 import { Passage } from "../frame/passage.js";
 import { probe } from "../frame/probe.js";
-import { modelOf } from "../frame/screens.js";
+import { isNetwork, modelOf } from "../frame/screens.js";
 import { useText } from "../frame/view.js";
 
 const FULL = 4; // bits of difference at which a colour is full
 
 export default function Compare({ view, go, api, info }) {
   const model = modelOf(view, info);
-  const others = info.models.filter(({ name }) => name !== view.model);
-  const against = others.find(({ name }) => name === view.against);
+  const candidates = info.models.filter(({ name }) => name !== view.model);
+  const against = candidates.find(({ name }) => name === view.against);
   const [text, setText] = useText(view, go, api);
-  const [writing, setWriting] = useState(null);
+  const [draft, setDraft] = useState(null);
 
   useEffect(() => {
     if (!model) return;
-    if (!against && others.length) go({ against: others[0].name }, { quiet: true });
-    if (text === "" && !view.textid) api("passage", { model: model.name, length: 700 }).then((found) => setText(found.text, { pos: -1 }), () => {});
+    if (!against && candidates.length) go({ against: candidates[0].name }, { quiet: true });
+    const source = [model, ...(against ? [against] : []), ...info.models].find(isNetwork);
+    if (text === "" && !view.textid && source) api("passage", { model: source.name, length: 700 }).then((passage) => setText(passage.text, { pos: -1 }), () => {});
   }, [model?.name, view.against]);
 
   const key = model && against && text ? JSON.stringify([model.name, model.version, against.name, against.version, text]) : null;
-  const { data, error, busy } = useAsked(key, (signal) => api("compare", { a: model.name, b: against.name, text }, { signal }), 120);
-  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
-  if (!others.length) {
+  const { data, error, busy } = useRequest(key, (signal) => api("compare", { a: model.name, b: against.name, text }, { signal }), 120);
+  if (!candidates.length) {
     return html`<${Panel} title="One model is not enough"><p>Comparing takes two models. Train another one, with another size or network;
         or press “Keep a copy” on the Train screen, and compare that copy with the model as it trains on.</p>
       <p class="row"><button type="button" class="main" onClick=${() => go({ screen: "train" })}>Go to Train</button></p><//>`;
   }
-  const edit = () => setWriting(text);
+  const edit = () => setDraft(text);
   const done = () => {
-    setText(writing, { pos: -1 });
-    setWriting(null);
+    setText(draft, { pos: -1 });
+    setDraft(null);
   };
   return html`<div class="grid">
     <div class="w8 stack">
       <${Panel} title="The text"
-        aside=${writing === null
+        aside=${draft === null
         ? html`<${Scale} a=${model.name} b=${against?.name} /><button type="button" class="small" onClick=${edit}>Edit</button>`
         : html`<button type="button" class="small" onClick=${done}>Done</button>`}>
-        ${writing !== null ? html`
-          <textarea data-text rows="12" value=${writing} spellcheck="false" aria-label="Text that both models read"
-          onInput=${(event) => setWriting(event.target.value)}></textarea>`
-          : data ? html`<${Coloured} data=${data} view=${view} go=${go} names=${[model.name, against?.name]} />` : html`<${Waiting}>Both are reading…<//>`}
+        ${draft !== null ? html`
+          <textarea data-text rows="12" value=${draft} spellcheck="false" aria-label="Text that both models read"
+          onInput=${(event) => setDraft(event.target.value)}></textarea>`
+          : data ? html`<${DifferenceText} data=${data} view=${view} go=${go} names=${[model.name, against?.name]} />`
+          : text ? html`<${Waiting}>Both are reading…<//>` : html`<p class="note">There is no text yet: press Edit and paste one.</p>`}
         ${error && html`<${Failure} error=${error} />`}
       <//>
-      ${data && html`<${Found} data=${data} go=${go} a=${model} b=${against} />`}
+      ${data && html`<${LargestDifferences} data=${data} go=${go} a=${model} b=${against} />`}
     </div>
     <div class="w4 stack">
       <${Panel} class="stack" title="Between" aside=${busy && html`<span class="pulse"></span>`}>
@@ -61,10 +62,10 @@ export default function Compare({ view, go, api, info }) {
           <button type="button" class="icon" title="Swap (x)" aria-label="Swap A and B"
             onClick=${() => go({ model: view.against, against: view.model })}>⇄</button>
           <${Field} label="B"><select value=${view.against} onChange=${(event) => go({ against: event.target.value })}>
-            ${others.map(({ name }) => html`<option key=${name} value=${name} selected=${name === view.against}>${name}</option>`)}</select><//></div>
+            ${candidates.map(({ name }) => html`<option key=${name} value=${name} selected=${name === view.against}>${name}</option>`)}</select><//></div>
         ${data && against && html`<${Verdict} data=${data} a=${model} b=${against} />`}
       <//>
-      ${data && html`<${Summed} data=${data} go=${go} a=${model} b=${against} />`}
+      ${data && html`<${RunningSum} data=${data} go=${go} a=${model} b=${against} />`}
     </div>
     <${Keys} go=${go} view=${view} />
   </div>`;
@@ -80,27 +81,27 @@ const Scale = ({ a, b }) => html`<span class="scale"><span>better predicted by $
 // Bits of each piece that A pays more than B.
 const differences = (data) => data.nats[0].map((nats, k) => bits(nats - data.nats[1][k]));
 
-function Coloured({ data, view, go, names }) {
-  const more = useMemo(() => differences(data), [data]);
+function DifferenceText({ data, view, go, names }) {
+  const difference = useMemo(() => differences(data), [data]);
   const colour = useMemo(() => (element, k, theme) => {
-    paint(element, "diverging", more[k] / FULL, theme);
-    element.title = `${shown(data.pieces[k])}: ${names[0]} ${fixed(bits(data.nats[0][k]))}, ${names[1]} ${fixed(bits(data.nats[1][k]))} bits`;
+    paint(element, "diverging", difference[k] / FULL, theme);
+    element.title = `${symbolText(data.pieces[k])}: ${names[0]} ${fixed(bits(data.nats[0][k]))}, ${names[1]} ${fixed(bits(data.nats[1][k]))} bits`;
   }, [data]);
   return html`<${Pieces} data=${data} colour=${colour} view=${view} go=${go}
-    say=${(k) => `${shown(data.pieces[k])}: ${names[0]} ${fixed(bits(data.nats[0][k]))} bits, ${names[1]} ${fixed(bits(data.nats[1][k]))}`} />`;
+    say=${(k) => `${symbolText(data.pieces[k])}: ${names[0]} ${fixed(bits(data.nats[0][k]))} bits, ${names[1]} ${fixed(bits(data.nats[1][k]))}`} />`;
 }
 
 const Pieces = ({ data, colour, view, go, say }) => html`
-  <${Passage} label="The text, coloured by the model that predicts each symbol better" symbols=${data.pieces} paint=${colour} painted=${data}
+  <${Passage} label="The text, coloured by the model that predicts each symbol better" symbols=${data.pieces} paint=${colour} paintKey=${data}
   pos=${view.pos} onPick=${(pos) => go({ pos })} say=${say} />
   ${view.pos >= 0 && view.pos < data.pieces.length && html`<p class="readout">
-    <span class="sym">${shown(data.pieces[view.pos])}</span> ${say(view.pos).split(": ").slice(1).join(": ")}</p>`}`;
+    <span class="sym">${symbolText(data.pieces[view.pos])}</span> ${say(view.pos).split(": ").slice(1).join(": ")}</p>`}`;
 
 function Verdict({ data, a, b }) {
   const total = data.nats.map((some) => some.reduce((sum, v) => sum + v, 0));
-  const more = differences(data);
-  const mean = more.reduce((sum, v) => sum + v, 0) / more.length;
-  const spread = Math.sqrt(more.reduce((sum, v) => sum + (v - mean) ** 2, 0) / Math.max(1, more.length - 1) / more.length);
+  const difference = differences(data);
+  const mean = difference.reduce((sum, v) => sum + v, 0) / difference.length;
+  const spread = Math.sqrt(difference.reduce((sum, v) => sum + (v - mean) ** 2, 0) / Math.max(1, difference.length - 1) / difference.length);
   const better = mean > 0 ? b : a;
   const chars = data.chars;
   probe("compare", { a: a.name, b: b.name, total, pieces: data.pieces, nats: data.nats });
@@ -114,32 +115,32 @@ function Verdict({ data, a, b }) {
       3)} bits per piece (95 %, assuming independent symbols, which is only approximate: use a long text, or <code>unroll compare</code>).
       ${data.pieces.length < data.symbols[0] || data.pieces.length < data.symbols[1]
         ? ` The vocabularies differ: pieces go from one common boundary to the next.` : ""}</p>
-    ${data.unknown.some((some) => some.length) && html`<p class="note">Read as unknown: ${data.unknown.flat().map(shown).join(" ")}</p>`}`;
+    ${data.unknown.some((some) => some.length) && html`<p class="note">Read as unknown: ${data.unknown.flat().map(symbolText).join(" ")}</p>`}`;
 }
 
-function Found({ data, go, a, b }) {
-  const more = useMemo(() => differences(data), [data]);
-  const order = useMemo(() => more.map((_, k) => k).sort((x, y) => more[x] - more[y]), [more]);
+function LargestDifferences({ data, go, a, b }) {
+  const difference = useMemo(() => differences(data), [data]);
+  const order = useMemo(() => difference.map((_, k) => k).sort((x, y) => difference[x] - difference[y]), [difference]);
   const where = (k) => {
-    const around = (from, to) => data.pieces.slice(Math.max(0, from), to).map((piece) => (piece === " " ? " " : shown(piece))).join("");
+    const around = (from, to) => data.pieces.slice(Math.max(0, from), to).map((piece) => (piece === " " ? " " : symbolText(piece))).join("");
     return html`<button type="button" class="quiet where" onClick=${() => go({ pos: k })}><span class="sym"><i>${around(k - 14, k)}</i>
-      <b>${shown(data.pieces[k])}</b><i>${around(k + 1, k + 8)}</i></span></button>`;
+      <b>${symbolText(data.pieces[k])}</b><i>${around(k + 1, k + 8)}</i></span></button>`;
   };
   const columns = [
     ["in context", where],
-    [a.name, (k) => fixed(bits(data.nats[0][k]), 1), "number"],
-    [b?.name, (k) => fixed(bits(data.nats[1][k]), 1), "number"],
-    ["gain", (k) => signed(Math.abs(more[k]), 1), "number"],
+    ["A", (k) => fixed(bits(data.nats[0][k]), 1), "number"],
+    ["B", (k) => fixed(bits(data.nats[1][k]), 1), "number"],
+    ["gain", (k) => signed(Math.abs(difference[k]), 1), "number"],
   ];
   return html`<div class="grid">
     <${Panel} class="w6" title=${`Where ${a.name} is better`} aside="bits">
-      <${Table} columns=${columns} rows=${order.filter((k) => more[k] < 0).slice(0, 8)} caption="Symbols that A predicts better than B" /><//>
+      <${Table} class="places" columns=${columns} rows=${order.filter((k) => difference[k] < 0).slice(0, 8)} caption="Symbols that A predicts better than B" /><//>
     <${Panel} class="w6" title=${`Where ${b?.name} is better`} aside="bits">
-      <${Table} columns=${columns} rows=${order.filter((k) => more[k] > 0).reverse().slice(0, 8)} caption="Symbols that B predicts better than A" /><//>
+      <${Table} class="places" columns=${columns} rows=${order.filter((k) => difference[k] > 0).reverse().slice(0, 8)} caption="Symbols that B predicts better than A" /><//>
   </div>`;
 }
 
-function Summed({ data, go, a, b }) {
+function RunningSum({ data, go, a, b }) {
   const sums = useMemo(() => {
     let sum = 0;
     return differences(data).map((v) => (sum += v));

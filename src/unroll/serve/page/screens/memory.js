@@ -2,19 +2,20 @@
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { Chart } from "../frame/chart.js";
 import { css, entry, ink, table } from "../frame/colour.js";
-import { bits, fixed, number, plural, shown as named } from "../frame/format.js";
+import { bits, fixed, number, plural, symbolText } from "../frame/format.js";
 import { cursorKeys, useKeys } from "../frame/keys.js";
-import { Choice, Failure, Panel, Waiting, useAsked } from "../frame/parts.js";
+import { Choice, Failure, Panel, Waiting, useRequest } from "../frame/parts.js";
 import { Passage } from "../frame/passage.js";
 import { probe } from "../frame/probe.js";
 import { useText } from "../frame/view.js";
 import { LEAST, size, tenTo, value } from "../inside/figures.js";
 import { Legend } from "../inside/heat.js";
-import { Running, running, useJob } from "../inside/jobs.js";
-import { ModelChoice, SourceChoice, TextChoice, coloursOf, labelOf, notYet, sideBySide, sourceOf, useOpened } from "../inside/opened.js";
+import { JobProgress, isRunning, useJob } from "../inside/jobs.js";
+import { ModelChoice, SourceChoice, TextChoice, coloursOf, labelOf, placeholder, sideBySide, sourceOf, useTrace } from "../inside/trace.js";
 
 export default function Memory({ view, go, api, info }) {
-  const names = sideBySide(view, info, 3);
+  // The model's own text is that of the first, and an n-gram keeps none.
+  const names = sideBySide(view, info, 3).sort((a, b) => isNgram(a, info) - isNgram(b, info));
   const job = useJob(api, "measurement");
   const [full, setFull] = useState(false);
   const [text, setText] = useText(view, go, api);
@@ -34,16 +35,17 @@ export default function Memory({ view, go, api, info }) {
       <${Choice} label="Precision" value=${full} options=${[[false, "quick"], [true, "full"]]} onChange=${setFull} />
     </div>
     ${job.error && html`<div><${Failure} error=${job.error} retry=${begin} /></div>`}
-    ${running(job.job) && html`<div class="panel"><${Running} job=${job.job} cancel=${job.cancel} /></div>`}
+    ${isRunning(job.job) && html`<div class="panel"><${JobProgress} job=${job.job} cancel=${job.cancel} /></div>`}
     ${job.job?.state === "cancelled" && html`<p class="note">Cancelled. <button type="button" class="small" onClick=${begin}>Measure again</button></p>`}
-    ${result && html`<${Measured} result=${result} names=${names} info=${info} />`}
+    ${result && html`<${Curves} result=${result} names=${names} info=${info} />`}
     <${Depends} names=${names} view=${view} go=${go} api=${api} info=${info} />
   </div>`;
 }
 
+const isNgram = (name, info) => info.models.find((model) => model.name === name).arch === "ngram";
 const nameOf = (model) => model.model.split("/").pop();
 
-function Measured({ result, names, info }) {
+function Curves({ result, names, info }) {
   const [by, setBy] = useState("x");
   const models = result.models.map((model, k) => ({ ...model, name: names[k] ?? nameOf(model) }));
   const colours = coloursOf(models.map(({ name }) => name), info);
@@ -89,7 +91,7 @@ function Measured({ result, names, info }) {
         ? "A window is flat once its context is full." : "Where a line is flat, more context does not help."}</p>
     <//>
     <${Panel} title="Figures">
-      <div class="table"><table><thead><tr><th scope="col">model</th><th scope="col" class="number">context is worth</th>
+      <div class="table" tabindex="0" role="group" aria-label="Figures of the models"><table><thead><tr><th scope="col">model</th><th scope="col" class="number">context is worth</th>
         <th scope="col" class="number">99 % of it within</th><th scope="col" class="number">order matters within</th>
         <th scope="col" class="number">gradient halves every</th><th scope="col" class="number">1 % of lag 1 remains after</th></tr></thead>
         <tbody>${models.map((model, k) => html`<tr key=${model.name}><th scope="row">
@@ -119,9 +121,9 @@ const drawable = (v) => (v === null || v === undefined || v < LEAST ? null : Mat
 
 function span(model, name, most) {
   const [low, high] = model[`${name}_interval`];
-  const said = (v) => (v === null ? `> ${number(most)}` : Number(v.toPrecision(3)));
+  const text = (v) => (v === null ? `> ${number(most)}` : Number(v.toPrecision(3)));
   if (model[name] === null) return model.gain > 0 ? html`more than ${number(most)}` : "–";
-  return html`${Number(model[name].toPrecision(3))} symbols <small>[${said(low)}, ${said(high)}]</small>`;
+  return html`${Number(model[name].toPrecision(3))} symbols <small>[${text(low)}, ${text(high)}]</small>`;
 }
 
 function left(curve, context) {
@@ -137,40 +139,40 @@ const METHODS = [["size", "gradient, ‖∂L/∂x‖"], ["integrated", "integrat
 const DECADES = 6;
 
 function Depends({ names, view, go, api, info }) {
-  const opened = useOpened(view, go, api);
+  const trace = useTrace({ ...view, model: names[0] }, go, api);
   const [method, setMethod] = useState("size");
-  const data = opened.data;
+  const data = trace.data;
   const count = data?.symbols.length ?? 0;
   const pos = view.pos >= 1 ? Math.min(view.pos, count - 1) : Math.min(count - 1, 120);
-  const asked = useAsked(data && pos >= 1 ? JSON.stringify([data.id, data.version, names, pos, method]) : null,
+  const request = useRequest(data && pos >= 1 ? JSON.stringify([data.id, data.version, names, pos, method]) : null,
     (signal) => api("inside/depends", { models: names, id: data.id, at: pos, method }, { signal }), 150);
   useKeys(cursorKeys({ ...view, pos }, go, { length: count }), { "← →": "previous, next prediction" });
-  const found = asked.data?.models ?? [];
-  const there = found.filter(({ error }) => !error);
-  const largest = Math.max(1e-300, ...there.flatMap(({ scores }) => scores.map(Math.abs)));
-  useEffect(() => probe("depends", { at: pos, method, largest, models: found }), [asked.data, pos, method]);
-  const waiting = notYet(opened, html`<${Waiting}>Reading a text…<//>`);
+  const results = request.data?.models ?? [];
+  const scored = results.filter(({ error }) => !error);
+  const largest = Math.max(1e-300, ...scored.flatMap(({ scores }) => scores.map(Math.abs)));
+  useEffect(() => probe("depends", { at: pos, method, largest, models: results }), [request.data, pos, method]);
+  const waiting = placeholder(trace, html`<${Waiting}>Reading a text…<//>`);
   return html`<${Panel} title="What one prediction depends on"
     aside=${html`<${Choice} label="Method" value=${method} options=${METHODS} onChange=${setMethod} />`}>
-    <${TextChoice} opened=${data} text=${opened.text} setText=${opened.setText} view=${view} go=${go} />
+    <${TextChoice} trace=${data} text=${trace.text} setText=${trace.setText} view=${view} go=${go} />
     ${waiting ?? html`<div class="stack">
       <p class="note">Click a symbol to see what its prediction depends on. ${method === "size"
         ? "Symbols before it are coloured by the norm of the gradient, on one logarithmic scale for all models."
         : "Orange raised the probability of the symbol, blue lowered it, in nats of log p, on one scale for all models."} Up to 256 symbols back are scored.</p>
       <div class="row tight">
         ${method === "size" ? html`<${Legend} map="orange" low=${size(largest / 10 ** DECADES)} high=${size(largest)} />`
-        : html`<${Legend} map="diverging" low=${`${value(-largest)} nats`} high=${`${value(largest)} nats`} />`}${asked.busy && html`
+        : html`<${Legend} map="diverging" low=${`${value(-largest)} nats`} high=${`${value(largest)} nats`} />`}${request.busy && html`
         <span class="muted">loading…</span>`}</div>
-      ${asked.error && html`<${Failure} error=${asked.error} />`}
-      ${(found.length ? found : names.map((model) => ({ model, scores: [], first: 0, waiting: true }))).map(
-        (one) => html`<${Coloured} key=${one.model} one=${one} opened=${data} pos=${pos} method=${method} largest=${largest} go=${go} info=${info} />`)}
+      ${request.error && html`<${Failure} error=${request.error} />`}
+      ${(results.length ? results : names.map((model) => ({ model, scores: [], first: 0, waiting: true }))).map(
+        (result) => html`<${DependsText} key=${result.model} result=${result} trace=${data} pos=${pos} method=${method} largest=${largest} go=${go} info=${info} />`)}
     </div>`}
   <//>`;
 }
 
-function Coloured({ one, opened, pos, method, largest, go, info }) {
-  if (one.error) return html`<div><h3 class="name">${one.model}</h3><${Failure} error=${one.error} /></div>`;
-  const { scores, first } = one;
+function DependsText({ result, trace, pos, method, largest, go, info }) {
+  if (result.error) return html`<div><h3 class="name">${result.model}</h3><${Failure} error=${result.error} /></div>`;
+  const { scores, first } = result;
   const before = (k) => (k >= first && k < first + scores.length && k < pos ? scores[k - first] : null);
   const paint = (element, k, theme) => {
     const v = before(k);
@@ -183,16 +185,16 @@ function Coloured({ one, opened, pos, method, largest, go, info }) {
     element.style.backgroundColor = css(colour);
     element.style.color = ink(colour);
   };
-  const zero = one.context !== null && one.context !== undefined;
-  const said = (v) => (method === "size" ? size(v, zero) : `${value(v, 3)} nats`);
+  const zero = result.context !== null && result.context !== undefined;
+  const text = (v) => (method === "size" ? size(v, zero) : `${value(v, 3)} nats`);
   const top = scores.map((v, k) => [Math.abs(v), k]).sort((a, b) => b[0] - a[0]).slice(0, 3).map(
-    ([, k]) => `${named(opened.symbols[first + k])} ${pos - first - k} before: ${said(scores[k])}`);
+    ([, k]) => `${symbolText(trace.symbols[first + k])} ${pos - first - k} before: ${text(scores[k])}`);
   return html`<div>
-    <h3 class="name"><b>${one.model}</b> <small>${labelOf(info.models.find(({ name }) => name === one.model)?.arch, info)}</small>
-      ${one.nats !== undefined && html`
-        <span class="muted"> ${named(one.target)} costs ${fixed(bits(one.nats))} bits${top.length ? `; most: ${top.join(", ")}`
-        : ""}${one.agreement !== null && one.agreement !== undefined ? `; rank agreement with leave one out ${fixed(one.agreement)}` : ""}</span>`}</h3>
-    <${Passage} symbols=${opened.symbols} class="short" paint=${paint} painted=${one} pos=${pos} onPick=${(k) => k >= 1 && go({ pos: k })}
-      say=${(k) => `${named(opened.symbols[k])}${before(k) === null ? "" : ` ${said(before(k))}`}`}
-        label=${`what ${one.model}'s prediction of symbol ${pos} depends on`} /></div>`;
+    <h3 class="name"><b>${result.model}</b> <small>${labelOf(info.models.find(({ name }) => name === result.model)?.arch, info)}</small>
+      ${result.nats !== undefined && html`
+        <span class="muted"> ${symbolText(result.target)} costs ${fixed(bits(result.nats))} bits${top.length ? `; most: ${top.join(", ")}`
+        : ""}${result.agreement !== null && result.agreement !== undefined ? `; rank agreement with leave one out ${fixed(result.agreement)}` : ""}</span>`}</h3>
+    <${Passage} symbols=${trace.symbols} class="short" paint=${paint} paintKey=${result} pos=${pos} onPick=${(k) => k >= 1 && go({ pos: k })}
+      say=${(k) => `${symbolText(trace.symbols[k])}${before(k) === null ? "" : ` ${text(before(k))}`}`}
+        label=${`what ${result.model}'s prediction of symbol ${pos} depends on`} /></div>`;
 }

@@ -3,24 +3,24 @@ import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js"
 import { Bars, Sampler } from "../frame/bars.js";
 import { paint } from "../frame/colour.js";
 import { ApiError } from "../frame/fetch.js";
-import { bits, fixed, number, plural, shown } from "../frame/format.js";
+import { bits, fixed, number, plural, symbolText } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
 import { announce } from "../frame/live.js";
-import { Choice, Failure, Field, Panel, Slider, Waiting, useAsked } from "../frame/parts.js";
+import { Choice, Failure, Field, Panel, Slider, Waiting, useRequest } from "../frame/parts.js";
 import { Passage } from "../frame/passage.js";
 import { probe } from "../frame/probe.js";
 import { optionsOf } from "../frame/reweigh.js";
 import { modelOf } from "../frame/screens.js";
 import { useText } from "../frame/view.js";
 
-const FULL = 12; // bits at which a colour would be full: a strong one, so the scale is kept calm
+const FULL = 12; // bits at which a colour would be full: high, so that ordinary text stays pale
 const MOST = 8;
 
-// Clamped units, as written in the address: "0.c.17:1.5,1.h.3:-1".
+// Clamped units, as the address has them: "0.c.17:1.5,1.h.3:-1".
 const pinsOf = (view) =>
   (view.pins ?? "").split(",").map((one) => /^(\d+)\.([ch])\.(\d+):(-?[\d.]+)$/.exec(one)).filter(Boolean)
     .map(([, layer, signal, unit, value]) => ({ layer: Number(layer), signal, unit: Number(unit), value: Number(value) }));
-const pinned = (pins) => pins.map(({ layer, signal, unit, value }) => `${layer}.${signal}.${unit}:${value}`).join(",") || null;
+const pinsText = (pins) => pins.map(({ layer, signal, unit, value }) => `${layer}.${signal}.${unit}:${value}`).join(",") || null;
 
 export default function Sample({ view, go, api, info }) {
   const model = modelOf(view, info);
@@ -32,8 +32,9 @@ export default function Sample({ view, go, api, info }) {
   const pins = pinsOf(view);
   const [columns, setColumns] = useState([]);
   const [error, setError] = useState(null);
+  const [notes, setNotes] = useState([]); // what the server says of the prompt
   const [busy, setBusy] = useState(0);
-  const [place, setPlace] = useState(null); // {column, k}: the symbol that is looked at
+  const [place, setPlace] = useState(null); // {column, k}: the chosen symbol
   const stop = useRef(null);
 
   const request = (more) => ({ model: model.name, ...options, seed, pins, ...more });
@@ -41,54 +42,55 @@ export default function Sample({ view, go, api, info }) {
   const stream = async (body, targets) => {
     stop.current?.abort();
     stop.current = new AbortController();
-    const mine = stop.current;
+    const controller = stop.current;
     setBusy(targets.length);
     setError(null);
-    let held = [];
+    let pending = [];
     let frame = 0;
     const flush = () => {
       frame = 0;
-      const pieces = held;
-      held = [];
+      const pieces = pending;
+      pending = [];
       setColumns((before) => before.map((column) => {
         const k = targets.indexOf(column.id);
         if (k < 0) return column;
         const parts = pieces.map((piece) => piece[k]);
-        const joined = (name) => [...column[name], ...parts.flatMap((part) => part[name])];
-        return { ...column, ids: joined("ids"), symbols: joined("symbols"), nats: joined("nats") };
+        const join = (name) => [...column[name], ...parts.flatMap((part) => part[name])];
+        return { ...column, ids: join("ids"), symbols: join("symbols"), nats: join("nats") };
       }));
     };
     try {
       await api.lines("sample", body, (line) => {
         if (line.error) throw new ApiError(400, line.error);
-        if (!line.columns || mine.signal.aborted) return;
-        held.push(line.columns);
+        if (line.notes) setNotes(line.notes);
+        if (!line.columns || controller.signal.aborted) return;
+        pending.push(line.columns);
         frame ||= requestAnimationFrame(flush);
-      }, { signal: mine.signal });
+      }, { signal: controller.signal });
       cancelAnimationFrame(frame);
       flush();
       announce(`${plural(targets.length, "text")} of ${number(body.length)} symbols`);
     } catch (problem) {
       if (problem.name !== "AbortError") setError(problem);
     } finally {
-      if (stop.current === mine) setBusy(0);
+      if (stop.current === controller) setBusy(0);
     }
   };
   const write = (start = seed) => {
-    const fresh = Array.from({ length: count },
+    const newColumns = Array.from({ length: count },
       (_, k) => ({ id: `${start}.${k}`, title: `seed ${start}, stream ${k}`, ids: [], symbols: [], nats: [], given: 0 }));
     setPlace(null);
-    setColumns(fresh);
-    stream(request({ prompt, length, columns: count, seed: start }), fresh.map(({ id }) => id));
+    setColumns(newColumns);
+    stream(request({ prompt, length, columns: count, seed: start }), newColumns.map(({ id }) => id));
   };
   const branch = (symbol, id) => {
     const from = columns[place.column];
     const ids = [...from.ids.slice(0, place.k), id];
-    const made = { id: `b${Date.now()}`, title: `branch of ${place.column + 1} at ${place.k + 1}`, ids,
+    const branchColumn = { id: `b${Date.now()}`, title: `branch of ${place.column + 1} at ${place.k + 1}`, ids,
       symbols: [...from.symbols.slice(0, place.k), symbol], nats: [...from.nats.slice(0, place.k), 0], given: ids.length };
-    setColumns((before) => [...before.slice(-(MOST - 1)), made]);
+    setColumns((before) => [...before.slice(-(MOST - 1)), branchColumn]);
     setPlace(null);
-    stream(request({ prompt, ids, length: Math.max(1, length - ids.length), columns: 1 }), [made.id]);
+    stream(request({ prompt, ids, length: Math.max(1, length - ids.length), columns: 1 }), [branchColumn.id]);
   };
   const quit = () => {
     stop.current?.abort();
@@ -99,31 +101,31 @@ export default function Sample({ view, go, api, info }) {
   useEffect(() => {
     if (model && prompt !== null) write();
   }, [model?.name, prompt === null]);
-  // Another unit, another value: the same seed again, a moment later.
-  const clamped = view.pins ?? "";
-  const clampedBefore = useRef(clamped);
+  // A changed clamp writes the same seed again, a moment later.
+  const pinsKey = view.pins ?? "";
+  const pinsKeyBefore = useRef(pinsKey);
   useEffect(() => {
-    if (clampedBefore.current === clamped || !model) return;
-    clampedBefore.current = clamped;
+    if (pinsKeyBefore.current === pinsKey || !model) return;
+    pinsKeyBefore.current = pinsKey;
     const timer = setTimeout(() => write(), 250);
     return () => clearTimeout(timer);
-  }, [clamped]);
+  }, [pinsKey]);
   useKeys(
     { s: () => write(), n: () => { go({ seed: String(seed + 1) }, { quiet: true }); write(seed + 1); }, Escape: quit },
     { s: "write", n: "write with the next seed", Esc: "stop" },
   );
   useEffect(() => {
     probe("sample", { busy,
-      columns: columns.map(({ title, ids, symbols, nats, given }) => ({ title, ids, text: symbols.join(""), symbols, nats, given })), pins, seed });
+      columns: columns.map(({ title, ids, symbols, nats, given }) => ({ title, ids, text: symbols.join(""), symbols, nats, given })), pins, seed, notes });
   });
 
-  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
   const keep = (name) => (event) => go({ [name]: event.target.value || null }, { quiet: true });
   return html`<div class="grid">
     <div class="w3 stack">
       <${Panel} class="stack" title="Prompt">
         <textarea data-text rows="3" value=${prompt ?? ""} spellcheck="false" aria-label="Prompt" placeholder="from the start"
           onChange=${(event) => setPrompt(event.target.value, { pos: -1 })}></textarea>
+        ${notes.map((note) => html`<p class="note" key=${note}>The prompt has symbols ${note}.</p>`)}
         <div class="row trio">
           <${Field} label="Texts"><input type="number" min="1" max=${MOST} value=${count} onChange=${keep("columns")} /><//>
           <${Field} label="Symbols"><input type="number" min="1" max="4000" value=${length} onChange=${keep("length")} /><//>
@@ -134,7 +136,7 @@ export default function Sample({ view, go, api, info }) {
           : html`<button type="button" class="main" onClick=${() => write()}>Write</button>`}
           <button type="button" onClick=${() => { go({ seed: String(seed + 1) }, { quiet: true }); write(seed + 1); }}>Next seed</button></div>
       <//>
-      <${Pins} model=${model} pins=${pins} view=${view} set=${(some) => go({ pins: pinned(some) }, { quiet: true })} />
+      <${Pins} model=${model} pins=${pins} view=${view} set=${(next) => go({ pins: pinsText(next) }, { quiet: true })} />
     </div>
     <div class="w9 stack">
       ${error && html`<${Failure} error=${error} />`}
@@ -156,7 +158,7 @@ export default function Sample({ view, go, api, info }) {
 
 function Column({ column, n, place, busy, onPick, close }) {
   const cost = column.nats.slice(column.given).reduce((sum, v) => sum + v, 0);
-  const written = column.nats.length - column.given;
+  const writtenCount = column.nats.length - column.given;
   const colour = useMemo(() => (element, k, theme) => {
     if (k >= column.nats.length) return;
     if (k < column.given) {
@@ -169,20 +171,20 @@ function Column({ column, n, place, busy, onPick, close }) {
   return html`<article class="column" aria-label=${`Text ${n + 1}`}>
     <header><b>${n + 1}</b><span>${column.title}</span>
       <span class="grow"></span>
-      ${written > 0 && html`<span>${fixed(bits(cost) / written)} bits/symbol</span>`}${close && html`
+      ${writtenCount > 0 && html`<span>${fixed(bits(cost) / writtenCount)} bits/symbol</span>`}${close && html`
       <button type="button" class="quiet" aria-label=${`Close text ${n + 1}`} onClick=${close}>×</button>`}</header>
     <${Passage} label=${`Text ${n + 1}, coloured by surprise`} symbols=${column.symbols} paint=${colour} painted=${column} pos=${place} onPick=${onPick}
-      say=${(k) => `${shown(column.symbols[k])}, ${fixed(bits(column.nats[k]))} bits`} />
+      say=${(k) => `${symbolText(column.symbols[k])}, ${fixed(bits(column.nats[k]))} bits`} />
     ${!column.symbols.length && busy > 0 && html`<${Waiting}>Reading the prompt…<//>`}
   </article>`;
 }
 
 // Alternatives to a symbol, and a branch for each.
 function Alternatives({ api, model, prompt, column, k, options, branch, close }) {
-  const { data, error } = useAsked(`${model.version} ${k}`, (signal) => api("next", { model: model.name, prompt, ids: column.ids.slice(0, k) }, { signal }));
-  const before = column.symbols.slice(Math.max(0, k - 24), k).map((symbol) => (symbol === " " ? " " : shown(symbol))).join("");
+  const { data, error } = useRequest(`${model.version} ${k}`, (signal) => api("next", { model: model.name, prompt, ids: column.ids.slice(0, k) }, { signal }));
+  const before = column.symbols.slice(Math.max(0, k - 24), k).map((symbol) => (symbol === " " ? " " : symbolText(symbol))).join("");
   return html`<${Panel}
-    title=${html`In place of <span class="sym hit">${shown(column.symbols[k])}</span> after <span class="sym">${before || "the prompt"}</span>`}
+    title=${html`In place of <span class="sym hit">${symbolText(column.symbols[k])}</span> after <span class="sym">${before || "the prompt"}</span>`}
     aside=${html`<button type="button" class="small" onClick=${close}>Close</button>`}>
     ${error && html`<${Failure} error=${error} />`}
     ${data ? html`<div class="alternatives">
@@ -202,13 +204,13 @@ function Pins({ model, pins, view, set }) {
   return html`<${Panel} class="stack" title="Clamp a unit">
     <p class="note">A clamped unit keeps its value at every step. If it stands for something, the text shows it.</p>
     ${pins.map((pin, k) => html`<div class="pin" key=${`${pin.layer}${pin.signal}${pin.unit}`}>
-      <${Slider} label=${`layer ${pin.layer + 1}, ${pin.signal} of unit ${pin.unit}`} value=${pin.value} text=${fixed(pin.value, 1)}
+      <${Slider} label=${`layer ${pin.layer}, ${pin.signal} of unit ${pin.unit}`} value=${pin.value} text=${fixed(pin.value, 1)}
         min=${model.unbounded.includes(pin.signal) ? -5 : -1} max=${model.unbounded.includes(pin.signal) ? 5 : 1} step="0.1"
         onInput=${(value) => set(pins.map((one, j) => (j === k ? { ...one, value } : one)))} />
       <button type="button" class="quiet" aria-label="Release" onClick=${() => set(pins.filter((_, j) => j !== k))}>×</button></div>`)}
     <div class="row hold">
       ${model.layers > 1 && html`<${Field} label="Layer">
-        <input type="number" min="1" max=${model.layers} value=${layer + 1} onChange=${(event) => setLayer(Number(event.target.value) - 1)} /><//>`}
+        <input type="number" min="0" max=${model.layers - 1} value=${layer} onChange=${(event) => setLayer(Number(event.target.value))} /><//>`}
       <${Field} label="Unit"><input type="number" min="0" max=${model.units - 1} value=${unit} onChange=${(event) => setUnit(Number(event.target.value))} /><//>
       ${signals.length > 1 && html`<${Choice} label="Signal" value=${signal} options=${signals.map((one) => [one, one])} onChange=${setSignal} />`}
       <button type="button" disabled=${pins.length >= 16}

@@ -4,9 +4,9 @@ import { Chart } from "../frame/chart.js";
 import { fixed, number, short } from "../frame/format.js";
 import { Choice, Copy, Failure, Figures, Panel, Waiting } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
-import { modelOf } from "../frame/screens.js";
+import { modelOf, textModel } from "../frame/screens.js";
 
-const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+const shellQuote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function snippets(model, prompt, key) {
   const base = `${location.origin}/v1`;
@@ -25,10 +25,10 @@ answer = client.completions.create(
 print(answer.choices[0].text)`.replace(/^/, key ? "import os\n\n" : ""),
     curl: `curl ${base}/completions${auth} \\
   -H 'Content-Type: application/json' \\
-  -d ${quoted(JSON.stringify(body))}`,
+  -d ${shellQuote(JSON.stringify(body))}`,
     stream: `curl -N ${base}/completions${auth} \\
   -H 'Content-Type: application/json' \\
-  -d ${quoted(JSON.stringify({ ...body, stream: true }))}`,
+  -d ${shellQuote(JSON.stringify({ ...body, stream: true }))}`,
     score: `from openai import OpenAI
 
 client = OpenAI(base_url=${JSON.stringify(base)}, api_key=${key ? 'os.environ["UNROLL_API_KEY"]' : '"none"'})
@@ -46,14 +46,14 @@ const KINDS = [["python", "Python"], ["curl", "curl"], ["stream", "streaming"], 
 export default function Serve({ view, go, api, info }) {
   const model = modelOf(view, info);
   const kind = KINDS.some(([name]) => name === view.snippet) ? view.snippet : "python";
-  const [own, setOwn] = useState(""); // a few words that the model knows
+  const [words, setWords] = useState(""); // a few words that the model knows
   useEffect(() => {
-    if (model) api("passage", { model: model.name, length: 40 }).then((found) => setOwn(/\S+ \S+ /.exec(found.text)?.[0] ?? ""), () => {});
+    const source = textModel(model, info);
+    if (source) api("passage", { model: source.name, length: 40 }).then((passage) => setWords(/\S+ \S+ /.exec(passage.text)?.[0] ?? ""), () => {});
   }, [model?.name]);
-  const prompt = view.text.slice(-60) || own;
-  const [tried, setTried] = useState(null);
+  const prompt = view.text.slice(-60) || words;
+  const [trial, setTrial] = useState(null);
   const [busy, setBusy] = useState(false);
-  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
   const code = snippets(model.name, prompt, info.needs_key)[kind];
   const attempt = async () => {
     setBusy(true);
@@ -61,9 +61,9 @@ export default function Serve({ view, go, api, info }) {
     try {
       const answer = await api("/v1/completions",
         { model: model.name, prompt, max_tokens: 80, temperature: 0.8, seed: 0, ...(kind === "score" ? { echo: true, max_tokens: 0, logprobs: 5 } : {}) });
-      setTried({ answer, ms: performance.now() - began });
+      setTrial({ answer, ms: performance.now() - began });
     } catch (error) {
-      setTried({ error });
+      setTrial({ error });
     } finally {
       setBusy(false);
     }
@@ -74,9 +74,9 @@ export default function Serve({ view, go, api, info }) {
       onChange=${(snippet) => go({ snippet: snippet === "python" ? null : snippet }, { quiet: true })} />`}>
       <div class="code"><pre tabindex="0" aria-label="The snippet">${code}</pre><${Copy} text=${code} /></div>
       <div class="row"><button type="button" class="main" disabled=${busy} onClick=${attempt}>${busy ? "Running…" : "Try it here"}</button>
-        ${tried?.ms && html`<span class="muted">answered in ${number(tried.ms)} ms</span>`}</div>
-      ${tried?.error && html`<${Failure} error=${tried.error} />`}
-      ${tried?.answer && html`<div class="code"><pre tabindex="0" aria-label="The answer">${JSON.stringify(tried.answer, null, 1).slice(0, 4000)}</pre></div>`}
+        ${trial?.ms && html`<span class="muted">answered in ${number(trial.ms)} ms</span>`}</div>
+      ${trial?.error && html`<${Failure} error=${trial.error} />`}
+      ${trial?.answer && html`<div class="code"><pre tabindex="0" aria-label="The answer">${JSON.stringify(trial.answer, null, 1).slice(0, 4000)}</pre></div>`}
     <//>
     <${Panel} class="w5 stack" title="Address">
       <dl class="facts">
@@ -96,14 +96,14 @@ export default function Serve({ view, go, api, info }) {
 
 // Prometheus' text format as {name: [{labels, value}]}.
 export function parseMetrics(text) {
-  const found = {};
+  const metrics = {};
   for (const line of text.split("\n")) {
     const match = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/.exec(line);
     if (!match || line.startsWith("#")) continue;
     const labels = Object.fromEntries([...(match[2] ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, name, value]) => [name, value]));
-    (found[match[1]] ??= []).push({ labels, value: Number(match[3]) });
+    (metrics[match[1]] ??= []).push({ labels, value: Number(match[3]) });
   }
-  return found;
+  return metrics;
 }
 
 const total = (metrics, name) => (metrics[name] ?? []).reduce((sum, { value }) => sum + value, 0);
@@ -112,8 +112,8 @@ const total = (metrics, name) => (metrics[name] ?? []).reduce((sum, { value }) =
 export function quantile(metrics, name, share) {
   const buckets = (metrics[`${name}_bucket`] ?? []).map(({ labels, value }) => [Number(labels.le.replace("+Inf", "Infinity")), value]).sort(
     (a, b) => a[0] - b[0]);
-  const all = buckets.at(-1)?.[1] ?? 0;
-  return all ? buckets.find(([, count]) => count >= share * all)[0] : null;
+  const observations = buckets.at(-1)?.[1] ?? 0;
+  return observations ? buckets.find(([, count]) => count >= share * observations)[0] : null;
 }
 
 function Gauges({ api }) {
@@ -137,12 +137,12 @@ function Gauges({ api }) {
       timer.current = setTimeout(ask, 1000);
     };
     ask();
-    const seen = () => document.hidden || ask();
-    document.addEventListener("visibilitychange", seen);
+    const onVisible = () => document.hidden || ask();
+    document.addEventListener("visibilitychange", onVisible);
     return () => {
       stopped = true;
       clearTimeout(timer.current);
-      document.removeEventListener("visibilitychange", seen);
+      document.removeEventListener("visibilitychange", onVisible);
     };
   }, []);
   const rates = useMemo(() => history.slice(1).map((now, k) => {

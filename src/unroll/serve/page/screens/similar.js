@@ -2,26 +2,26 @@
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { fixed, number, percent, plural } from "../frame/format.js";
 import { announce } from "../frame/live.js";
-import { Choice, Failure, Panel, Waiting, useAsked } from "../frame/parts.js";
+import { Choice, Failure, Panel, Waiting, useRequest } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
 import { useText } from "../frame/view.js";
-import { SourceChoice, sourceOf } from "../inside/opened.js";
+import { SourceChoice, sourceOf } from "../inside/trace.js";
 
 const SIZES = [[200000, ""]];
 
 export default function Similar({ view, go, api }) {
   const [text, setText] = useText(view, go, api);
   const source = sourceOf(view, text, SIZES);
-  const first = useAsked(view.query || !view.model || text === null || source.text ? null : view.model,
+  const first = useRequest(view.query || !view.model || text === null || source.text ? null : view.model,
     (signal) => api("inside/open", { model: view.model, part: { first: 0, length: 1500 } }, { signal }).then(({ symbols }) => aSentence(symbols.join(""))));
   const query = view.query || (source.text ? aSentence(source.text.slice(0, 3000)) : first.data) || "";
   const pool = view.pool === "mean" ? "mean" : "last";
   const standardise = view.raw !== "1";
-  const other = view.other === "1";
-  const body = { model: view.model, query, pool, standardise, other_ending: other, top: 12, ...source };
-  const asked = useAsked(query && view.model && text !== null ? JSON.stringify(body) : null, (signal) => api("inside/similar", body, { signal }), 350);
+  const excludesEnding = view.other === "1";
+  const body = { model: view.model, query, pool, standardise, other_ending: excludesEnding, top: 12, ...source };
+  const request = useRequest(query && view.model && text !== null ? JSON.stringify(body) : null, (signal) => api("inside/similar", body, { signal }), 350);
   const box = useRef(null);
-  const data = asked.data;
+  const data = request.data;
   useEffect(() => {
     probe("similar", { query, pool, standardise, rows: data?.rows ?? null, same_ending: data?.same_ending ?? null });
     if (data) announce(`${data.rows.length} sentences; the nearest: ${data.rows[0]?.text ?? "none"}`);
@@ -41,30 +41,30 @@ export default function Similar({ view, go, api }) {
             options=${[["last", "its final h"], ["mean", "the mean of h"]]} onChange=${(next) => go({ pool: next })} /></span>
           <label class="switch"><input type="checkbox" checked=${standardise} onChange=${() => go({ raw: standardise ? "1" : "" })} />standardise units</label>
           <label class="switch">
-            <input type="checkbox" checked=${other} onChange=${() => go({ other: other ? "" : "1" })} />exclude the same ending</label></div>
+            <input type="checkbox" checked=${excludesEnding} onChange=${() => go({ other: excludesEnding ? "" : "1" })} />exclude the same ending</label></div>
       </form>
       <${SourceChoice} view=${view} go=${go} text=${text} setText=${setText} sizes=${SIZES} />
     <//>
-    ${(asked.error || first.error) && html`<div><${Failure} error=${asked.error || first.error} /></div>`}
-    ${data ? html`<${Found} data=${data} query=${query} busy=${asked.busy} go=${go} />` : !asked.error && !first.error
+    ${(request.error || first.error) && html`<div><${Failure} error=${request.error || first.error} /></div>`}
+    ${data ? html`<${Neighbours} data=${data} query=${query} busy=${request.busy} go=${go} />` : !request.error && !first.error
       && html`<${Waiting}>Reading the sentences…<//>`}
   </div>`;
 }
 
-// The first sentence of a text that is neither short nor long.
+// The first sentence of medium length in a text.
 export function aSentence(text) {
   const all = text.replace(/([^\n])\n(?=\p{Ll})/gu, "$1 ").split(/\n|(?<=[.!?…])["'”’)]*\s+/).map((one) => one.trim());
   return all.find((one) => one.length > 24 && one.length < 90) ?? all.find((one) => one.length > 2) ?? text.slice(0, 60);
 }
 
-function Found({ data, query, busy, go }) {
+function Neighbours({ data, query, busy, go }) {
   const [shownPoint, setPoint] = useState(-1);
   const { nearest, all } = data.same_ending;
   const times = all > 0 ? nearest / all : null;
   return html`
     <${Panel} class="w8" title="Nearest by the state" aside=${html`${busy ? "loading…" : `${plural(data.sentences, "sentence")} of ${data.source}`}`}>
       <div class="table"><table class="near"><caption class="unseen">Sentences nearest to ${query}, with controls</caption>
-        <thead><tr><th scope="col" class="number"></th><th scope="col">sentence</th><th scope="col" class="number">cosine</th>
+        <thead><tr><th scope="col" class="number">#</th><th scope="col">sentence</th><th scope="col" class="number">cosine</th>
           <th scope="col" class="number" title="share of common character trigrams">common trigrams</th>
           <th scope="col">ends in ${data.ending ? html`“<span class="sym">${data.ending}</span>”` : "the same"}</th></tr></thead>
         <tbody>${data.rows.map(
@@ -73,9 +73,9 @@ function Found({ data, query, busy, go }) {
           <td class="number muted">${k + 1}</td><td>
             <button type="button" class="as-text" title=${`line ${row.line}: find its neighbours`} onClick=${() => go({ query: row.text })}>
             ${row.text}</button></td>
-          <td class="number">${fixed(row.cosine, 3)}</td>
-            <td class="number">${fixed(row.jaccard, 2)} <small>rank ${number(row.surface_rank)}</small></td>
-            <td>${row.same_ending ? "yes" : html`<span class="muted">no</span>`}</td></tr>`)}</tbody></table></div>
+          <td class="number" data-label="cosine">${fixed(row.cosine, 3)}</td>
+            <td class="number" data-label="common trigrams">${fixed(row.jaccard, 2)} <small>rank ${number(row.surface_rank)}</small></td>
+            <td data-label="same ending">${row.same_ending ? "yes" : html`<span class="muted">no</span>`}</td></tr>`)}</tbody></table></div>
       ${data.rows.length === 0 && html`<p class="note">No sentence is left to compare.</p>`}
       ${data.notes.map((note) => html`<p class="note" key=${note}>${note}</p>`)}
     <//>
@@ -104,13 +104,13 @@ function Plane({ map, chosen }) {
   const place = ([x, y = 0]) =>
     [EDGE + ((x - left) / (right - left || 1)) * (SIDE - 2 * EDGE), SIDE - EDGE - ((y - low) / (high - low || 1)) * (SIDE - 2 * EDGE)];
   const [qx, qy] = place(map.query);
-  const near = map.points.filter(({ rank }) => rank !== null);
+  const neighbours = map.points.filter(({ rank }) => rank !== null);
   return html`<figure><svg viewBox=${`0 0 ${SIDE} ${SIDE}`} class="plane" role="img"
-    aria-label=${`${map.points.length} sentences by the two directions in which their states differ most; the query and its ${near.length} nearest are marked`}>
+    aria-label=${`${map.points.length} sentences by the two directions in which their states differ most; the query and its ${neighbours.length} nearest are marked`}>
     <rect x="1" y="1" width=${SIDE - 2} height=${SIDE - 2} class="frame" />
     ${map.points.filter(({ rank }) => rank === null).map(
       ({ at, sentence }) => { const [x, y] = place(at); return html`<circle key=${sentence} cx=${x} cy=${y} r="2" />`; })}
-    ${near.map(({ at, rank }) => { const [x, y] = place(at);
+    ${neighbours.map(({ at, rank }) => { const [x, y] = place(at);
       return html`<g key=${`n${rank}`} class=${`near ${rank === chosen ? "here" : ""}`}><circle cx=${x} cy=${y} r="7" />
       <text x=${x} y=${y + 3.2}>${rank + 1}</text></g>`; })}
     <circle cx=${qx} cy=${qy} r="9" class="query" /><circle cx=${qx} cy=${qy} r="2.5" class="query in" /></svg>

@@ -1,99 +1,52 @@
 // Train: a model learning: its loss against simple predictors, its samples side by side, and its progress.
-import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
-import { Chart } from "../frame/chart.js";
-import { bits, clock, control, fixed, number, percent, plural, short } from "../frame/format.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { clock, control, fixed, number, percent, plural, short } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
 import { announce } from "../frame/live.js";
 import { Choice, Copy, Failure, Field, Figures, Panel, Waiting } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
-import { calm } from "../frame/theme.js";
-
-const ACTIVE = ["starting", "running", "stopping"];
+import { isNetwork } from "../frame/screens.js";
+import { reducedMotion } from "../frame/theme.js";
+import { Curve, CurveChoice, scaleOf } from "../train/curves.js";
+import { ACTIVE, MOST_CURVES, Runs, useRuns } from "../train/runs.js";
 
 export default function Train({ view, go, api, info, refresh }) {
   const names = [...new Set([...info.trainings.map(({ name }) => name), ...info.models.map(({ name }) => name)])];
   const active = info.trainings.find(({ state }) => ACTIVE.includes(state));
-  const run = names.includes(view.run) ? view.run : (active?.name ?? names[0] ?? "");
-  const making = view.new === "1" || !run;
+  const run = [view.run, active?.name, view.model].find((name) => names.includes(name)) ?? names[0] ?? "";
+  const showsForm = view.new === "1" || !run;
+  const counted = info.models.filter((model) => !isNetwork(model)).map(({ name }) => name);
+  const others = (view.runs ?? "").split(",").filter((name) => names.includes(name) && name !== run && !counted.includes(name));
+  const drawn = [run, ...others].slice(0, MOST_CURVES);
+  const choose = (name) =>
+    go({ run: name, new: null, step: null, model: info.models.some((model) => model.name === name) ? name : view.model });
   return html`
-    <div class="tabs" role="group" aria-label="Trainings">
-      ${names.slice(0, 12).map((name) => {
-        const state = info.trainings.find((one) => one.name === name)?.state;
-        return html`<button type="button" key=${name} aria-pressed=${!making && name === run}
-          onClick=${() => go({ run: name, new: null, step: null, other: null, model: info.models.some((one) => one.name === name) ? name : view.model })}>
-          ${ACTIVE.includes(state) && html`<span class="pulse" aria-hidden="true"></span>`}${name}${state === "paused" ? html`<small> paused</small>`
-            : ""}</button>`;
-      })}
-      <button type="button" class="plus" aria-pressed=${making} onClick=${() => go({ new: "1" })}>+ New training</button>
-    </div>
-    ${making
-      ? html`<${Start} api=${api} info=${info} started=${(name) => { refresh(); go({ run: name, new: null, step: null, other: null }); }} />`
-      : html`<${Watch} key=${run} run=${run} view=${view} go=${go} api=${api} refresh=${refresh} />`}`;
+    <div class="row tight run-bar">
+      <button type="button" class="plus" aria-pressed=${showsForm} onClick=${() => go({ new: "1" })}>+ New training</button>
+      ${names.length > 1 && html`<span class="note">Choose a run; tick others to draw their curves beside it.</span>`}</div>
+    <${Runs} names=${names} run=${showsForm ? "" : run} drawn=${showsForm ? [] : drawn} counted=${counted} info=${info} choose=${choose}
+      onDraw=${(next) => go({ runs: next.filter((name) => name !== run).join(",") }, { quiet: true })} />
+    ${showsForm
+      ? html`<${Start} api=${api} info=${info} onStart=${(name) => { refresh(); go({ run: name, new: null, step: null }); }} />`
+      : html`<${Watch} key=${run} run=${run} drawn=${drawn} counted=${counted.includes(run)} view=${view} go=${go} api=${api} refresh=${refresh} />`}`;
 }
 
-// Asks for news every 0.7 s while it trains, and keeps earlier events.
-function useWatched(api, run) {
-  const [state, setState] = useState({ data: null, error: null });
-  const again = useRef(null);
-  useEffect(() => {
-    let stopped = false;
-    let timer = 0;
-    const known = { turn: 0, seen: 0, events: [], samples: [] };
-    const ask = async () => {
-      clearTimeout(timer);
-      let wait = 700;
-      try {
-        const found = await api(`runs/${encodeURIComponent(run)}?turn=${known.turn}&events=${known.seen}&samples=${known.samples.length}`);
-        if (stopped) return;
-        if (found.fresh) Object.assign(known, { events: [], samples: [] });
-        if (found.events.length || found.fresh) known.events = [...known.events, ...found.events];
-        if (found.samples.length || found.fresh) known.samples = [...known.samples, ...found.samples];
-        Object.assign(known, { turn: found.turn, seen: found.seen });
-        // Once the text was measured, its words are known: then everything is requested again.
-        const wordless = found.text?.level && known.samples.some(({ known: words }) => !words);
-        if (wordless) known.turn = 0;
-        setState({ data: { ...found, events: known.events, samples: known.samples }, error: null });
-        wait = wordless ? 50 : ACTIVE.includes(found.state) || !found.text ? 700 : 5000;
-      } catch (error) {
-        if (stopped) return;
-        setState((before) => ({ ...before, error }));
-        wait = 3000;
-      }
-      timer = setTimeout(() => document.hidden || ask(), wait);
-    };
-    again.current = ask;
-    ask();
-    const seen = () => document.hidden || ask();
-    document.addEventListener("visibilitychange", seen);
-    return () => {
-      stopped = true;
-      clearTimeout(timer);
-      document.removeEventListener("visibilitychange", seen);
-    };
-  }, [run]);
-  return { ...state, again: () => again.current?.() };
-}
-
-// Nats per symbol as bits per character, or per word where characters are not counted.
-function scaleOf(text) {
-  const per = text?.chars_per_token;
-  return { of: (nats) => bits(nats) / (per || 1), unit: per ? "bits per character" : text?.level === "word" ? "bits per word" : "bits per symbol",
-    brief: per ? "bits/char" : text?.level === "word" ? "bits/word" : "bits/symbol" };
-}
-
-function Watch({ run, view, go, api, refresh }) {
-  const { data, error, again } = useWatched(api, run);
-  const [failed, setFailed] = useState(null);
-  const scale = scaleOf(data?.text);
+function Watch({ run, drawn, counted, view, go, api, refresh }) {
+  const { runs, poll } = useRuns(api, drawn);
+  const { data, error } = runs[run] ?? { data: null, error: null };
+  const [actionError, setActionError] = useState(null);
+  const loaded = drawn.filter((name) => runs[name]?.data);
+  const all = scaleOf(loaded.map((name) => runs[name].data.text));
+  const scale = { ...all, of: (nats, text = data.text) => all.of(nats, text) };
   const act = async (action) => {
     try {
-      setFailed(null);
+      setActionError(null);
       const { name } = await api(`runs/${encodeURIComponent(run)}/${action}`, {});
       announce(name ? `kept as ${name}` : { pause: "stopping after this step", resume: "resuming" }[action]);
       refresh();
-      again();
+      poll(run);
     } catch (problem) {
-      setFailed(problem);
+      setActionError(problem);
     }
   };
   useEffect(() => {
@@ -102,89 +55,50 @@ function Watch({ run, view, go, api, refresh }) {
       baselines: data.text?.baselines ?? null, events: data.events.length });
   }, [data]);
   if (!data) return error ? html`<${Failure} error=${error} />` : html`<${Waiting}>Opening ${run}…<//>`;
+  if (counted) return html`<${Counted} data=${data} go=${go} />`;
   const losses = data.events.filter(({ kind }) => kind === "train" || kind === "valid");
   return html`<div class="grid">
-    <${Panel} class="w9" title="Loss" aside=${html`<${What} view=${view} go=${go} />`}>
-      ${losses.length > 0 ? html`<${Curve} data=${data} scale=${scale} view=${view} go=${go} />` : html`<div class="begin"><div><${Waiting}>${begun(data)}<//>
+    <${Panel} class="w9" title="Loss" aside=${html`<${CurveChoice} view=${view} go=${go} />`}>
+      ${losses.length > 0 ? html`
+        <${Curve} data=${data} runs=${loaded.map((name) => ({ name, ...runs[name].data }))} scale=${scale} view=${view} go=${go} />` : html`<div class="begin"><div>
+        ${ACTIVE.includes(data.state) ? html`<${Waiting}>${beginText(data)}<//>` : html`<p>${beginText(data)}</p>`}
         ${data.state === "starting" && html`<p class="note">Its loss appears here shortly, beside that of simple predictors.
           The model can be read and sampled before its first step, when all it writes is noise.</p>`}</div></div>`}
     <//>
-    <${Now} class="w3" data=${data} scale=${scale} act=${act} failed=${failed ?? error} go=${go} run=${run} />
+    <${Now} class="w3" data=${data} scale=${scale} act=${act} actionError=${actionError ?? (error && ![0, 401].includes(error.status) ? error : null)} go=${go} run=${run} />
     <${Samples} data=${data} scale=${scale} view=${view} go=${go} />
   </div>`;
 }
 
-const begun = (data) =>
+const beginText = (data) =>
   ({ starting: "Reading the text, choosing a size…", failed: "It did not start.", running: "The first steps…" })[data.state]
     ?? "There is no record of its training.";
 
-const KINDS = [["nats", "loss"], ["grad_norm", "gradient"], ["learning_rate", "rate"], ["tokens_per_second", "speed"]];
-
-const What = ({ view, go }) => html`
-  <${Choice} label="Curve" value=${view.what || "nats"} options=${KINDS} onChange=${(what) => go({ what: what === "nats" ? null : what }, { quiet: true })} />
-  <label class="switch">
-    <input type="checkbox" checked=${view.log === "1"} onChange=${() => go({ log: view.log === "1" ? null : "1" }, { quiet: true })} /> log steps</label>`;
-
-function Curve({ data, scale, view, go }) {
-  const what = view.what || "nats";
-  const log = view.log === "1";
-  const drawing = useMemo(() => {
-    const rows = new Map();
-    for (const event of data.events) {
-      if ((event.kind !== "train" && event.kind !== "valid") || (log && event.step < 1)) continue;
-      const row = rows.get(event.step) ?? { train: null, valid: null };
-      const value = event[what];
-      if (value !== undefined) row[event.kind] = what === "nats" ? scale.of(value) : value;
-      rows.set(event.step, row);
-    }
-    const steps = [...rows.keys()].sort((a, b) => a - b);
-    const train = steps.map((step) => rows.get(step).train);
-    const valid = steps.map((step) => rows.get(step).valid);
-    return { steps, train, valid };
-  }, [data.events, what, log, scale.unit]);
-  const last = (values) => values.findLast((v) => v !== null);
-  const lines = useMemo(
-    () => (what === "nats"
-    ? (data.text?.baselines ?? []).map(({ label, nats }) => ({ label: `${label} ${fixed(scale.of(nats))}`, value: scale.of(nats) })) : []), [data.text, what]);
-  const series = useMemo(() => [
-    { label: "training", values: drawing.train, colour: "--blue", width: 1.4 },
-    ...(what === "nats" ? [{ label: "validation", values: drawing.valid, colour: "--orange", width: 1.6, points: true }] : []),
-  ], [drawing]);
-  const first = drawing.train.find((v) => v !== null) ?? drawing.valid.find((v) => v !== null);
-  const end = last(drawing.valid) ?? last(drawing.train);
-  const name = KINDS.find(([kind]) => kind === what)[1];
-  const unit = { nats: scale.unit, grad_norm: "norm of the gradient", learning_rate: "learning rate", tokens_per_second: "symbols per second" }[what];
-  const marks = useMemo(() => (what === "nats" ? data.samples.map(({ step }) => step).filter((step) => !log || step > 0) : []),
-    [data.samples.length, log, what]);
-  const pick = (k) => {
-    const near = data.samples.reduce((best, { step }) => (Math.abs(step - drawing.steps[k]) < Math.abs(best - drawing.steps[k]) ? step : best),
-      data.samples[0]?.step ?? 0);
-    go({ step: String(near) }, { quiet: true });
-  };
-  return html`<${Chart} x=${drawing.steps} series=${series} lines=${lines} marks=${marks} height=${292} xLabel="step" yLabel=${unit} xLog=${log}
-    yLog=${what === "grad_norm"} onPick=${pick}
-      yText=${(v) => (what === "learning_rate" ? v.toPrecision(2) : what === "tokens_per_second" ? number(v) : fixed(v, 3))}
-    summary=${`${name}: ${what === "nats" && first !== undefined
-      ? `falls from ${fixed(first)} to ${fixed(end)} ${unit} over ${number(data.step)} steps` : `over ${number(data.step)} steps`}${lines.length
-      ? `; for comparison ${lines.map(({ label }) => label).join(", ")}` : ""}`} />`;
+// An n-gram has no curve.
+function Counted({ data, go }) {
+  return html`<${Panel} title="Counted, not trained">
+    <p>This model is an n-gram: <code>unroll ngram</code> counted its text once, so there is no loss to watch. Its figures: <code>unroll info ${data.folder}</code>.</p>
+    <p class="row"><button type="button" class="main" onClick=${() => go({ screen: "type" })}>Type to it</button>
+      <button type="button" onClick=${() => go({ screen: "sample" })}>Let it write</button>
+      <button type="button" onClick=${() => go({ screen: "compare" })}>Compare it</button></p><//>`;
 }
 
 const STATES = { starting: "starting", running: "learning", stopping: "saving, then pausing", paused: "paused", finished: "finished",
   failed: "failed", elsewhere: "running elsewhere" };
 
-function Now({ data, scale, act, failed, go, run, class: kind }) {
-  const valid = data.events.findLast(({ kind: one }) => one === "valid");
-  const end = data.events.findLast(({ kind: one }) => one === "end");
-  const train = data.events.findLast(({ kind: one }) => one === "train");
+function Now({ data, scale, act, actionError, go, run, class: kind }) {
+  const valid = data.events.findLast(({ kind }) => kind === "valid");
+  const end = data.events.findLast(({ kind }) => kind === "end");
+  const train = data.events.findLast(({ kind }) => kind === "train");
   const now = end?.nats ?? valid?.nats ?? train?.nats;
   const share = data.steps ? Math.min(1, data.step / data.steps) : 0;
-  const beaten = now === undefined ? [] : (data.text?.baselines ?? []).filter(({ nats }) => nats > now);
-  const warnings = data.events.filter(({ kind: one }) => one === "warn");
+  const beatenBaselines = now === undefined ? [] : (data.text?.baselines ?? []).filter(({ nats }) => nats > now);
+  const warnings = data.events.filter(({ kind }) => kind === "warn");
   return html`<${Panel} class=${`${kind} now`}
     title=${html`<span class=${`state ${data.state}`}>
     ${ACTIVE.includes(data.state) && html`<span class="pulse" aria-hidden="true"></span>`}${STATES[data.state]}</span>`}>
     ${now !== undefined && html`<p class="big">${fixed(scale.of(now), 3)} <small>${scale.brief}${end || valid ? ", validation" : ""}</small></p>`}
-    ${beaten.length > 0 && html`<p class="note">better than ${beaten.map(({ label }) => label).join(", ")}</p>`}
+    ${beatenBaselines.length > 0 && html`<p class="note">better than ${beatenBaselines.map(({ label }) => label).join(", ")}</p>`}
     <div class="meter"><progress max="1" value=${share} aria-label="Steps done"></progress>
       <p><b>${number(data.step)}</b>${data.steps ? ` of ${number(data.steps)} steps` : " steps"}</p></div>
     <${Figures} of=${[
@@ -203,10 +117,11 @@ function Now({ data, scale, act, failed, go, run, class: kind }) {
     ${data.text?.level && html`
       <p class="note">${plural(data.text.train_tokens,
       { char: "character", byte: "byte", word: "word", bpe: "piece" }[data.text.level])} of ${data.text.sources.join(", ")}; ${number(
-      data.text.vocab_size)} symbols; validated on ${number(data.text.valid_tokens)}.</p>`}
+      data.text.vocab_size)} symbols; validated on ${number(data.text.valid_tokens)}${data.text.held_back
+        ? ", the end of the text" : " of another file"}.</p>`}
     ${warnings.map(({ text }) => html`<div class="failure"><p>${text}</p></div>`)}
-    ${failed && html`<${Failure} error=${failed} />`}
-    ${data.said && html`<details open><summary>Output of the process</summary><pre class="said">${data.said}</pre></details>`}
+    ${actionError && html`<${Failure} error=${actionError} />`}
+    ${data.said && html`<details open><summary>Output of the process</summary><pre class="output">${data.said}</pre></details>`}
     ${data.state === "elsewhere" && html`<p class="note">Started outside this page: it can be watched here, and paused where it was started.</p>`}
     ${(data.state === "paused" || data.state === "finished") && html`<p class="note command">
       <code>unroll ${data.state === "paused" ? "train --resume" : "sample"} ${data.folder}
@@ -222,11 +137,11 @@ function Samples({ data, scale, view, go }) {
   const strip = useRef(null);
   const [playing, setPlaying] = useState(false);
   const steps = samples.map(({ step }) => step);
-  const chosen = view.step === undefined ? -1 : steps.indexOf(Number(view.step));
-  const at = chosen >= 0 ? chosen : samples.length - 1;
-  const seen = useRef(samples.length);
-  if (chosen < 0) seen.current = samples.length;
-  const newer = chosen >= 0 ? samples.length - seen.current : 0;
+  const chosenIndex = view.step === undefined ? -1 : steps.indexOf(Number(view.step));
+  const at = chosenIndex >= 0 ? chosenIndex : samples.length - 1;
+  const seenCount = useRef(samples.length);
+  if (chosenIndex < 0) seenCount.current = samples.length;
+  const newerCount = chosenIndex >= 0 ? samples.length - seenCount.current : 0;
   const show = (k) => {
     if (k < 0 || k >= samples.length) return;
     go({ step: String(steps[k]) }, { quiet: true });
@@ -244,7 +159,7 @@ function Samples({ data, scale, view, go }) {
     if (!card) return;
     const [left, right] = [card.offsetLeft - box.offsetLeft - 14, card.offsetLeft - box.offsetLeft + card.offsetWidth + 14];
     const to = left < box.scrollLeft ? left : right > box.scrollLeft + box.clientWidth ? right - box.clientWidth : null;
-    if (to !== null) box.scrollTo({ left: to, behavior: calm() ? "auto" : "smooth" });
+    if (to !== null) box.scrollTo({ left: to, behavior: reducedMotion() ? "auto" : "smooth" });
   }, [at, samples.length]);
   const play = () => {
     if (!playing && at >= samples.length - 1) show(0);
@@ -254,12 +169,12 @@ function Samples({ data, scale, view, go }) {
     { ArrowLeft: () => show(at - 1), ArrowRight: () => show(at + 1), " ": play, ".": () => go({ step: null }, { quiet: true }) },
     { "← →": "previous, next sample", Space: "play the samples", ".": "latest sample" },
   );
-  const due = ACTIVE.includes(data.state) ? DUE.filter((step) => step > (steps.at(-1) ?? -1) && step <= (data.steps ?? Infinity)) : [];
-  if (!samples.length && !due.length) return html`<${Panel} title="Samples"><p class="note">There are no samples.</p><//>`;
+  const dueSteps = ACTIVE.includes(data.state) ? DUE.filter((step) => step > (steps.at(-1) ?? -1) && step <= (data.steps ?? Infinity)) : [];
+  if (!samples.length && !dueSteps.length) return html`<${Panel} title="Samples"><p class="note">There are no samples.</p><//>`;
   return html`<${Panel} class="samples" title="Samples" aside=${html`
       <span>the same prompt, seed and temperature${samples.length ? ` (${samples[at].temperature})`
         : ""} each time; words of the training text are highlighted</span>
-      ${newer > 0 && html`<button type="button" class="small" onClick=${() => go({ step: null }, { quiet: true })}>${newer} newer</button>`}
+      ${newerCount > 0 && html`<button type="button" class="small" onClick=${() => go({ step: null }, { quiet: true })}>${newerCount} newer</button>`}
       <button type="button" class="small" onClick=${play} disabled=${samples.length < 2}>${playing ? "Stop" : "Play"}</button>`}>
     <ol class="strip" ref=${strip}>
       ${samples.map((sample, k) => html`<li key=${sample.step} aria-current=${k === at ? "true" : undefined}>
@@ -267,15 +182,15 @@ function Samples({ data, scale, view, go }) {
           <span>${fixed(scale.of(sample.nats))} ${scale.brief}</span>
           ${sample.known?.share !== null && sample.known && html`<span>${percent(sample.known.share)} % words</span>`}</button>
         <div class="written" data-step=${sample.step} tabindex="0" role="group" aria-label=${`Sample at step ${sample.step}`}>
-          <${Written} sample=${sample} /></div>
+          <${SampleText} sample=${sample} /></div>
       </li>`)}
-      ${due.map((step) => html`<li key=${step} class="due"><p class="head"><b>${number(step)}</b><span>to come</span></p><div class="written"></div></li>`)}
+      ${dueSteps.map((step) => html`<li key=${step} class="due"><p class="head"><b>${number(step)}</b><span>to come</span></p><div class="written"></div></li>`)}
     </ol>
   <//>`;
 }
 
 // A sample with the words of the training text in ink and the rest in grey.
-function Written({ sample }) {
+function SampleText({ sample }) {
   const letters = Array.from(sample.prompt + sample.text).map((c) => (c === "\n" || c === "\t" ? c : (control(c) ?? c)));
   const shift = Array.from(sample.prompt).length;
   if (!sample.known) return html`<span>${letters.join("")}</span>`;
@@ -285,18 +200,18 @@ function Written({ sample }) {
     parts.push(letters.slice(place, shift + start).join(""), html`<mark>${letters.slice(shift + start, shift + end).join("")}</mark>`);
     place = shift + end;
   }
-  return html`<span class="told"><b>${sample.prompt}</b>${parts}${letters.slice(place).join("")}</span>`;
+  return html`<span class="sample-text"><b>${sample.prompt}</b>${parts}${letters.slice(place).join("")}</span>`;
 }
 
 const BUDGETS = [["0.5", "30 s"], ["1", "1 min"], ["3", "3 min"], ["10", "10 min"], ["30", "30 min"]];
 
 // A new training: a text, a budget and a few choices.
-function Start({ api, info, started }) {
+function Start({ api, info, onStart }) {
   const [source, setSource] = useState("paste");
   const [text, setText] = useState("");
   const [file, setFile] = useState(null);
-  const [there, setThere] = useState(null);
-  const [named, setNamed] = useState("");
+  const [files, setFiles] = useState(null);
+  const [fileName, setFileName] = useState("");
   const [name, setName] = useState("");
   const [minutes, setMinutes] = useState("3");
   const [arch, setArch] = useState(Object.keys(info.architectures)[0]);
@@ -305,7 +220,7 @@ function Start({ api, info, started }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   useEffect(() => {
-    if (info.texts) api("files").then((found) => setThere(found.files), () => setThere([]));
+    if (info.texts) api("files").then((answer) => setFiles(answer.files), () => setFiles([]));
   }, []);
   const begin = async (event) => {
     event.preventDefault();
@@ -316,18 +231,18 @@ function Start({ api, info, started }) {
       if (size) plan.hidden_size = Number(size);
       if (source === "paste") Object.assign(plan, { source: "upload", upload: (await api("uploads", { name: "pasted", text })).id });
       if (source === "upload") Object.assign(plan, { source: "upload", upload: (await api("uploads", { name: file.name, text: await file.text() })).id });
-      if (source === "file") Object.assign(plan, { source: "file", file: named || there[0].name });
+      if (source === "file") Object.assign(plan, { source: "file", file: fileName || files[0].name });
       if (source === "demo") plan.source = "demo";
-      const { name: made } = await api("train", plan);
-      announce(`training ${made}`);
-      started(made);
+      const training = await api("train", plan);
+      announce(`training ${training.name}`);
+      onStart(training.name);
     } catch (problem) {
       setError(problem);
     } finally {
       setBusy(false);
     }
   };
-  const ready = { paste: text.trim().length > 0, upload: file && file.size <= info.limits.upload, file: there?.length > 0, demo: true }[source];
+  const ready = { paste: text.trim().length > 0, upload: file && file.size <= info.limits.upload, file: files?.length > 0, demo: true }[source];
   if (!info.can_train) return html`<${Panel} title="New training">
     <p>Training needs PyTorch, which is not installed: <code>pip install "unroll-lm[train]"</code>, or in a clone <code>pip install ".[train]"</code>.
     Existing models can be read and sampled without it.</p><//>`;
@@ -346,9 +261,9 @@ function Start({ api, info, started }) {
           <p class="bad">At most ${short(info.limits.upload)}B here; for larger files use unroll train FILE.</p>`}`}
       ${source === "file" && html`
         <${Field} label=${`Texts in ${info.texts}`}>
-        ${there === null ? html`<${Waiting}>Looking…<//>` : there.length
-        ? html`<select value=${named} onChange=${(event) => setNamed(event.target.value)}>
-        ${there.map((one) => html`<option value=${one.name}>${one.name} (${short(one.bytes)}B)</option>`)}</select>`
+        ${files === null ? html`<${Waiting}>Looking…<//>` : files.length
+        ? html`<select value=${fileName} onChange=${(event) => setFileName(event.target.value)}>
+        ${files.map((one) => html`<option value=${one.name}>${one.name} (${short(one.bytes)}B)</option>`)}</select>`
           : html`<p class="note">There are none.</p>`}<//>`}
       ${source === "demo" && html`<p class="note">The source code of the installed Python's standard library, four megabytes.</p>`}
     <//>

@@ -1,13 +1,13 @@
-// Type: what the model expects next, at every keystroke; what it expected at each symbol; what surprised it.
+// Type: what the model expects next, at every keystroke; what it expected at each symbol; which symbols surprised it.
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { Bars, Sampler } from "../frame/bars.js";
 import { css, entry, ink, table } from "../frame/colour.js";
-import { bits, fixed, number, shown } from "../frame/format.js";
+import { bits, fixed, number, symbolText } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
-import { Failure, Figures, Panel, Waiting, useAsked } from "../frame/parts.js";
+import { Failure, Figures, Panel, Waiting, useRequest } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
-import { PLAIN, drawn, optionsOf, reweigh } from "../frame/reweigh.js";
-import { modelOf } from "../frame/screens.js";
+import { DEFAULTS, drawIndex, optionsOf, reweigh } from "../frame/reweigh.js";
+import { modelOf, textModel } from "../frame/screens.js";
 import { useTheme } from "../frame/theme.js";
 import { parse, useText } from "../frame/view.js";
 
@@ -17,38 +17,39 @@ const points = (text, end) => Array.from(end === undefined ? text : text.slice(0
 export default function Type({ view, go, api, info }) {
   const model = modelOf(view, info);
   const [text, setText] = useText(view, go, api);
-  const [draft, setDraft] = useState(null); // what stands in the box, ahead of the address
+  const [draft, setDraft] = useState(null); // the text in the box, ahead of the address
   const content = draft ?? text;
   const [caret, setCaret] = useState(null); // in code points; null is the end
   const [place, setPlace] = useState(view.pos >= 0 ? { at: view.pos + 1 } : null); // where the caret is put
   const options = optionsOf(view);
-  const saved = useRef(0);
-  const touched = useRef(false);
+  const saveTimer = useRef(0);
+  const hasEdited = useRef(false);
 
   // A first visit starts with a passage of the text that the model was validated on.
   useEffect(() => {
-    if (model && text === "" && !view.textid && draft === null) {
-      api("passage", { model: model.name, length: 240 }).then(
-        (found) => touched.current || setText(found.text, { pos: -1 }),
+    const source = textModel(model, info);
+    if (source && text === "" && !view.textid && draft === null) {
+      api("passage", { model: source.name, length: 240 }).then(
+        (passage) => hasEdited.current || setText(passage.text, { pos: -1 }),
         () => {},
       );
     }
   }, [model?.name]);
-  // The address has caught up, or has another text; but not over what is being typed.
+  // The address has caught up or has another text; that never replaces what is being typed.
   useEffect(() => {
-    if (!saved.current) setDraft(null);
+    if (!saveTimer.current) setDraft(null);
   }, [text]);
 
   const change = (now, at) => {
-    touched.current = true;
+    hasEdited.current = true;
     setDraft(now);
     setCaret(at);
-    clearTimeout(saved.current);
-    saved.current = setTimeout(() => {
-      saved.current = 0;
-      // Not where the address has another text by now.
-      const { text: there, textid } = parse(location.hash);
-      if (there === view.text && textid === view.textid) setText(now, { pos: at === null || at >= points(now) ? -1 : at - 1 });
+    clearTimeout(saveTimer.current);
+    saveTimer.current = setTimeout(() => {
+      saveTimer.current = 0;
+      // Unless the address has another text by now.
+      const { text: textNow, textid } = parse(location.hash);
+      if (textNow === view.text && textid === view.textid) setText(now, { pos: at === null || at >= points(now) ? -1 : at - 1 });
       else setDraft(null);
     }, 500);
   };
@@ -57,19 +58,18 @@ export default function Type({ view, go, api, info }) {
   const reading = useReading(api, model, content, at);
   const { data, error } = reading;
   const insert = (symbol) => {
-    const all = Array.from(content);
-    const from = at ?? all.length;
+    const characters = Array.from(content);
+    const from = at ?? characters.length;
     const to = from + Array.from(symbol).length;
-    change([...all.slice(0, from), symbol, ...all.slice(from)].join(""), to);
+    change([...characters.slice(0, from), symbol, ...characters.slice(from)].join(""), to);
     setPlace({ at: to });
   };
   const draw = () => {
     const next = data.next;
-    insert(next.symbols[drawn(reweigh(next, options), Math.random())]);
+    insert(next.symbols[drawIndex(reweigh(next, options), Math.random())]);
   };
   useKeys({ s: () => data && draw() }, { s: "draw the next symbol" });
 
-  if (!model) return html`<${Panel}><${Waiting}>A model appears here as soon as one begins to learn.<//><//>`;
   const cost = data?.nats.reduce((sum, v) => sum + v, 0);
   const actual = data && data.place < data.count ? data.symbols[data.place] : null;
   if (data) probe("type",
@@ -81,7 +81,7 @@ export default function Type({ view, go, api, info }) {
         : html`<${Editor} text=${content} data=${data} caret=${at} place=${place} onChange=${change} onAccept=${() => data && insert(data.next.symbols[0])} />`}
       ${error && html`<${Failure} error=${error} />`}
       ${data?.unknown.length > 0 && html`
-        <p class="note">Never seen in training, read as unknown: ${data.unknown.map((symbol) => html`<span class="sym">${shown(symbol)} </span>`)}</p>`}
+        <p class="note">Never seen in training, read as unknown: ${data.unknown.map((symbol) => html`<span class="sym">${symbolText(symbol)} </span>`)}</p>`}
       ${data && html`<div class="row spread"><${Figures} of=${[
         ["symbols", number(data.count)],
         data.count > 0 && ["bits per symbol", fixed(bits(cost) / data.count), "", "The mean surprisal of this text under the model"],
@@ -97,44 +97,44 @@ export default function Type({ view, go, api, info }) {
       ${data ? html`
         <${Bars} next=${data.next} options=${options} actual=${actual} onPick=${insert} />
         <${Figures} of=${[["entropy", fixed(bits(data.next.entropy)), "bits"],
-          actual !== null && ["actual", html`<span class="sym">${shown(actual)}</span>`, `rank ${rank(data.next, actual)}`]]} />
+          actual !== null && ["actual", html`<span class="sym">${symbolText(actual)}</span>`, `rank ${rank(data.next, actual)}`]]} />
         <div class="row"><button type="button" class="main" onClick=${draw}>Sample one</button>
           <button type="button" onClick=${() => insert(data.next.symbols[0])}>Take the most probable</button></div>
         <${Sampler} options=${options} go=${go} />
-        ${JSON.stringify(options) !== JSON.stringify(PLAIN) && html`
+        ${JSON.stringify(options) !== JSON.stringify(DEFAULTS) && html`
           <button type="button" class="quiet" onClick=${() => go({ t: null, k: null, p: null, m: null }, { quiet: true })}>Reset the sampler</button>`}
       ` : html`<${Waiting}>Reading…<//>`}
     <//>
   </div>`;
 }
 
-const tail = (data) => shownText(data.symbols.slice(Math.max(0, data.place - 16), data.place).join(""));
-const shownText = (text) => Array.from(text).map((c) => (c === " " ? " " : shown(c))).join("").replace(/ {3,}/g, " ⋯ ").trimStart() || "the start";
+const tail = (data) => visibleText(data.symbols.slice(Math.max(0, data.place - 16), data.place).join(""));
+const visibleText = (text) => Array.from(text).map((c) => (c === " " ? " " : symbolText(c))).join("").replace(/ {3,}/g, " ⋯ ").trimStart() || "the start";
 const rank = (next, symbol) => { const k = next.symbols.indexOf(symbol); return k < 0 ? "–" : k + 1; };
 const offsetAt = (data, k) => data.symbols.slice(0, k).reduce((sum, symbol) => sum + points(symbol), 0);
 
 // Reads the text as it is typed; the beginning shared with the previous text is not requested again.
 function useReading(api, model, content, at) {
-  const known = useRef({ key: "", symbols: [], nats: [], guesses: [] });
+  const previous = useRef({ key: "", symbols: [], nats: [], guesses: [] });
   const key = model ? `${model.name} ${model.version}` : "";
-  const asked = useAsked(model && content !== null ? JSON.stringify([key, content, at]) : null, async (signal) => {
-    const before = known.current;
+  const request = useRequest(model && content !== null ? JSON.stringify([key, content, at]) : null, async (signal) => {
+    const before = previous.current;
     let since = 0;
     if (before.key === key && model.level === "char") {
       const now = Array.from(content);
       while (since < now.length && since < before.symbols.length && now[since] === before.symbols[since]) since += 1;
     }
     const answer = await api("read", { model: model.name, text: content, since, at }, { signal });
-    const joined = (name) => [...before[name].slice(0, answer.since), ...answer[name]];
+    const join = (name) => [...before[name].slice(0, answer.since), ...answer[name]];
     if (answer.since > before.symbols.length) return before;
-    const merged = { ...answer, key, symbols: joined("symbols"), nats: joined("nats"), guesses: joined("guesses") };
-    known.current = merged;
-    return merged;
+    const reading = { ...answer, key, symbols: join("symbols"), nats: join("nats"), guesses: join("guesses") };
+    previous.current = reading;
+    return reading;
   }, 30);
-  return asked;
+  return request;
 }
 
-// The text, in a box that grows, over a sheet that underlines what surprised.
+// The text in a box that grows, over a sheet that underlines surprising symbols.
 function Editor({ text, data, caret, place, onChange, onAccept }) {
   const box = useRef(null);
   const sheet = useRef(null);
@@ -151,25 +151,25 @@ function Editor({ text, data, caret, place, onChange, onAccept }) {
   }, [place]);
   useLayoutEffect(() => {
     const fragment = document.createDocumentFragment();
-    let said = "";
+    let prefix = "";
     for (const [k, symbol] of (data?.symbols ?? []).entries()) {
-      // Only as far as the sheet still agrees with what is typed.
-      if (!text.startsWith(symbol, said.length)) break;
-      said += symbol;
+      // Only as far as the reading agrees with the typed text.
+      if (!text.startsWith(symbol, prefix.length)) break;
+      prefix += symbol;
       const element = document.createElement("span");
       element.textContent = symbol;
       const surprise = bits(data.nats[k]);
       const depth = Math.min(1, surprise / FULL);
       element.style.boxShadow = `inset 0 -${(1 + 5 * depth).toFixed(1)}px 0 ${css(table("orange", theme)[entry("orange", depth)])}`;
-      element.title = `${shown(symbol)}: ${fixed(surprise)} bits`;
+      element.title = `${symbolText(symbol)}: ${fixed(surprise)} bits`;
       fragment.append(element);
     }
-    fragment.append(text.slice(said.length), "\u200b");
+    fragment.append(text.slice(prefix.length), "\u200b");
     sheet.current.replaceChildren(fragment);
   }, [data, text, theme]);
-  const told = (event) => onChange(event.target.value, points(event.target.value, event.target.selectionStart));
-  const moved = (event) => {
-    if (document.activeElement === event.target && points(event.target.value, event.target.selectionStart) !== caret) told(event);
+  const onInput = (event) => onChange(event.target.value, points(event.target.value, event.target.selectionStart));
+  const onSelect = (event) => {
+    if (document.activeElement === event.target && points(event.target.value, event.target.selectionStart) !== caret) onInput(event);
   };
   const onKey = (event) => {
     if (event.key === "Tab" && !event.shiftKey && text && event.target.selectionStart === text.length && event.altKey) {
@@ -180,8 +180,8 @@ function Editor({ text, data, caret, place, onChange, onAccept }) {
   return html`<div class="editor">
     <div class="sheet" ref=${sheet} aria-hidden="true"></div>
     <textarea ref=${box} data-text value=${text} spellcheck="false" autocapitalize="off" autocomplete="off" rows="3" aria-label="Text that the model reads"
-      onInput=${told} onKeyDown=${onKey}
-      onSelect=${moved}></textarea>
+      onInput=${onInput} onKeyDown=${onKey}
+      onSelect=${onSelect}></textarea>
   </div>`;
 }
 
@@ -194,23 +194,23 @@ function Guesses({ data, onPick }) {
   const theme = useTheme();
   useLayoutEffect(() => {
     const measure = () => setColumns(Math.max(8, Math.floor(box.current.clientWidth / 24)));
-    const resized = new ResizeObserver(measure);
-    resized.observe(box.current);
+    const observer = new ResizeObserver(measure);
+    observer.observe(box.current);
     measure();
-    return () => resized.disconnect();
+    return () => observer.disconnect();
   }, []);
   const end = Math.min(data.count, Math.max(columns, data.place + 4));
-  const some = useMemo(() => Array.from({ length: Math.min(columns, end) }, (_, k) => end - Math.min(columns, end) + k), [columns, end]);
+  const positions = useMemo(() => Array.from({ length: Math.min(columns, end) }, (_, k) => end - Math.min(columns, end) + k), [columns, end]);
   const blues = table("blue", theme);
   return html`<div class="guesses" ref=${box}>
-    ${!some.length && html`<p class="note">Type something.</p>`}
-    ${some.map((k) => html`<button type="button" class=${`guess ${k === data.place ? "here" : ""}`} key=${k} onClick=${() => onPick(k)}
-      aria-label=${`${shown(data.symbols[k])}, ${fixed(bits(data.nats[k]))} bits; expected ${data.guesses[k]?.map(([symbol]) => shown(symbol)).join(", ")}`}>
-      <b class="sym">${shown(data.symbols[k])}</b>
+    ${!positions.length && html`<p class="note">Type something.</p>`}
+    ${positions.map((k) => html`<button type="button" class=${`guess ${k === data.place ? "here" : ""}`} key=${k} onClick=${() => onPick(k)}
+      aria-label=${`${symbolText(data.symbols[k])}, ${fixed(bits(data.nats[k]))} bits; expected ${data.guesses[k]?.map(([symbol]) => symbolText(symbol)).join(", ")}`}>
+      <b class="sym">${symbolText(data.symbols[k])}</b>
       ${data.guesses[k]?.map(([symbol, p]) => {
         const colour = blues[entry("blue", Math.sqrt(p))];
-        return html`<span class=${`sym ${symbol === data.symbols[k] ? "hit" : ""}`} title=${`${shown(symbol)}: ${(100 * p).toFixed(1)} %`}
-          style=${{ backgroundColor: css(colour), color: ink(colour) }}>${shown(symbol)}</span>`;
+        return html`<span class=${`sym ${symbol === data.symbols[k] ? "hit" : ""}`} title=${`${symbolText(symbol)}: ${(100 * p).toFixed(1)} %`}
+          style=${{ backgroundColor: css(colour), color: ink(colour) }}>${symbolText(symbol)}</span>`;
       })}
     </button>`)}
   </div>`;
