@@ -55,6 +55,7 @@ def main() -> None:
     except OSError as error:  # of no known file
         failure = explanation(Path(os.fsdecode(error.filename or "a file")), error)
         code = console.refuse(str(failure), failure.exit_code)
+    process.end_at_signals()
     sys.exit(code)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -166,3 +167,12 @@ def test_a_signal_that_python_ignored_while_torch_was_loaded_is_heeded(
     monkeypatch.setattr(process, "ended_by", signal.SIGINT)
     done = here("train", book, "--out", tmp_path / "run", *SLOW)
     assert done.code == 130 and "Stopped at step 0 of 3,000, and saved.\n" in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_pythons_own_end_leaves_no_traceback(number: signal.Signals) -> None:
+    """As where torchrun ends a process that is ending already: an exception there has no reader."""
+    program = f"import atexit, os; atexit.register(os.kill, os.getpid(), {number:d})"
+    command = [sys.executable, "-c", f"{program}; from unroll.__main__ import main; main()", "--version"]
+    result = subprocess.run(command, env=environment(), capture_output=True, encoding="utf-8")
+    assert (result.returncode, result.stderr) == (-number, "") and result.stdout.startswith("unroll")

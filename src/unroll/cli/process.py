@@ -26,10 +26,19 @@ def clean_up_at_signals() -> None:
     Not where they are ignored, as SIGHUP is under `nohup`. What came is noted, for Python can only ignore it in places
     of torch's import.
     """
+    _handle((signal.SIG_DFL, signal.default_int_handler), _interrupt)
+
+
+def end_at_signals() -> None:
+    """Let those signals end the process at once: a verb is over, and an exception in Python's own end has no reader."""
+    _handle((_interrupt,), signal.SIG_DFL)
+
+
+def _handle(before: tuple[object, ...], handler: "signal._HANDLER") -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, _interrupt)
+        if number is not None and signal.getsignal(number) in before:
+            signal.signal(number, handler)
 
 
 ended_by: signal.Signals | None = None
