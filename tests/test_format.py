@@ -1,5 +1,6 @@
 """docs/format.md is enough to read a model: the program on that page gives the logits that unroll gives."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import unroll
+from data.hostile import FRAGMENTS
+from unroll.data.words import UnicodeWordTokenizer
 from unroll.nn.arch import ARCHITECTURES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "format.md"
@@ -30,12 +35,17 @@ KINDS = [
 Read = Callable[[Path, str], NDArray[np.float64]]
 
 
+def program(page: str) -> dict[str, Any]:
+    """Return the names that the program on the page defines."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names
+
+
 def reader(page: str) -> Read:
     """Return `read` of the program on the page."""
-    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    names: dict[str, Any] = {}
-    exec(program, names)
-    read: Read = names["read"]
+    read: Read = program(page)["read"]
     return read
 
 
@@ -67,6 +77,13 @@ def difference(read: Read, folder: Path) -> float:
         logits.append(after[0])
     expected = np.array(logits)
     return float(np.abs(read(folder, READ) - expected).max() / np.abs(expected).max())
+
+
+@given(st.lists(st.sampled_from([*FRAGMENTS, ", ", " (", "don't", "’s", "\u2028", "\x1c", "\xa0"]), max_size=9))
+def test_the_page_s_words_are_those_of_unroll(parts: list[str]) -> None:
+    text = "".join(parts)
+    tokenizer = UnicodeWordTokenizer.learn([TEXT, text])
+    assert program(PAGE.read_text())["encode"](json.loads(tokenizer.to_json()), text) == [1, *tokenizer.encode(text)]
 
 
 def test_every_architecture_is_on_the_page() -> None:

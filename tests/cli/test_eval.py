@@ -106,7 +106,7 @@ def test_refusals(trained: Trained, refused: Refused, test_text: Path, tmp_path:
     assert "protocol lines" in refused("eval", trained.path, test_text, "--adapt", "cache", "--protocol", "lines")
     counted, blank = tmp_path / "counted", tmp_path / "blank.txt"
     blank.write_text(" ")
-    assert unroll("ngram", test_text, "--order", "2", "--level", "word", "--out", counted).code == 0
+    assert unroll("ngram", test_text, "--order", "2", "--level", "word", "--words", "space", "--out", counted).code == 0
     # Nothing was held back, so there is nothing to fit on; nor are there words in white space.
     assert "has no validation text" in refused("eval", counted, test_text, "--mix", counted)
     assert "has no validation text" in refused("eval", counted, test_text, "--mix", counted, "--valid", blank)

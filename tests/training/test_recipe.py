@@ -279,7 +279,7 @@ def test_the_rate_is_a_number_for_every_size(hidden_size: int, vocab_size: int, 
     assert parameter_count(recipe.model) > 0 and isinstance(recipe.model, ModelConfig)
 
 
-@pytest.mark.parametrize(("module", "loaded"), [("recipe", False), ("report", False), ("step", True)])
+@pytest.mark.parametrize(("module", "loaded"), [("recipe", False), ("report", False), ("loop", True)])
 def test_a_recipe_is_read_without_torch(module: str, loaded: bool) -> None:
     """That the check can fail is seen on a step, which needs it."""
     code = f"import sys, unroll.training.{module}; print('torch' in sys.modules)"

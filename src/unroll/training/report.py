@@ -2,10 +2,12 @@
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from unroll.artifact.events import METRICS, SAMPLES, EventLog
-from unroll.training.run import Run
+
+if TYPE_CHECKING:
+    from unroll.training.run import Run
 
 Kind = Literal["start", "train", "valid", "sample", "save", "warn", "end"]
 
@@ -37,7 +39,7 @@ class Report:
 class Journal:
     """The two event logs of a run, and its clocks; a resumed run continues both."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: "Run") -> None:
         self._run = run
         self._metrics = EventLog(run.writes, METRICS, run.log_sizes[0])
         self._samples = EventLog(run.writes, SAMPLES, run.log_sizes[1])
