@@ -265,7 +265,7 @@ def test_what_killed_processes_left_is_removed(asked: list[Call], tmp_path: Path
 
 def test_public_corpora_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "tinyshakespeare" in [source.name for source in unroll.sources()]
-    with pytest.raises(unroll.UserError, match="unknown key 'tinyshakespear'"):
+    with pytest.raises(unroll.UserError, match="no public corpus 'tinyshakespear'"):
         unroll.fetch("tinyshakespear", tmp_path)
     (tmp_path / "tinyshakespeare.txt").write_text("it is there")
     reports = unroll.fetch("tinyshakespeare", tmp_path)

@@ -21,7 +21,7 @@ def main() -> None:
     import click
 
     from unroll.cli import console
-    from unroll.cli.app import app
+    from unroll.cli.app import advice, app
     from unroll.errors import UserError, install
     from unroll.files import explanation
 
@@ -35,8 +35,8 @@ def main() -> None:
         if isinstance(error, console.OutputError):
             drop_output()
     except click.UsageError as error:
-        verb = error.ctx.command_path if error.ctx else "unroll"
-        code = console.refuse(f"{error.format_message()}\n  fix: `{verb} --help` shows what there is")
+        near = isinstance(error, click.NoSuchOption) or hasattr(error, "command_name")  # whose advice is ours
+        code = console.refuse(f"{error.message if near else error.format_message()}\n  fix: {advice(error)}")
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

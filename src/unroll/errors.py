@@ -1,5 +1,6 @@
 """The exceptions that are meant for the person at the keyboard, and the checks that raise them most often."""
 
+import difflib
 from collections.abc import Collection
 
 
@@ -35,7 +36,8 @@ class MachineError(UserError):
 def check_choice(what: str, value: object, choices: Collection[str]) -> None:
     """Raise UserError unless `value` is one of the choices."""
     if value not in choices:
-        raise UserError(f"{what} is {value!r}", allowed=", ".join(choices), fix="choose one of them")
+        fix = did_you_mean(str(value), choices, "choose one of them")
+        raise UserError(f"{what} is {value!r}", allowed=", ".join(choices), fix=fix)
 
 
 def check_positive(what: str, value: int, fix: str) -> None:
@@ -49,6 +51,18 @@ def check_fields(config: object, *rules: tuple[str, bool, str, str]) -> None:
     for name, holds, allowed, fix in rules:
         if not holds:
             raise UserError(f"{name} is {getattr(config, name)}", allowed=allowed, fix=fix)
+
+
+def nearest(name: str, names: Collection[str]) -> str | None:
+    """Return the one of the names that a shortened or mistyped name stands for; None where none is near."""
+    longer = [other for other in names if len(name) > 2 and other.startswith(name)]
+    return next(iter(longer or difflib.get_close_matches(name, names, n=1, cutoff=0.5)), None)
+
+
+def did_you_mean(name: str, names: Collection[str], otherwise: str) -> str:
+    """Return the fix for an unknown name: the nearest one, or else what `otherwise` advises."""
+    near = nearest(name, names)
+    return f"did you mean '{near}'?" if near else otherwise
 
 
 def install(extra: str) -> str:

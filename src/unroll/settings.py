@@ -1,7 +1,6 @@
 """Flat frozen dataclasses to and from mappings, TOML and settings; an unknown key names the nearest one."""
 
 import dataclasses
-import difflib
 import json
 import tomllib
 import types
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from unroll.errors import UserError
+from unroll.errors import UserError, did_you_mean
 from unroll.files import unreadable
 
 T = TypeVar("T")
@@ -44,11 +43,10 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
 
 def unknown_key(key: str, keys: list[str], where: str) -> UserError:
     """Return the error for an unknown key."""
-    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
     return UserError(
         f"unknown key '{key}' in {where}",
         allowed=", ".join(sorted(keys)),
-        fix=f"did you mean '{near[0]}'?" if near else "remove it",
+        fix=did_you_mean(key, keys, "remove it"),
     )
 
 
@@ -79,12 +77,9 @@ def check(value: Any, hint: Any, where: str) -> Any:
         hint = options[0]
     if typing.get_origin(hint) is typing.Literal:
         if value not in typing.get_args(hint):
-            near = difflib.get_close_matches(str(value), map(str, typing.get_args(hint)), n=1)
-            raise UserError(
-                f"{where} is {value!r}",
-                allowed=", ".join(map(str, typing.get_args(hint))),
-                fix=f"did you mean '{near[0]}'?" if near else "choose one of them",
-            )
+            choices = list(map(str, typing.get_args(hint)))
+            fix = did_you_mean(str(value), choices, "choose one of them")
+            raise UserError(f"{where} is {value!r}", allowed=", ".join(choices), fix=fix)
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         try:

@@ -41,6 +41,21 @@ def test_figures_agree_with_each_other_and_with_training(trained: Trained, here:
     assert found["bits_per_byte"] == found["bits_per_char"]
 
 
+@pytest.mark.parametrize("rule", ["as-unk", "exclude", "penalise"])
+def test_unknown_symbols_cost_what_they_cost_in_score(trained: Trained, here: Here, tmp_path: Path, rule: str) -> None:
+    file = tmp_path / "odd.txt"
+    file.write_text("the cat sat on a Ω.\n漢 cat\n")
+    found = json.loads(here("eval", trained.path, file, "--unknown", rule, "--json").out)
+    scored = json.loads(here("score", trained.path, "--file", file, "--unknown", rule, "--json").out)
+    assert (found["unknown"], found["tokens"], found["unknown_rate"]) == (
+        rule,
+        scored["tokens"],
+        scored["unknown_rate"],
+    )
+    assert math.isclose(found["nats_per_token"], scored["nats_per_token"], rel_tol=1e-6)
+    assert (found["bits_per_byte"] is not None) == (rule == "penalise")
+
+
 def test_protocols_are_named_and_differ(trained: Trained, here: Here, test_text: Path) -> None:
     figures = {}
     for protocol in ("stream", "lines", "crops"):

@@ -119,7 +119,7 @@ def odd(tmp_path: Path) -> Path:
 
 def rows_of(out: str) -> list[dict[str, str]]:
     head, *rows = (line.split("\t") for line in out.splitlines())
-    assert head == ["start", "end", "tokens", "nats", "nats_per_token", "text"]
+    assert head == ["line", "start", "end", "tokens", "nats", "nats_per_token", "text"]
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
@@ -137,6 +137,8 @@ def test_units_of_a_file(unit: str, trained: Trained, odd: Path, here: Here) -> 
     rows = rows_of(done.out)
     assert [row["text"] for row in rows] == [row["text"].replace("\n", "\\n") for row in found["units"]]
     assert [float(row["nats"]) for row in rows] == pytest.approx([row["nats"] for row in found["units"]], abs=1e-5)
+    assert [int(row["line"]) for row in rows] == [1 + ODD[: int(row["start"])].count("\n") for row in rows]
+    assert [row["line"] for row in found["units"]] == [int(row["line"]) for row in rows]
     assert [0, *(int(row["end"]) for row in rows)] == [*(int(row["start"]) for row in rows), len(ODD)]
     assert re.search(r"^[\d,.]+ nats · 1,512 symbols · \d\.\d{3} each · \d\.\d\d% unknown \(as-unk\)$", done.err, re.M)
 
@@ -145,14 +147,14 @@ def test_lines_that_do_not_belong(trained: Trained, odd: Path, here: Here) -> No
     for fresh in ([], ["--fresh"]):
         ask = ("score", trained.path, "--file", odd, "--sort", "nats", *fresh)
         found = scored(here(*ask, "--top", "3", "--json"))
-        assert found["units"][0]["text"] == "zzz qqq ###\n"
+        assert found["units"][0]["text"] == "zzz qqq ###\n" == ODD.splitlines(True)[found["units"][0]["line"] - 1]
         rates = [row["nats_per_token"] for row in found["units"]]
         assert len(rates) == 3 and rates == sorted(rates, reverse=True)
         assert found["tokens"] == len(ODD)
         plain = here(*ask)
         rows = plain.out.splitlines()
         assert len(rows) == 21
-        assert re.fullmatch(r" +[\d.]+ +[\d.]+ +1200  zzz qqq ###", rows[1])
+        assert re.fullmatch(rf" +[\d.]+ +[\d.]+ +1200 +{found['units'][0]['line']}  zzz qqq ###", rows[1])
     total = scored(here("score", trained.path, "--file", odd, "--sort", "total", "--top", "99999", "--json"))["units"]
     assert [row["nats"] for row in total] == sorted((row["nats"] for row in total), reverse=True)
     assert sorted(row["start"] for row in total) == [0, *sorted(row["end"] for row in total)[:-1]]

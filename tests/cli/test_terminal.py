@@ -15,7 +15,7 @@ def screen(*arguments: str | Path, **changes: str) -> str:
     master, slave = pty.openpty()
     process = Process(
         "unroll", *arguments, cwd=Path.cwd(), streams=(slave, slave),
-        environment=environment(TERM="xterm-256color", COLUMNS="80", LINES="40", **changes),
+        environment=environment(**{"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40", **changes}),
     )  # fmt: skip
     os.close(slave)
     sent = b""
@@ -42,6 +42,12 @@ def test_without_colours(trained: Trained) -> None:
     sent = screen("info", trained.path, NO_COLOR="1")
     assert "\x1b" not in sent
     assert "\x1b[2mmodel" in screen("info", trained.path)
+
+
+def test_a_terminal_called_dumb_gets_lines_and_no_escapes(book: Path, tmp_path: Path) -> None:
+    sent = screen("train", book, "--out", tmp_path / "run", "--steps", "20", *QUICK, TERM="dumb")
+    assert "\x1b" not in sent and "\r" not in sent
+    assert "step 20/20 · loss" in sent
 
 
 def test_what_a_model_writes_does_not_steer_the_terminal(tmp_path: Path) -> None:

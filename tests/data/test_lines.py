@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.hostile import texts
-from unroll.data.lines import LINE_ENDS, escaped, line_text, read_lines, whole_text
+from unroll.data.lines import LINE_ENDS, escaped, line_text, read_lines, unescaped, whole_text
 from unroll.errors import UserError
 from unroll.files import printable_name
 
@@ -73,6 +73,14 @@ def test_what_is_escaped_is_one_cell_of_one_line_and_can_be_restored(text: str) 
     assert len(cell.splitlines()) <= 1
     assert not set(cell) & {*LINE_ENDS, "\t", "\0", "\x1b"}
     assert cell.encode("raw_unicode_escape").decode("unicode_escape") == text.replace("\ufeff", "\ufeff")
+    assert unescaped(cell, "it") == text
+
+
+@pytest.mark.parametrize("text", ["\\", "\\q", "a\\", "\\x4", "\\xzz", "\\\n"])
+def test_a_backslash_that_begins_no_escape_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="in it is no escape") as caught:
+        unescaped(text, "it")
+    assert unescaped(text.replace("\\", "\\\\"), "it") == text and "for a backslash" in caught.value.fix
 
 
 def test_bytes_that_are_no_text_are_escaped() -> None:

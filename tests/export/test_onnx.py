@@ -421,7 +421,7 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     save_model(tmp_path / "model", Case("", SHAPES["lstm"], dtype=torch.float32).model())
-    result = command("unroll", "export", "model", "--to", "onnx", "--json", cwd=tmp_path)
+    result = command("unroll", "export", "model", "--json", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     report = json.loads(result.stdout)
     assert report["path"] == "model/onnx/model.onnx" and report["tokenizer"] == "model/onnx/tokenizer.json"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 
 from data.hostile import documents
 from tiny import ARCHS, TOKENIZER, model_config, random_ids, random_model
+from unroll.data.blocks import read_blocks
 from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.data.words import UnicodeWordTokenizer
 from unroll.errors import UserError
 from unroll.lm import evaluate as module
 from unroll.lm.evaluate import Evaluation, Protocol, evaluate_predictors, lines_of, nats_of_lines, regrouped, scored
+from unroll.lm.surprisal import Symbols, UnknownRule, by_rule
 from unroll.nn.loss import cross_entropy
 from unroll.nn.model import Model
 from unroll.predict.predictor import Nats, Predictor, Window
@@ -190,6 +193,44 @@ def test_counts_and_nats_are_those_of_the_text(
     if figures["bits_per_byte"] is not None:
         assert math.isclose(figures["bits_per_byte"], evaluations[0].nats / math.log(2) / len(content.encode()))
         assert math.isclose(figures["bits_per_char"], evaluations[0].nats / math.log(2) / len(content))
+
+
+@given(
+    texts=documents,
+    level=st.sampled_from(["char", "word"]),
+    protocol=st.sampled_from(get_args(Protocol)),
+    rule=st.sampled_from(get_args(UnknownRule)),
+)
+@settings(max_examples=200, deadline=None)
+def test_unknown_symbols_cost_what_they_cost_in_score(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], level: str, protocol: Protocol, rule: UnknownRule
+) -> None:
+    """Whatever is known and where: the sum over the symbols that the protocol scores, of several files too."""
+    folder, tokenizer = tmp_path_factory.mktemp("texts"), TOKENIZERS[level]
+    files = [folder / f"{number}.txt" for number in range(len(texts))]
+    repeats = 200 if protocol == "crops" else 1
+    for file, text in zip(files, texts, strict=True):
+        file.write_bytes(text.encode() * repeats)
+    whole = "".join(block.content for block in read_blocks(files, tokenizer.level) if isinstance(block.content, str))
+    symbols = Symbols(whole.encode(), *tokenizer.encode_offsets(whole), 0)
+    nats, counted, unknown = by_rule(tokenizer, symbols, 1 + symbols.ids.astype(np.float64), rule)
+    scored = slice(1, 1 + (len(nats) - 1) // 256 * 256) if protocol == "crops" else slice(None)
+    work = evaluate_predictors([Priced()], tokenizer, files, protocol, unknown=rule)
+    if rule == "refuse" and unknown.any():
+        with pytest.raises(UserError, match="that the model has never seen"):
+            list(work)
+    elif not counted[scored].any():
+        with pytest.raises(UserError, match=r"too short for the protocol|nothing is left to evaluate"):
+            list(work)
+    else:
+        (evaluation,) = result(work)
+        assert evaluation.tokens == counted[scored].sum() and evaluation.unknown == unknown[scored].sum()
+        assert math.isclose(evaluation.nats, nats[scored][counted[scored]].sum())
+        figures = evaluation.figures()
+        spelt = level == "char" and (rule == "penalise" or not evaluation.unknown)
+        assert (figures["bits_per_byte"] is not None) == spelt
+        if spelt and protocol != "crops":
+            assert math.isclose(figures["bits_per_byte"], evaluation.nats / math.log(2) / len(whole.encode()))
 
 
 def test_a_mixture_is_the_weighted_mean_of_probabilities(letters: Path) -> None:

@@ -23,7 +23,7 @@ def text_of(live: Live, name: str = "char") -> str:
 
 
 def test_names_are_those_of_the_directories(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("a/book", "b/book", "c/a name <b>", "d/" + "long" * 30)]
+    folders = [tmp_path / name for name in ("a/book", "b/book", "c/a name <b>", "d/" + "long" * 30, "e/Война-и-мир")]
     models = Models(make_model(folder) for folder in folders)
     assert models.names() == ["book", "book-2", "a-name--b-", ("long" * 30)[:56]]
     assert models.add(folders[1]) == "book-2" and models.latest("book-2").opened.path == folders[1]
@@ -32,6 +32,20 @@ def test_names_are_those_of_the_directories(tmp_path: Path) -> None:
         models.latest("book")
     with pytest.raises(UserError, match="no model directory"):
         models.add(tmp_path / "nothing")
+
+
+def test_a_link_is_served_under_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "live").symlink_to(make_model(tmp_path / "book-17"))
+    assert Models([tmp_path / "live"]).names() == ["live"]
+    assert Models([tmp_path / "book-17", tmp_path / "live"]).names() == ["book-17"], "one model is served once"
+    assert Models([tmp_path / "live" / ".." / "book-17" / "."]).names() == ["book-17"]
+
+
+def test_a_name_in_any_script_can_be_asked_for(tmp_path: Path) -> None:
+    with serving(make_model(tmp_path / "Война-и-мир"), make_model(tmp_path / "char")) as live:
+        asked = {"model": "Война-и-мир", "prompt": "the", "max_tokens": 3, "seed": 1}
+        assert live.openai().completions.create(**asked).model == "Война-и-мир"
+        assert live.post("/models/Война-и-мир/v1/completions", asked).json()["model"] == "Война-и-мир"
 
 
 def test_new_weights_are_served_and_running_streams_keep_the_old(tmp_path: Path) -> None:

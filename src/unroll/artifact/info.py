@@ -194,7 +194,7 @@ def _notes(
     if text is None:
         yield "the training text is not beside the model: what it was trained on, and its bytes, are not known"
     if level == "word" and (text is None or text.config.words == "space"):
-        yield "bits per character and per byte do not apply to words, which do not give the text back"
+        yield "bits per character and per byte do not apply to words, from which the text cannot be restored"
     elif valid is not None and valid.unknown:
         yield (
             f"{valid.unknown:,} of {valid.tokens:,} validation symbols count as <unk>, whichever they are: "

@@ -1,6 +1,7 @@
 """The cost of eight-bit weights: measured on the model's own validation part, and kept beside it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def measure_cost(path: Path) -> Work[dict[str, Any]]:
             f"the validation text is not beside {path}",
             allowed="a model whose text is there",
             fix="compare `unroll eval DIR FILE` with and without --precision int8",
+        )
+    if not os.access(path, os.W_OK):
+        raise UserError(
+            f"{path} cannot be written, and the cost is kept there, in {FILE}",
+            allowed="a model in a folder that you may write to",
+            fix="measure a copy of the folder",
         )
     nats_of: dict[Precision, float] = {}
     precisions: tuple[Precision, ...] = ("float32", "int8")

@@ -6,7 +6,7 @@ from importlib import import_module
 import click
 
 import unroll
-from unroll.errors import UserError
+from unroll.errors import UserError, nearest
 
 VERBS = {
     "train": "Train a model on text files.",
@@ -67,6 +67,31 @@ class Verbs(click.Group):
         """Write what the verbs do, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def advice(error: click.UsageError) -> str:
+    """Return what to do about a command line that cannot be parsed: the nearest verb, option or key of the recipe."""
+    if (context := error.ctx) is None:
+        return "`unroll --help` shows what there is"
+    command, path = context.command, context.command_path
+    names: dict[str, str] = {}
+    wrong = getattr(error, "command_name", "")  # since click 8.4, of a verb that does not exist
+    if wrong and isinstance(command, click.Group):
+        names = {name: f"{path} {name}" for name in command.list_commands(context)}
+    elif isinstance(error, click.NoSuchOption):
+        wrong = _as_key(error.option_name)
+        if command.name == "train":
+            from unroll.training.recipe import recipe_keys
+
+            names = {key: f"--set {key}=..." for key in recipe_keys()}
+        options = [param for param in command.params if isinstance(param, click.Option)]
+        names |= {_as_key(name): name for option in options for name in option.opts}
+    near = nearest(wrong, names)
+    return f"did you mean `{names[near]}`?" if near else f"`{path} --help` shows what there is"
+
+
+def _as_key(option: str) -> str:
+    return option.lstrip("-").replace("-", "_")
 
 
 def refuse_repeated(command: click.Command, arguments: Sequence[str]) -> None:

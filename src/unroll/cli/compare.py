@@ -53,8 +53,12 @@ def put(comparison: dict[str, Any]) -> None:
         console.put("  ".join(parts).rstrip())
     for pair in comparison["pairs"]:
         console.put(sentence(pair))
-    for note in dict.fromkeys(note for row in comparison["models"] for note in row["notes"]):
-        console.note(note)
+    noted: dict[str, list[str]] = {}
+    for row in comparison["models"]:
+        for remark in row["notes"]:
+            noted.setdefault(remark, []).append(row["model"])
+    for remark, models in noted.items():
+        console.note(remark if len(models) == len(comparison["models"]) else f"{', '.join(models)}: {remark}")
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:

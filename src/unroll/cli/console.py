@@ -138,7 +138,7 @@ def note(text: str) -> None:
 
 def interject(text: str) -> None:
     """Print a remark on stderr from a signal handler, which may interrupt a print and so passes it by."""
-    clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # the bar is drawn again below
+    clear = "\r\x1b[K" if is_screen(sys.stderr) else ""  # the bar is drawn again below
     with suppress(OSError, ValueError):
         os.write(sys.stderr.fileno(), f"{clear}{text}\n".encode())
 
@@ -156,9 +156,14 @@ def refuse(text: str, code: int = 2) -> int:
     return code
 
 
+def is_screen(stream: TextIO) -> bool:
+    """Return whether it is a terminal that obeys escape sequences; one called dumb does not."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def has_colours(stream: TextIO) -> bool:
-    """Return whether to print colours there: on a terminal, unless NO_COLOR is set (no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR")
+    """Return whether to print colours there: on such a terminal, unless NO_COLOR is set (no-color.org)."""
+    return is_screen(stream) and not os.environ.get("NO_COLOR")
 
 
 def put_json(value: object) -> None:
@@ -259,11 +264,11 @@ Show = Callable[[str, float, float, str], None]
 
 @contextmanager
 def bar() -> Iterator[Show]:
-    """Give what draws a progress bar at the foot of stderr, and does nothing where that is no terminal.
+    """Give what draws a progress bar at the foot of stderr, and does nothing where that is no screen.
 
     What is printed meanwhile on stdout or stderr appears above it.
     """
-    if not sys.stderr.isatty():
+    if not is_screen(sys.stderr):
         yield lambda label, done, total, remark: None
         return
     from rich import progress as bars

@@ -92,7 +92,7 @@ Examples:
 )
 @JSON
 def fetch(name: str, out: Path, as_json: bool) -> None:
-    """Fetch the public corpus NAME of `unroll data list`; a broken download continues where it broke off."""
+    """Fetch the public corpus NAME of `unroll data list`; a broken download continues where it stopped."""
     from unroll.data import sources
 
     reports = sources.fetch(name, out)
@@ -135,3 +135,4 @@ def list_sources(as_json: bool) -> None:
         )
         for source in corpora
     )
+    console.note("checked: the download is compared with a published size and SHA-256; unverified: none is published.")

@@ -8,15 +8,18 @@ import click
 
 from unroll.cli import console
 from unroll.cli.inputs import TEXT, reads_text
-from unroll.cli.options import JSON, PATH, PRECISION
+from unroll.cli.options import JSON, PATH, PRECISION, UNKNOWN, UNKNOWN_RULES
 
 
 @click.command(
     "eval",
-    epilog="""\b
+    epilog=UNKNOWN_RULES
+    + """
+
+\b
 Examples:
   unroll eval runs/book test.txt
-  unroll eval runs/book test.txt --protocol lines
+  unroll eval runs/book test.txt --protocol lines --unknown penalise
   unroll eval runs/book test.txt --adapt dynamic
   unroll eval runs/words test.txt --adapt cache --mix runs/words-5gram --valid valid.txt""",
 )
@@ -47,6 +50,7 @@ Examples:
 @click.option(
     "--valid", metavar="F", type=TEXT, help="Text to fit options and weights on.  [default: the validation part]"
 )
+@UNKNOWN
 @PRECISION
 @JSON
 @reads_text

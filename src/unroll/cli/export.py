@@ -18,11 +18,11 @@ compared with our own network.
 
 \b
 Examples:
-  unroll export runs/book --to onnx                          runs/book/onnx/model.onnx
+  unroll export runs/book                                    runs/book/onnx/model.onnx
   unroll export runs/book --to onnx --out web/book/model.onnx""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
-@click.option("--to", "form", type=click.Choice(["onnx"]), required=True, help="The format to write.")
+@click.option("--to", "form", type=click.Choice(["onnx"]), default="onnx", show_default=True, help="The format.")
 @click.option("--out", metavar="FILE", type=PATH, help="The file to write.  [default: DIR/onnx/model.onnx]")
 @json_option('"path", "inputs", "outputs", ...')
 def verb(model: Path, form: str, out: Path | None, as_json: bool) -> None:

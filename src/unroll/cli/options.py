@@ -32,6 +32,19 @@ PRECISION = click.option(
     show_default=True,
     help="int8 is faster and takes a quarter of the memory; `unroll quantize` measures what it costs.",
 )
+UNKNOWN = click.option(
+    "--unknown",
+    type=click.Choice(["as-unk", "exclude", "penalise", "refuse"]),
+    default="as-unk",
+    show_default=True,
+    help="What unknown symbols cost; see below.",
+)
+UNKNOWN_RULES = """\b
+--unknown: the cost of a symbol that the model has never seen and reads as <unk>:
+  as-unk     the nats of <unk>
+  exclude    nothing, and it is not counted as a symbol
+  penalise   the nats of <unk>, and 5.55 (ln 256) for each of its bytes and for the end of a word
+  refuse     an error that names it"""
 FILE = click.option("--file", metavar="F", type=TEXT, help="The text.  [default: the model's own validation part]")
 REPLACE_UNKNOWN = click.option("--replace-unknown", is_flag=True, help="Read symbols unknown to the model as <unk>.")
 

@@ -10,7 +10,7 @@ import click
 from unroll.cli import console
 from unroll.cli.inputs import TEXT, reads_lists
 from unroll.cli.options import PATH, PRECISION, REPLACE_UNKNOWN, json_option
-from unroll.data.lines import whole_text
+from unroll.data.lines import unescaped, whole_text
 from unroll.errors import UserError, check_positive
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Examples:
   unroll sample runs/book
   unroll sample runs/book --prompt "It was" --length 1000 --temperature 0.6
-  unroll sample runs/book --count 3 --seed 7 --stop "." --stop "?" --copied""",
+  unroll sample runs/book --count 3 --seed 7 --stop "." --stop "\\n\\n" --copied""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.option("--prompt", metavar="T", help="The text to continue.")
@@ -47,7 +47,12 @@ Examples:
 @click.option(
     "--min-p", metavar="X", type=float, default=0.0, help="Draw from symbols at least X times as probable as the best."
 )
-@click.option("--stop", metavar="T", multiple=True, help="Stop before this text.  May be repeated.")
+@click.option(
+    "--stop",
+    metavar="T",
+    multiple=True,
+    help=r"Stop before this text, with \n, \t and \\ for newline, tab and backslash.  May be repeated.",
+)
 @click.option(
     "--seed",
     metavar="N",
@@ -65,6 +70,7 @@ def verb(
     model: Path,
     prompt: str | None,
     prompt_file: Path | None,
+    stop: tuple[str, ...],
     count: int,
     seed: int,
     precision: "Precision",
@@ -77,6 +83,7 @@ def verb(
     from unroll.lm.sample import sample
 
     check_positive("count", count, "ask for at least one text")
+    options["stop"] = [unescaped(text, "--stop") for text in stop]
     opened = open_model(model, precision=precision)
     prompt = whole_prompt(prompt, prompt_file, opened.tokenizer.level)
     samples = []

@@ -5,17 +5,17 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from heapq import nlargest
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import click
 
 from unroll.cli import console
 from unroll.cli.inputs import TEXT, reads_text
-from unroll.cli.options import PATH, PRECISION, json_option
+from unroll.cli.options import PATH, PRECISION, UNKNOWN, UNKNOWN_RULES, json_option
 from unroll.data.lines import ESCAPES, escaped
 from unroll.errors import UserError
 
@@ -27,11 +27,18 @@ if TYPE_CHECKING:
 DEFAULT_TOP = 20
 REDRAWN = 0.1
 """Seconds between two drawings of the bar."""
-COLUMNS = ("start", "end", "tokens", "nats", "nats_per_token", "text")
-ORDERS: "dict[str, Callable[[Unit], float]]" = {
-    "nats": lambda unit: -1.0 if unit.nats_per_token is None else unit.nats_per_token,
-    "total": lambda unit: unit.nats,
+COLUMNS = ("line", "start", "end", "tokens", "nats", "nats_per_token", "text")
+ORDERS: "dict[str, Callable[[Row], float]]" = {
+    "nats": lambda row: -1.0 if row.unit.nats_per_token is None else row.unit.nats_per_token,
+    "total": lambda row: row.unit.nats,
 }
+
+
+class Row(NamedTuple):
+    """A unit of a file, and the number of the line in which it starts, from 1 on."""
+
+    line: int
+    unit: "Unit"
 
 
 @click.command(
@@ -52,23 +59,13 @@ after it, which is what ends it: its nats are those of this word and no longer o
 where a piece begins with the space before it and is split. A line includes its newline. A byte
 order mark at the start of the file counts among the bytes of the first unit, but is not text.
 
-\b
---unknown: the cost of a symbol that the model has never seen and reads as <unk>:
-  as-unk     the nats of <unk>
-  exclude    nothing, and it is not counted as a symbol
-  penalise   the nats of <unk>, and 5.55 (ln 256) for each of its bytes and for the end of a word
-  refuse     an error that names it""",
+"""
+    + UNKNOWN_RULES,
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("texts", metavar="TEXT...", nargs=-1)
 @click.option("--eos", is_flag=True, help="Also score the end of each TEXT: a newline, or <eos> at level word.")
-@click.option(
-    "--unknown",
-    type=click.Choice(["as-unk", "exclude", "penalise", "refuse"]),
-    default="as-unk",
-    show_default=True,
-    help="What unknown symbols cost; see below.",
-)
+@UNKNOWN
 @click.option("--file", metavar="F", type=TEXT, help="Score a file of any size; - is standard input.")
 @click.option("--unit", type=click.Choice(["token", "word", "char", "line"]), help="Unit of each row.  [default: line]")
 @click.option("--fresh", is_flag=True, help="Read each line of the file from a fresh state.")
@@ -137,7 +134,7 @@ def score_texts(
 
     opened = open_model(model, precision=precision)
     scores = surprisal.score(opened, texts, eos=eos, unknown=unknown, **states)  # type: ignore[arg-type]
-    notes = list(remarks(scores))
+    notes = [*file_names(texts), *remarks(scores)]
     if as_json:
         tokens, strange = (sum(getattr(score, name) for score in scores) for name in ("tokens", "unknown"))
         console.put_json(
@@ -156,6 +153,14 @@ def score_texts(
             put_score(number if len(scores) > 1 else None, score, unknown)
         put_comparison(scores)
         console.warn(*notes)
+
+
+def file_names(texts: Sequence[str]) -> Iterator[str]:
+    """Yield a remark on each text that is the name of a file."""
+    for text in texts:
+        with suppress(OSError, ValueError):  # a name may be too long for the system, or hold a NUL
+            if Path(text).is_file():
+                yield f"{text} is a file, and only its name was scored: to score what it holds, --file {text}"
 
 
 def described(score: "TextScore") -> dict[str, Any]:
@@ -296,18 +301,18 @@ def score_file(
     with ExitStack() as stack:
         # Rows on the terminal show by themselves how far it is.
         show = stack.enter_context(console.bar()) if sort or not out.isatty() else no_bar
-        units = followed(reading, total, file, show)
+        rows = followed(reading, total, file, show)
         if sort:
-            units = iter(nlargest(top or DEFAULT_TOP, units, key=ORDERS[sort]))
+            rows = iter(nlargest(top or DEFAULT_TOP, rows, key=ORDERS[sort]))
             stack.close()
-        units = chain([next(units)], units)  # what cannot be read is refused before anything is printed
+        rows = chain([next(rows)], rows)  # what cannot be read is refused before anything is printed
         if as_json:
             head = {"model": str(model), "file": f"{file}", "unit": unit, "fresh": fresh, "sort": sort}
-            put_members({**head, "unknown": unknown}, units, out)
+            put_members({**head, "unknown": unknown}, rows, out)
         elif tsv:
-            put_tsv(units, out)
+            put_tsv(rows, out)
         else:
-            put_rows(units, out)
+            put_rows(rows, out)
     mean = total["nats"] / total["tokens"] if total["tokens"] else None
     rate = unknown_rate(total["tokens"], total["unknown"], unknown)
     if as_json:
@@ -323,11 +328,11 @@ def no_bar(label: str, done: float, total: float, remark: str) -> None:
     """Draw nothing."""
 
 
-def followed(units: "Iterable[Unit]", total: dict[str, Any], file: Path, show: console.Show) -> "Iterator[Unit]":
-    """Pass units on, add them up, and show how far it is."""
+def followed(units: "Iterable[Unit]", total: dict[str, Any], file: Path, show: console.Show) -> Iterator[Row]:
+    """Pass units on with the numbers of their lines, add them up, and show how far it is."""
     from unroll.data.blocks import file_size
 
-    drawn, size = 0.0, file_size(file)
+    drawn, size, line = 0.0, file_size(file), 1
     for unit in units:
         for name in total:
             total[name] += getattr(unit, name)
@@ -335,18 +340,19 @@ def followed(units: "Iterable[Unit]", total: dict[str, Any], file: Path, show: c
             size = max(size, unit.end)  # of gzip, only what is packed is known
             show("scoring", unit.end, size, f"of {console.size(size)}")
             drawn = now
-        yield unit
+        yield Row(line, unit)
+        line += unit.text.count("\n")
 
 
-def put_rows(units: "Iterable[Unit]", out: TextIO) -> None:
+def put_rows(rows: Iterable[Row], out: TextIO) -> None:
     """Print units as columns, of which the last is cut to the terminal."""
     from rich.cells import set_cell_size
 
-    head = "     nats   each       start  text"
+    head = "     nats   each       start     line  text"
     out.write((click.style(head, dim=True) if console.has_colours(out) else head) + "\n")
-    for unit in units:
+    for line, unit in rows:
         each = "-" if unit.nats_per_token is None else f"{unit.nats_per_token:.2f}"
-        row = f"{unit.nats:9.2f}  {each:>5}  {unit.start:>10}  "
+        row = f"{unit.nats:9.2f}  {each:>5}  {unit.start:>10}  {line:>7}  "
         text = escaped(unit.text.removesuffix("\n"))
         if out.isatty():
             room = console.columns() - len(row)
@@ -355,21 +361,21 @@ def put_rows(units: "Iterable[Unit]", out: TextIO) -> None:
     out.flush()
 
 
-def put_tsv(units: "Iterable[Unit]", out: TextIO) -> None:
+def put_tsv(rows: Iterable[Row], out: TextIO) -> None:
     """Print units as rows for other programs."""
     out.write("\t".join(COLUMNS) + "\n")
-    for unit in units:
+    for line, unit in rows:
         each = "" if unit.nats_per_token is None else f"{unit.nats_per_token:.6f}"
-        out.write(f"{unit.start}\t{unit.end}\t{unit.tokens}\t{unit.nats:.6f}\t{each}\t{escaped(unit.text)}\n")
+        out.write(f"{line}\t{unit.start}\t{unit.end}\t{unit.tokens}\t{unit.nats:.6f}\t{each}\t{escaped(unit.text)}\n")
     out.flush()
 
 
-def put_members(head: dict[str, Any], units: "Iterable[Unit]", out: TextIO) -> None:
+def put_members(head: dict[str, Any], rows: Iterable[Row], out: TextIO) -> None:
     """Print the beginning of one JSON object and its units, one a line, as they come."""
     out.write(json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}") + ',\n  "units": [\n')
     between = ""
-    for unit in units:
-        row = {name: getattr(unit, name) for name in (*COLUMNS, "unknown")}
+    for line, unit in rows:
+        row = {"line": line} | {name: getattr(unit, name) for name in (*COLUMNS[1:], "unknown")}
         out.write(f"{between}    {json.dumps(row, ensure_ascii=False, allow_nan=False)}")
         between = ",\n"
     out.flush()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from unroll.engine.network import Precision
 
 KEY = "UNROLL_API_KEY"
+INTERRUPTED = 130
 
 
 @click.command(
@@ -71,7 +72,7 @@ Any client of OpenAI's completions API can then ask:
 @click.option("--device", metavar="D", default="cpu", show_default=True, help="cpu, or cuda for a GPU with PyTorch.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the address when it is ready.")
 def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], device: str, as_json: bool,
-         cache: int, precision: "Precision", **limits: Any) -> None:  # fmt: skip
+         cache: int, precision: "Precision", **limits: Any) -> int:  # fmt: skip
     """Serve the models in DIR... over HTTP: completions that stream, embeddings, probabilities of texts.
 
     A model that is being trained is served with its best weights so far. With several models each request names one;
@@ -103,9 +104,14 @@ def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], 
                 if len(served.names()) > 1:
                     console.note(f"Requests name their model. Clients that cannot: {url}/models/NAME/v1")
 
-        told = serve(create_app(served, settings), settings, listener, ready)
-    if told == signal.SIGINT:
-        raise KeyboardInterrupt
+        received = serve(create_app(served, settings), settings, listener, ready)
+    return stopped(received)
+
+
+def stopped(received: int | None) -> int:
+    """Say that the server has stopped; returns the exit code for the signal that stopped it."""
+    console.note("Stopped.")
+    return INTERRUPTED if received == signal.SIGINT else 0
 
 
 def address(host: str, port: int) -> str:

@@ -1,7 +1,6 @@
 """`unroll studio`: the page in which one watches a model learn, types to it and looks inside, served from here."""
 
 import secrets
-import signal
 import webbrowser
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.options import ALLOW_HOST, HOST, PATH, PORT
-from unroll.cli.serve import KEY, address, check
+from unroll.cli.serve import KEY, address, check, stopped
 from unroll.errors import UserError
 
 
@@ -53,7 +52,7 @@ def verb(
     allow_hosts: tuple[str, ...],
     show: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Open the studio: watch models learn, type to them, look inside, let them write. The API is served as well.
 
     It shows the models in DIR... and in the folder of --runs. If there is none yet, it trains a small one on the source
@@ -93,8 +92,7 @@ def verb(
                 webbrowser.open(page)
 
         app = create_app(served, settings, studio=Folders(runs, texts, first=not models))
-        told = serve(app, settings, listener, ready)
+        received = serve(app, settings, listener, ready)
     for name in app.state.studio.stopped:
         console.note(f"{name} was paused. To resume: unroll train --resume {runs / name}")
-    if told == signal.SIGINT:
-        raise KeyboardInterrupt
+    return stopped(received)

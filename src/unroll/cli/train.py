@@ -211,8 +211,9 @@ def refuse_beside_resume(ctx: click.Context) -> None:
     for param in ctx.command.params:
         given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
         if given and param.name not in ("resume", "device", "tensorboard", "as_json"):
+            name = "FILE" if isinstance(param, click.Argument) else max(param.opts, key=len)
             raise UserError(
-                f"{param.get_error_hint(ctx)} cannot be combined with --resume, which keeps the recorded recipe",
+                f"{name} cannot be combined with --resume, which keeps the recorded recipe",
                 allowed="--device, --tensorboard, --json",
                 fix="leave it out; for another text or budget, start a new directory with --from DIR",
             )

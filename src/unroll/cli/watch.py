@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def drawing(folder: Path, show: console.Show) -> Callable[["Report"], None]:
     """Return what draws the reports of the training in `folder`.
 
-    A terminal has a bar, with the samples above it; elsewhere there is a line for each validation instead.
+    A screen has a bar, with the samples above it; elsewhere there is a line for each validation instead.
     """
     description: dict[str, Any] = {}
     began, first_step, trained, pace = time.monotonic(), 0, "", ""
@@ -40,7 +40,7 @@ def drawing(folder: Path, show: console.Show) -> Callable[["Report"], None]:
                 trained = f"training {quality}"
                 pace = f" · {report.tokens_per_second or 0:,}/s · {console.clock(left)} left"
                 show(place, report.step, steps, trained + pace)
-            case "valid" if not sys.stderr.isatty():
+            case "valid" if not console.is_screen(sys.stderr):
                 figures = " · ".join(filter(None, (trained, f"validation {quality}")))
                 console.note(f"step {place} · {figures}{pace}")
             case "sample":

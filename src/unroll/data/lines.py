@@ -1,11 +1,13 @@
 """Files that are read whole or line by line: their bytes, their texts, and texts on one line."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from unroll.data.blocks import MARK, file_size
 from unroll.data.kinds import broken
 from unroll.data.opening import read_rows, read_whole
+from unroll.errors import UserError
 
 LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 """Characters that end a line: in all programs the first, in many the second, in Python's `str.splitlines` all."""
@@ -36,6 +38,22 @@ def whole_text(path: Path, *, keep_mark: bool = False) -> str:
 def escaped(text: str) -> str:
     """Return a text on one line, reversibly; bytes that are not UTF-8 are \\xff."""
     return text.translate(ESCAPES | {ord("\\"): "\\\\"})
+
+
+def unescaped(text: str, where: str) -> str:
+    """Return the text that `escaped` writes so; raises UserError for a backslash that begins no escape."""
+    letters = {escape: chr(code) for code, escape in (ESCAPES | {ord("\\"): "\\\\"}).items()}
+
+    def letter(match: re.Match[str]) -> str:
+        if match[0] not in letters:
+            raise UserError(
+                f"{match[0]} in {where} is no escape",
+                allowed=r"\n, \t, \r, \x1b, \u2028 for newline, tab and other controls, \\ for a backslash",
+                fix=r"write \\ for a backslash",
+            )
+        return letters[match[0]]
+
+    return re.sub(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|.|$)", letter, text, flags=re.DOTALL)
 
 
 def read_lines(path: Path) -> Iterator[bytes]:

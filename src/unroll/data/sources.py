@@ -14,10 +14,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from unroll.errors import UserError
+from unroll.errors import UserError, did_you_mean
 from unroll.files import StrPath, explained
 from unroll.progress import Progress, Work
-from unroll.settings import unknown_key
 
 CHUNK_BYTES = 2**18
 TIMEOUT_SECONDS = 30.0
@@ -162,10 +161,11 @@ def sources() -> list[Source]:
 def fetch(name: str, out: StrPath = "data") -> Work[list[Path]]:
     """Download the public corpus `name` into the folder `out`, yielding progress; returns the files of its text.
 
-    What is there already is not downloaded again, and a broken download goes on where it broke off. Raises UserError.
+    What is there already is not downloaded again, and a broken download continues where it stopped. Raises UserError.
     """
     if name not in SOURCES:
-        raise unknown_key(name, list(SOURCES), "the public corpora")
+        fix = did_you_mean(name, SOURCES, "choose one of them: `unroll data list` describes them")
+        raise UserError(f"there is no public corpus '{name}'", allowed=", ".join(sorted(SOURCES)), fix=fix)
     return fetch_source(SOURCES[name], Path(out))
 
 

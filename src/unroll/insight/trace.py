@@ -299,7 +299,7 @@ class _Files:
             return
         refuse_folder(out)
         if out.suffix != ".npz":
-            raise UserError(f"{out} must end in .npz", allowed="a name that ends in .npz", fix=f"--out {out.stem}.npz")
+            raise UserError(f"{out} must end in .npz", allowed="a name that ends in .npz", fix=f"--out {out}.npz")
 
     def __enter__(self) -> "_Files":
         if self.out is None:

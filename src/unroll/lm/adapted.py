@@ -19,7 +19,7 @@ from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.files import Files, StrPath, as_path, as_paths
 from unroll.lm.evaluate import Protocol, evaluate_predictors, regrouped
-from unroll.lm.surprisal import beginning
+from unroll.lm.surprisal import UnknownRule, beginning
 from unroll.nn.config import ModelConfig
 from unroll.predict.mixture import fit_weights
 from unroll.predict.predictor import Predictor
@@ -50,6 +50,7 @@ def evaluate(
     settings: Settings = (),
     mix: Sequence[StrPath] = (),
     valid: StrPath | None = None,
+    unknown: UnknownRule = "as-unk",
     precision: Precision = "float32",
 ) -> dict[str, Any]:
     """Return how probable text files, read as one text, are to a model, as JSON.
@@ -60,7 +61,7 @@ def evaluate(
     return result(
         evaluate_model(
             Path(model), as_paths(files), protocol, adapt=adapt, settings=settings, mix=as_paths(mix),
-            valid=as_path(valid), precision=precision,
+            valid=as_path(valid), unknown=unknown, precision=precision,
         )
     )  # fmt: skip
 
@@ -74,6 +75,7 @@ def evaluate_model(
     settings: Settings = (),
     mix: Sequence[Path] = (),
     valid: Path | None = None,
+    unknown: UnknownRule = "as-unk",
     precision: Precision = "float32",
 ) -> Work[dict[str, Any]]:
     """Evaluate a model on text files, yielding progress; returns its figures, as JSON.
@@ -81,7 +83,8 @@ def evaluate_model(
     `adapt` adds the figures of the model adapting while it reads; `mix` those of its mixture, adapted if `adapt` is
     given, with further models of the same vocabulary. The mixture's weights, and the options of adaptation unless
     `settings` names some, are fitted on the beginning of the file `valid`, by default of the validation part in the
-    model directory. `precision` is that of the model's weights; dynamic evaluation uses float32. Raises UserError.
+    model directory. `unknown` says what unknown symbols cost, as in `score`. `precision` is that of the model's
+    weights; dynamic evaluation uses float32. Raises UserError.
     """
     started = time.perf_counter()
     options = adapt_options(adapt, dict(setting_pairs(settings)))
@@ -108,10 +111,12 @@ def evaluate_model(
         weights = np.concatenate([[0.0] * bool(adapt), fit_weights(np.stack(columns))])
     with reading() as predictor:
         first = [opened.predictor, predictor] if adapt else [predictor]
-        evaluations = yield from evaluate_predictors([*first, *partners], opened.tokenizer, files, protocol, weights)
+        predictors, tokenizer = [*first, *partners], opened.tokenizer
+        evaluations = yield from evaluate_predictors(predictors, tokenizer, files, protocol, weights, unknown)
     figures: dict[str, Any] = {
         "model": str(model),
         "precision": precision,
+        "unknown": unknown,
         "files": [str(file) for file in files],
         **evaluations[0].figures(),
     }

@@ -1,6 +1,7 @@
 """How good a model is on a text, by a named protocol: perplexity, bits per character and byte, unknown symbols."""
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -15,6 +16,7 @@ from unroll.data.blocks import Seen, file_size, read_blocks
 from unroll.data.encode import block_ids
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError, check_choice
+from unroll.lm.surprisal import LN_256, UnknownRule, refuse_unknown, symbols_of
 from unroll.predict.mixture import mixed_nats
 from unroll.predict.predictor import Nats, Predictor
 from unroll.predict.protocols import Ids, crops_of, lines, together
@@ -24,6 +26,15 @@ Protocol = Literal["stream", "crops", "lines"]
 
 READ_TOGETHER = 2**16
 """Symbols between two reports of progress."""
+TREATMENTS: dict[UnknownRule, tuple[str, str]] = {
+    "as-unk": (
+        "scored as <unk>",
+        ": bits per byte do not apply, and bits per character leave out the cost of telling them apart",
+    ),
+    "exclude": ("left out of all figures", ": bits per byte do not apply"),
+    "penalise": ("scored as <unk> and 5.55 nats (ln 256) for each of their bytes and for the end of a word", ""),
+}
+"""What each rule does with unknown symbols, and what this means for bits, except of words."""
 
 
 def sizes_of(tokenizer: Tokenizer) -> NDArray[np.int64]:
@@ -44,6 +55,7 @@ class Evaluation:
 
     protocol: Protocol
     tokenizer: Tokenizer
+    rule: UnknownRule = "as-unk"
     tokens: int = 0
     nats: float = 0.0
     unknown: int = 0
@@ -61,44 +73,49 @@ class Evaluation:
         """Nats per symbol, the end of each line included."""
         return self.nats / self.tokens
 
-    def add(self, ids: Ids, nats: Nats, sizes: NDArray[np.int64]) -> None:
-        """Count symbols (N,), their nats (N,), and what they add to the text, of the `sizes` (V, 3) of all pieces."""
-        self.tokens += len(ids)
+    def add(self, ids: Ids, nats: Nats, sizes: NDArray[np.int64], widths: Sequence[int] = ()) -> None:
+        """Count symbols (N,), their nats (N,), and what they add to the text, of the `sizes` (V, 3) of all pieces.
+
+        `widths` are the bytes of the unknown ones, where these are penalised.
+        """
+        words = sizes[np.append(self.before, ids) if self.tokens + self.unknown else ids, 2]
+        unknown = ids == (-1 if self.tokenizer.unknown_id is None else self.tokenizer.unknown_id)
+        counted = ids
+        if self.rule == "exclude":
+            nats, counted = np.where(unknown, 0.0, nats), ids[~unknown]
+        elif self.rule == "penalise":
+            nats = nats.astype(np.float64)
+            nats[unknown] += LN_256 * (np.array(widths) + (self.tokenizer.level == "word"))
+            self.bytes += sum(widths) - int(sizes[ids[unknown], 0].sum())
+        self.tokens += len(counted)
         self.nats += float(nats.sum())
         if self.protocol != "crops":
             self.line_nats.append(_sums_of_lines(ids, nats, self.tokenizer.newline_id))
-        words = sizes[np.append(self.before, ids) if self.tokens > len(ids) else ids, 2]
         gaps = int(np.count_nonzero(words[:-1] & words[1:]))
         self.before = int(ids[-1]) if len(ids) else self.before
-        self.bytes += int(sizes[ids, 0].sum()) + gaps
-        self.chars += int(sizes[ids, 1].sum()) + gaps
-        self.unknown += self.tokenizer.count_unknown(ids)
+        self.bytes += int(sizes[counted, 0].sum()) + gaps
+        self.chars += int(sizes[counted, 1].sum()) + gaps
+        self.unknown += int(unknown.sum())
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON; a figure that does not apply is None, and `notes` says why."""
         level, bits = self.tokenizer.level, self.nats / math.log(2)
-        notes = list(self.remarks)
+        notes, untold = list(self.remarks), self.unknown > 0 and self.rule != "penalise"
         lost = not self.tokenizer.lossless or (level == "word" and self.unknown > 0)
         if not self.tokenizer.lossless:
             notes.append("bits per character and per byte do not apply to words, which cannot restore the text")
-        elif lost:
-            notes.append(
-                f"{self.unknown:,} words are unknown and scored as <unk>, which cannot restore the text: bits per "
-                "character and per byte do not apply"
-            )
-        elif self.unknown:
-            notes.append(
-                f"{self.unknown:,} symbols are unknown and scored as <unk>: bits per byte do not apply, and bits per "
-                "character leave out the cost of telling them apart"
-            )
+        treatment, meaning = TREATMENTS[self.rule]
+        if self.unknown and (self.tokenizer.lossless or self.rule != "as-unk"):
+            meaning = ": bits per character and per byte do not apply" if lost else meaning
+            notes.append(f"unknown symbols: {self.unknown:,}, {treatment}{meaning}")
         return {
             "protocol": self.protocol,
             "tokens": self.tokens,
             "nats_per_token": self.nats_per_token,
             "perplexity": math.exp(self.nats_per_token) if self.nats_per_token < 700 else None,
             "bits_per_char": None if lost or not self.chars else bits / self.chars,
-            "bits_per_byte": None if lost or self.unknown or not self.bytes else bits / self.bytes,
-            "unknown_rate": self.unknown / self.tokens,
+            "bits_per_byte": None if lost or not self.bytes or untold else bits / self.bytes,
+            "unknown_rate": self.unknown / (self.tokens + (self.unknown if self.rule == "exclude" else 0)),
             "notes": notes,
         }
 
@@ -109,30 +126,53 @@ def evaluate_predictors(
     files: Sequence[Path],
     protocol: Protocol,
     weights: NDArray[np.float64] | None = None,
+    unknown: UnknownRule = "as-unk",
 ) -> Work[list[Evaluation]]:
     """Read text files of any size as one text, in order, with several models of one vocabulary side by side.
 
     Yields progress; returns the evaluation of each, and of their mixture if its `weights` (K,) are given.
     `stream`: one row from the start symbol to the end with carried state. `lines`: each line with its end, after the
-    start symbol from a fresh state. `crops`: nanoGPT's, crops of 256 symbols from fresh states. Raises UserError for
-    files that are not text, and for a text too short for the protocol.
+    start symbol from a fresh state. `crops`: nanoGPT's, crops of 256 symbols from fresh states. `unknown` says what
+    unknown symbols cost. Raises UserError for files that are not text, and for a text too short for the protocol.
     """
     check_choice("protocol", protocol, get_args(Protocol))
+    check_choice("the rule for unknown symbols", unknown, get_args(UnknownRule))
     sizes, total, done = sizes_of(tokenizer), sum(map(file_size, files)), 0
-    evaluations = [Evaluation(protocol, tokenizer) for _ in range(len(predictors) + (weights is not None))]
-    seen = [Seen() for _ in files]
+    evaluations = [Evaluation(protocol, tokenizer, unknown) for _ in range(len(predictors) + (weights is not None))]
+    seen, offsets = [Seen() for _ in files], [0] * len(files)
+    by_width = unknown in ("penalise", "refuse") and tokenizer.unknown_id is not None
+    widths: deque[int] = deque()
+    """The bytes of the unknown symbols that are read and not scored yet."""
 
     def blocks() -> Iterator[Ids]:
         nonlocal done
+        first = True
         for block in read_blocks(files, tokenizer.level, seen=seen, separator=tokenizer.separator):
             done = block.read
-            yield block_ids(block, tokenizer)
+            if not by_width:
+                yield block_ids(block, tokenizer)
+                continue
+            symbols = symbols_of(block, tokenizer, seen[block.file].mark_bytes + offsets[block.file])
+            offsets[block.file] += block.size
+            refuse_unknown(tokenizer, symbols, unknown, str(files[block.file]))
+            chosen = symbols.ids == tokenizer.unknown_id
+            chosen[:1] &= not (first and protocol == "crops")  # which read the first symbol of all, and score it not
+            widths.extend((symbols.spans[chosen, 1] - symbols.spans[chosen, 0]).tolist())
+            first = False
+            yield symbols.ids
 
     for ids, nats in scored(predictors, blocks(), tokenizer.start_id, tokenizer.newline_id, protocol):
         rows = nats if weights is None else [*nats, mixed_nats(np.stack(nats), weights)]
+        spelt = [widths.popleft() for _ in range(tokenizer.count_unknown(ids))] if by_width else []
         for evaluation, row in zip(evaluations, rows, strict=True):
-            evaluation.add(ids, row, sizes)
+            evaluation.add(ids, row, sizes, spelt)
         yield Progress("evaluating", done, total, "bytes")
+    if not evaluations[0].tokens and evaluations[0].unknown:
+        raise UserError(
+            f"the model has never seen a symbol of {files[0]}: with the rule exclude nothing is left to evaluate",
+            allowed="a text with some symbols of the training text",
+            fix="use another text, or --unknown as-unk or penalise",
+        )
     if not evaluations[0].tokens:
         need = "one crop of 256 symbols and the one after it" if protocol == "crops" else "one symbol"
         raise UserError(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.artifact.saved_state import Reading, load_reading, read_on, save_reading
+from unroll.data.blocks import Block, text_of
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError, check_choice
 from unroll.files import StrPath
@@ -67,6 +68,16 @@ class Symbols(NamedTuple):
     ids: Ids  # (N,)
     spans: Ids  # (N, 2) in bytes of the data
     offset: int  # of the data in its text
+
+
+def symbols_of(block: Block, tokenizer: Tokenizer, offset: int) -> Symbols:
+    """Return the symbols of a block that begins at `offset` of its file."""
+    if isinstance(block.content, bytes):
+        edges = np.arange(len(block.content) + 1)
+        ids = np.frombuffer(block.content, np.uint8).astype(np.int64)
+        return Symbols(block.content, ids, np.stack([edges[:-1], edges[1:]], axis=1), offset)
+    text = text_of(block)
+    return Symbols(text.encode(), *tokenizer.encode_offsets(text), offset)
 
 
 def token_name(tokenizer: Tokenizer, id: int) -> str:

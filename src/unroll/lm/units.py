@@ -15,12 +15,12 @@ import numpy as np
 
 from unroll.artifact.open import AnyModel, Opened, as_opened
 from unroll.artifact.saved_state import Reading, load_reading, read_on, save_reading
-from unroll.data.blocks import MAX_LINE, Block, Seen, read_blocks, text_of
+from unroll.data.blocks import MAX_LINE, Seen, read_blocks
 from unroll.data.tokenizer import Tokenizer
 from unroll.data.utf8 import code_points
 from unroll.errors import UserError, check_choice
 from unroll.files import StrPath, as_path, refuse_input
-from unroll.lm.surprisal import Symbols, UnknownRule, beginning, by_rule, refuse_unknown
+from unroll.lm.surprisal import Symbols, UnknownRule, beginning, by_rule, refuse_unknown, symbols_of
 from unroll.predict.predictor import Nats, Predictor, log_probabilities
 from unroll.predict.protocols import Ids, lines
 
@@ -159,19 +159,10 @@ def _read_file(file: Path, tokenizer: Tokenizer, unknown: UnknownRule) -> Iterat
     """Yield the symbols of a file, block by block, the first after its byte order mark, if it has one."""
     seen, read = Seen(), 0
     for block in read_blocks([file], tokenizer.level, READ_BYTES, [seen], tokenizer.separator):
-        symbols = _read_block(block, tokenizer, seen.mark_bytes + read)
+        symbols = symbols_of(block, tokenizer, seen.mark_bytes + read)
         refuse_unknown(tokenizer, symbols, unknown, f"{file}")
         yield symbols
         read += block.size
-
-
-def _read_block(block: Block, tokenizer: Tokenizer, offset: int) -> Symbols:
-    if isinstance(block.content, bytes):
-        edges = np.arange(len(block.content) + 1)
-        ids = np.frombuffer(block.content, np.uint8).astype(np.int64)
-        return Symbols(block.content, ids, np.stack([edges[:-1], edges[1:]], axis=1), offset)
-    text = text_of(block)
-    return Symbols(text.encode(), *tokenizer.encode_offsets(text), offset)
 
 
 def _ends(tokenizer: Tokenizer, symbols: Symbols) -> Ids:

@@ -1,8 +1,10 @@
 """The models that are served, by name; each is opened again when its weights change."""
 
 import asyncio
+import os
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -92,7 +94,7 @@ class Models:
         for served_name, entry in self._entries.items():
             if entry.path.resolve() == path.resolve():
                 return served_name
-        name = _free_name(name or path.resolve().name, self._entries)
+        name = _free_name(name or Path(os.path.abspath(path)).name, self._entries)  # a link's own name
         self._entries[name] = _Entry(path, _open(name, path, self.device, self.precision))
         return name
 
@@ -264,7 +266,7 @@ def _listed(names: Iterable[str], most: int = 20) -> str:
 def _free_name(name: str, taken: Iterable[str]) -> str:
     """Return a free name that can stand in a request."""
     taken = set(taken)
-    name = re.sub(r"[^A-Za-z0-9._:-]", "-", name)[:56] or "model"
+    name = re.sub(r"[^\w.:-]", "-", unicodedata.normalize("NFC", name))[:56] or "model"
     return next(
         free for number in range(1, 10**6) if (free := name if number == 1 else f"{name}-{number}") not in taken
     )

@@ -97,6 +97,7 @@ def prepare(
     inputs = [path for path in (*files, valid, test) if path is not None]
     check_free(out, inputs, force=force, fix=f"resume it with `unroll train --resume {out}`, ")
     for path in inputs:
+        refuse_model(path)
         if not is_prepared(path):
             file_size(path)
     parent, tuned = load(base) if base is not None else None, base is not None
@@ -195,6 +196,16 @@ def check_request(overrides: Overrides, device: torch.device) -> None:
             fix="leave precision out",
         )
     processes.check_shares(overrides["training"].get("batch_size", TrainConfig().batch_size))
+
+
+def refuse_model(path: Path) -> None:
+    """Raise UserError where a model is given in place of a text."""
+    if (path / "model.json").is_file():
+        raise UserError(
+            f"{path} is a model, not a text",
+            allowed="text files, or a folder made by `unroll data prepare`",
+            fix=f"continue its training with --resume {path}, or tune it to a text: --from {path} FILE",
+        )
 
 
 def nothing_held_back() -> UserError:

@@ -81,8 +81,13 @@ def set_override(overrides: Overrides, key: str, text: str) -> None:
     table, _, name = key.rpartition(".")
     tables = [home for home, cls in TABLES.items() if name in get_type_hints(cls) and table in ("", home)]
     if not tables:
-        raise unknown_key(key, sorted({f.name for cls in TABLES.values() for f in fields(cls)}), "--set")
+        raise unknown_key(key, recipe_keys(), "--set")
     overrides[tables[0]][name] = parse_value(text, get_type_hints(TABLES[tables[0]])[name], f"{key} in --set")
+
+
+def recipe_keys() -> list[str]:
+    """Return the keys of all tables, sorted."""
+    return sorted({field.name for table in TABLES.values() for field in fields(table)})
 
 
 # What follows was tuned by measurement; benchmarks/README.md and docs/lab-notes.md name texts and failed attempts.

@@ -12,8 +12,9 @@ from insight.memory.cases import made, memory_of, octaves
 from unroll.insight.memory.contexts import (
     Gradient,
 )
-from unroll.insight.memory.measure import Memory
+from unroll.insight.memory.measure import Memory, Span
 from unroll.insight.memory.report import agreement, context_readings, disturbed_readings, gradient_readings, page
+from unroll.insight.plots import labels
 
 
 def texts(tree: ElementTree.Element) -> str:
@@ -62,7 +63,35 @@ def test_readings_are_computed_from_the_numbers() -> None:
     assert astray.rise is not None and astray.rise[:2] == (8, 16) and astray.rise[2] == pytest.approx(0.5, abs=0.05)
     assert "hurts made (lstm, char) between 8 and 16 characters, by 0.7" in [*context_readings(memory_of(astray))][1]
     assert falls.rise is None and made(lambda k: 1.0, targets=400, spread=0.1).rise is None
-    assert not [*agreement(memory_of(falls, slower))], "of models without gradients there is no third view"
+    said = [*agreement(memory_of(replace(falls, model="falls"), replace(slower, model="slower")))]
+    order = "falls (lstm, char), then slower (lstm, char)."
+    assert said == [f"Both views agree, from the shortest memory to the longest: {order}"]
+    assert not [*agreement(memory_of(falls))]
+
+
+def test_a_window_has_its_place_where_it_has_a_figure() -> None:
+    """It has no half-life, and is ranked by the two other views."""
+    window, *others = (made(lambda k, n=n: 1 + max(0.0, n - math.log2(k))) for n in (1, 2, 4))
+    gradients = [Gradient(0.5 ** (np.arange(30) / life), {}, life) for life in (3.0, 9.0)]
+    models = [replace(window, model="window", arch="window", context=2)] + [
+        replace(one, model=name, gradient=gradient)
+        for one, name, gradient in zip(others, ("short", "long"), gradients, strict=True)
+    ]
+    first, *views = agreement(memory_of(*models))
+    assert first.startswith("No view contradicts another")
+    in_order = "short (lstm, char), then long (lstm, char)."
+    whole = f"{labels(models)[0]}, then {in_order}"
+    assert views[:2] == [f"by length of context: {whole}", f"by replaced symbols: {whole}"]
+    assert views[2] == f"by gradients: {in_order}"
+
+
+def test_models_whose_intervals_overlap_are_not_ranked() -> None:
+    spans = {"a": Span(10, 6, 14), "b": Span(12, 9, 20), "c": Span(40, 30, math.inf), "d": Span(*[math.nan] * 3)}
+    models = [replace(made(octaves), model=name) for name in spans]
+    for model in models:
+        vars(model).update(span_99=spans[model.model], replaced_99=spans[model.model])
+    (said,) = agreement(memory_of(*models))
+    assert said.endswith(": a (lstm, char) and b (lstm, char) (their intervals overlap), then c (lstm, char).")
 
 
 @pytest.mark.parametrize("agree", [True, False])
@@ -76,11 +105,14 @@ def test_whether_the_views_agree_is_told(agree: bool) -> None:
     )
     lines = [*agreement(memory_of(b, a))]
     if agree:
-        assert lines == [
-            "All three views agree, from the shortest memory to the longest: short (lstm, char), long (lstm, char)."
-        ]
+        assert lines[0].startswith("All three views agree, from the shortest memory to the longest: short (lstm, char)")
+        assert lines[0].endswith(", then long (lstm, char).") and len(lines) == 1
     else:
-        assert "do not" in lines[0] and lines[3] == "by gradients: long (lstm, char), short (lstm, char)."
+        assert lines[0].startswith("The views contradict each other") and lines[1:] == [
+            "by length of context: short (lstm, char), then long (lstm, char).",
+            "by replaced symbols: short (lstm, char), then long (lstm, char).",
+            "by gradients: long (lstm, char), then short (lstm, char).",
+        ]
     assert [*gradient_readings(memory_of(a))] == [
         f"The gradient of short (lstm, char) halves every {half_lives[0]:.0f} characters"
         + (" until 1 % is left, 21 back" if agree else "")

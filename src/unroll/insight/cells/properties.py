@@ -201,7 +201,8 @@ def label(text: Text, asked: str) -> Labels:
         return Labels(asked, what, rule(text.content)[text.ends])
     if asked.startswith("re:"):
         try:
-            return Labels(asked, f"inside {asked[3:]}", inside(asked[3:])(text.content)[text.ends])
+            part = "the group of " if re.compile(asked[3:]).groups else ""
+            return Labels(asked, f"inside {part}{asked[3:]}", inside(asked[3:])(text.content)[text.ends])
         except re.error as error:
             raise UserError(
                 f"--property {asked} is not a regular expression: {error}",

@@ -1,6 +1,5 @@
 """Long-range tasks, generated from a seed: the cue lies exactly `distance` symbols before the answer."""
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from unroll.data.tokenizer import WordTokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, did_you_mean
 from unroll.insight.longrange.sentences import (
     AGREEING,
     ENGLISH,
@@ -380,9 +379,5 @@ def find_task(name: str) -> Task | VectorTask:
     """Return the task of that name; raises UserError if there is none."""
     if name in TASKS:
         return TASKS[name]
-    near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.4)
-    raise UserError(
-        f"there is no task {name!r}",
-        allowed=", ".join(TASKS),
-        fix=f"did you mean '{near[0]}'?" if near else "choose one of them",
-    )
+    fix = did_you_mean(name, TASKS, "choose one of them")
+    raise UserError(f"there is no task {name!r}", allowed=", ".join(TASKS), fix=fix)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from unroll.insight.memory.contexts import GRADIENT_ROWS
-from unroll.insight.memory.measure import GAIN, Memory, ModelMemory
+from unroll.insight.memory.measure import GAIN, Memory, ModelMemory, Span
 from unroll.insight.memory.picture import (
     BITS,
     PAGE,
@@ -118,25 +118,47 @@ def gradient_readings(memory: Memory) -> Iterator[str]:
 
 
 def agreement(memory: Memory) -> Iterator[str]:
-    """Yield the order in which each of the three views puts models of equal levels, and whether they agree."""
+    """Yield the order in which each view puts models of equal levels, and whether the views agree.
+
+    Models whose intervals overlap are not ranked. A model without a half-life, as a window, has no place by gradients.
+    """
     if len({model.level for model in memory.models}) > 1:
         return
     names = dict(zip(labels(memory.models), memory.models, strict=True))
-    views: dict[str, dict[str, float | None]] = {
-        "by length of context": {name: model.span_99.symbols for name, model in names.items()},
-        "by replaced symbols": {name: model.replaced_99.symbols for name, model in names.items()},
-        "by gradients": {name: model.half_life for name, model in names.items()},
+    lives = {name: model.half_life for name, model in names.items()}
+    views = {
+        "by length of context": {name: model.span_99 for name, model in names.items()},
+        "by replaced symbols": {name: model.replaced_99 for name, model in names.items()},
+        "by gradients": {name: Span(life, life, life) for name, life in lives.items() if life},
     }
-    # Only models with all three figures are compared.
-    comparable = [name for name in names if all(not math.isnan(values[name] or math.nan) for values in views.values())]
-    if len(comparable) < 2:
+    views = {view: {name: span for name, span in spans.items() if span.low > 0} for view, spans in views.items()}
+    views = {view: spans for view, spans in views.items() if len(spans) > 1}  # nan, of no gain, is not above 0
+    if len(views) < 2:
         return
-    orders = {view: sorted(comparable, key=lambda name: values[name] or 0.0) for view, values in views.items()}
-    if len({tuple(order) for order in orders.values()}) == 1:
-        yield f"All three views agree, from the shortest memory to the longest: {', '.join(orders['by gradients'])}."
-    else:
-        yield "The three views do not agree, from the shortest memory to the longest:"
-        yield from (f"{view}: {', '.join(order)}." for view, order in orders.items())
+    orders = {view: _order(spans) for view, spans in views.items()}
+    shorter = [{(a, b) for a in spans for b in spans if spans[a].high < spans[b].low} for spans in views.values()]
+    contradictory = any((b, a) in other for pairs in shorter for a, b in pairs for other in shorter)
+    if len({*orders.values()}) == 1:
+        count = "All three" if len(orders) == 3 else "Both"
+        yield f"{count} views agree, from the shortest memory to the longest: {next(iter(orders.values()))}."
+        return
+    begin = "The views contradict each other" if contradictory else "No view contradicts another"
+    yield f"{begin}, from the shortest memory to the longest:"
+    yield from (f"{view}: {order}." for view, order in orders.items())
+
+
+def _order(spans: dict[str, Span]) -> str:
+    """Return names from the shortest span to the longest, those together whose intervals overlap."""
+    groups: list[list[str]] = []
+    reach = -math.inf
+    for name in sorted(spans, key=lambda name: spans[name].symbols):
+        if spans[name].low > reach:
+            groups.append([])
+        groups[-1].append(name)
+        reach = max(reach, spans[name].high)
+    return ", then ".join(
+        group[0] if len(group) == 1 else f"{' and '.join(group)} (their intervals overlap)" for group in groups
+    )
 
 
 # ---- the page
