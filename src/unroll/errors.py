@@ -65,6 +65,11 @@ def did_you_mean(name: str, names: Collection[str], otherwise: str) -> str:
     return f"did you mean '{near}'?" if near else otherwise
 
 
+def number_of(count: int, noun: str) -> str:
+    """Return a number of things: `1 symbol`, `2,000 symbols`."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
 def install(extra: str) -> str:
     """Return the command that installs an optional part, from an index and in a clone."""
     return f'pip install "unroll-lm[{extra}]", or in a clone: pip install ".[{extra}]"'

@@ -69,8 +69,9 @@ def refused(here: Here) -> Refused:
     def run(*arguments: str | Path) -> str:
         done = here(*arguments)
         assert (done.code, done.out) == (2, ""), done.err
-        assert done.err.startswith("unroll: ")
-        assert "Traceback" not in done.err
-        return done.err
+        phases, mark, refusal = done.err.partition("unroll: ")
+        assert mark and all(line.endswith(" …") for line in phases.splitlines())
+        assert "Traceback" not in refusal
+        return mark + refusal
 
     return run

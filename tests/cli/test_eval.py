@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,17 @@ def test_compare(trained: Trained, other: Path, here: Here, test_text: Path) -> 
     assert head.split()[:3] == ["model", "arch", "parameters"]
     assert "no limit" in first and second.split()[-1] == "8"
     assert " pays " in verdict and "95 %" in verdict
+    assert plain.err == ""
+
+
+def test_compare_names_the_models_whose_symbols_are_unknown(trained: Trained, here: Here, tmp_path: Path) -> None:
+    """A remark that holds of all of them stands alone."""
+    (tmp_path / "odd.txt").write_text("the cat Ω\n" * 40)
+    assert here("ngram", tmp_path / "odd.txt", "--order", "2", "--out", tmp_path / "knows").code == 0
+    one = here("compare", trained.path, tmp_path / "knows", tmp_path / "odd.txt")
+    assert re.search(rf"^{trained.path}: unknown symbols: 40, scored as <unk>", one.err, re.M)
+    both = here("compare", trained.path, trained.path, tmp_path / "odd.txt")
+    assert both.err.startswith("unknown symbols: 40, scored as <unk>")
 
 
 def test_refusals(trained: Trained, refused: Refused, test_text: Path, tmp_path: Path) -> None:

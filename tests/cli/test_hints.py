@@ -1,5 +1,7 @@
 """What stands in place of the right word is answered with the nearest one, and what is advised works."""
 
+import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -8,6 +10,8 @@ import pytest
 
 from cli.command import QUICK
 from cli.conftest import Here, Refused, Trained
+from unroll.artifact.directory import locked
+from unroll.training.memory import Memory
 
 
 @pytest.mark.parametrize(
@@ -84,3 +88,75 @@ def test_the_marks_of_the_list_of_corpora_are_explained(here: Here) -> None:
     marks = {re.split(r"\s{2,}", line)[2] for line in done.out.splitlines()}
     assert marks == {"checked", "unverified"}
     assert all(f"{mark}: " in done.err for mark in marks)
+
+
+LINE = "It was a bright cold day in April, and the clocks were striking thirteen.\n"
+
+
+def test_a_text_of_one_line(here: Here, refused: Refused, tmp_path: Path) -> None:
+    """Three symbols tell nothing about which weights are best: the advised split does, or a longer text."""
+    file, run = tmp_path / "line.txt", ("--steps", "3", *QUICK, "--out", tmp_path / "run")
+    file.write_text(LINE)
+    said = refused("train", file, *run)
+    assert "the validation part has 3 symbols, too few to tell which weights are best" in said
+    (split,) = re.findall(r"(--split \S+),", said)
+    assert not (tmp_path / "run").exists()
+    assert here("train", file, *run, *split.split()).code == 0
+    file.write_text("It was a bright cold day.\n")
+    said = refused("train", file, *run, "--force")
+    assert "has 1 symbol, too few" in said and said.endswith("\n  fix: give a longer text\n")
+    said = refused("train", tmp_path / "line.txt", *run, "--force", "--valid", file)
+    assert said.endswith("fix: give a longer text with --valid\n")
+
+
+def test_a_test_text_gets_its_figure(here: Here, trained: Trained, book: Path, tmp_path: Path) -> None:
+    held = tmp_path / "held.txt"
+    held.write_text(LINE.lower() * 3)
+    run = ("--steps", "5", *QUICK, "--out", tmp_path / "run", "--json")
+    done = here("train", book, "--valid", held, "--test", held, *run)
+    result = json.loads(done.out)
+    (row,) = re.findall(r"^test +([\d.]+) nats per symbol, [\d.]+ bits/char · of held.txt$", done.err, re.M)
+    assert float(row) == round(result["test_nats_per_token"], 4) and result["test_tokens"] == 3 * len(LINE)
+    figures = json.loads(here("eval", tmp_path / "run", held, "--json").out)
+    assert math.isclose(figures["nats_per_token"], result["test_nats_per_token"], abs_tol=1e-6)
+    assert trained.result["test_nats_per_token"] is None, "a part of the text that nobody asked about stays unread"
+
+
+def test_what_happens_before_the_first_step_is_said(here: Here, book: Path, tmp_path: Path) -> None:
+    fixed = ("--set", "threads=1", "--set", "precision=float32", "--minutes", "0.02")
+    done = here("train", book, *QUICK, *fixed, "--out", tmp_path / "run")
+    assert done.err.startswith("measuring this machine …\nreading …\n"), done.err
+
+
+def test_a_large_model_is_announced_before_it_is_made(
+    here: Here, refused: Refused, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ("--steps", "2", "--device", "cpu", "--out", tmp_path / "run", "--set", "sample_length=2")
+    with monkeypatch.context() as patch:
+        patch.setattr("unroll.training.memory.memory_of", lambda device: Memory(10**7, 2 * 10**7))
+        said = refused("train", book, *run, "--set", "hidden_size=2000")
+        assert "weights takes" in said and "this machine has 0.0 GB" in said and not (tmp_path / "run").exists()
+        (setting,) = re.findall(r"fix: make it smaller: (--set hidden_size=\d+)", said)
+        patch.setattr("unroll.training.memory.LARGE", 10**6)
+        done = here("train", book, *run, *setting.split())
+    assert done.code == 0, done.err
+    first, *others = done.err.splitlines()
+    assert re.fullmatch(
+        r"this model has \d+ million weights: training takes about 0.0 GB of memory, .* a step …", first
+    )
+    assert f"note: {first.removesuffix(' …')}" in others, "it stays above the bar"
+
+
+def test_what_a_killed_process_left_is_removed(here: Here, book: Path, tmp_path: Path) -> None:
+    """Of another name too; but not a model that was trained to its end and could not be put in its place."""
+    for name in (".lost.partial", ".kept.partial", ".aside.partial"):
+        (tmp_path / name / "resume").mkdir(parents=True)
+        (tmp_path / name / "resume" / "lock").touch()
+    (tmp_path / ".kept.partial" / "model.json").touch()
+    (tmp_path / ".aside.replaced").mkdir()
+    (tmp_path / ".other.partial").mkdir()
+    (tmp_path / ".busy.partial").mkdir()
+    with locked(tmp_path / ".busy.partial"):
+        assert here("train", book, "--steps", "2", *QUICK, "--out", tmp_path / "run").code == 0
+    left = sorted(path.name for path in tmp_path.glob(".*"))
+    assert left == [".aside.partial", ".aside.replaced", ".busy.partial", ".kept.partial", ".other.partial"]

@@ -82,7 +82,7 @@ def test_options_reach_the_picture(trained: Trained, here: Here, test_text: Path
     assert here("plot", "position", trained.path, test_text, "--length", "64", "--smooth", "--out", out).code == 0
     assert "eight to the octave" in out.read_text() and "Crops of 64 symbols" in out.read_text()
     plain = here("plot", "surprisal", trained.path, short, "--unit", "token", "--out", out)
-    assert "bits, " in plain.out and "note: " in plain.err and "1 symbols count as <unk>" in plain.err
+    assert "bits, " in plain.out and "note: " in plain.err and "symbols that count as <unk>: 1" in plain.err
     assert "Bits of each symbol of short.txt" in out.read_text()
     assert library.plot("surprisal", trained.path, short, unit="token").notes[0] in plain.err
 

@@ -32,9 +32,9 @@ def test_an_empty_file(refused: Refused, tmp_path: Path) -> None:
 
 def test_a_text_shorter_than_one_window(refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "short.txt"
-    file.write_text("Too short to learn anything from it.\n")
-    said = refused("train", file, "--out", tmp_path / "run", *STEPS, "--set", "seq_len=64")
-    assert "33 symbols" in said
+    file.write_text("Too short to learn anything from it.\n" * 20)
+    said = refused("train", file, "--out", tmp_path / "run", *STEPS, "--set", "seq_len=667")
+    assert "666 symbols" in said
     assert "\n  allowed: " in said
     assert "\n  fix: " in said
     assert nothing_written(tmp_path, file)

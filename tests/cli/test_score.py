@@ -222,7 +222,7 @@ def test_what_reads_our_rows_may_go_away(trained: Trained, book: Path) -> None:
         [*UNROLL, "score", str(trained.path), "--file", str(book), "--unit", "token", "--tsv", "| head -2"]
     )
     done = subprocess.run(command, shell=True, env=environment(), capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith("start\tend\t")
+    assert done.stdout.startswith("line\tstart\tend\t")
     assert "Traceback" not in done.stderr
 
 

@@ -111,6 +111,29 @@ def test_reading_side_by_side_carries_the_state(arch: str, letters: Path, monkey
         assert not math.isclose(total(Forgetful(predictor)), exact, rel_tol=1e-3)
 
 
+def test_of_a_long_text_a_sample_is_measured_after_all_that_precedes_it(
+    letters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of V probabilities at each of N positions as many as are to be looked at: every third stretch, state carried."""
+    monkeypatch.setattr(module, "SPAN", 16)
+    ids = TOKENIZER.encode(letters.read_text())
+    assert len(ids) == 3011
+    predictor = network()
+    figures = reliability_of(predictor, letters)
+    assert (figures.stride, figures.positions) == (1, 3011)
+    monkeypatch.setattr(module, "MOST_PROBABILITIES", 3011 * SIZE // 3 + SIZE)
+    figures = reliability_of(predictor, letters)
+    chosen = np.arange(3011) // 16 % 3 == 0
+    assert (figures.stride, figures.positions) == (3, chosen.sum())
+    p, _ = brute(predictor, letters)
+    rows = p[chosen]
+    assert math.isclose(figures.confidence, rows.max(axis=1).mean(), rel_tol=1e-9)
+    assert figures.accuracy == (rows.argmax(axis=1) == ids[chosen]).mean()
+    monkeypatch.setattr(module, "MOST_PROBABILITIES", 1)
+    assert sum(1 for _ in reliability(predictor, TOKENIZER, letters)) > 16, "progress comes where nothing is looked at"
+    assert reliability_of(predictor, letters).positions == 16
+
+
 def test_right_probabilities_lie_on_the_diagonal_and_overconfident_ones_do_not(tmp_path: Path) -> None:
     true_p = np.array([0.0002, 0.35, 0.2, 0.15, 0.1, 0.08, 0.06, 0.04, 0.01, 0.005, 0.0038, 0.001])
     file = drawn(true_p, 30_000, tmp_path / "drawn.txt")

@@ -25,7 +25,7 @@ def text_of(live: Live, name: str = "char") -> str:
 def test_names_are_those_of_the_directories(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("a/book", "b/book", "c/a name <b>", "d/" + "long" * 30, "e/Война-и-мир")]
     models = Models(make_model(folder) for folder in folders)
-    assert models.names() == ["book", "book-2", "a-name--b-", ("long" * 30)[:56]]
+    assert models.names() == ["book", "book-2", "a-name--b-", ("long" * 30)[:56], "Война-и-мир"]
     assert models.add(folders[1]) == "book-2" and models.latest("book-2").opened.path == folders[1]
     models.remove("book")
     with pytest.raises(ApiError, match="no model 'book'"):
@@ -43,7 +43,7 @@ def test_a_link_is_served_under_its_own_name(tmp_path: Path) -> None:
 
 def test_a_name_in_any_script_can_be_asked_for(tmp_path: Path) -> None:
     with serving(make_model(tmp_path / "Война-и-мир"), make_model(tmp_path / "char")) as live:
-        asked = {"model": "Война-и-мир", "prompt": "the", "max_tokens": 3, "seed": 1}
+        asked: dict[str, Any] = {"model": "Война-и-мир", "prompt": "the", "max_tokens": 3, "seed": 1}
         assert live.openai().completions.create(**asked).model == "Война-и-мир"
         assert live.post("/models/Война-и-мир/v1/completions", asked).json()["model"] == "Война-и-мир"
 

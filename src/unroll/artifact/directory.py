@@ -42,6 +42,8 @@ RESULT: dict[str, Any] = {
     "valid_nats_per_token": float,
     "valid_tokens": int,
     "valid_part_tokens": int,
+    "test_nats_per_token": float | None,
+    "test_tokens": int | None,
     "best_step": int,
     "steps": int,
     "tokens_seen": int,
@@ -298,6 +300,16 @@ def clear(partial: Path) -> None:
 def partial_of(out: Path) -> Path:
     """Return the path where the model directory `out` is made until it is complete."""
     return out.with_name(f".{out.name}.partial")
+
+
+def remove_abandoned(out: Path) -> None:
+    """Remove what killed processes left unfinished beside `out`: folders without a model, whose lock is free."""
+    for left in out.parent.glob(".*.partial"):
+        if left == partial_of(out) or (left / "model.json").exists() or not (left / "resume" / "lock").exists():
+            continue
+        if not os.path.lexists(left.with_name(f"{left.name.removesuffix('.partial')}.replaced")):
+            with suppress(UserError), locked(left) as folder:
+                folder.remove()
 
 
 def publish(folder: Folder, out: Path, earlier: Folder | None = None) -> None:

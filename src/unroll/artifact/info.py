@@ -70,6 +70,7 @@ def info(path: StrPath) -> dict[str, Any]:
         "valid_bits_per_char": _bits(nats, per_char),
         "valid_bits_per_byte": _bits(nats, per_byte),
         "test_nats_per_token": result.get("test_nats_per_token"),
+        "test_tokens": result.get("test_tokens"),
         "valid_perplexity": math.exp(nats) if nats is not None and nats < 700 else None,
         "int8_cost_nats": None if (cost := read_cost(path)) is None else cost["cost_nats"],
         "fallback_discounts": _fallback_discounts(path, result),

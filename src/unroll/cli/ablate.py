@@ -9,7 +9,7 @@ import click
 from unroll.cli import console
 from unroll.cli.inputs import reads_text
 from unroll.cli.options import FILE, JSON, PATH
-from unroll.errors import UserError
+from unroll.errors import UserError, number_of
 
 if TYPE_CHECKING:
     from unroll.insight.cells.ablation import Ablated, Change
@@ -83,7 +83,7 @@ def put(ablated: "Ablated") -> None:
     """Print what changes: in all, by class of symbols, the symbols hurt most, and samples; then the notes."""
     console.put_rule(
         f"{ablated.cell} clamped at {ablated.value:.3f}, of mean {ablated.mean:.3f} ± {ablated.deviation:.3f}, "
-        f"in {ablated.symbols:,} symbols of {ablated.file}"
+        f"in {number_of(ablated.symbols, 'symbol')} of {ablated.file}"
     )
     console.put_columns(rows_of(ablated))
     console.put_rule("nats by class of symbols, unchanged and clamped")

@@ -9,6 +9,7 @@ import click
 from unroll.cli import console, pictures
 from unroll.cli.inputs import reads_text
 from unroll.cli.options import FILE, JSON, PATH, plot_option
+from unroll.errors import number_of
 
 if TYPE_CHECKING:
     from unroll.insight.cells.findings import Finding, Tracking
@@ -81,7 +82,7 @@ def verb(model: Path, file: Path | None, asked: str, top: int, plot: Path | None
 def put(tracking: "Tracking", model: Path, file: Path | None) -> None:
     """Print the findings as a table and as sentences, the probes, and how to see the best cell."""
     console.put_rule(
-        f"{tracking.labels.name}: {tracking.labels.what}, in {tracking.symbols:,} symbols of {tracking.file}"
+        f"{tracking.labels.name}: {tracking.labels.what}, in {number_of(tracking.symbols, 'symbol')} of {tracking.file}"
     )
     console.put_columns(table(tracking))
     console.put_rule("in words")

@@ -8,6 +8,7 @@ import click
 from unroll.cli import console
 from unroll.cli.inputs import SEPARATOR, TEXT, reads_text
 from unroll.cli.options import JSON, LEVEL, PATH, SPLIT, TEST, VALID, WORDS, json_option
+from unroll.errors import number_of
 
 
 @click.group(
@@ -72,8 +73,10 @@ def prepare(files: tuple[Path, ...], out: Path, as_json: bool, **choices: Any) -
             }
         )
         return
-    rows = [(name, f"{part.tokens:,} symbols", f"{part.unknown:,} unknown") for name, part in parts.items()]
-    console.put_columns([*rows, ("vocabulary", f"{corpus.tokenizer.vocab_size:,} symbols", corpus.tokenizer.level)])
+    rows = [(name, number_of(part.tokens, "symbol"), f"{part.unknown:,} unknown") for name, part in parts.items()]
+    console.put_columns(
+        [*rows, ("vocabulary", number_of(corpus.tokenizer.vocab_size, "symbol"), corpus.tokenizer.level)]
+    )
     for warning in corpus.info.warnings:
         console.warn(warning)
     console.note(f"To train on it: unroll train {console.quoted(out)}")

@@ -9,6 +9,7 @@ import click
 from unroll.cli import console
 from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import JSON, PATH, PRECISION, UNKNOWN, UNKNOWN_RULES
+from unroll.errors import number_of
 
 
 @click.command(
@@ -74,7 +75,10 @@ def rows_of(evaluation: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if mixed := evaluation.get("mixed"):
         parts = zip(mixed["weights"], mixed["models"], strict=True)
         yield "mixed", f"{figures(mixed)} ({' + '.join(f'{weight:.3f} {model}' for weight, model in parts)})"
-    yield "text", f"{evaluation['tokens']:,} symbols, {100 * evaluation['unknown_rate']:.2f} % of them unknown"
+    yield (
+        "text",
+        f"{number_of(evaluation['tokens'], 'symbol')}, {100 * evaluation['unknown_rate']:.2f} % of them unknown",
+    )
     yield from (("note", note) for note in evaluation["notes"])
 
 

@@ -11,7 +11,7 @@ from unroll.cli import console
 from unroll.cli.inputs import TEXT, reads_lists
 from unroll.cli.options import PATH, PRECISION, REPLACE_UNKNOWN, json_option
 from unroll.data.lines import unescaped, whole_text
-from unroll.errors import UserError, check_positive
+from unroll.errors import UserError, check_positive, number_of
 
 if TYPE_CHECKING:
     from unroll.artifact.open import Opened
@@ -144,4 +144,6 @@ def put_copied(copied: dict[str, Any] | None) -> None:
     if copied is None:
         console.note("The training text is not beside the model, so copies cannot be found.")
     else:
-        console.note(f"Longest run copied from the training text, {copied['length']} symbols: {copied['text']!r}")
+        console.note(
+            f"Longest run copied from the training text, {number_of(copied['length'], 'symbol')}: {copied['text']!r}"
+        )

@@ -17,7 +17,7 @@ from unroll.cli import console
 from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import PATH, PRECISION, UNKNOWN, UNKNOWN_RULES, json_option
 from unroll.data.lines import ESCAPES, escaped
-from unroll.errors import UserError
+from unroll.errors import UserError, number_of
 
 if TYPE_CHECKING:
     from unroll.engine.network import Precision
@@ -208,7 +208,7 @@ def unknown_rate(tokens: int, unknown: int, rule: str) -> float | None:
 
 def put_score(number: int | None, score: "TextScore", rule: str) -> None:
     """Print the total of a text, and its symbols above their nats."""
-    figures = [f"{score.nats:.2f} nats", f"{score.tokens:,} symbols"]
+    figures = [f"{score.nats:.2f} nats", f"{number_of(score.tokens, 'symbol')}"]
     if score.nats_per_token is not None:
         figures.append(f"{score.nats_per_token:.3f} each")
     if score.unknown:
@@ -318,7 +318,7 @@ def score_file(
     if as_json:
         put_tail({"tokens": total["tokens"], "nats": total["nats"], "nats_per_token": mean, "unknown_rate": rate})
         return
-    figures = [f"{total['nats']:,.1f} nats", f"{total['tokens']:,} symbols", f"{mean or 0:.3f} each"]
+    figures = [f"{total['nats']:,.1f} nats", f"{number_of(total['tokens'], 'symbol')}", f"{mean or 0:.3f} each"]
     if total["unknown"]:
         figures.append(f"{rate:.2%} unknown ({unknown})")
     console.note(" · ".join(figures))

@@ -10,7 +10,7 @@ import click
 from unroll.cli import console, pictures
 from unroll.cli.inputs import TEXT, reads_text
 from unroll.cli.options import JSON, PATH, plot_option
-from unroll.errors import UserError
+from unroll.errors import UserError, number_of
 from unroll.nn.arch import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def verb(
     places = [place(unit, network.config, model) for unit in units]
     if len(ids) > (most := MOST_DRAWN if plot else MOST_COLOURED) and (plot or units):
         raise UserError(
-            f"the text has {len(ids):,} symbols",
+            f"the text has {number_of(len(ids), 'symbol')}",
             allowed=f"{most:,} at most in a heat map" if plot else f"{most:,} at most to be coloured",
             fix="take a part of it; --out has no limit",
         )
@@ -201,7 +201,7 @@ def rows_of(traced: "Traced", out: Path | None) -> Iterator[tuple[str, str]]:
     """Yield a line for each layer and gate, and where the arrays are."""
     import numpy as np
 
-    yield "text", f"{len(traced.ids):,} symbols, {traced.nats / len(traced.ids):.4f} nats each"
+    yield "text", f"{number_of(len(traced.ids), 'symbol')}, {traced.nats / len(traced.ids):.4f} nats each"
     for layer in traced.layers:
         for gate in layer.gates:
             yield (

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -80,7 +81,8 @@ def verb(
 ) -> int:
     """Train a model on text FILEs, or on a folder made by `unroll data prepare`.
 
-    Without a FILE it learns the source code of Python's standard library. Ctrl-C saves, and --resume continues.
+    Without a FILE it learns the source code of Python's standard library. Ctrl-C saves, and --resume continues. The
+    validation part, by which the best weights are chosen, needs 20 symbols: of a text of one line, hold back more.
 
     Several FILEs are documents in order: each but the last gets a final newline if it lacks one. A byte order mark at
     the start of a file is dropped, except at level byte.
@@ -121,7 +123,7 @@ def verb(
             console.note("No FILE: training on the source code of Python's standard library.")
     else:
         reports = continued(resume, device)
-    last, earlier = "", None
+    last, phase, earlier = "", "", None
     stop = Stop(between_steps=resume is not None, wanted=process.ended_by is not None)
     board = recording(folder) if tensorboard else nullcontext(lambda report: None)
     with stop_signals(stop), console.bar() as show, closing(reports), board as record:
@@ -129,6 +131,9 @@ def verb(
         draw = watch.drawing(folder, show)
         for report in reports:
             if isinstance(report, Progress):
+                if report.phase != phase and not console.is_screen(sys.stderr):
+                    console.note(f"{report.phase} …")
+                phase = report.phase
                 console.draw(report, show)
                 continue
             record(report)

@@ -102,9 +102,22 @@ def put_result(folder: Path, *, as_json: bool) -> None:
         console.put_rule("done", err=True)
         rows = {
             "validation": f"{quality}{part} · the weights of step {best:,}",
+            "test": tested(description),
             "training": console.spent(description),
             "next": f"unroll sample {console.quoted(folder)}",
         }
-        console.put_columns(rows.items(), err=True)
+        console.put_columns([(name, row) for name, row in rows.items() if row], err=True)
     if as_json:
         console.put_json({"out": str(folder)} | description)
+
+
+def tested(description: dict[str, Any]) -> str:
+    """Return the figure of the test text, of what `info` knows of a model; empty where none was given."""
+    nats, part = description["test_nats_per_token"], (description["parts"] or {}).get("test")
+    if nats is None or part is None:
+        return ""
+    chars_per_token = None if description["level"] == "word" else part["chars"] / part["tokens"]
+    read = description["test_tokens"]
+    cut = f"the first {read:,} of {part['tokens']:,} symbols of " if read < part["tokens"] else ""
+    name = description["test_file"] or "the test text"
+    return f"{console.quality(nats, chars_per_token)} · of {cut}{name}"

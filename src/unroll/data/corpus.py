@@ -132,6 +132,11 @@ class Corpus:
     documents: NDArray[np.int64]
     info: CorpusInfo
 
+    @property
+    def given_test(self) -> Ids:
+        """The test text if it was given as a file, which asks for its figure; else empty."""
+        return self.train[:0] if self.test is None or "test" not in self.info.overlaps else self.test
+
 
 def prepare(
     files: Files,

@@ -1,12 +1,15 @@
 """Reliability: predicted probabilities against how often what they predict comes. `curves` calls it."""
 
+import math
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unroll.data.blocks import file_size
 from unroll.data.encode import TextIds
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
@@ -25,6 +28,8 @@ ROWS, SPAN = 128, 64
 """Stretches of a text that are read side by side, and their length."""
 MAX_PROBABILITIES = 2**22
 """Probabilities that are held at a time."""
+MOST_PROBABILITIES = 2**28
+"""Probabilities that are looked at, about: of a longer text, or a larger vocabulary, a sample of the positions."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Reliability:
     top_predictions: Counts  # (M,) of the most probable symbol alone
     top_hits: Counts  # (M,)
     top_sums: Floats  # (M,) of its probabilities
+    stride: int = 1
+    """Every how many stretches of `SPAN` symbols one was looked at."""
 
     @property
     def observed(self) -> Floats:
@@ -77,6 +84,7 @@ class Reliability:
         low, high = self.interval
         return {
             "positions": self.positions,
+            "stride": self.stride,
             "vocab_size": self.vocab_size,
             "ece": self.ece,
             "accuracy": self.accuracy,
@@ -94,14 +102,19 @@ class Reliability:
 def reliability(predictor: Predictor, tokenizer: Tokenizer, file: Path) -> Work[Reliability]:
     """Compare what is predicted with what comes, in a text read as one row with carried state from the start symbol.
 
-    Every symbol of the vocabulary at every position is one prediction. Memory does not grow with the text.
+    Every symbol of the vocabulary at every position is one prediction; where these are too many, stretches evenly
+    spread over the text are looked at. Memory does not grow with the text.
     """
     size, bins = predictor.vocab_size, len(EDGES)
     predictions, hits, sums = np.zeros(bins, np.int64), np.zeros(bins, np.int64), np.zeros(bins)
     top_predictions, top_hits = np.zeros(TOP_BINS, np.int64), np.zeros(TOP_BINS, np.int64)
     top_sums = np.zeros(TOP_BINS)
     text = TextIds(file, tokenizer)
-    for logits, targets in distributions(predictor, text, tokenizer.start_id):
+    blocks = iter(text)
+    first = next(blocks, np.zeros(0, np.int64))
+    expected = len(first) * file_size(file) / max(1, text.read)  # symbols of the text, if all of it is like its start
+    stride = max(1, math.ceil(expected * size / MOST_PROBABILITIES))
+    for logits, targets in distributions(predictor, chain([first], blocks), tokenizer.start_id, stride):
         p = np.exp(log_probabilities(logits))
         number = np.searchsorted(EDGES[:-1], p, side="right")  # 1 itself is in the last bin
         rows = np.arange(len(p))
@@ -120,16 +133,19 @@ def reliability(predictor: Predictor, tokenizer: Tokenizer, file: Path) -> Work[
     if not positions:
         raise too_short(file, "one symbol")
     return Reliability(
-        positions, size, predictions, hits, ratio(sums, predictions), top_predictions, top_hits, top_sums
+        positions, size, predictions, hits, ratio(sums, predictions), top_predictions, top_hits, top_sums, stride
     )
 
 
-def distributions(predictor: Predictor, blocks: Iterable[Ids], start_id: int) -> Iterator[tuple[Floats, Ids]]:
+def distributions(
+    predictor: Predictor, blocks: Iterable[Ids], start_id: int, stride: int = 1
+) -> Iterator[tuple[Floats, Ids]]:
     """Yield logits (B, V) and the symbols (B,) that came, one pair for each position of a text, in no order.
 
     The state is carried through the whole text. It is read twice: quickly, for the state before every stretch of `SPAN`
-    symbols; then symbol by symbol, many stretches side by side.
+    symbols; then symbol by symbol, many stretches side by side, of these the first of every `stride`.
     """
+    number = 0
     rows = max(1, min(ROWS, MAX_PROBABILITIES // predictor.vocab_size))
     state: State | None = None
     previous = start_id
@@ -139,7 +155,12 @@ def distributions(predictor: Predictor, blocks: Iterable[Ids], start_id: int) ->
         stretches: list[tuple[Window, Window, State]] = []
         for first in range(0, len(piece), SPAN):
             inputs, targets = symbols[None, :-1][:, first : first + SPAN], symbols[None, 1:][:, first : first + SPAN]
-            if state is None or inputs.shape[1] < SPAN:  # only the first begins without a state, only the last is short
+            chosen, number = number % stride == 0, number + 1
+            if not chosen:
+                _, state = predictor.logits(inputs, state)
+            elif (
+                state is None or inputs.shape[1] < SPAN
+            ):  # only the first begins without a state, only the last is short
                 state = yield from _steps(predictor, inputs, targets, state)
             else:
                 stretches.append((inputs, targets, state))
@@ -147,6 +168,8 @@ def distributions(predictor: Predictor, blocks: Iterable[Ids], start_id: int) ->
         if stretches:
             all_inputs, all_targets, states = zip(*stretches, strict=True)
             yield from _steps(predictor, np.concatenate(all_inputs), np.concatenate(all_targets), join_rows(states))
+        elif stride > 1:
+            yield np.zeros((0, predictor.vocab_size)), np.zeros(0, np.int64)  # a sign of life
 
 
 def _steps(

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -47,13 +46,16 @@ def reference_shape(overrides: Overrides) -> ModelConfig:
     return from_mapping(ModelConfig, {"vocab_size": 96, "hidden_size": 256} | fixed, "the recipe's [model]")
 
 
+def portions(overrides: Overrides) -> TrainConfig:
+    """Return a training in the portions that the user fixed, or in those of default."""
+    names, fixed = ("batch_size", "seq_len"), overrides["training"]
+    return from_mapping(TrainConfig, {name: fixed[name] for name in names if name in fixed}, "the recipe's [training]")
+
+
 def measured(overrides: Overrides, device: torch.device, minutes: float) -> Machine:
     """Measure this machine, within a few hundredths of the budget for each way of training."""
-    portions: dict[str, Any] = {
-        name: overrides["training"][name] for name in ("batch_size", "seq_len") if name in overrides["training"]
-    }
-    training = from_mapping(TrainConfig, portions, "the recipe's [training]")
-    return measure_machine(reference_shape(overrides), training, device, overrides["training"], min(0.5, 0.6 * minutes))
+    shape, fixed = reference_shape(overrides), overrides["training"]
+    return measure_machine(shape, portions(overrides), device, fixed, min(0.5, 0.6 * minutes))
 
 
 def resolve(
@@ -123,11 +125,14 @@ def seconds_until(end: float) -> float:
 
 
 def final_evaluation(config: ModelConfig, corpus: Corpus, device: torch.device, minutes: float) -> tuple[int, float]:
-    """Return how many validation symbols the final exact figure reads in a tenth of the budget, and its seconds."""
+    """Return how many validation symbols the final exact figure reads in a tenth of the budget, and its seconds.
+
+    They include those of as many symbols of a test text that was given.
+    """
     model = Model(config).to(device).eval()
     ids = corpus.valid[:1024]
     start = time.perf_counter()
     stream_nats(TorchPredictor(model), ids, corpus.tokenizer.start_id)
     seconds_per_token = (time.perf_counter() - start) / max(1, len(ids))
     count = max(1000, min(len(corpus.valid), int(0.1 * 60 * minutes / seconds_per_token)))
-    return count, count * seconds_per_token
+    return count, (count + min(count, len(corpus.given_test))) * seconds_per_token

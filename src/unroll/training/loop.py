@@ -254,13 +254,21 @@ def sample_due(step: int, steps: int) -> bool:
 
 
 def final_result(run: Run, corpus: Corpus) -> dict[str, Any]:
-    """Evaluate weights.safetensors exactly (one row, carried state); returns the result that model.json keeps."""
-    ids = corpus.valid[: run.config.final_tokens]
-    nats = stream_nats(load(run.path, str(run.device)).predictor, ids, corpus.tokenizer.start_id)
+    """Evaluate weights.safetensors exactly (one row, carried state); returns the result that model.json keeps.
+
+    A test text is evaluated if it was given as a file: that is what such a file is for.
+    """
+    ids, start_id = corpus.valid[: run.config.final_tokens], corpus.tokenizer.start_id
+    predictor, test = load(run.path, str(run.device)).predictor, corpus.given_test[: run.config.final_tokens]
+    nats = stream_nats(predictor, ids, start_id)
+    tested = {}
+    if len(test):
+        tested = {"test_nats_per_token": stream_nats(predictor, test, start_id), "test_tokens": len(test)}
     run.writes.check()
     return {
         "protocol": "stream",
         "valid_nats_per_token": nats,
+        **tested,
         "valid_tokens": len(ids),
         "valid_part_tokens": len(corpus.valid),
         "best_step": run.best_step,

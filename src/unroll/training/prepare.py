@@ -1,5 +1,6 @@
 """Prepares a training: from files and a budget, or from a directory where it stopped, to a run at its next step."""
 
+import math
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from unroll.artifact.directory import (
     publish,
     put_back_replaced,
     read_training,
+    remove_abandoned,
     save_description,
 )
 from unroll.artifact.events import METRICS, EventLog
@@ -37,16 +39,17 @@ from unroll.data.corpus import (
     prepared_corpus,
     write_corpus,
 )
-from unroll.errors import UserError
+from unroll.errors import UserError, number_of
 from unroll.files import Folder, StrPath, explained, printable_name, real_folder
 from unroll.nn.config import parameter_count
 from unroll.nn.model import Model
-from unroll.progress import Work
+from unroll.progress import Progress, Work
 from unroll.settings import from_mapping
-from unroll.training.budget import Budget, measured, resolve
+from unroll.training.budget import Budget, measured, portions, reference_shape, resolve
 from unroll.training.calibrate import Machine, has_tf32
 from unroll.training.config import TrainConfig
 from unroll.training.many import processes, torchrun
+from unroll.training.memory import announcement
 from unroll.training.recipe import Overrides, Recipe, check_overrides, read_about, read_recipe, write_recipe
 from unroll.training.report import Report
 from unroll.training.run import Run, begin, restore, save, save_weights
@@ -106,6 +109,11 @@ def prepare(
     # Before the machine is measured, which takes seconds.
     if valid is None and overrides["data"].get("split") == "100" and not is_prepared(files[0]):
         raise nothing_held_back()
+    remark = announcement(reference_shape(overrides), portions(overrides), torch_device)
+    if remark is not None:
+        yield Progress(remark, 0, 1)
+    if budget.minutes is not None:
+        yield Progress("measuring this machine", 0, 1)
     machine = None if budget.minutes is None else measured(overrides, torch_device, budget.minutes)
     if machine is not None:
         fastest = {name: getattr(machine, name) for name in ("threads", "precision", "wait_policy")}
@@ -115,6 +123,7 @@ def prepare(
     with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)
+    remove_abandoned(out)
     folder = locks.enter_context(locked(partial, out))
     try:
         check_free(out, inputs, force=force)
@@ -130,6 +139,7 @@ def prepare(
             copy_weights(run.model, dict(parent.model.named_parameters()), parent.path)
             run = begin(folder, run.model, recipe.optim, recipe.training)
         first = list(first_reports(recipe, corpus, files, machine, cut=note, tuned=tuned))
+        first += [Report("warn", 0, 0, 0.0, text=remark)] if remark else []
         with closing(EventLog(folder, METRICS)) as log:
             for report in first:
                 log.write(report.to_json())
@@ -217,6 +227,22 @@ def nothing_held_back() -> UserError:
     )
 
 
+FEWEST_VALID = 20
+"""Symbols of a validation part that can tell which weights are better."""
+
+
+def too_few_held_back(corpus: Corpus, valid: Path | None) -> UserError:
+    """Return the error for a validation part that is too short to choose weights by."""
+    count = sum(part.tokens for part in corpus.info.parts.values())
+    percent = math.ceil(100 * (FEWEST_VALID + 1) / count)  # parts are rounded down
+    split = f"hold back more with --split {100 - percent}/{percent}, or " if percent <= 50 and valid is None else ""
+    return UserError(
+        f"the validation part has {number_of(len(corpus.valid), 'symbol')}, too few to tell which weights are best",
+        allowed=f"a validation part of {FEWEST_VALID} symbols or more",
+        fix=f"{split}give a longer text{' with --valid' if valid is not None else ''}",
+    )
+
+
 def encoded(
     folder: Folder,
     files: Sequence[Path],
@@ -241,6 +267,8 @@ def encoded(
         folder.check()
     if not len(corpus.valid):
         raise nothing_held_back()
+    if len(corpus.valid) < FEWEST_VALID:
+        raise too_few_held_back(corpus, valid)
     if parent is not None and corpus.tokenizer.digest != parent.tokenizer.digest:
         raise UserError(
             f"the corpus in {files[0]} was prepared with another vocabulary than {parent.path}",

@@ -230,7 +230,7 @@ def test_models_that_take_a_text_apart_in_other_ways_are_not_put_side_by_side(
     with pytest.raises(UserError, match="different ways"):
         unroll.plot("surprisal", pair, short)
     (note,) = unroll.plot("surprisal", models[0], short, unit="token").notes
-    assert note == f"{models[0]}: 1 symbols count as <unk>"
+    assert note == f"{models[0]}: symbols that count as <unk>: 1"
     (note,) = unroll.plot("position", pair, file, length=20).notes
     assert "different vocabularies" in note
     assert unroll.plot("reliability", pair, file).notes == ()

@@ -9,7 +9,7 @@ import torch
 
 from unroll.artifact.open import Opened, open_model
 from unroll.data.tokenizer import Tokenizer
-from unroll.errors import UserError, install
+from unroll.errors import UserError, install, number_of
 from unroll.files import StrPath, as_path
 from unroll.insight.cells import probe
 from unroll.insight.cells.ablation import held_beside
@@ -171,7 +171,7 @@ def sampled(symbols: int, network: Model) -> Ids:
     """Return the symbols (n,) after which units are compared, an even number; raises UserError for a short text."""
     if symbols < LEAST:
         raise UserError(
-            f"the text has {symbols:,} symbols",
+            f"the text has {number_of(symbols, 'symbol')}",
             allowed=f"{LEAST:,} or more: cells are chosen on one half and measured on the other",
             fix="name a longer text: --file F",
         )

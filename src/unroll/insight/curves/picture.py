@@ -41,7 +41,7 @@ from unroll.lm.curves import (
     UnitName,
     measure,
 )
-from unroll.lm.reliability import EDGES, Reliability
+from unroll.lm.reliability import EDGES, SPAN, Reliability
 from unroll.progress import Work, result
 
 if TYPE_CHECKING:
@@ -150,7 +150,12 @@ def _remarks(curves: Sequence[Curve]) -> Iterator[str]:
         )
     for curve in curves:
         if isinstance(curve.numbers, Surprisal) and (unknown := sum(unit.unknown for unit in curve.numbers.units)):
-            yield f"{curve.model}: {unknown:,} symbols count as <unk>"
+            yield f"{curve.model}: symbols that count as <unk>: {unknown:,}"
+        if isinstance(curve.numbers, Reliability) and (stride := curve.numbers.stride) > 1:
+            yield (
+                f"{curve.model}: measured on a sample of the text, {SPAN} symbols of every {stride * SPAN:,}, "
+                "each after all that precedes it"
+            )
 
 
 def picture(kind: Kind, curves: Sequence[Curve], name: str, ending: str) -> tuple[bytes, bool]:

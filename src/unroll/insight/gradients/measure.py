@@ -16,7 +16,7 @@ from torch import Tensor
 from unroll.artifact.directory import data_path
 from unroll.artifact.open import Opened, open_model
 from unroll.data.corpus import open_corpus
-from unroll.errors import UserError
+from unroll.errors import UserError, number_of
 from unroll.insight.gradients.advice import VANISHES, Floats, TrainingNorms, advise, training_norms
 from unroll.insight.gradients.jacobian import MOST_VALUES, StepFigures, long_run, norms_by_lag, step_figures, step_of
 from unroll.insight.trace import Ids, ids_of_file, in_float64, network_of, untrained
@@ -97,7 +97,7 @@ def lag_norms(network: Model, ids: Tensor, lags: int, state: State | None = None
     if lags < 1:
         raise UserError(f"the largest lag is {lags}", allowed="1 or more", fix=f"the default is {LAGS}")
     if ids.shape[1] <= lags:
-        raise too_short(f"a row of {ids.shape[1]:,} symbols", lags, lags + 1)
+        raise too_short(f"a row of {number_of(ids.shape[1], 'symbol')}", lags, lags + 1)
     inputs, targets = ids[:, :-1], ids[:, -1]
     steps = min(inputs.shape[1], lags + 1)
     state = network.fresh_state(len(ids)) if state is None else state
@@ -307,7 +307,7 @@ def stretches(ids: Ids, start_id: int, lags: int, count: int, name: str) -> tupl
         raise UserError(f"the largest lag is {lags}", allowed="1 or more", fix=f"the default is {LAGS}")
     spare = len(ids) - (lags + 1)
     if spare < 0:
-        raise too_short(f"{name} has {len(ids):,} symbols", lags, lags + 1)
+        raise too_short(f"{name} has {number_of(len(ids), 'symbol')}", lags, lags + 1)
     run_in = min(RUN_IN, spare // 2)  # half of a short text is left for several places
     starts = np.unique(np.linspace(0, spare - run_in, count).round().astype(np.int64))
     symbols = np.concatenate([[start_id], ids]).astype(np.int64)

@@ -18,7 +18,7 @@ from unroll.artifact.open import Opened
 from unroll.data.blocks import read_blocks
 from unroll.data.corpus import open_corpus
 from unroll.data.encode import block_ids
-from unroll.errors import UserError
+from unroll.errors import UserError, number_of
 from unroll.predict.predictor import Nats, Predictor, Window, log_probabilities
 from unroll.state import State
 
@@ -87,7 +87,9 @@ def texts_of(models: Sequence[Opened], file: Path | None) -> tuple[list[Ids], li
         unknown = {
             model.path: model.tokenizer.count_unknown(ids[:MOST]) for model, ids in zip(models, texts, strict=True)
         }
-        notes = [f"{path}: {count:,} symbols of the text count as <unk>" for path, count in unknown.items() if count]
+        notes = [
+            f"{path}: symbols of the text that count as <unk>: {count:,}" for path, count in unknown.items() if count
+        ]
     else:
         folders = [data_path(model.path) for model in models]
         corpora = [open_corpus(folder) if folder.exists() else None for folder in folders]
@@ -130,7 +132,7 @@ def checked_limit(limit: int | None, count: int, name: str) -> int:
     quarter = count // 4
     if count < FEWEST or (limit or 2) > quarter:
         raise UserError(
-            f"{name} has {count:,} symbols" + (f", too few for a context of {limit:,}" if limit else ""),
+            f"{name} has {number_of(count, 'symbol')}" + (f", too few for a context of {limit:,}" if limit else ""),
             allowed=f"{max(FEWEST, 4 * (limit or 0)):,} symbols or more: four times the largest context",
             fix="give more text" + (f", or --limit {quarter}" if quarter >= 2 and count >= FEWEST else ""),
         )
