@@ -105,7 +105,8 @@ def test_a_text_of_one_line(here: Here, refused: Refused, tmp_path: Path) -> Non
     file.write_text("It was a bright cold day.\n")
     said = refused("train", file, *run, "--force")
     assert "has 1 symbol, too few" in said and said.endswith("\n  fix: give a longer text\n")
-    said = refused("train", tmp_path / "line.txt", *run, "--force", "--valid", file)
+    (tmp_path / "other.txt").write_text("It was late.\n")
+    said = refused("train", file, *run, "--force", "--valid", tmp_path / "other.txt")
     assert said.endswith("fix: give a longer text with --valid\n")
 
 

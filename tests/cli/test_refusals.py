@@ -292,7 +292,7 @@ def test_settings_that_contradict_each_other(refused: Refused, trained: Trained,
     assert "minutes and steps" in refused("train", book, *run, "--minutes", "1", "--steps", "5")
     assert "minutes and steps" in refused("train", book, *run, "--minutes", "1", "--set", "training.steps=5")
     assert "a split and a validation file" in refused("train", book, *run, "--split", "90/10", "--valid", book)
-    assert "'--steps' cannot be combined with --resume" in refused("train", "--resume", trained.path, "--steps", "5")
+    assert "unroll: --steps cannot be combined with --resume" in refused("train", "--resume", trained.path, "--steps", "5")
     assert "cannot be combined with --resume" in refused("train", book, "--resume", trained.path)
     assert "cannot change" in refused("train", book, "--from", trained.path, *run, *STEPS, "--set", "hidden_size=9")
     assert "--prompt-file" in refused("sample", trained.path, "--prompt", "a", "--prompt-file", book)
@@ -321,8 +321,7 @@ def test_resuming_what_was_never_trained(refused: Refused, tmp_path: Path) -> No
 def test_words_that_are_no_command_and_no_option(refused: Refused) -> None:
     assert "trian" in refused("trian")
     said = refused("train", "--minuts", "3")
-    assert "'--minutes'" in said
-    assert "`unroll train --help`" in said
+    assert said.endswith("fix: did you mean `--minutes`?\n")
     assert "'lstm', 'gru', 'mingru', 'rnn', 'window'" in refused("train", "--arch", "transformer")
 
 

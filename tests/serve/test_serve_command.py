@@ -63,7 +63,7 @@ def test_it_says_where_it_is_and_answers(folder: Path) -> None:
         assert len(answer.json()["choices"][0]["text"]) == 100
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
-        assert process.stderr is not None and process.stderr.read().strip() == "Interrupted."
+        assert process.stderr is not None and process.stderr.read().strip() == "Stopped."
 
 
 def test_a_term_signal_ends_it_in_order(folder: Path) -> None:

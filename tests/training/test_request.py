@@ -106,7 +106,7 @@ def test_a_text_too_short_for_its_windows_is_refused_and_leaves_nothing(tmp_path
 
 
 def test_a_small_window_that_the_user_fixed_needs_little_text(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("abcd\n" * 40)
+    (tmp_path / "text.txt").write_text("abcd\n" * 80)
     fixed = overrides(training={"batch_size": 2, "seq_len": 8})
     reports = start([tmp_path / "text.txt"], tmp_path / "run", Budget(steps=4), fixed, device="cpu")
     assert isinstance(list(reports)[-1], Report)

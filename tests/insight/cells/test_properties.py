@@ -95,6 +95,12 @@ def test_brackets_of_a_paragraph_end_with_it() -> None:
     assert in_brackets("((a\n\nb").tolist() == [1, 1, 1, 0, 0, 0]
 
 
+def test_what_a_pattern_marks_is_said_as_it_is() -> None:
+    text = as_read("a text", "xbbycb", CharTokenizer.learn("xbcy\n"))
+    assert label(text, "re:b+").what == "inside b+"
+    assert label(text, "re:x(b+)").what == "inside the group of x(b+)", "and not of the whole match"
+
+
 def test_a_pattern_holds_inside_its_matches_or_its_first_group() -> None:
     assert inside("b+")("abbab").tolist() == [0, 1, 1, 0, 1]
     assert inside("x(b+)|y(c)")("xbbycb").tolist() == [0, 1, 1, 0, 1, 0]
