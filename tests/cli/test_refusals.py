@@ -292,7 +292,9 @@ def test_settings_that_contradict_each_other(refused: Refused, trained: Trained,
     assert "minutes and steps" in refused("train", book, *run, "--minutes", "1", "--steps", "5")
     assert "minutes and steps" in refused("train", book, *run, "--minutes", "1", "--set", "training.steps=5")
     assert "a split and a validation file" in refused("train", book, *run, "--split", "90/10", "--valid", book)
-    assert "unroll: --steps cannot be combined with --resume" in refused("train", "--resume", trained.path, "--steps", "5")
+    assert "unroll: --steps cannot be combined with --resume" in refused(
+        "train", "--resume", trained.path, "--steps", "5"
+    )
     assert "cannot be combined with --resume" in refused("train", book, "--resume", trained.path)
     assert "cannot change" in refused("train", book, "--from", trained.path, *run, *STEPS, "--set", "hidden_size=9")
     assert "--prompt-file" in refused("sample", trained.path, "--prompt", "a", "--prompt-file", book)

@@ -47,7 +47,7 @@ def test_without_colours(trained: Trained) -> None:
 def test_a_terminal_called_dumb_gets_lines_and_no_escapes(book: Path, tmp_path: Path) -> None:
     sent = screen("train", book, "--out", tmp_path / "run", "--steps", "20", *QUICK, TERM="dumb")
     assert "\x1b" not in sent and "\r" not in sent
-    assert "step 20/20 · loss" in sent
+    assert "step 20/20 · training" in sent
 
 
 def test_what_a_model_writes_does_not_steer_the_terminal(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_raw_words_give_the_text_back_so_they_have_bits(tmp_path: Path, protocol
     (tmp_path / "text.txt").write_bytes((text + "new\n").encode())
     (evaluation,) = result(evaluate_predictors([Priced()], tokenizer, [tmp_path / "text.txt"], protocol))
     assert evaluation.figures()["bits_per_char"] is None
-    assert "1 words are unknown" in evaluation.figures()["notes"][0]
+    assert "unknown symbols: 1, scored as <unk>: bits per character" in evaluation.figures()["notes"][0]
 
 
 @given(documents, st.sampled_from(list(TOKENIZERS)), st.sampled_from(["stream", "lines"]))

@@ -104,8 +104,8 @@ class Evaluation:
         lost = not self.tokenizer.lossless or (level == "word" and self.unknown > 0)
         if not self.tokenizer.lossless:
             notes.append("bits per character and per byte do not apply to words, which cannot restore the text")
-        treatment, meaning = TREATMENTS[self.rule]
         if self.unknown and (self.tokenizer.lossless or self.rule != "as-unk"):
+            treatment, meaning = TREATMENTS[self.rule]
             meaning = ": bits per character and per byte do not apply" if lost else meaning
             notes.append(f"unknown symbols: {self.unknown:,}, {treatment}{meaning}")
         return {
