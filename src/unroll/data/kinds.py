@@ -30,6 +30,8 @@ KINDS = {
 """Names of kinds of files, and the commands that get at their text."""
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 FAMILIES = {"image": "an image", "audio": "a sound recording", "video": "a video"}
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x7f]")
+"""Bytes that hardly any text has, and any picture or recording."""
 DOCUMENTS = (b"%PDF-", b"PK\x03\x04", OLE)
 """Beginnings of documents and archives, some of which are UTF-8 to the last byte."""
 MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -85,7 +87,9 @@ def broken(path: Path, data: bytes, offset: int, fault: UnicodeError, encoding: 
 def _document(path: Path, data: bytes) -> UserError | None:
     """Return the error for a document, an archive, a picture or a recording; None where it is none that we know."""
     mime = _detected(data[:SAMPLE_BYTES])[0]
-    name, command = KINDS.get(mime) or (FAMILIES.get(mime.partition("/")[0], ""), "")
+    # Two letters begin some pictures ("BM"), and some texts.
+    family = FAMILIES.get(mime.partition("/")[0], "") if CONTROL.search(data[:SAMPLE_BYTES]) else ""
+    name, command = KINDS.get(mime) or (family, "")
     if data.startswith(OLE):
         name, command = "a file of an old Microsoft Office", OFFICE.format(to="txt:Text")
     if not name:
