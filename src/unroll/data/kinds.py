@@ -73,7 +73,7 @@ def broken(path: Path, data: bytes, offset: int, fault: UnicodeError, encoding: 
             allowed="UTF-8 text, as the rest of it is",
             fix=f"correct it there, or leave such bytes out: {command}",
         )
-    guess = _detected(sample)[1]
+    guess = _detected(b" " + sample)[1]  # behind a space no text begins as a picture does
     few = len(sample.translate(None, bytes(range(128)))) < FEW
     if guess is None or few or guess.lower() == encoding.lower():
         return UserError(
