@@ -182,7 +182,7 @@ def test_a_table_is_read_byte_for_byte(text: Text, tmp_path: Path, ends: str) ->
     with pytest.raises(UserError, match="has no number in the column name"):
         label(text, table(tmp_path, ends.join(rows)) + ":name")
     (tmp_path / "t.tsv").write_bytes(b"one\n\xff\n")
-    with pytest.raises(UserError, match="is not UTF-8: byte ff at byte offset 0 .*in line 2"):
+    with pytest.raises(UserError, match=r"is not UTF-8: byte ff at byte offset 0 .*in line 2"):
         label(text, str(tmp_path / "t.tsv"))
     (tmp_path / "t.tsv").write_bytes(b"")
     with pytest.raises(UserError, match="is empty"):
