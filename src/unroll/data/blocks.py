@@ -161,12 +161,14 @@ def _ended(block: Block, seen: Seen | None) -> Block:
     ended: str | bytes
     if isinstance(block.content, str):
         ended = block.content if block.content.endswith(LINE_ENDS) else block.content + "\n"
+        ended = ended.replace(block.separator, END) if block.separator else ended  # which the newline may complete
     else:
         ended = block.content if block.content.endswith(b"\n") else block.content + b"\n"
-    added = len(ended) - len(block.content)
-    if seen and added:
+    if ended == block.content:
+        return block
+    if seen:
         seen.newline_added = True
-    return block._replace(content=ended, size=block.size + added)
+    return block._replace(content=ended, size=block.size + 1)
 
 
 def _file_blocks(chunks: Chunks, path: Path, level: Level, seen: Seen | None, separator: str) -> Iterator[Block]:

@@ -1,7 +1,7 @@
 """A vocabulary with one more symbol, `<end>`, for the string that separates the documents of a text."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,7 +55,7 @@ class DocumentTokenizer(Vocabulary):
 
     @property
     def lossless(self) -> bool:
-        """As of the base: what that loses at the end of a text is lost at the end of a document."""
+        """As of the base."""
         return self.base.lossless
 
     @property
@@ -104,34 +104,36 @@ class DocumentTokenizer(Vocabulary):
 
     def encode(self, text: str) -> Ids:
         """Return the ids of the documents, with `<end>` between two."""
-        return self._joined(text.split(self.separator))
+        return self._joined(_ended(text.split(self.separator)))
 
     def encode_block(self, block: Block) -> Ids:
         """Return the ids of a block that was read with this separator."""
-        return self._joined(str(block.content).split(END))
+        return self._joined(documents_of(block))
 
-    def _joined(self, documents: Iterable[str]) -> Ids:
-        end = np.array([self.end_id], np.int64)
-        parts = [part for document in documents for part in (self.base.encode(document), end)]
-        return np.concatenate(parts[:-1])
+    def _joined(self, documents: Sequence[str]) -> Ids:
+        ids = list(map(self.base.encode, documents))
+        for document in ids[:-1]:
+            document[-1] = self.end_id  # in place of the newline
+        return np.concatenate(ids)
 
     def encode_offsets(self, text: str) -> tuple[Ids, Ids]:
         """Return the ids and their spans (N, 2) in bytes of UTF-8."""
-        ids, spans, start, size = [], [], 0, len(self.separator.encode())
-        for document in text.split(self.separator):
-            its_ids, its_spans = self.base.encode_offsets(document)
-            end = start + len(document.encode())
-            ids += [its_ids, np.array([self.end_id])]
-            spans += [its_spans + start, np.array([[end, end + size]])]
-            start = end + size
-        return np.concatenate(ids[:-1]), np.concatenate(spans[:-1])
+        *documents, last = map(self.base.encode_offsets, _ended(text.split(self.separator)))
+        start, size = 0, len(self.separator.encode())
+        for ids, spans in documents:
+            end = int(spans[-1, 1]) - 1
+            ids[-1], spans[-1] = self.end_id, (end, end + size)  # in place of the newline
+            spans += start
+            start = int(spans[-1, 1])
+        ids, spans = zip(*documents, (last[0], last[1] + start), strict=True)
+        return np.concatenate(ids), np.concatenate(spans)
 
     def unknown(self, text: str) -> list[tuple[int, str]]:
         """Return the offset in code points and the text of each unknown symbol."""
         unknown, start = [], 0
-        for document in text.split(self.separator):
+        for document in _ended(text.split(self.separator)):
             unknown += [(start + offset, symbol) for offset, symbol in self.base.unknown(document)]
-            start += len(document) + len(self.separator)
+            start += len(document) - 1 + len(self.separator)
         return unknown
 
     def to_json(self) -> str:
@@ -145,5 +147,10 @@ def base_of(tokenizer: Vocabulary) -> Vocabulary:
 
 
 def documents_of(block: Block) -> Sequence[str]:
-    """Return the documents of a block, and parts of documents at its borders."""
-    return str(block.content).split(END) if block.separator else [str(block.content)]
+    """Return the documents that end in a block, each with a newline, and the beginning of the next."""
+    return _ended(str(block.content).split(END)) if block.separator else [str(block.content)]
+
+
+def _ended(documents: list[str]) -> list[str]:
+    """Return documents, all but the last with a newline: at level word it keeps a space before the separator."""
+    return [*(f"{document}\n" for document in documents[:-1]), documents[-1]]

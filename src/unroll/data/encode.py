@@ -124,7 +124,7 @@ class Text:
             raise self._changed()
 
     def _changed(self) -> UserError:
-        names = ", ".join(map(str, self.files))
+        names = ", ".join(f"{file}" for file in self.files)
         return UserError(f"{names} changed while being read", fix="try again when nothing writes to it")
 
 
@@ -152,7 +152,7 @@ def spacing_of(text: Text, sizes: Sequence[int]) -> Work[Spacing]:
     """Return how the words of the first part of the text stand."""
     total = Spacing()
     for block in _training(text, sizes):
-        total += spacing("\n".join(documents_of(block)))
+        total += spacing("".join(documents_of(block)))
         yield Progress("measuring", block.read, text.disk_bytes, "bytes")
     return total
 
