@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,22 @@ def test_what_is_read_whole_has_a_limit(tmp_path: Path, monkeypatch: pytest.Monk
         read_whole(tmp_path / "text")
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 2**17])
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_packed_text_in_another_encoding_is_read_byte_by_byte(packer: str, size: int, tmp_path: Path) -> None:
+    text = "吾輩は猫である。\n" * 9
+    file = tmp_path / "text"
+    file.write_bytes(PACKERS[packer](text.encode("utf-16")))
+    assert content(text_path(file, encoding="utf-16"), size).decode() == text
+
+
+@pytest.mark.parametrize("packer", [name for name in PACKERS if name != "plain"])
+def test_a_packed_document_is_refused(packer: str, tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(PACKERS[packer](b"%PDF-1.4\n" + random.Random(1).randbytes(2**18).hex().encode()))
+    with pytest.raises(UserError, match="is a PDF"):
+        content(tmp_path / "text")
+
+
 @pytest.mark.parametrize("encoding", WRITTEN)
 @pytest.mark.parametrize("size", [1, 2, 5, 2**17])
 def test_an_encoding_gives_utf_8(encoding: str, size: int, tmp_path: Path) -> None:
@@ -117,8 +134,10 @@ def test_the_byte_that_is_not_in_an_encoding_is_named(
 
 @pytest.mark.parametrize("name", ["utf-88", "rot13", "base64", "idna", "", "unicode_escape", "a\0b"])
 def test_other_names_are_no_encodings(name: str) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError) as refused:
         text_path("text", encoding=name)
+    for allowed in str(refused.value.allowed).split(", "):
+        assert text_path("text", encoding=allowed).encoding == allowed
 
 
 @given(rows=st.lists(TEXTS, min_size=1, max_size=8), size=st.integers(1, 50))

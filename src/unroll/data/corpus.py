@@ -219,7 +219,7 @@ def write_corpus(
         raise UserError(
             f"the separator {config.separator!r} does not occur in {', '.join(f'{file}' for file in files)}",
             allowed="a string that ends documents of the text",
-            fix=r"check its spelling; \n, \t and \ are escapes",
+            fix=r"check its spelling; \n, \t and \\ are escapes",
         )
     with new_folder(out) as folder:
         spacing = (yield from spacing_of(texts[0], sizes[0])) if config.level == "word" else None

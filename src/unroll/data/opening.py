@@ -67,14 +67,19 @@ def known_encoding(name: str) -> str:
     """Return the name of an encoding of text as it is; raises UserError for another."""
     from encodings.aliases import aliases
 
+    if _is_encoding(name):
+        return name
+    raise unknown_key(name, [*filter(_is_encoding, {*aliases.values()})], "the encodings of Python")
+
+
+def _is_encoding(name: str) -> bool:
+    """Tell whether Python has an encoding of text files of this name."""
     try:
         codec = codecs.lookup(name).name
         "".encode(name)  # refuses codecs of something else, as rot13
-        if codec.replace("-", "_") not in NOT_OF_FILES:
-            return name
     except (LookupError, ValueError):
-        pass
-    raise unknown_key(name, sorted({*aliases.values()} - NOT_OF_FILES), "the encodings of Python")
+        return False
+    return codec.replace("-", "_") not in NOT_OF_FILES
 
 
 class Decompressor(Protocol):
@@ -228,7 +233,8 @@ def _unpacked(file: BufferedReader, size: int) -> Iterator[bytes]:
     make = PACKINGS[packing][1]
     decompressor, data = make(), file.read(size)
     while True:
-        yield decompressor.decompress(data, size)
+        if chunk := decompressor.decompress(data, size):
+            yield chunk
         data = b""
         if decompressor.eof:
             # Another stream may follow; between two of xz there may be zeros.
