@@ -1,9 +1,12 @@
 """A file that is no text is named rightly, and the advice, followed to the letter, gives its text."""
 
+import gzip
 import io
+import lzma
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -14,6 +17,11 @@ import pytest
 from unroll.data.blocks import file_size, read_blocks, text_of
 from unroll.data.opening import text_path
 from unroll.errors import UserError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 FRENCH = "Longtemps, je me suis couché de bonne heure. « Je m’endors » – à peine ma bougie éteinte.\n" * 3
 RUSSIAN = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.\n" * 3
@@ -39,8 +47,9 @@ def followed(error: UserError, folder: Path) -> None:
     named = re.search("`(.*)`|convert it: (.*)", str(error.fix))
     assert named, error
     command = named[1] or named[2]
-    if shutil.which(command.split()[0]) is None:
-        pytest.skip(f"{command.split()[0]} is not installed")
+    for program in (part.split()[0] for part in command.split(" && ")):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
     subprocess.run(command, shell=True, cwd=folder, check=True, timeout=60)
 
 
@@ -56,6 +65,13 @@ def test_another_encoding_is_named_and_both_ways_to_read_it_give_the_text(
     assert "".join(map(text_of, read_blocks([text_path(file, encoding=named[1])], "char"))) == text
     followed(error, tmp_path)
     assert (tmp_path / "it is.utf8.txt").read_text(encoding="utf-8").removeprefix("\ufeff") == text
+
+
+def test_the_advice_for_a_packed_text_unpacks_it(tmp_path: Path) -> None:
+    text, encoding = FRENCH, "windows-1252"
+    (tmp_path / "it is.txt.xz").write_bytes(lzma.compress(text.encode(encoding)))
+    followed(refused(tmp_path / "it is.txt.xz"), tmp_path)
+    assert (tmp_path / "it is.utf8.txt").read_text(encoding="utf-8") == text
 
 
 def test_damage_within_utf_8_is_no_other_encoding(tmp_path: Path) -> None:
@@ -158,6 +174,8 @@ DOCUMENTS = {
     "a.zip": ("a zip archive", zipped(within_txt="hello world\n"), "a.txt"),
     "a.tar": ("a tar archive", tar(""), "within.txt"),
     "a.tar.gz": ("a tar archive", tar("gz"), "within.txt"),
+    "a.pdf.gz": ("a PDF", gzip.compress(pdf()), "a.txt"),
+    "b.pdf.zst": ("a PDF", zstd.compress(pdf()), "b.txt"),
     "a.tar.xz": ("a tar archive", tar("xz"), "within.txt"),
 }
 

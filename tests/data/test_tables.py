@@ -22,6 +22,7 @@ def column(text: str) -> list[str]:
         ("", "has no column"),
         ("id,body\n1,a\n2\n", "line 3 of table has 1 fields, its header 2"),
         ('id,body\n1,"a\n', "line 2 of table is damaged"),
+        ("id,body\r1,a\r", "line 1 of table is damaged"),  # the line ends of a very old Macintosh
         ('{"body": "a"}\n{"body": 3}\n', "row 2 of table has no text 'body'"),
         ('{"body": "a"}\n[]\n', "row 2 of table is not a JSON object"),
         ('{"text": "a"}\n', "its keys are text"),
@@ -30,6 +31,12 @@ def column(text: str) -> list[str]:
 def test_what_is_no_table_with_the_column_is_refused(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         column(text)
+
+
+def test_a_header_of_any_length_is_shown_in_part() -> None:
+    with pytest.raises(UserError, match=r"name0, name1, .* …\n") as refused:
+        column(",".join(f"name{k}" for k in range(999)))
+    assert len(str(refused.value)) < 500
 
 
 def test_a_column_of_a_spreadsheet() -> None:

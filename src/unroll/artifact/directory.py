@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from unroll.data.blocks import Level
+from unroll.data.kinds import UNPACK
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
 from unroll.errors import UserError
 from unroll.files import EMPTY, Files, Folder, as_paths, explained, identity, read_json, unreadable, write_into
@@ -60,7 +61,6 @@ NGRAM_RESULT: dict[str, Any] = {
 """Fields of the result of an n-gram."""
 WEIGHTS_INFO: dict[str, Any] = {"step": int | None, "tokens_seen": int | None, "valid_nats": float | None}
 
-PACKED = (".gz", ".bz2", ".xz", ".zst")
 TEXTS = (
     ".txt", ".text", ".md", ".rst", ".log", ".tex", ".bib", ".html", ".xml", ".json", ".jsonl", ".csv", ".tsv",
     ".yaml", ".toml", ".tokens", ".py", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".js", ".ts", ".sh", ".abc", ".smi",
@@ -74,7 +74,7 @@ def output_folder(files: Files | None) -> Path:
     if not paths:
         return Path("runs") / "python-stdlib"
     name = Path(paths[0].resolve().name.lstrip("."))
-    for endings in PACKED, TEXTS:
+    for endings in tuple(UNPACK), TEXTS:
         name = name.with_suffix("") if name.suffix.lower() in endings else name
     return Path("runs") / (name.name or "text")
 

@@ -125,8 +125,8 @@ class DocumentTokenizer(Vocabulary):
             ids[-1], spans[-1] = self.end_id, (end, end + size)  # in place of the newline
             spans += start
             start = int(spans[-1, 1])
-        ids, spans = zip(*documents, (last[0], last[1] + start), strict=True)
-        return np.concatenate(ids), np.concatenate(spans)
+        parts = [*documents, (last[0], last[1] + start)]
+        return np.concatenate([ids for ids, _ in parts]), np.concatenate([spans for _, spans in parts])
 
     def unknown(self, text: str) -> list[tuple[int, str]]:
         """Return the offset in code points and the text of each unknown symbol."""

@@ -32,6 +32,8 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 FAMILIES = {"image": "an image", "audio": "a sound recording", "video": "a video"}
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x7f]")
 """Bytes that hardly any text has, and any picture or recording."""
+UNPACK = {".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zst": "unzstd"}
+"""Endings of packed files, and the commands that write such a file unpacked beside it."""
 DOCUMENTS = (b"%PDF-", b"PK\x03\x04", OLE)
 """Beginnings of documents and archives, some of which are UTF-8 to the last byte."""
 MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -144,5 +146,7 @@ def _encoded(path: Path, encoding: str, what: str) -> UserError:
 def _command(path: Path, command: str) -> str:
     """Return a command with the names of the file and of its text to be, another than its own."""
     shown = path if f"{path}" == str(path) else Path("FILE")  # standard input has no name
+    if (unpack := UNPACK.get(shown.suffix)) and not command.startswith("tar "):  # which unpacks by itself
+        return f"{unpack} {shlex.quote(str(shown))} && {_command(shown.with_suffix(''), command)}"
     text = f"{shown.stem}.txt" if f"{shown.stem}.txt" != shown.name else f"{shown.stem}.utf8.txt"
     return command.format(file=shlex.quote(str(shown)), text=shlex.quote(text))

@@ -110,7 +110,6 @@ PACKINGS: dict[str, tuple[tuple[bytes, ...], Callable[[], Decompressor]]] = {
     "zst": ((b"\x28\xb5\x2f\xfd",), zstd.ZstdDecompressor),
 }  # fmt: skip
 """Ways to pack a file beside gzip: the bytes that it begins with, and what unpacks it."""
-ENDINGS = (".gz", ".bz2", ".xz", ".zst")
 
 
 def read_chunks(
@@ -178,7 +177,7 @@ def _pieces(path: Path, file: BufferedReader, size: int, any_bytes: bool) -> Ite
     encoding = path.encoding if isinstance(path, TextPath) else None
     if encoding is None and column is None:
         return chunks
-    texts = decoded(chunks, path, encoding or "utf-8")
+    texts = decoded(chunks, path, encoding or "UTF-8")
     texts = texts if column is None else column_of(texts, path, column)
     return (text.encode("utf-8", "surrogatepass") for text in texts)
 

@@ -2,9 +2,10 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, AnyStr
 
 from unroll.errors import UserError
@@ -65,7 +66,7 @@ def _of_json(lines: Iterator[str], path: Path, name: str) -> Iterator[str]:
             continue
         item = json_line(line)
         if item is None or not isinstance(item.get(name), str):
-            fault = "is not a JSON object" if item is None else f"has no text {name!r}; its keys are {', '.join(item)}"
+            fault = "is not a JSON object" if item is None else f"has no text {name!r}; its keys are {_listed(item)}"
             raise UserError(
                 f"row {number:,} of {path} {fault}",
                 allowed="an object on each line, with a text under the key that --text names",
@@ -74,14 +75,20 @@ def _of_json(lines: Iterator[str], path: Path, name: str) -> Iterator[str]:
         yield item[name]
 
 
+def _listed(names: Iterable[str]) -> str:
+    """Return the names of columns, so many as one reads."""
+    return shorten(", ".join(names), 300, placeholder=" …")
+
+
 def _of_csv(lines: Iterator[str], first: str, path: Path, name: str) -> Iterator[str]:
-    headers = {delimiter: next(csv.reader([first], delimiter=delimiter), []) for delimiter in DELIMITERS}
+    line = first.partition("\r")[0]
+    headers = {delimiter: next(csv.reader([line], delimiter=delimiter), []) for delimiter in DELIMITERS}
     delimiter = next((sign for sign, header in headers.items() if name in header), None)
     if delimiter is None:
         header = max(headers.values(), key=len)
         raise UserError(
             f"{path} has no column {name!r}",
-            allowed=f"a column of its header: {', '.join(header)}" if header else "CSV with a header, or JSON lines",
+            allowed=f"a column of its header: {_listed(header)}" if header else "CSV with a header, or JSON lines",
             fix="name one of them with --text",
         )
     header = headers[delimiter]
@@ -103,5 +110,5 @@ def _of_csv(lines: Iterator[str], first: str, path: Path, name: str) -> Iterator
         raise UserError(
             f"line {reader.line_num:,} of {path} is damaged: {error}",
             allowed="CSV with a header",
-            fix="correct the row; a quote within quotes is doubled",
+            fix="correct the row; a quote within quotes is doubled, and a line ends with LF or CR LF",
         ) from None
