@@ -30,8 +30,8 @@ ENGLISH = "It was the best of times — it was “the worst” of times.\n" * 3
 GERMAN = "BMW fährt schöner, größer und weiter über die Brücke, müßte man wähnen.\n" * 3  # "BM" begins a bitmap
 WRITTEN = [
     (FRENCH, "windows-1252"), (GERMAN, "windows-1252"), (ENGLISH, "windows-1252"), (RUSSIAN, "koi8-r"),
-    (RUSSIAN, "windows-1251"), (RUSSIAN, "ibm866"), (JAPANESE, "shift_jis"), (JAPANESE, "euc-jp"), (ENGLISH, "utf-16"), (RUSSIAN, "utf-16-le"),
-    (ENGLISH, "utf-16-be"), (ENGLISH, "utf-32"), (ENGLISH, "utf-32-le"),
+    (RUSSIAN, "windows-1251"), (RUSSIAN, "ibm866"), (JAPANESE, "shift_jis"), (JAPANESE, "euc-jp"), (ENGLISH, "utf-16"),
+    (RUSSIAN, "utf-16-le"), (ENGLISH, "utf-16-be"), (ENGLISH, "utf-32"), (ENGLISH, "utf-32-le"),
 ]  # fmt: skip
 
 
