@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tomli_w
-
 from unroll.errors import UserError, did_you_mean
 from unroll.files import unreadable
 
@@ -109,6 +107,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def toml_of(tables: Mapping[str, Any]) -> bytes:
     """Return nested mappings as the content of a TOML file."""
+    import tomli_w  # --help needs none
+
     return tomli_w.dumps(tables).encode("utf-8")
 
 

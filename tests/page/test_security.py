@@ -398,7 +398,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     )
     out = folder / "runs" / "words"
     settings = ("hidden_size=16", "embedding_size=16", "sample_length=20")
-    for _ in train(corpus, out=out, steps=10, level="word", arch="lstm", settings=settings, device="cpu"):
+    for _ in train(
+        corpus, out=out, steps=10, level="word", words="space", arch="lstm", settings=settings, device="cpu"
+    ):
         pass
     sample = {"step": 10, "nats": 1.0, "prompt": WORDS[0], "temperature": 1.0, "seed": 0, "text": " ".join(WORDS)}
     (out / "samples.jsonl").write_text(json.dumps(sample) + "\n")
