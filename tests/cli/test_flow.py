@@ -187,6 +187,17 @@ def test_with_no_file_it_learns_the_standard_library(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["python-stdlib"]
 
 
+def test_a_finished_training_is_extended(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.path, tmp_path / "run")
+    done = unroll("train", "--resume", tmp_path / "run", "--more-steps", "20", "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert (result["steps"], result["planned_steps"], result["finished"]) == (60, 60, True)
+    assert result["recipe"]["training"]["extended_at"] == "40"
+    assert result["valid_nats_per_token"] < trained.result["valid_nats_per_token"]
+    assert "60 steps of" in done.err
+
+
 def test_force_replaces(trained: Trained, book: Path, tmp_path: Path) -> None:
     shutil.copytree(trained.path, tmp_path / "run")
     done = unroll("train", book, "--out", tmp_path / "run", *QUICK, "--steps", "3", "--force", "--json")

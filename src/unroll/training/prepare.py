@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ from unroll.nn.config import parameter_count
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work
 from unroll.settings import from_mapping
-from unroll.training.budget import Budget, measured, portions, reference_shape, resolve
+from unroll.training.budget import Budget, further_steps, measured, portions, reference_shape, resolve
 from unroll.training.calibrate import Machine, has_tf32
 from unroll.training.config import TrainConfig
 from unroll.training.many import processes, torchrun
@@ -156,14 +156,26 @@ def prepare(
     return Training(run, corpus, first, earlier, tuned)
 
 
-def reopen(locks: ExitStack, path: StrPath, device: str) -> Training | None:
+def reopen(
+    locks: ExitStack, path: StrPath, device: str, more: Budget | None = None, started: float = 0.0
+) -> Training | None:
     """Return the training of a model directory where it stopped, locked by `locks`; None if it is finished.
 
-    It continues on the recorded device, unless another is named. Raises UserError if it cannot continue.
+    It continues on the recorded device, unless another is named. With `more` a finished one is extended; `started`
+    (time.monotonic) is when that budget began. Raises UserError if it cannot continue, or is to be extended too early.
     """
     path = real_folder(Path(path))
-    if read_training(path).get("result"):
+    finished = read_training(path).get("result") is not None
+    if torchrun.made_before(path):
+        more = None  # extended already, before torchrun restarted its processes
+    if finished and more is None:
         return None
+    if more is not None and not finished:
+        raise UserError(
+            f"{path} is not finished, and is extended only then",
+            allowed="a finished training",
+            fix=f"finish it first: unroll train --resume {path}",
+        )
     recipe = read_recipe(path / "recipe.toml")
     about = read_about(path / "recipe.toml")
     folder = locks.enter_context(locked(path))
@@ -177,7 +189,21 @@ def reopen(locks: ExitStack, path: StrPath, device: str) -> Training | None:
     recorded = str(about.get("device", "auto"))
     run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device))
     restore(run)
+    if more is not None:
+        steps = further_steps(more, recipe.model, recipe.training, corpus, run.device, started)
+        extend(run, recipe, about, corpus, steps)
     return Training(run, corpus)
+
+
+def extend(run: Run, recipe: Recipe, about: dict[str, Any], corpus: Corpus, steps: int) -> None:
+    """Extend a finished training by further steps, in its directory and in `run`; a kill leaves one or the other."""
+    extensions = (*(step for step in recipe.training.extensions if step < run.step), run.step)
+    longer = replace(recipe.training, steps=run.step + steps, extended_at=",".join(map(str, extensions)))
+    # The result goes first: between the two the training stands at its last step, where a resume finishes it again.
+    save_description(run.writes, recipe.model, corpus.tokenizer)
+    write_recipe(run.writes, replace(recipe, training=longer), about)
+    torchrun.mark(run.writes)
+    run.config = longer
 
 
 def choose_device(name: str) -> torch.device:

@@ -66,7 +66,8 @@ def train(
     if minutes is not None:
         if steps is not None or any(key in ("steps", "training.steps") for key, _ in setting_pairs(settings)):
             raise UserError("both minutes and steps are given", allowed="one budget", fix="leave one out")
-        overrides["training"].pop("steps", None)  # of the recipe file
+        for key in ("steps", "extended_at"):  # of the recipe file
+            overrides["training"].pop(key, None)
     if base is not None:
         overrides["data"].setdefault("level", read_description(Path(base)).get("level"))
     steps = overrides["training"].get("steps")
@@ -89,16 +90,28 @@ def train(
     return reports()
 
 
-def resume(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
+def resume(
+    path: StrPath,
+    *,
+    device: str = "auto",
+    more_steps: int | None = None,
+    more_minutes: float | None = None,
+    started: float | None = None,
+) -> Generator[Report, None, None]:
     """Continue a training exactly where it stopped; yields nothing if it is finished. Raises UserError if it cannot.
 
-    It continues on the recorded device, unless another is named.
+    It continues on the recorded device, unless another is named. A finished training is extended by `more_steps`, or by
+    `more_minutes` since `started` (time.monotonic); its recipe then says so.
     """
+    started = time.monotonic() if started is None else started
+    if more_steps is not None and more_minutes is not None:
+        raise UserError("both more steps and more minutes are given", allowed="one budget", fix="leave one out")
+    more = None if more_steps is None and more_minutes is None else Budget(more_steps, more_minutes)
     if torchrun.follows():
         follow(device)
         return
     with processes.joined(device), ExitStack() as locks:
-        training = reopen(locks, path, device)
+        training = reopen(locks, path, device, more, started)
         if training is not None:
             yield from _reports(training)
 
