@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lm.predictors import Forgetful, Known, network
 from tiny import ARCHS, TOKENIZER, Stepping, model_config, random_model
+from unroll.data.documents import DocumentTokenizer
 from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from unroll.engine.draw import Step
 from unroll.errors import UserError
@@ -129,6 +130,12 @@ def test_the_unknown_symbol_is_never_chosen_and_its_probability_still_counts() -
     symbols = searched(Known([0.97, 0.01, 0.015, 0.005]), [], 4, 3)
     assert [symbol.id for symbol in symbols] == [2] * 4
     assert all(symbol.nats == pytest.approx(-np.log(0.015)) for symbol in symbols)
+
+
+def test_a_document_that_ends_is_a_complete_text() -> None:
+    tokenizer = DocumentTokenizer(FEW, "|")
+    symbols = searched(Known([0.1, 0.1, 0.3, 0.1, 0.4]), [], 9, 3, tokenizer=tokenizer)
+    assert [(symbol.id, symbol.text) for symbol in symbols] == [(tokenizer.end_id, "")]
 
 
 TOKENIZERS: list[Tokenizer] = [CharTokenizer.learn("abé€😀"), ByteTokenizer(), WordTokenizer(("the", "cat", "é€"))]

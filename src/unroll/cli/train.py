@@ -40,7 +40,8 @@ Examples:
   unroll train names.txt --steps 2000 --set hidden_size=256 --set dropout=0.2
   unroll train --resume runs/book                  continues where it stopped
   unroll train --resume runs/book --more-steps 500 extends it when it is finished
-  unroll train --from runs/book letters.txt        fine-tunes on another text""",
+  unroll train --from runs/book letters.txt        fine-tunes on another text
+  unroll train --from runs/book russian.txt --new-symbols add""",
 )
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=TEXT)
 @click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>]")
@@ -65,6 +66,12 @@ Examples:
     help="Where to compute.  [default: auto]",
 )
 @click.option("--from", "base", metavar="DIR", type=PATH, help="Fine-tune this model, with its vocabulary.")
+@click.option(
+    "--new-symbols",
+    type=click.Choice(["unknown", "add"]),
+    default="unknown",
+    help="With --from: read symbols new to that model as <unk>, or add them to its vocabulary.  [default: unknown]",
+)
 @click.option("--resume", metavar="DIR", type=PATH, help="Continue a training exactly where it stopped.")
 @click.option("--more-steps", metavar="N", type=int, help="With --resume: extend a finished training by N steps.")
 @click.option("--more-minutes", metavar="M", type=float, help="With --resume: extend a finished training by M minutes.")

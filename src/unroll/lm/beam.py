@@ -30,7 +30,7 @@ def beam_search(
     stop: str | Sequence[str] = (),
     replace_unknown: bool = False,
 ) -> Work[list[SampledSymbol]]:
-    """Search for the most probable `length` symbols after the prompt, or fewer that end with `<end>` or a text to `stop` at.
+    """Search for the most probable `length` symbols after the prompt, or fewer that end with `<end>` or a `stop`.
 
     Of the beginnings of each length the `beam` most probable are kept: with one the search takes the most probable
     symbol each time, with as many as there are beginnings it is exact. Of equally probable continuations the shorter
