@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from unroll.insight.patching.measure import patch as patch
     from unroll.insight.trace import trace as trace
     from unroll.lm.adapted import evaluate as evaluate
+    from unroll.lm.beam import beam_search as beam_search
     from unroll.lm.compare import compare as compare
     from unroll.lm.continuations import next_symbols as next_symbols
     from unroll.lm.continuations import next_words as next_words
@@ -45,6 +46,7 @@ HOMES = {
     "UserError": "unroll.errors",
     "ablate": "unroll.insight.cells.ablation",
     "attribute": "unroll.insight.attribution.measure",
+    "beam_search": "unroll.lm.beam",
     "cells": "unroll.insight.cells.measure",
     "compare": "unroll.lm.compare",
     "embed": "unroll.lm.vectors",

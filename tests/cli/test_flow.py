@@ -92,6 +92,19 @@ def test_sample_is_reproducible_and_its_texts_are_independent(trained: Trained, 
     assert f"Longest run copied from the training text, {one['copied']['length']} symbols" in again.err
 
 
+def test_a_search_prints_the_most_probable_text_and_takes_no_options_of_drawing(trained: Trained, here: Here) -> None:
+    ask = ("sample", trained.path, "--prompt", "the cat", "--length", "20", "--beam")
+    (one,), (eight,) = (json.loads(here(*ask, beam, "--json").out)["samples"] for beam in ("1", "8"))
+    (greedy,) = json.loads(here(*ask[:-1], "--temperature", "0", "--json").out)["samples"]
+    assert one == greedy | {"nats_per_token": pytest.approx(greedy["nats_per_token"])}
+    assert eight["nats_per_token"] <= one["nats_per_token"]
+    assert here(*ask, "8").out == "the cat" + eight["text"] + "\n"
+    for option in (("--temperature", "1"), ("--count", "2"), ("--seed", "0")):
+        refusal = here(*ask, "8", *option)
+        assert (refusal.code, refusal.out) == (2, "")
+        assert option[0] in refusal.err and "--beam" in refusal.err
+
+
 def test_a_prompt_comes_from_a_file_and_unknown_symbols_are_replaced_on_request(
     trained: Trained, here: Here, tmp_path: Path
 ) -> None:
@@ -172,6 +185,17 @@ def test_with_no_file_it_learns_the_standard_library(tmp_path: Path) -> None:
     assert re.search(r"^validation .* of the first 2,000 of [\d,]+ validation symbols", done.err, re.M)
     assert result["valid_bits_per_char"] == pytest.approx(result["valid_nats_per_token"] / math.log(2))
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["python-stdlib"]
+
+
+def test_a_finished_training_is_extended(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.path, tmp_path / "run")
+    done = unroll("train", "--resume", tmp_path / "run", "--more-steps", "20", "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert (result["steps"], result["planned_steps"], result["finished"]) == (60, 60, True)
+    assert result["recipe"]["training"]["extended_at"] == "40"
+    assert result["valid_nats_per_token"] < trained.result["valid_nats_per_token"]
+    assert "60 steps of" in done.err
 
 
 def test_force_replaces(trained: Trained, book: Path, tmp_path: Path) -> None:

@@ -296,6 +296,8 @@ def test_settings_that_contradict_each_other(refused: Refused, trained: Trained,
         "train", "--resume", trained.path, "--steps", "5"
     )
     assert "cannot be combined with --resume" in refused("train", book, "--resume", trained.path)
+    assert "--more-steps without --resume" in refused("train", book, "--more-steps", "0")
+    assert "steps is 0" in refused("train", "--resume", trained.path, "--more-steps", "0")
     assert "cannot change" in refused("train", book, "--from", trained.path, *run, *STEPS, "--set", "hidden_size=9")
     assert "--prompt-file" in refused("sample", trained.path, "--prompt", "a", "--prompt-file", book)
     assert nothing_written(tmp_path, book)

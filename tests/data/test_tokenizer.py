@@ -240,7 +240,7 @@ DAMAGED: list[object] = [
     {"format_version": 1, "level": "char"},
     {"format_version": 1, "level": "char", "symbols": 5},
     {"format_version": 1, "level": "char", "symbols": "ab"},
-    {"format_version": 1, "level": "char", "symbols": "\nba"},
+    {"format_version": 1, "level": "char", "symbols": "\naa"},
     {"format_version": 1, "level": "char", "symbols": "\na\ud800"},
     {"format_version": 1, "level": "word", "words": ["a", "a"]},
     {"format_version": 1, "level": "word", "words": ["<unk>"]},

@@ -66,7 +66,7 @@ FIXED: dict[str, dict[str, Any]] = {
     "training": {"steps": 17, "batch_size": 5, "seq_len": 23, "reset_probability": 0.2, "precision": "bfloat16",
                  "threads": 3, "wait_policy": "passive", "seed": 4, "log_every": 2, "valid_every": 3, "valid_rows": 4,
                  "valid_tokens": 5, "final_tokens": 6, "save_every": 7, "sample_length": 8, "sample_prompt": "x",
-                 "sample_temperature": 0.9},
+                 "sample_temperature": 0.9, "extended_at": "4,9"},
 }  # fmt: skip
 
 

@@ -19,6 +19,10 @@ from unroll.settings import check, read_toml
 TABLES = ("about", "data", "model", "optim", "training")
 ABOUT: dict[str, Any] = dict.fromkeys(("corpus_digest", "fine_tuned_from", "valid_file", "test_file"), str | None)
 
+MUCH_UNKNOWN = 0.05
+"""Share of `<unk>` in a text above which a fine-tuning should add its symbols."""
+ADD_THEM = "Give them ids of their own: fine-tune with --new-symbols add"
+
 
 def info(path: StrPath) -> dict[str, Any]:
     """Return a description of a model, its training, its text and its figures, as JSON.
@@ -93,7 +97,7 @@ def info(path: StrPath) -> dict[str, Any]:
         "corpus_digest": about.get("corpus_digest"),
         "fine_tuned_from": about.get("fine_tuned_from"),
         "made_with": {name: about[name] for name in ("unroll", "torch", "numpy", "python", "device") if name in about},
-        "notes": list(_notes(description, last, recipe, text)),
+        "notes": [*_notes(description, last, recipe, text), *_unknown_note(about, text)],
         "recipe": recipe or None,
     }
 
@@ -201,6 +205,13 @@ def _notes(
             f"{valid.unknown:,} of {valid.tokens:,} validation symbols count as <unk>, whichever they are: "
             f"bits per {'character and per ' * (level == 'word')}byte do not apply"
         )
+
+
+def _unknown_note(about: dict[str, Any], text: CorpusInfo | None) -> Iterator[str]:
+    """Yield advice for a fine-tuned model that does not know much of its text; bytes and pieces know all of it."""
+    valid = text.parts.get("valid") if text and about.get("fine_tuned_from") else None
+    if valid is not None and valid.unknown_share > MUCH_UNKNOWN:
+        yield f"{100 * valid.unknown_share:.3g} % of the validation symbols are unknown to the model. {ADD_THEM}"
 
 
 def words_note(text: CorpusInfo) -> str:

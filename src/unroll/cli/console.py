@@ -224,6 +224,17 @@ def quality(nats: float, chars_per_token: float | None) -> str:
     return f"perplexity {math.exp(min(nats, 99)):,.0f}"
 
 
+def quality_of(description: dict[str, Any], nats: float, part: str = "valid") -> str:
+    """Return the figure of a part, and how much of that is unknown, of what `info` knows of a model."""
+    return quality(nats, description["chars_per_token"]) + unknown(description, part)
+
+
+def unknown(description: dict[str, Any], part: str = "valid") -> str:
+    """Return how much of a part is unknown to a model, of what `info` knows of it; empty where all is known."""
+    counts = (description["parts"] or {}).get(part)
+    return f" · {100 * counts['unknown'] / counts['tokens']:.3g} % <unk>" if counts and counts["unknown"] else ""
+
+
 def final_quality(description: dict[str, Any]) -> str:
     """Return the exact validation figure, of what `info` knows of a model."""
     nats, text = description["valid_nats_per_token"], f"{description['valid_nats_per_token']:.4f} nats per symbol"

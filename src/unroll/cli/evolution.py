@@ -25,7 +25,7 @@ def verb(model: Path, as_json: bool) -> None:
     if as_json:
         console.put_json({"samples": samples})
         return
-    chars_per_token = info(model)["chars_per_token"]
+    description = info(model)
     for sample in samples:
-        console.put_rule(f"step {sample['step']:,} · {console.quality(sample['nats'], chars_per_token)}")
+        console.put_rule(f"step {sample['step']:,} · {console.quality_of(description, sample['nats'], 'train')}")
         console.put(console.printable(sample["prompt"] + sample["text"]))

@@ -48,12 +48,14 @@ def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if (step := description["best_step"]) is not None:
         yield "weights", f"those of step {step:,}, the best by validation"
     if description["valid_nats_per_token"] is not None:
-        yield "validation", f"{console.final_quality(description)} · protocol {description['protocol']}"
+        quality = console.final_quality(description) + console.unknown(description)
+        yield "validation", f"{quality} · protocol {description['protocol']}"
     elif (nats := description["quick_valid_nats_per_token"]) is not None:
-        yield "validation", f"about {nats:.3f} nats per symbol, {console.quality(nats, description['chars_per_token'])}"
+        yield "validation", f"about {nats:.3f} nats per symbol, {console.quality_of(description, nats)}"
     if (nats := description["test_nats_per_token"]) is not None:
         chars = 1.0 if description["level"] == "char" else None
-        yield "test", f"{nats:.4f} nats per symbol, {console.quality(nats, chars)}"
+        quality = console.quality(nats, chars) + console.unknown(description, "test")
+        yield "test", f"{nats:.4f} nats per symbol, {quality}"
     if (cost := description["int8_cost_nats"]) is not None:
         yield "int8", f"costs {cost:+.5f} nats per symbol of the validation part"
     yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())

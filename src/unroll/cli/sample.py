@@ -1,11 +1,12 @@
 """`unroll sample`: text from a model, shown as it is drawn."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from unroll.cli import console
 from unroll.cli.inputs import TEXT, reads_lists
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 Examples:
   unroll sample runs/book
   unroll sample runs/book --prompt "It was" --length 1000 --temperature 0.6
-  unroll sample runs/book --count 3 --seed 7 --stop "." --stop "\\n\\n" --copied""",
+  unroll sample runs/book --count 3 --seed 7 --stop "." --stop "\\n\\n" --copied
+  unroll sample runs/book --prompt "It was" --beam 10 --stop "." """,
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.option("--prompt", metavar="T", help="The text to continue.")
@@ -61,18 +63,25 @@ Examples:
     show_default=True,
     help="Random seed: the same seed gives the same text.",
 )
+@click.option(
+    "--beam", metavar="N", type=int, help="Search for the most probable text, keeping the N best beginnings; draw none."
+)
 @PRECISION
 @REPLACE_UNKNOWN
 @click.option("--copied", is_flag=True, help="Report the longest run of symbols copied from the training text.")
 @json_option('"samples": [...]')
 @reads_lists
+@click.pass_context
 def verb(
+    ctx: click.Context,
+    /,
     model: Path,
     prompt: str | None,
     prompt_file: Path | None,
     stop: tuple[str, ...],
     count: int,
     seed: int,
+    beam: int | None,
     precision: "Precision",
     copied: bool,
     as_json: bool,
@@ -80,17 +89,25 @@ def verb(
 ) -> None:
     """Generate text with the model in DIR, printed symbol by symbol as it is drawn."""
     from unroll.artifact.open import open_model
+    from unroll.lm.beam import beam_search
     from unroll.lm.sample import sample
 
     check_positive("count", count, "ask for at least one text")
     options["stop"] = [unescaped(text, "--stop") for text in stop]
+    drawing = {name: options.pop(name) for name in ("temperature", "top_k", "top_p", "min_p")} | {"seed": seed}
+    if beam is not None:
+        refuse_beside_beam(ctx, [*drawing, "count"])
     opened = open_model(model, precision=precision)
     prompt = whole_prompt(prompt, prompt_file, opened.tokenizer.level)
     samples = []
     for stream in range(count):
-        symbols = sample(opened, prompt, seed=seed, stream=stream, **options)
         if count > 1 and not as_json:
             console.put_rule(f"{stream + 1} of {count}", err=True)
+        symbols: Iterable[SampledSymbol]
+        if beam is None:
+            symbols = sample(opened, prompt, stream=stream, **drawing, **options)
+        else:
+            symbols = console.run(beam_search(opened, prompt, beam=beam, **options))
         sampled = list(symbols if as_json else shown(prompt, symbols))
         figures: dict[str, Any] = {
             "text": "".join(symbol.text for symbol in sampled),
@@ -103,9 +120,20 @@ def verb(
                 put_copied(figures["copied"])
         samples.append(figures)
     if as_json:
-        console.put_json(
-            {"model": str(model), "prompt": prompt, "seed": seed, "precision": precision, **options, "samples": samples}
-        )
+        how = drawing if beam is None else {"beam": beam}
+        about = {"model": str(model), "prompt": prompt, "precision": precision}
+        console.put_json(about | how | options | {"samples": samples})
+
+
+def refuse_beside_beam(ctx: click.Context, names: Sequence[str]) -> None:
+    """Raise UserError for options about drawing, beside a search that draws nothing."""
+    for param in ctx.command.params:
+        if param.name in names and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+            raise UserError(
+                f"{param.get_error_hint(ctx)} cannot be combined with --beam, which draws nothing",
+                allowed="--prompt, --prompt-file, --length, --stop, --precision, --replace-unknown, --copied, --json",
+                fix="leave one of them out",
+            )
 
 
 def whole_prompt(prompt: str | None, file: Path | None, level: str) -> str:

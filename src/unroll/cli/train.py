@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DIVERGED = 1
 INTERRUPTED = 130
+RESUMING = ("resume", "more_steps", "more_minutes", "device", "tensorboard", "as_json")
+"""Parameters that a resumed training takes."""
 HANGUP = getattr(signal, "SIGHUP", None)
 
 
@@ -37,7 +39,9 @@ Examples:
   unroll train *.txt.gz --level word --minutes 15 --out runs/words
   unroll train names.txt --steps 2000 --set hidden_size=256 --set dropout=0.2
   unroll train --resume runs/book                  continues where it stopped
-  unroll train --from runs/book letters.txt        fine-tunes on another text""",
+  unroll train --resume runs/book --more-steps 500 extends it when it is finished
+  unroll train --from runs/book letters.txt        fine-tunes on another text
+  unroll train --from runs/book russian.txt --new-symbols add""",
 )
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=TEXT)
 @click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>]")
@@ -62,7 +66,15 @@ Examples:
     help="Where to compute.  [default: auto]",
 )
 @click.option("--from", "base", metavar="DIR", type=PATH, help="Fine-tune this model, with its vocabulary.")
+@click.option(
+    "--new-symbols",
+    type=click.Choice(["unknown", "add"]),
+    default="unknown",
+    help="With --from: read symbols new to that model as <unk>, or add them to its vocabulary.  [default: unknown]",
+)
 @click.option("--resume", metavar="DIR", type=PATH, help="Continue a training exactly where it stopped.")
+@click.option("--more-steps", metavar="N", type=int, help="With --resume: extend a finished training by N steps.")
+@click.option("--more-minutes", metavar="M", type=float, help="With --resume: extend a finished training by M minutes.")
 @click.option("--force", is_flag=True, help="Replace an existing model once there are trained weights.")
 @click.option("--tensorboard", is_flag=True, help="Also write DIR/tensorboard.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
@@ -74,6 +86,8 @@ def verb(
     files: tuple[Path, ...],
     out: Path | None,
     resume: Path | None,
+    more_steps: int | None,
+    more_minutes: float | None,
     device: str,
     tensorboard: bool,
     as_json: bool,
@@ -95,6 +109,14 @@ def verb(
     """
     if torchrun.follows():
         follow(device)
+    budgets = {"more_steps": more_steps, "more_minutes": more_minutes}
+    more = {name: value for name, value in budgets.items() if value is not None}
+    if resume is None and more:
+        raise UserError(
+            f"--{next(iter(more)).replace('_', '-')} without --resume",
+            allowed="a finished training to extend",
+            fix="name it with --resume DIR",
+        )
     if resume is not None:
         refuse_beside_resume(ctx)
         from unroll.artifact.directory import read_training
@@ -108,7 +130,7 @@ def verb(
 
     if tensorboard:
         require_tensorboard()
-    if resume is not None and finished:
+    if resume is not None and finished and not more:
         if torchrun.several():  # the others wait to be told
             list(continued(resume, device))
         console.note(f"{resume} is finished: there is nothing to resume.")
@@ -122,7 +144,7 @@ def verb(
         if not files:
             console.note("No FILE: training on the source code of Python's standard library.")
     else:
-        reports = continued(resume, device)
+        reports = continued(resume, device, started=process.began(), **more)
     last, phase, earlier = "", "", None
     stop = Stop(between_steps=resume is not None, wanted=process.ended_by is not None)
     board = recording(folder) if tensorboard else nullcontext(lambda report: None)
@@ -155,11 +177,11 @@ def verb(
     return DIVERGED if last and last != "end" else 0  # torchrun may find at a restart that all is done
 
 
-def continued(folder: Path, device: str) -> "Generator[Progress | Report, None, None]":
+def continued(folder: Path, device: str, **more: Any) -> "Generator[Progress | Report, None, None]":
     """Resume a training; torch is loaded when the first report is asked for, by when signals are heeded."""
     from unroll.training.request import resume
 
-    yield from resume(folder, device=device)
+    yield from resume(folder, device=device, **more)
 
 
 def follow(device: str) -> NoReturn:
@@ -215,10 +237,10 @@ def refuse_beside_resume(ctx: click.Context) -> None:
     """Raise UserError for options that would contradict the recipe of a resumed training."""
     for param in ctx.command.params:
         given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
-        if given and param.name not in ("resume", "device", "tensorboard", "as_json"):
+        if given and param.name not in RESUMING:
             name = "FILE" if isinstance(param, click.Argument) else max(param.opts, key=len)
             raise UserError(
                 f"{name} cannot be combined with --resume, which keeps the recorded recipe",
-                allowed="--device, --tensorboard, --json",
-                fix="leave it out; for another text or budget, start a new directory with --from DIR",
+                allowed="--device, --tensorboard, --json; for a finished training --more-steps or --more-minutes",
+                fix="leave it out; for another text, start a new directory with --from DIR",
             )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unroll.artifact.info import info
+from unroll.artifact.info import ADD_THEM, info
 from unroll.cli import console
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def drawing(folder: Path, show: console.Show) -> Callable[["Report"], None]:
                 console.note(f"The model that is in {folder} stays until there are trained weights, at step {first}.")
         steps = description["planned_steps"]
         place = f"{report.step:,}/{steps:,}"
-        quality = "" if report.nats is None else console.quality(report.nats, description["chars_per_token"])
+        part = "valid" if report.kind == "valid" else "train"
+        quality = "" if report.nats is None else console.quality_of(description, report.nats, part)
         match report.kind:
             case "train" if report.nats is not None:
                 left = (time.monotonic() - began) / max(1, report.step - first_step) * (steps - report.step)
@@ -98,11 +99,12 @@ def put_result(folder: Path, *, as_json: bool) -> None:
     if description["valid_nats_per_token"] is not None:
         read, whole, best = (description[key] for key in ("valid_tokens", "valid_part_tokens", "best_step"))
         part = f" · of the first {read:,} of {whole:,} validation symbols" if read < whole else ""
-        quality = console.quality(description["valid_nats_per_token"], description["chars_per_token"])
+        quality = console.quality_of(description, description["valid_nats_per_token"])
         console.put_rule("done", err=True)
         rows = {
             "validation": f"{quality}{part} · the weights of step {best:,}",
             "test": tested(description),
+            "note": next((note for note in description["notes"] if note.endswith(ADD_THEM)), ""),
             "training": console.spent(description),
             "next": f"unroll sample {console.quoted(folder)}",
         }
@@ -120,4 +122,4 @@ def tested(description: dict[str, Any]) -> str:
     read = description["test_tokens"]
     cut = f"the first {read:,} of {part['tokens']:,} symbols of " if read < part["tokens"] else ""
     name = description["test_file"] or "the test text"
-    return f"{console.quality(nats, chars_per_token)} · of {cut}{name}"
+    return f"{console.quality(nats, chars_per_token)}{console.unknown(description, 'test')} · of {cut}{name}"

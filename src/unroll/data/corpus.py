@@ -20,7 +20,7 @@ from unroll.data.documents import base_of
 from unroll.data.encode import Part, Survey, Text, TextFile, encode, learn, spacing_of, survey
 from unroll.data.overlap import Overlap, shared
 from unroll.data.split import has_few_lines, part_sizes, shares_of
-from unroll.data.tokenizer import Tokenizer, WordTokenizer, load_tokenizer
+from unroll.data.tokenizer import Tokenizer, WordTokenizer, grown, load_tokenizer
 from unroll.data.words import Spacing, UnicodeWordTokenizer
 from unroll.errors import UserError
 from unroll.files import Files, StrPath, as_path, as_paths, explained, read_json, real_folder
@@ -178,6 +178,7 @@ def write_corpus(
     valid: Path | None = None,
     test: Path | None = None,
     tokenizer: Tokenizer | None = None,
+    grow: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Work[None]:
     """Encode the files, documents in order, into the new folder `out`, in memory that does not grow with them.
@@ -185,8 +186,8 @@ def write_corpus(
     A document that lacks its final newline gets one if another follows; a byte order mark at the start of a file is
     part of its text at level byte only. A `valid` and a `test` file take the place of the split; how much of them
     occurs in the training text is recorded. The vocabulary is the given `tokenizer`, or is learnt from the training
-    part alone. `out` appears when all of it is written. Raises UserError for a fault of the text, the split or the
-    disk.
+    part alone; with `grow` what was learnt is added to the given one. `out` appears when all of it is written. Raises
+    UserError for a fault of the text, the split or the disk.
     """
     if tokenizer:
         _check_fits(config, tokenizer)
@@ -223,10 +224,11 @@ def write_corpus(
         )
     with new_folder(out) as folder:
         spacing = (yield from spacing_of(texts[0], sizes[0])) if config.level == "word" else None
-        if tokenizer is None:
+        if tokenizer is None or grow:
             vocab_size = config.vocab_size or (BPE_VOCAB_SIZE if config.level == "bpe" else 0)
-            boundaries = spacing.boundaries if spacing and config.words == "auto" else config.words
-            tokenizer = yield from learn(
+            words = resolved(config, tokenizer).words if tokenizer else config.words
+            boundaries = spacing.boundaries if spacing and words == "auto" else words
+            learnt = yield from learn(
                 texts[0],
                 sizes[0],
                 surveys[0],
@@ -234,6 +236,7 @@ def write_corpus(
                 min_count=config.min_count,
                 vocab_size=vocab_size,
             )
+            tokenizer = grown(tokenizer, learnt) if tokenizer else learnt
         parts: dict[str, Part] = {}
         documents: list[int] = []
         for text, text_sizes in zip(texts, sizes, strict=True):

@@ -76,6 +76,11 @@ class Part:
     sha256: str
     """Digest of the ids."""
 
+    @property
+    def unknown_share(self) -> float:
+        """The share of tokens that are `<unk>`."""
+        return self.unknown / max(1, self.tokens)
+
 
 @dataclass(frozen=True)
 class Text:

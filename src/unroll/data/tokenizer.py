@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import repeat
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CharTokenizer(Vocabulary):
-    """Unicode code points; id 0 is `<unk>`, then `symbols` in order of code point."""
+    """Unicode code points; id 0 is `<unk>`, then `symbols`: in order of code point, behind them those added later."""
 
     symbols: str
 
@@ -36,8 +36,8 @@ class CharTokenizer(Vocabulary):
     specials: ClassVar[Mapping[int, str]] = {0: UNK}
 
     def __post_init__(self) -> None:
-        if list(self.symbols) != sorted({*self.symbols, "\n"}):
-            raise ValueError("the symbols are not sorted, not unique, or lack the newline")
+        if len({*self.symbols, "\n"}) != len(self.symbols):
+            raise ValueError("the symbols are not unique, or lack the newline")
         code_points(self.symbols)
 
     @classmethod
@@ -59,7 +59,7 @@ class CharTokenizer(Vocabulary):
     def _table(self) -> NDArray[np.unsignedinteger]:
         """The id of each code point up to one beyond the last known, which stands for all further ones."""
         codes = code_points(self.symbols)
-        table = np.zeros(int(codes[-1]) + 2, self.dtype)
+        table = np.zeros(int(codes.max()) + 2, self.dtype)
         table[codes] = np.arange(1, len(codes) + 1)
         return table
 
@@ -120,7 +120,7 @@ class ByteTokenizer(Vocabulary):
 class WordTokenizer(Vocabulary):
     """Words between white space, for text that is tokenised already; newline as `<eos>`.
 
-    Id 0 is `<unk>`, 1 `<eos>`, then `words` by falling frequency.
+    Id 0 is `<unk>`, 1 `<eos>`, then `words` by falling frequency, behind them those added later.
     """
 
     words: tuple[str, ...]
@@ -268,6 +268,24 @@ class BpeTokenizer(Vocabulary):
 Tokenizer = CharTokenizer | ByteTokenizer | WordTokenizer | UnicodeWordTokenizer | BpeTokenizer | DocumentTokenizer
 
 _WORD = re.compile(r"\r?\n|\S+")
+
+
+def grown(old: Vocabulary, new: Vocabulary) -> Tokenizer:
+    """Return a vocabulary with the symbols that only another one of its kind has added behind its own.
+
+    The old ones keep their ids, but for `<end>`, which is always last. Bytes and pieces know every text, and stay.
+    """
+    match old, new:
+        case CharTokenizer(), CharTokenizer():
+            return CharTokenizer("".join(dict.fromkeys(old.symbols + new.symbols)))
+        case ((WordTokenizer() | UnicodeWordTokenizer()), (WordTokenizer() | UnicodeWordTokenizer())):
+            return replace(old, words=tuple(dict.fromkeys(old.words + new.words)))
+        case DocumentTokenizer(), DocumentTokenizer():
+            return replace(old, base=grown(old.base, new.base))
+        case ((ByteTokenizer() | BpeTokenizer()), _):
+            return old
+        case _:
+            raise TypeError("vocabularies of two kinds")
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -42,6 +42,7 @@ class UnicodeWordTokenizer(Vocabulary):
     """
 
     words: tuple[str, ...]
+    """By falling frequency, behind them those added later."""
 
     level: ClassVar[Level] = "word"
     boundaries: ClassVar[Boundaries] = "unicode"

@@ -137,10 +137,7 @@ def generate(
     It also ends with `<end>`, which has no text. Symbols are drawn in blocks that grow from one
     symbol while they are quick, which changes no symbol.
     """
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    if "" in stops:  # it would stop before the first symbol
-        raise UserError("a stop text is empty", allowed="one character or more", fix="leave it out")
-    return _generate(predictor, tokenizer, prompt, length, options, stream, stops)
+    return _generate(predictor, tokenizer, prompt, length, options, stream, check_stops(stop))
 
 
 def _generate(
@@ -161,7 +158,7 @@ def _generate(
     for position, (id, nats) in enumerate(_symbols(predictor, logits, state, drawing, options.seed, stream, length), 1):
         last = position == length or id == tokenizer.end_id
         pending += ("" if id == tokenizer.end_id else decoder.push(id)) + (decoder.flush() if last else "")
-        place = _first_stop(pending, stops)
+        place = first_stop(pending, stops)
         ended = last or place is not None
         free = len(pending) - (0 if ended else _beginning(pending, stops)) if place is None else place
         yield SampledSymbol(id, pending[:free], nats)
@@ -186,7 +183,15 @@ def _symbols(
         size = max(1, size // 2) if slow else min(2 * size, BLOCK)
 
 
-def _first_stop(text: str, stops: Sequence[str]) -> int | None:
+def check_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the texts to stop at; raises UserError for an empty one."""
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    if "" in stops:  # it would stop before the first symbol
+        raise UserError("a stop text is empty", allowed="one character or more", fix="leave it out")
+    return stops
+
+
+def first_stop(text: str, stops: Sequence[str]) -> int | None:
     """Return where the first complete stop in a text begins; of several that end together, the longest."""
     ends = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
     return min(ends)[1] if ends else None

@@ -104,15 +104,36 @@ def resolve(
         rate = tokens_per_second(tried.model, tried.training, device, min(0.6, 0.6 * budget.minutes))
         if smallest or reads_enough(rate * (end - time.monotonic()), tried.model):
             break
-    final_tokens, final_seconds = final_evaluation(tried.model, corpus, device, budget.minutes)
-    steps = int((seconds_until(end) - final_seconds) * rate / (batch_size * seq_len))
+    per_symbol = seconds_per_symbol(tried.model, corpus, device)
+    final_tokens = max(1000, min(len(corpus.valid), int(0.1 * 60 * budget.minutes / per_symbol)))
+    seconds = seconds_until(end) - final_symbols(corpus, final_tokens) * per_symbol
+    return recipe_of(**shape, steps=steps_in(seconds, rate, tried.training, budget), final_tokens=final_tokens)
+
+
+def further_steps(
+    budget: Budget, model: ModelConfig, training: TrainConfig, corpus: Corpus, device: torch.device, started: float
+) -> int:
+    """Return by how many steps a finished training is extended: those of the budget, or as many as fit its minutes.
+
+    `started` (time.monotonic) is when the minutes began. The rate is measured, and the final evaluation fits in, too.
+    """
+    if budget.minutes is None:
+        return budget.steps or 0
+    rate = tokens_per_second(model, training, device, min(0.6, 0.6 * budget.minutes))
+    final = final_symbols(corpus, training.final_tokens) * seconds_per_symbol(model, corpus, device)
+    return steps_in(seconds_until(started + 60 * budget.minutes) - final, rate, training, budget)
+
+
+def steps_in(seconds: float, rate: float, training: TrainConfig, budget: Budget) -> int:
+    """Return the steps that fit into `seconds` at `rate` symbols per second; raises UserError for none."""
+    steps = int(seconds * rate / (training.batch_size * training.seq_len))
     if steps < 1:
         raise UserError(
             f"{budget.minutes:g} minutes is not enough for a single step on this machine",
             allowed="a budget that holds one step",
-            fix="give more --minutes, or --steps N",
+            fix="give more minutes, or a number of steps",
         )
-    return recipe_of(**shape, steps=steps, final_tokens=final_tokens)
+    return steps
 
 
 RESERVE = 0.05
@@ -124,15 +145,15 @@ def seconds_until(end: float) -> float:
     return (end - time.monotonic()) * (1 - RESERVE)
 
 
-def final_evaluation(config: ModelConfig, corpus: Corpus, device: torch.device, minutes: float) -> tuple[int, float]:
-    """Return how many validation symbols the final exact figure reads in a tenth of the budget, and its seconds.
+def final_symbols(corpus: Corpus, count: int) -> int:
+    """Return how many symbols are read at the end: `count` for validation, and as many of a given test text."""
+    return min(count, len(corpus.valid)) + min(count, len(corpus.given_test))
 
-    They include those of as many symbols of a test text that was given.
-    """
+
+def seconds_per_symbol(config: ModelConfig, corpus: Corpus, device: torch.device) -> float:
+    """Return the seconds that the final exact figure takes for each symbol."""
     model = Model(config).to(device).eval()
     ids = corpus.valid[:1024]
     start = time.perf_counter()
     stream_nats(TorchPredictor(model), ids, corpus.tokenizer.start_id)
-    seconds_per_token = (time.perf_counter() - start) / max(1, len(ids))
-    count = max(1000, min(len(corpus.valid), int(0.1 * 60 * minutes / seconds_per_token)))
-    return count, (count + min(count, len(corpus.given_test))) * seconds_per_token
+    return (time.perf_counter() - start) / max(1, len(ids))

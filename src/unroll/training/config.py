@@ -1,7 +1,9 @@
 """What a recipe fixes of a training: its length and portions, and how weights move. Without torch."""
 
 import math
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from unroll.errors import UserError
@@ -15,6 +17,9 @@ class TrainConfig:
 
     steps: int = 2000
     """Number of optimizer steps."""
+    extended_at: str = ""
+    """Steps at which the training had ended and was extended (`--more-steps`), such as "200,400": there a schedule that
+    falls to zero begins anew, warm-up included."""
     batch_size: int = 16
     """Contiguous streams read side by side."""
     seq_len: int = 64
@@ -71,6 +76,19 @@ class TrainConfig:
             raise UserError(f"sample_temperature is {self.sample_temperature}", allowed="0 or more")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed is {self.seed}", allowed="0 to 2^63-1")
+        if not re.fullmatch(r"([1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*)?", self.extended_at) or any(
+            one >= other for one, other in pairwise((*self.extensions, self.steps))
+        ):
+            raise UserError(
+                f"extended_at is {self.extended_at[:40]!r}, with {self.steps} steps in all",
+                allowed="increasing numbers below that of all steps, with commas between them",
+                fix="leave it out, or give more steps",
+            )
+
+    @property
+    def extensions(self) -> tuple[int, ...]:
+        """The steps at which extensions begin."""
+        return tuple(int(step) for step in self.extended_at.split(",") if step)
 
 
 @dataclass(frozen=True)

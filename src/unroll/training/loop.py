@@ -39,6 +39,7 @@ def train(run: Run, corpus: Corpus) -> Generator[Report, None, None]:
     Raises FolderLost where the model directory was moved, removed or replaced.
     """
     config, tokenizer = run.config, corpus.tokenizer
+    ends = (*config.extensions, config.steps)
     torch.set_num_threads(config.threads)
     keep_memory()
     documents = corpus.documents if corpus.info.config.documents else None
@@ -64,7 +65,9 @@ def train(run: Run, corpus: Corpus) -> Generator[Report, None, None]:
                 if not (math.isfinite(nats) and math.isfinite(norm)):
                     raise Diverged(f"the loss of step {run.step + 1} is {nats} and the norm of its gradient {norm}")
                 mean = run.add_loss(nats)
-                last = run.step == config.steps
+                last = run.step in ends
+                if run.step - 1 in config.extensions:
+                    reports.append(journal.report("start", detail={"steps": config.steps}))
                 if last or run.step % config.log_every == 0:
                     speed = journal.tokens_per_second()
                     values = {"nats": mean, "grad_norm": norm, "learning_rate": rate, "tokens_per_second": speed}
@@ -74,7 +77,7 @@ def train(run: Run, corpus: Corpus) -> Generator[Report, None, None]:
                     nats = validate(run, corpus)
                     keep_if_better(run, nats)
                     reports.append(journal.report("valid", nats=nats, detail={"protocol": "rows"}))
-                if sample_due(run.step, config.steps):
+                if last or sample_due(run.step, config.steps):
                     reports.append(journal.report_sample(sample_text(run, tokenizer), mean))
                 if not last and run.step % config.save_every == 0:
                     reports.append(journal.report("save"))
@@ -118,7 +121,7 @@ def step_on(run: Run, batch: Batch) -> tuple[float, float, float]:
     inputs, targets = on_device(batch.inputs, run.device), on_device(batch.targets, run.device)
     resets = None if batch.resets is None else on_device(batch.resets, run.device)
     state = start_state(run)
-    rate = learning_rate_at(run.step, config.steps, run.optim, run.cuts)
+    rate = learning_rate_at(run.step, config.steps, run.optim, run.cuts, config.extensions)
 
     with mixed_precision(config, run.device):
         loss, state = model.loss(inputs, targets, state, resets)
@@ -249,8 +252,8 @@ def sample_text(run: Run, tokenizer: Tokenizer) -> str:
 
 
 def sample_due(step: int, steps: int) -> bool:
-    """Tell whether a sample is taken after `step`: at the demonstration's, then at fifths of the run and the last."""
-    return step in SAMPLE_STEPS or step == steps or (step > SAMPLE_STEPS[-1] and step % max(1, steps // 5) == 0)
+    """Tell whether a sample is taken after `step`: at the demonstration's, then at fifths of the run."""
+    return step in SAMPLE_STEPS or (step > SAMPLE_STEPS[-1] and step % max(1, steps // 5) == 0)
 
 
 def final_result(run: Run, corpus: Corpus) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How weights move: AdamW, its learning-rate schedule, and the running average of the weights."""
 
 import math
+from bisect import bisect
 from collections.abc import Sequence
 
 import torch
@@ -19,15 +20,20 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
 
 
-def learning_rate_at(step: int, steps: int, config: OptimConfig, cuts: int = 0) -> float:
+def learning_rate_at(
+    step: int, steps: int, config: OptimConfig, cuts: int = 0, extensions: tuple[int, ...] = ()
+) -> float:
     """Return the rate of step `step` (from 0) of `steps`: linear warm-up, then the schedule.
 
-    `cuts` is the number of validations without a new best, which only `plateau` uses.
+    `cuts` is the number of validations without a new best, which only `plateau` uses. At each step of `extensions` a
+    schedule that falls to zero begins anew, warm-up included; the others are not interrupted.
     """
-    warmup = min(config.warmup_steps, steps // 2)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
+    part = bisect(extensions, step) if config.schedule in ("linear", "cosine") else 0
+    begin, end = (0, *extensions)[part], (*extensions, steps)[part]
+    warmup = min(config.warmup_steps, (end - begin) // 2)
+    if step - begin < warmup:
+        return config.learning_rate * (step - begin + 1) / warmup
+    done = (step - begin - warmup) / max(1, end - begin - warmup)
     if config.schedule == "linear":
         return config.learning_rate * (1 - done)
     if config.schedule == "cosine":

@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from unroll.artifact.directory import (
 )
 from unroll.artifact.events import METRICS, EventLog
 from unroll.artifact.open import Opened, load
-from unroll.data.blocks import file_size, read_blocks, text_of
+from unroll.data.blocks import file_size
 from unroll.data.corpus import (
     Corpus,
     DataConfig,
@@ -45,9 +45,10 @@ from unroll.nn.config import parameter_count
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work
 from unroll.settings import from_mapping
-from unroll.training.budget import Budget, measured, portions, reference_shape, resolve
+from unroll.training.budget import Budget, further_steps, measured, portions, reference_shape, resolve
 from unroll.training.calibrate import Machine, has_tf32
 from unroll.training.config import TrainConfig
+from unroll.training.growth import NewSymbols, check_growth, grown_weights, new_ids, new_symbol_reports
 from unroll.training.many import processes, torchrun
 from unroll.training.memory import announcement
 from unroll.training.recipe import Overrides, Recipe, check_overrides, read_about, read_recipe, write_recipe
@@ -80,16 +81,17 @@ def prepare(
     valid: Path | None,
     test: Path | None,
     base: Path | None,
+    new_symbols: NewSymbols,
     device: str,
     force: bool,
     started: float,
 ) -> Work[Training | None]:
     """Encode the text and choose a recipe for the budget; return the training, its directories locked by `locks`.
 
-    `overrides` fixes recipe keys; `base` is a model directory to fine-tune. `started` (time.monotonic) is when the
-    budget began. The directory `out` appears, complete and loadable; with `force` an earlier model stays there, and
-    the new one lies beside it. Of a launch of torchrun that has made `out` already, returns what `reopen` does.
-    Raises UserError for what a user can fix.
+    `overrides` fixes recipe keys; `base` is a model directory to fine-tune, which gets `new_symbols` or reads them as
+    unknown. `started` (time.monotonic) is when the budget began. The directory `out` appears, complete and loadable;
+    with `force` an earlier model stays there, and the new one lies beside it. Of a launch of torchrun that has made
+    `out` already, returns what `reopen` does. Raises UserError for what a user can fix.
     """
     torch_device = choose_device(device)
     check_request(overrides, torch_device)
@@ -104,8 +106,11 @@ def prepare(
         if not is_prepared(path):
             file_size(path)
     parent, tuned = load(base) if base is not None else None, base is not None
+    grow = new_symbols == "add"
     if parent is not None:
-        overrides = with_shape_of(parent, overrides)
+        if grow:
+            check_growth(parent)
+        overrides = with_shape_of(parent, overrides, grow=grow)
     # Before the machine is measured, which takes seconds.
     if valid is None and overrides["data"].get("split") == "100" and not is_prepared(files[0]):
         raise nothing_held_back()
@@ -129,16 +134,17 @@ def prepare(
         check_free(out, inputs, force=force)
         earlier = locks.enter_context(locked(out)) if (out / "model.json").exists() else None
         clear(partial)
-        corpus = yield from encoded(folder, files, overrides["data"], valid, test, parent)
+        corpus = yield from encoded(folder, files, overrides["data"], valid, test, parent, grow=grow)
         note = None
         if machine is not None and budget.minutes is not None and parent is None and not is_prepared(files[0]):
             corpus, note = yield from fitted(folder.path / DATA, corpus, budget.minutes, machine, overrides)
         recipe = resolve(corpus, budget, overrides, torch_device, started, machine, tuned=tuned)
         run = make_run(folder, recipe, torch_device)
         if parent is not None:
-            copy_weights(run.model, dict(parent.model.named_parameters()), parent.path)
+            ids = new_ids(parent.tokenizer, corpus.tokenizer)
+            copy_weights(run.model, grown_weights(parent.model, ids, recipe.model.vocab_size), parent.path)
             run = begin(folder, run.model, recipe.optim, recipe.training)
-        first = list(first_reports(recipe, corpus, files, machine, cut=note, tuned=tuned))
+        first = list(first_reports(recipe, corpus, files, machine, parent, note))
         first += [Report("warn", 0, 0, 0.0, text=remark)] if remark else []
         with closing(EventLog(folder, METRICS)) as log:
             for report in first:
@@ -156,14 +162,26 @@ def prepare(
     return Training(run, corpus, first, earlier, tuned)
 
 
-def reopen(locks: ExitStack, path: StrPath, device: str) -> Training | None:
+def reopen(
+    locks: ExitStack, path: StrPath, device: str, more: Budget | None = None, started: float = 0.0
+) -> Training | None:
     """Return the training of a model directory where it stopped, locked by `locks`; None if it is finished.
 
-    It continues on the recorded device, unless another is named. Raises UserError if it cannot continue.
+    It continues on the recorded device, unless another is named. With `more` a finished one is extended; `started`
+    (time.monotonic) is when that budget began. Raises UserError if it cannot continue, or is to be extended too early.
     """
     path = real_folder(Path(path))
-    if read_training(path).get("result"):
+    finished = read_training(path).get("result") is not None
+    if torchrun.made_before(path):
+        more = None  # extended already, before torchrun restarted its processes
+    if finished and more is None:
         return None
+    if more is not None and not finished:
+        raise UserError(
+            f"{path} is not finished, and is extended only then",
+            allowed="a finished training",
+            fix=f"finish it first: unroll train --resume {path}",
+        )
     recipe = read_recipe(path / "recipe.toml")
     about = read_about(path / "recipe.toml")
     folder = locks.enter_context(locked(path))
@@ -177,7 +195,21 @@ def reopen(locks: ExitStack, path: StrPath, device: str) -> Training | None:
     recorded = str(about.get("device", "auto"))
     run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device))
     restore(run)
+    if more is not None:
+        steps = further_steps(more, recipe.model, recipe.training, corpus, run.device, started)
+        extend(run, recipe, about, corpus, steps)
     return Training(run, corpus)
+
+
+def extend(run: Run, recipe: Recipe, about: dict[str, Any], corpus: Corpus, steps: int) -> None:
+    """Extend a finished training by further steps, in its directory and in `run`; a kill leaves one or the other."""
+    extensions = (*(step for step in recipe.training.extensions if step < run.step), run.step)
+    longer = replace(recipe.training, steps=run.step + steps, extended_at=",".join(map(str, extensions)))
+    # The result goes first: between the two the training stands at its last step, where a resume finishes it again.
+    save_description(run.writes, recipe.model, corpus.tokenizer)
+    write_recipe(run.writes, replace(recipe, training=longer), about)
+    torchrun.mark(run.writes)
+    run.config = longer
 
 
 def choose_device(name: str) -> torch.device:
@@ -250,11 +282,13 @@ def encoded(
     valid: Path | None,
     test: Path | None,
     parent: Opened | None,
+    *,
+    grow: bool,
 ) -> Work[Corpus]:
     """Encode files into a model directory, or record in it the path of a prepared corpus; return the corpus.
 
-    `data` holds the DataConfig fields that the user set. Raises UserError for a text with no validation part, or a
-    corpus whose vocabulary differs from the parent's.
+    `data` holds the DataConfig fields that the user set; with `grow` the parent's vocabulary gets the symbols that it
+    lacks. Raises UserError for a text with no validation part, or a corpus whose vocabulary differs from the parent's.
     """
     if is_prepared(files[0]):
         corpus = prepared_corpus(files, data, valid, test)
@@ -262,14 +296,15 @@ def encoded(
     else:
         tokenizer = parent.tokenizer if parent else None
         config = from_mapping(DataConfig, data, "the recipe's [data]")
-        yield from write_corpus(files, folder.path / DATA, config, valid=valid, test=test, tokenizer=tokenizer)
-        corpus = load_corpus(folder.path / DATA)
+        out = folder.path / DATA
+        yield from write_corpus(files, out, config, valid=valid, test=test, tokenizer=tokenizer, grow=grow)
+        corpus = load_corpus(out)
         folder.check()
     if not len(corpus.valid):
         raise nothing_held_back()
     if len(corpus.valid) < FEWEST_VALID:
         raise too_few_held_back(corpus, valid)
-    if parent is not None and corpus.tokenizer.digest != parent.tokenizer.digest:
+    if parent is not None and is_prepared(files[0]) and corpus.tokenizer.digest != parent.tokenizer.digest:
         raise UserError(
             f"the corpus in {files[0]} was prepared with another vocabulary than {parent.path}",
             allowed="a text, which is encoded with the model's own vocabulary",
@@ -290,9 +325,13 @@ DROPOUT_KEYS = ("dropout", "input_dropout", "embedding_dropout", "weight_drop", 
 """Keys of a model's configuration, all about dropout, that fine-tuning may change."""
 
 
-def with_shape_of(parent: Opened, overrides: Overrides) -> Overrides:
-    """Return the overrides of a fine-tuning: the shape is the parent's. Raises UserError where they ask for another."""
-    shape = {name: value for name, value in parent.description["model"].items() if name not in DROPOUT_KEYS}
+def with_shape_of(parent: Opened, overrides: Overrides, *, grow: bool) -> Overrides:
+    """Return the overrides of a fine-tuning: the shape is the parent's, but for a vocabulary that is to grow.
+
+    Raises UserError where they ask for another shape.
+    """
+    free = (*DROPOUT_KEYS, "vocab_size") if grow else DROPOUT_KEYS
+    shape = {name: value for name, value in parent.description["model"].items() if name not in free}
     clash = {name for name in shape if name in overrides["model"] and overrides["model"][name] != shape[name]}
     if clash:
         raise UserError(
@@ -336,9 +375,10 @@ def write_start(
 
 
 def first_reports(
-    recipe: Recipe, corpus: Corpus, files: Sequence[Path], machine: Machine | None, *, cut: str | None, tuned: bool
-) -> Iterator[Report]:
-    """Yield the reports before the first step: what was chosen, the corpus's warnings, words cut, unknown symbols."""
+    recipe: Recipe, corpus: Corpus, files: Sequence[Path], machine: Machine | None, parent: Opened | None,
+    cut: str | None,
+) -> Iterator[Report]:  # fmt: skip
+    """Yield the reports before the first step: what was chosen, the corpus's warnings, words cut, new symbols."""
     training = recipe.training
     detail: dict[str, Any] = {
         "parameters": parameter_count(recipe.model),
@@ -352,19 +392,5 @@ def first_reports(
     yield Report("start", 0, 0, 0.0, detail=detail | ({"measured": machine.measured} if machine else {}))
     for warning in (cut, *corpus.info.warnings) if cut else corpus.info.warnings:
         yield Report("warn", 0, 0, 0.0, text=warning)
-    if tuned and (unknown := corpus.info.parts["train"].unknown):
-        text = f"{unknown:,} symbols of the training part are unknown to the model and read as <unk>, never sampled"
-        if not is_prepared(files[0]):
-            symbols = new_symbols(files, corpus)
-            text += f". New in the text: {', '.join(map(repr, symbols[:40]))}"
-            text += f" and {len(symbols) - 40} more" if len(symbols) > 40 else ""
-        yield Report("warn", 0, 0, 0.0, text=text)
-
-
-def new_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:
-    """Return the symbols of the files that the vocabulary lacks, sorted."""
-    symbols: set[str] = set()
-    for block in read_blocks(files, corpus.info.config.level, separator=corpus.tokenizer.separator):
-        if isinstance(block.content, str):
-            symbols.update(symbol for _, symbol in corpus.tokenizer.unknown(text_of(block)))
-    return sorted(symbols)
+    if parent is not None:
+        yield from new_symbol_reports(corpus, files, parent)

@@ -7,16 +7,18 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from unroll.artifact.directory import output_folder, publish, read_description
 from unroll.data.corpus import refuse_split_and_valid, remove_orphans
 from unroll.data.sources import stdlib_corpus
-from unroll.errors import UserError
+from unroll.errors import UserError, check_choice
 from unroll.files import Files, StrPath, as_path, as_paths, explained, real_folder, write_atomically
 from unroll.progress import Progress
 from unroll.settings import Settings, setting_pairs
 from unroll.training import loop
 from unroll.training.budget import Budget
+from unroll.training.growth import NewSymbols
 from unroll.training.many import processes, torchrun
 from unroll.training.many.follower import follow
 from unroll.training.prepare import Training, prepare, reopen
@@ -44,6 +46,7 @@ def train(
     seed: int | None = None,
     device: str = "auto",
     base: StrPath | None = None,
+    new_symbols: NewSymbols = "unknown",
     force: bool = False,
     started: float | None = None,
 ) -> Generator[Progress | Report, None, None]:
@@ -52,7 +55,8 @@ def train(
     With no file it learns Python's standard library. The model appears in `out`, by default `output_folder(files)`.
     What is named here overrides the file `recipe`, and `settings` override both. The budget is `minutes` of wall clock
     since `started` (time.monotonic), or a number of steps; with neither, here or in the recipe, three minutes. `base`
-    is a model directory to fine-tune. Closing the generator saves a checkpoint. Raises UserError.
+    is a model directory to fine-tune, which reads `new_symbols` as unknown or gets those of the training part. Closing
+    the generator saves a checkpoint. Raises UserError.
     """
     started = time.monotonic() if started is None else started
     paths = as_paths(files)
@@ -66,7 +70,15 @@ def train(
     if minutes is not None:
         if steps is not None or any(key in ("steps", "training.steps") for key, _ in setting_pairs(settings)):
             raise UserError("both minutes and steps are given", allowed="one budget", fix="leave one out")
-        overrides["training"].pop("steps", None)  # of the recipe file
+        for key in ("steps", "extended_at"):  # of the recipe file
+            overrides["training"].pop(key, None)
+    check_choice("new_symbols", new_symbols, get_args(NewSymbols))
+    if new_symbols == "add" and base is None:
+        raise UserError(
+            "new symbols are to be added, but to no model",
+            allowed="--new-symbols beside --from",
+            fix="name the model with --from DIR",
+        )
     if base is not None:
         overrides["data"].setdefault("level", read_description(Path(base)).get("level"))
     steps = overrides["training"].get("steps")
@@ -81,7 +93,7 @@ def train(
         with processes.joined(device), _texts(paths, folder) as texts, ExitStack() as locks:
             training = yield from prepare(
                 locks, texts, folder, budget, overrides, valid=as_path(valid), test=as_path(test), base=as_path(base),
-                device=device, force=force, started=started,
+                new_symbols=new_symbols, device=device, force=force, started=started,
             )  # fmt: skip
             if training is not None:
                 yield from _reports(training)
@@ -89,16 +101,28 @@ def train(
     return reports()
 
 
-def resume(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
+def resume(
+    path: StrPath,
+    *,
+    device: str = "auto",
+    more_steps: int | None = None,
+    more_minutes: float | None = None,
+    started: float | None = None,
+) -> Generator[Report, None, None]:
     """Continue a training exactly where it stopped; yields nothing if it is finished. Raises UserError if it cannot.
 
-    It continues on the recorded device, unless another is named.
+    It continues on the recorded device, unless another is named. A finished training is extended by `more_steps`, or by
+    `more_minutes` since `started` (time.monotonic); its recipe then says so.
     """
+    started = time.monotonic() if started is None else started
+    if more_steps is not None and more_minutes is not None:
+        raise UserError("both more steps and more minutes are given", allowed="one budget", fix="leave one out")
+    more = None if more_steps is None and more_minutes is None else Budget(more_steps, more_minutes)
     if torchrun.follows():
         follow(device)
         return
     with processes.joined(device), ExitStack() as locks:
-        training = reopen(locks, path, device)
+        training = reopen(locks, path, device, more, started)
         if training is not None:
             yield from _reports(training)
 

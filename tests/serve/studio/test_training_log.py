@@ -128,6 +128,7 @@ def test_progress_tells_what_is_left() -> None:
     position = progress(events)
     assert (position["step"], position["steps"], position["rate"]) == (500, 1000, 7)
     assert position["left"] == pytest.approx(10.0)
+    assert progress([*events, {"kind": "start", "step": 501, "steps": 2000}])["steps"] == 2000  # it was extended
     assert progress([{"kind": "train", "step": float("nan")}, {"kind": "odd"}])["step"] == 0
 
 

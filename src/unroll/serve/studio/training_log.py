@@ -102,7 +102,8 @@ def progress(events: list[dict[str, Any]]) -> dict[str, Any]:
     `left`: seconds to the last step, at the pace of the latest reports; `rate`: symbols per second; `steps_rate`: steps
     per second; each None where it is unknown.
     """
-    start = next((event for event in events if event.get("kind") == "start"), {})
+    # An extension starts again, with more steps.
+    start: dict[str, Any] = next((event for event in reversed(events) if event.get("kind") == "start"), {})
     steps = start.get("steps") if number(start.get("steps")) else None
     timed = [event for event in events if number(event.get("step")) and number(event.get("seconds"))]
     if not timed:

@@ -251,6 +251,7 @@ class Trainings:
             "sources": [source.name for source in corpus.info.sources][:3],
             "train_tokens": len(corpus.train),
             "valid_tokens": len(corpus.valid),
+            "unknown_share": 0.0 if valid is None else valid.unknown_share,
             "held_back": "valid" not in corpus.info.overlaps,
             "vocab_size": corpus.tokenizer.vocab_size,
         }
