@@ -30,6 +30,14 @@ def verb(model: Path, as_json: bool) -> None:
         console.put_columns([(name, value) for name, value in rows_of(description) if value])
 
 
+def chars_of(description: dict[str, Any], name: str) -> float | None:
+    """Return the characters of a symbol of a part; None for words, and where they are not known."""
+    part = (description["parts"] or {}).get(name)
+    if description["level"] in ("char", "word"):
+        return 1.0 if description["level"] == "char" else None
+    return part["chars"] / part["tokens"] if part and part["tokens"] else None
+
+
 def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of the description, each with its name; an empty text if unknown."""
     counted = description["order"] is not None
@@ -50,10 +58,9 @@ def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if description["valid_nats_per_token"] is not None:
         yield "validation", f"{console.final_quality(description)} · protocol {description['protocol']}"
     elif (nats := description["quick_valid_nats_per_token"]) is not None:
-        yield "validation", f"about {nats:.3f} nats per symbol, {console.quality(nats, description['chars_per_token'])}"
+        yield "validation", f"about {console.quality(nats, description['chars_per_token'])}"
     if (nats := description["test_nats_per_token"]) is not None:
-        chars = 1.0 if description["level"] == "char" else None
-        yield "test", f"{nats:.4f} nats per symbol, {console.quality(nats, chars)}"
+        yield "test", console.quality(nats, chars_of(description, "test"))
     if (cost := description["int8_cost_nats"]) is not None:
         yield "int8", f"costs {cost:+.5f} nats per symbol of the validation part"
     yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
