@@ -74,7 +74,7 @@ export default function Serve({ view, go, api, info }) {
     <${Panel} class="w7 stack" title="Snippet"
       aside=${html`<${Choice} label="For" value=${kind} options=${KINDS}
       onChange=${(snippet) => go({ snippet: snippet === "python" ? null : snippet }, { quiet: true })} />`}>
-      <div class="code"><pre tabindex="0" aria-label="The snippet">${code}</pre><${Copy} what="the snippet" text=${code} /></div>
+      <div class="code"><pre tabindex="0" aria-label="The snippet">${code}</pre><${Copy} what="the code" text=${code} /></div>
       <div class="row"><button type="button" class="main" disabled=${busy} onClick=${attempt}>${busy ? "Running…" : "Try it here"}</button>
         ${trial?.ms && html`<span class="muted">answered in ${number(trial.ms)} ms</span>`}</div>
       ${trial?.error && html`<${Failure} error=${trial.error} />`}
