@@ -28,7 +28,10 @@ def main() -> None:
     console.prepare_streams()
     process.clean_up_at_signals()
     try:
-        code = app.main(prog_name="unroll", standalone_mode=False) or 0
+        try:
+            code = app.main(prog_name="unroll", standalone_mode=False) or 0
+        finally:
+            process.end_at_signals()
         sys.stdout.flush()
     except UserError as error:
         code = console.refuse(str(error), error.exit_code)
@@ -55,7 +58,6 @@ def main() -> None:
     except OSError as error:  # of no known file
         failure = explanation(Path(os.fsdecode(error.filename or "a file")), error)
         code = console.refuse(str(failure), failure.exit_code)
-    process.end_at_signals()
     sys.exit(code)
 
 

@@ -64,7 +64,7 @@ def test_info_tells_what_it_is(trained: Trained, here: Here) -> None:
     assert len(source["sha256"]) == 64
     plain = here("info", trained.path).out
     assert re.search(r"^model +lstm, 1 layer of 32, embedding 16$", plain, re.M)
-    assert re.search(r"^validation +\d\.\d{4} nats per symbol", plain, re.M)
+    assert re.search(r"^validation +\d\.\d{4} bits/char · protocol stream$", plain, re.M)
 
 
 def test_evolution_shows_the_samples_in_order(trained: Trained, here: Here) -> None:

@@ -48,7 +48,7 @@ def test_without_a_terminal_it_prints_plain_lines(tmp_path: Path) -> None:
     assert (done.code, done.out) == (0, ""), done.err
     assert "\x1b" not in done.err
     assert re.search(r"^model +n-gram of order 3$", done.err, re.M)
-    assert re.search(r"^validation +\d\.\d{4} nats per symbol, perplexity \d+ ", done.err, re.M)
+    assert re.search(r"^validation +perplexity \d+ ", done.err, re.M)
     assert re.search(r"^next +unroll sample runs/book-3gram$", done.err, re.M)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["book-3gram"]
 
@@ -58,7 +58,7 @@ def test_the_other_verbs_take_it(counted: Path, here: Here) -> None:
     plain = here("info", model).out
     assert re.search(r"^model +n-gram of order 6$", plain, re.M)
     assert re.search(r"^counted +16,000 symbols in \d+:\d\d$", plain, re.M)
-    assert re.search(r"^test +0\.\d{4} nats per symbol, \d\.\d\d bits/char$", plain, re.M)
+    assert re.search(r"^test +\d\.\d\d bits/char$", plain, re.M)
     ask = ("sample", model, "--prompt", "the cat", "--length", "60", "--copied", "--json")
     first, again = json.loads(here(*ask).out), json.loads(here(*ask).out)
     assert first == again

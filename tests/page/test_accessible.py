@@ -1,5 +1,6 @@
 """The screens for everybody: what axe-core finds wrong, what Tab reaches, and what moves."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +55,15 @@ def violations(page: "Page", axe: Path) -> list[str]:
     ]
 
 
+NAMES = """() => [...document.querySelectorAll('main button.small, main button.quiet')]
+  .map((button) => button.ariaLabel ?? button.textContent)"""
+
+
 @pytest.mark.parametrize("screen", PLACES)
 def test_axe_finds_nothing_that_matters_in_either_theme(visit: Visit, axe: Path, screen: str) -> None:
     page = shown(visit, screen, bypass_csp=True, color_scheme="light", reduced_motion="reduce")
     assert violations(page, axe) == []
+    assert [name for name, count in Counter(page.evaluate(NAMES)).items() if count > 1] == []
     page.emulate_media(color_scheme="dark")
     page.wait_for_timeout(100)  # charts are drawn anew
     assert violations(page, axe) == []

@@ -76,6 +76,7 @@ def test_a_narrow_window_shows_where_one_is_and_nothing_sticks_out(
 def test_no_screen_is_a_dead_end_for_an_n_gram(visit: Visit, many: Running, screen: str) -> None:
     page = settled(visit, many, f"#/{screen}?model=counted&run=counted")
     assert page.locator("main .failure").count() == 0
+    assert "n-grams" in str(page.locator(".status").text_content())
     assert overflow(page)[1] != 1, "no scroll bar for a single pixel"
     if screen in ("cells", "find", "similar"):
         assert overflow(page)[1] == 0
@@ -101,6 +102,18 @@ def test_train_lists_every_run_and_follows_the_model_at_the_top(visit: Visit, ma
     assert runs["y"] <= button["y"] and button["y"] + button["height"] <= runs["y"] + runs["height"]
 
 
+def test_train_has_its_unit_before_the_text_is_measured(visit: Visit, many: Running) -> None:
+    page = visit("#/train?model=book&run=book", many)
+
+    def unmeasured(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=json.dumps(answer.json() | {"text": None}))
+
+    page.route("**/api/runs/book?*", unmeasured)
+    page.reload()
+    assert probed(page, "curves", "it.series.length")["unit"].endswith("bits per character")
+
+
 def test_several_runs_share_one_chart_and_one_unit(visit: Visit, many: Running) -> None:
     page = settled(visit, many, "#/train?model=book&run=book")
     alone = probed(page, "curves", "it.lines.length === 4")
@@ -117,7 +130,7 @@ def test_several_runs_share_one_chart_and_one_unit(visit: Visit, many: Running) 
     assert page.locator(".chart .legend li").count() >= 6
     page.reload()
     assert len(probed(page, "curves", "it.series.length === 6")["series"]) == 6, "the choice is in the address"
-    unit = "(texts) => import('/train/curves.js').then(({ scaleOf }) => scaleOf(texts).unit)"
+    unit = "(texts) => import('/frame/format.js').then(({ scaleOf }) => scaleOf(texts).unit)"
     words, letters = {"level": "word", "chars_per_token": None}, {"level": "char", "chars_per_token": 1}
     assert page.evaluate(unit, [words, letters]) == "bits per symbol"
     assert page.evaluate(unit, [words, words]) == "bits per word"
@@ -131,6 +144,47 @@ def test_labels_of_baselines_stand_beside_their_lines(visit: Visit, many: Runnin
         "document.querySelector('.u-over').getBoundingClientRect().right"
     )
     assert room > 60
+
+
+def test_serve_fits_a_window_and_says_how_many_models_it_does_not_name(visit: Visit, many: Running) -> None:
+    page = settled(visit, many, "#/serve?model=book")
+    page.wait_for_selector(".figures")
+    assert overflow(page) == (0, 0)
+    page.wait_for_selector(f"text=and {COPIES + 3 - 6} more")
+
+
+def test_serve_tries_an_n_gram_from_the_start(visit: Visit, many: Running) -> None:
+    page = settled(visit, many, "#/serve?model=counted")
+    assert 'prompt=""' in str(page.get_by_label("The snippet").text_content())
+    page.get_by_role("button", name="Try it here").click()
+    page.get_by_label("The answer").wait_for()
+
+
+def test_memory_asks_no_gradient_of_an_n_gram_and_shows_no_path(visit: Visit, many: Running) -> None:
+    page = settled(visit, many, "#/memory?model=book&with=book,counted")
+    probed(page, "memory", "it.models.length === 2", 120_000)
+    assert [model["model"] for model in probed(page, "depends", "it.models.length")["models"]] == ["book"]
+    content = str(page.locator("main").text_content())
+    assert "exactly 0" not in content and str(many.runs) not in content
+    page.evaluate("place => { location.hash = place; }", "#/memory?model=counted&with=counted")
+    page.wait_for_selector("text=Choose a network: an n-gram has no gradients")
+    assert page.locator("main .failure").count() == 0
+
+
+def test_the_status_line_has_the_unit_of_train_for_every_level(visit: Visit, many: Running) -> None:
+    page = settled(visit, many, "#/type?model=book&text=ab%20cd")
+    assert "bits per character" in str(page.locator(".status").text_content())
+    assert page.locator(".figures dt", has_text="bits per character").count() == 1
+    units = """(level) => import('/frame/format.js').then(({ meanCost, scaleOf }) => [
+      scaleOf([{ level, chars_per_token: level === 'word' ? null : 0.5 }]).unit,
+      ...meanCost(level, [1, 1], ['', '\u00e9'])])"""
+    assert page.evaluate(units, "byte") == [
+        "bits per character",
+        pytest.approx(2 / np.log(2)),
+        "bits per character",
+        "bits/char",
+    ]
+    assert page.evaluate(units, "word") == ["bits per word", pytest.approx(1 / np.log(2)), "bits per word", "bits/word"]
 
 
 DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
@@ -172,6 +226,23 @@ def test_an_equation_never_ends_in_a_lone_symbol(visit: Visit, many: Running) ->
     ends = page.locator("[data-sums] p").evaluate_all("all => all.map((line) => line.lastElementChild.textContent)")
     assert [end.split(" = ")[-1] for end in ends] == ["c", "h"]
     assert all(end.count("= ") == 2 for end in ends), "the value and its name stay together"
+
+
+def test_a_screen_comes_back_by_itself_with_the_server(many: Running, browser: Any) -> None:
+    page = browser.new_page()  # without `visit`: failed requests are errors in the console
+    try:
+        page.goto(many.page)
+        page.wait_for_selector("main h1")
+        page.route("**/api/inside/**", lambda route: route.abort())
+        page.evaluate("place => { location.hash = place; }", "#/cells?model=book")
+        page.wait_for_selector("main .failure code:text-is('unroll studio')")
+        assert "`" not in str(page.locator("main .failure").text_content()), "commands are set as code"
+        page.unroute("**/api/inside/**")
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        probed(page, "cells", "it.now")
+        assert page.locator("main .failure").count() == 0
+    finally:
+        page.close()
 
 
 def test_the_page_says_that_the_studio_is_gone_and_then_that_its_address_is_new(

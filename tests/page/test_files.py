@@ -53,3 +53,14 @@ def test_modules_that_are_imported_are_there(path: Path) -> None:
         assert (path.parent / name).resolve().is_file(), name
     for name in re.findall(r'^(?!//).*lazy\("(\w+)"\)', path.read_text(), re.M):
         assert (PAGE / "screens" / f"{name}.js").is_file(), name
+
+
+def test_what_is_to_come_is_not_faint() -> None:
+    """axe finds it only while a first model is being trained."""
+    assert not re.findall(r"\.due[^{]*\{[^}]*opacity", (PAGE / "style.css").read_text())
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(PAGE)))
+def test_no_colour_is_called_darker_or_brighter(path: Path) -> None:
+    """Zero is the colour of the paper: what is dark in one theme is bright in the other."""
+    assert not re.findall(r"\b(?:dark|bright|light)er\b", path.read_text())

@@ -55,6 +55,19 @@ def test_a_search_survives_a_reload_and_a_visit_to_another_screen(visit: Visit) 
     page.wait_for_function("() => window.__studio.find.state === null", timeout=10_000)
 
 
+def test_in_a_narrow_window_all_of_a_finding_is_in_sight(visit: Visit) -> None:
+    page = opened(visit)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.get_by_role("button", name="Search all units").click()
+    probed(page, "find", "it.findings", 120_000)
+    page.wait_for_timeout(200)
+    edges = page.locator("table.found td").evaluate_all("all => all.map((cell) => cell.getBoundingClientRect().right)")
+    assert edges and max(edges) <= 360
+    first = page.locator("table.found tbody tr").first
+    verdict, chance = first.locator("[class^=verdict-]").bounding_box(), first.locator("[data-label=p]").bounding_box()
+    assert verdict is not None and chance is not None and verdict["y"] < chance["y"], "the verdict stands first"
+
+
 def test_a_pattern_that_cannot_be_read_has_no_labels(visit: Visit) -> None:
     page = opened(visit)
     # The server refuses the request, which the browser reports in the console: it is answered here instead.

@@ -112,9 +112,8 @@ def chars_per_token(level: str | None, text: CorpusInfo | None) -> float | None:
     """Return the characters of a validation token; None for words, whose figure is perplexity, and without the text."""
     if level == "char":
         return 1.0
-    if text is None or level == "word" or "valid" not in text.parts:
-        return None
-    return text.parts["valid"].chars / text.parts["valid"].tokens
+    valid = None if text is None or level == "word" else text.parts.get("valid")
+    return valid.chars / valid.tokens if valid is not None and valid.tokens else None
 
 
 def _exact(level: str, result: dict[str, Any], text: CorpusInfo | None) -> tuple[float | None, float | None]:

@@ -236,15 +236,11 @@ def unknown(description: dict[str, Any], part: str = "valid") -> str:
 
 
 def final_quality(description: dict[str, Any]) -> str:
-    """Return the exact validation figure, of what `info` knows of a model."""
-    nats, text = description["valid_nats_per_token"], f"{description['valid_nats_per_token']:.4f} nats per symbol"
-    if description["level"] == "word":
-        return f"{text}, {quality(nats, None)}"
-    if (bits := description["valid_bits_per_char"]) is not None:
-        return f"{text}, {bits:.2f} bits/char"
-    if (bits := description["valid_bits_per_byte"]) is not None:
-        return f"{text}, {bits:.2f} bits/byte"
-    return f"{text}, {quality(nats, None)}"
+    """Return the exact validation figure, of what `info` knows of a model, in one unit."""
+    for unit in ("char", "byte") if description["level"] != "word" else ():
+        if (bits := description[f"valid_bits_per_{unit}"]) is not None:
+            return f"{bits:.4f} bits/{unit}"
+    return quality(description["valid_nats_per_token"], None)
 
 
 def shape(description: dict[str, Any]) -> str:

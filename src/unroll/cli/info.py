@@ -30,6 +30,14 @@ def verb(model: Path, as_json: bool) -> None:
         console.put_columns([(name, value) for name, value in rows_of(description) if value])
 
 
+def chars_of(description: dict[str, Any], name: str) -> float | None:
+    """Return the characters of a symbol of a part; None for words, and where they are not known."""
+    part = (description["parts"] or {}).get(name)
+    if description["level"] in ("char", "word"):
+        return 1.0 if description["level"] == "char" else None
+    return part["chars"] / part["tokens"] if part and part["tokens"] else None
+
+
 def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of the description, each with its name; an empty text if unknown."""
     counted = description["order"] is not None
@@ -51,11 +59,10 @@ def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
         quality = console.final_quality(description) + console.unknown(description)
         yield "validation", f"{quality} · protocol {description['protocol']}"
     elif (nats := description["quick_valid_nats_per_token"]) is not None:
-        yield "validation", f"about {nats:.3f} nats per symbol, {console.quality_of(description, nats)}"
+        quality = console.quality(nats, description["chars_per_token"]) + console.unknown(description)
+        yield "validation", f"about {quality}"
     if (nats := description["test_nats_per_token"]) is not None:
-        chars = 1.0 if description["level"] == "char" else None
-        quality = console.quality(nats, chars) + console.unknown(description, "test")
-        yield "test", f"{nats:.4f} nats per symbol, {quality}"
+        yield "test", console.quality(nats, chars_of(description, "test")) + console.unknown(description, "test")
     if (cost := description["int8_cost_nats"]) is not None:
         yield "int8", f"costs {cost:+.5f} nats per symbol of the validation part"
     yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())

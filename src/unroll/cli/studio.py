@@ -62,9 +62,15 @@ def verb(
     from unroll.serve.app import create_app
     from unroll.serve.models import Models
     from unroll.serve.server import bind, serve
-    from unroll.serve.settings import Settings
+    from unroll.serve.settings import Settings, is_loopback
     from unroll.serve.studio.studio import Folders
 
+    if not is_loopback(host):  # other machines need a key, which no browser sends when it opens a page
+        raise UserError(
+            f"a browser cannot open the studio at {host}",
+            allowed="an address that only this machine reaches, such as 127.0.0.1",
+            fix="share it by a tunnel or a proxy, as docs/studio.md explains; `unroll serve --host` shares the API",
+        )
     if texts is not None and not texts.is_dir():
         raise UserError(f"no folder {texts}", allowed="a folder of texts", fix="check the path")
     token = secrets.token_urlsafe(32)

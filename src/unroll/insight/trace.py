@@ -160,7 +160,7 @@ def network_of(opened: Opened) -> Model:
     """
     if (network := opened.predictor.network) is None:
         raise UserError(
-            f"{opened.path} is an n-gram, which has no states and no gates",
+            f"{opened.path.name} is an n-gram, which has no states and no gates",
             allowed=f"a network: {', '.join(ARCHITECTURES)}",
             fix="name a model made by `unroll train`",
         )

@@ -34,7 +34,7 @@ def test_jobs_wait_their_turn_and_are_not_without_end() -> None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     waiting = [jobs.submit(number, work) for number in range(WAITING)]
-    with pytest.raises(UserError, match="too many"):
+    with pytest.raises(UserError, match=f"{WAITING} analyses are already waiting"):
         jobs.submit("one more", work)
     jobs.cancel(waiting[0].id)
     assert waiting[0].state == "cancelled", "at once, as it had not begun"

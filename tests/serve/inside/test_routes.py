@@ -33,7 +33,7 @@ def test_unknown_symbols_are_named(studio: Studio) -> None:
         ("similar", {"model": "latch", "text": "a", "query": "a"}, 400, "sentences"),
         ("similar", {"model": "latch", "text": TEXT, "query": " "}, 400, "query"),
         ("similar", {"model": "latch", "text": TEXT, "query": "a", "pool": "sum"}, 400, "last"),
-        ("jobs/none/cancel", {}, 400, "no such analysis"),
+        ("jobs/none/cancel", {}, 400, "no longer kept"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason(

@@ -109,7 +109,9 @@ def reading(opened: Opened, text: Text) -> Work[Read]:
         span = max(16, min(SPAN, (len(ids) - first) // STRETCHES))
         starts = list(range(first, len(ids) - span + 1, span))
     trained = yield from record(network, ids, start_id, places, starts)
-    untrained_values = yield from record(untrained(network), ids, start_id, places, phase="reading, untrained")
+    untrained_values = yield from record(
+        untrained(network), ids, start_id, places, phase="reading with an untrained network"
+    )
     return Read(opened, network, text, places, tuple(starts), span, trained, untrained_values, tuple(notes))
 
 
@@ -150,7 +152,7 @@ def judge(read: Read, labels: Labels, *, top: int = 10, probing: bool = True) ->
             findings = [replace(finding, ablation=ablations.get(finding.cell)) for finding in findings]
     linear: Probe | None = None
     if probing and probe.installed():
-        yield Progress("probing", 0, 1)
+        yield Progress("fitting a linear probe", 0, 1)
         linear = probed(trained, read.bare, labels, values)
     return Tracking(
         model=str(read.opened.path),

@@ -72,7 +72,9 @@ class Jobs:
                     return job
             if sum(job.state == "waiting" for job in self._jobs.values()) >= WAITING:
                 raise UserError(
-                    "too many analyses wait", allowed=f"{WAITING}", fix="wait for one of them, or cancel it"
+                    f"{WAITING} analyses are already waiting",
+                    allowed=f"up to {WAITING} at a time",
+                    fix="wait until one ends, or cancel one",
                 )
             job = Job(secrets.token_urlsafe(9), key, work)
             self._jobs[job.id] = job
@@ -89,7 +91,9 @@ class Jobs:
         """Return a job; raises UserError for an unknown id."""
         with self._lock:
             if id not in self._jobs:
-                raise UserError("there is no such analysis", allowed="a recent analysis", fix="start it again")
+                raise UserError(
+                    "this analysis is no longer kept", allowed=f"the last {KEPT} analyses", fix="start it again"
+                )
             return self._jobs[id]
 
     def cancel(self, id: str) -> Job:
@@ -134,6 +138,9 @@ class Jobs:
             return "failed"
         except Exception:
             log.exception("an analysis failed")
-            job.error = UserError("the analysis failed; see the server log", fix="try another text or model")
+            job.error = UserError(
+                "the analysis stopped at an error, which the terminal of the studio shows",
+                fix="try another text or model",
+            )
             return "failed"
         return "cancelled" if job.stop.is_set() else "done"

@@ -45,9 +45,9 @@ def remembered(models: Sequence[Opened], texts: Sequence[Ids], name: str, *, ful
     measured = []
     for number, (model, model_context) in enumerate(zip(models, contexts, strict=True), 1):
         plan = plans[model.tokenizer.digest]
-        phase = f"{model.path.name}, {number} of {len(models)}"
+        phase = f"reading with {model.path.name}, {number} of {len(models)}:"
         measured.append((yield from reported(phase, plan.symbols, read(model, plan, model_context))))
-    differ = "the models have different vocabularies: nats per symbol do not compare"
+    differ = "The models have different vocabularies: their bits per symbol do not compare"
     memory = Memory(None, tuple(measured), 0, (differ,) if len(plans) > 1 else ())
     return memory.figures() | {"file": name, "quick": not full}
 

@@ -1,12 +1,12 @@
 // The studio's frame around the screens; frame/screens.js says what a screen is.
 import { Component, html, render, useCallback, useEffect, useRef, useState } from "./vendor/preact.js";
 import { api as ask, takeToken } from "./frame/fetch.js";
-import { clock, fixed, number, short } from "./frame/format.js";
+import { clock, fixed, number, scaleOf, short } from "./frame/format.js";
 import { Help } from "./frame/help.js";
 import { useKeys } from "./frame/keys.js";
 import { announce } from "./frame/live.js";
 import { NoModel, NoNetwork } from "./frame/missing.js";
-import { Failure, Waiting } from "./frame/parts.js";
+import { Failure, Waiting, useReturn, withCode } from "./frame/parts.js";
 import { GROUPS, SCREENS, isNetwork, modelOf, screenOf } from "./frame/screens.js";
 import { chosenTheme, nextTheme } from "./frame/theme.js";
 import { useView } from "./frame/view.js";
@@ -125,6 +125,7 @@ function ScreenBody({ screen, ...props }) {
     screen.load().then((component) => current && setLoaded(() => component), (problem) => current && setError(problem));
     return () => (current = false);
   }, [screen, attempt]);
+  useReturn(error, () => setAttempt((before) => before + 1));
   if (error) return html`<${Failure} error=${error} retry=${() => setAttempt(attempt + 1)} />`;
   const model = modelOf(props.view, props.info);
   if (!model && screen.name !== "train") return html`<${NoModel} ...${props} />`;
@@ -168,9 +169,9 @@ function Status({ model, info, error }) {
   return html`
     <span><b>${model.name}</b></span>
     <span>${model.kind}</span>
-    <span>${short(model.parameters)} weights</span>
+    <span>${short(model.parameters)} ${model.arch === "ngram" ? "n-grams" : "weights"}</span>
     <span>${plural(model)}</span>
-    ${model.bits !== null && html`<span>${fixed(model.bits, 3)} ${model.bits_unit}</span>`}
+    ${model.nats !== null && html`<span>${fixed(scaleOf([model]).of(model.nats, model), 3)} ${scaleOf([model]).unit}</span>`}
     <span class="grow"></span>
     <span class=${error ? "bad" : ""}>${error ? (error.status === 401 ? "this page has an old address" : "the server does not answer") : `unroll ${info.version}`}</span>`;
 }
@@ -180,7 +181,7 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function ServerLost({ error, retry }) {
   return html`<div class="server-lost" role="alert"><p>
-    <strong>${capital(error.message)}.</strong> ${error.fix && `${capital(error.fix)}. `}${error.status === 401 ? "This page can only show its last answers." : "This page shows its last answers and retries automatically."}</p>
+    <strong>${capital(error.message)}.</strong> ${error.fix && withCode(`${capital(error.fix)}. `)}${error.status === 401 ? "This page can only show what it has." : "This page keeps what it has and retries automatically."}</p>
     ${error.status !== 401 && html`<button type="button" class="small" onClick=${retry}>Retry now</button>`}</div>`;
 }
 

@@ -18,7 +18,10 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from unroll._version import __version__
+from unroll.artifact.directory import data_path
+from unroll.artifact.info import chars_per_token
 from unroll.artifact.open import Opened
+from unroll.data.corpus import load_corpus
 from unroll.errors import UserError, install
 from unroll.lm.sample import SampleOptions
 from unroll.nn.arch import ARCHITECTURES
@@ -114,15 +117,22 @@ def brief(studio: Studio, served: Served) -> dict[str, Any]:
         "kind": kind,
         "version": served.version[:12],
         "step": kept.get("step"),
-        "bits": None if nats is None or not math.isfinite(nats) else nats / math.log(2),
-        "bits_unit": {"char": "bits per character", "byte": "bits per byte", "word": "bits per word"}.get(
-            level, "bits per piece"
-        ),
+        "nats": nats if nats is not None and math.isfinite(nats) else None,
+        "chars_per_token": chars_of(served, level),
         "finished": bool(result),
-        "brief": f"{kind}, {description['parameters']:,} weights",
+        "brief": f"{kind}, {description['parameters']:,} {'n-grams' if arch == 'ngram' else 'weights'}",
     }
     studio.briefs[served.name] = (version, summary)
     return summary
+
+
+def chars_of(served: Served, level: str) -> float | None:
+    """Return the characters of a validation token of a model, as `unroll info` does."""
+    folder = data_path(served.opened.path)
+    try:
+        return chars_per_token(level, load_corpus(folder).info if folder.is_dir() else None)
+    except UserError:  # its text is damaged, not the model
+        return chars_per_token(level, None)
 
 
 # ---- Texts

@@ -2,7 +2,7 @@
 /* global uPlot */
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { announce } from "./live.js";
-import { Table } from "./parts.js";
+import { Table, TableButton } from "./parts.js";
 import { useTheme, variable } from "./theme.js";
 
 const plain = (v) => (v === null || v === undefined ? "–" : Math.abs(v) >= 1000 ? Math.round(v).toLocaleString("en") : String(Number(v.toPrecision(4))));
@@ -91,8 +91,7 @@ export function Chart(
           ${label}${at !== null && values[at] !== null && values[at] !== undefined ? html` <b>${yText(values[at])}</b>` : ""}</li>`)}
         ${at !== null && at < x.length && html`<li class="where">${xLabel} <b>${xText(x[at])}</b></li>`}
       </ul>
-      <button type="button" class="quiet" aria-expanded=${asTable} onClick=${() => setAsTable(!asTable)}>
-        ${asTable ? "Hide the table" : "Show as table"}</button>
+      <${TableButton} shown=${asTable} of=${`${yLabel} by ${xLabel}`} onClick=${() => setAsTable(!asTable)} />
     </figcaption>
     ${asTable && html`<${Table} caption=${summary} rows=${x.map((_, k) => k)}
       columns=${[[xLabel, (k) => xText(x[k]), "number"],

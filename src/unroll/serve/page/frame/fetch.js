@@ -21,7 +21,9 @@ export const unreachable = () =>
   new ApiError(0, { message: "the server does not answer", fix: "check that `unroll studio` is still running" });
 
 const RESTARTED = { message: "the studio was started again and has a new address",
-  fix: "open the address that `unroll studio` printed last; it ends in #token=…" };
+  fix: "open the address, with its #token=…, that `unroll studio` printed last" };
+
+let lost = false; // whether the last request found no server
 
 async function send(path, body, { signal, method } = {}) {
   const token = sessionStorage.getItem(STORAGE_KEY);
@@ -36,8 +38,11 @@ async function send(path, body, { signal, method } = {}) {
     answer = await fetch(path.startsWith("/") ? path : `/api/${path}`, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    lost = true;
     throw unreachable();
   }
+  if (lost) dispatchEvent(new Event("answering"));
+  lost = false;
   if (answer.ok) return answer;
   let reason = {};
   try {

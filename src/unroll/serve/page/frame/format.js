@@ -1,6 +1,23 @@
 // Numbers and symbols formatted for readers.
 export const bits = (nats) => nats / Math.LN2;
 export const number = (n) => Math.round(n).toLocaleString("en");
+
+// One unit for figures of several texts or models: bits per character where each has its characters per token, else per word or per symbol.
+export function scaleOf(texts) {
+  const perChar = texts.every((text) => text?.chars_per_token);
+  const name = perChar ? "char" : texts.every((text) => text?.level === "word") ? "word" : "symbol";
+  const unknown = Math.max(...texts.map((text) => text?.unknown_share ?? 0)); // of the validation part
+  return { of: (nats, text) => bits(nats) / (perChar ? text.chars_per_token : 1),
+    unit: `bits per ${name === "char" ? "character" : name}`, brief: `bits/${name}${unknown ? ` · ${percent(unknown)} % <unk>` : ""}` };
+}
+
+// The mean of the nats of symbols, in that unit: [value, unit, brief unit].
+export function meanCost(level, nats, symbols) {
+  const own = { level, chars_per_token: level === "word" ? null : Array.from(symbols.join("")).length / symbols.length };
+  const { of, unit, brief } = scaleOf([own]);
+  return [of(nats.reduce((sum, v) => sum + v, 0) / symbols.length, own), unit, brief];
+}
+
 export const fixed = (n, digits = 2) => (Number.isFinite(n) ? n.toFixed(digits).replace("-", "−") : "–");
 export const percent = (p) => (p >= 0.9995 ? "100" : p >= 0.1 ? (100 * p).toFixed(1) : p >= 0.001 ? (100 * p).toFixed(1) : p > 0 ? "<0.1" : "0");
 export const signed = (n, digits = 2) => (n > 0 ? `+${fixed(n, digits)}` : fixed(n, digits));

@@ -36,20 +36,33 @@ export function Field({ label, children, hint, class: kind = "" }) {
   return html`<label class=${`field ${kind}`}><span>${label}</span>${children}${hint && html`<small>${hint}</small>`}</label>`;
 }
 
+// Calls retry() once the server answers again after an error in reaching it.
+export function useReturn(error, retry) {
+  useEffect(() => {
+    if (error?.status !== 0) return undefined;
+    addEventListener("answering", retry);
+    return () => removeEventListener("answering", retry);
+  }, [error]);
+}
+
+// A message with its commands, which stand in backticks, as code.
+export const withCode = (message) => message.split(/`([^`]+)`/).map((part, k) => (k % 2 ? html`<code>${part}</code>` : part));
+
 // An error as the server explains it: what is wrong, what is allowed, how to fix it.
 export function Failure({ error, retry }) {
   useEffect(() => announce(error.message), [error]);
   return html`<div class="failure" role="alert">
-    <p><strong>${error.message}</strong></p>
-    ${error.allowed && html`<p>Allowed: ${error.allowed}.</p>`}
-    ${error.fix && html`<p>To fix it: ${error.fix}.</p>`}
+    <p><strong>${withCode(error.message)}</strong></p>
+    ${error.allowed && html`<p>Allowed: ${withCode(error.allowed)}.</p>`}
+    ${error.fix && html`<p>To fix it: ${withCode(error.fix)}.</p>`}
     ${retry && html`<button type="button" onClick=${retry}>Try again</button>`}
   </div>`;
 }
 
 export const Waiting = ({ children }) => html`<p class="waiting"><span class="pulse" aria-hidden="true"></span>${children}</p>`;
 
-export function Copy({ text, label = "Copy" }) {
+// `what` completes the name for screen readers: there may be several such buttons.
+export function Copy({ text, what, label = "Copy" }) {
   const [done, setDone] = useState(false);
   const copy = async () => {
     await navigator.clipboard.writeText(text);
@@ -57,8 +70,12 @@ export function Copy({ text, label = "Copy" }) {
     announce("copied");
     setTimeout(() => setDone(false), 1500);
   };
-  return html`<button type="button" class="small" onClick=${copy}>${done ? "Copied" : label}</button>`;
+  return html`<button type="button" class="small" aria-label=${`${done ? "Copied" : label} ${what}`} onClick=${copy}>${done ? "Copied" : label}</button>`;
 }
+
+// Shows or hides the numbers of a picture; `of` completes its name for screen readers.
+export const TableButton = ({ shown, of, onClick }) => html`<button type="button" class="quiet" aria-expanded=${shown} onClick=${onClick}
+  aria-label=${`${shown ? "Hide the table" : "Show as table"}: ${of}`}>${shown ? "Hide the table" : "Show as table"}</button>`;
 
 // Figures with their names.
 export const Figures = ({ of }) => html`<dl class="figures">
@@ -89,6 +106,8 @@ export function Table({ columns, rows, page = 25, caption, class: kind }) {
 // data arrives. It first waits `wait` milliseconds, so that a burst of changes makes one request.
 export function useRequest(key, ask, wait = 0) {
   const [answer, setAnswer] = useState({ data: null, error: null, busy: false });
+  const [attempt, setAttempt] = useState(0);
+  useReturn(answer.error, () => setAttempt((before) => before + 1));
   const latest = useRef(ask);
   latest.current = ask;
   useEffect(() => {
@@ -105,6 +124,6 @@ export function useRequest(key, ask, wait = 0) {
       clearTimeout(timer);
       stop.abort();
     };
-  }, [key]);
+  }, [key, attempt]);
   return answer;
 }

@@ -1,7 +1,7 @@
 // How often gates are open or closed: each unit a dot, as in Karpathy et al. 2015, figure 3.
 import { html, useState } from "../vendor/preact.js";
 import { percent } from "../frame/format.js";
-import { Choice, Table } from "../frame/parts.js";
+import { Choice, Table, TableButton } from "../frame/parts.js";
 
 const SIDE = 232;
 const at = (share) => 8 + share * (SIDE - 16);
@@ -46,7 +46,7 @@ export function Gates({ use, unit, onPick }) {
     <p class="note">Unit ${unit}: ${gate.word} open ${percent(open[unit])} %, closed ${percent(closed[unit])} % of the time${use.time_constants
       ? html`; its memory decays to 1/e in <b>
       ${timeConstant === null ? "no finite time" : timeConstant < 0.95 ? "less than a symbol" : `${Number(timeConstant.toPrecision(3))} symbols`}</b>` : ""}.</p>
-    <button type="button" class="quiet" aria-expanded=${asTable} onClick=${() => setAsTable(!asTable)}>${asTable ? "Hide the table" : "Show as table"}</button>
+    <${TableButton} shown=${asTable} of=${gate.word} onClick=${() => setAsTable(!asTable)} />
     ${asTable && html`<${Table} caption=${summary} rows=${[...order].reverse()}
       columns=${[["unit", (k) => k, "number"], ["open, %", (k) => percent(open[k]), "number"], ["closed, %", (k) => percent(closed[k]), "number"]]} />`}
   </div>`;

@@ -104,6 +104,7 @@ function Verdict({ data, a, b }) {
   const spread = Math.sqrt(difference.reduce((sum, v) => sum + (v - mean) ** 2, 0) / Math.max(1, difference.length - 1) / difference.length);
   const better = mean > 0 ? b : a;
   const chars = data.chars;
+  const perChar = data.pieces.length / chars;
   probe("compare", { a: a.name, b: b.name, total, pieces: data.pieces, nats: data.nats });
   return html`<${Figures} of=${[
       [a.name, fixed(bits(total[0]) / chars, 3), "bits/char"],
@@ -111,8 +112,7 @@ function Verdict({ data, a, b }) {
     ]} />
     <p>${Math.abs(bits(total[0] - total[1])) < 0.05 ? "No difference."
       : html`<b>${better.name}</b> needs <b>${fixed(Math.abs(bits(total[0] - total[1])), 1)} bits</b> less for these ${number(chars)} characters.`}</p>
-    <p class="note">${signed(mean, 3)} ± ${fixed(1.96 * spread,
-      3)} bits per piece (95 %, assuming independent symbols, which is only approximate: use a long text, or <code>unroll compare</code>).
+    <p class="note">${signed(mean * perChar, 3)} ± ${fixed(1.96 * spread * perChar, 3)} bits/char (95 %, assuming independent symbols, which is only approximate: use a long text, or <code>unroll compare</code>).
       ${data.pieces.length < data.symbols[0] || data.pieces.length < data.symbols[1]
         ? ` The vocabularies differ: pieces go from one common boundary to the next.` : ""}</p>
     ${data.unknown.some((some) => some.length) && html`<p class="note">Read as unknown: ${data.unknown.flat().map(symbolText).join(" ")}</p>`}`;

@@ -233,11 +233,11 @@ function Findings({ result, go, property }) {
           3)}`}><i class="fill" style=${{ width: at(finding.score) }}></i>
             <i class="whisker" style=${{ left: at(finding.interval[0]), width: `calc(${at(finding.interval[1])} - ${at(finding.interval[0])})` }}></i>
             <i class="null" style=${{ left: at(finding.null) }}></i></i></span></td>
-        <td class="number nowrap">${fixed(finding.interval[0], 3)}–${fixed(finding.interval[1], 3)}</td>
-        <td class="number">${fixed(finding.fit_score, 3)}</td>
-        <td class="number nowrap">${finding.p_value < 0.001 ? "< 0.001" : fixed(finding.p_value, 3)}</td>
-        <td class="number">${finding.gain === null ? "–" : html`${finding.gain > 0 ? "+" : ""}${fixed(finding.gain, 3)}`}</td>
-        <td>${ablationText(finding)}</td>
+        <td class="number nowrap" data-label="95 %">${fixed(finding.interval[0], 3)}–${fixed(finding.interval[1], 3)}</td>
+        <td class="number" data-label="first half">${fixed(finding.fit_score, 3)}</td>
+        <td class="number nowrap" data-label="p">${finding.p_value < 0.001 ? "< 0.001" : fixed(finding.p_value, 3)}</td>
+        <td class="number" data-label="beyond the last 8 characters">${finding.gain === null ? "–" : html`${finding.gain > 0 ? "+" : ""}${fixed(finding.gain, 3)}`}</td>
+        <td data-label="clamped to its mean">${ablationText(finding)}</td>
         <td><span class=${`verdict-${finding.verdict}`}>${VERDICTS[finding.verdict]}</span></td>
         <td>${result.stretch && html`<${Spark} values=${result.stretch.values[k]} labels=${result.stretch.labels} />`}</td></tr>`)}</tbody></table></div>
     <p class="note">The line | marks the score of the best unit by chance: labels shifted around the text, 99th percentile${first

@@ -16,6 +16,7 @@ import { ModelChoice, SourceChoice, TextChoice, coloursOf, labelOf, placeholder,
 export default function Memory({ view, go, api, info }) {
   // The model's own text is that of the first, and an n-gram keeps none.
   const names = sideBySide(view, info, 3).sort((a, b) => isNgram(a, info) - isNgram(b, info));
+  const networks = names.filter((name) => !isNgram(name, info));
   const job = useJob(api, "measurement");
   const [full, setFull] = useState(false);
   const [text, setText] = useText(view, go, api);
@@ -38,7 +39,8 @@ export default function Memory({ view, go, api, info }) {
     ${isRunning(job.job) && html`<div class="panel"><${JobProgress} job=${job.job} cancel=${job.cancel} /></div>`}
     ${job.job?.state === "cancelled" && html`<p class="note">Cancelled. <button type="button" class="small" onClick=${begin}>Measure again</button></p>`}
     ${result && html`<${Curves} result=${result} names=${names} info=${info} />`}
-    <${Depends} names=${names} view=${view} go=${go} api=${api} info=${info} />
+    ${networks.length ? html`<${Depends} names=${networks} view=${view} go=${go} api=${api} info=${info} />` : html`
+      <${Panel} title="What one prediction depends on"><p class="note">Choose a network: an n-gram has no gradients.</p><//>`}
   </div>`;
 }
 
@@ -80,7 +82,7 @@ function Curves({ result, names, info }) {
         <${Chart} x=${x} series=${series} height=${280} xLabel="symbols before" yLabel=${by === "x" ? "‖∂L/∂x‖" : "‖∂L/∂state‖"}
         yText=${(v) => size(10 ** v)} yTick=${tenTo} summary=${gradientSummary} />` : html`<p class="note">None of these models has such a gradient.</p>`}
       <p class="note">Geometric mean over ${plural(Math.min(64, result.targets),
-        "target")}, in float64, on one absolute scale for all models.${windows.map(
+        "target")}, in float64, on one absolute scale for all models.${windows.filter(({ arch }) => arch !== "ngram").map(
         ({ name, context }) => ` ${name} ends at ${context}: beyond its ${context} symbols the gradient is exactly 0.`)}${smallest
           ? ` Values below 10⁻³⁰ are not drawn; they are not 0.` : ""} A gradient shows what a small change would do, not whether the model uses it.</p>
     <//>
@@ -135,7 +137,7 @@ function left(curve, context) {
 
 // ---- what one prediction depends on
 
-const METHODS = [["size", "gradient, ‖∂L/∂x‖"], ["integrated", "integrated gradients"], ["leave-out", "leave one out"]];
+const METHODS = [["size", "gradient"], ["integrated", "integrated gradients"], ["leave-out", "leave one out"]];
 const DECADES = 6;
 
 function Depends({ names, view, go, api, info }) {

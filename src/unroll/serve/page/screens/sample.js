@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js"
 import { Bars, Sampler } from "../frame/bars.js";
 import { paint } from "../frame/colour.js";
 import { ApiError } from "../frame/fetch.js";
-import { bits, fixed, number, plural, symbolText } from "../frame/format.js";
+import { bits, fixed, meanCost, number, plural, symbolText } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
 import { announce } from "../frame/live.js";
 import { Choice, Failure, Field, Panel, Slider, Waiting, useRequest } from "../frame/parts.js";
@@ -143,7 +143,7 @@ export default function Sample({ view, go, api, info }) {
       <${Panel} title="Samples" aside=${html`<span class="scale"><span>expected</span><i class="ramp orange"></i><span>surprising</span></span>`}>
         <div class="columns" style=${{ "--columns": Math.min(columns.length, 4) }}>
           ${columns.map((column, n) => html`
-            <${Column} key=${column.id} column=${column} n=${n} place=${place?.column === n ? place.k : -1} busy=${busy}
+            <${Column} key=${column.id} column=${column} level=${model.level} n=${n} place=${place?.column === n ? place.k : -1} busy=${busy}
             onPick=${(k) => setPlace({ column: n, k })}
             close=${columns.length > 1 ? () => { setColumns(columns.filter((one) => one !== column)); setPlace(null); } : null} />`)}
         </div>
@@ -156,9 +156,9 @@ export default function Sample({ view, go, api, info }) {
   </div>`;
 }
 
-function Column({ column, n, place, busy, onPick, close }) {
-  const cost = column.nats.slice(column.given).reduce((sum, v) => sum + v, 0);
-  const writtenCount = column.nats.length - column.given;
+function Column({ column, level, n, place, busy, onPick, close }) {
+  const written = column.nats.slice(column.given);
+  const [mean, , unit] = meanCost(level, written, column.symbols.slice(column.given, column.nats.length));
   const colour = useMemo(() => (element, k, theme) => {
     if (k >= column.nats.length) return;
     if (k < column.given) {
@@ -171,7 +171,7 @@ function Column({ column, n, place, busy, onPick, close }) {
   return html`<article class="column" aria-label=${`Text ${n + 1}`}>
     <header><b>${n + 1}</b><span>${column.title}</span>
       <span class="grow"></span>
-      ${writtenCount > 0 && html`<span>${fixed(bits(cost) / writtenCount)} bits/symbol</span>`}${close && html`
+      ${written.length > 0 && html`<span>${fixed(mean)} ${unit}</span>`}${close && html`
       <button type="button" class="quiet" aria-label=${`Close text ${n + 1}`} onClick=${close}>×</button>`}</header>
     <${Passage} label=${`Text ${n + 1}, coloured by surprise`} symbols=${column.symbols} paint=${colour} painted=${column} pos=${place} onPick=${onPick}
       say=${(k) => `${symbolText(column.symbols[k])}, ${fixed(bits(column.nats[k]))} bits`} />
@@ -207,7 +207,7 @@ function Pins({ model, pins, view, set }) {
       <${Slider} label=${`layer ${pin.layer}, ${pin.signal} of unit ${pin.unit}`} value=${pin.value} text=${fixed(pin.value, 1)}
         min=${model.unbounded.includes(pin.signal) ? -5 : -1} max=${model.unbounded.includes(pin.signal) ? 5 : 1} step="0.1"
         onInput=${(value) => set(pins.map((one, j) => (j === k ? { ...one, value } : one)))} />
-      <button type="button" class="quiet" aria-label="Release" onClick=${() => set(pins.filter((_, j) => j !== k))}>×</button></div>`)}
+      <button type="button" class="quiet" aria-label=${`Release layer ${pin.layer}, ${pin.signal} of unit ${pin.unit}`} onClick=${() => set(pins.filter((_, j) => j !== k))}>×</button></div>`)}
     <div class="row hold">
       ${model.layers > 1 && html`<${Field} label="Layer">
         <input type="number" min="0" max=${model.layers - 1} value=${layer} onChange=${(event) => setLayer(Number(event.target.value))} /><//>`}

@@ -4,8 +4,9 @@ import { Chart } from "../frame/chart.js";
 import { fixed, number, short } from "../frame/format.js";
 import { Choice, Copy, Failure, Figures, Panel, Waiting } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
-import { modelOf, textModel } from "../frame/screens.js";
+import { isNetwork, modelOf } from "../frame/screens.js";
 
+const FEW = 6; // models that are named; the list at the top has all
 const shellQuote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function snippets(model, prompt, key) {
@@ -48,8 +49,9 @@ export default function Serve({ view, go, api, info }) {
   const kind = KINDS.some(([name]) => name === view.snippet) ? view.snippet : "python";
   const [words, setWords] = useState(""); // a few words that the model knows
   useEffect(() => {
-    const source = textModel(model, info);
-    if (source) api("passage", { model: source.name, length: 40 }).then((passage) => setWords(/\S+ \S+ /.exec(passage.text)?.[0] ?? ""), () => {});
+    // An n-gram keeps no text, and may not know the symbols of another's: it begins at the start.
+    setWords("");
+    if (isNetwork(model)) api("passage", { model: model.name, length: 40 }).then((passage) => setWords(/\S+ \S+ /.exec(passage.text)?.[0] ?? ""), () => {});
   }, [model?.name]);
   const prompt = view.text.slice(-60) || words;
   const [trial, setTrial] = useState(null);
@@ -72,7 +74,7 @@ export default function Serve({ view, go, api, info }) {
     <${Panel} class="w7 stack" title="Snippet"
       aside=${html`<${Choice} label="For" value=${kind} options=${KINDS}
       onChange=${(snippet) => go({ snippet: snippet === "python" ? null : snippet }, { quiet: true })} />`}>
-      <div class="code"><pre tabindex="0" aria-label="The snippet">${code}</pre><${Copy} text=${code} /></div>
+      <div class="code"><pre tabindex="0" aria-label="The snippet">${code}</pre><${Copy} what="the code" text=${code} /></div>
       <div class="row"><button type="button" class="main" disabled=${busy} onClick=${attempt}>${busy ? "Running…" : "Try it here"}</button>
         ${trial?.ms && html`<span class="muted">answered in ${number(trial.ms)} ms</span>`}</div>
       ${trial?.error && html`<${Failure} error=${trial.error} />`}
@@ -80,12 +82,13 @@ export default function Serve({ view, go, api, info }) {
     <//>
     <${Panel} class="w5 stack" title="Address">
       <dl class="facts">
-        <div><dt>Base</dt><dd><code>${location.origin}/v1</code> <${Copy} text=${`${location.origin}/v1`} /></dd></div>
+        <div><dt>Base</dt><dd><code>${location.origin}/v1</code> <${Copy} what="the address" text=${`${location.origin}/v1`} /></dd></div>
         <div><dt>Key</dt><dd>
           ${info.needs_key ? "the one given with --api-key, as a bearer token" : "none is needed on this machine; clients may send any"}</dd></div>
-        <div><dt>Models</dt><dd>${info.models.map(({ name }) => html`<code key=${name}>${name}</code> `)}</dd></div>
+        <div><dt>Models</dt><dd>${info.models.slice(0, FEW).map(({ name }) => html`<code key=${name}>${name}</code> `)}
+          ${info.models.length > FEW && html`<span class="muted">and ${number(info.models.length - FEW)} more, all those in the list at the top</span>`}</dd></div>
         <div><dt>Without the page</dt><dd>
-          <code>unroll serve ${info.folder}/${model.name}</code> <${Copy} text=${`unroll serve ${info.folder}/${model.name}`} /></dd></div>
+          <code>unroll serve ${info.folder}/${model.name}</code> <${Copy} what="the command" text=${`unroll serve ${info.folder}/${model.name}`} /></dd></div>
       </dl>
       <p class="note">Completions, streaming, several choices, stop strings, log-probabilities of prompts,
         embeddings, saved states, tokenization. A model in training answers with its best weights so far.</p>
@@ -172,7 +175,7 @@ function Gauges({ api }) {
       ["answers", number(answers.reduce((sum, { value }) => sum + value, 0))],
       ["refused", number(total(now, "unroll_rejected_total"))],
     ]} />
-    <${Chart} x=${x} series=${series} height=${150} xRange=${[-60, 0]} xLabel="seconds ago" yLabel="symbols/s" yText=${(v) => number(v)}
+    <${Chart} x=${x} series=${series} height=${120} xRange=${[-60, 0]} xLabel="seconds ago" yLabel="symbols/s" yText=${(v) => number(v)}
       xText=${(v) => fixed(-v, 0)} summary=${`Symbols per second over the last ${number(-(x[0] ?? 0))} seconds: ${number(rates.at(-1) ?? 0)} now`} />`}
   <//>`;
 }

@@ -1,13 +1,13 @@
 // Train: a model learning: its loss against simple predictors, its samples side by side, and its progress.
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
-import { clock, control, fixed, number, percent, plural, short } from "../frame/format.js";
+import { clock, control, fixed, number, percent, plural, scaleOf, short } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
 import { announce } from "../frame/live.js";
 import { Choice, Copy, Failure, Field, Figures, Panel, Waiting } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
 import { isNetwork } from "../frame/screens.js";
 import { reducedMotion } from "../frame/theme.js";
-import { Curve, CurveChoice, scaleOf } from "../train/curves.js";
+import { Curve, CurveChoice } from "../train/curves.js";
 import { ACTIVE, MOST_CURVES, Runs, useRuns } from "../train/runs.js";
 
 export default function Train({ view, go, api, info, refresh }) {
@@ -28,16 +28,18 @@ export default function Train({ view, go, api, info, refresh }) {
       onDraw=${(next) => go({ runs: next.filter((name) => name !== run).join(",") }, { quiet: true })} />
     ${showsForm
       ? html`<${Start} api=${api} info=${info} onStart=${(name) => { refresh(); go({ run: name, new: null, step: null }); }} />`
-      : html`<${Watch} key=${run} run=${run} drawn=${drawn} counted=${counted.includes(run)} view=${view} go=${go} api=${api} refresh=${refresh} />`}`;
+      : html`<${Watch} key=${run} run=${run} drawn=${drawn} counted=${counted.includes(run)} view=${view} go=${go} api=${api} info=${info} refresh=${refresh} />`}`;
 }
 
-function Watch({ run, drawn, counted, view, go, api, refresh }) {
+function Watch({ run, drawn, counted, info, view, go, api, refresh }) {
   const { runs, poll } = useRuns(api, drawn);
   const { data, error } = runs[run] ?? { data: null, error: null };
   const [actionError, setActionError] = useState(null);
   const loaded = drawn.filter((name) => runs[name]?.data);
-  const all = scaleOf(loaded.map((name) => runs[name].data.text));
-  const scale = { ...all, of: (nats, text = data.text) => all.of(nats, text) };
+  // The server measures a text soon after its training begins; until then the model says what a symbol is.
+  const symbolsOf = (name) => runs[name].data.text ?? info.models.find((model) => model.name === name);
+  const all = scaleOf(loaded.map(symbolsOf));
+  const scale = { ...all, of: (nats, text) => all.of(nats, text ?? symbolsOf(run)) };
   const act = async (action) => {
     try {
       setActionError(null);
@@ -125,7 +127,7 @@ function Now({ data, scale, act, actionError, go, run, class: kind }) {
     ${data.state === "elsewhere" && html`<p class="note">Started outside this page: it can be watched here, and paused where it was started.</p>`}
     ${(data.state === "paused" || data.state === "finished") && html`<p class="note command">
       <code>unroll ${data.state === "paused" ? "train --resume" : "sample"} ${data.folder}
-      </code> <${Copy} text=${`unroll ${data.state === "paused" ? "train --resume" : "sample"} ${data.folder}`} /></p>`}
+      </code> <${Copy} what="the command" text=${`unroll ${data.state === "paused" ? "train --resume" : "sample"} ${data.folder}`} /></p>`}
   <//>`;
 }
 

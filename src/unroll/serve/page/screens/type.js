@@ -2,7 +2,7 @@
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { Bars, Sampler } from "../frame/bars.js";
 import { css, entry, ink, table } from "../frame/colour.js";
-import { bits, fixed, number, symbolText } from "../frame/format.js";
+import { bits, fixed, meanCost, number, symbolText } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
 import { Failure, Figures, Panel, Waiting, useRequest } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
@@ -70,6 +70,7 @@ export default function Type({ view, go, api, info }) {
   };
   useKeys({ s: () => data && draw() }, { s: "draw the next symbol" });
 
+  const [mean, unit] = data ? meanCost(model.level, data.nats, data.symbols) : [];
   const cost = data?.nats.reduce((sum, v) => sum + v, 0);
   const actual = data && data.place < data.count ? data.symbols[data.place] : null;
   if (data) probe("type",
@@ -84,12 +85,12 @@ export default function Type({ view, go, api, info }) {
         <p class="note">Never seen in training, read as unknown: ${data.unknown.map((symbol) => html`<span class="sym">${symbolText(symbol)} </span>`)}</p>`}
       ${data && html`<div class="row spread"><${Figures} of=${[
         ["symbols", number(data.count)],
-        data.count > 0 && ["bits per symbol", fixed(bits(cost) / data.count), "", "The mean surprisal of this text under the model"],
+        data.count > 0 && [unit, fixed(mean), "", "The mean surprisal of this text under the model"],
         data.count > 0 && ["perplexity", fixed(Math.exp(cost / data.count), 1)],
         data.count > 0 && ["total", fixed(bits(cost), 0), "bits"],
       ]} /><button type="button" onClick=${() => go({ screen: "sample" })}>Continue in Sample</button></div>`}
     <//>
-    <${Panel} title="What it expected at each symbol" aside="darker is more probable; the ring marks the actual symbol">
+    <${Panel} title="What it expected at each symbol" aside="a stronger blue is more probable; the ring marks the actual symbol">
       ${data && html`<${Guesses} data=${data} onPick=${(k) => { setCaret(offsetAt(data, k)); setPlace({ at: offsetAt(data, k) }); go({ pos: k - 1 }); }} />`}
     <//>
     </div>

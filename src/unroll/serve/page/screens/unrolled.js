@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js"
 import { bits, fixed, plural, symbolText } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
 import { announce } from "../frame/live.js";
-import { Choice, Failure, Panel, Table, Waiting, useRequest } from "../frame/parts.js";
+import { Choice, Failure, Panel, Table, TableButton, Waiting, useRequest } from "../frame/parts.js";
 import { NoNetwork } from "../frame/missing.js";
 import { probe } from "../frame/probe.js";
 import { isNetwork } from "../frame/screens.js";
@@ -164,7 +164,7 @@ function Diagram({ network, label, colour, t: chosenStep, kind, most, log, upto,
     ${network.notes?.map((note) => html`<p class="note" key=${note}>${note}</p>`)}
     <div class="river-box" ref=${box} onScroll=${onScroll} tabindex="0" aria-label=${`${network.model}, unrolled: scrolls sideways`}>
       <${River} network=${network} t=${t} kind=${kind} most=${most} log=${log} upto=${upto} most_nats=${nats} room=${room} onPick=${move} summary=${summary} /></div>
-    <button type="button" class="quiet" aria-expanded=${asTable} onClick=${() => setAsTable(!asTable)}>${asTable ? "Hide the table" : "Show as table"}</button>
+    <${TableButton} shown=${asTable} of=${network.model} onClick=${() => setAsTable(!asTable)} />
     ${asTable && html`<${Table} caption=${summary} page=${64} rows=${network.symbols.map((_, k) => k)} columns=${[
       ["step", (k) => k, "number"], ["reads", (k) => html`<span class="sym">${k ? symbolText(network.symbols[k - 1]) : "start"}</span>`],
       ["predictions", (k) => html`<span class="sym">${guessesAt(network, k).map(({ symbol, p }) => `${symbolText(symbol)} ${fixed(p)}`).join("  ")}</span>`],

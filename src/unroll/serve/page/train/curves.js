@@ -1,18 +1,9 @@
 // The curves of one run or of several in one chart, in one unit.
 import { html, useEffect, useMemo } from "../vendor/preact.js";
 import { Chart } from "../frame/chart.js";
-import { bits, fixed, number, percent } from "../frame/format.js";
+import { fixed, number, scaleOf } from "../frame/format.js";
 import { Choice } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
-
-// One unit for all runs: bits per character where that is defined for each, else per word or per symbol.
-export function scaleOf(texts) {
-  const perChar = texts.every((text) => text?.chars_per_token);
-  const name = perChar ? "char" : texts.every((text) => text?.level === "word") ? "word" : "symbol";
-  const unknown = Math.max(...texts.map((text) => text?.unknown_share ?? 0)); // of the validation part
-  return { of: (nats, text) => bits(nats) / (perChar ? text.chars_per_token : 1),
-    unit: `bits per ${name === "char" ? "character" : name}`, brief: `bits/${name}${unknown ? ` · ${percent(unknown)} % <unk>` : ""}` };
-}
 
 const KINDS = [["nats", "loss"], ["grad_norm", "gradient"], ["learning_rate", "rate"], ["tokens_per_second", "speed"]];
 
