@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from unroll.artifact.directory import WEIGHTS, data_path, read_description, read_tokenizer
 from unroll.artifact.events import METRICS, SAMPLES
+from unroll.artifact.info import words_note
 from unroll.artifact.snapshot import Changed, flush, pinned, stamp_of, unchanged
 from unroll.data.corpus import open_corpus
 from unroll.errors import UserError
@@ -248,6 +249,7 @@ class Trainings:
             "baselines": baselines(corpus),
             "chars_per_token": per_char,
             "level": level,
+            "words": words_note(corpus.info) if level == "word" else None,
             "sources": [source.name for source in corpus.info.sources][:3],
             "train_tokens": len(corpus.train),
             "valid_tokens": len(corpus.valid),
