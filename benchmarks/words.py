@@ -33,14 +33,14 @@ def prepared(text: Path, out: Path, config: DataConfig) -> dict[str, Any]:
 
 
 def trained(text: Path, out: Path, level: str, minutes: float) -> dict[str, Any]:
-    """Train a model of this level; return its figures. The nats of `<unk>` do not pay for the word behind it."""
+    """Train a model of this level; return its figures, with `<unk>` as it is predicted and with its word spelt."""
     flags = ["--level", level, "--split", "90/10", "--minutes", str(minutes), "--out", str(out), "--json"]
     done = subprocess.run(unroll_command("train", text, *flags), check=True, stdout=subprocess.PIPE, text=True)
     known = json.loads(done.stdout)
     held = Path(out) / "held.txt"
     valid = known["parts"]["valid"]
-    data = text.read_text(encoding="utf-8")
-    held.write_text(data[len(data) - valid["chars"] :], encoding="utf-8")
+    data = text.read_bytes().decode()  # with its line ends
+    held.write_bytes(data[len(data) - valid["chars"] :].encode())
     command = unroll_command("score", out, "--file", held, "--unit", "line", "--unknown", "penalise", "--json")
     lines = json.loads(subprocess.check_output(command))["units"]
     nats = math.fsum(line["nats"] for line in lines)

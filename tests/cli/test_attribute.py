@@ -1,12 +1,15 @@
 """`unroll attribute` by the real command."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from cli.command import unroll
 from cli.conftest import Here, Refused, Trained
+from serve.live import make_model
+from unroll.data.words import UnicodeWordTokenizer
 
 
 def test_every_symbol_has_a_score(trained: Trained, here: Here) -> None:
@@ -51,6 +54,16 @@ def test_lines_page_and_picture(trained: Trained, tmp_path: Path) -> None:
         and "integrated gradients" in written
     )
     assert "leave-one-out" in drawn.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [("attribute",), ("trace", "--unit", "0:1")], ids=lambda value: value[0])
+def test_words_stand_as_they_were_written(arguments: tuple[str, ...], here: Here, tmp_path: Path) -> None:
+    text = "the cat, the (cat) - the well-cat."
+    model = make_model(tmp_path / "words", UnicodeWordTokenizer.learn([text]))
+    done = here(arguments[0], model, text, *arguments[1:], "--html", tmp_path / "page.html")
+    assert done.code == 0, done.err
+    (first, *_) = re.findall("<pre>(.*?)</pre>", (tmp_path / "page.html").read_text(encoding="utf-8"), re.S)
+    assert re.sub("<.*?>", "", first) == text
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,9 @@ def law_lossless(tokenizer: UnicodeWordTokenizer, text: str) -> None:
     assert tokenizer.unknown(text) == []
     decoder = tokenizer.stream_decoder()
     assert "".join(map(decoder.push, ids.tolist())) + decoder.flush() == tokenizer.decode(ids) == kept(text)
+    assert "".join(
+        tokenizer.pieces[id].decode() + gap for id, gap in zip(ids, tokenizer.gaps(ids), strict=True)
+    ) == kept(text)
     data = text.encode()
     assert [data[start:end] for start, end in spans] == [tokenizer.pieces[id] for id in ids]
 
@@ -97,6 +100,21 @@ def test_a_prompt_ends_with_the_usual_form_of_its_mark() -> None:
     assert UnicodeWordTokenizer((", ", "a", " ")).to_continue("") == ""
     decoder = tokenizer.stream_decoder()
     assert [decoder.push(id) for id in tokenizer.encode("so, he").tolist()] == ["so", ",", " he"]
+
+
+@given(text=texts, more=texts)
+def test_what_follows_a_space_is_written_without_it(text: str, more: str) -> None:
+    """Whether the space stands in the prompt, or is left to the symbol after it."""
+    tokenizer = UnicodeWordTokenizer.learn([text + more, more])
+    before, ids = tokenizer.encode(text).tolist(), tokenizer.encode(more).tolist()
+    spaced = tokenizer.leaves_space(text, before)
+    decoder = tokenizer.decoder_after(before, spaced=spaced)
+    following = "".join(map(decoder.push, ids)) + decoder.flush()
+    both = tokenizer.stream_decoder()
+    shown = "".join(map(both.push, before))
+    whole = shown + "".join(map(both.push, ids)) + both.flush()
+    assert shown + following == whole or (spaced and text + following == whole)
+    assert not spaced or (text, shown[-1:]) == (shown + " ", shown[-1:])
 
 
 def test_the_file_says_where_words_end(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from laws.laws import (
 from tiny import text
 from unroll.artifact import checkpoint
 from unroll.artifact.directory import WEIGHTS, save_description
+from unroll.data.documents import DocumentTokenizer
 from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, WordTokenizer
 from unroll.errors import UserError
 from unroll.export import graph
@@ -312,7 +313,9 @@ def test_it_says_what_it_is(tmp_path: Path) -> None:
     assert report.about == path / "onnx" / "model.onnx.json"
     assert (notes["start_id"], notes["unknown_id"], notes["vocab_size"]) == (TOKENIZER.start_id, 0, VOCAB)
     assert notes["state"] == {name: [8] for name in report.inputs[1:]}
+    assert notes["end_id"] is None
     as_text = {name: json.dumps(notes[name], sort_keys=True) for name in ("start_id", "unknown_id", "model")}
+    as_text["end_id"] = ""
     assert {name: value for name, value in (notes | as_text).items() if name in metadata} == metadata
     values = [*onnx_model.graph.input, *onnx_model.graph.output]
     shapes = {value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
@@ -331,19 +334,25 @@ def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokenizer", "start", "unknown"),
-    [(ByteTokenizer(), "10", ""), (WordTokenizer(("a", "b", "c", "d", "e")), "1", "0")],
-    ids=["byte", "word"],
+    ("tokenizer", "start", "unknown", "end"),
+    [
+        (ByteTokenizer(), "10", "", ""),
+        (WordTokenizer(("a", "b", "c", "d", "e")), "1", "0", ""),
+        (DocumentTokenizer(WordTokenizer(("a", "b", "c", "d", "e")), "|"), "7", "0", "7"),
+    ],
+    ids=["byte", "word", "documents"],
 )
-def test_every_level_has_its_start(tokenizer: Any, start: str, unknown: str, tmp_path: Path) -> None:
+def test_every_level_has_its_start_and_end(tokenizer: Any, start: str, unknown: str, end: str, tmp_path: Path) -> None:
     import onnx
 
     model = Case("", replace(SHAPES["rnn"], vocab_size=tokenizer.vocab_size), dtype=torch.float32).model()
     onnx_model = onnx.load(export_onnx(save_model(tmp_path / "model", model, tokenizer)).path)
     metadata = {entry.key: entry.value for entry in onnx_model.metadata_props}
     assert (metadata["start_id"], metadata["unknown_id"], metadata["level"]) == (start, unknown, tokenizer.level)
+    assert metadata["end_id"] == end
     notes = json.loads((tmp_path / "model" / "onnx" / "model.onnx.json").read_bytes())
     assert (notes["start_id"], notes["unknown_id"]) == (int(start), int(unknown) if unknown else None)
+    assert notes["end_id"] == (int(end) if end else None)
 
 
 def test_the_parts_of_a_state_become_layers() -> None:
@@ -434,12 +443,16 @@ def test_the_command(tmp_path: Path) -> None:
     assert isinstance(unroll.export_onnx(tmp_path / "model"), Exported)
 
 
-def test_the_program_of_the_page_writes_like_the_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("separator", [(), ("--separator", "|")], ids=["endless", "documents"])
+def test_the_program_of_the_page_writes_like_the_model(separator: tuple[str, ...], tmp_path: Path) -> None:
     """It draws the most probable symbol each time, so its text is what `unroll sample --temperature 0` writes."""
     page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
     (program,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    (tmp_path / "book.txt").write_text(text(170).replace("she ", "It "))
-    report = command("unroll", "train", "book.txt", "--steps", "60", "--set", "hidden_size=32", cwd=tmp_path)
+    book = "It is a|" + "a|" * 3000 if separator else text(170).replace("she ", "It ")
+    (tmp_path / "book.txt").write_text(book)
+    report = command(
+        "unroll", "train", "book.txt", "--steps", "60", "--set", "hidden_size=32", *separator, cwd=tmp_path
+    )
     assert report.returncode == 0, report.stderr
     assert command("unroll", "export", "runs/book", "--to", "onnx", cwd=tmp_path).returncode == 0
     (tmp_path / "write.py").write_text(program)
@@ -454,6 +467,7 @@ def test_the_program_of_the_page_writes_like_the_model(tmp_path: Path) -> None:
         drawn.text for drawn in unroll.sample(tmp_path / "runs" / "book", prompt="It is ", length=200, temperature=0)
     )
     assert output.stdout == "It is " + ours + "\n"
+    assert (len(ours) < 200) == bool(separator)
 
 
 def test_an_lstm_quantized_by_onnx_runtime_reads_ahead_within_a_call_only(tmp_path: Path) -> None:

@@ -75,8 +75,7 @@ def verb(
     attribution = console.run(
         attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps)
     )
-    gap = " " if opened.tokenizer.level == "word" else ""
-    symbols = [symbol + gap for symbol in attribution.symbols]
+    symbols = list(map(str.__add__, attribution.symbols, opened.tokenizer.gaps(attribution.ids)))
     shown = {NAMES[method]: attribution.scores} | {NAMES["leave-out"]: attribution.leave_out}
     rows = [(f"{name}: ±1 is {largest(values):.4f} nats", shares(values)) for name, values in shown.items()]
     title = f"{formula(attribution)} of {printable_name(model)}"

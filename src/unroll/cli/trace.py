@@ -180,10 +180,10 @@ def heat_map_of(opened: "Opened", network: "Model", ids: "Ids", symbols: list[st
 
 
 def symbols_of(opened: "Opened", traced: "Traced") -> list[str]:
-    """Return the text of every symbol; bytes that are not a whole character show as �."""
-    decode = opened.tokenizer.decode
-    words = opened.tokenizer.level == "word"
-    return [decode([int(symbol)]) + (" " if words else "") for symbol in traced.ids]
+    """Return the text of every symbol, with the space between words; bytes of an unfinished character show as �."""
+    tokenizer = opened.tokenizer
+    gaps = tokenizer.gaps(traced.ids)
+    return [tokenizer.decode([id]) + gap for id, gap in zip(traced.ids.tolist(), gaps, strict=True)]
 
 
 def put_coloured(symbols: list[str], values: Any) -> None:

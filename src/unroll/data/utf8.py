@@ -61,6 +61,26 @@ class WordDecoder:
         return held
 
 
+class AfterSpace:
+    """Decodes what follows a space that stands in the text already, which the first symbol would write again."""
+
+    def __init__(self, decoder: StreamDecoder) -> None:
+        self._decoder = decoder
+        self._space = " "
+
+    def push(self, id: int) -> str:
+        """Return the text that the id completes."""
+        return self._without_space(self._decoder.push(id))
+
+    def flush(self) -> str:
+        """Return what is left."""
+        return self._without_space(self._decoder.flush())
+
+    def _without_space(self, text: str) -> str:
+        space, self._space = self._space, "" if text else self._space
+        return text.removeprefix(space)
+
+
 def code_points(text: str) -> NDArray[np.unsignedinteger]:
     """Return the code points of the text, as bytes where all are ASCII; raises UserError for a lone surrogate."""
     if text.isascii():

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import Level
-from unroll.data.utf8 import Ids, StreamDecoder, Utf8Decoder
+from unroll.data.utf8 import AfterSpace, Ids, StreamDecoder, Utf8Decoder
 from unroll.files import write_atomically
 
 FORMAT_VERSION = 1
@@ -108,6 +108,11 @@ class Vocabulary(ABC):
         """Return the text between two symbols that belongs to neither: at level word the space between words."""
         return ""
 
+    def gaps(self, ids: NDArray[np.integer]) -> list[str]:
+        """Return the text after each of the ids (N,) that belongs to none; after the last there is none."""
+        row = ids.tolist()
+        return [*map(self.gap, row[:-1], row[1:]), ""][: len(row)]
+
     def to_continue(self, text: str) -> str:
         """Return a prompt as it is best encoded."""
         return text
@@ -115,6 +120,17 @@ class Vocabulary(ABC):
     def stream_decoder(self) -> StreamDecoder:
         """Return a decoder that takes one id at a time."""
         return Utf8Decoder(self.pieces)
+
+    def decoder_after(self, ids: Iterable[int], *, spaced: bool = False) -> StreamDecoder:
+        """Return a decoder that continues the text of ids; where that is `spaced`, no second space follows it."""
+        decoder = self.stream_decoder()
+        for id in ids:
+            decoder.push(id)
+        return AfterSpace(decoder) if spaced else decoder
+
+    def leaves_space(self, text: str, ids: Sequence[int]) -> bool:
+        """Tell whether a text ends with a space that its ids leave to the symbol after them, as words do."""
+        return text.endswith(" ") and not "".join(map(self.stream_decoder().push, ids)).endswith(" ")
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
         """Return the text of the ids; bytes that are not UTF-8 and unknown characters become U+FFFD."""

@@ -60,7 +60,7 @@ class Exported:
 def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = None) -> Exported:
     """Write a network as the ONNX file `out`, by default onnx/model.onnx in its directory.
 
-    Beside it lie the vocabulary, and its start symbol, unknown symbol and the shapes of its state as JSON.
+    Beside it lie the vocabulary, and its start, unknown and end symbols and the shapes of its state as JSON.
     `ids` (batch, length) and a state go in, `logits` (batch, length, symbols) and the state after come out: of the
     input `layer0_h` it is `layer0_h_after`. Batch and length are free, all is float32. Before it is written it is run
     by ONNX Runtime and compared with our own network from random states. Raises UserError.
@@ -105,6 +105,7 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
         "level": tokenizer.level,
         "start_id": str(tokenizer.start_id),
         "unknown_id": "" if tokenizer.unknown_id is None else str(tokenizer.unknown_id),
+        "end_id": "" if tokenizer.end_id is None else str(tokenizer.end_id),
         "model": json.dumps(to_mapping(config), sort_keys=True),
     }
     data = build(config, read_weights(path), about)
@@ -113,6 +114,7 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
     metadata = about | {
         "start_id": tokenizer.start_id,
         "unknown_id": tokenizer.unknown_id,
+        "end_id": tokenizer.end_id,
         "vocab_size": config.vocab_size,
         "state": {name: list(shape) for name, shape in shapes},
         "model": to_mapping(config),

@@ -6,7 +6,7 @@ And how much of a sample is memory: the longest stretch of it that stands in the
 import mmap
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -88,14 +88,8 @@ def sample(
     options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     opened = as_opened(model)
     ids = encode_prompt(opened.tokenizer, prompt, replace_unknown=replace_unknown)
-    symbols = generate(opened.predictor, opened.tokenizer, ids, length, options, stream=stream, stop=stop)
-    return _after_space(symbols) if prompt.endswith(" ") and opened.tokenizer.level == "word" else symbols
-
-
-def _after_space(symbols: Iterator[SampledSymbol]) -> Iterator[SampledSymbol]:
-    """Yield the symbols after a prompt that ends with the space that a symbol of words would write before it."""
-    for number, symbol in enumerate(symbols):
-        yield replace(symbol, text=symbol.text.removeprefix(" ")) if number == 0 else symbol
+    spaced = opened.tokenizer.leaves_space(prompt, ids)
+    return generate(opened.predictor, opened.tokenizer, ids, length, options, stream=stream, stop=stop, spaced=spaced)
 
 
 def uniforms(seed: int, stream: int, start: int = 0, block: int = 256) -> Iterator[float]:
@@ -128,8 +122,9 @@ def generate(
     *,
     stream: int = 0,
     stop: str | Sequence[str] = (),
+    spaced: bool = False,
 ) -> Iterator[SampledSymbol]:
-    """Yield up to `length` symbols after the prompt's ids, a few at a time.
+    """Yield up to `length` symbols after the prompt's ids, a few at a time; `spaced`: after a space besides.
 
     The start symbol is read first. Streams of one seed are independent. With one or several texts to `stop` at, text
     that could begin one is held back until it is known not to, and sampling ends before the first that is complete, of
@@ -137,7 +132,7 @@ def generate(
     It also ends with `<end>`, which has no text. Symbols are drawn in blocks that grow from one
     symbol while they are quick, which changes no symbol.
     """
-    return _generate(predictor, tokenizer, prompt, length, options, stream, check_stops(stop))
+    return _generate(predictor, tokenizer, prompt, length, options, stream, check_stops(stop), spaced)
 
 
 def _generate(
@@ -148,11 +143,10 @@ def _generate(
     options: SampleOptions,
     stream: int,
     stops: tuple[str, ...],
+    spaced: bool,
 ) -> Iterator[SampledSymbol]:
     logits, state = read_prompt(predictor, [tokenizer.start_id, *prompt])
-    decoder = tokenizer.stream_decoder()
-    for id in prompt:
-        decoder.push(id)
+    decoder = tokenizer.decoder_after(prompt, spaced=spaced)
     pending = ""
     drawing = options.drawing(tokenizer.unknown_id)
     for position, (id, nats) in enumerate(_symbols(predictor, logits, state, drawing, options.seed, stream, length), 1):

@@ -246,8 +246,9 @@ def sample_text(run: Run, tokenizer: Tokenizer) -> str:
     config = run.config
     options = SampleOptions(temperature=config.sample_temperature, seed=config.seed)
     prompt = [int(symbol) for symbol in tokenizer.encode(tokenizer.to_continue(config.sample_prompt))]
+    spaced = tokenizer.leaves_space(config.sample_prompt, prompt)
     with kept_in_model(run) as model:
-        symbols = generate(TorchPredictor(model), tokenizer, prompt, config.sample_length, options)
+        symbols = generate(TorchPredictor(model), tokenizer, prompt, config.sample_length, options, spaced=spaced)
         return "".join(symbol.text for symbol in symbols)
 
 

@@ -60,15 +60,17 @@ def test_a_training_pauses_goes_on_and_ends_as_if_it_had_not(trainings: Training
     assert open_model(trainings.runs / kept_name).predictor.vocab_size
     trainings.look_at_text("whole")
     measured = trainings.watch("whole", 0, 0, 0)["text"]
-    assert (measured["level"], measured["held_back"]) == ("char", True)
+    assert (measured["level"], measured["held_back"], measured["words"]) == ("char", True, None)
 
 
 def test_the_text_of_an_n_gram_has_no_validation_part(trainings: Trainings, tmp_path: Path) -> None:
     file = tmp_path / "book.txt"
     file.write_text(text(2_000))
-    result(ngram((file,), order=3, out=trainings.runs / "counted"))
+    result(ngram((file,), order=3, level="word", out=trainings.runs / "counted"))
     trainings.look_at_text("counted")
-    assert trainings.watch("counted", 0, 0, 0)["text"]["valid_tokens"] == 0
+    measured = trainings.watch("counted", 0, 0, 0)["text"]
+    assert measured["valid_tokens"] == 0
+    assert measured["words"].startswith("words end at white space and at punctuation marks")
 
 
 def test_a_training_that_is_killed_says_so_and_goes_on(trainings: Trainings, tmp_path: Path) -> None:

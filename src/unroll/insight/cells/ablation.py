@@ -276,8 +276,11 @@ def ablating(
     samples = None
     if prompt_ids is not None:
         yield Progress("sampling", 0, 1)
+        spaced = tokenizer.leaves_space(prompt or "", prompt_ids)
         as_is, as_clamped = (
-            "".join(symbol.text for symbol in generate(predictor, tokenizer, prompt_ids, length, options))
+            "".join(
+                symbol.text for symbol in generate(predictor, tokenizer, prompt_ids, length, options, spaced=spaced)
+            )
             for predictor in (ClampedPredictor(network, []), ClampedPredictor(network, clamps[:1]))
         )
         samples = (as_is, as_clamped)

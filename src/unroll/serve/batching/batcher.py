@@ -186,8 +186,8 @@ class Batcher:
                 continue
             if row.writing is None:
                 row.before = start.before
-                row.writing = Writing(self.served.tokenizer, start.before, row.options.stops)
-                if row.options.keep_state and row.options.stops:
+                row.writing = Writing(self.served.tokenizer, start.before, row.options.stops, spaced=start.spaced)
+                if row.options.keep_state and row.writing.may_end:
                     row.begin = start
                 if not row.left:
                     self._finish(row, "length", start)
@@ -305,14 +305,16 @@ class Batcher:
         row = cohort.rows[number]
         if not row.options.keep_state:
             return None
+        assert row.writing is not None
         if finish == "length":
-            return cohort.at(number)
-        assert row.begin is not None and row.writing is not None
+            return cohort.at(number)._replace(spaced=row.writing.spaced)
+        assert row.begin is not None
         state, logits = row.begin.state, row.begin.logits
         kept = row.ids[: row.writing.whole]  # the stop was read already: read again without it
         for first in range(0, len(kept), CHUNK):
             logits, state = self.served.predictor.logits(np.array([kept[first : first + CHUNK]], np.int64), state)
-        return Start(state, logits, (*row.begin.before, *kept)[-BEFORE:])
+        spaced = row.writing.spaced if kept else row.begin.spaced
+        return Start(state, logits, (*row.begin.before, *kept)[-BEFORE:], spaced)
 
     def _finish(self, row: Row, why: str, state: Start | None) -> None:
         now = time.monotonic()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from unroll.data.tokenizer import Tokenizer
-from unroll.data.utf8 import StreamDecoder
 
 BEFORE = 8
 """Symbols before a text that its decoder must know: a word for its space, the beginning of an unfinished character."""
@@ -15,8 +14,10 @@ class Writing:
     The first complete stop ends it, however it was split between pushes; the text is what stands before that stop.
     """
 
-    def __init__(self, tokenizer: Tokenizer, before: Sequence[int], stops: Sequence[str]) -> None:
-        """Begin a text that continues the symbols `before`, and ends before any of the `stops`."""
+    def __init__(
+        self, tokenizer: Tokenizer, before: Sequence[int], stops: Sequence[str], *, spaced: bool = False
+    ) -> None:
+        """Begin a text after the symbols `before`, and a space if `spaced`, that ends before any of the `stops`."""
         self.pieces: list[str] = []
         self.free = 0
         """Number of pieces that are final: no stop begins in them."""
@@ -24,10 +25,11 @@ class Writing:
         """Whether a stop was found."""
         self.whole = 0
         """Number of symbols that are wholly in the text, once a stop has ended it."""
-        self._decoder = decoder_after(tokenizer, before)
-        # A symbol of these levels may end within a character, which the next one completes.
-        self._symbols = tokenizer.pieces if tokenizer.level in ("byte", "bpe") else None
+        self.spaced = False
+        """Whether the text ends with a space that the next symbol would write."""
+        self._decoder = tokenizer.decoder_after(before[-BEFORE:], spaced=spaced)
         self._end = tokenizer.end_id
+        self._symbols, self._level = tokenizer.pieces, tokenizer.level
         self.may_end = bool(stops) or self._end is not None
         """Whether something in the text itself can end it."""
         self._stops = stops
@@ -37,9 +39,10 @@ class Writing:
     def push(self, ids: Sequence[int]) -> int:
         """Take symbols; return how many belong to the text: all, those up to the end of a stop, or before `<end>`."""
         if self._end is not None and self._end in ids:
-            count = self.push(ids[: ids.index(self._end)])
+            count = self.push(ids[:at]) if (at := ids.index(self._end)) else 0
             if not self.ended:
                 self.finish()
+            if not self.ended:
                 self.ended, self.whole = True, len(self.pieces)
             return count
         before = len(self.pieces)
@@ -47,7 +50,7 @@ class Writing:
         if self._stops and (taken := self._stop(before)) is not None:
             return taken
         since, self.free = self.free, len(self.pieces)
-        if self._symbols is not None and ids and not b"\0" <= self._symbols[ids[-1]][-1:] < b"\x80":
+        if ids and self._may_grow(ids[-1]):
             self.free -= 1
         if self._stops:
             self._hold(since)
@@ -59,7 +62,16 @@ class Writing:
             self.pieces[-1] += rest
             if self._stops and self._stop(len(self.pieces) - 1) is not None:
                 return
+            self.spaced = rest == " "
         self.free = len(self.pieces)
+
+    def _may_grow(self, id: int) -> bool:
+        """Tell whether what follows a symbol may still add to its piece."""
+        last = self._symbols[id][-1:]
+        if self._level == "word":  # by the space after a mark, where the text ends
+            return last == b" "
+        # By the end of a character, which the next symbol completes.
+        return self._level in ("byte", "bpe") and not b"\0" <= last < b"\x80"
 
     def _stop(self, before: int) -> int | None:
         """Cut off a stop; return how many pieces from `before` on it took, or None where there is no stop."""
@@ -95,11 +107,3 @@ class Writing:
             first -= 1
             size -= len(self.pieces[first])
         self.free = min(self.free, first)
-
-
-def decoder_after(tokenizer: Tokenizer, before: Sequence[int]) -> StreamDecoder:
-    """Return a decoder that continues the symbols `before`."""
-    decoder = tokenizer.stream_decoder()
-    for id in before[-BEFORE:]:
-        decoder.push(id)
-    return decoder

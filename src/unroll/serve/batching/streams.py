@@ -35,6 +35,8 @@ class Start(NamedTuple):
     state: State
     logits: Floats
     before: tuple[int, ...]
+    spaced: bool = False
+    """Whether a space stands after them that the next symbol would write."""
 
     @property
     def nbytes(self) -> int:
@@ -285,13 +287,18 @@ class Prompt:
         *,
         echoed: int = 0,
         top: int | None = None,
+        spaced: bool = False,
     ) -> None:
-        """Read `ids`, then write the rows. With `top`, return the probabilities of the last `echoed` of the ids."""
+        """Read `ids`, then write the rows, after a space if `spaced`.
+
+        With `top`, return the probabilities of the last `echoed` of the ids.
+        """
         self.ids = ids
         self.rows = list(rows)
         self.start = start
         self.echoed = echoed
         self.top = top
+        self.spaced = spaced if start is None or len(ids) else start.spaced
         self.points: list[Point] = []
         """The probabilities of the echoed ids but the first."""
         self.read = 0
@@ -316,7 +323,7 @@ class Prompt:
         """Return where its streams begin."""
         assert self.state is not None and self.logits is not None
         before = (*(self.start.before if self.start else ()), *self.ids[-BEFORE:].tolist())
-        return Start(self.state, self.logits, before[-BEFORE:])
+        return Start(self.state, self.logits, before[-BEFORE:], self.spaced)
 
 
 def points_of(log_p: Floats, ids: NDArray[np.int64], top: int) -> list[Point]:

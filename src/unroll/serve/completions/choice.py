@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.serve.batching.stops import decoder_after
 from unroll.serve.batching.streams import Part, Point, Prompt, Row, Start
 from unroll.serve.models import Served
 
@@ -56,14 +55,18 @@ class Choice:
         """Put an echoed prompt before the text."""
         start = self.prompt.start
         before = [*(start.before if start else ()), *self.prompt.ids.tolist()[-1:]]
-        self._before = before[-1] if before else None
+        self._before = before[-1] if before and not self.prompt.spaced else None
         if self.echo is None or not len(self.echo):
             return
         self._before = start.before[-1] if start else None
-        decoder = decoder_after(self.served.tokenizer, start.before if start else ())
+        decoder = self.served.tokenizer.decoder_after(
+            start.before if start else (), spaced=start is not None and start.spaced
+        )
         self._ids = self.echo.tolist()
         self._pieces = [decoder.push(id) for id in self._ids]
-        if not self.row.options.length:
+        if self.prompt.spaced:
+            self._pieces[-1] += " "
+        elif not self.row.options.length:
             self._pieces[-1] += decoder.flush()
         self._points = [None, *self.prompt.points]
 
@@ -125,7 +128,7 @@ class Choice:
                 continue
             name = names[other]
             if after and other != start:
-                name = decoder_after(self.served.tokenizer, after).push(other)
+                name = self.served.tokenizer.decoder_after(after).push(other)
             if name == piece or name in named:
                 name = "".join(f"\\x{byte:02x}" for byte in pieces[other])
             named[name] = _finite(value)

@@ -79,6 +79,7 @@ class Completion:
                 start,
                 echoed=len(ids.echo) if measured else 0,
                 top=fields["logprobs"] if measured else None,
+                spaced=ids.spaced,
             )
             submitted.append(prompt)
             for row in rows:

@@ -67,6 +67,8 @@ class PromptIds:
 
     read: Ids
     echo: Ids
+    spaced: bool
+    """Whether it ends with a space that the symbol after it would write."""
 
 
 def check_request(fields: dict[str, Any], ignored: list[str], settings: Settings) -> CompletionRequest:
@@ -142,16 +144,20 @@ def read_prompts(
     request: CompletionRequest, served: Served, start: Start | None, settings: Settings
 ) -> list[PromptIds]:
     """Return the prompts of a request as ids; raises ApiError."""
-    fields, vocab_size = request.fields, served.tokenizer.vocab_size
+    fields, tokenizer, vocab_size = request.fields, served.tokenizer, served.tokenizer.vocab_size
     prompts = fields["prompt"]
     if isinstance(prompts, str) or not prompts or isinstance(prompts[0], int):
         prompts = [prompts]
     most = settings.max_prompt_tokens
     if fields["echo"] and fields["logprobs"] is not None:
         most = min(most, settings.max_echoed)
+    # What is only measured is read as it was sent.
+    measured = not fields["max_tokens"] or (fields["echo"] and fields["logprobs"] is not None)
     all_ids = []
     for prompt in prompts:
-        ids = read_ids(prompt, served.tokenizer, "prompt", replace=fields["replace_unknown"])
+        text = prompt if isinstance(prompt, str) else ""
+        sent = tokenizer.to_continue(text) if text and not measured else prompt
+        ids = read_ids(sent, tokenizer, "prompt", replace=fields["replace_unknown"])
         if len(ids) > most:
             raise invalid(
                 f"a prompt has {len(ids):,} symbols, above the limit of {most:,}",
@@ -160,8 +166,9 @@ def read_prompts(
                 "prompt",
             )
         # Clients that send ids may have put the start symbol first, as is usual; it is then not read twice.
-        begun = start is not None or (not isinstance(prompt, str) and ids[:1].tolist() == [served.tokenizer.start_id])
-        all_ids.append(PromptIds(ids if begun else np.concatenate([[served.tokenizer.start_id], ids]), ids))
+        begun = start is not None or (not isinstance(prompt, str) and ids[:1].tolist() == [tokenizer.start_id])
+        spaced = tokenizer.leaves_space(text, ids.tolist())
+        all_ids.append(PromptIds(ids if begun else np.concatenate([[tokenizer.start_id], ids]), ids, spaced))
     if fields["logprobs"] is not None:
         echoed = sum(len(prompt.echo) for prompt in all_ids) if fields["echo"] else 0
         written = len(all_ids) * request.texts_per_prompt * fields["max_tokens"]

@@ -62,6 +62,7 @@ def unroll_text(opened: Opened, text: Text) -> dict[str, Any]:
         "arch": config.arch,
         "window": config.window if config.arch == "window" else None,
         "symbols": surfaces(opened.tokenizer, text),
+        "names": [written[id] for id in text.ids.tolist()],
         "nats": nats.tolist(),
         "total_nats": float(nats.sum()),
         "guesses": shown,

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from unroll.artifact.open import Opened
 from unroll.data.tokenizer import Tokenizer
+from unroll.data.utf8 import StreamDecoder
 from unroll.errors import UserError
 from unroll.lm.surprisal import token_name
 from unroll.predict.predictor import log_probabilities, logits_along
+from unroll.serve.batching.stops import BEFORE
 from unroll.serve.texts import SURROGATES, read, surfaces
 from unroll.state import State, parts_of
 
@@ -107,6 +109,7 @@ def as_typed(
         begins = tokenizer.encode_offsets(content)[1][:, 0]
         place = int(np.searchsorted(begins, len(content[:at].encode("utf-8", "replace"))))
     since = min(since, place)
+    spaced = tokenizer.leaves_space(content[:at], ids[:place].tolist())
     nats, best, final = [], [], None
     for first, logits in expectations(opened, ids, since, prefixes):
         logp = log_probabilities(logits)
@@ -122,9 +125,10 @@ def as_typed(
         "since": since,
         "place": place,
         "symbols": symbols[since:],
+        "names": [name(tokenizer, id) for id in ids[since:].tolist()],
         "nats": np.concatenate(nats).tolist(),
         "guesses": best,
-        "next": next_of(tokenizer, final),
+        "next": next_of(tokenizer, final, ids[:place], spaced=spaced),
         "unknown": notes,
     }
 
@@ -139,13 +143,19 @@ def read_text(opened: Opened, content: str) -> tuple[Ids, list[str], list[str]]:
     return np.asarray(text.ids, np.int64), surfaces(opened.tokenizer, text), unseen[:20]
 
 
-def next_of(tokenizer: Tokenizer, logp: Floats) -> dict[str, Any]:
-    """Return the next-symbol distribution, the likeliest first: ids, symbols, nats, the entropy in nats, the rest."""
+def next_of(tokenizer: Tokenizer, logp: Floats, before: Ids, *, spaced: bool) -> dict[str, Any]:
+    """Return the next-symbol distribution, the likeliest first: ids, symbols, nats, the entropy in nats, the rest.
+
+    Where that is not its symbol, also what each would write after the ids `before`, and a space if `spaced`.
+    """
     order = np.argsort(-logp, kind="stable")[:NEXT]
-    p = np.exp(logp)
+    p, last = np.exp(logp), before[-BEFORE:].tolist()
     return {
         "ids": order.tolist(),
         "symbols": [name(tokenizer, id) for id in order.tolist()],
+        "written": [written_text(tokenizer, id, tokenizer.decoder_after(last, spaced=spaced)) for id in order.tolist()]
+        if tokenizer.level == "word"
+        else None,
         "nats": (-logp[order]).tolist(),
         "entropy": float(-(p * np.where(p > 0, logp, 0)).sum()),
         "rest": max(0.0, 1 - float(p[order].sum())) if len(order) < len(logp) else 0.0,
@@ -156,6 +166,13 @@ def next_of(tokenizer: Tokenizer, logp: Floats) -> dict[str, Any]:
 def name(tokenizer: Tokenizer, id: int) -> str:
     """Return the display form of a symbol."""
     return SURROGATES.sub("\ufffd", token_name(tokenizer, id))
+
+
+def written_text(tokenizer: Tokenizer, id: int, decoder: StreamDecoder) -> str:
+    """Return what a symbol writes after the text of the decoder; its display form where symbols are no texts."""
+    if tokenizer.level != "word" or id == tokenizer.end_id:
+        return name(tokenizer, id)
+    return decoder.push(id) + decoder.flush()
 
 
 def _best(tokenizer: Tokenizer, logp: Floats, count: int) -> list[list[list[Any]]]:

@@ -26,16 +26,17 @@ from unroll.errors import UserError, install
 from unroll.lm.sample import SampleOptions
 from unroll.nn.arch import ARCHITECTURES
 from unroll.predict.predictor import log_probabilities
+from unroll.serve.batching.stops import BEFORE
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, dump, invalid, json_response, of_user_error
 from unroll.serve.fields import check_ids, posted, read_query
 from unroll.serve.models import Served
 from unroll.serve.studio import tables
 from unroll.serve.studio.reading import MOST, Ids, as_typed, compared, expectations, next_of, read_text
-from unroll.serve.studio.sampling import clamped_predictor, shown, written
+from unroll.serve.studio.sampling import clamped_predictor, written
 from unroll.serve.studio.studio import MOST_UPLOADS, Studio, begin_first, file_stem, find_models, listed_files
 from unroll.serve.studio.trainings import SPEEDS
-from unroll.serve.texts import Passage, passage, unknown
+from unroll.serve.texts import SURROGATES, Passage, passage, unknown
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
@@ -177,9 +178,9 @@ async def what_next(studio: Studio, request: Request) -> Response:
     served = await studio.model(fields["model"])
 
     def distribution() -> dict[str, Any]:
-        ids = prompt_ids(served, fields)
+        ids, spaced = prompt_ids(served, fields)
         *_, (_, logits) = expectations(served.opened, ids, len(ids), studio.kept(served))
-        return next_of(served.tokenizer, log_probabilities(logits[-1]))
+        return next_of(served.tokenizer, log_probabilities(logits[-1]), ids, spaced=spaced)
 
     return json_response(await asyncio.to_thread(distribution))
 
@@ -203,15 +204,16 @@ async def sample(studio: Studio, request: Request) -> Response:
         served, clamped = await studio.context.models.read(
             served.name, lambda opened: clamped_predictor(opened.path, pins)
         )
-    prompt = await asyncio.to_thread(prompt_ids, served, fields)
-    pieces = written(served.opened, prompt, fields["length"], options, fields["columns"], studio.kept(served), clamped)
+    prompt, spaced = await asyncio.to_thread(prompt_ids, served, fields)
+    kept, length, columns = studio.kept(served), fields["length"], fields["columns"]
+    pieces = written(served.opened, prompt, length, options, columns, kept, clamped, spaced=spaced)
 
     async def lines() -> AsyncIterator[bytes]:
         notes = unknown(served.tokenizer, fields["prompt"])
         yield dump({"version": served.version[:12], "prompt": len(prompt), "notes": notes}) + b"\n"
         try:
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                yield dump({"columns": shown(served.tokenizer, *piece)}) + b"\n"
+                yield dump({"columns": piece}) + b"\n"
                 await asyncio.sleep(0)
         except UserError as error:
             yield dump(of_user_error(error).body()) + b"\n"
@@ -220,13 +222,16 @@ async def sample(studio: Studio, request: Request) -> Response:
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
 
 
-def prompt_ids(served: Served, fields: dict[str, Any]) -> Ids:
-    """Return the ids of a prompt: those of its text, and then those sent as ids."""
-    check_ids(fields["ids"], served.tokenizer.vocab_size, "ids")
-    ids = np.concatenate([read_text(served.opened, fields["prompt"])[0], np.array(fields["ids"], np.int64)])
+def prompt_ids(served: Served, fields: dict[str, Any]) -> tuple[Ids, bool]:
+    """Return the ids of a prompt, and whether a space stands after them: those of its text, then those sent as ids."""
+    tokenizer, more, prompt = served.tokenizer, fields["ids"], SURROGATES.sub("\ufffd", fields["prompt"])
+    check_ids(more, tokenizer.vocab_size, "ids")
+    ids = np.concatenate([read_text(served.opened, tokenizer.to_continue(prompt))[0], np.array(more, np.int64)])
     if len(ids) > MOST:
         raise invalid(f"the prompt has {len(ids):,} symbols", f"up to {MOST:,}", "shorten it", "prompt")
-    return ids
+    if more:  # the page shows each symbol with the space that it ends with
+        return ids, tokenizer.decoder_after(more[-BEFORE:]).flush() == " "
+    return ids, tokenizer.leaves_space(prompt, ids.tolist())
 
 
 # ---- Trainings

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from unroll.artifact.open import Opened
-from unroll.data.tokenizer import Tokenizer
 from unroll.lm.sample import SampleOptions, read_prompt, uniforms
 from unroll.predict.predictor import Predictor
-from unroll.serve.studio.reading import Floats, Ids, Prefixes, expectations, name
+from unroll.serve.batching.stops import BEFORE
+from unroll.serve.studio.reading import Ids, Prefixes, expectations, written_text
 from unroll.state import select_rows
 
 MOST_COLUMNS = 8
@@ -28,11 +28,14 @@ def written(
     columns: int,
     prefixes: Prefixes,
     clamped: Predictor | None = None,
-) -> Iterator[tuple[Ids, Floats]]:
-    """Yield what `columns` streams of one seed write after the prompt (T,): a few ids (B, N) at a time, and their nats.
+    *,
+    spaced: bool = False,
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield what `columns` streams of one seed write after the prompt (T,), a few symbols at a time, as JSON.
 
-    Column j is what `unroll sample --count` writes as its sample j. `clamped` predicts instead where units are held;
-    it reads the prompt with them held too.
+    Column j is what `unroll sample --count` writes as its sample j, and ends as that does with `<end>`, which is shown.
+    `clamped` predicts instead where units are held; it reads the prompt with them held too. `spaced`: after a space
+    that a symbol would write.
     """
     tokenizer, predictor = opened.tokenizer, clamped or opened.predictor
     streams = [uniforms(options.seed, column) for column in range(columns)]
@@ -45,10 +48,22 @@ def written(
         logits, state = read_prompt(clamped, [tokenizer.start_id, *prompt.tolist()])
     logits, state = np.repeat(logits, columns, axis=0), select_rows(state, [0] * columns)
     drawing = options.drawing(tokenizer.unknown_id)
+    decoders = [tokenizer.decoder_after(prompt[-BEFORE:].tolist(), spaced=spaced) for _ in range(columns)]
+    ended = [False] * columns
     for first in range(0, length, TOGETHER):
         numbers = np.array([list(islice(stream, min(TOGETHER, length - first))) for stream in streams])
         ids, nats, logits, state = predictor.generate(logits, state, drawing, numbers)
-        yield ids, nats
+        pieces = []
+        for column, (row, row_nats) in enumerate(zip(ids.tolist(), nats.tolist(), strict=True)):
+            count = 0 if ended[column] else len(row)
+            if tokenizer.end_id in row[:count]:
+                ended[column], count = True, row.index(tokenizer.end_id) + 1
+            symbols = [written_text(tokenizer, id, decoders[column]) for id in row[:count]]
+            rounded = [round(n, 5) for n in row_nats[:count]]
+            pieces.append({"ids": row[:count], "symbols": symbols, "nats": rounded, "ended": ended[column]})
+        yield pieces
+        if all(ended):
+            return
 
 
 def clamped_predictor(path: Path, pins: Sequence[dict[str, Any]]) -> Predictor:
@@ -64,11 +79,3 @@ def clamped_predictor(path: Path, pins: Sequence[dict[str, Any]]) -> Predictor:
     network = load(path).model.eval()
     cells = [checked_cell(network, pin["layer"], pin["unit"], pin.get("signal") or "c") for pin in pins]
     return ClampedPredictor(network, [Held(cell, float(pin["value"])) for cell, pin in zip(cells, pins, strict=True)])
-
-
-def shown(tokenizer: Tokenizer, ids: Ids, nats: Floats) -> list[dict[str, Any]]:
-    """Return symbols (B, N) and their nats column by column, as JSON for the page."""
-    return [
-        {"ids": row, "symbols": [name(tokenizer, id) for id in row], "nats": [round(n, 5) for n in row_nats]}
-        for row, row_nats in zip(ids.tolist(), nats.tolist(), strict=True)
-    ]

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from unroll.artifact.directory import WEIGHTS, data_path, read_description, read_tokenizer
 from unroll.artifact.events import METRICS, SAMPLES
-from unroll.artifact.info import chars_per_token
+from unroll.artifact.info import chars_per_token, words_note
 from unroll.artifact.snapshot import Changed, flush, pinned, stamp_of, unchanged
 from unroll.data.corpus import open_corpus
 from unroll.errors import UserError
@@ -242,12 +242,13 @@ class Trainings:
             if (folder / "model.json").is_file():
                 self.texts[name] = {"baselines": [], "chars_per_token": None, "level": None}
             return
-        level = corpus.tokenizer.level
+        level, valid = corpus.tokenizer.level, corpus.info.parts.get("valid")
         self._words[name] = words_of(corpus)
         self.texts[name] = {
             "baselines": baselines(corpus),
             "chars_per_token": chars_per_token(level, corpus.info),
             "level": level,
+            "words": words_note(corpus.info) if level == "word" else None,
             "sources": [source.name for source in corpus.info.sources][:3],
             "train_tokens": len(corpus.train),
             "valid_tokens": len(corpus.valid),

@@ -2,7 +2,7 @@
 import { html } from "../vendor/preact.js";
 import { percent, symbolText } from "./format.js";
 import { Slider } from "./parts.js";
-import { reweigh } from "./reweigh.js";
+import { reweigh, writtenAt } from "./reweigh.js";
 
 export function Bars({ next, options, count = 12, onPick, actual, label = "Possible next symbols" }) {
   const sampled = reweigh(next, options);
@@ -15,7 +15,7 @@ export function Bars({ next, options, count = 12, onPick, actual, label = "Possi
   return html`<ol class="bars" aria-label=${label}>
     <li class="axis" aria-hidden="true"><span></span><span><i>0</i><i>${100 * axisEnd} %</i></span><span>%</span></li>
     ${rows.map(({ p, q, k }) => html`<li key=${next.ids[k]} class=${`${q === 0 ? "out" : ""} ${next.symbols[k] === actual ? "actual" : ""}`}>
-      <button type="button" disabled=${!onPick} onClick=${() => onPick?.(next.symbols[k], next.ids[k])}
+      <button type="button" disabled=${!onPick} onClick=${() => onPick?.(writtenAt(next, k), next.ids[k])}
         aria-label=${`${symbolText(next.symbols[k])}, ${percent(q)} percent${p !== q ? `, ${percent(p)} before the sampler` : ""}`}>
         <span class="sym">${symbolText(next.symbols[k])}</span>
         <span class="likely"><i class="own" style=${width(p)}></i><i class="now" style=${width(q)}></i></span>

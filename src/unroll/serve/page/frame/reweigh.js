@@ -29,6 +29,9 @@ function normalize(p) {
   return p.map((v) => v / sum);
 }
 
+// What symbol k of a distribution writes where it is put.
+export const writtenAt = (next, k) => next.written?.[k] ?? next.symbols[k];
+
 // The index that is drawn with a uniform number in [0, 1).
 export function drawIndex(p, uniform) {
   let sum = 0;

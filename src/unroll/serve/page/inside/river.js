@@ -29,7 +29,7 @@ export function widthOf(symbols, room = 0) {
 // The guesses shown at a step: the most probable symbols, with the actual one among them.
 export function guessesAt(network, t) {
   const guesses = network.guesses[t].slice(0, FEW);
-  const actual = network.symbols[t];
+  const actual = network.names[t];
   if (!guesses.some(({ symbol }) => symbol === actual)) guesses[FEW - 1] = { symbol: actual, p: Math.exp(-network.nats[t]) };
   return guesses.map((guess) => ({ ...guess, actual: guess.symbol === actual }));
 }

@@ -56,7 +56,7 @@ export default function Sample({ view, go, api, info }) {
         if (k < 0) return column;
         const parts = pieces.map((piece) => piece[k]);
         const join = (name) => [...column[name], ...parts.flatMap((part) => part[name])];
-        return { ...column, ids: join("ids"), symbols: join("symbols"), nats: join("nats") };
+        return { ...column, ids: join("ids"), symbols: join("symbols"), nats: join("nats"), ended: column.ended || parts.some((part) => part.ended) };
       }));
     };
     try {
@@ -116,7 +116,7 @@ export default function Sample({ view, go, api, info }) {
   );
   useEffect(() => {
     probe("sample", { busy,
-      columns: columns.map(({ title, ids, symbols, nats, given }) => ({ title, ids, text: symbols.join(""), symbols, nats, given })), pins, seed, notes });
+      columns: columns.map(({ title, ids, symbols, nats, given, ended }) => ({ title, ids, text: symbols.join(""), symbols, nats, given, ended })), pins, seed, notes });
   });
 
   const keep = (name) => (event) => go({ [name]: event.target.value || null }, { quiet: true });
@@ -175,6 +175,7 @@ function Column({ column, level, n, place, busy, onPick, close }) {
       <button type="button" class="quiet" aria-label=${`Close text ${n + 1}`} onClick=${close}>×</button>`}</header>
     <${Passage} label=${`Text ${n + 1}, coloured by surprise`} symbols=${column.symbols} paint=${colour} painted=${column} pos=${place} onPick=${onPick}
       say=${(k) => `${symbolText(column.symbols[k])}, ${fixed(bits(column.nats[k]))} bits`} />
+    ${column.ended && html`<p class="note">The document ends here.</p>`}
     ${!column.symbols.length && busy > 0 && html`<${Waiting}>Reading the prompt…<//>`}
   </article>`;
 }
@@ -188,7 +189,7 @@ function Alternatives({ api, model, prompt, column, k, options, branch, close })
     aside=${html`<button type="button" class="small" onClick=${close}>Close</button>`}>
     ${error && html`<${Failure} error=${error} />`}
     ${data ? html`<div class="alternatives">
-      <${Bars} next=${data} options=${options} actual=${column.symbols[k]} count=${10} onPick=${branch} label="Alternatives" /></div>
+      <${Bars} next=${data} options=${options} actual=${data.symbols[data.ids.indexOf(column.ids[k])]} count=${10} onPick=${branch} label="Alternatives" /></div>
       <p class="note">Each starts a branch: the text up to here, that symbol, and a new continuation.</p>` : html`<${Waiting}>Looking…<//>`}
   <//>`;
 }

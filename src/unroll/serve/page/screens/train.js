@@ -120,7 +120,7 @@ function Now({ data, scale, act, actionError, go, run, class: kind }) {
       <p class="note">${plural(data.text.train_tokens,
       { char: "character", byte: "byte", word: "word", bpe: "piece" }[data.text.level])} of ${data.text.sources.join(", ")}; ${number(
       data.text.vocab_size)} symbols; validated on ${number(data.text.valid_tokens)}${data.text.held_back
-        ? ", the end of the text" : " of another file"}.</p>`}
+        ? ", the end of the text" : " of another file"}${data.text.words ? `; ${data.text.words}` : ""}.</p>`}
     ${warnings.map(({ text }) => html`<div class="failure"><p>${text}</p></div>`)}
     ${actionError && html`<${Failure} error=${actionError} />`}
     ${data.said && html`<details open><summary>Output of the process</summary><pre class="output">${data.said}</pre></details>`}
@@ -276,6 +276,7 @@ function Start({ api, info, onStart }) {
         onChange=${setArch} /></div>
       <div><p class="label">A symbol is</p>
         <${Choice} label="A symbol is" value=${level} options=${[["char", "a character"], ["byte", "a byte"], ["word", "a word"]]} onChange=${setLevel} /></div>
+      ${level === "word" && html`<p class="note">Where words end follows from the text, and is shown once it is read.</p>`}
       <div class="row"><${Field} label="Units">
         <input type="number" min="8" max="4096" value=${size} placeholder="automatic" onInput=${(event) => setSize(event.target.value)} /><//>
       <${Field} label="Name">

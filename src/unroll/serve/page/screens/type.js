@@ -66,20 +66,20 @@ export default function Type({ view, go, api, info }) {
   };
   const draw = () => {
     const next = data.next;
-    insert(next.symbols[drawIndex(reweigh(next, options), Math.random())]);
+    insert(writtenAt(next, drawIndex(reweigh(next, options), Math.random())));
   };
   useKeys({ s: () => data && draw() }, { s: "draw the next symbol" });
 
   const [mean, unit] = data ? meanCost(model.level, data.nats, data.symbols) : [];
   const cost = data?.nats.reduce((sum, v) => sum + v, 0);
-  const actual = data && data.place < data.count ? data.symbols[data.place] : null;
+  const actual = data && data.place < data.count ? data.names[data.place] : null;
   if (data) probe("type",
     { model: model.name, version: data.version, text: content, place: data.place, symbols: data.symbols, nats: data.nats, guesses: data.guesses,
     next: data.next, weighed: reweigh(data.next, options) });
   return html`<div class="grid"><div class="w8 stack">
     <${Panel} title="Your text" aside=${html`<${Legend} />`}>
       ${content === null ? html`<${Waiting}>Fetching the text…<//>`
-        : html`<${Editor} text=${content} data=${data} caret=${at} place=${place} onChange=${change} onAccept=${() => data && insert(data.next.symbols[0])} />`}
+        : html`<${Editor} text=${content} data=${data} caret=${at} place=${place} onChange=${change} onAccept=${() => data && insert(writtenAt(data.next, 0))} />`}
       ${error && html`<${Failure} error=${error} />`}
       ${data?.unknown.length > 0 && html`
         <p class="note">Never seen in training, read as unknown: ${data.unknown.map((symbol) => html`<span class="sym">${symbolText(symbol)} </span>`)}</p>`}
@@ -100,7 +100,7 @@ export default function Type({ view, go, api, info }) {
         <${Figures} of=${[["entropy", fixed(bits(data.next.entropy)), "bits"],
           actual !== null && ["actual", html`<span class="sym">${symbolText(actual)}</span>`, `rank ${rank(data.next, actual)}`]]} />
         <div class="row"><button type="button" class="main" onClick=${draw}>Sample one</button>
-          <button type="button" onClick=${() => insert(data.next.symbols[0])}>Take the most probable</button></div>
+          <button type="button" onClick=${() => insert(writtenAt(data.next, 0))}>Take the most probable</button></div>
         <${Sampler} options=${options} go=${go} />
         ${JSON.stringify(options) !== JSON.stringify(DEFAULTS) && html`
           <button type="button" class="quiet" onClick=${() => go({ t: null, k: null, p: null, m: null }, { quiet: true })}>Reset the sampler</button>`}
@@ -116,7 +116,7 @@ const offsetAt = (data, k) => data.symbols.slice(0, k).reduce((sum, symbol) => s
 
 // Reads the text as it is typed; the beginning shared with the previous text is not requested again.
 function useReading(api, model, content, at) {
-  const previous = useRef({ key: "", symbols: [], nats: [], guesses: [] });
+  const previous = useRef({ key: "", symbols: [], names: [], nats: [], guesses: [] });
   const key = model ? `${model.name} ${model.version}` : "";
   const request = useRequest(model && content !== null ? JSON.stringify([key, content, at]) : null, async (signal) => {
     const before = previous.current;
@@ -128,7 +128,7 @@ function useReading(api, model, content, at) {
     const answer = await api("read", { model: model.name, text: content, since, at }, { signal });
     const join = (name) => [...before[name].slice(0, answer.since), ...answer[name]];
     if (answer.since > before.symbols.length) return before;
-    const reading = { ...answer, key, symbols: join("symbols"), nats: join("nats"), guesses: join("guesses") };
+    const reading = { ...answer, key, symbols: join("symbols"), names: join("names"), nats: join("nats"), guesses: join("guesses") };
     previous.current = reading;
     return reading;
   }, 30);
@@ -206,11 +206,11 @@ function Guesses({ data, onPick }) {
   return html`<div class="guesses" ref=${box}>
     ${!positions.length && html`<p class="note">Type something.</p>`}
     ${positions.map((k) => html`<button type="button" class=${`guess ${k === data.place ? "here" : ""}`} key=${k} onClick=${() => onPick(k)}
-      aria-label=${`${symbolText(data.symbols[k])}, ${fixed(bits(data.nats[k]))} bits; expected ${data.guesses[k]?.map(([symbol]) => symbolText(symbol)).join(", ")}`}>
-      <b class="sym">${symbolText(data.symbols[k])}</b>
+      aria-label=${`${symbolText(data.names[k])}, ${fixed(bits(data.nats[k]))} bits; expected ${data.guesses[k]?.map(([symbol]) => symbolText(symbol)).join(", ")}`}>
+      <b class="sym">${symbolText(data.names[k])}</b>
       ${data.guesses[k]?.map(([symbol, p]) => {
         const colour = blues[entry("blue", Math.sqrt(p))];
-        return html`<span class=${`sym ${symbol === data.symbols[k] ? "hit" : ""}`} title=${`${symbolText(symbol)}: ${(100 * p).toFixed(1)} %`}
+        return html`<span class=${`sym ${symbol === data.names[k] ? "hit" : ""}`} title=${`${symbolText(symbol)}: ${(100 * p).toFixed(1)} %`}
           style=${{ backgroundColor: css(colour), color: ink(colour) }}>${symbolText(symbol)}</span>`;
       })}
     </button>`)}
