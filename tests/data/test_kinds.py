@@ -119,6 +119,19 @@ def docx() -> bytes:
     return data.getvalue()
 
 
+def xlsx() -> bytes:
+    data = io.BytesIO()
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr(
+            "[Content_Types].xml",
+            '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+            f'<Override PartName="/xl/workbook.xml" ContentType="{kind}"/></Types>',
+        )
+        archive.writestr("xl/workbook.xml", '<?xml version="1.0"?><workbook/>')
+    return data.getvalue()
+
+
 def opendocument(kind: str, body: str) -> bytes:
     data = io.BytesIO()
     office = "urn:oasis:names:tc:opendocument:xmlns"
@@ -202,6 +215,7 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(20) + zlib.compress(bytes(99))
         (b"ID3\4\0\0\0\0" + bytes(99), "is a sound recording"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "is a file of an old Microsoft Office"),
         (opendocument("spreadsheet", ""), "is an OpenDocument spreadsheet"),
+        (xlsx(), "is an Excel workbook"),
         (b"PK\x03\x04" + bytes(40), "is a zip archive"),
     ],
 )
