@@ -50,9 +50,9 @@ def write_texts(folder: Path) -> None:
 
 def run(folder: Path, *parts: str) -> str:
     """Run Python in a folder; return what it printed."""
-    done = subprocess.run([sys.executable, *parts], cwd=folder, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, f"{parts}\n{done.stderr}"
-    return done.stdout
+    result = subprocess.run([sys.executable, *parts], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, f"{parts}\n{result.stderr}"
+    return result.stdout
 
 
 def unroll(folder: Path, *arguments: str, program: str = "unroll") -> str:
@@ -127,11 +127,11 @@ def test_every_figure_stands_in_a_result(page: Path) -> None:
     assert list(wrong_figures(page.read_text())) == []
 
 
-@pytest.mark.parametrize(("right", "wrong"), [("[1.3784 nats]", "[1.3785 nats]"), ("[154,685]", "[154685]")])
-def test_a_planted_wrong_figure_is_caught(right: str, wrong: str) -> None:
+@pytest.mark.parametrize(("right", "invalid"), [("[1.3784 nats]", "[1.3785 nats]"), ("[154,685]", "[154685]")])
+def test_a_planted_wrong_figure_is_caught(right: str, invalid: str) -> None:
     for page in (ROOT / "README.md", ROOT / "docs" / "numbers.md"):
         assert right in page.read_text()
-        assert len(list(wrong_figures(page.read_text().replace(right, wrong)))) == 1
+        assert len(list(wrong_figures(page.read_text().replace(right, invalid)))) == 1
 
 
 def test_a_row_without_a_result_is_caught() -> None:

@@ -43,7 +43,7 @@ def unroll(*arguments: str | Path, cwd: Path | None = None, **changes: str) -> D
             code = process.poll()
             assert code is not None
             return Done(code, out, err)
-    done = subprocess.run(
+    result = subprocess.run(
         [*UNROLL, *map(str, arguments)],
         cwd=cwd,
         env=environment(**changes),
@@ -51,7 +51,7 @@ def unroll(*arguments: str | Path, cwd: Path | None = None, **changes: str) -> D
         encoding="utf-8",
         timeout=120,
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return Done(result.returncode, result.stdout, result.stderr)
 
 
 def text(characters: int, seed: int = 0) -> str:

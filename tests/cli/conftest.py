@@ -30,9 +30,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     book = folder / "book.txt"
     book.write_text(text(20_000), encoding="utf-8")
-    done = unroll("train", "book.txt", "--steps", "40", *QUICK, "--json", cwd=folder)
-    assert done.code == 0, done.err
-    return Trained(folder / "runs" / "book", book, done, json.loads(done.out))
+    result = unroll("train", "book.txt", "--steps", "40", *QUICK, "--json", cwd=folder)
+    assert result.code == 0, result.err
+    return Trained(folder / "runs" / "book", book, result, json.loads(result.out))
 
 
 @pytest.fixture
@@ -67,9 +67,9 @@ def refused(here: Here) -> Refused:
     """Run the command here; it must refuse with code 2, on stderr alone, without a traceback. Returns what it says."""
 
     def run(*arguments: str | Path) -> str:
-        done = here(*arguments)
-        assert (done.code, done.out) == (2, ""), done.err
-        phases, mark, refusal = done.err.partition("unroll: ")
+        result = here(*arguments)
+        assert (result.code, result.out) == (2, ""), result.err
+        phases, mark, refusal = result.err.partition("unroll: ")
         assert mark and all(line.endswith(" …") for line in phases.splitlines())
         assert "Traceback" not in refusal
         return mark + refusal

@@ -29,9 +29,9 @@ def verb(name: str) -> click.Command:
     ],
 )
 def test_a_text_or_a_file_is_given_once(name: str, arguments: tuple[str, ...], option: str) -> None:
-    with pytest.raises(UserError, match=f"{option} is given 2 times") as caught:
+    with pytest.raises(UserError, match=f"{option} is given 2 times") as refusal:
         refuse_repeated(verb(name), arguments)
-    assert caught.value.allowed and caught.value.fix
+    assert refusal.value.allowed and refusal.value.fix
 
 
 @pytest.mark.parametrize(

@@ -13,39 +13,39 @@ from unroll.data.words import UnicodeWordTokenizer
 
 
 def test_every_symbol_has_a_score(trained: Trained, here: Here) -> None:
-    done = here("attribute", trained.path, "the cat sat", "--json")
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert found["target"] == "t" and found["at"] == 10 and found["method"] == "integrated"
-    assert [each["symbol"] for each in found["symbols"]] == list("the cat sat")
-    assert found["symbols"][-1]["score"] == 0
-    assert found["sum"] == pytest.approx(sum(each["score"] for each in found["symbols"]))
-    assert found["sum"] == pytest.approx(found["value"] - found["baseline"], abs=1e-6)
-    assert abs(found["residual"]) < 1e-6 and -1 <= found["agreement"] <= 1
+    result = here("attribute", trained.path, "the cat sat", "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert report["target"] == "t" and report["at"] == 10 and report["method"] == "integrated"
+    assert [item["symbol"] for item in report["symbols"]] == list("the cat sat")
+    assert report["symbols"][-1]["score"] == 0
+    assert report["sum"] == pytest.approx(sum(item["score"] for item in report["symbols"]))
+    assert report["sum"] == pytest.approx(report["value"] - report["baseline"], abs=1e-6)
+    assert abs(report["residual"]) < 1e-6 and -1 <= report["agreement"] <= 1
     spent = json.loads(here("score", trained.path, "the cat sat", "--json").out)["texts"][0]["per_token"]
-    assert found["value"] == pytest.approx(-spent[-1]["nats"], rel=1e-4), "it is what score says of the last symbol"
+    assert report["value"] == pytest.approx(-spent[-1]["nats"], rel=1e-4), "it is what score says of the last symbol"
 
 
 def test_methods_and_what_is_asked(trained: Trained, here: Here) -> None:
     outs = {}
     for method in ("gradient", "leave-out"):
-        done = here(
+        result = here(
             "attribute", trained.path, "the ca", "--target", "t", "--against", "s", "--method", method, "--json"
         )
-        assert done.code == 0, done.err
-        outs[method] = json.loads(done.out)
-    scores = [each["score"] for each in outs["leave-out"]["symbols"]]
-    assert scores == [each["leave_out"] for each in outs["gradient"]["symbols"]]
+        assert result.code == 0, result.err
+        outs[method] = json.loads(result.out)
+    scores = [item["score"] for item in outs["leave-out"]["symbols"]]
+    assert scores == [item["leave_out"] for item in outs["gradient"]["symbols"]]
     assert outs["leave-out"]["residual"] is None and outs["leave-out"]["agreement"] is None
 
 
 def test_lines_page_and_picture(trained: Trained, tmp_path: Path) -> None:
     page, drawn = tmp_path / "a.html", tmp_path / "a.svg"
-    done = unroll("attribute", trained.path, "the <b> cat", "--target", "\\n", "--html", page, "--plot", drawn)
-    assert done.code == 0, done.err
-    lines = done.out.splitlines()
+    result = unroll("attribute", trained.path, "the <b> cat", "--target", "\\n", "--html", page, "--plot", drawn)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
     assert len(lines) == 11 and lines[0].endswith("'t'") and len(lines[0].split()) == 3
-    assert "residual" in done.err and "Spearman" in done.err and "'<'" in done.err
+    assert "residual" in result.err and "Spearman" in result.err and "'<'" in result.err
     written = page.read_text(encoding="utf-8")
     assert (
         written.count("<pre>") == 2
@@ -60,14 +60,14 @@ def test_lines_page_and_picture(trained: Trained, tmp_path: Path) -> None:
 def test_words_stand_as_they_were_written(arguments: tuple[str, ...], here: Here, tmp_path: Path) -> None:
     text = "the cat, the (cat) - the well-cat."
     model = make_model(tmp_path / "words", UnicodeWordTokenizer.learn([text]))
-    done = here(arguments[0], model, text, *arguments[1:], "--html", tmp_path / "page.html")
-    assert done.code == 0, done.err
+    result = here(arguments[0], model, text, *arguments[1:], "--html", tmp_path / "page.html")
+    assert result.code == 0, result.err
     (first, *_) = re.findall("<pre>(.*?)</pre>", (tmp_path / "page.html").read_text(encoding="utf-8"), re.S)
     assert re.sub("<.*?>", "", first) == text
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    ("arguments", "subject"),
     [
         (["a"], "no symbol comes before"),
         (["the", "--target", "the"], "'the' (target) is not a symbol"),
@@ -77,8 +77,8 @@ def test_words_stand_as_they_were_written(arguments: tuple[str, ...], here: Here
         (["the", "--plot", "x.gif"], "is not a .png or .svg"),
     ],
 )
-def test_refusals(arguments: list[str], what: str, trained: Trained, refused: Refused) -> None:
-    assert what in refused("attribute", trained.path, *arguments)
+def test_refusals(arguments: list[str], subject: str, trained: Trained, refused: Refused) -> None:
+    assert subject in refused("attribute", trained.path, *arguments)
 
 
 def test_an_ngram_is_refused(book: Path, here: Here, refused: Refused, tmp_path: Path) -> None:

@@ -10,17 +10,17 @@ def test_minutes_become_steps_and_the_recipe_repeats_them(tmp_path: Path) -> Non
     (tmp_path / "book.txt").write_text(text(60_000))
     # One way of computing, so that a busy machine has time left for steps when it has been measured.
     way = ("--set", "threads=1", "--set", "precision=float32", "--minutes", "0.1", "--device", "cpu")
-    done = unroll("train", "book.txt", *way, "--out", "first", "--json", cwd=tmp_path)
-    assert done.code == 0, done.err
-    first = json.loads(done.out)
+    result = unroll("train", "book.txt", *way, "--out", "first", "--json", cwd=tmp_path)
+    assert result.code == 0, result.err
+    first = json.loads(result.out)
     assert first["finished"] is True
     assert first["steps"] == first["planned_steps"] >= 1
     assert first["tokens_seen"] == first["steps"] * 16 * 64
 
     # Never the clock again: the same text, recipe and threads give the same bytes in another process.
-    again = unroll(
+    repeat = unroll(
         "train", "book.txt", "--recipe", "first/recipe.toml", "--device", "cpu", "--out", "again", cwd=tmp_path
     )
-    assert again.code == 0, again.err
+    assert repeat.code == 0, repeat.err
     for name in ("weights.safetensors", "model.json", "tokenizer.json", "samples.jsonl"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name

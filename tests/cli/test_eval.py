@@ -15,8 +15,8 @@ from cli.conftest import Here, Refused, Trained
 def other(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of another kind with the same vocabulary."""
     path = tmp_path_factory.mktemp("other") / "window"
-    done = unroll("train", trained.text, "--arch", "window", "--steps", "40", *QUICK, "--out", path)
-    assert done.code == 0, done.err
+    result = unroll("train", trained.text, "--arch", "window", "--steps", "40", *QUICK, "--out", path)
+    assert result.code == 0, result.err
     return path
 
 
@@ -31,38 +31,38 @@ def test_figures_agree_with_each_other_and_with_training(trained: Trained, here:
     whole = trained.text.read_text()
     file = tmp_path / "valid.txt"
     file.write_text(whole[18_000:19_000])  # 90/5/5
-    done = here("eval", trained.path, file, "--json")
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
+    result = here("eval", trained.path, file, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
     # One by torch, one by the engine: 1e-7 is what a mean of numbers in float32 may differ by.
-    assert abs(found["nats_per_token"] - trained.result["valid_nats_per_token"]) < 1e-7
-    assert found["tokens"] == 1000 and found["unknown_rate"] == 0 and found["protocol"] == "stream"
-    assert math.isclose(found["perplexity"], math.exp(found["nats_per_token"]))
-    assert math.isclose(found["bits_per_char"], found["nats_per_token"] / math.log(2))
-    assert found["bits_per_byte"] == found["bits_per_char"]
+    assert abs(report["nats_per_token"] - trained.result["valid_nats_per_token"]) < 1e-7
+    assert report["tokens"] == 1000 and report["unknown_rate"] == 0 and report["protocol"] == "stream"
+    assert math.isclose(report["perplexity"], math.exp(report["nats_per_token"]))
+    assert math.isclose(report["bits_per_char"], report["nats_per_token"] / math.log(2))
+    assert report["bits_per_byte"] == report["bits_per_char"]
 
 
 @pytest.mark.parametrize("rule", ["as-unk", "exclude", "penalise"])
 def test_unknown_symbols_cost_what_they_cost_in_score(trained: Trained, here: Here, tmp_path: Path, rule: str) -> None:
     file = tmp_path / "odd.txt"
     file.write_text("the cat sat on a Ω.\n漢 cat\n")
-    found = json.loads(here("eval", trained.path, file, "--unknown", rule, "--json").out)
+    report = json.loads(here("eval", trained.path, file, "--unknown", rule, "--json").out)
     scored = json.loads(here("score", trained.path, "--file", file, "--unknown", rule, "--json").out)
-    assert (found["unknown"], found["tokens"], found["unknown_rate"]) == (
+    assert (report["unknown"], report["tokens"], report["unknown_rate"]) == (
         rule,
         scored["tokens"],
         scored["unknown_rate"],
     )
-    assert math.isclose(found["nats_per_token"], scored["nats_per_token"], rel_tol=1e-6)
-    assert (found["bits_per_byte"] is not None) == (rule == "penalise")
+    assert math.isclose(report["nats_per_token"], scored["nats_per_token"], rel_tol=1e-6)
+    assert (report["bits_per_byte"] is not None) == (rule == "penalise")
 
 
 def test_protocols_are_named_and_differ(trained: Trained, here: Here, test_text: Path) -> None:
     figures = {}
     for protocol in ("stream", "lines", "crops"):
-        found = json.loads(here("eval", trained.path, test_text, "--protocol", protocol, "--json").out)
-        assert found["protocol"] == protocol
-        figures[protocol] = found["nats_per_token"]
+        report = json.loads(here("eval", trained.path, test_text, "--protocol", protocol, "--json").out)
+        assert report["protocol"] == protocol
+        figures[protocol] = report["nats_per_token"]
     assert len(set(figures.values())) == 3
     plain = here("eval", trained.path, test_text)
     assert plain.out.startswith("stream") and "bits/char" in plain.out and plain.err == ""
@@ -73,34 +73,34 @@ def test_adapted_and_mixed_stand_beside_the_static_figure(
 ) -> None:
     static = json.loads(here("eval", trained.path, test_text, "--json").out)
     weights = (trained.path / "weights.safetensors").read_bytes()
-    done = here(
+    result = here(
         "eval", trained.path, test_text, "--adapt", "dynamic", "--set", "learning_rate=0.002", "--mix", other, "--json"
     )
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert found["nats_per_token"] == static["nats_per_token"], "the static figure is not touched by adaptation"
-    assert found["adapted"]["options"] == {"learning_rate": 0.002, "decay": 0.002, "seq_len": 16}
-    assert found["adapted"]["nats_per_token"] != static["nats_per_token"]
-    assert found["adapted"]["tokens"] == found["mixed"]["tokens"] == static["tokens"]
-    assert abs(sum(found["mixed"]["weights"]) - 1) < 1e-9
-    assert found["mixed"]["nats_per_token_each"][0] == found["adapted"]["nats_per_token"]
-    assert found["mixed"]["nats_per_token"] <= max(found["mixed"]["nats_per_token_each"])
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert report["nats_per_token"] == static["nats_per_token"], "the static figure is not touched by adaptation"
+    assert report["adapted"]["options"] == {"learning_rate": 0.002, "decay": 0.002, "seq_len": 16}
+    assert report["adapted"]["nats_per_token"] != static["nats_per_token"]
+    assert report["adapted"]["tokens"] == report["mixed"]["tokens"] == static["tokens"]
+    assert abs(sum(report["mixed"]["weights"]) - 1) < 1e-9
+    assert report["mixed"]["nats_per_token_each"][0] == report["adapted"]["nats_per_token"]
+    assert report["mixed"]["nats_per_token"] <= max(report["mixed"]["nats_per_token_each"])
     assert (trained.path / "weights.safetensors").read_bytes() == weights
     shown = here("eval", trained.path, test_text, "--adapt", "cache", "--set", "weight=0.2")
     assert [line.split()[0] for line in shown.out.splitlines()] == ["stream", "cache", "text"]
 
 
 def test_fitting_on_the_text_that_is_judged_is_said(trained: Trained, other: Path, here: Here, test_text: Path) -> None:
-    found = json.loads(here("eval", trained.path, test_text, "--mix", other, "--valid", test_text, "--json").out)
-    assert any("this same text" in note for note in found["notes"])
-    found = json.loads(here("eval", trained.path, test_text, "--mix", other, "--json").out)
-    assert found["notes"] == []
+    report = json.loads(here("eval", trained.path, test_text, "--mix", other, "--valid", test_text, "--json").out)
+    assert any("this same text" in note for note in report["notes"])
+    report = json.loads(here("eval", trained.path, test_text, "--mix", other, "--json").out)
+    assert report["notes"] == []
 
 
 def test_compare(trained: Trained, other: Path, here: Here, test_text: Path) -> None:
-    done = here("compare", trained.path, other, test_text, "--json")
-    assert done.code == 0, done.err
-    table = json.loads(done.out)
+    result = here("compare", trained.path, other, test_text, "--json")
+    assert result.code == 0, result.err
+    table = json.loads(result.out)
     assert [Path(row["model"]).name for row in table["models"]] == ["book", "window"]
     assert {"protocol", "tokens", "nats_per_token", "perplexity", "bits_per_char", "bits_per_byte", "unknown_rate",
             "model", "parameters"} <= set(table["models"][0])  # fmt: skip
@@ -116,8 +116,8 @@ def test_compare_names_the_models_whose_symbols_are_unknown(trained: Trained, he
     """A remark that holds of all of them stands alone."""
     (tmp_path / "odd.txt").write_text("the cat Ω\n" * 40)
     assert here("ngram", tmp_path / "odd.txt", "--order", "2", "--out", tmp_path / "knows").code == 0
-    one = here("compare", trained.path, tmp_path / "knows", tmp_path / "odd.txt")
-    assert re.search(rf"^{trained.path}: unknown symbols: 40, scored as <unk>", one.err, re.M)
+    item = here("compare", trained.path, tmp_path / "knows", tmp_path / "odd.txt")
+    assert re.search(rf"^{trained.path}: unknown symbols: 40, scored as <unk>", item.err, re.M)
     both = here("compare", trained.path, trained.path, tmp_path / "odd.txt")
     assert both.err.startswith("unknown symbols: 40, scored as <unk>")
 

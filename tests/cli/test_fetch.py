@@ -45,21 +45,21 @@ def know(monkeypatch: pytest.MonkeyPatch, url: str, sha256: str | None) -> None:
 
 def test_fetch_prints_the_files(here: Here, monkeypatch: pytest.MonkeyPatch, url: str, tmp_path: Path) -> None:
     know(monkeypatch, url, hashlib.sha256(CONTENT).hexdigest())
-    done = here("data", "fetch", "april", "--out", tmp_path)
-    assert (done.code, done.out) == (0, f"{tmp_path / 'april.txt'}\n")
-    assert "licence: public domain" in done.err
+    result = here("data", "fetch", "april", "--out", tmp_path)
+    assert (result.code, result.out) == (0, f"{tmp_path / 'april.txt'}\n")
+    assert "licence: public domain" in result.err
     assert (tmp_path / "april.txt").read_bytes() == CONTENT
-    again = json.loads(here("data", "fetch", "april", "--out", tmp_path, "--json").out)
-    assert again == {"name": "april", "url": url, "verified": True, "files": [str(tmp_path / "april.txt")]}
+    repeat = json.loads(here("data", "fetch", "april", "--out", tmp_path, "--json").out)
+    assert repeat == {"name": "april", "url": url, "verified": True, "files": [str(tmp_path / "april.txt")]}
 
 
 def test_what_cannot_be_checked_is_said_to_be(
     here: Here, monkeypatch: pytest.MonkeyPatch, url: str, tmp_path: Path
 ) -> None:
     know(monkeypatch, url, None)
-    done = here("data", "fetch", "april", "--out", tmp_path)
-    assert done.code == 0
-    assert "no checksum is known for april" in done.err
+    result = here("data", "fetch", "april", "--out", tmp_path)
+    assert result.code == 0
+    assert "no checksum is known for april" in result.err
 
 
 def test_another_text_than_promised_is_refused(

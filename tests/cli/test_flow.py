@@ -53,13 +53,18 @@ def test_without_a_terminal_train_prints_plain_lines(trained: Trained) -> None:
 
 
 def test_info_tells_what_it_is(trained: Trained, here: Here) -> None:
-    known = json.loads(unroll("info", trained.path, "--json").out)
+    description = json.loads(unroll("info", trained.path, "--json").out)
     assert {name: value for name, value in trained.result.items() if name not in ("out", "path")} == {
-        name: value for name, value in known.items() if name != "path"
+        name: value for name, value in description.items() if name != "path"
     }
-    assert (known["arch"], known["level"], known["layers"], known["hidden_size"]) == ("lstm", "char", 1, 32)
-    assert known["vocab_size"] == 1 + len({*trained.text.read_text()[:18_000], "\n"})
-    (source,) = known["trained_on"]
+    assert (description["arch"], description["level"], description["layers"], description["hidden_size"]) == (
+        "lstm",
+        "char",
+        1,
+        32,
+    )
+    assert description["vocab_size"] == 1 + len({*trained.text.read_text()[:18_000], "\n"})
+    (source,) = description["trained_on"]
     assert (source["name"], source["bytes"]) == ("book.txt", 20_000)
     assert len(source["sha256"]) == 64
     plain = here("info", trained.path).out
@@ -80,24 +85,24 @@ def test_evolution_shows_the_samples_in_order(trained: Trained, here: Here) -> N
 def test_sample_is_reproducible_and_its_texts_are_independent(trained: Trained, here: Here) -> None:
     ask = ("sample", trained.path, "--prompt", "the cat", "--length", "60", "--seed", "3", "--copied")
     first = json.loads(here(*ask, "--count", "2", "--json").out)
-    one, two = first["samples"]
-    assert one["text"] != two["text"]
-    assert (one["symbols"], len(one["text"])) == (60, 60)
-    assert 0 < one["nats_per_token"] < 5
-    assert one["copied"]["length"] == len(one["copied"]["text"]) > 2
-    assert one["copied"]["text"] in one["text"]
-    assert one["copied"]["text"] in trained.text.read_text()[:18_000]
-    again = unroll(*ask)
-    assert again.out == "the cat" + one["text"] + "\n"
-    assert f"Longest run copied from the training text, {one['copied']['length']} symbols" in again.err
+    sample, second_sample = first["samples"]
+    assert sample["text"] != second_sample["text"]
+    assert (sample["symbols"], len(sample["text"])) == (60, 60)
+    assert 0 < sample["nats_per_token"] < 5
+    assert sample["copied"]["length"] == len(sample["copied"]["text"]) > 2
+    assert sample["copied"]["text"] in sample["text"]
+    assert sample["copied"]["text"] in trained.text.read_text()[:18_000]
+    repeat = unroll(*ask)
+    assert repeat.out == "the cat" + sample["text"] + "\n"
+    assert f"Longest run copied from the training text, {sample['copied']['length']} symbols" in repeat.err
 
 
 def test_a_search_prints_the_most_probable_text_and_takes_no_options_of_drawing(trained: Trained, here: Here) -> None:
     ask = ("sample", trained.path, "--prompt", "the cat", "--length", "20", "--beam")
-    (one,), (eight,) = (json.loads(here(*ask, beam, "--json").out)["samples"] for beam in ("1", "8"))
+    (item,), (eight,) = (json.loads(here(*ask, beam, "--json").out)["samples"] for beam in ("1", "8"))
     (greedy,) = json.loads(here(*ask[:-1], "--temperature", "0", "--json").out)["samples"]
-    assert one == greedy | {"nats_per_token": pytest.approx(greedy["nats_per_token"])}
-    assert eight["nats_per_token"] <= one["nats_per_token"]
+    assert item == greedy | {"nats_per_token": pytest.approx(greedy["nats_per_token"])}
+    assert eight["nats_per_token"] <= item["nats_per_token"]
     assert here(*ask, "8").out == "the cat" + eight["text"] + "\n"
     for option in (("--temperature", "1"), ("--count", "2"), ("--seed", "0")):
         refusal = here(*ask, "8", *option)
@@ -121,17 +126,17 @@ def test_a_prompt_comes_from_a_file_and_unknown_symbols_are_replaced_on_request(
 
 def test_copied_is_null_without_the_training_text(trained: Trained, here: Here, tmp_path: Path) -> None:
     """A model that was passed on is its weights, vocabulary and description; all of it that applies still works."""
-    given = tmp_path / "given"
-    given.mkdir()
+    arguments = tmp_path / "given"
+    arguments.mkdir()
     for name in ("model.json", "weights.safetensors", "tokenizer.json"):
-        (given / name).write_bytes((trained.path / name).read_bytes())
-    sampled = json.loads(here("sample", given, "--length", "5", "--copied", "--json").out)
+        (arguments / name).write_bytes((trained.path / name).read_bytes())
+    sampled = json.loads(here("sample", arguments, "--length", "5", "--copied", "--json").out)
     assert sampled["samples"][0]["copied"] is None
-    known = json.loads(here("info", given, "--json").out)
-    assert (known["recipe"], known["trained_on"], known["train_seconds"]) == (None, None, None)
-    assert known["valid_nats_per_token"] == trained.result["valid_nats_per_token"]
-    assert len(known["notes"]) == 2
-    assert here("info", given).code == 0
+    description = json.loads(here("info", arguments, "--json").out)
+    assert (description["recipe"], description["trained_on"], description["train_seconds"]) == (None, None, None)
+    assert description["valid_nats_per_token"] == trained.result["valid_nats_per_token"]
+    assert len(description["notes"]) == 2
+    assert here("info", arguments).code == 0
 
 
 def test_prepared_once_trained_often(here: Here, tmp_path: Path) -> None:
@@ -142,74 +147,74 @@ def test_prepared_once_trained_often(here: Here, tmp_path: Path) -> None:
     about = json.loads(prepared.out)
     assert (about["out"], about["level"], about["vocab_size"]) == ("data/words", "word", 8)
     assert about["parts"]["train"]["unknown"] > 0
-    done = unroll("train", "data/words", "--steps", "12", *QUICK, "--set", "seq_len=8", "--json", cwd=tmp_path)
-    assert done.code == 0, done.err
-    result = json.loads(done.out)
+    outcome = unroll("train", "data/words", "--steps", "12", *QUICK, "--set", "seq_len=8", "--json", cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    result = json.loads(outcome.out)
     assert (result["out"], result["level"], result["split"]) == ("runs/words", "word", "80/20")
     assert result["valid_bits_per_char"] is None
     assert result["valid_perplexity"] > 1
     assert any("bits per character" in note for note in result["notes"])
-    assert "perplexity" in done.err
+    assert "perplexity" in outcome.err
     assert "perplexity" in here("evolution", tmp_path / "runs" / "words").out
 
 
 def test_fine_tuning_keeps_the_vocabulary_and_says_what_is_new(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text(text(9000, seed=7).replace("mat", "ma\u00df"), encoding="utf-8")
-    done = unroll(
+    outcome = unroll(
         "train", "other.txt", "--from", trained.path, "--steps", "10", "--device", "cpu", "--json", cwd=tmp_path
     )
-    assert done.code == 0, done.err
-    assert "'\u00df'" in done.err
-    result = json.loads(done.out)
+    assert outcome.code == 0, outcome.err
+    assert "'\u00df'" in outcome.err
+    result = json.loads(outcome.out)
     assert result["fine_tuned_from"] == trained.path.name
     assert (result["hidden_size"], result["vocab_size"]) == (32, trained.result["vocab_size"])
     assert any("<unk>" in note for note in result["notes"])
 
 
 def test_resuming_what_is_finished_says_so(trained: Trained, here: Here) -> None:
-    done = here("train", "--resume", trained.path, "--json")
-    assert done.code == 0
-    assert "is finished" in done.err
-    assert json.loads(done.out)["steps"] == 40
+    result = here("train", "--resume", trained.path, "--json")
+    assert result.code == 0
+    assert "is finished" in result.err
+    assert json.loads(result.out)["steps"] == 40
 
 
 def test_with_no_file_it_learns_the_standard_library(tmp_path: Path) -> None:
-    done = unroll("train", "--steps", "3", *QUICK, "--set", "final_tokens=2000", "--json", cwd=tmp_path)
-    assert done.code == 0, done.err
-    result = json.loads(done.out)
+    outcome = unroll("train", "--steps", "3", *QUICK, "--set", "final_tokens=2000", "--json", cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    result = json.loads(outcome.out)
     assert result["out"] == "runs/python-stdlib"
     (source,) = result["trained_on"]
     assert re.fullmatch(r"python-3\.\d+\.\d+-stdlib\.txt", source["name"])
-    assert f"{source['name']} · 4.0 MB · sha256 {source['sha256'][:16]}" in done.err
+    assert f"{source['name']} · 4.0 MB · sha256 {source['sha256'][:16]}" in outcome.err
     assert any("the first 2,000 of" in note for note in result["notes"])
-    assert re.search(r"^validation .* of the first 2,000 of [\d,]+ validation symbols", done.err, re.M)
+    assert re.search(r"^validation .* of the first 2,000 of [\d,]+ validation symbols", outcome.err, re.M)
     assert result["valid_bits_per_char"] == pytest.approx(result["valid_nats_per_token"] / math.log(2))
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["python-stdlib"]
 
 
 def test_a_finished_training_is_extended(trained: Trained, tmp_path: Path) -> None:
     shutil.copytree(trained.path, tmp_path / "run")
-    done = unroll("train", "--resume", tmp_path / "run", "--more-steps", "20", "--json")
-    assert done.code == 0, done.err
-    result = json.loads(done.out)
+    outcome = unroll("train", "--resume", tmp_path / "run", "--more-steps", "20", "--json")
+    assert outcome.code == 0, outcome.err
+    result = json.loads(outcome.out)
     assert (result["steps"], result["planned_steps"], result["finished"]) == (60, 60, True)
     assert result["recipe"]["training"]["extended_at"] == "40"
     assert result["valid_nats_per_token"] < trained.result["valid_nats_per_token"]
-    assert "60 steps of" in done.err
+    assert "60 steps of" in outcome.err
 
 
 def test_force_replaces(trained: Trained, book: Path, tmp_path: Path) -> None:
     shutil.copytree(trained.path, tmp_path / "run")
-    done = unroll("train", book, "--out", tmp_path / "run", *QUICK, "--steps", "3", "--force", "--json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out)["steps"] == 3
+    result = unroll("train", book, "--out", tmp_path / "run", *QUICK, "--steps", "3", "--force", "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["steps"] == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["book.txt", "run"]
 
 
 def test_a_recipe_is_enough_to_repeat_a_run(trained: Trained, tmp_path: Path) -> None:
     recipe = trained.path / "recipe.toml"
-    done = unroll("train", trained.text, "--recipe", recipe, "--out", tmp_path / "again", "--device", "cpu", "--json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out)["recipe"] == trained.result["recipe"]
+    result = unroll("train", trained.text, "--recipe", recipe, "--out", tmp_path / "again", "--device", "cpu", "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["recipe"] == trained.result["recipe"]
     for name in ("model.json", "weights.safetensors", "samples.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (trained.path / name).read_bytes()

@@ -17,16 +17,16 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_as_json(trained: Trained, here: Here) -> None:
-    done = here("gradients", trained.path, "--lags", "12", "--json")
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert (found["file"], found["lags"], found["plot"]) == (None, 12, None)
-    (model,) = found["models"]
+    result = here("gradients", trained.path, "--lags", "12", "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert (report["file"], report["lags"], report["plot"]) == (None, 12, None)
+    (model,) = report["models"]
     assert model["model"] == str(trained.path) and model["arch"] == "lstm" and model["positions"] == 128
-    assert [(one["layer"], one["signal"]) for one in model["signals"]] == [(0, "h"), (0, "c"), (None, "x")]
-    for one in model["signals"]:
-        assert [lag for lag, _ in one["gradient"]] == list(range(13))
-        assert len(one["low"]) == len(one["high"]) == 13 and all(norm > 0 for _, norm in one["gradient"])
+    assert [(item["layer"], item["signal"]) for item in model["signals"]] == [(0, "h"), (0, "c"), (None, "x")]
+    for item in model["signals"]:
+        assert [lag for lag, _ in item["gradient"]] == list(range(13))
+        assert len(item["low"]) == len(item["high"]) == 13 and all(norm > 0 for _, norm in item["gradient"])
     assert model["half_life"] == [model["signals"][1]["half_life"]]
     assert 0 < model["spectral_radius"]["least"] <= model["spectral_radius"]["mean"] <= model["singular_value"]["mean"]
     assert model["training"]["grad_clip"] == 1.0 and model["training"]["curve"] is None
@@ -35,12 +35,12 @@ def test_as_json(trained: Trained, here: Here) -> None:
 
 def test_as_a_lecturer_shows_it(trained: Trained, short: Path, tmp_path: Path) -> None:
     picture = tmp_path / "g.svg"
-    done = unroll(
+    result = unroll(
         "gradients", trained.path, "--file", short, "--lags", "30", "--fresh", "--curve", "--plot", picture
     )  # fmt: skip
-    assert done.code == 0, done.err
-    assert done.err == "", "quiet where that is no terminal"
-    lines = done.out.splitlines()
+    assert result.code == 0, result.err
+    assert result.err == "", "quiet where that is no terminal"
+    lines = result.out.splitlines()
     assert lines[0].startswith(f"── {trained.path} ─") and any(f"{trained.path}, untrained" in line for line in lines)
     assert lines[1].split() == ["lag", "1", "3", "10", "30", "half-life"]
     assert [line.split()[0] for line in lines[2:5]] == ["layer0/h", "layer0/c", "x"]
@@ -57,20 +57,20 @@ def test_several_models_and_what_a_window_says(trained: Trained, short: Path, tm
     window = tmp_path / "window"
     quick = ("--steps", "3", "--set", "hidden_size=16", "--set", "sample_length=5", "--device", "cpu")
     assert here("train", short, "--arch", "window", "--split", "80/20", "--out", window, *quick).code == 0
-    done = here("gradients", trained.path, window, "--file", short, "--lags", "20", "--json")
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
-    last = found["models"][1]
+    result = here("gradients", trained.path, window, "--file", short, "--lags", "20", "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    last = report["models"][1]
     assert last["signals"][0]["gradient"][8:] == [[lag, 0.0] for lag in range(8, 21)]
     assert last["spectral_radius"] is None and "no recurrence" in last["notes"][0]
     assert last["advice"][0].startswith("sees 8 symbols")
-    assert "different vocabularies" in found["notes"][0]
-    done = here("gradients", window, "--file", short, "--lags", "20")
-    assert "note: " in done.err and "half-life" not in done.out
+    assert "different vocabularies" in report["notes"][0]
+    result = here("gradients", window, "--file", short, "--lags", "20")
+    assert "note: " in result.err and "half-life" not in result.out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    ("arguments", "subject"),
     [
         (["--lags", "0"], "the largest lag is 0"),
         (["--lags", "-3"], "the largest lag is -3"),
@@ -81,10 +81,10 @@ def test_several_models_and_what_a_window_says(trained: Trained, short: Path, tm
         (["--lags", "many"], "many"),
     ],
 )
-def test_refusals(arguments: list[str], what: str, trained: Trained, short: Path, refused: Refused) -> None:
+def test_refusals(arguments: list[str], subject: str, trained: Trained, short: Path, refused: Refused) -> None:
     file = [] if "--file" in arguments else ["--file", short]
-    said = refused("gradients", trained.path, *file, *arguments)
-    assert what in said
+    message = refused("gradients", trained.path, *file, *arguments)
+    assert subject in message
 
 
 def test_other_refusals(trained: Trained, short: Path, refused: Refused, here: Here, tmp_path: Path) -> None:
@@ -96,5 +96,5 @@ def test_other_refusals(trained: Trained, short: Path, refused: Refused, here: H
 
 
 def test_help_has_examples(here: Here) -> None:
-    done = here("gradients", "--help")
-    assert done.code == 0 and "unroll gradients runs/book --fresh" in done.out and "1 % of lag 1" in done.out
+    result = here("gradients", "--help")
+    assert result.code == 0 and "unroll gradients runs/book --fresh" in result.out and "1 % of lag 1" in result.out

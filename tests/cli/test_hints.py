@@ -50,21 +50,21 @@ def test_where_none_is_near_none_is_named(refused: Refused, command: str, fix: s
 
 def test_a_model_in_place_of_a_text(here: Here, refused: Refused, trained: Trained, book: Path, tmp_path: Path) -> None:
     run = ("--steps", "3", *QUICK, "--out", tmp_path / "run")
-    said = refused("train", trained.path, *run)
-    assert f"{trained.path} is a model, not a text" in said
+    message = refused("train", trained.path, *run)
+    assert f"{trained.path} is a model, not a text" in message
     assert f"{trained.path} is a model" in refused("train", book, *run, "--valid", trained.path)
-    resumed, tuned = re.findall(r"--(?:resume|from) [^,\n]+", said)
+    resumed, tuned = re.findall(r"--(?:resume|from) [^,\n]+", message)
     assert here("train", *resumed.split()).code == 0
     assert here("train", *tuned.replace("FILE", str(book)).split(), "--steps", "3", *run[-2:]).code == 0
 
 
 def test_the_name_of_a_file_in_place_of_a_text(here: Here, trained: Trained, book: Path) -> None:
-    done = here("score", trained.path, book)
+    result = here("score", trained.path, book)
     (advised,) = re.findall(
-        r"note: .* is a file, and only its name was scored: to score what it holds, (--file .*)", done.err
+        r"note: .* is a file, and only its name was scored: to score what it holds, (--file .*)", result.err
     )
-    done = here("score", trained.path, *advised.split())
-    assert "20,000 symbols" in done.err and "is a file" not in done.err
+    result = here("score", trained.path, *advised.split())
+    assert "20,000 symbols" in result.err and "is a file" not in result.err
 
 
 def test_a_text_beside_resume(refused: Refused, trained: Trained, book: Path) -> None:
@@ -76,18 +76,18 @@ def test_a_model_that_cannot_be_written_to_is_measured_as_a_copy(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("unroll.artifact.quantize.os.access", lambda path, mode: path != trained.path)
-        said = refused("quantize", trained.path)
-        assert f"{trained.path} cannot be written" in said and "fix: measure a copy of the folder" in said
+        message = refused("quantize", trained.path)
+        assert f"{trained.path} cannot be written" in message and "fix: measure a copy of the folder" in message
         shutil.copytree(trained.path, tmp_path / "copy")
         assert here("quantize", tmp_path / "copy").code == 0
     assert not (trained.path / "int8.json").exists()
 
 
 def test_the_marks_of_the_list_of_corpora_are_explained(here: Here) -> None:
-    done = here("data", "list")
-    marks = {re.split(r"\s{2,}", line)[2] for line in done.out.splitlines()}
+    result = here("data", "list")
+    marks = {re.split(r"\s{2,}", line)[2] for line in result.out.splitlines()}
     assert marks == {"checked", "unverified"}
-    assert all(f"{mark}: " in done.err for mark in marks)
+    assert all(f"{mark}: " in result.err for mark in marks)
 
 
 LINE = "It was a bright cold day in April, and the clocks were striking thirteen.\n"
@@ -97,26 +97,26 @@ def test_a_text_of_one_line(here: Here, refused: Refused, tmp_path: Path) -> Non
     """Three symbols tell nothing about which weights are best: the advised split does, or a longer text."""
     file, run = tmp_path / "line.txt", ("--steps", "3", *QUICK, "--out", tmp_path / "run")
     file.write_text(LINE)
-    said = refused("train", file, *run)
-    assert "the validation part has 3 symbols, too few to tell which weights are best" in said
-    (split,) = re.findall(r"(--split \S+),", said)
+    message = refused("train", file, *run)
+    assert "the validation part has 3 symbols, too few to tell which weights are best" in message
+    (split,) = re.findall(r"(--split \S+),", message)
     assert not (tmp_path / "run").exists()
     assert here("train", file, *run, *split.split()).code == 0
     file.write_text("It was a bright cold day.\n")
-    said = refused("train", file, *run, "--force")
-    assert "has 1 symbol, too few" in said and said.endswith("\n  fix: give a longer text\n")
+    message = refused("train", file, *run, "--force")
+    assert "has 1 symbol, too few" in message and message.endswith("\n  fix: give a longer text\n")
     (tmp_path / "other.txt").write_text("It was late.\n")
-    said = refused("train", file, *run, "--force", "--valid", tmp_path / "other.txt")
-    assert said.endswith("fix: give a longer text with --valid\n")
+    message = refused("train", file, *run, "--force", "--valid", tmp_path / "other.txt")
+    assert message.endswith("fix: give a longer text with --valid\n")
 
 
 def test_a_test_text_gets_its_figure(here: Here, trained: Trained, book: Path, tmp_path: Path) -> None:
     held = tmp_path / "held.txt"
     held.write_text(LINE.lower() * 3)
     run = ("--steps", "5", *QUICK, "--out", tmp_path / "run", "--json")
-    done = here("train", book, "--valid", held, "--test", held, *run)
-    result = json.loads(done.out)
-    (bits,) = re.findall(r"^test +([\d.]+) bits/char · of held.txt$", done.err, re.M)
+    outcome = here("train", book, "--valid", held, "--test", held, *run)
+    result = json.loads(outcome.out)
+    (bits,) = re.findall(r"^test +([\d.]+) bits/char · of held.txt$", outcome.err, re.M)
     assert float(bits) == round(result["test_nats_per_token"] / math.log(2), 2)
     assert result["test_tokens"] == 3 * len(LINE)
     figures = json.loads(here("eval", tmp_path / "run", held, "--json").out)
@@ -126,8 +126,8 @@ def test_a_test_text_gets_its_figure(here: Here, trained: Trained, book: Path, t
 
 def test_what_happens_before_the_first_step_is_said(here: Here, book: Path, tmp_path: Path) -> None:
     fixed = ("--set", "threads=1", "--set", "precision=float32", "--minutes", "0.02")
-    done = here("train", book, *QUICK, *fixed, "--out", tmp_path / "run")
-    assert done.err.startswith("measuring this machine …\nreading …\n"), done.err
+    result = here("train", book, *QUICK, *fixed, "--out", tmp_path / "run")
+    assert result.err.startswith("measuring this machine …\nreading …\n"), result.err
 
 
 def test_a_large_model_is_announced_before_it_is_made(
@@ -136,17 +136,17 @@ def test_a_large_model_is_announced_before_it_is_made(
     run = ("--steps", "2", "--device", "cpu", "--out", tmp_path / "run", "--set", "sample_length=2")
     with monkeypatch.context() as patch:
         patch.setattr("unroll.training.memory.memory_of", lambda device: Memory(10**7, 2 * 10**7))
-        said = refused("train", book, *run, "--set", "hidden_size=2000")
-        assert "weights takes" in said and "this machine has 0.0 GB" in said and not (tmp_path / "run").exists()
-        (setting,) = re.findall(r"fix: make it smaller: (--set hidden_size=\d+)", said)
+        message = refused("train", book, *run, "--set", "hidden_size=2000")
+        assert "weights takes" in message and "this machine has 0.0 GB" in message and not (tmp_path / "run").exists()
+        (setting,) = re.findall(r"fix: make it smaller: (--set hidden_size=\d+)", message)
         patch.setattr("unroll.training.memory.LARGE", 10**6)
-        done = here("train", book, *run, *setting.split())
-    assert done.code == 0, done.err
-    first, *others = done.err.splitlines()
+        result = here("train", book, *run, *setting.split())
+    assert result.code == 0, result.err
+    first, *rest = result.err.splitlines()
     assert re.fullmatch(
         r"this model has \d+ million weights: training takes about 0.0 GB of memory, .* a step …", first
     )
-    assert f"note: {first.removesuffix(' …')}" in others, "it stays above the bar"
+    assert f"note: {first.removesuffix(' …')}" in rest, "it stays above the bar"
 
 
 def test_what_a_killed_process_left_is_removed(here: Here, book: Path, tmp_path: Path) -> None:

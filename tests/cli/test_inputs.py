@@ -128,9 +128,9 @@ def test_a_verb_reads_a_text_alike_however_it_comes(
         out, vectors = tmp_path / name / "out", tmp_path / name / "out.npy"
         texts = {"PLAIN": tmp_path / "plain", "TEXT": named[0]}
         places = {"MODEL": trained.path, "NGRAM": counted, **texts, "OUT": out, "OUT.npy": vectors}
-        done = here(*(str(places.get(word, word)) for word in words), *named[1:], "--json")
-        assert done.code == 0, (name, done.err)
-        return figures(json.loads(done.out)), vectors.read_bytes() if vectors.exists() else None
+        result = here(*(str(places.get(word, word)) for word in words), *named[1:], "--json")
+        assert result.code == 0, (name, result.err)
+        return figures(json.loads(result.out)), vectors.read_bytes() if vectors.exists() else None
 
     (tmp_path / "expected").mkdir()
     expected = answer("expected", [str(tmp_path / "plain")])
@@ -147,8 +147,8 @@ def test_train_makes_the_same_model_of_a_text_however_it_comes(tmp_path: Path) -
     """Through the whole command: the name of the folder, and no copy left behind."""
     (tmp_path / "text.txt.zst").write_bytes(zstd.compress(PLAIN))
     steps = ("--steps", "2", *QUICK, "--json")
-    done = unroll("train", "text.txt.zst", *steps, cwd=tmp_path)
-    assert done.code == 0, done.err
+    result = unroll("train", "text.txt.zst", *steps, cwd=tmp_path)
+    assert result.code == 0, result.err
     (tmp_path / "copies").mkdir()
     piped = subprocess.run(
         [*UNROLL, "train", "-", *steps], cwd=tmp_path, env=environment(TMPDIR=str(tmp_path / "copies")),
@@ -190,11 +190,11 @@ def test_rescore_and_pairs_read_standard_input(
         assert plain.code == 0, plain.err
         for packed in (data, bz2.compress(data)):
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed)))
-            done = here(verb, trained.path, "-", "--json")
-            assert figures(json.loads(done.out)) == figures(json.loads(plain.out)), verb
+            result = here(verb, trained.path, "-", "--json")
+            assert figures(json.loads(result.out)) == figures(json.loads(plain.out)), verb
         (tmp_path / "wide").write_bytes(data.decode().encode("utf-16"))
-        done = here(verb, trained.path, tmp_path / "wide", "--encoding", "utf-16", "--json")
-        assert done.code == 0, done.err
+        result = here(verb, trained.path, tmp_path / "wide", "--encoding", "utf-16", "--json")
+        assert result.code == 0, result.err
 
 
 def test_standard_input_is_read_once_and_not_empty(
@@ -227,8 +227,8 @@ def test_advice_names_only_what_the_verb_has(trained: Trained, refused: Refused,
 def test_a_moved_prepared_folder_is_named(here: Here, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "text").write_text(CONTENT)
     assert here("data", "prepare", tmp_path / "text", "--out", tmp_path / "data").code == 0
-    done = here("train", tmp_path / "data", "--steps", "2", *QUICK, "--out", tmp_path / "run")
-    assert done.code == 0, done.err
+    result = here("train", tmp_path / "data", "--steps", "2", *QUICK, "--out", tmp_path / "run")
+    assert result.code == 0, result.err
     (tmp_path / "data").rename(tmp_path / "moved")
     with pytest.raises(UserError, match=f"no longer at {tmp_path / 'data'}"):
         load_corpus(data_path(tmp_path / "run"))
@@ -241,8 +241,8 @@ def test_a_separator_ends_samples_and_is_scored(level: str, here: Here, tmp_path
     made = (("train", "--steps", "60", *QUICK), ("ngram", "--order", "4", "--split", "90/10"))
     for name, *flags in made:
         folder = tmp_path / name
-        done = here(name, tmp_path / "names", "--separator", "<|>", "--level", level, "--out", folder, *flags)
-        assert done.code == 0, done.err
+        result = here(name, tmp_path / "names", "--separator", "<|>", "--level", level, "--out", folder, *flags)
+        assert result.code == 0, result.err
         drawn = json.loads(here("sample", folder, "--count", "5", "--length", "200", "--json").out)["samples"]
         assert any(sample["symbols"] < 200 for sample in drawn)
         assert not any("<|" in sample["text"] for sample in drawn)

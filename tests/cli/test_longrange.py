@@ -26,51 +26,53 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_architectures_by_distance(here: Here, tmp_path: Path) -> None:
     plot = tmp_path / "a.svg"
-    done = here("longrange", *TINY, "--seeds", "2", "--json", "--plot", plot)
-    assert done.code == 0, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    assert (found["task"], found["steps"], found["mixed"], found["finished"]) == ("pronouns", 4, False, True)
-    assert [(row["arch"], row["distance"]) for row in found["results"]] == [
+    result = here("longrange", *TINY, "--seeds", "2", "--json", "--plot", plot)
+    assert result.code == 0, result.err
+    report: dict[str, Any] = json.loads(result.out)
+    assert (report["task"], report["steps"], report["mixed"], report["finished"]) == ("pronouns", 4, False, True)
+    assert [(row["arch"], row["distance"]) for row in report["results"]] == [
         (arch, distance) for arch in ARCHS for distance in (5, 12)
     ]
-    for row in found["results"]:
+    for row in report["results"]:
         assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
         assert (row["seeds"], row["decisions"]) == (2, 200)
-    assert found["plot"] == str(plot) and "RNN, orthogonal" in plot.read_text(encoding="utf-8")
-    again = json.loads(here("longrange", *TINY, "--seeds", "2", "--json", "--arch", "gru").out)
-    assert again["results"] == [row for row in found["results"] if row["arch"] == "gru"], "the seed decides everything"
+    assert report["plot"] == str(plot) and "RNN, orthogonal" in plot.read_text(encoding="utf-8")
+    repeat = json.loads(here("longrange", *TINY, "--seeds", "2", "--json", "--arch", "gru").out)
+    assert repeat["results"] == [row for row in report["results"] if row["arch"] == "gru"], (
+        "the seed decides everything"
+    )
 
 
 def test_the_table_and_what_is_told_on_the_way(here: Here) -> None:
-    done = here("longrange", *TINY, "--arch", "lstm", "--arch", "window", "--task", "german", "--mixed")
-    assert done.code == 0, done.err
-    first, second, empty, head, *rows = done.out.splitlines()
+    result = here("longrange", *TINY, "--arch", "lstm", "--arch", "window", "--task", "german", "--mixed")
+    assert result.code == 0, result.err
+    first, second, empty, head, *rows = result.out.splitlines()
     assert first.startswith("german: the particle") and "chance 14.3 %" in second and empty == ""
     assert "all distances at once" in second
     assert head.split() == ["distance", "5", "12"]
     assert [row.split()[0] for row in rows[::2]] == ["LSTM", "window"]
     assert all("–" in row for row in rows[1::2]) and len(rows) == 4
-    assert [line.split(":")[0] for line in done.err.splitlines()] == ["LSTM, seed 0", "window of 10, seed 0"]
+    assert [line.split(":")[0] for line in result.err.splitlines()] == ["LSTM, seed 0", "window of 10, seed 0"]
 
 
 def test_sums_are_told_with_their_error(here: Here) -> None:
-    done = here("longrange", "--task", "adding", "--steps", "3", "--distance", "8", "--arch", "rnn-uniform")
-    assert done.code == 0, done.err
-    assert "squared error" in done.out and "solved at step" in done.out and "never" in done.out
+    result = here("longrange", "--task", "adding", "--steps", "3", "--distance", "8", "--arch", "rnn-uniform")
+    assert result.code == 0, result.err
+    assert "squared error" in result.out and "solved at step" in result.out and "never" in result.out
 
 
 def test_rates_can_be_chosen(here: Here) -> None:
-    done = here("longrange", "--distance", "5", "--steps", "3", "--arch", "window", "--tuned", "--json")
-    assert done.code == 0, done.err
-    (row,) = json.loads(done.out)["results"]
+    result = here("longrange", "--distance", "5", "--steps", "3", "--arch", "window", "--tuned", "--json")
+    assert result.code == 0, result.err
+    (row,) = json.loads(result.out)["results"]
     assert row["learning_rate"] in TUNED_RATES and row["seeds"] == 1
 
 
 def test_networks_are_kept_for_the_other_verbs(here: Here, tmp_path: Path) -> None:
     out = tmp_path / "nets"
-    done = here("longrange", *TINY, "--arch", "lstm", "--mixed", "--out", out, "--json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out)["out"] == str(out)
+    result = here("longrange", *TINY, "--arch", "lstm", "--mixed", "--out", out, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["out"] == str(out)
     assert [path.name for path in out.iterdir()] == ["lstm"]
     text = "Alice reads the book . she laughs ."
     assert here("trace", out / "lstm", text, "--json").code == 0
@@ -82,16 +84,16 @@ def test_networks_are_kept_for_the_other_verbs(here: Here, tmp_path: Path) -> No
 
 def test_a_text_is_written_on_which_models_are_trained(tmp_path: Path) -> None:
     file = tmp_path / "pronouns.txt"
-    done = unroll("longrange", "--write-text", file, "--sentences", "300", "--distance", "20", "--json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out) == {"task": "pronouns", "text": str(file), "lines": 300, "distance": 20}
+    result = unroll("longrange", "--write-text", file, "--sentences", "300", "--distance", "20", "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out) == {"task": "pronouns", "text": str(file), "lines": 300, "distance": 20}
     written = file.read_text(encoding="utf-8").splitlines()
     assert len(written) == 300 and all(line.endswith(" .") for line in written)
     small = [f"--set={key}" for key in ("hidden_size=16", "embedding_size=8", "batch_size=4", "seq_len=20")]
-    done = unroll(
+    result = unroll(
         "train", file, "--level", "word", "--steps", "5", "--out", tmp_path / "run", *small, "--device", "cpu"
     )
-    assert done.code == 0, done.err
+    assert result.code == 0, result.err
 
 
 def test_stopped_it_tells_what_there_is(tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_help_loads_nothing_heavy_and_no_plot_no_matplotlib() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    ("arguments", "subject"),
     [
         (["--task", "pronoun"], "did you mean 'pronouns'"),
         (["--task", "dyck2", "--distance", "4"], "odd numbers from 3"),
@@ -132,9 +134,9 @@ def test_help_loads_nothing_heavy_and_no_plot_no_matplotlib() -> None:
     ],
 )
 def test_refusals(
-    arguments: list[str], what: str, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], subject: str, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = refused("longrange", *arguments)
-    assert what in said and "allowed: " in said and "fix: " in said
+    message = refused("longrange", *arguments)
+    assert subject in message and "allowed: " in message and "fix: " in message
     assert not list(tmp_path.iterdir())

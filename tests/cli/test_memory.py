@@ -25,11 +25,11 @@ def test_a_report_a_picture_and_the_numbers_are_of_one_measurement(
     trained: Trained, file: Path, tmp_path: Path
 ) -> None:
     out, plot = tmp_path / "memory.html", tmp_path / "memory.svg"
-    done = unroll("memory", trained.path, "--file", file, *FEW, "--report", out, "--plot", plot, "--json")
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert (found["file"], found["report"], found["plot"], found["limit"]) == (str(file), str(out), str(plot), 16)
-    (model,) = found["models"]
+    result = unroll("memory", trained.path, "--file", file, *FEW, "--report", out, "--plot", plot, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert (report["file"], report["report"], report["plot"], report["limit"]) == (str(file), str(out), str(plot), 16)
+    (model,) = report["models"]
     assert model["model"] == str(trained.path)
     assert {"context_loss", "span_99", "gradient", "half_life"} <= set(model)
     assert [k for k, _ in model["context_loss"][:-1]] == [1, 2, 4, 8, 16]
@@ -37,18 +37,18 @@ def test_a_report_a_picture_and_the_numbers_are_of_one_measurement(
     assert "book (lstm, char)" in " ".join(tree.itertext())
     assert "What is context worth?" in plot.read_text(encoding="utf-8")
     same = library.memory(trained.path, file=file, targets=40, limit=16).figures()
-    for again, first in zip(same["models"][0]["context_loss"], model["context_loss"], strict=True):
-        assert again == pytest.approx(first, rel=1e-5)
+    for repeat, first in zip(same["models"][0]["context_loss"], model["context_loss"], strict=True):
+        assert repeat == pytest.approx(first, rel=1e-5)
 
 
 def test_what_a_person_sees(trained: Trained, here: Here) -> None:
-    done = here("memory", trained.path, *FEW, "--context", "unrelated", "--seed", "4")
-    assert done.code == 0, done.err
-    rows = dict(line.split("  ", 1) for line in done.out.splitlines())
+    result = here("memory", trained.path, *FEW, "--context", "unrelated", "--seed", "4")
+    assert result.code == 0, result.err
+    rows = dict(line.split("  ", 1) for line in result.out.splitlines())
     assert rows["text"].strip() == f"the validation part of {trained.path}: 40 targets, after 1 to 16 symbols"
-    said = rows["book (lstm, char)"]
-    assert "% of its gain" in said or "gains nothing" in said
-    assert "Traceback" not in done.err
+    message = rows["book (lstm, char)"]
+    assert "% of its gain" in message or "gains nothing" in message
+    assert "Traceback" not in result.err
 
 
 def test_numbers_alone_load_no_matplotlib(trained: Trained, file: Path) -> None:
@@ -58,7 +58,7 @@ def test_numbers_alone_load_no_matplotlib(trained: Trained, file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    ("arguments", "subject"),
     [
         (["--report", "memory.pdf"], "is not a .html"),
         (["--report", "nowhere/memory.html"], "does not exist"),
@@ -71,10 +71,10 @@ def test_numbers_alone_load_no_matplotlib(trained: Trained, file: Path) -> None:
         (["nowhere"], "no model directory"),
     ],
 )
-def test_refusals(arguments: list[str], what: str, trained: Trained, refused: Refused) -> None:
-    assert what in refused("memory", trained.path, *arguments)
+def test_refusals(arguments: list[str], subject: str, trained: Trained, refused: Refused) -> None:
+    assert subject in refused("memory", trained.path, *arguments)
 
 
 def test_many_models_are_refused_in_one_picture_only(trained: Trained, refused: Refused, tmp_path: Path) -> None:
-    said = refused("memory", *[trained.path] * 8, "--plot", tmp_path / "m.png")
-    assert "8 models in one picture" in said
+    message = refused("memory", *[trained.path] * 8, "--plot", tmp_path / "m.png")
+    assert "8 models in one picture" in message

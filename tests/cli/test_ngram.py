@@ -20,9 +20,9 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a text and, by the command, a 6-gram of its characters."""
     folder = tmp_path_factory.mktemp("counted")
     (folder / "book.txt").write_text(text(20_000), encoding="utf-8")
-    done = unroll("ngram", "book.txt", "--order", "6", "--split", "80/10/10", "--json", cwd=folder)
-    assert done.code == 0, done.err
-    (folder / "said.json").write_text(done.out)
+    result = unroll("ngram", "book.txt", "--order", "6", "--split", "80/10/10", "--json", cwd=folder)
+    assert result.code == 0, result.err
+    (folder / "said.json").write_text(result.out)
     return folder
 
 
@@ -36,20 +36,20 @@ def test_it_ends_with_one_object_that_says_it_all(counted: Path, here: Here) -> 
     assert 0 < result["valid_nats_per_token"] < 1
     assert 0 < result["test_nats_per_token"] < 1
     assert result["valid_bits_per_char"] == pytest.approx(result["valid_nats_per_token"] / math.log(2))
-    known = json.loads(here("info", counted / "runs" / "book-6gram", "--json").out)
+    description = json.loads(here("info", counted / "runs" / "book-6gram", "--json").out)
     assert {name: value for name, value in result.items() if name not in ("out", "path", "tokens", "seconds")} == {
-        name: value for name, value in known.items() if name != "path"
+        name: value for name, value in description.items() if name != "path"
     }
 
 
 def test_without_a_terminal_it_prints_plain_lines(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text(text(3000))
-    done = unroll("ngram", "book.txt", "--order", "3", "--level", "word", "--valid", "book.txt", cwd=tmp_path)
-    assert (done.code, done.out) == (0, ""), done.err
-    assert "\x1b" not in done.err
-    assert re.search(r"^model +n-gram of order 3$", done.err, re.M)
-    assert re.search(r"^validation +perplexity \d+ ", done.err, re.M)
-    assert re.search(r"^next +unroll sample runs/book-3gram$", done.err, re.M)
+    result = unroll("ngram", "book.txt", "--order", "3", "--level", "word", "--valid", "book.txt", cwd=tmp_path)
+    assert (result.code, result.out) == (0, ""), result.err
+    assert "\x1b" not in result.err
+    assert re.search(r"^model +n-gram of order 3$", result.err, re.M)
+    assert re.search(r"^validation +perplexity \d+ ", result.err, re.M)
+    assert re.search(r"^next +unroll sample runs/book-3gram$", result.err, re.M)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["book-3gram"]
 
 
@@ -60,8 +60,8 @@ def test_the_other_verbs_take_it(counted: Path, here: Here) -> None:
     assert re.search(r"^counted +16,000 symbols in \d+:\d\d$", plain, re.M)
     assert re.search(r"^test +\d\.\d\d bits/char$", plain, re.M)
     ask = ("sample", model, "--prompt", "the cat", "--length", "60", "--copied", "--json")
-    first, again = json.loads(here(*ask).out), json.loads(here(*ask).out)
-    assert first == again
+    first, repeat = json.loads(here(*ask).out), json.loads(here(*ask).out)
+    assert first == repeat
     (sample,) = first["samples"]
     assert sample["symbols"] == len(sample["text"]) == 60
     assert 0 < sample["nats_per_token"] < 2
@@ -81,13 +81,13 @@ def test_nothing_of_it_loads_torch(counted: Path, tmp_path: Path) -> None:
 
 def test_training_refuses_it(counted: Path, refused: Refused, tmp_path: Path) -> None:
     model, book = counted / "runs" / "book-6gram", counted / "book.txt"
-    for said in (
+    for message in (
         refused("train", "--resume", model),
         refused("train", book, "--from", model, "--out", tmp_path / "run", "--steps", "1", "--device", "cpu"),
     ):
-        assert "is an n-gram: it was counted" in said
-        assert "\n  allowed: " in said
-        assert "\n  fix: " in said
+        assert "is an n-gram: it was counted" in message
+        assert "\n  allowed: " in message
+        assert "\n  fix: " in message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,9 +110,9 @@ def test_what_is_asked_for_wrongly(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "book.txt").write_text(text(500))
-    said = refused("ngram", "book.txt", "--out", "model", *arguments)
-    assert says in said
-    assert "\n  fix: " in said
+    message = refused("ngram", "book.txt", "--out", "model", *arguments)
+    assert says in message
+    assert "\n  fix: " in message
     assert [path.name for path in tmp_path.iterdir()] == ["book.txt"]
 
 
@@ -126,9 +126,9 @@ def test_texts_that_are_none(refused: Refused, tmp_path: Path) -> None:
 def test_an_output_that_exists(refused: Refused, here: Here, trained: Trained, tmp_path: Path) -> None:
     file = tmp_path / "book.txt"
     file.write_text(text(500))
-    said = refused("ngram", file, "--order", "2", "--out", trained.path)
-    assert f"{trained.path} exists" in said
-    assert "--force" in said
+    message = refused("ngram", file, "--order", "2", "--out", trained.path)
+    assert f"{trained.path} exists" in message
+    assert "--force" in message
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
     refused("ngram", file, "--order", "2", "--out", tmp_path / "thesis", "--force")

@@ -51,12 +51,12 @@ def arguments(trained: Trained, tmp_path: Path) -> dict[str, list[str]]:
 def test_a_result_that_cannot_be_written_is_one_message(
     name: str, arguments: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    for line, what in (('exec "$@" >/dev/full', "no space left"), ('exec "$@" >&-', "it is closed")):
-        done = shell(line, *arguments[name], cwd=tmp_path)
-        assert done.returncode == 1, done.stderr
-        assert done.stderr.count("unroll: ") == 1 and f"cannot write to standard output: {what}" in done.stderr
-        assert "\n  allowed: " in done.stderr and "\n  fix: " in done.stderr
-        assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    for line, fragment in (('exec "$@" >/dev/full', "no space left"), ('exec "$@" >&-', "it is closed")):
+        result = shell(line, *arguments[name], cwd=tmp_path)
+        assert result.returncode == 1, result.stderr
+        assert result.stderr.count("unroll: ") == 1 and f"cannot write to standard output: {fragment}" in result.stderr
+        assert "\n  allowed: " in result.stderr and "\n  fix: " in result.stderr
+        assert "Traceback" not in result.stderr and "Exception" not in result.stderr
     assert shell('exec "$@"', *arguments[name], cwd=tmp_path).returncode == 0
 
 
@@ -64,8 +64,8 @@ def test_a_result_that_cannot_be_written_is_one_message(
 @pytest.mark.parametrize("line", ["2>/dev/full", "2>&-", "<&- >&- 2>&-"])
 def test_a_training_needs_no_progress_to_be_seen(line: str, trained: Trained, tmp_path: Path) -> None:
     steps = ("--steps", "40", *QUICK, "--out", "run")
-    done = shell(f'exec "$@" {line}', "train", trained.text, *steps, cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    result = shell(f'exec "$@" {line}', "train", trained.text, *steps, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     for name in ("weights.safetensors", "model.json"):  # no file took the place of a stream, and got what was for it
         assert (tmp_path / "run" / name).read_bytes() == (trained.path / name).read_bytes()
 
@@ -73,8 +73,8 @@ def test_a_training_needs_no_progress_to_be_seen(line: str, trained: Trained, tm
 @full_device
 def test_a_training_whose_result_cannot_be_written_is_finished(trained: Trained, tmp_path: Path) -> None:
     steps = ("--steps", "5", *QUICK, "--out", "run", "--json")
-    done = shell('exec "$@" >/dev/full', "train", trained.text, *steps, cwd=tmp_path)
-    assert done.returncode == 1 and "cannot write to standard output" in done.stderr
+    result = shell('exec "$@" >/dev/full', "train", trained.text, *steps, cwd=tmp_path)
+    assert result.returncode == 1 and "cannot write to standard output" in result.stderr
     assert json.loads((tmp_path / "run" / "model.json").read_text())["result"]["steps"] == 5
 
 
@@ -120,8 +120,8 @@ def test_pipes_links_and_modes_stay_what_they_are(
     assert shell('exec "$@"', *command, "pipe", cwd=tmp_path).returncode == 0
     reader.join(30)
     assert read == [written] and pipe.is_fifo()
-    done = subprocess.run([*UNROLL, *command, "/dev/stdout"], cwd=tmp_path, env=environment(), capture_output=True)
-    assert done.returncode == 0 and written in done.stdout
+    result = subprocess.run([*UNROLL, *command, "/dev/stdout"], cwd=tmp_path, env=environment(), capture_output=True)
+    assert result.returncode == 0 and written in result.stdout
 
 
 @pytest.mark.parametrize("verb", [("train", "--steps", "3", *QUICK), ("ngram", "--order", "2")], ids=["train", "ngram"])
@@ -130,8 +130,8 @@ def test_an_empty_path_is_where_one_is(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for path in ("", ".", "./", ".."):
-        said = refused(verb[0], book, *verb[1:], "--out", path)
-        assert "exists and is not a model" in said and ("unset variable" in said) == (path != "..")
+        message = refused(verb[0], book, *verb[1:], "--out", path)
+        assert "exists and is not a model" in message and ("unset variable" in message) == (path != "..")
     assert "is the root folder" in refused(verb[0], book, *verb[1:], "--out", "/")
     assert [path.name for path in tmp_path.iterdir()] == ["book.txt"]
 
@@ -156,9 +156,11 @@ def test_a_file_size_limit_leaves_the_earlier_model(trained: Trained, tmp_path: 
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     size = (run / "resume" / "state.safetensors").stat().st_size
     limit = f'ulimit -f {size * 3 // 4 // 512}; exec "$@"'
-    done = shell(limit, *train, "--force", cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
-    assert "exceeds the size limit" in done.stderr and "ulimit -f" in done.stderr and "Traceback" not in done.stderr
+    result = shell(limit, *train, "--force", cwd=tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert (
+        "exceeds the size limit" in result.stderr and "ulimit -f" in result.stderr and "Traceback" not in result.stderr
+    )
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -202,9 +204,9 @@ def test_a_list_on_standard_output_is_the_list_alone(
 def test_a_command_to_go_on_with_can_be_pasted(book: Path, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9 '1'.txt")
     book.rename(tmp_path / name)
-    done = shell('exec "$@"', "ngram", tmp_path / name, "--order", "2", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    command = next(line for line in done.stderr.splitlines() if line.startswith("next")).split("unroll ", 1)[1]
+    result = shell('exec "$@"', "ngram", tmp_path / name, "--order", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    command = next(line for line in result.stderr.splitlines() if line.startswith("next")).split("unroll ", 1)[1]
     run = subprocess.run(
         ["bash", "-c", f'"$0" -m unroll {command} --length 5', UNROLL[0]], cwd=tmp_path, env=environment(), timeout=60
     )

@@ -20,22 +20,22 @@ BLIMP = (
 
 def test_pairs_tells_how_often_the_good_text_is_likelier(trained: Trained, tmp_path: Path) -> None:
     file = write(tmp_path / "mine.tsv", PAIRS)
-    done = unroll("pairs", trained.path, file, "--items", tmp_path / "items.tsv", "--json")
-    assert done.code == 0, done.err
-    told = json.loads(done.out)
-    assert (told["pairs"], told["given"], told["excluded"], told["model"]) == (2, 3, 1, str(trained.path))
-    assert told["by_set"] == {"order": 1.0, "umlaut": None}
-    assert told["accuracy"] == 1.0
-    assert told["interval"][0] < 1.0
-    assert told["unknown_rate"] == pytest.approx(
+    outcome = unroll("pairs", trained.path, file, "--items", tmp_path / "items.tsv", "--json")
+    assert outcome.code == 0, outcome.err
+    output = json.loads(outcome.out)
+    assert (output["pairs"], output["given"], output["excluded"], output["model"]) == (2, 3, 1, str(trained.path))
+    assert output["by_set"] == {"order": 1.0, "umlaut": None}
+    assert output["accuracy"] == 1.0
+    assert output["interval"][0] < 1.0
+    assert output["unknown_rate"] == pytest.approx(
         1 / sum(len(text) + 1 for row in PAIRS.splitlines()[1:] for text in row.split("\t")[:2])
     )
-    assert "'ä'" in told["notes"][0]
+    assert "'ä'" in output["notes"][0]
     rows = [line.split("\t") for line in (tmp_path / "items.tsv").read_text().splitlines()]
     assert [row[-1] for row in rows] == ["result", "right", "right", "excluded"]
     result = library.pairs(trained.path, file)
-    assert result.figures() | {"files": [str(file)]} == told | {
-        "interval": tuple(told["interval"]),
+    assert result.figures() | {"files": [str(file)]} == output | {
+        "interval": tuple(output["interval"]),
         "sets": result.figures()["sets"],
     }
 
@@ -59,8 +59,8 @@ def test_the_end_of_a_sentence_counts_unless_it_is_left_out(trained: Trained, he
     """After `.` the text that it learned from has a newline, after `ca` never."""
     file = write(tmp_path / "mine.tsv", "the cat.\tthe ca\n")
     assert json.loads(here("pairs", trained.path, file, "--json").out)["accuracy"] == 1.0
-    told = json.loads(here("pairs", trained.path, file, "--no-eos", "--json").out)
-    assert (told["accuracy"], told["eos"]) == (0.0, False)
+    output = json.loads(here("pairs", trained.path, file, "--no-eos", "--json").out)
+    assert (output["accuracy"], output["eos"]) == (0.0, False)
 
 
 def test_models_are_compared(trained: Trained, here: Here, tmp_path: Path) -> None:
@@ -69,11 +69,11 @@ def test_models_are_compared(trained: Trained, here: Here, tmp_path: Path) -> No
         tmp_path / "a.tab", agreement(("1", "original", "sat", "tas", -1, -2), ("2", "generated", "a", "on", -1, -2))
     )
     file.write_text(file.read_text().replace('the ""cat"" 1', "the cat").replace('the ""cat"" 2', "the cat"))
-    told = json.loads(here("pairs", trained.path, tmp_path / "copy", file, "--scored", "--json").out)
-    assert [model["model"] for model in told["models"]] == [str(trained.path), str(tmp_path / "copy"), "model"]
-    assert [list(model["by_set"]) for model in told["models"]] == [["original", "nonsense"]] * 3
-    assert len(told["comparisons"]) == 3
-    same = told["comparisons"][0]
+    output = json.loads(here("pairs", trained.path, tmp_path / "copy", file, "--scored", "--json").out)
+    assert [model["model"] for model in output["models"]] == [str(trained.path), str(tmp_path / "copy"), "model"]
+    assert [list(model["by_set"]) for model in output["models"]] == [["original", "nonsense"]] * 3
+    assert len(output["comparisons"]) == 3
+    same = output["comparisons"][0]
     assert (same["only_first"], same["only_second"], same["p"]) == (0, 0, 1.0)
     plain = here("pairs", trained.path, tmp_path / "copy", file).out
     assert f"{trained.path} against {tmp_path / 'copy'}: 0 pairs only the first gets right" in plain
@@ -84,10 +84,10 @@ def test_scores_in_a_file_need_no_model_and_no_torch(tmp_path: Path) -> None:
         tmp_path / "a.tab", agreement(("1", "original", "is", "are", -1, -2), ("2", "original", "a", "b", -3, -2))
     )
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
-    done = unroll("pairs", "--scored", file, "--json", PYTHONPATH=str(tmp_path))
-    assert done.code == 0, done.err
-    told = json.loads(done.out)
-    assert (told["model"], told["by_set"], told["unknown_rate"]) == ("model", {"original": 0.5}, None)
+    result = unroll("pairs", "--scored", file, "--json", PYTHONPATH=str(tmp_path))
+    assert result.code == 0, result.err
+    output = json.loads(result.out)
+    assert (output["model"], output["by_set"], output["unknown_rate"]) == ("model", {"original": 0.5}, None)
 
 
 def test_what_pairs_refuses(refused: Refused, trained: Trained, tmp_path: Path) -> None:

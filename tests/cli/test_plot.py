@@ -40,39 +40,44 @@ def test_pictures_are_drawn_the_same_by_every_process(
 ) -> None:
     file = short if kind == "surprisal" else test_text
     for name in ("a.png", "b.png", "a.svg", "b.svg"):
-        done = unroll(
+        result = unroll(
             "plot", kind, trained.path, other, file, "--out", name, cwd=tmp_path, PYTHONHASHSEED=str(ord(name[0]))
         )
-        assert done.code == 0, done.err
-        assert [line.split()[0] for line in done.out.splitlines()] == ["book", "counted", "picture"]
-        assert done.out.endswith(f"{name}\n")
+        assert result.code == 0, result.err
+        assert [line.split()[0] for line in result.out.splitlines()] == ["book", "counted", "picture"]
+        assert result.out.endswith(f"{name}\n")
     for ending, begin in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
-        first, again = ((tmp_path / f"{name}{ending}").read_bytes() for name in "ab")
-        assert first == again and first.startswith(begin)
+        first, repeat = ((tmp_path / f"{name}{ending}").read_bytes() for name in "ab")
+        assert first == repeat and first.startswith(begin)
 
 
 def test_json_holds_the_numbers_behind_the_picture(
     trained: Trained, other: Path, here: Here, test_text: Path, short: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "a.svg"
-    done = here("plot", "position", trained.path, other, test_text, "--length", "256", "--out", out, "--json")
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert (found["kind"], found["file"], found["out"], found["notes"]) == ("position", str(test_text), str(out), [])
+    result = here("plot", "position", trained.path, other, test_text, "--length", "256", "--out", out, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert (report["kind"], report["file"], report["out"], report["notes"]) == (
+        "position",
+        str(test_text),
+        str(out),
+        [],
+    )
     assert out.exists()
-    for path, model in zip((trained.path, other), found["models"], strict=True):
+    for path, model in zip((trained.path, other), report["models"], strict=True):
         crops = json.loads(here("eval", path, test_text, "--protocol", "crops", "--json").out)
         assert math.isclose(model["nats_per_token"], crops["nats_per_token"], rel_tol=1e-9)
         assert model["model"] == str(path)
         assert len(model["nats"]) == len(model["low"]) == 256
-    assert [model["context"] for model in found["models"]] == [None, 2]
-    found = json.loads(here("plot", "reliability", trained.path, test_text, "--json").out)
-    (model,) = found["models"]
-    assert found["out"] is None
+    assert [model["context"] for model in report["models"]] == [None, 2]
+    report = json.loads(here("plot", "reliability", trained.path, test_text, "--json").out)
+    (model,) = report["models"]
+    assert report["out"] is None
     assert (model["positions"], sum(model["predictions"])) == (4000, 4000 * model["vocab_size"])
     assert sum(model["hits"]) == 4000
-    found = json.loads(here("plot", "surprisal", trained.path, short, "--unit", "word", "--json").out)
-    (model,) = found["models"]
+    report = json.loads(here("plot", "surprisal", trained.path, short, "--unit", "word", "--json").out)
+    (model,) = report["models"]
     units = json.loads(here("score", trained.path, "--file", short, "--unit", "word", "--json").out)["units"]
     assert [unit["nats"] for unit in model["units"]] == [unit["nats"] for unit in units]
 
@@ -98,9 +103,9 @@ def test_numbers_alone_load_no_matplotlib(other: Path, short: Path, tmp_path: Pa
 def test_refusals(trained: Trained, refused: Refused, test_text: Path, short: Path, tmp_path: Path) -> None:
     def said(*arguments: str | Path) -> str:
         """Return what is said of a picture, which has three parts."""
-        found = refused("plot", *arguments)
-        assert "allowed: " in found and "fix: " in found
-        return found
+        report = refused("plot", *arguments)
+        assert "allowed: " in report and "fix: " in report
+        return report
 
     model, out = trained.path, ("--out", tmp_path / "a.png")
     assert "nowhere to draw" in said("position", model, test_text)

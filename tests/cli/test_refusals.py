@@ -16,55 +16,55 @@ from unroll.errors import install
 STEPS = ("--steps", "5", "--device", "cpu")
 
 
-def nothing_written(tmp_path: Path, *given: Path) -> bool:
+def nothing_written(tmp_path: Path, *arguments: Path) -> bool:
     """Tell whether there is nothing but what was there before, and an empty runs/ at most."""
-    return {path for path in tmp_path.rglob("*") if path.name != "runs"} == set(given)
+    return {path for path in tmp_path.rglob("*") if path.name != "runs"} == set(arguments)
 
 
 def test_an_empty_file(refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "empty.txt"
     file.touch()
-    said = refused("train", file, "--out", tmp_path / "run", *STEPS)
-    assert f"{file} is empty" in said
-    assert "\n  fix: " in said
+    message = refused("train", file, "--out", tmp_path / "run", *STEPS)
+    assert f"{file} is empty" in message
+    assert "\n  fix: " in message
     assert nothing_written(tmp_path, file)
 
 
 def test_a_text_shorter_than_one_window(refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "short.txt"
     file.write_text("Too short to learn anything from it.\n" * 20)
-    said = refused("train", file, "--out", tmp_path / "run", *STEPS, "--set", "seq_len=667")
-    assert "666 symbols" in said
-    assert "\n  allowed: " in said
-    assert "\n  fix: " in said
+    message = refused("train", file, "--out", tmp_path / "run", *STEPS, "--set", "seq_len=667")
+    assert "666 symbols" in message
+    assert "\n  allowed: " in message
+    assert "\n  fix: " in message
     assert nothing_written(tmp_path, file)
 
 
 def test_the_precision_of_a_device_that_is_not_there(refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "text.txt"
     file.write_text("What a GPU rounds to, a processor does not.\n" * 50)
-    said = refused("train", file, "--out", tmp_path / "run", *STEPS, "--set", "precision=tf32")
-    assert "tf32 needs an NVIDIA GPU" in said
-    assert "\n  allowed: float32, bfloat16" in said
-    assert "\n  fix: leave precision out" in said
+    message = refused("train", file, "--out", tmp_path / "run", *STEPS, "--set", "precision=tf32")
+    assert "tf32 needs an NVIDIA GPU" in message
+    assert "\n  allowed: float32, bfloat16" in message
+    assert "\n  fix: leave precision out" in message
     assert nothing_written(tmp_path, file)
 
 
 def test_binary_data(refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "picture"
     file.write_bytes(b"header" + bytes(range(256)) * 40)
-    said = refused("train", file, "--out", tmp_path / "run", *STEPS)
-    assert "6" in said
-    assert "--level byte" in said
+    message = refused("train", file, "--out", tmp_path / "run", *STEPS)
+    assert "6" in message
+    assert "--level byte" in message
     assert nothing_written(tmp_path, file)
 
 
 def test_broken_utf8_names_the_offset(refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "latin1.txt"
     file.write_bytes(b"x" * 4821 + "é".encode("latin-1") + b" and so on" * 1000)
-    said = refused("train", file, "--out", tmp_path / "run", *STEPS)
-    assert "4821" in said.replace(",", "")
-    assert "UTF-8" in said
+    message = refused("train", file, "--out", tmp_path / "run", *STEPS)
+    assert "4821" in message.replace(",", "")
+    assert "UTF-8" in message
     assert nothing_written(tmp_path, file)
 
 
@@ -83,11 +83,11 @@ def test_a_file_that_is_not_there(refused: Refused, tmp_path: Path) -> None:
 def test_an_unknown_key_of_a_recipe_names_the_nearest(refused: Refused, book: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text("[optim]\nlearning_rat = 0.1\n")
-    said = refused("train", book, "--recipe", recipe, "--out", tmp_path / "run", *STEPS)
-    assert "unknown key 'learning_rat' in [optim]" in said
-    assert "did you mean 'learning_rate'?" in said
-    said = refused("train", book, "--set", "hiden_size=3", "--out", tmp_path / "run", *STEPS)
-    assert "did you mean 'hidden_size'?" in said
+    message = refused("train", book, "--recipe", recipe, "--out", tmp_path / "run", *STEPS)
+    assert "unknown key 'learning_rat' in [optim]" in message
+    assert "did you mean 'learning_rate'?" in message
+    message = refused("train", book, "--set", "hiden_size=3", "--out", tmp_path / "run", *STEPS)
+    assert "did you mean 'hidden_size'?" in message
     assert nothing_written(tmp_path, book, recipe)
 
 
@@ -104,9 +104,9 @@ def test_a_bad_setting(refused: Refused, book: Path, tmp_path: Path, setting: st
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "0.00001"])
 def test_a_budget_too_small_for_one_step(refused: Refused, book: Path, tmp_path: Path, minutes: str) -> None:
     fixed = ("--set", "threads=1", "--set", "precision=float32", "--set", "hidden_size=32")
-    said = refused("train", book, "--minutes", minutes, "--out", tmp_path / "run", "--device", "cpu", *fixed)
-    assert "minutes" in said
-    assert "\n  allowed: " in said
+    message = refused("train", book, "--minutes", minutes, "--out", tmp_path / "run", "--device", "cpu", *fixed)
+    assert "minutes" in message
+    assert "\n  allowed: " in message
     assert nothing_written(tmp_path, book)
 
 
@@ -114,9 +114,9 @@ def test_a_gpu_that_is_not_there(refused: Refused, book: Path, tmp_path: Path) -
     import torch
 
     missing = "mps" if torch.cuda.is_available() else "cuda"
-    said = refused("train", book, "--device", missing, "--steps", "5", "--out", tmp_path / "run")
-    assert f"no {missing} device" in said
-    assert "cpu" in said
+    message = refused("train", book, "--device", missing, "--steps", "5", "--out", tmp_path / "run")
+    assert f"no {missing} device" in message
+    assert "cpu" in message
     assert nothing_written(tmp_path, book)
 
 
@@ -136,10 +136,10 @@ def test_an_output_that_cannot_be_a_folder(refused: Refused, book: Path, tmp_pat
 
 def test_an_output_that_exists(refused: Refused, trained: Trained, book: Path) -> None:
     before = sorted(trained.path.rglob("*"))
-    said = refused("train", book, "--out", trained.path, *STEPS)
-    assert f"{trained.path} exists" in said
-    assert "--resume" in said
-    assert "--force" in said
+    message = refused("train", book, "--out", trained.path, *STEPS)
+    assert f"{trained.path} exists" in message
+    assert "--resume" in message
+    assert "--force" in message
     assert sorted(trained.path.rglob("*")) == before
 
 
@@ -169,9 +169,9 @@ def test_a_damaged_model_directory(refused: Refused, trained: Trained, tmp_path:
         file.unlink()
     else:
         file.write_bytes(content[: len(content) // 2] if damage == "cut" else bytes(len(content)))
-    said = refused("sample", copy)
-    assert name in said
-    assert "\n  fix: " in said
+    message = refused("sample", copy)
+    assert name in message
+    assert "\n  fix: " in message
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -245,10 +245,10 @@ def test_every_verb_refuses_or_does_without_what_is_damaged(
     for verb, command in commands.items():
         if damage not in READS[verb] and verb != "sample" and verb != "evolution":
             continue  # what it does then is seen elsewhere
-        done = here(*command)
+        result = here(*command)
         if damage in READS[verb]:
-            assert (done.code, "\n  fix: " in done.err) == (2, True), (verb, done.err)
-        assert done.code in (0, 2), done.err
+            assert (result.code, "\n  fix: " in result.err) == (2, True), (verb, result.err)
+        assert result.code in (0, 2), result.err
 
 
 def test_memory_that_is_out(here: Here, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,24 +262,24 @@ def test_memory_that_is_out(here: Here, book: Path, tmp_path: Path, monkeypatch:
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.\nmore"),
     ):
 
-        def fails(*arguments: object, error: Exception = error, **others: object) -> None:
+        def fails(*arguments: object, error: Exception = error, **rest: object) -> None:
             raise error
 
         monkeypatch.setattr(request, "train", fails)
-        done = here("train", book, "--out", tmp_path / "run", *STEPS)
-        said = done.err
-        assert done.code == 1 and "Traceback" not in said
-        assert said.startswith("unroll: out of memory")
-        assert "\n  allowed: " in said
-        assert "hidden_size" in said
-        assert "batch_size" in said
-        assert "more" not in said
+        result = here("train", book, "--out", tmp_path / "run", *STEPS)
+        message = result.err
+        assert result.code == 1 and "Traceback" not in message
+        assert message.startswith("unroll: out of memory")
+        assert "\n  allowed: " in message
+        assert "hidden_size" in message
+        assert "batch_size" in message
+        assert "more" not in message
 
 
 def test_another_runtime_error_is_not_one_of_memory(here: Here, book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from unroll.training import request
 
-    def fails(*arguments: object, **others: object) -> None:
+    def fails(*arguments: object, **rest: object) -> None:
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(request, "train", fails)
@@ -314,8 +314,8 @@ def test_a_bad_way_to_sample(refused: Refused, trained: Trained, option: str, va
 
 def test_a_prompt_file_that_is_not_utf8(refused: Refused, trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "prompt").write_bytes(b"caf\xe9")
-    said = refused("sample", trained.path, "--prompt-file", tmp_path / "prompt")
-    assert "byte e9 at byte offset 3" in said
+    message = refused("sample", trained.path, "--prompt-file", tmp_path / "prompt")
+    assert "byte e9 at byte offset 3" in message
 
 
 def test_resuming_what_was_never_trained(refused: Refused, tmp_path: Path) -> None:
@@ -324,8 +324,8 @@ def test_resuming_what_was_never_trained(refused: Refused, tmp_path: Path) -> No
 
 def test_words_that_are_no_command_and_no_option(refused: Refused) -> None:
     assert "trian" in refused("trian")
-    said = refused("train", "--minuts", "3")
-    assert said.endswith("fix: did you mean `--minutes`?\n")
+    message = refused("train", "--minuts", "3")
+    assert message.endswith("fix: did you mean `--minutes`?\n")
     assert "'lstm', 'gru', 'mingru', 'rnn', 'window'" in refused("train", "--arch", "transformer")
 
 
@@ -343,19 +343,19 @@ def test_tensorboard_that_is_not_installed(
     refused: Refused, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    said = refused("train", book, "--out", tmp_path / "run", "--tensorboard", *STEPS)
-    assert install("tensorboard") in said
+    message = refused("train", book, "--out", tmp_path / "run", "--tensorboard", *STEPS)
+    assert install("tensorboard") in message
     assert nothing_written(tmp_path, book)
 
 
 def test_torch_that_is_not_installed(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = unroll("gradients", trained.path, PYTHONPATH=path)
-    assert (done.code, done.out) == (2, "")
-    assert done.err == f"unroll: this needs PyTorch\n  fix: {install('train')}\n"
+    result = unroll("gradients", trained.path, PYTHONPATH=path)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == f"unroll: this needs PyTorch\n  fix: {install('train')}\n"
     adapting = unroll("eval", trained.path, trained.text, "--adapt", "dynamic", PYTHONPATH=path)
-    assert (adapting.code, adapting.err) == (2, done.err)
+    assert (adapting.code, adapting.err) == (2, result.err)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_torch_that_is_not_installed(trained: Trained, tmp_path: Path) -> None:
 def test_what_does_not_train_needs_no_torch(verb: list[str], trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    told = [str(trained.text) if word == "TEXT" else word for word in verb[1:]]
-    done = unroll(verb[0], trained.path, *told, cwd=tmp_path, PYTHONPATH=path)  # `embed` writes beside its caller
-    assert done.code == 0, done.err
-    assert done.out
+    output = [str(trained.text) if word == "TEXT" else word for word in verb[1:]]
+    result = unroll(verb[0], trained.path, *output, cwd=tmp_path, PYTHONPATH=path)  # `embed` writes beside its caller
+    assert result.code == 0, result.err
+    assert result.out

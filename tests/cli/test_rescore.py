@@ -19,19 +19,19 @@ NBEST = (
 
 def test_the_list_comes_back_the_best_first(trained: Trained, tmp_path: Path) -> None:
     path = write(tmp_path / "nbest", NBEST)
-    done = unroll("rescore", trained.path, path)
-    assert done.code == 0, done.err
-    lines = done.out.splitlines()
+    outcome = unroll("rescore", trained.path, path)
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
     assert [line.rsplit(" ||| ", 2)[0] for line in lines] == [NBEST.splitlines()[k] for k in (1, 0, 2, 3)]
     result = library.rescore(trained.path, path)
-    assert done.out.encode() == result.written()
-    assert "the best of 1 groups" in done.err
-    assert "note: symbols that the model does not know were read as <unk>" in done.err
+    assert outcome.out.encode() == result.written()
+    assert "the best of 1 groups" in outcome.err
+    assert "note: symbols that the model does not know were read as <unk>" in outcome.err
     written = unroll("rescore", trained.path, path, "--out", path, "--json")  # over itself, once all is done
     assert path.read_bytes() == result.written()
-    told = json.loads(written.out)
-    assert (told["format"], told["groups"], told["hypotheses"], told["changed"]) == ("moses", 2, 4, 1)
-    assert "nbest" not in told
+    output = json.loads(written.out)
+    assert (output["format"], output["groups"], output["hypotheses"], output["changed"]) == ("moses", 2, 4, 1)
+    assert "nbest" not in output
     assert os.listdir(tmp_path) == ["nbest"]
 
 
@@ -39,18 +39,18 @@ def test_the_best_alone(trained: Trained, here: Here, tmp_path: Path) -> None:
     path = write(tmp_path / "nbest", NBEST)
     assert here("rescore", trained.path, path, "--best").out == "the cat\na mat\n"
     assert here("rescore", trained.path, path, "--best", "--weight", "0").out == "eht tac\na mat\n"
-    told = json.loads(here("rescore", trained.path, path, "--best", "--word-bonus", "2", "--json").out)
-    assert [item["text"] for item in told["nbest"]] == ["the cat", "a mat"]
-    assert told["nbest"][0]["rescored"] == pytest.approx(-2 + told["nbest"][0]["lm"] + 4)
-    assert told["unknown_rate"] == pytest.approx(1 / 28)
+    output = json.loads(here("rescore", trained.path, path, "--best", "--word-bonus", "2", "--json").out)
+    assert [item["text"] for item in output["nbest"]] == ["the cat", "a mat"]
+    assert output["nbest"][0]["rescored"] == pytest.approx(-2 + output["nbest"][0]["lm"] + 4)
+    assert output["unknown_rate"] == pytest.approx(1 / 28)
 
 
 def test_a_weight_is_fitted(trained: Trained, here: Here, tmp_path: Path) -> None:
     path, references = write(tmp_path / "nbest", NBEST), write(tmp_path / "ref", "the cat\nmat a\n")
-    told = json.loads(here("rescore", trained.path, path, "--tune", references, "--json").out)
-    assert (told["wer_before"], told["wer_possible"], told["reference_words"]) == (1.0, 0.25, 4)
-    assert told["wer"] == 0.5
-    assert told["weight"] > 0
+    output = json.loads(here("rescore", trained.path, path, "--tune", references, "--json").out)
+    assert (output["wer_before"], output["wer_possible"], output["reference_words"]) == (1.0, 0.25, 4)
+    assert output["wer"] == 0.5
+    assert output["weight"] > 0
     plain = here("rescore", trained.path, path, "--tune", references, "--out", tmp_path / "out").out
     assert "50.00 %, by the old scores 100.00 %, at best 25.00 %" in plain
 

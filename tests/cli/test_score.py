@@ -18,19 +18,19 @@ from cli.conftest import Here, Refused, Trained
 CAT, DOG = "the cat sat on a mat", "the cat sat on a tam"
 
 
-def scored(done: Any) -> dict[str, Any]:
-    assert done.code == 0, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+def scored(result: Any) -> dict[str, Any]:
+    assert result.code == 0, result.err
+    report: dict[str, Any] = json.loads(result.out)
+    return report
 
 
 # ---- texts
 
 
 def test_two_texts_are_compared(trained: Trained, here: Here) -> None:
-    found = scored(unroll("score", trained.path, CAT, DOG, "--json"))
-    cat, dog = found["texts"]
-    assert (found["model"], found["unknown"], found["unknown_rate"], found["notes"]) == (
+    report = scored(unroll("score", trained.path, CAT, DOG, "--json"))
+    cat, dog = report["texts"]
+    assert (report["model"], report["unknown"], report["unknown_rate"], report["notes"]) == (
         str(trained.path),
         "as-unk",
         0,
@@ -44,7 +44,7 @@ def test_two_texts_are_compared(trained: Trained, here: Here) -> None:
     assert next(same) == pytest.approx(next(same), abs=1e-5)
     by = dog["nats"] - cat["nats"]
     assert by > 0
-    assert found["likeliest"] == {"text": 0, "by_nats": pytest.approx(by), "factor": pytest.approx(math.exp(by))}
+    assert report["likeliest"] == {"text": 0, "by_nats": pytest.approx(by), "factor": pytest.approx(math.exp(by))}
     plain = here("score", trained.path, CAT, DOG)
     assert re.search(rf"^── 1 · {cat['nats']:.2f} nats · 20 symbols · {cat['nats'] / 20:.3f} each ─+$", plain.out, re.M)
     assert re.search(r"^t +h +e +␣ +c +a +t", plain.out, re.M)
@@ -54,26 +54,26 @@ def test_two_texts_are_compared(trained: Trained, here: Here) -> None:
 
 
 def test_texts_of_different_lengths_are_compared_with_care(trained: Trained, here: Here) -> None:
-    done = here("score", trained.path, CAT, CAT + "€", "", "--json")
-    found = scored(done)
-    assert found["texts"][2] == {
+    result = here("score", trained.path, CAT, CAT + "€", "", "--json")
+    report = scored(result)
+    assert report["texts"][2] == {
         "text": "", "tokens": 0, "nats": 0, "nats_per_token": None, "unknown": 0, "per_token": []
     }  # fmt: skip
-    assert found["likeliest"]["text"] == 2
-    assert found["unknown_rate"] == pytest.approx(1 / 41)
-    assert "20, 21, 0 symbols" in found["notes"][0]
-    assert "0 of 20, 1 of 21, 0 of 0" in found["notes"][1]
+    assert report["likeliest"]["text"] == 2
+    assert report["unknown_rate"] == pytest.approx(1 / 41)
+    assert "20, 21, 0 symbols" in report["notes"][0]
+    assert "0 of 20, 1 of 21, 0 of 0" in report["notes"][1]
     plain = here("score", trained.path, CAT, CAT + "€")
     assert plain.err.count("note: ") == 2
     assert "1 unknown (as-unk)" in plain.out
 
 
 def test_a_single_text_is_compared_with_nothing(trained: Trained, here: Here) -> None:
-    found = scored(here("score", trained.path, "é€漢", "--json"))
-    assert found["likeliest"] is None
-    spans = [(token["token"], token["start"], token["end"]) for token in found["texts"][0]["per_token"]]
+    report = scored(here("score", trained.path, "é€漢", "--json"))
+    assert report["likeliest"] is None
+    spans = [(token["token"], token["start"], token["end"]) for token in report["texts"][0]["per_token"]]
     assert spans == [("<unk>", 0, 2), ("<unk>", 2, 5), ("<unk>", 5, 8)]
-    assert (found["unknown_rate"], found["notes"]) == (1, [])
+    assert (report["unknown_rate"], report["notes"]) == (1, [])
     assert "likeliest" not in here("score", trained.path, CAT).out
 
 
@@ -101,8 +101,8 @@ def test_a_text_goes_on_in_another_process(trained: Trained, here: Here, tmp_pat
 
 def test_score_gives_the_nats_of_sample(trained: Trained, here: Here) -> None:
     sample = scored(here("sample", trained.path, "--length", "80", "--json"))["samples"][0]
-    (found,) = scored(here("score", trained.path, sample["text"], "--json"))["texts"]
-    assert found["nats_per_token"] == pytest.approx(sample["nats_per_token"], abs=1e-5)
+    (report,) = scored(here("score", trained.path, sample["text"], "--json"))["texts"]
+    assert report["nats_per_token"] == pytest.approx(sample["nats_per_token"], abs=1e-5)
 
 
 # ---- files
@@ -125,36 +125,38 @@ def rows_of(out: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("unit", ["token", "word", "char", "line"])
 def test_units_of_a_file(unit: str, trained: Trained, odd: Path, here: Here) -> None:
-    found = scored(here("score", trained.path, "--file", odd, "--unit", unit, "--json"))
-    assert (found["file"], found["unit"], found["fresh"], found["sort"]) == (str(odd), unit, False, None)
-    assert "".join(row["text"] for row in found["units"]) == ODD
-    assert math.fsum(row["nats"] for row in found["units"]) == pytest.approx(found["nats"])
-    assert found["tokens"] == sum(row["tokens"] for row in found["units"]) == len(ODD)
-    assert found["unknown_rate"] == pytest.approx(sum(c not in LINES for c in ODD) / len(ODD))
+    report = scored(here("score", trained.path, "--file", odd, "--unit", unit, "--json"))
+    assert (report["file"], report["unit"], report["fresh"], report["sort"]) == (str(odd), unit, False, None)
+    assert "".join(row["text"] for row in report["units"]) == ODD
+    assert math.fsum(row["nats"] for row in report["units"]) == pytest.approx(report["nats"])
+    assert report["tokens"] == sum(row["tokens"] for row in report["units"]) == len(ODD)
+    assert report["unknown_rate"] == pytest.approx(sum(c not in LINES for c in ODD) / len(ODD))
     (whole,) = scored(here("score", trained.path, ODD, "--json"))["texts"]
-    assert found["nats"] == pytest.approx(whole["nats"], abs=1e-2)
-    done = here("score", trained.path, "--file", odd, "--unit", unit, "--tsv")
-    rows = rows_of(done.out)
-    assert [row["text"] for row in rows] == [row["text"].replace("\n", "\\n") for row in found["units"]]
-    assert [float(row["nats"]) for row in rows] == pytest.approx([row["nats"] for row in found["units"]], abs=1e-5)
+    assert report["nats"] == pytest.approx(whole["nats"], abs=1e-2)
+    result = here("score", trained.path, "--file", odd, "--unit", unit, "--tsv")
+    rows = rows_of(result.out)
+    assert [row["text"] for row in rows] == [row["text"].replace("\n", "\\n") for row in report["units"]]
+    assert [float(row["nats"]) for row in rows] == pytest.approx([row["nats"] for row in report["units"]], abs=1e-5)
     assert [int(row["line"]) for row in rows] == [1 + ODD[: int(row["start"])].count("\n") for row in rows]
-    assert [row["line"] for row in found["units"]] == [int(row["line"]) for row in rows]
+    assert [row["line"] for row in report["units"]] == [int(row["line"]) for row in rows]
     assert [0, *(int(row["end"]) for row in rows)] == [*(int(row["start"]) for row in rows), len(ODD)]
-    assert re.search(r"^[\d,.]+ nats · 1,512 symbols · \d\.\d{3} each · \d\.\d\d% unknown \(as-unk\)$", done.err, re.M)
+    assert re.search(
+        r"^[\d,.]+ nats · 1,512 symbols · \d\.\d{3} each · \d\.\d\d% unknown \(as-unk\)$", result.err, re.M
+    )
 
 
 def test_lines_that_do_not_belong(trained: Trained, odd: Path, here: Here) -> None:
     for fresh in ([], ["--fresh"]):
         ask = ("score", trained.path, "--file", odd, "--sort", "nats", *fresh)
-        found = scored(here(*ask, "--top", "3", "--json"))
-        assert found["units"][0]["text"] == "zzz qqq ###\n" == ODD.splitlines(True)[found["units"][0]["line"] - 1]
-        rates = [row["nats_per_token"] for row in found["units"]]
+        report = scored(here(*ask, "--top", "3", "--json"))
+        assert report["units"][0]["text"] == "zzz qqq ###\n" == ODD.splitlines(True)[report["units"][0]["line"] - 1]
+        rates = [row["nats_per_token"] for row in report["units"]]
         assert len(rates) == 3 and rates == sorted(rates, reverse=True)
-        assert found["tokens"] == len(ODD)
+        assert report["tokens"] == len(ODD)
         plain = here(*ask)
         rows = plain.out.splitlines()
         assert len(rows) == 21
-        assert re.fullmatch(rf" +[\d.]+ +[\d.]+ +1200 +{found['units'][0]['line']}  zzz qqq ###", rows[1])
+        assert re.fullmatch(rf" +[\d.]+ +[\d.]+ +1200 +{report['units'][0]['line']}  zzz qqq ###", rows[1])
     total = scored(here("score", trained.path, "--file", odd, "--sort", "total", "--top", "99999", "--json"))["units"]
     assert [row["nats"] for row in total] == sorted((row["nats"] for row in total), reverse=True)
     assert sorted(row["start"] for row in total) == [0, *sorted(row["end"] for row in total)[:-1]]
@@ -175,22 +177,22 @@ def test_a_packed_file_and_hostile_text(trained: Trained, here: Here, tmp_path: 
 
 def test_standard_input_is_scored_like_a_file(trained: Trained, odd: Path, here: Here) -> None:
     whole = scored(unroll("score", trained.path, "--file", odd, "--json"))
-    done = subprocess.run(
+    result = subprocess.run(
         [*UNROLL, "score", str(trained.path), "--file", "-", "--json"],
         input=odd.read_bytes(),
         capture_output=True,
         env=environment(),
         check=True,
     )
-    piped = json.loads(done.stdout)
+    piped = json.loads(result.stdout)
     assert piped.pop("file") == "standard input" and whole.pop("file") == str(odd)
     assert piped == whole
 
 
 def test_an_empty_standard_input_is_named_as_such(trained: Trained) -> None:
     ask = [*UNROLL, "score", str(trained.path), "--file", "-"]
-    done = subprocess.run(ask, input=b"", capture_output=True, env=environment(), check=False)
-    assert done.returncode == 2 and b"standard input is empty" in done.stderr
+    result = subprocess.run(ask, input=b"", capture_output=True, env=environment(), check=False)
+    assert result.returncode == 2 and b"standard input is empty" in result.stderr
 
 
 def test_rows_go_to_stdout_though_a_bar_is_drawn(trained: Trained, odd: Path, tmp_path: Path) -> None:
@@ -203,16 +205,16 @@ def test_rows_go_to_stdout_though_a_bar_is_drawn(trained: Trained, odd: Path, tm
                 env=environment(TERM="xterm-256color"),
             )  # fmt: skip
             os.close(slave)
-            said = b""
+            message = b""
             try:
                 while chunk := os.read(master, 65536):
-                    said += chunk
+                    message += chunk
             except OSError:  # what Linux says when the other side has closed
                 pass
         os.close(master)
-        assert process.wait(timeout=60) == 0, said
-        assert b"scoring" in said
-        assert b"zzz qqq" not in said
+        assert process.wait(timeout=60) == 0, message
+        assert b"scoring" in message
+        assert b"zzz qqq" not in message
         assert "zzz qqq" in (tmp_path / "out").read_text()
         assert "\x1b" not in (tmp_path / "out").read_text()
 
@@ -221,9 +223,9 @@ def test_what_reads_our_rows_may_go_away(trained: Trained, book: Path) -> None:
     command = " ".join(
         [*UNROLL, "score", str(trained.path), "--file", str(book), "--unit", "token", "--tsv", "| head -2"]
     )
-    done = subprocess.run(command, shell=True, env=environment(), capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith("line\tstart\tend\t")
-    assert "Traceback" not in done.stderr
+    result = subprocess.run(command, shell=True, env=environment(), capture_output=True, text=True, timeout=60)
+    assert result.stdout.startswith("line\tstart\tend\t")
+    assert "Traceback" not in result.stderr
 
 
 def test_a_file_goes_on_from_a_state(trained: Trained, odd: Path, here: Here, tmp_path: Path) -> None:
@@ -266,9 +268,9 @@ def test_a_file_goes_on_from_a_state(trained: Trained, odd: Path, here: Here, tm
 def test_what_does_not_go_together_is_refused(
     arguments: tuple[str, ...], says: str, trained: Trained, odd: Path, refused: Refused, tmp_path: Path
 ) -> None:
-    said = refused("score", trained.path, *(odd if argument == "F" else argument for argument in arguments))
-    assert says in said
-    assert "\n  fix: " in said
+    message = refused("score", trained.path, *(odd if argument == "F" else argument for argument in arguments))
+    assert says in message
+    assert "\n  fix: " in message
     assert not (tmp_path / "S").exists()
 
 
@@ -294,18 +296,18 @@ def test_files_that_are_no_text_are_refused(
 
 
 def test_next_is_a_distribution(trained: Trained, here: Here) -> None:
-    found = scored(unroll("next", trained.path, "the cat", "--json"))
-    assert (found["text"], found["whole_words"], len(found["next"])) == ("the cat", False, 10)
-    ps = [each["probability"] for each in found["next"]]
+    report = scored(unroll("next", trained.path, "the cat", "--json"))
+    assert (report["text"], report["whole_words"], len(report["next"])) == ("the cat", False, 10)
+    ps = [item["probability"] for item in report["next"]]
     assert ps == sorted(ps, reverse=True)
-    assert sum(ps) + found["rest"] == pytest.approx(1, abs=1e-9)
+    assert sum(ps) + report["rest"] == pytest.approx(1, abs=1e-9)
     everything = scored(here("next", trained.path, "the cat", "--top", "1000", "--json"))
     assert len(everything["next"]) == trained.result["vocab_size"]
-    assert sum(each["probability"] for each in everything["next"]) == pytest.approx(1, abs=1e-9)
+    assert sum(item["probability"] for item in everything["next"]) == pytest.approx(1, abs=1e-9)
     assert everything["rest"] == pytest.approx(0, abs=1e-12)
-    assert {each["token"] for each in everything["next"]} >= {"<unk>", "\n", " ", "t"}
+    assert {item["token"] for item in everything["next"]} >= {"<unk>", "\n", " ", "t"}
     (score,) = scored(here("score", trained.path, "the cat ", "--json"))["texts"]
-    space = next(each["probability"] for each in everything["next"] if each["token"] == " ")
+    space = next(item["probability"] for item in everything["next"] if item["token"] == " ")
     assert -math.log(space) == pytest.approx(score["per_token"][-1]["nats"], abs=1e-5)
     plain = here("next", trained.path, "the cat", "--top", "3")
     rows = plain.out.splitlines()
@@ -316,15 +318,15 @@ def test_next_is_a_distribution(trained: Trained, here: Here) -> None:
 
 
 def test_next_whole_words(trained: Trained, here: Here) -> None:
-    done = here("next", trained.path, "the cat sat ", "--whole-words", "--json")
-    found = scored(done)
-    assert (found["whole_words"], found["begun"], found["certain"], len(found["next"])) == (True, "", True, 10)
-    assert sum(each["probability"] for each in found["next"]) + found["rest"] == pytest.approx(1, abs=1e-9)
-    assert done.err == ""
+    result = here("next", trained.path, "the cat sat ", "--whole-words", "--json")
+    report = scored(result)
+    assert (report["whole_words"], report["begun"], report["certain"], len(report["next"])) == (True, "", True, 10)
+    assert sum(item["probability"] for item in report["next"]) + report["rest"] == pytest.approx(1, abs=1e-9)
+    assert result.err == ""
     inside = here("next", trained.path, "the c", "--whole-words", "--json")
     completed = scored(inside)
     assert completed["begun"] == "c"
-    assert all(each["token"].startswith("c") for each in completed["next"])
+    assert all(item["token"].startswith("c") for item in completed["next"])
     assert "ends inside a word" in inside.err
     assert "(white space)" in here("next", trained.path, "the ", "--whole-words", "--top", "3000").out
 
@@ -343,14 +345,14 @@ def test_bars_are_drawn_on_a_terminal(trained: Trained) -> None:
         env=environment(TERM="xterm-256color", COLUMNS="80"),
     )  # fmt: skip
     os.close(slave)
-    sent = b""
+    lines = b""
     try:
         while chunk := os.read(master, 65536):
-            sent += chunk
+            lines += chunk
     except OSError:
         pass
     os.close(master)
     assert process.wait(timeout=60) == 0
-    first = sent.decode().splitlines()[0]
+    first = lines.decode().splitlines()[0]
     assert re.fullmatch(r"\S+ +0\.\d{4}  █{40}", first)
-    assert all(len(line) <= 90 for line in sent.decode().splitlines())
+    assert all(len(line) <= 90 for line in lines.decode().splitlines())

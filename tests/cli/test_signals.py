@@ -42,13 +42,13 @@ def started(
         process.communicate()
 
 
-def wait_for(process: "subprocess.Popen[str] | Forked", wanted: str) -> None:
+def wait_for(process: "subprocess.Popen[str] | Forked", expected: str) -> None:
     """Read what the process says on stderr until a line has `wanted` in it."""
     assert process.stderr is not None
     for line in process.stderr:
-        if wanted in line:
+        if expected in line:
             return
-    raise AssertionError(f"it ended before it said {wanted!r}")
+    raise AssertionError(f"it ended before it said {expected!r}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -75,9 +75,9 @@ def test_a_signal_saves_and_a_resume_finishes(book: Path, tmp_path: Path, number
     # What is left would take long here: the recipe is shortened by hand, which is nobody's way to use it.
     recipe = tmp_path / "run" / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("steps = 3000", f"steps = {result['steps'] + 5}"))
-    done = unroll("train", "--resume", "run", "--json", cwd=tmp_path)
-    assert done.code == 0, done.err
-    resumed = json.loads(done.out)
+    outcome = unroll("train", "--resume", "run", "--json", cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    resumed = json.loads(outcome.out)
     assert (resumed["steps"], resumed["finished"]) == (result["steps"] + 5, True)
     assert resumed["train_seconds"] > result["train_seconds"]
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -165,8 +165,8 @@ def test_a_signal_that_python_ignored_while_torch_was_loaded_is_heeded(
     """It was noted, and the training stops at its first report, saved."""
     monkeypatch.setattr(process, "clean_up_at_signals", lambda: None)
     monkeypatch.setattr(process, "ended_by", signal.SIGINT)
-    done = here("train", book, "--out", tmp_path / "run", *SLOW)
-    assert done.code == 130 and "Stopped at step 0 of 3,000, and saved.\n" in done.err
+    result = here("train", book, "--out", tmp_path / "run", *SLOW)
+    assert result.code == 130 and "Stopped at step 0 of 3,000, and saved.\n" in result.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -30,23 +30,23 @@ HEAVY = ("torch", "numpy", "rich", "tokenizers", "safetensors", "tomli_w")
 def commands() -> dict[str, click.Command]:
     """Return every command there is, by what is typed for it."""
     context = click.Context(app)
-    found: dict[str, click.Command] = {}
+    report: dict[str, click.Command] = {}
     for name in app.list_commands(context):
         command = app.get_command(context, name)
         assert command is not None
-        found[name] = command
+        report[name] = command
         if isinstance(command, click.Group):
-            found |= {f"{name} {sub}": command.commands[sub] for sub in command.commands}
-    return found
+            report |= {f"{name} {sub}": command.commands[sub] for sub in command.commands}
+    return report
 
 
 def loaded(*arguments: str) -> set[str]:
     """Return the packages that a Python loads."""
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments], env=environment(), capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 0, done.stderr
-    return {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert result.returncode == 0, result.stderr
+    return {line.rpartition("|")[2].strip().split(".")[0] for line in result.stderr.splitlines() if "|" in line}
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("--version",)])
@@ -75,11 +75,11 @@ def test_without_a_terminal_rich_is_not_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", commands())
 def test_every_command_explains_itself_with_examples(here: Here, name: str) -> None:
-    done = here(*name.split(), "--help")
-    assert (done.code, done.err) == (0, "")
-    examples = done.out.partition("Examples:\n")[2].splitlines()
+    result = here(*name.split(), "--help")
+    assert (result.code, result.err) == (0, "")
+    examples = result.out.partition("Examples:\n")[2].splitlines()
     assert 2 <= len([line for line in examples if line.strip().startswith("unroll ")]) <= 5
-    assert all(len(line) <= 100 for line in done.out.splitlines())
+    assert all(len(line) <= 100 for line in result.out.splitlines())
 
 
 def test_examples_are_commands_that_exist() -> None:
@@ -88,15 +88,15 @@ def test_examples_are_commands_that_exist() -> None:
             words = re.split(r"  |\|", line)[0].split()
             typed = " ".join(words[:2]) if words[0] == "data" else words[0]
             options = {word for word in words if word.startswith("--")}
-            known = {option for param in commands()[typed].params for option in (*param.opts, *param.secondary_opts)}
-            assert options <= known, line
+            names = {option for param in commands()[typed].params for option in (*param.opts, *param.secondary_opts)}
+            assert options <= names, line
 
 
 def test_alone_it_shows_its_help(here: Here) -> None:
-    done = here()
-    assert done.code == 0
+    result = here()
+    assert result.code == 0
     for verb, purpose in VERBS.items():
-        assert re.search(rf"^  {verb} +{re.escape(purpose)}$", done.out, re.M)
+        assert re.search(rf"^  {verb} +{re.escape(purpose)}$", result.out, re.M)
 
 
 def test_version(here: Here) -> None:
@@ -136,9 +136,9 @@ def test_a_process_knows_since_when_it_is_the_command(monkeypatch: pytest.Monkey
 
 
 def test_a_resume_starts_again_with_the_recorded_wait_policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[tuple[str, list[str], str | None]] = []
+    request: list[tuple[str, list[str], str | None]] = []
     monkeypatch.setattr(
-        os, "execve", lambda path, arguments, env: asked.append((path, arguments, env.get("OMP_WAIT_POLICY")))
+        os, "execve", lambda path, arguments, env: request.append((path, arguments, env.get("OMP_WAIT_POLICY")))
     )
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "unroll", "train", "--resume", "x"])
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
@@ -146,16 +146,16 @@ def test_a_resume_starts_again_with_the_recorded_wait_policy(monkeypatch: pytest
     process.restart_as_recorded(tmp_path)
     (tmp_path / "recipe.toml").write_text('[training]\nwait_policy = "default"\n')
     process.restart_as_recorded(tmp_path)
-    assert asked == []
+    assert request == []
     (tmp_path / "recipe.toml").write_text('[training]\nwait_policy = "passive"\n')
     process.restart_as_recorded(tmp_path)
-    assert asked == [(sys.executable, [sys.executable, "-m", "unroll", "train", "--resume", "x"], "passive")]
+    assert request == [(sys.executable, [sys.executable, "-m", "unroll", "train", "--resume", "x"], "passive")]
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     process.restart_as_recorded(tmp_path)
     monkeypatch.delenv("OMP_WAIT_POLICY")
     monkeypatch.setenv(COMMAND_MARK, "1")
     process.restart_as_recorded(tmp_path)
-    assert len(asked) == 1
+    assert len(request) == 1
 
 
 def test_list_knows_the_corpora(here: Here) -> None:
@@ -167,14 +167,14 @@ def test_list_knows_the_corpora(here: Here) -> None:
 
 
 def test_what_reads_our_output_may_go_away() -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         f"{sys.executable} -m unroll data list | head -1",
         shell=True, env=environment(), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert done.stdout.startswith("tinyshakespeare")
-    assert done.stderr == ""
+    assert result.stdout.startswith("tinyshakespeare")
+    assert result.stderr == ""
 
 
 def test_output_is_utf8_whatever_the_locale_says() -> None:
-    done = run("data", "list", PYTHONIOENCODING="ascii", LC_ALL="C")
-    assert done.code == 0, done.err
+    result = run("data", "list", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert result.code == 0, result.err

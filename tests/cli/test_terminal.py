@@ -18,44 +18,44 @@ def screen(*arguments: str | Path, **changes: str) -> str:
         environment=environment(**{"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40", **changes}),
     )  # fmt: skip
     os.close(slave)
-    sent = b""
+    lines = b""
     try:
         while chunk := os.read(master, 65536):
-            sent += chunk
+            lines += chunk
     except OSError:  # what Linux says when the other side has closed
         pass
     os.close(master)
-    assert process.wait(60) == 0, sent.decode()
-    return sent.decode().replace("\r\n", "\n")
+    assert process.wait(60) == 0, lines.decode()
+    return lines.decode().replace("\r\n", "\n")
 
 
 def test_a_training_on_a_terminal(book: Path, tmp_path: Path) -> None:
-    sent = screen("train", book, "--out", tmp_path / "run", "--steps", "20", *QUICK)
-    bars = re.findall(r"20/20 .*?━+.*? training \d\.\d{2} bits/char · [\d,]+/s · 0:00 left", sent)
+    lines = screen("train", book, "--out", tmp_path / "run", "--steps", "20", *QUICK)
+    bars = re.findall(r"20/20 .*?━+.*? training \d\.\d{2} bits/char · [\d,]+/s · 0:00 left", lines)
     assert bars
-    assert "\x1b[2m── step 0 · " in sent
-    assert "step 20/20 · training" not in sent  # the lines for those who have no bar
-    assert "\x1b[?25h" in sent  # the cursor is back
+    assert "\x1b[2m── step 0 · " in lines
+    assert "step 20/20 · training" not in lines  # the lines for those who have no bar
+    assert "\x1b[?25h" in lines  # the cursor is back
 
 
 def test_without_colours(trained: Trained) -> None:
-    sent = screen("info", trained.path, NO_COLOR="1")
-    assert "\x1b" not in sent
+    lines = screen("info", trained.path, NO_COLOR="1")
+    assert "\x1b" not in lines
     assert "\x1b[2mmodel" in screen("info", trained.path)
 
 
 def test_a_terminal_called_dumb_gets_lines_and_no_escapes(book: Path, tmp_path: Path) -> None:
-    sent = screen("train", book, "--out", tmp_path / "run", "--steps", "20", *QUICK, TERM="dumb")
-    assert "\x1b" not in sent and "\r" not in sent
-    assert "step 20/20 · training" in sent
+    lines = screen("train", book, "--out", tmp_path / "run", "--steps", "20", *QUICK, TERM="dumb")
+    assert "\x1b" not in lines and "\r" not in lines
+    assert "step 20/20 · training" in lines
 
 
 def test_what_a_model_writes_does_not_steer_the_terminal(tmp_path: Path) -> None:
     book = tmp_path / "escapes.txt"
     book.write_text("\x1b]0;owned\x07\x1b[2J" * 1500)
-    sent = screen("train", book, "--out", tmp_path / "run", "--steps", "100", *QUICK)
-    assert "\x1b]" not in sent
-    assert "\x1b[2J" not in sent
-    sent = screen("sample", tmp_path / "run", "--length", "40")
-    assert "\x1b" not in sent
-    assert "␛" in sent
+    lines = screen("train", book, "--out", tmp_path / "run", "--steps", "100", *QUICK)
+    assert "\x1b]" not in lines
+    assert "\x1b[2J" not in lines
+    lines = screen("sample", tmp_path / "run", "--length", "40")
+    assert "\x1b" not in lines
+    assert "␛" in lines

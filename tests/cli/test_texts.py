@@ -18,12 +18,12 @@ MARK = "\ufeff".encode()
 
 def counted(here: Here, folder: Path, *arguments: str | Path) -> dict[str, object]:
     """Count an n-gram and return what is known of it."""
-    done = here("ngram", *arguments, "--order", "3", "--out", folder, "--json")
-    assert done.code == 0, done.err
-    known = json.loads(done.out)
-    assert isinstance(known, dict)
-    assert json.loads(here("info", folder, "--json").out)["notes"] == known["notes"]
-    return known
+    result = here("ngram", *arguments, "--order", "3", "--out", folder, "--json")
+    assert result.code == 0, result.err
+    description = json.loads(result.out)
+    assert isinstance(description, dict)
+    assert json.loads(here("info", folder, "--json").out)["notes"] == description["notes"]
+    return description
 
 
 def test_a_prompt_file_is_read_byte_for_byte(trained: Trained, here: Here, tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_sampling_ends_before_the_first_of_several_texts(trained: Trained, here:
     first, second = whole[40:42], whole[whole.index("\n") - 1 :][:3]
     place = min(whole.index(first), whole.index(second))
     for stops in ((first, second), (second, first)):
-        given = [part for stop in stops for part in ("--stop", escaped(stop))]
-        told = json.loads(here(*ask, *given).out)
-        assert (told["samples"][0]["text"], told["stop"]) == (whole[:place], list(stops))
+        arguments = [part for stop in stops for part in ("--stop", escaped(stop))]
+        output = json.loads(here(*ask, *arguments).out)
+        assert (output["samples"][0]["text"], output["stop"]) == (whole[:place], list(stops))
 
 
 def test_an_empty_text_to_stop_at_is_refused(trained: Trained, refused: Refused) -> None:
@@ -50,11 +50,11 @@ def test_an_empty_text_to_stop_at_is_refused(trained: Trained, refused: Refused)
 def test_documents_and_marks_are_reported(here: Here, tmp_path: Path) -> None:
     for name, data in (("a", MARK + b"red apple"), ("b", b"blue pear\n"), ("c", b"green fig")):
         (tmp_path / name).write_bytes(data)
-    known = counted(here, tmp_path / "model", *(tmp_path / name for name in "abc"))
-    assert (known["byte_order_marks"], known["newlines_added"], known["overlaps"]) == (1, 1, {})
-    assert known["tokens_seen"] == len("red apple\nblue pear\ngreen fig")
-    said = here("info", tmp_path / "model").out.splitlines()
-    texts = [line for line in said if " · sha256 " in line]
+    names = counted(here, tmp_path / "model", *(tmp_path / name for name in "abc"))
+    assert (names["byte_order_marks"], names["newlines_added"], names["overlaps"]) == (1, 1, {})
+    assert names["tokens_seen"] == len("red apple\nblue pear\ngreen fig")
+    message = here("info", tmp_path / "model").out.splitlines()
+    texts = [line for line in message if " · sha256 " in line]
     assert [("byte order mark was dropped" in line, "final newline was added" in line) for line in texts] == [
         (True, True), (False, False), (False, False)
     ]  # fmt: skip
@@ -66,9 +66,9 @@ def test_a_mark_is_no_text_to_any_verb(trained: Trained, here: Here, tmp_path: P
     marked.write_bytes(MARK + plain.read_bytes())
 
     def told(verb: str, *arguments: str | Path) -> str:
-        done = here(verb, *arguments, "--json")
-        assert done.code == 0, done.err
-        return done.out
+        result = here(verb, *arguments, "--json")
+        assert result.code == 0, result.err
+        return result.out
 
     for file in (plain, marked):
         assert json.loads(told("eval", trained.path, file))["unknown_rate"] == 0
@@ -89,9 +89,9 @@ def test_a_validation_text_that_was_learnt_is_told(here: Here, tmp_path: Path) -
     lines = [f"line {number * number} of {number}\n" for number in range(400)]
     book.write_text("".join(lines))
     same = counted(here, tmp_path / "same", book, "--valid", book)
-    said = "book.txt is the training file book.txt itself: the validation figures are of text that was learnt"
-    assert said in same["notes"]  # type: ignore[operator]
-    assert said in " ".join(here("info", tmp_path / "same").out.split())
+    message = "book.txt is the training file book.txt itself: the validation figures are of text that was learnt"
+    assert message in same["notes"]  # type: ignore[operator]
+    assert message in " ".join(here("info", tmp_path / "same").out.split())
     other.write_text("".join(lines[::3]))
     near = counted(here, tmp_path / "near", book, "--valid", other, "--test", book)
     assert [note[:60] for note in near["notes"][:2]] == [  # type: ignore[index]
@@ -105,11 +105,11 @@ def test_a_validation_text_that_was_learnt_is_told(here: Here, tmp_path: Path) -
 
 
 def test_discounts_that_could_not_be_estimated_are_told(here: Here, book: Path, tmp_path: Path) -> None:
-    known = counted(here, tmp_path / "model", book)
-    orders = known["fallback_discounts"]
+    names = counted(here, tmp_path / "model", book)
+    orders = names["fallback_discounts"]
     assert isinstance(orders, list) and orders  # of 15 characters, with few that come once or twice after others
-    done = here("info", tmp_path / "model")
-    assert "the discounts of" in done.out and "could not be estimated" in done.out
+    result = here("info", tmp_path / "model")
+    assert "the discounts of" in result.out and "could not be estimated" in result.out
     description = json.loads((tmp_path / "model" / "model.json").read_text())
     del description["result"]["fallback_discounts"]
     (tmp_path / "model" / "model.json").write_text(json.dumps(description))
@@ -132,9 +132,9 @@ def test_files_whose_names_are_no_text(
     book = folder / os.fsdecode(b"caf\xe9.txt")
     book.write_text(text(4000))
     model = folder / os.fsdecode(b"mod\xe8le")
-    known = counted(here, model, book, "--valid", book)
-    assert known["trained_on"][0]["name"] == "caf\\xe9.txt"  # type: ignore[index]
-    assert known["valid_file"] == "caf\\xe9.txt"
+    names = counted(here, model, book, "--valid", book)
+    assert names["trained_on"][0]["name"] == "caf\\xe9.txt"  # type: ignore[index]
+    assert names["valid_file"] == "caf\\xe9.txt"
     pairs, nbest = folder / os.fsdecode(b"p\xe9.tsv"), folder / os.fsdecode(b"n\xe9")
     pairs.write_text("the cat\tthe tac\n")
     nbest.write_text("0 ||| the cat ||| -1\n")
@@ -144,24 +144,24 @@ def test_files_whose_names_are_no_text(
     network = tmp_path / os.fsdecode(b"r\xe9seau")
     network.symlink_to(trained.path)
     monkeypatch.chdir(folder)
-    for one in (model, network):
+    for item in (model, network):
         for ask in (
-            ("info", one), ("eval", one, book, book), ("compare", one, one, book), ("score", one, "--file", book),
-            ("score", one, "--file", book, "--tsv"), ("sample", one, "--prompt-file", prompt, "--length", "5"),
-            ("pairs", one, pairs, "--items", out), ("rescore", one, nbest, "--out", out),
-            ("rescore", one, nbest, "--best"), ("next", one, "the "),
+            ("info", item), ("eval", item, book, book), ("compare", item, item, book), ("score", item, "--file", book),
+            ("score", item, "--file", book, "--tsv"), ("sample", item, "--prompt-file", prompt, "--length", "5"),
+            ("pairs", item, pairs, "--items", out), ("rescore", item, nbest, "--out", out),
+            ("rescore", item, nbest, "--best"), ("next", item, "the "),
         ):  # fmt: skip
             for json_too in ((), ("--json",)):
                 if json_too and "--tsv" in ask:
                     continue
-                done = here(*ask, *json_too)
-                assert done.code == 0, (ask, done.err)
-                (done.out + done.err).encode("utf-8", "surrogatepass" if json_too else "strict")
+                result = here(*ask, *json_too)
+                assert result.code == 0, (ask, result.err)
+                (result.out + result.err).encode("utf-8", "surrogatepass" if json_too else "strict")
     for other in (
         ("embed", network, book), ("similar", network, book, "--query", "the cat"),
         ("cells", trained.path, "--file", book, "--property", "word", "--top", "1"),
         ("export", network, "--to", "onnx", "--out", folder / os.fsdecode(b"m\xe9.onnx")),
     ):  # fmt: skip
-        done = here(*other)
-        assert done.code == 0, (other, done.err)
+        result = here(*other)
+        assert result.code == 0, (other, result.err)
     assert (folder / os.fsdecode(b"caf\xe9.txt.npy")).exists()

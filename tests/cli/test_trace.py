@@ -11,24 +11,24 @@ from cli.conftest import Here, Refused, Trained
 
 
 def test_a_text_is_traced_to_a_file(trained: Trained, here: Here, tmp_path: Path) -> None:
-    done = here("trace", trained.path, "the cat", "--out", tmp_path / "t.npz", "--json")
-    assert done.code == 0, done.err
-    found = json.loads(done.out)
+    result = here("trace", trained.path, "the cat", "--out", tmp_path / "t.npz", "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
     with np.load(tmp_path / "t.npz") as arrays:
-        assert set(found["arrays"]) | {"ids"} == set(arrays)
-        assert arrays["layer0/c"].shape[0] == found["tokens"] == 7
-        assert arrays["nats"].sum() == pytest.approx(found["nats"], rel=1e-5)
+        assert set(report["arrays"]) | {"ids"} == set(arrays)
+        assert arrays["layer0/c"].shape[0] == report["tokens"] == 7
+        assert arrays["nats"].sum() == pytest.approx(report["nats"], rel=1e-5)
     score = json.loads(here("score", trained.path, "the cat", "--json").out)["texts"][0]
-    assert found["nats"] == pytest.approx(score["nats"], rel=1e-5)
+    assert report["nats"] == pytest.approx(score["nats"], rel=1e-5)
 
 
 def test_a_text_is_coloured_by_a_unit(trained: Trained, tmp_path: Path) -> None:
     file = tmp_path / "page.txt"
     file.write_text("the <b> cat\n", encoding="utf-8")
     page = tmp_path / "cell.html"
-    done = unroll("trace", trained.path, "--file", file, "--unit", "0:1", "--unit", "0:2", "--html", page)
-    assert done.code == 0, done.err
-    rows = [line for line in done.out.splitlines() if not line.startswith("──")]
+    result = unroll("trace", trained.path, "--file", file, "--unit", "0:1", "--unit", "0:2", "--html", page)
+    assert result.code == 0, result.err
+    rows = [line for line in result.out.splitlines() if not line.startswith("──")]
     assert len(rows) == 2 * 12 and rows[0].endswith("'t'")
     written = page.read_text(encoding="utf-8")
     assert written.count("<pre>") == 2 and "http" not in written and "layer0/c, unit 2" in written
@@ -37,8 +37,8 @@ def test_a_text_is_coloured_by_a_unit(trained: Trained, tmp_path: Path) -> None:
 
 def test_a_heat_map_is_drawn_and_is_the_same_each_time(trained: Trained, here: Here, tmp_path: Path) -> None:
     for name in ("one.png", "two.png", "one.svg"):
-        done = here("trace", trained.path, "the cat sat\n", "--signal", "f", "--plot", tmp_path / name)
-        assert done.code == 0, done.err
+        result = here("trace", trained.path, "the cat sat\n", "--signal", "f", "--plot", tmp_path / name)
+        assert result.code == 0, result.err
     first, second = (tmp_path / "one.png").read_bytes(), (tmp_path / "two.png").read_bytes()
     assert first == second and first.startswith(b"\x89PNG")
     drawn = (tmp_path / "one.svg").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def test_a_heat_map_is_drawn_and_is_the_same_each_time(trained: Trained, here: H
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    ("arguments", "subject"),
     [
         ([], "nothing to trace"),
         (["a", "--file", "x"], "both a text and a file"),
@@ -59,5 +59,5 @@ def test_a_heat_map_is_drawn_and_is_the_same_each_time(trained: Trained, here: H
         (["a", "--signal", "r"], "no signal r"),
     ],
 )
-def test_refusals(arguments: list[str], what: str, trained: Trained, refused: Refused) -> None:
-    assert what in refused("trace", trained.path, *arguments)
+def test_refusals(arguments: list[str], subject: str, trained: Trained, refused: Refused) -> None:
+    assert subject in refused("trace", trained.path, *arguments)

@@ -16,16 +16,16 @@ LINES = "the cat sat.\r\n\r\na mat and a cät\nthe cat sat on\nnothing new\n"
 
 def test_vectors_are_written_and_read_again(trained: Trained, here: Here, tmp_path: Path) -> None:
     write(tmp_path / "lines.txt", LINES)
-    done = unroll("embed", trained.path, "lines.txt", "--pool", "mean", "--json", cwd=tmp_path)
-    assert done.code == 0, done.err
-    told = json.loads(done.out)
-    assert (told["out"], told["lines"], told["size"], told["pool"]) == ("lines.txt.npy", 5, 32, "mean")
-    assert told["unknown_rate"] == 1 / (12 + 15 + 14 + 11)
-    assert len(told["notes"]) == 2
+    result = unroll("embed", trained.path, "lines.txt", "--pool", "mean", "--json", cwd=tmp_path)
+    assert result.code == 0, result.err
+    output = json.loads(result.out)
+    assert (output["out"], output["lines"], output["size"], output["pool"]) == ("lines.txt.npy", 5, 32, "mean")
+    assert output["unknown_rate"] == 1 / (12 + 15 + 14 + 11)
+    assert len(output["notes"]) == 2
     vectors = np.load(tmp_path / "lines.txt.npy")
     assert np.array_equal(vectors, library.embed(trained.path, tmp_path / "lines.txt", pool="mean").vectors)
-    again = unroll("embed", trained.path, "lines.txt", cwd=tmp_path)
-    assert (again.code, "lines.txt.npy exists" in again.err) == (2, True)
+    repeat = unroll("embed", trained.path, "lines.txt", cwd=tmp_path)
+    assert (repeat.code, "lines.txt.npy exists" in repeat.err) == (2, True)
     plain = here("embed", trained.path, tmp_path / "lines.txt", "--out", tmp_path / "lines.txt.npy")
     assert plain.out == f"{tmp_path / 'lines.txt.npy'}: 5 vectors of 32 numbers\n"
     assert not np.array_equal(vectors, np.load(tmp_path / "lines.txt.npy"))
@@ -34,27 +34,27 @@ def test_vectors_are_written_and_read_again(trained: Trained, here: Here, tmp_pa
 def test_similar_finds_the_nearest_lines(trained: Trained, here: Here, tmp_path: Path) -> None:
     file, stored = write(tmp_path / "lines.txt", LINES), tmp_path / "v.npy"
     ask = ("similar", trained.path, file, "--query", "the cat sat on", "--top", "2", "--pool", "mean")
-    told = json.loads(here(*ask, "--json").out)["similar"]
+    output = json.loads(here(*ask, "--json").out)["similar"]
     assert here("embed", trained.path, file, "--out", stored, "--pool", "mean").code == 0
     vectors = np.load(stored).astype(np.float64)
-    each = vectors @ vectors[3] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[3])
-    order = np.argsort(-each).tolist()
-    assert (order[0], [near["line"] - 1 for near in told]) == (3, order[:2])
-    assert [near["cosine"] for near in told] == pytest.approx(each[order[:2]].tolist())
-    assert [near["text"] for near in told] == [LINES.replace("\r", "").splitlines()[k] for k in order[:2]]
-    assert json.loads(here(*ask, "--vectors", stored, "--json").out)["similar"] == told
+    item = vectors @ vectors[3] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[3])
+    order = np.argsort(-item).tolist()
+    assert (order[0], [near["line"] - 1 for near in output]) == (3, order[:2])
+    assert [near["cosine"] for near in output] == pytest.approx(item[order[:2]].tolist())
+    assert [near["text"] for near in output] == [LINES.replace("\r", "").splitlines()[k] for k in order[:2]]
+    assert json.loads(here(*ask, "--vectors", stored, "--json").out)["similar"] == output
     assert [line.split(maxsplit=2)[1] for line in here(*ask).out.splitlines()] == [str(k + 1) for k in order[:2]]
-    found = library.similar(trained.path, file, "the cat sat on", top=2, pool="mean")
-    assert [near.line for near in found] == [k + 1 for k in order[:2]]
+    report = library.similar(trained.path, file, "the cat sat on", top=2, pool="mean")
+    assert [near.line for near in report] == [k + 1 for k in order[:2]]
 
 
 def test_similar_finds_the_nearest_symbols(trained: Trained, here: Here) -> None:
-    told = json.loads(here("similar", trained.path, "--symbol", "\\n", "--top", "3", "--json").out)
-    assert told["symbol"] == "\\n"
-    assert len(told["similar"]) == 3
-    assert all(near["symbol"] != "\\n" for near in told["similar"])
+    output = json.loads(here("similar", trained.path, "--symbol", "\\n", "--top", "3", "--json").out)
+    assert output["symbol"] == "\\n"
+    assert len(output["similar"]) == 3
+    assert all(near["symbol"] != "\\n" for near in output["similar"])
     assert [near.text for near in library.similar_symbols(trained.path, "\n", top=3)] == [
-        near["symbol"] for near in told["similar"]
+        near["symbol"] for near in output["similar"]
     ]
     assert len(here("similar", trained.path, "--symbol", "t", "--top", "999").out.splitlines()) < 30
 
@@ -64,10 +64,10 @@ def test_what_embed_and_similar_refuse(refused: Refused, here: Here, trained: Tr
     assert "does not end in .npy" in refused("embed", trained.path, file, "--out", file)
     assert file.read_bytes() == LINES.encode()
     assert "cannot read" in refused("embed", trained.path, tmp_path / "nowhere", "--out", tmp_path / "v.npy")
-    for wrong in ((), (file,), ("--query", "a"), (file, "--symbol", "a"), (file, "--query", "a", "--symbol", "b")):
-        assert "it is not clear what to compare" in refused("similar", trained.path, *wrong)
-    done = here("similar", trained.path, file, "--query", "Ä cat")
-    assert "note: symbols of the query that the model does not know were read as <unk>: 'Ä'" in done.err
+    for invalid in ((), (file,), ("--query", "a"), (file, "--symbol", "a"), (file, "--query", "a", "--symbol", "b")):
+        assert "it is not clear what to compare" in refused("similar", trained.path, *invalid)
+    result = here("similar", trained.path, file, "--query", "Ä cat")
+    assert "note: symbols of the query that the model does not know were read as <unk>: 'Ä'" in result.err
     assert "'cat' is not a symbol" in refused("similar", trained.path, "--symbol", "cat")
     assert "top is 0" in refused("similar", trained.path, file, "--query", "a", "--top", "0")
     assert "is not a file of vectors" in refused("similar", trained.path, file, "--query", "a", "--vectors", file)

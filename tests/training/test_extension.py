@@ -76,8 +76,8 @@ def test_an_extension_is_what_its_recipe_repeats_bit_for_bit(path: Path, corpus:
     assert [report.step for report in reports if report.kind == "start"] == [25]
     training = read_recipe(path / "recipe.toml").training
     assert (training.steps, training.extensions) == (31, (12, 24))
-    again = ALL | {"training": ALL["training"] | {"extended_at": "12,24"}}
-    trained(corpus, tmp_path / "again", again, 31)
+    repeat = ALL | {"training": ALL["training"] | {"extended_at": "12,24"}}
+    trained(corpus, tmp_path / "again", repeat, 31)
     results, repeated = outcome(path), outcome(tmp_path / "again")
     for name in results.keys() - {"recipe"}:
         if name == "metrics":
@@ -191,22 +191,22 @@ def test_a_training_that_is_not_finished_is_not_extended(corpus: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [{"more_steps": 0}, {"more_minutes": -1.0}, {"more_steps": 5, "more_minutes": 1.0}, {"more_minutes": 1e-5}],
     ids=str,
 )  # fmt: skip
-def test_a_wrong_budget_is_refused_and_changes_nothing(wrong: dict[str, Any], path: Path) -> None:
+def test_a_wrong_budget_is_refused_and_changes_nothing(invalid: dict[str, Any], path: Path) -> None:
     before = outcome(path)
     with pytest.raises(UserError) as refusal:
-        list(resume(path, device="cpu", **wrong))
+        list(resume(path, device="cpu", **invalid))
     assert refusal.value.allowed
     law_resume(before, path)
 
 
-@pytest.mark.parametrize("wrong", ["0", "x", "5,", "7,5", "5,5", "12", "5;7"])
-def test_extensions_that_make_no_sense_are_refused(wrong: str) -> None:
+@pytest.mark.parametrize("invalid", ["0", "x", "5,", "7,5", "5,5", "12", "5;7"])
+def test_extensions_that_make_no_sense_are_refused(invalid: str) -> None:
     with pytest.raises(UserError, match="extended_at") as refusal:
-        TrainConfig(steps=12, extended_at=wrong)
+        TrainConfig(steps=12, extended_at=invalid)
     assert refusal.value.allowed and refusal.value.fix
 
 

@@ -189,10 +189,10 @@ class FullDisk:
             disk.take()
             replace(source, target, **folders)
 
-        def opening(file: Any, mode: str = "r", *arguments: Any, **others: Any) -> Any:
+        def opening(file: Any, mode: str = "r", *arguments: Any, **rest: Any) -> Any:
             if mode == "ab":
-                return File(file, mode, opener=others["opener"])
-            return open(file, mode, *arguments, **others)
+                return File(file, mode, opener=rest["opener"])
+            return open(file, mode, *arguments, **rest)
 
         monkeypatch.setattr(os, "replace", replacing)
         monkeypatch.setattr(sys.modules[Folder.__module__], "open", opening, raising=False)
@@ -246,12 +246,12 @@ def test_a_full_disk_when_stopping_is_an_error_too(
 # ---- a step
 
 
-@pytest.mark.parametrize(("precision", "wanted"), [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "ieee")])
-def test_a_training_step_computes_as_it_was_told(precision: Precision, wanted: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "expected"), [("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", "ieee")])
+def test_a_training_step_computes_as_it_was_told(precision: Precision, expected: str, tmp_path: Path) -> None:
     seen: dict[str, list[str]] = {}
     model = Model(config("lstm", 2))
-    told = TrainConfig(steps=9, batch_size=2, seq_len=5, precision=precision, threads=1)
-    run = begin(None, model, OptimConfig(), told)
+    output = TrainConfig(steps=9, batch_size=2, seq_len=5, precision=precision, threads=1)
+    run = begin(None, model, OptimConfig(), output)
 
     def forwards(*_: object) -> None:
         seen["forwards"] = settings()
@@ -266,9 +266,9 @@ def test_a_training_step_computes_as_it_was_told(precision: Precision, wanted: s
     ids = np.random.default_rng(0).integers(7, size=(2, 5))
     step_on(run, Batch(ids, ids, None))
     assert settings() == before
-    assert seen["backwards"] == [wanted, wanted]
+    assert seen["backwards"] == [expected, expected]
     if precision != "bfloat16":
-        assert seen["forwards"] == [wanted, wanted]
+        assert seen["forwards"] == [expected, expected]
 
 
 def test_a_batch_is_pinned_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:

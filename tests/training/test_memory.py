@@ -27,17 +27,17 @@ def test_a_small_model_needs_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_large_one_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = announced(monkeypatch, LARGE, Memory(50 * GB, 64 * GB))
-    assert said is not None and said.startswith("this model has 1.6 billion weights: training takes about ")
-    assert said.endswith(" of memory, of which 50.0 GB are free, and about 90 seconds a step")
-    said = announced(monkeypatch, LARGE, None)
-    assert said is not None and said.endswith(" GB of memory, and about 90 seconds a step")
+    message = announced(monkeypatch, LARGE, Memory(50 * GB, 64 * GB))
+    assert message is not None and message.startswith("this model has 1.6 billion weights: training takes about ")
+    assert message.endswith(" of memory, of which 50.0 GB are free, and about 90 seconds a step")
+    message = announced(monkeypatch, LARGE, None)
+    assert message is not None and message.endswith(" GB of memory, and about 90 seconds a step")
 
 
 def test_one_that_cannot_fit_is_refused_and_the_advised_one_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"1.6 billion weights takes .* and this machine has 24.0 GB") as caught:
+    with pytest.raises(UserError, match=r"1.6 billion weights takes .* and this machine has 24.0 GB") as refusal:
         announced(monkeypatch, LARGE, Memory(20 * GB, 24 * GB))
-    size = int(caught.value.fix.rpartition("=")[2])
+    size = int(refusal.value.fix.rpartition("=")[2])
     for hidden_size, fits in ((size, True), (2 * size, False)):
         config = dataclasses.replace(LARGE, hidden_size=hidden_size)
         assert (needed(config, TrainConfig()) <= 24 * GB) == fits
@@ -51,6 +51,6 @@ def test_what_is_needed_grows_with_weights_and_symbols() -> None:
 
 
 def test_this_machine_has_memory_and_a_pace() -> None:
-    found = memory_of(CPU)
-    assert found is None or 0 < found.free <= found.total
+    report = memory_of(CPU)
+    assert report is None or 0 < report.free <= report.total
     assert 0 < seconds_per_step(ModelConfig(vocab_size=100, hidden_size=64), TrainConfig(), CPU) < 60

@@ -58,10 +58,10 @@ def test_the_rate_is_above_zero_up_to_its_peak_and_falls_after_it(
     steps: int, warmup: int, schedule: Any, peak: float
 ) -> None:
     config = OptimConfig(learning_rate=peak, warmup_steps=warmup, schedule=schedule)
-    found = rates(steps, config)
-    top = found.index(max(found))
-    assert all(0 < rate <= peak * (1 + 1e-12) for rate in found)
-    assert found[:top] == sorted(found[:top]) and found[top:] == sorted(found[top:], reverse=True)
+    report = rates(steps, config)
+    top = report.index(max(report))
+    assert all(0 < rate <= peak * (1 + 1e-12) for rate in report)
+    assert report[:top] == sorted(report[:top]) and report[top:] == sorted(report[top:], reverse=True)
     # However long the warm-up, half of the steps are left for the schedule, and the end is zero, or the peak.
     assert top <= steps // 2
     assert learning_rate_at(steps, steps, config) == pytest.approx(peak if schedule == "constant" else 0.0, abs=1e-9)
@@ -129,7 +129,7 @@ def test_the_average_follows_its_formula() -> None:
         update_average(average, weights, step, 0.7)
         decay = min(0.7, (1 + step) / (10 + step))
         expected = [decay * a + (1 - decay) * w for a, w in zip(expected, weights, strict=True)]
-    assert all(one is other for one, other in zip(average, kept, strict=True)), "the average moves in place"
+    assert all(item is other for item, other in zip(average, kept, strict=True)), "the average moves in place"
     torch.testing.assert_close(average, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -171,10 +171,10 @@ def test_an_optimizer_comes_back_from_its_tensors_bit_for_bit(arch: str, left_ou
     load_optimizer_tensors(twin, resumed, load_tensors(tmp_path / "optimizer.safetensors"))
     take_steps(model, optimizer, range(4, 8))
     take_steps(twin, resumed, range(4, 8))
-    equal = [torch.equal(one, other) for one, other in zip(model.parameters(), twin.parameters(), strict=True)]
+    equal = [torch.equal(item, other) for item, other in zip(model.parameters(), twin.parameters(), strict=True)]
     assert all(equal) if not left_out else not any(equal)
-    moments, again = optimizer_tensors(model, optimizer), optimizer_tensors(twin, resumed)
-    assert all(torch.equal(moments[name], again[name]) for name in moments) is not bool(left_out)
+    moments, repeat = optimizer_tensors(model, optimizer), optimizer_tensors(twin, resumed)
+    assert all(torch.equal(moments[name], repeat[name]) for name in moments) is not bool(left_out)
 
 
 def test_a_fresh_optimizer_has_no_tensors() -> None:

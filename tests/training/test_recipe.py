@@ -36,21 +36,21 @@ def nothing() -> Overrides:
     return {name: {} for name in TABLES}
 
 
-def chosen(overrides: Overrides | None = None, **others: Any) -> Recipe:
-    given: dict[str, Any] = {
+def chosen(overrides: Overrides | None = None, **rest: Any) -> Recipe:
+    arguments: dict[str, Any] = {
         "level": "char", "vocab_size": 65, "train_tokens": 1_000_000, "hidden_size": 384, "steps": 4000,
         "final_tokens": None, "tuned": False, "overrides": overrides or nothing(), "data": DataConfig(),
     }  # fmt: skip
-    return choose(**(given | others))
+    return choose(**(arguments | rest))
 
 
 @pytest.mark.parametrize("level", ["char", "byte", "word", "bpe"])
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_choice_is_a_function_of_its_arguments(level: str, arch: str) -> None:
     overrides = nothing() | {"model": {"arch": arch}}
-    asked: dict[str, Any] = {"level": level, "vocab_size": 3000, "train_tokens": 123_456, "steps": 777}
-    first = chosen(overrides, **asked)
-    assert all(chosen(overrides, **asked) == first for _ in range(3))
+    request: dict[str, Any] = {"level": level, "vocab_size": 3000, "train_tokens": 123_456, "steps": 777}
+    first = chosen(overrides, **request)
+    assert all(chosen(overrides, **request) == first for _ in range(3))
     assert overrides == nothing() | {"model": {"arch": arch}}, "the choice leaves its arguments alone"
     assert first.model.arch == arch and first.model.vocab_size == 3000 and first.training.steps == 777
 
@@ -72,8 +72,8 @@ FIXED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("table", ["model", "optim", "training"])
 def test_what_the_user_fixed_wins(table: str) -> None:
-    known = {field.name for field in fields(TABLES[table])}
-    assert set(FIXED[table]) >= known - {"vocab_size", "adaptive_softmax"}, "every key is tried"
+    names = {field.name for field in fields(TABLES[table])}
+    assert set(FIXED[table]) >= names - {"vocab_size", "adaptive_softmax"}, "every key is tried"
     recipe = chosen(FIXED, final_tokens=99)
     for key, value in FIXED[table].items():
         assert getattr(getattr(recipe, table), key) == value
@@ -83,10 +83,10 @@ def test_what_the_user_fixed_wins(table: str) -> None:
 
 
 def test_an_adaptive_softmax_wins_and_is_not_tied() -> None:
-    asked: dict[str, Any] = {"level": "word", "vocab_size": 5000}
-    model = chosen(nothing() | {"model": {"adaptive_softmax": "500,2000"}}, **asked).model
+    request: dict[str, Any] = {"level": "word", "vocab_size": 5000}
+    model = chosen(nothing() | {"model": {"adaptive_softmax": "500,2000"}}, **request).model
     assert (model.adaptive_softmax, model.tie_weights) == ("500,2000", False)
-    assert chosen(**asked).model.tie_weights
+    assert chosen(**request).model.tie_weights
 
 
 def test_the_vocabulary_is_the_texts() -> None:
@@ -114,28 +114,28 @@ def test_a_trained_model_is_tuned_gently() -> None:
     ids=str,
 )  # fmt: skip
 def test_values_out_of_range_are_refused_by_name(table: str, key: str, value: object) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as refusal:
         chosen(nothing() | {table: {key: value}})
-    assert key in str(caught.value) or key == "num_layers"
+    assert key in str(refusal.value) or key == "num_layers"
 
 
 def test_keys_that_nobody_reads_name_the_nearest(tmp_path: Path) -> None:
     for key in ("hiden_size", "model.hiden_size"):
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) as refusal:
             set_override(nothing(), key, "64")
-        assert "hiden_size" in caught.value.what and "hidden_size" in caught.value.fix
+        assert "hiden_size" in refusal.value.what and "hidden_size" in refusal.value.fix
     with pytest.raises(UserError):
         set_override(nothing(), "optim.hidden_size", "64")
     file = tmp_path / "recipe.toml"
-    for text, wrong, near in (
+    for text, invalid, near in (
         ("[model]\nhiden_size = 64\n", "hiden_size", "hidden_size"),
         ("[optim]\nlearning_rat = 1.0\n", "learning_rat", "learning_rate"),
         ("[modle]\nhidden_size = 64\n", "modle", "model"),
     ):
         file.write_text(text)
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) as refusal:
             read_overrides(file)
-        assert wrong in caught.value.what and near in caught.value.fix and str(file) in caught.value.what
+        assert invalid in refusal.value.what and near in refusal.value.fix and str(file) in refusal.value.what
     for text in ("model = 3\n", "[model\n", "\xff"):
         file.write_bytes(text.encode("latin-1"))
         with pytest.raises(UserError):
@@ -149,9 +149,9 @@ def test_wrong_types_in_a_recipe_file_are_refused(tmp_path: Path) -> None:
     for text in ("[model]\nhidden_size = 'big'\n", "[model]\narch = 'transformer'\n", "[training]\nsteps = 1.5\n",
                  "[training]\nbatch_size = true\n", "[optim]\nlearning_rate = [1]\n"):  # fmt: skip
         file.write_text(text)
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) as refusal:
             chosen(read_overrides(file))
-        assert text.split()[1] in str(caught.value)
+        assert text.split()[1] in str(refusal.value)
 
 
 def test_set_reads_values_by_type() -> None:
@@ -168,9 +168,9 @@ def test_set_reads_values_by_type() -> None:
         assert type(overrides[table][key.split(".")[-1]]) is type(value)
     for key, text in (("hidden_size", "1.5"), ("hidden_size", "true"), ("arch", "transformer"), ("tie_weights", "1"),
                       ("learning_rate", "fast")):  # fmt: skip
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) as refusal:
             set_override(overrides, key, text)
-        assert key in caught.value.what and caught.value.allowed
+        assert key in refusal.value.what and refusal.value.allowed
 
 
 def test_a_recipe_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -184,8 +184,8 @@ def test_a_recipe_comes_back_as_it_was_written(tmp_path: Path) -> None:
         write_recipe(tmp_path, recipe, {"unroll": "0", "files": ["a b.txt"]})
         assert read_recipe(tmp_path / "recipe.toml") == recipe
         overrides = read_overrides(tmp_path / "recipe.toml")
-        again = chosen(overrides, data=recipe.data)
-        assert again == recipe, "a complete recipe leaves nothing to be chosen"
+        repeat = chosen(overrides, data=recipe.data)
+        assert repeat == recipe, "a complete recipe leaves nothing to be chosen"
 
 
 OPTIMS = st.builds(
@@ -222,9 +222,9 @@ def test_an_incomplete_recipe_is_refused(tmp_path: Path) -> None:
 
 @given(st.integers(1, 5000), st.sampled_from([{}, {"batch_size": 4}, {"seq_len": 16}, {"batch_size": 3, "seq_len": 9}]))
 def test_windows_shrink_until_the_text_holds_one_for_each_stream(train_tokens: int, fixed: dict[str, int]) -> None:
-    asked = {"batch_size": 16, "seq_len": 64} | fixed
+    request = {"batch_size": 16, "seq_len": 64} | fixed
     try:
-        batch_size, seq_len = fit_batch(train_tokens, asked["batch_size"], asked["seq_len"], fixed)
+        batch_size, seq_len = fit_batch(train_tokens, request["batch_size"], request["seq_len"], fixed)
     except UserError as error:
         assert str(train_tokens) in error.what and error.fix
         least = fixed.get("batch_size", 1) * fixed.get("seq_len", 8)
@@ -237,8 +237,8 @@ def test_windows_shrink_until_the_text_holds_one_for_each_stream(train_tokens: i
 
 
 def test_dropout_grows_with_the_times_a_text_is_read() -> None:
-    found = [dropout_for(epochs) for epochs in (0.01, 1, 2, 4, 16, 64, 1e6)]
-    assert found == sorted(found) and found[0] == found[1] == 0 and found[-1] <= 0.5
+    report = [dropout_for(epochs) for epochs in (0.01, 1, 2, 4, 16, 64, 1e6)]
+    assert report == sorted(report) and report[0] == report[1] == 0 and report[-1] <= 0.5
     short, long = chosen(train_tokens=10_000), chosen(train_tokens=10**9)
     assert short.model.dropout > long.model.dropout == 0
 

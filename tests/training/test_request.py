@@ -40,9 +40,9 @@ def test_what_is_there_is_replaced_only_by_force_and_only_if_it_is_a_model(corpu
     path = tmp_path / "run"
     trained(corpus, path, ALL)
     before = outcome(path)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as refusal:
         trained(corpus, path, ALL)
-    assert "--resume" in caught.value.fix and "--force" in caught.value.fix
+    assert "--resume" in refusal.value.fix and "--force" in refusal.value.fix
     law_resume(before, path)
     for report in start([corpus], path, Budget(steps=2), ALL, device="cpu", force=True):
         assert isinstance(report, Report) and report.step <= 2
@@ -91,17 +91,17 @@ def test_what_a_killed_start_left_behind_is_cleared_away(corpus: Path, tmp_path:
 
 
 def test_a_budget_below_one_step_is_refused() -> None:
-    for wrong in ({"steps": 0}, {"steps": -1}, {"minutes": 0.0}, {"minutes": -1.0}, {"minutes": float("nan")}):
+    for invalid in ({"steps": 0}, {"steps": -1}, {"minutes": 0.0}, {"minutes": -1.0}, {"minutes": float("nan")}):
         with pytest.raises(UserError):
-            Budget(**wrong)
+            Budget(**invalid)
 
 
 def test_a_text_too_short_for_its_windows_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("abc\n" * 6)
     reports = start([tmp_path / "text.txt"], tmp_path / "run", Budget(steps=4), overrides(), device="cpu")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as refusal:
         list(reports)
-    assert caught.value.fix
+    assert refusal.value.fix
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
 
 
@@ -113,9 +113,9 @@ def test_a_small_window_that_the_user_fixed_needs_little_text(tmp_path: Path) ->
 
 
 def test_a_device_that_is_not_there_is_refused(corpus: Path, tmp_path: Path) -> None:
-    wrong = "mps" if not torch.backends.mps.is_available() else "cuda"
-    for device in (wrong, "tpu"):
-        with pytest.raises(UserError) as caught:
+    invalid = "mps" if not torch.backends.mps.is_available() else "cuda"
+    for device in (invalid, "tpu"):
+        with pytest.raises(UserError) as refusal:
             next(start([corpus], tmp_path / "run", Budget(steps=1), ALL, device=device))
-        assert "cpu" in caught.value.allowed
+        assert "cpu" in refusal.value.allowed
     assert list(tmp_path.iterdir()) == []

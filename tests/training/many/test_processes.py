@@ -50,8 +50,8 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def settings(**others: Any) -> list[str]:
-    return [part for key, value in (SETTINGS | others).items() for part in ("--set", f"{key}={value}")]
+def settings(**rest: Any) -> list[str]:
+    return [part for key, value in (SETTINGS | rest).items() for part in ("--set", f"{key}={value}")]
 
 
 def environment(folder: Path, planted: str = "") -> dict[str, str]:
@@ -103,9 +103,9 @@ def write_text(folder: Path) -> None:
         (folder / f"text{number}.txt").write_text(text(60, number))
 
 
-def train_arguments(out: str, steps: int, **others: Any) -> list[str]:
+def train_arguments(out: str, steps: int, **rest: Any) -> list[str]:
     files = [f"text{number}.txt" for number in range(4)]
-    return ["train", *files, "--out", out, "--device", "cpu", "--steps", str(steps), *settings(**others)]
+    return ["train", *files, "--out", out, "--device", "cpu", "--steps", str(steps), *settings(**rest)]
 
 
 # ---- the losses of one process
@@ -143,8 +143,8 @@ def test_two_processes_give_the_losses_of_one(variant: str, tmp_path: Path) -> N
     law_same_training(tmp_path / "one", tmp_path / "two", 1e-5)
     assert err.count("step 25/30") == 1 and err.count("── done") == 1, "what is said is said once"
     assert read_about(tmp_path / "two" / "recipe.toml")["processes"] == 2
-    one, two = (read_description(tmp_path / name) for name in ("one", "two"))
-    assert one["model"] == two["model"]
+    item, two = (read_description(tmp_path / name) for name in ("one", "two"))
+    assert item["model"] == two["model"]
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["one", "two"]
 
 
@@ -454,9 +454,9 @@ def test_without_torchrun_nothing_is_marked(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(("batch_size", "size", "near"), [(16, 3, 15), (1, 2, 2), (17, 4, 16), (2, 8, 8)])
 def test_the_advice_can_be_divided(batch_size: int, size: int, near: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "size", lambda: size)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as refusal:
         processes.check_shares(batch_size)
-    assert f"batch_size={near}" in caught.value.fix
+    assert f"batch_size={near}" in refusal.value.fix
     processes.check_shares(near)
 
 
