@@ -15,7 +15,7 @@ from typing import get_args, get_type_hints
 
 import click
 
-from unroll.cli.app import VERBS, app
+from unroll.cli.app import HELP, VERBS, app
 from unroll.training.recipe import TABLES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -36,7 +36,7 @@ def pages() -> dict[Path, str]:
 
 def commands() -> str:
     """Return the page of all verbs: the help of each, as `--help` prints it."""
-    root = click.Context(app, info_name="unroll")
+    root = click.Context(app, info_name="unroll", help_option_names=HELP)
     links = "\n".join(f"- [{verb}](#unroll-{verb}): {does}" for verb, does in VERBS.items())
     sections = [f"## {title}\n\n```text\n{text}\n```" for verb in VERBS for title, text in helps(root, app, verb)]
     return (

@@ -2,6 +2,7 @@
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from unroll.cli.app import VERBS, app, refuse_repeated
 from unroll.errors import UserError
@@ -51,6 +52,13 @@ def test_a_text_or_a_file_is_given_once(name: str, arguments: tuple[str, ...], o
 )
 def test_all_else_is_left_to_its_verb(name: str, arguments: tuple[str, ...]) -> None:
     refuse_repeated(verb(name), arguments)
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_verb_shows_its_help(flag: str) -> None:
+    for arguments in ([name, flag] for name in VERBS):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0 and "-h, --help" in result.output
 
 
 def test_every_verb_can_be_asked() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -28,6 +29,7 @@ from unroll.training.memory import Memory
         ("train a.txt --set hiden_size=64", "'hidden_size'"),
         ("train a.txt --set arch=lsmt", "'lstm'"),
         ("longrange --task pronoun", "'pronouns'"),
+        ("data prepare a.txt --levl char", "`--level`"),
     ],
 )
 def test_the_nearest_word_is_named(refused: Refused, command: str, right: str) -> None:
@@ -65,6 +67,38 @@ def test_the_name_of_a_file_in_place_of_a_text(here: Here, trained: Trained, boo
     )
     result = here("score", trained.path, *advised.split())
     assert "20,000 symbols" in result.err and "is a file" not in result.err
+
+
+def test_a_folder_of_models_in_place_of_a_model(here: Here, refused: Refused, trained: Trained) -> None:
+    (advised,) = re.findall(r"fix: name one in it, as (.*)", refused("info", trained.path.parent))
+    assert here("info", advised).code == 0
+
+
+def test_a_table_of_which_no_column_is_named(here: Here, refused: Refused, trained: Trained, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("id,Text\n1,the cat\n")
+    assert "--text COL reads one column of it" in here("eval", trained.path, table).err
+    (advised,) = re.findall(r"fix: (--text .*)", refused("eval", trained.path, table, "--text", "text"))
+    result = here("eval", trained.path, table, *advised.split())
+    assert result.code == 0 and "COL" not in result.err
+
+
+def test_a_property_and_a_budget_that_are_mistyped(refused: Refused, trained: Trained) -> None:
+    assert "did you mean 'line'?" in refused("cells", trained.path, "--file", trained.text, "--property", "lines")
+    assert "fix: write --more-steps instead" in refused("train", "--resume", trained.path, "--steps", "5")
+
+
+def test_a_pipe_that_is_not_read(here: Here, trained: Trained) -> None:
+    kept, (end, other) = os.dup(0), os.pipe()
+    try:
+        os.dup2(end, 0)
+        said = here("train", "--out", trained.path).err
+    finally:
+        os.dup2(kept, 0)
+        for descriptor in (kept, end, other):
+            os.close(descriptor)
+    notice = "Standard input is not read; to train on it, name it as the FILE -."
+    assert notice in said and notice not in here("train", "--out", trained.path).err
 
 
 def test_a_text_beside_resume(refused: Refused, trained: Trained, book: Path) -> None:
@@ -116,7 +150,7 @@ def test_a_test_text_gets_its_figure(here: Here, trained: Trained, book: Path, t
     run = ("--steps", "5", *QUICK, "--out", tmp_path / "run", "--json")
     outcome = here("train", book, "--valid", held, "--test", held, *run)
     result = json.loads(outcome.out)
-    (bits,) = re.findall(r"^test +([\d.]+) bits/char · of held.txt$", outcome.err, re.M)
+    (bits,) = re.findall(r"^test +([\d.]+) bits/char(?: · .* <unk>)? · of held.txt$", outcome.err, re.M)
     assert float(bits) == round(result["test_nats_per_token"] / math.log(2), 2)
     assert result["test_tokens"] == 3 * len(LINE)
     figures = json.loads(here("eval", tmp_path / "run", held, "--json").out)

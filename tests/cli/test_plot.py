@@ -109,7 +109,7 @@ def test_refusals(trained: Trained, refused: Refused, test_text: Path, short: Pa
 
     model, out = trained.path, ("--out", tmp_path / "a.png")
     assert "nowhere to draw" in said("position", model, test_text)
-    assert "is not a .png or .svg" in said("position", model, test_text, "--out", tmp_path / "a.pdf")
+    assert f"name it {tmp_path / 'a.png'}" in said("position", model, test_text, "--out", tmp_path / "a.pdf")
     assert "does not exist" in said("position", model, test_text, "--out", tmp_path / "none" / "a.png")
     assert "one crop of 256 symbols" in said("position", model, short, *out)
     assert "length is 0" in said("position", model, short, "--length", "0", *out)

@@ -141,7 +141,7 @@ def test_units_of_a_file(unit: str, trained: Trained, odd: Path, here: Here) -> 
     assert [row["line"] for row in report["units"]] == [int(row["line"]) for row in rows]
     assert [0, *(int(row["end"]) for row in rows)] == [*(int(row["start"]) for row in rows), len(ODD)]
     assert re.search(
-        r"^[\d,.]+ nats · 1,512 symbols · \d\.\d{3} each · \d\.\d\d% unknown \(as-unk\)$", result.err, re.M
+        r"^[\d,.]+ nats · 1,512 symbols · \d\.\d{3} each · \d\.\d\d % unknown \(as-unk\)$", result.err, re.M
     )
 
 

@@ -84,6 +84,15 @@ def test_a_signal_saves_and_a_resume_finishes(book: Path, tmp_path: Path, number
     assert steps == sorted(steps)
 
 
+def test_before_the_first_validation_the_model_is_that_of_step_0(book: Path, tmp_path: Path) -> None:
+    with forked("train", book, "--out", "run", *SLOW[:2], *QUICK, "--set", "valid_every=2000", cwd=tmp_path) as process:
+        wait_for(process, "step 0/3,000")
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert "The model is still that of step 0: the first validation is at step 2,000.\n" in err
+
+
 def test_before_the_first_step_nothing_is_left(book: Path, tmp_path: Path) -> None:
     with started("train", "--minutes", "3", "--out", "run", cwd=tmp_path) as process:
         wait_for(process, "No FILE")

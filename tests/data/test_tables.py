@@ -33,6 +33,11 @@ def test_what_is_no_table_with_the_column_is_refused(text: str, says: str) -> No
         column(text)
 
 
+def test_a_column_whose_name_is_almost_right_is_advised() -> None:
+    with pytest.raises(UserError, match="fix: --text 'The Body'"):
+        list(column_of(iter(["id,The Body\n1,a\n"]), HERE, "the body"))
+
+
 def test_a_header_of_any_length_is_shown_in_part() -> None:
     with pytest.raises(UserError, match=r"name0, name1, .* …\n") as refused:
         column(",".join(f"name{k}" for k in range(999)))

@@ -144,7 +144,7 @@ def test_how_words_stand_in_a_text() -> None:
     assert spacing("no it was n't black monday <unk> mr. x\n").boundaries == "space"
     assert spacing("anarchism originated as a term").boundaries == "unicode"
     assert raw + tokenised == Spacing(7, 3, 0, raw.characters + tokenised.characters, 0)
-    assert "tokenised already: 75.0%" in tokenised.reason
+    assert "tokenised already: 75.0 %" in tokenised.reason
     assert "occurs 1 times" in spacing("<unk> ").reason
     assert spacing("ภาษาไทย").warning is not None
     assert raw.warning is None

@@ -150,6 +150,13 @@ def tuned(parent: Path, file: Path, out: Path, **options: Any) -> list[str]:
     return [report.text for report in reports if isinstance(report, Report) and report.kind == "warn" and report.text]
 
 
+def test_new_symbols_are_named_alike_whether_added_or_not(parent: Path, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_bytes(b"the cat sat\r\n" * 200)
+    for choice in ("add", "unknown"):
+        (remark,) = tuned(parent, tmp_path / "lines.txt", tmp_path / choice, new_symbols=choice)
+        assert r": '\r'" in remark
+
+
 def test_a_grown_model_knows_the_new_text_and_starts_from_the_old_weights(
     parent: Path, russian: Path, tmp_path: Path
 ) -> None:

@@ -146,6 +146,13 @@ def read_description(path: Path) -> dict[str, Any]:
             allowed="a directory made by `unroll train`",
             fix="check the path; `ls runs` shows what you trained",
         )
+    if not os.path.lexists(path / "model.json"):
+        inside = sorted(str(file.parent) for file in path.glob("*/model.json"))
+        raise UserError(
+            f"{path} is a folder, but no model: it has no model.json",
+            allowed="a directory made by `unroll train`",
+            fix=f"name one in it, as {inside[0]}" if inside else "check the path",
+        )
     description = read_json(path / "model.json", "model description")
     if not isinstance(description, dict) or description.get("kind") != KIND:
         raise UserError(

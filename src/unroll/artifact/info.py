@@ -172,8 +172,9 @@ def _notes(
     result, level = description.get("result"), description["level"]
     valid = text.parts.get("valid") if text else None
     if not result:
-        steps = recipe.get("training", {}).get("steps")
-        yield f"not finished: step {last.get('step', 0)} of {steps}; the exact validation figure comes at the end"
+        planned = recipe.get("training", {}).get("steps")
+        place = f"step {last.get('step', 0):,}" + (f" of {planned:,}" if planned else "")
+        yield f"not finished: {place}; the exact validation figure comes at the end"
     elif result["valid_nats_per_token"] is None:
         yield "no text was held back for validation: run `unroll eval` on a text that it has not seen"
     elif (read := result["valid_tokens"] or 0) < (whole := result["valid_part_tokens"] or 0):

@@ -8,6 +8,7 @@ import click
 import unroll
 from unroll.errors import UserError, nearest
 
+HELP = ["-h", "--help"]
 VERBS = {
     "train": "Train a model on text files.",
     "ngram": "Count a Kneser-Ney n-gram of text files.",
@@ -101,7 +102,8 @@ def refuse_repeated(command: click.Command, arguments: Sequence[str]) -> None:
     so that a shell alias can set defaults. What cannot be parsed is left for click to refuse.
     """
     try:
-        context = click.Context(command, resilient_parsing=True)
+        # A command keeps the option for help that it gets first.
+        context = click.Context(command, resilient_parsing=True, help_option_names=HELP)
         _, rest, order = command.make_parser(context).parse_args(list(arguments))
     except click.UsageError:
         return
@@ -122,7 +124,7 @@ def _takes_one_text(option: click.Option) -> bool:
 @click.group(
     cls=Verbs,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": HELP, "max_content_width": 100},
     epilog="""\b
 Examples:
   unroll train book.txt --minutes 3      runs/book: a model that writes like the book

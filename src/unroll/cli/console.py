@@ -15,7 +15,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
-from unroll.errors import MachineError
+from unroll.errors import MachineError, number_of
 from unroll.files import MACHINE_ERRORS
 from unroll.progress import Progress, Work, result
 
@@ -253,7 +253,7 @@ def shape(description: dict[str, Any]) -> str:
 
 def spent(description: dict[str, Any]) -> str:
     """Return how long a model was trained, of what `info` knows of it."""
-    text = f"{description['steps'] or 0:,} steps, {description['tokens_seen'] or 0:,} symbols"
+    text = f"{number_of(description['steps'] or 0, 'step')}, {number_of(description['tokens_seen'] or 0, 'symbol')}"
     if description["train_seconds"]:
         text += f" in {clock(description['train_seconds'])} · {description['tokens_per_second'] or 0:,}/s"
     return text

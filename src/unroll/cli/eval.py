@@ -86,7 +86,7 @@ def figures(evaluation: dict[str, Any]) -> str:
     """Return figures as one line."""
     parts = [f"{evaluation['nats_per_token']:.4f} nats per symbol"]
     if evaluation["perplexity"] is not None:
-        parts.append(f"perplexity {evaluation['perplexity']:.2f}")
+        parts.append(f"perplexity {evaluation['perplexity']:,.2f}")
     for name in ("char", "byte"):
         if (bits := evaluation[f"bits_per_{name}"]) is not None:
             parts.append(f"{bits:.4f} bits/{name}")

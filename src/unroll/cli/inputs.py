@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from unroll.cli import console
+from unroll.data.kinds import UNPACK
 from unroll.data.opening import text_path
 from unroll.errors import UserError
 from unroll.files import explained
@@ -20,6 +22,8 @@ from unroll.training.many import torchrun
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+"""Endings of files of which one mostly means one column."""
 COPIES = "UNROLL_COPIES"
 """Names in the environment this process and the folder of its copies: `train` may start itself again."""
 ESCAPE = re.compile(r"\\(?:([nrt\\])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
@@ -84,6 +88,9 @@ def _prepared(
     """Return the path of a text as it is to be read; `copies` are those made so far."""
     label = "standard input" if str(path) == "-" else str(path)
     if str(path) != "-" and not path.is_fifo():
+        ending = (path.with_suffix("") if path.suffix.lower() in UNPACK else path).suffix.lower()
+        if column is None and ending in TABLES and any(option.name == "column" for option in context.command.params):
+            console.warn(f"all of {path} is the text, its delimiters too: --text COL reads one column of it")
         return path if encoding is None and column is None else text_path(path, encoding=encoding, column=column)
     if path in copies:
         raise UserError(f"{label} is named twice", allowed="once: it can be read only once", fix="save it to a file")

@@ -132,7 +132,7 @@ def refuse_beside_beam(ctx: click.Context, names: Sequence[str]) -> None:
             raise UserError(
                 f"{param.get_error_hint(ctx)} cannot be combined with --beam, which draws nothing",
                 allowed="--prompt, --prompt-file, --length, --stop, --precision, --replace-unknown, --copied, --json",
-                fix="leave one of them out",
+                fix="leave it out, or leave out --beam",
             )
 
 

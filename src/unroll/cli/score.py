@@ -93,7 +93,9 @@ def check(texts: Sequence[str], file: Path | None, eos: bool, options: dict[str,
         raise UserError(
             "nothing to score" if file is None else "both texts and a file are given",
             allowed="one or more TEXTs, or --file F",
-            fix='for example: unroll score DIR "John is driving a car" "John is driving a cat"',
+            fix='for example: unroll score DIR "John is driving a car" "John is driving a cat"'
+            if file is None
+            else "leave one out",
         )
     if file is None:
         if named := next((name for name in ("unit", "fresh", "sort", "top", "tsv") if options[name]), None):
@@ -197,7 +199,7 @@ def remarks(scores: "Sequence[TextScore]") -> Iterator[str]:
         yield f"the texts have {lengths} symbols, and each adds to the total; nats per symbol: {per}"
     if len({score.unknown for score in scores}) > 1:
         lengths = ", ".join(f"{score.unknown:,} of {len(score.per_token):,}" for score in scores)
-        yield f"of the symbols {lengths} are unknown: which text is likelier depends on --unknown"
+        yield f"unknown symbols: {lengths}; which text is likelier depends on --unknown"
 
 
 def unknown_rate(tokens: int, unknown: int, rule: str) -> float | None:
@@ -319,8 +321,8 @@ def score_file(
         put_tail({"tokens": total["tokens"], "nats": total["nats"], "nats_per_token": mean, "unknown_rate": rate})
         return
     figures = [f"{total['nats']:,.1f} nats", f"{number_of(total['tokens'], 'symbol')}", f"{mean or 0:.3f} each"]
-    if total["unknown"]:
-        figures.append(f"{rate:.2%} unknown ({unknown})")
+    if total["unknown"] and rate is not None:
+        figures.append(f"{100 * rate:.2f} % unknown ({unknown})")
     console.note(" · ".join(figures))
 
 

@@ -206,7 +206,8 @@ def rows_of(traced: "Traced", out: Path | None) -> Iterator[tuple[str, str]]:
         for gate in layer.gates:
             yield (
                 f"layer{layer.layer}/{gate.name}",
-                f"{gate.mean:.2f} on average, below 0.1 in {gate.closed:.1%} and above 0.9 in {gate.open:.1%}",
+                f"{gate.mean:.2f} on average, below 0.1 in {100 * gate.closed:.1f} % "
+                f"and above 0.9 in {100 * gate.open:.1f} %",
             )
         if layer.time_constants is not None:
             middle, tenth = np.quantile(layer.time_constants, [0.5, 0.9])

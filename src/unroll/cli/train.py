@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -39,9 +40,7 @@ Examples:
   unroll train *.txt.gz --level word --minutes 15 --out runs/words
   unroll train names.txt --steps 2000 --set hidden_size=256 --set dropout=0.2
   unroll train --resume runs/book                  continues where it stopped
-  unroll train --resume runs/book --more-steps 500 extends it when it is finished
-  unroll train --from runs/book letters.txt        fine-tunes on another text
-  unroll train --from runs/book russian.txt --new-symbols add""",
+  unroll train --from runs/book letters.txt        fine-tunes on another text""",
 )
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=TEXT)
 @click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>]")
@@ -143,6 +142,8 @@ def verb(
         reports = train(files, out=folder, device=device, started=process.began(), **choices)
         if not files:
             console.note("No FILE: training on the source code of Python's standard library.")
+            if stat.S_ISFIFO(os.fstat(0).st_mode):
+                console.note("Standard input is not read; to train on it, name it as the FILE -.")
     else:
         reports = continued(resume, device, started=process.began(), **more)
     last, phase, earlier = "", "", None
@@ -242,5 +243,7 @@ def refuse_beside_resume(ctx: click.Context) -> None:
             raise UserError(
                 f"{name} cannot be combined with --resume, which keeps the recorded recipe",
                 allowed="--device, --tensorboard, --json; for a finished training --more-steps or --more-minutes",
-                fix="leave it out; for another text, start a new directory with --from DIR",
+                fix=f"write --more-{param.name} instead"
+                if param.name in ("steps", "minutes")
+                else "leave it out; for another text, start a new directory with --from DIR",
             )

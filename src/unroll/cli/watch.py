@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unroll.artifact.info import ADD_THEM, info
 from unroll.cli import console
+from unroll.errors import number_of
 
 if TYPE_CHECKING:
     from unroll.training.report import Report
@@ -72,8 +73,8 @@ def put_start(description: dict[str, Any]) -> None:
         "symbols": f"{description['vocab_size']:,}, level {description['level']} · {sizes}",
         "words": words(description),
         "model": f"{console.shape(description)} · {description['parameters']:,} parameters",
-        "training": f"{description['planned_steps']:,} steps of {shape} symbols, {rounds:.1f} times the text · "
-        f"threads: {training['threads']}, {training['precision']}",
+        "training": f"{number_of(description['planned_steps'], 'step')} of {shape} symbols, "
+        f"{rounds:.1f} times the text · threads: {training['threads']}, {training['precision']}",
         "folder": description["path"],
     }
     console.put_columns([(name, value) for name, value in rows.items() if value], err=True)
@@ -88,6 +89,9 @@ def put_stopped(folder: Path, *, as_json: bool) -> None:
     """Print how to resume a training that was stopped."""
     description = info(folder)
     console.note(f"Stopped at step {description['steps']:,} of {description['planned_steps']:,}, and saved.")
+    first = description["recipe"]["training"]["valid_every"]
+    if 0 < description["steps"] < first:
+        console.note(f"The model is still that of step 0: the first validation is at step {first:,}.")
     console.note(f"To resume: unroll train --resume {console.quoted(folder)}")
     if as_json:
         console.put_json({"out": str(folder)} | description)

@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from shlex import quote
 from textwrap import shorten
 from typing import Any, AnyStr
 
-from unroll.errors import UserError
+from unroll.errors import UserError, nearest
 
 MAX_LINE = 64 * 2**20  # characters
 DELIMITERS = (",", ";", "\t", "|")
@@ -86,10 +87,14 @@ def _of_csv(lines: Iterator[str], first: str, path: Path, name: str) -> Iterator
     delimiter = next((sign for sign, header in headers.items() if name in header), None)
     if delimiter is None:
         header = max(headers.values(), key=len)
+        columns = {column.casefold(): column for column in header}
+        near = nearest(name.casefold(), columns)
         raise UserError(
             f"{path} has no column {name!r}",
             allowed=f"a column of its header: {_listed(header)}" if header else "CSV with a header, or JSON lines",
-            fix="name one of them with --text",
+            fix=f"--text {quote(columns[near])}"
+            if near
+            else "name one of them with --text; plain text needs no --text",
         )
     header = headers[delimiter]
     csv.field_size_limit(MAX_LINE)

@@ -193,7 +193,9 @@ class Spacing:
             return f"the text is tokenised already: {UNK} occurs {self.unknown:,} times"
         if not self.stops:
             return "the text has no full stops or commas"
-        share = f"{self.stops_apart / self.stops:.1%} of its full stops, commas and the like stand apart from words"
+        share = (
+            f"{100 * self.stops_apart / self.stops:.1f} % of its full stops, commas and the like stand apart from words"
+        )
         return f"the text is {'tokenised already' if self.boundaries == 'space' else 'raw'}: {share}"
 
     @property
@@ -202,8 +204,8 @@ class Spacing:
         if self.unspaced < UNSPACED_FROM * self.characters or not self.unspaced:
             return None
         return (
-            f"{self.unspaced / self.characters:.0%} of the characters belong to scripts without spaces between words, "
-            "where level word takes whole phrases for words: --level char or --level bpe fits such a text"
+            f"{100 * self.unspaced / self.characters:.0f} % of the characters belong to scripts without spaces between "
+            "words, where level word takes whole phrases for words: --level char or --level bpe fits such a text"
         )
 
 

@@ -56,7 +56,7 @@ def check_picture(out: Path) -> None:
         raise UserError(
             f"{out} is not a .png or .svg",
             allowed="names that end in .png or .svg",
-            fix=f"name it {out}.png",
+            fix=f"name it {out.with_suffix('.png')}",
         )
     if not out.parent.is_dir():
         raise UserError(

@@ -64,7 +64,7 @@ def grown_weights(model: Model, ids: Sequence[int], vocab_size: int) -> dict[str
 def new_symbol_reports(corpus: Corpus, files: Sequence[Path], parent: Opened) -> Iterator[Report]:
     """Yield the reports on symbols that the parent of a fine-tuning does not know: those added, those left unknown."""
     tokenizer, old = corpus.tokenizer, set(new_ids(parent.tokenizer, corpus.tokenizer))
-    if added := [tokenizer.symbol(id) for id in range(tokenizer.vocab_size) if id not in old]:
+    if added := [f"'{tokenizer.symbol(id)}'" for id in range(tokenizer.vocab_size) if id not in old]:
         text = f"{len(added):,} symbols are added to the {len(old):,} of the model: {listed(added)}"
         yield Report("warn", 0, 0, 0.0, text=text)
     part = corpus.info.parts["train"]
@@ -72,14 +72,14 @@ def new_symbol_reports(corpus: Corpus, files: Sequence[Path], parent: Opened) ->
         text = f"{part.unknown:,} symbols of the training part, {100 * part.unknown_share:.3g} %, are unknown to the "
         text += "model and read as <unk>, never sampled"
         if not is_prepared(files[0]):
-            text += f". New in the text: {listed(unknown_symbols(files, corpus))}"
+            text += f". New in the text: {listed([*map(repr, unknown_symbols(files, corpus))])}"
         text += f". {ADD_THEM}" if part.unknown_share > MUCH_UNKNOWN and not added else ""
         yield Report("warn", 0, 0, 0.0, text=text)
 
 
 def listed(symbols: Sequence[str]) -> str:
-    """Return the first 40 symbols in quotes, and the number of the others."""
-    return ", ".join(map(repr, symbols[:40])) + (f" and {len(symbols) - 40:,} more" if len(symbols) > 40 else "")
+    """Return the first 40 symbols, and the number of the others."""
+    return ", ".join(symbols[:40]) + (f" and {len(symbols) - 40:,} more" if len(symbols) > 40 else "")
 
 
 def unknown_symbols(files: Sequence[Path], corpus: Corpus) -> list[str]:

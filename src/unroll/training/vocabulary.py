@@ -50,7 +50,9 @@ def fitted(
 def _note(corpus: Corpus, words_cut: int) -> str:
     """Return what was cut from a vocabulary that is too large for the budget."""
     total, parts = corpus.tokenizer.vocab_size + words_cut, corpus.info.parts
-    shares = " and ".join(f"{part.unknown / part.tokens:.1%} of the {name} part" for name, part in parts.items())
+    shares = " and ".join(
+        f"{100 * part.unknown / part.tokens:.1f} % of the {name} part" for name, part in parts.items()
+    )
     return (
         f"{words_cut:,} of {total:,} words occur less than {corpus.info.config.min_count} times, too rarely to be "
         f"learnt in this budget, and read as <unk>: {shares}. For all words: --set min_count=1, or more --minutes"

@@ -15,7 +15,7 @@ from unroll.data.blocks import Seen, bytes_of, read_blocks, text_of
 from unroll.data.corpus import open_corpus
 from unroll.data.lines import line_text, read_lines
 from unroll.data.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
-from unroll.errors import UserError
+from unroll.errors import UserError, did_you_mean
 from unroll.files import printable_name
 
 Ids = NDArray[np.integer]
@@ -214,7 +214,7 @@ def label(text: Text, asked: str) -> Labels:
         raise UserError(
             f"there is no property {asked!r}",
             allowed=f"{', '.join(PROPERTIES)}, re:PATTERN, or a table FILE.tsv",
-            fix="for example --property quotes",
+            fix=did_you_mean(asked, PROPERTIES, "for example --property quotes"),
         )
     return _from_table(text, asked, Path(file + ".tsv"), column[1:])
 
