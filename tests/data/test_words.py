@@ -105,7 +105,7 @@ def test_a_prompt_ends_with_the_usual_form_of_its_mark() -> None:
 @given(text=texts, more=texts)
 def test_what_follows_a_space_is_written_without_it(text: str, more: str) -> None:
     """Whether the space stands in the prompt, or is left to the symbol after it."""
-    tokenizer = UnicodeWordTokenizer.learn([text + more, more])
+    tokenizer = UnicodeWordTokenizer.learn([text + more, text, more])
     before, ids = tokenizer.encode(text).tolist(), tokenizer.encode(more).tolist()
     spaced = tokenizer.leaves_space(text, before)
     decoder = tokenizer.decoder_after(before, spaced=spaced)

@@ -108,6 +108,9 @@ def _wide(path: Path, data: bytes) -> UserError | None:
     guess = _detected(data[:SAMPLE_BYTES])[1]
     if guess is None or not guess.startswith(("utf-16", "utf-32")):
         return None
+    sample = data[:SAMPLE_BYTES]
+    if len(CONTROL.findall(sample)) < len(sample) / 8 and sample.decode(errors="ignore").encode() == sample:
+        return None  # UTF-8 but for a few bytes
     text = data[: len(data) // 4 * 4].decode(guess, "replace")
     if any(
         letter == "\ufffd" or (letter not in "\t\r\n" and unicodedata.category(letter) in ("Cc", "Cn"))

@@ -223,7 +223,7 @@ def test_without_matplotlib_there_are_numbers_and_no_picture(
 def test_models_that_take_a_text_apart_in_other_ways_are_not_put_side_by_side(
     models: list[Path], file: Path, tmp_path: Path
 ) -> None:
-    list(unroll.ngram(file, order=2, level="word", out=tmp_path / "words"))
+    list(unroll.ngram(file, order=2, level="word", words="space", out=tmp_path / "words"))
     pair = [models[0], tmp_path / "words"]
     short = tmp_path / "short.txt"
     short.write_text("the cat was Ω\nand\n")
