@@ -215,7 +215,7 @@ def test_similar_shows_all_of_a_row_in_a_narrow_window(visit: Visit, many: Runni
 
 def test_sample_counts_layers_from_0_and_names_what_the_model_has_never_seen(visit: Visit, many: Running) -> None:
     page = settled(visit, many, "#/sample?model=book&text=the%20%E2%82%AC&pins=0.c.3:1&length=20")
-    assert page.get_by_label("layer 0, c of unit 3").count() == 1
+    assert page.get_by_label("layer 0, c of unit 3", exact=True).count() == 1
     assert "read as <unk>: '€'" in probed(page, "sample", "it.notes.length")["notes"][0]
     page.wait_for_selector("text=The prompt has symbols never seen in training")
 

@@ -123,8 +123,10 @@ function LargestDifferences({ data, go, a, b }) {
   const order = useMemo(() => difference.map((_, k) => k).sort((x, y) => difference[x] - difference[y]), [difference]);
   const where = (k) => {
     const around = (from, to) => data.pieces.slice(Math.max(0, from), to).map((piece) => (piece === " " ? " " : symbolText(piece))).join("");
-    return html`<button type="button" class="quiet where" onClick=${() => go({ pos: k })}><span class="sym"><i>${around(k - 14, k)}</i>
-      <b>${symbolText(data.pieces[k])}</b><i>${around(k + 1, k + 8)}</i></span></button>`;
+    const [before, piece, after] = [around(k - 14, k), symbolText(data.pieces[k]), around(k + 1, k + 8)];
+    // The same context can come twice in a text; the place tells its buttons apart.
+    return html`<button type="button" class="quiet where" aria-label=${`${before}${piece}${after}, symbol ${k + 1}`} onClick=${() => go({ pos: k })}>
+      <span class="sym"><i>${before}</i><b>${piece}</b><i>${after}</i></span></button>`;
   };
   const columns = [
     ["in context", where],

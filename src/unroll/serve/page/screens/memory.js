@@ -23,9 +23,11 @@ export default function Memory({ view, go, api, info }) {
   const sizes = [[full ? 100000 : 10000, ""]];
   const body = { models: names, full, ...sourceOf(view, text, sizes) };
   const begin = () => job.begin("inside/memory", body);
-  const key = text === null ? null : JSON.stringify(body);
+  const textless = names.length > 0 && !networks.length && Boolean(body.part);
+  const key = text === null || textless ? null : JSON.stringify(body);
   useEffect(() => {
     if (names.length && key) begin();
+    else job.reset();
   }, [key]);
   const result = job.job?.state === "done" ? job.job.result : null;
   return html`<div class="grid">
@@ -35,6 +37,7 @@ export default function Memory({ view, go, api, info }) {
       <${SourceChoice} view=${view} go=${go} text=${text} setText=${setText} sizes=${sizes} />
       <${Choice} label="Precision" value=${full} options=${[[false, "quick"], [true, "full"]]} onChange=${setFull} />
     </div>
+    ${textless && html`<p class="note">An n-gram keeps no text of its own: paste one, or choose a network beside it.</p>`}
     ${job.error && html`<div><${Failure} error=${job.error} retry=${begin} /></div>`}
     ${isRunning(job.job) && html`<div class="panel"><${JobProgress} job=${job.job} cancel=${job.cancel} /></div>`}
     ${job.job?.state === "cancelled" && html`<p class="note">Cancelled. <button type="button" class="small" onClick=${begin}>Measure again</button></p>`}

@@ -6,7 +6,7 @@ import { bits, fixed, meanCost, number, symbolText } from "../frame/format.js";
 import { useKeys } from "../frame/keys.js";
 import { Failure, Figures, Panel, Waiting, useRequest } from "../frame/parts.js";
 import { probe } from "../frame/probe.js";
-import { DEFAULTS, drawIndex, optionsOf, reweigh } from "../frame/reweigh.js";
+import { DEFAULTS, drawIndex, optionsOf, reweigh, writtenAt } from "../frame/reweigh.js";
 import { modelOf, textModel } from "../frame/screens.js";
 import { useTheme } from "../frame/theme.js";
 import { parse, useText } from "../frame/view.js";
