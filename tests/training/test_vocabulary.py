@@ -56,4 +56,4 @@ def test_what_is_cut_is_said(tmp_path: Path, minutes: float) -> None:
     assert note.startswith(
         f"{lost:,} of {whole.tokenizer.vocab_size:,} words occur less than {cut.info.config.min_count} times"
     )
-    assert f"{share:.1%} of the train part" in note
+    assert f"{100 * share:.1f} % of the train part" in note
