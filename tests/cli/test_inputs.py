@@ -255,3 +255,10 @@ def test_a_separator_ends_samples_and_is_scored(level: str, here: Here, tmp_path
         units = json.loads(here("score", folder, "--file", tmp_path / "names", "--json").out)
         assert text["unknown_rate"] == 0
         assert units["nats"] == pytest.approx(text["nats_per_token"] * text["tokens"], rel=1e-5)
+
+
+def test_a_separator_has_the_escapes_of_a_stop(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("a\n\nb\n")
+    message = refused("ngram", tmp_path / "book.txt", "--separator", r"\q", "--out", tmp_path / "model")
+    assert r"\q in --separator is no escape" in message and "fix: write \\\\ for a backslash" in message
+    assert not (tmp_path / "model").exists()

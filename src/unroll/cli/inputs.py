@@ -1,7 +1,6 @@
 """Arguments that name texts: how they are read, and copies of standard input and pipes, which are read only once."""
 
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -26,8 +25,6 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 """Endings of files of which one mostly means one column."""
 COPIES = "UNROLL_COPIES"
 """Names in the environment this process and the folder of its copies: `train` may start itself again."""
-ESCAPE = re.compile(r"\\(?:([nrt\\])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
-LETTERS = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 
 
 class TextType(click.Path):
@@ -35,11 +32,13 @@ class TextType(click.Path):
 
 
 class Escaped(click.types.StringParamType):
-    """A string in which escapes stand for what is hard to type."""
+    """A string in which escapes stand for what is hard to type, as in `sample --stop`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the string that is meant."""
-        return ESCAPE.sub(lambda match: LETTERS[match[1]] if match[1] else chr(int(match[2] or match[3], 16)), value)
+        """Return the string that is meant; raises UserError for a backslash that begins no escape."""
+        from unroll.data.lines import unescaped
+
+        return unescaped(value, max(param.opts, key=len) if param else "the text")
 
 
 TEXT = TextType(path_type=Path)
