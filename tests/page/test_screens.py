@@ -152,6 +152,22 @@ def test_a_long_text_is_kept_by_the_server(visit: Visit) -> None:
     assert probed(page, "type", f"it.symbols.length === {len(text)}")["text"] == text
 
 
+def test_a_passage_that_comes_late_leaves_a_box_in_use_alone(visit: Visit) -> None:
+    page = visit("#/train")
+    held: list[Any] = []
+    page.route("**/passage*", lambda route: held.append(route))
+    page.evaluate("location.hash = '#/type?model=book'")
+    box = page.get_by_label("Text that the model reads")
+    box.focus()
+    while not held:
+        page.wait_for_timeout(20)
+    with page.expect_response("**/passage*"):
+        held.pop().continue_()
+    page.wait_for_timeout(200)
+    page.keyboard.type("the cat")
+    assert probed(page, "type", "it.symbols.length === 7")["text"] == "the cat"
+
+
 def test_what_is_typed_is_never_markup(visit: Visit) -> None:
     page = visit("#/type?model=book")
     text = "<img src=x onerror=alert(1)></textarea><script>alert(2)</script>\u202e"

@@ -23,7 +23,7 @@ export default function Type({ view, go, api, info }) {
   const [place, setPlace] = useState(view.pos >= 0 ? { at: view.pos + 1 } : null); // where the caret is put
   const options = optionsOf(view);
   const saveTimer = useRef(0);
-  const hasEdited = useRef(false);
+  const hasEdited = useRef(false); // or is about to: a box with the focus is the user's
 
   // A first visit starts with a passage of the text that the model was validated on.
   useEffect(() => {
@@ -79,7 +79,7 @@ export default function Type({ view, go, api, info }) {
   return html`<div class="grid"><div class="w8 stack">
     <${Panel} title="Your text" aside=${html`<${Legend} />`}>
       ${content === null ? html`<${Waiting}>Fetching the text…<//>`
-        : html`<${Editor} text=${content} data=${data} caret=${at} place=${place} onChange=${change} onAccept=${() => data && insert(writtenAt(data.next, 0))} />`}
+        : html`<${Editor} text=${content} data=${data} caret=${at} place=${place} onFocus=${() => { hasEdited.current = true; }} onChange=${change} onAccept=${() => data && insert(writtenAt(data.next, 0))} />`}
       ${error && html`<${Failure} error=${error} />`}
       ${data?.unknown.length > 0 && html`
         <p class="note">Never seen in training, read as unknown: ${data.unknown.map((symbol) => html`<span class="sym">${symbolText(symbol)} </span>`)}</p>`}
@@ -136,7 +136,7 @@ function useReading(api, model, content, at) {
 }
 
 // The text in a box that grows, over a sheet that underlines surprising symbols.
-function Editor({ text, data, caret, place, onChange, onAccept }) {
+function Editor({ text, data, caret, place, onFocus, onChange, onAccept }) {
   const box = useRef(null);
   const sheet = useRef(null);
   const theme = useTheme();
@@ -181,7 +181,7 @@ function Editor({ text, data, caret, place, onChange, onAccept }) {
   return html`<div class="editor">
     <div class="sheet" ref=${sheet} aria-hidden="true"></div>
     <textarea ref=${box} data-text value=${text} spellcheck="false" autocapitalize="off" autocomplete="off" rows="3" aria-label="Text that the model reads"
-      onInput=${onInput} onKeyDown=${onKey}
+      onFocus=${onFocus} onInput=${onInput} onKeyDown=${onKey}
       onSelect=${onSelect}></textarea>
   </div>`;
 }
