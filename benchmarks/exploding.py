@@ -28,7 +28,7 @@ from unroll.nn.recurrent import Recurrent, RecurrentLayer
 from unroll.predict.protocols import stream_nats
 from unroll.predict.torch import TorchPredictor
 from unroll.training.config import OptimConfig, TrainConfig
-from unroll.training.loop import train_step
+from unroll.training.language import train_step
 from unroll.training.run import begin
 
 SYMBOLS = 2_000_000

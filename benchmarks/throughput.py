@@ -15,7 +15,7 @@ from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.training.calibrate import precisions
 from unroll.training.config import OptimConfig, TrainConfig
-from unroll.training.loop import train_step
+from unroll.training.language import train_step
 from unroll.training.prepare import choose_device
 from unroll.training.run import begin
 

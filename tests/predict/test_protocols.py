@@ -15,7 +15,7 @@ from unroll.predict import protocols
 from unroll.predict.protocols import crops_nats, rows_nats, stream_nats
 from unroll.predict.torch import TorchPredictor
 from unroll.state import State, detach
-from unroll.training.loop import spread
+from unroll.training.language import spread
 
 START = TOKENIZER.start_id
 

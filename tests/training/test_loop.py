@@ -38,6 +38,7 @@ from unroll.errors import UserError
 from unroll.files import Folder
 from unroll.nn.model import Model
 from unroll.training.config import OptimConfig, Precision, TrainConfig
+from unroll.training.language import Language, start_state
 from unroll.training.loop import on_device, step_on, train
 from unroll.training.recipe import read_recipe
 from unroll.training.report import Report
@@ -143,7 +144,7 @@ def test_a_poisoned_weight_stops_it_with_the_last_good_weights(validated: bool, 
     broken = begin(Folder(tmp_path / "run"), Model(recipe.model), recipe.optim, recipe.training)
     restore(broken)
     reports = []
-    for report in train(broken, load_corpus(corpus)):
+    for report in train(broken, Language(load_corpus(corpus), recipe.training.batch_size)):
         reports.append(report)
         if report.kind == "save" and report.step == 6:
             good = (tmp_path / "run" / STATE).read_bytes()
@@ -264,7 +265,7 @@ def test_a_training_step_computes_as_it_was_told(precision: Precision, expected:
     next(model.parameters()).register_hook(backwards)  # type: ignore[no-untyped-call]
     before = settings()
     ids = np.random.default_rng(0).integers(7, size=(2, 5))
-    step_on(run, Batch(ids, ids, None))
+    step_on(run, Batch(ids, ids, None), start_state(run))
     assert settings() == before
     assert seen["backwards"] == [expected, expected]
     if precision != "bfloat16":

@@ -11,9 +11,10 @@ import torch
 from tiny import ALL, ARCHS, DROPS, begin_training, law_resume, outcome, overrides, stopped_at, trained
 from unroll.nn.arch import ARCHITECTURES
 from unroll.training import prepare
+from unroll.training.language import LanguageRun
 from unroll.training.recipe import Overrides
 from unroll.training.request import resume
-from unroll.training.run import Run, restore
+from unroll.training.run import restore
 
 
 def resume_always(path: Path) -> None:
@@ -85,54 +86,54 @@ def test_equal_commands_give_equal_bytes(corpus: Path, tmp_path: Path) -> None:
 # ---- planted faults: the law fails when any one item is left out of a resume
 
 
-def forget_optimizer(kind: str) -> Callable[[Run], None]:
-    def forget(run: Run) -> None:
+def forget_optimizer(kind: str) -> Callable[[LanguageRun], None]:
+    def forget(run: LanguageRun) -> None:
         for moments in run.optimizer.state.values():
             moments[kind].zero_()
 
     return forget
 
 
-def forget_state(run: Run) -> None:
+def forget_state(run: LanguageRun) -> None:
     run.state = run.model.fresh_state(run.config.batch_size)
 
 
-def forget_half_of_the_state(run: Run) -> None:
+def forget_half_of_the_state(run: LanguageRun) -> None:
     (h, c), *rest = run.state
     run.state = ((h, torch.zeros_like(c)), *rest)
 
 
-def forget_average(run: Run) -> None:
+def forget_average(run: LanguageRun) -> None:
     for average, weight in zip(run.average, run.model.parameters(), strict=True):
         average.copy_(weight.detach())
 
 
-def forget_step(run: Run) -> None:
+def forget_step(run: LanguageRun) -> None:
     run.step -= 1
 
 
-def forget_weight(run: Run) -> None:
+def forget_weight(run: LanguageRun) -> None:
     with torch.no_grad():
         list(run.model.parameters())[-1].zero_()
 
 
-def forget_best(run: Run) -> None:
+def forget_best(run: LanguageRun) -> None:
     run.best_nats, run.best_step = 100.0, 0
 
 
-def forget_losses(run: Run) -> None:
+def forget_losses(run: LanguageRun) -> None:
     run.losses = (0.0, 0)
 
 
-def forget_cuts(run: Run) -> None:
+def forget_cuts(run: LanguageRun) -> None:
     run.cuts = 0
 
 
-def forget_logs(run: Run) -> None:
+def forget_logs(run: LanguageRun) -> None:
     run.log_sizes = (0, run.log_sizes[1])
 
 
-FAULTS: dict[str, Callable[[Run], None]] = {
+FAULTS: dict[str, Callable[[LanguageRun], None]] = {
     "moment": forget_optimizer("exp_avg"),
     "second moment": forget_optimizer("exp_avg_sq"),
     "optimizer step": forget_optimizer("step"),
@@ -180,7 +181,7 @@ def test_the_law_holds_where_its_faults_are_planted(
 def test_the_law_fails_when_something_is_left_out(
     fault: str, interrupted: tuple[dict[str, Any], list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def faulty(run: Run) -> None:
+    def faulty(run: LanguageRun) -> None:
         restore(run)
         FAULTS[fault](run)
 

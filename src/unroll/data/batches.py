@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,15 @@ class Batch(NamedTuple):
     inputs: Window  # (B, T) the symbol before each target
     targets: Window  # (B, T)
     resets: NDArray[np.bool_] | None  # (B, T) true where the state must be fresh before the step; None: nowhere
+
+    @property
+    def tokens(self) -> int:
+        """Number of targets."""
+        return self.targets.size
+
+    def arrays(self) -> dict[str, NDArray[Any] | None]:
+        """Return the arguments of a model's `loss`, by name."""
+        return {"ids": self.inputs, "targets": self.targets, "resets": self.resets}
 
 
 @dataclass(frozen=True)

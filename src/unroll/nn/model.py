@@ -8,14 +8,17 @@ from torch import Tensor, nn
 
 from unroll.nn.config import ModelConfig
 from unroll.nn.dropout import drop, drop_symbols
+from unroll.nn.learner import Learner
 from unroll.nn.loss import cross_entropy
 from unroll.nn.recurrent import Engine, Hold, Recurrent
 from unroll.nn.window import Window
 from unroll.state import State
 
 
-class Model(nn.Module):
+class Model(Learner):
     """Embedding, feed-forward layers, recurrent layers, feed-forward layers, output. It never stores a state."""
+
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

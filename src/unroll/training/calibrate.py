@@ -18,7 +18,7 @@ from unroll.nn.native import keep_memory
 from unroll.nn.precision import has_bfloat16_lstm, has_onednn
 from unroll.threads import threads_are_set, threads_up_to, wait_passively
 from unroll.training.config import OptimConfig, Precision, TrainConfig
-from unroll.training.loop import train_step
+from unroll.training.language import train_step
 from unroll.training.many import processes
 from unroll.training.run import begin, share_out
 

@@ -12,8 +12,8 @@ Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How long a model is trained, in which portions, and what happens on the way."""
+class LoopConfig:
+    """How long a model is trained, and what happens on the way, whatever it learns."""
 
     steps: int = 2000
     """Number of optimizer steps."""
@@ -21,11 +21,7 @@ class TrainConfig:
     """Steps at which the training had ended and was extended (`--more-steps`), such as "200,400": there a schedule that
     falls to zero begins anew, warm-up included."""
     batch_size: int = 16
-    """Contiguous streams read side by side."""
-    seq_len: int = 64
-    """Symbols of each stream in a step; the state is carried on, the gradient is cut (truncated BPTT)."""
-    reset_probability: float = 0.0
-    """Probability that a stream's state is dropped before a step, so that fresh states are practised too."""
+    """Rows read side by side."""
     precision: Precision = "float32"
     """Precision of the products; weights, sums and the optimizer stay float32. tf32 needs a GPU: elsewhere it is
     float32."""
@@ -39,41 +35,13 @@ class TrainConfig:
     """Steps between two entries of the event log."""
     valid_every: int = 250
     """Steps between two quick validations."""
-    valid_rows: int = 16
-    """Rows that a quick validation reads side by side."""
-    valid_tokens: int = 50_000
-    """Validation symbols read for the quick figures on the way."""
-    final_tokens: int = 2_000_000
-    """Most validation symbols read for the exact figure at the end."""
     save_every: int = 250
     """Steps between two saves."""
-    sample_length: int = 300
-    """Length of the samples taken on the way, in symbols."""
-    sample_prompt: str = ""
-    """Text that those samples continue."""
-    sample_temperature: float = 0.8
-    """Temperature of those samples."""
 
     def __post_init__(self) -> None:
-        positive = (
-            "steps",
-            "batch_size",
-            "seq_len",
-            "threads",
-            "log_every",
-            "valid_every",
-            "valid_rows",
-            "valid_tokens",
-            "final_tokens",
-            "save_every",
-        )
-        for name in positive:
+        for name in ("steps", "batch_size", "threads", "log_every", "valid_every", "save_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}", allowed="1 or more")
-        if not 0 <= self.reset_probability <= 1:
-            raise UserError(f"reset_probability is {self.reset_probability}", allowed="0 to 1")
-        if not 0 <= self.sample_temperature < float("inf"):
-            raise UserError(f"sample_temperature is {self.sample_temperature}", allowed="0 or more")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed is {self.seed}", allowed="0 to 2^63-1")
         if not re.fullmatch(r"([1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*)?", self.extended_at) or any(
@@ -89,6 +57,43 @@ class TrainConfig:
     def extensions(self) -> tuple[int, ...]:
         """The steps at which extensions begin."""
         return tuple(int(step) for step in self.extended_at.split(",") if step)
+
+
+@dataclass(frozen=True)
+class TrainConfig(LoopConfig):
+    """How a language model is trained: in which portions, and with which samples on the way."""
+
+    seq_len: int = 64
+    """Symbols of each stream in a step; the state is carried on, the gradient is cut (truncated BPTT)."""
+    reset_probability: float = 0.0
+    """Probability that a stream's state is dropped before a step, so that fresh states are practised too."""
+    valid_rows: int = 16
+    """Rows that a quick validation reads side by side."""
+    valid_tokens: int = 50_000
+    """Validation symbols read for the quick figures on the way."""
+    final_tokens: int = 2_000_000
+    """Most validation symbols read for the exact figure at the end."""
+    sample_length: int = 300
+    """Length of the samples taken on the way, in symbols."""
+    sample_prompt: str = ""
+    """Text that those samples continue."""
+    sample_temperature: float = 0.8
+    """Temperature of those samples."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("seq_len", "valid_rows", "valid_tokens", "final_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}", allowed="1 or more")
+        if not 0 <= self.reset_probability <= 1:
+            raise UserError(f"reset_probability is {self.reset_probability}", allowed="0 to 1")
+        if not 0 <= self.sample_temperature < float("inf"):
+            raise UserError(f"sample_temperature is {self.sample_temperature}", allowed="0 or more")
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Number of symbols that a step reads."""
+        return self.batch_size * self.seq_len
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,13 @@ from unroll.training.budget import Budget, further_steps, measured, portions, re
 from unroll.training.calibrate import Machine, has_tf32
 from unroll.training.config import TrainConfig
 from unroll.training.growth import NewSymbols, check_growth, grown_weights, new_ids, new_symbol_reports
+from unroll.training.language import Language, LanguageRun
+from unroll.training.loop import Lesson
 from unroll.training.many import processes, torchrun
 from unroll.training.memory import announcement
 from unroll.training.recipe import Overrides, Recipe, check_overrides, read_about, read_recipe, write_recipe
 from unroll.training.report import Report
-from unroll.training.run import Run, begin, restore, save, save_weights
+from unroll.training.run import AnyRun, begin, restore, save, save_weights
 from unroll.training.vocabulary import fitted
 
 
@@ -61,8 +63,8 @@ from unroll.training.vocabulary import fitted
 class Training:
     """A training that is ready for its next step."""
 
-    run: Run
-    corpus: Corpus
+    run: AnyRun
+    lesson: Lesson
     first: Sequence[Report] = ()
     """Reports on what was prepared, written to the log already."""
     earlier: Folder | None = None
@@ -159,7 +161,7 @@ def prepare(
         folder.remove()
         raise
     # The corpus was mapped under its former name; the mapping stays valid when the files move.
-    return Training(run, corpus, first, earlier, tuned)
+    return Training(run, Language(corpus, run.config.batch_size), first, earlier, tuned)
 
 
 def reopen(
@@ -198,10 +200,10 @@ def reopen(
     if more is not None:
         steps = further_steps(more, recipe.model, recipe.training, corpus, run.device, started)
         extend(run, recipe, about, corpus, steps)
-    return Training(run, corpus)
+    return Training(run, Language(corpus, run.config.batch_size))
 
 
-def extend(run: Run, recipe: Recipe, about: dict[str, Any], corpus: Corpus, steps: int) -> None:
+def extend(run: LanguageRun, recipe: Recipe, about: dict[str, Any], corpus: Corpus, steps: int) -> None:
     """Extend a finished training by further steps, in its directory and in `run`; a kill leaves one or the other."""
     extensions = (*(step for step in recipe.training.extensions if step < run.step), run.step)
     longer = replace(recipe.training, steps=run.step + steps, extended_at=",".join(map(str, extensions)))
@@ -313,7 +315,7 @@ def encoded(
     return corpus
 
 
-def make_run(folder: Folder | None, recipe: Recipe, device: torch.device) -> Run:
+def make_run(folder: Folder | None, recipe: Recipe, device: torch.device) -> LanguageRun:
     """Return a run at step 0; its first weights depend on the recipe alone, so it is made with the recipe's threads."""
     processes.check_shares(recipe.training.batch_size)
     torch.set_num_threads(recipe.training.threads)
@@ -343,7 +345,7 @@ def with_shape_of(parent: Opened, overrides: Overrides, *, grow: bool) -> Overri
 
 
 def write_start(
-    run: Run,
+    run: LanguageRun,
     recipe: Recipe,
     corpus: Corpus,
     device: torch.device,

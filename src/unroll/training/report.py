@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unroll.artifact.events import METRICS, SAMPLES, EventLog
 
 if TYPE_CHECKING:
-    from unroll.training.run import Run
+    from unroll.training.run import AnyRun
 
 Kind = Literal["start", "train", "valid", "sample", "save", "warn", "end"]
 
@@ -39,7 +39,7 @@ class Report:
 class Journal:
     """The two event logs of a run, and its clocks; a resumed run continues both."""
 
-    def __init__(self, run: "Run") -> None:
+    def __init__(self, run: "AnyRun") -> None:
         self._run = run
         self._metrics = EventLog(run.writes, METRICS, run.log_sizes[0])
         self._samples = EventLog(run.writes, SAMPLES, run.log_sizes[1])
@@ -52,18 +52,10 @@ class Journal:
         self._metrics.write(report.to_json())
         return report
 
-    def report_sample(self, text: str, nats: float) -> Report:
+    def report_sample(self, sample: dict[str, Any], nats: float) -> Report:
         """Report a sample, and write it to samples.jsonl; `nats` is the loss when it was taken."""
-        config = self._run.config
-        self._samples.write({
-            "step": self._run.step,
-            "nats": nats,
-            "prompt": config.sample_prompt,
-            "temperature": config.sample_temperature,
-            "seed": config.seed,
-            "text": text,
-        })  # fmt: skip
-        return self.report("sample", text=text, nats=nats)
+        self._samples.write({"step": self._run.step, "nats": nats} | sample)
+        return self.report("sample", text=sample["text"], nats=nats)
 
     @property
     def seconds(self) -> float:

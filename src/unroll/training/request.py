@@ -137,7 +137,7 @@ def _reports(training: Training) -> Generator[Report, None, None]:
     run = training.run
     try:
         yield from training.first
-        with closing(loop.train(run, training.corpus)) as reports:
+        with closing(loop.train(run, training.lesson)) as reports:
             for report in reports:
                 if report.kind in ("save", "end") and (run.best_step or training.tuned) and _replace_earlier(training):
                     report = replace(report, detail=report.detail | {"published": True})

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,23 +12,26 @@ from torch import Tensor
 from unroll.artifact import checkpoint
 from unroll.artifact.directory import STATE, WEIGHTS, damaged, read_info
 from unroll.files import Folder
-from unroll.nn.model import Model
+from unroll.nn.learner import Learner
 from unroll.settings import to_mapping
 from unroll.state import State, flatten, unflatten
-from unroll.training.config import OptimConfig, TrainConfig
+from unroll.training.config import LoopConfig, OptimConfig
 from unroll.training.many import processes
 from unroll.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors
 
+M = TypeVar("M", bound=Learner)
+C = TypeVar("C", bound=LoopConfig)
+
 
 @dataclass
-class Run:
+class Run(Generic[M, C]):
     """Everything a training stands on between two steps; what a resume must bring back is in `tensors` and `info`."""
 
     folder: Folder | None
     """Model directory that is written; None where nothing is written."""
-    model: Model
+    model: M
     optim: OptimConfig
-    config: TrainConfig
+    config: C
     optimizer: torch.optim.AdamW
     average: list[Tensor]
     state: State
@@ -36,6 +39,8 @@ class Run:
     shared: bool = False
     """Whether several processes share the streams; else this one reads them all."""
     step: int = 0
+    tokens_seen: int = 0
+    """Number of symbols trained on, repeats included."""
     best_nats: float = float("inf")
     best_step: int = 0
     seconds: float = 0.0
@@ -61,11 +66,6 @@ class Run:
         """Device of the weights."""
         return next(self.model.parameters()).device
 
-    @property
-    def tokens_seen(self) -> int:
-        """Number of symbols trained on, repeats included."""
-        return self.step * self.config.batch_size * self.config.seq_len
-
     def add_loss(self, nats: float) -> float:
         """Add the loss of a step; return the mean since losses were last reported."""
         total, count = self.losses
@@ -76,6 +76,7 @@ class Run:
         """Return what a resume needs besides tensors."""
         return {
             "step": self.step,
+            "tokens_seen": self.tokens_seen,
             "best_nats": self.best_nats,
             "best_step": self.best_step,
             "seconds": self.seconds,
@@ -98,14 +99,17 @@ class Run:
         }
 
 
-def begin(folder: Folder | None, model: Model, optim: OptimConfig, config: TrainConfig) -> Run:
+AnyRun: TypeAlias = Run[Any, Any]
+
+
+def begin(folder: Folder | None, model: M, optim: OptimConfig, config: C) -> Run[M, C]:
     """Return a run at step 0: a fresh optimizer, a fresh state."""
     average = [w.detach().clone() for w in model.parameters()] if optim.averaging else []
     state = model.fresh_state(config.batch_size)
     return Run(folder, model, optim, config, make_optimizer(model, optim), average, state)
 
 
-def restore(run: Run) -> None:
+def restore(run: AnyRun) -> None:
     """Bring a run back to its last checkpoint; raises UserError where that is missing, damaged or of another model."""
     file = run.path / STATE
     tensors = checkpoint.load_tensors(file)
@@ -115,6 +119,8 @@ def restore(run: Run) -> None:
         run.best_nats, run.seconds = float(info["best_nats"]), float(info["seconds"])
         run.log_sizes = (int(info["log_sizes"][0]), int(info["log_sizes"][1]))
         run.cuts = int(info["cuts"])
+        # Checkpoints of version 0.1.0 leave out what a language model's step decides.
+        run.tokens_seen = int(info["tokens_seen"] if "tokens_seen" in info else run.step * run.config.tokens_per_step)
         run.losses = (float(info["losses"][0]), int(info["losses"][1]))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         raise damaged(file) from None
@@ -132,13 +138,13 @@ def restore(run: Run) -> None:
     run.state = tuple(tuple(part.to(run.device, copy=True) for part in layer) for layer in unflatten(tensors))
 
 
-def save(run: Run) -> None:
+def save(run: AnyRun) -> None:
     """Write the run's checkpoint: one file, so that a kill leaves the old one or the new one."""
     whole = replace(run, state=processes.whole_state(run.state)) if run.shared else run
     run.writes.write(STATE, checkpoint.packed(whole.tensors(), run.info()))
 
 
-def share_out(run: Run) -> None:
+def share_out(run: AnyRun) -> None:
     """Share a run with all processes from here on: each gets the weights, and its share of the streams."""
     if processes.size() == 1:
         return
@@ -152,27 +158,27 @@ def share_out(run: Run) -> None:
     run.shared = True
 
 
-def shared_tensors(run: Run) -> list[Tensor]:
+def shared_tensors(run: AnyRun) -> list[Tensor]:
     """Return what is equal in all processes: the weights, their average, the optimizer's tensors."""
     moments = optimizer_tensors(run.model, run.optimizer)
     return [*run.model.parameters(), *run.average, *(moments[name] for name in sorted(moments))]
 
 
-def kept_weights(run: Run) -> dict[str, Tensor]:
+def kept_weights(run: AnyRun) -> dict[str, Tensor]:
     """Return the weights that are validated and kept: the running average where averaging is on."""
     names = [name for name, _ in run.model.named_parameters()]
     weights = run.average or [w.detach() for w in run.model.parameters()]
     return dict(zip(names, weights, strict=True))
 
 
-def save_weights(run: Run, nats: float | None) -> None:
+def save_weights(run: AnyRun, nats: float | None) -> None:
     """Write weights.safetensors: what others load."""
     info = {"step": run.step, "tokens_seen": run.tokens_seen, "valid_nats": nats, "averaged": bool(run.average)}
     run.writes.write(WEIGHTS, checkpoint.packed(kept_weights(run), info))
 
 
 @contextmanager
-def kept_in_model(run: Run) -> Iterator[Model]:
+def kept_in_model(run: Run[M, C]) -> Iterator[M]:
     """Give the model in evaluation mode with the weights that are kept (the average, if there is one)."""
     run.model.eval()
     _swap_average(run)
@@ -183,7 +189,7 @@ def kept_in_model(run: Run) -> Iterator[Model]:
         run.model.train()
 
 
-def _swap_average(run: Run) -> None:
+def _swap_average(run: AnyRun) -> None:
     with torch.no_grad():
         for weight, average in zip(run.model.parameters(), run.average, strict=False):
             trained = weight.clone()

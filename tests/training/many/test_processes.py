@@ -214,10 +214,10 @@ import atexit, hashlib, json, numpy as np
 from unroll.training import loop
 from unroll.training.many import follower
 seen, step_on = {"targets": []}, loop.step_on
-def recorded(run, batch):
+def recorded(run, batch, state):
     seen["run"] = run
     seen["targets"].append(batch.targets)
-    return step_on(run, batch)
+    return step_on(run, batch, state)
 loop.step_on = follower.step_on = recorded
 def tell():
     run, folder, rank = seen["run"], os.environ["PIDS"], os.environ["RANK"]
@@ -340,8 +340,8 @@ def test_a_signal_saves_once_and_any_number_of_processes_goes_on(
 def test_one_process_goes_on_where_two_have_stopped(one: Path, tmp_path: Path) -> None:
     """What is saved is the state of all streams."""
     write_text(tmp_path)
-    stop = "from unroll.training import loop\nreal = loop.step_on\ndef step_on(run, batch):\n    if run.step == 12:\n" \
-        "        os.kill(os.getpid(), 15)\n    return real(run, batch)\nloop.step_on = step_on"  # fmt: skip
+    stop = "from unroll.training import loop\nreal = loop.step_on\ndef step_on(run, batch, state):\n" \
+        "    if run.step == 12:\n        os.kill(os.getpid(), 15)\n    return real(run, batch, state)\nloop.step_on = step_on"  # fmt: skip
     together(tmp_path, *train_arguments("run", 30), planted=stop)
     assert 12 < read_info(tmp_path / "run" / STATE)["step"] < 20
     alone(tmp_path, "train", "--resume", "run")
@@ -375,10 +375,10 @@ def test_a_number_that_is_none_in_one_process_stops_all(tmp_path: Path) -> None:
     poison = """
 from unroll.training.many import follower
 real = follower.step_on
-def step_on(run, batch):
+def step_on(run, batch, state):
     if run.step == 12:
         next(run.model.parameters()).data.fill_(float("nan"))
-    return real(run, batch)
+    return real(run, batch, state)
 follower.step_on = step_on
 """
     code, _, err = together(tmp_path, *train_arguments("run", 30), planted=poison)

@@ -10,11 +10,12 @@ from unroll.nn.model import Model
 from unroll.nn.native import keep_memory
 from unroll.settings import from_mapping
 from unroll.training.config import OptimConfig, TrainConfig
+from unroll.training.language import LanguageRun, start_state
 from unroll.training.loop import step_on
 from unroll.training.many import processes
 from unroll.training.many.processes import Order
 from unroll.training.optim import load_optimizer_tensors
-from unroll.training.run import Run, begin, shared_tensors
+from unroll.training.run import begin, shared_tensors
 
 
 def follow(device: str = "auto", when_joined: Callable[[], None] = lambda: None) -> None:
@@ -25,7 +26,7 @@ def follow(device: str = "auto", when_joined: Callable[[], None] = lambda: None)
     with processes.joined(device):
         when_joined()
         order, first, second = processes.hear()
-        run: Run | None = None
+        run: LanguageRun | None = None
         while order != Order.END:
             if order == Order.BEGIN:
                 run = received(processes.hear_run(first))
@@ -34,13 +35,14 @@ def follow(device: str = "auto", when_joined: Callable[[], None] = lambda: None)
                 if order == Order.STEP:
                     run.step, run.cuts = first, second
                     rows = processes.own_rows(run.config.batch_size)
-                    step_on(run, processes.share_batch(None, rows.stop - rows.start, run.config.seq_len))
+                    batch = processes.share_batch(None, rows.stop - rows.start, run.config.seq_len)
+                    step_on(run, batch, start_state(run))
                 else:
                     processes.whole_state(run.state)
             order, first, second = processes.hear()
 
 
-def received(description: dict[str, Any]) -> Run:
+def received(description: dict[str, Any]) -> LanguageRun:
     """Return the run that the first process shares, with its weights and this process' share of its state."""
     optim = from_mapping(OptimConfig, description["optim"], "the shared run")
     training = from_mapping(TrainConfig, description["training"], "the shared run")
