@@ -27,7 +27,7 @@ FLOORS = {
     "artifact": 4,
     "lm": 5,
     "training": 6,
-    "insight": 7, "export": 7,
+    "insight": 7, "export": 7, "tasks": 7,
     "serve": 8,
     "cli": 9, "__init__": 9, "__main__": 9,
 }  # fmt: skip
@@ -75,12 +75,13 @@ def climbs(name: str, source: str) -> list[str]:
 SERVE = r"serve\..+|cli\.serve"
 ROOMS = {
     "click": r"cli\..+|__main__",
-    "matplotlib": r"insight\.(plots|\w+\.picture)",
+    "matplotlib": r"insight\.(plots|\w+\.picture)|tasks\.\w+\.picture",
     "onnx": r"export\.\w+",
     "onnxruntime": r"export\.\w+",
     "sklearn": r"insight\.cells\.probe",
     "starlette": SERVE,
     "torch": r"(nn|training|insight|export|serve\.inside)\..+|predict\.(torch|dynamic)|artifact\.checkpoint|state"
+    r"|tasks\.\w+\.(lesson|request)"
     r"|serve\.studio\.sampling",
     "uvicorn": SERVE,
 }

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from unroll.artifact.directory import WEIGHTS, damaged, read_info
 from unroll.errors import UserError
@@ -74,7 +74,7 @@ def fitting(tensors: dict[str, Tensor], name: str, like: Tensor, file: Path) -> 
     return tensor
 
 
-def copy_weights(model: Model, tensors: dict[str, Tensor], file: Path, prefix: str = "") -> None:
+def copy_weights(model: nn.Module, tensors: dict[str, Tensor], file: Path, prefix: str = "") -> None:
     """Copy tensors into the model's own memory; raises UserError for missing, misshapen or non-finite ones."""
     for name, weight in model.named_parameters():
         tensor = fitting(tensors, prefix + name, weight, file)

@@ -31,6 +31,12 @@ from unroll.settings import check, from_mapping, to_mapping
 
 FORMAT_VERSION = 1
 KIND = "unroll language model"
+CLASSIFIER = "unroll classifier"
+KINDS = {
+    KIND: ("a language model", "unroll train", "unroll --help"),
+    CLASSIFIER: ("a classifier", "unroll classify train", "unroll classify --help"),
+}
+"""What a model directory may hold: its name for people, the command that makes it, the one that lists its verbs."""
 WEIGHTS = "weights.safetensors"
 STATE = "resume/state.safetensors"
 DATA = "resume/data"
@@ -138,8 +144,8 @@ def read_weights_info(path: Path) -> dict[str, Any]:
     return info
 
 
-def read_description(path: Path) -> dict[str, Any]:
-    """Read model.json; raises UserError unless it is ours, of a version that we know, and complete."""
+def read_kind(path: Path, kind: str | None = None) -> dict[str, Any]:
+    """Read model.json; raises UserError unless it is ours, of a known version, and of this kind, or of any."""
     if not path.is_dir():
         raise UserError(
             f"no model directory at {path}",
@@ -154,9 +160,15 @@ def read_description(path: Path) -> dict[str, Any]:
             fix=f"name one in it, as {inside[0]}" if inside else "check the path",
         )
     description = read_json(path / "model.json", "model description")
-    if not isinstance(description, dict) or description.get("kind") != KIND:
+    if not isinstance(description, dict) or description.get("kind") not in KINDS:
         raise UserError(
             f"{path / 'model.json'} does not describe an unroll model", fix="name a directory made by `unroll train`"
+        )
+    if kind is not None and description["kind"] != kind:
+        raise UserError(
+            f"{path} is {KINDS[description['kind']][0]}",
+            allowed=f"{KINDS[kind][0]}, made by `{KINDS[kind][1]}`",
+            fix=f"use it with the verbs of {KINDS[description['kind']][0]}: `{KINDS[description['kind']][2]}`",
         )
     version = description.get("format_version")
     if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
@@ -165,9 +177,14 @@ def read_description(path: Path) -> dict[str, Any]:
             allowed=f"1 to {FORMAT_VERSION}",
             fix="install a newer unroll",
         )
-    place = str(path / "model.json")
     if not isinstance(description.get("model"), dict):
-        raise UserError(f"{place} has no model configuration", fix="restore it, or train again")
+        raise UserError(f"{path / 'model.json'} has no model configuration", fix="restore it, or train again")
+    return description
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read model.json of a language model; raises UserError unless it is ours, of a known version, and complete."""
+    description, place = read_kind(path, KIND), str(path / "model.json")
     config = read_config(description, place)
     check_types(description, {"level": Level, "parameters": int, "tokenizer_digest": str}, place)
     if (result := description.get("result")) is not None:
@@ -247,8 +264,9 @@ def locked(path: Path, out: Path | None = None) -> Iterator[Folder]:
                     fix="wait for it or stop it",
                 ) from None
             folder.check()
-            for left in [*path.glob(".*.tmp"), *path.glob("resume/.*.tmp")]:  # half written by a killed process
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            with suppress(FileNotFoundError):  # it was moved just now: the next write says so
+                for left in [*path.glob(".*.tmp"), *path.glob("resume/.*.tmp")]:  # half written by a killed process
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
             yield folder
 
 
@@ -294,7 +312,7 @@ def check_free(out: Path, inputs: Sequence[Path], *, force: bool, fix: str = "")
             fix="leave it first: cd ..",
         )
     if any(out.iterdir()):
-        read_description(out)
+        read_kind(out)
 
 
 def clear(partial: Path) -> None:

@@ -32,6 +32,7 @@ VERBS = {
     "cells": "Find the cells that track a property of a text.",
     "ablate": "Clamp a cell: what does the network then predict worse?",
     "longrange": "Train on tasks that need a long memory: accuracy by distance.",
+    "classify": "Train a classifier of texts, ask it for labels, measure it.",
     "export": "Write a model for another runtime (ONNX).",
     "quantize": "Measure what eight-bit weights cost a model.",
     "serve": "Serve models over HTTP, behind a standard API.",

@@ -110,7 +110,7 @@ def verb(
 
 def followed(plan: "Plan", out: Path | None, *, quiet: bool) -> "LongRange | None":
     """Train what is planned, keep the networks in `out`, and return the table, of what is done if interrupted."""
-    from unroll.cli.train import Stop, stop_signals
+    from unroll.cli.stopping import Stop, stop_signals
     from unroll.insight.longrange.measure import save, trials
     from unroll.insight.longrange.table import Trial, table
 

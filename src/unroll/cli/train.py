@@ -4,10 +4,9 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Generator
+from contextlib import closing, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -16,6 +15,7 @@ from click.core import ParameterSource
 from unroll.cli import console, process
 from unroll.cli.inputs import SEPARATOR, TEXT, reads_text
 from unroll.cli.options import LEVEL, PATH, SPLIT, TEST, VALID, WORDS
+from unroll.cli.stopping import DIVERGED, HANGUP, INTERRUPTED, Stop, stop_signals
 from unroll.errors import UserError
 from unroll.files import identity, real_folder
 from unroll.nn.arch import ARCHITECTURES, DEFAULT
@@ -25,11 +25,8 @@ from unroll.training.many import torchrun
 if TYPE_CHECKING:
     from unroll.training.report import Report
 
-DIVERGED = 1
-INTERRUPTED = 130
 RESUMING = ("resume", "more_steps", "more_minutes", "device", "tensorboard", "as_json")
 """Parameters that a resumed training takes."""
-HANGUP = getattr(signal, "SIGHUP", None)
 
 
 @click.command(
@@ -197,41 +194,6 @@ def follow(device: str) -> NoReturn:
     # At once: there is nothing left to do, and threads of the library's that end only now can abort Python's own end,
     # which torchrun would take for a failure.
     os._exit(0)
-
-
-class Stop:
-    """Ctrl-C, SIGTERM or SIGHUP: heeded between two steps once there are some; before that, and again, at once."""
-
-    def __init__(self, *, between_steps: bool, wanted: bool = False) -> None:
-        self.between_steps = between_steps
-        self.wanted = wanted
-
-    def __call__(self, signal_number: int, frame: FrameType | None) -> None:
-        """Take note of the signal and say so, or raise KeyboardInterrupt."""
-        # A terminal that is closed may say so twice, itself and through its shell.
-        again, self.wanted = self.wanted and signal_number != HANGUP, True
-        # To several processes the terminal and torchrun may both pass on one Ctrl-C: the second is not heeded then, and
-        # torchrun ends what does not end by itself.
-        several = torchrun.several()
-        if (again and not several) or not self.between_steps:
-            # Where Python can only ignore it, as in places of torch's import, what is noted above still stops the run.
-            raise KeyboardInterrupt
-        if not again:
-            console.interject("Stopping after this step" + ("." if several else "; press again to stop at once."))
-
-
-@contextmanager
-def stop_signals(stop: Stop) -> Iterator[Stop]:
-    """Let `stop` handle SIGINT, SIGTERM and SIGHUP, but for a SIGHUP that is ignored: that is what `nohup` does."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
-        numbers.append(HANGUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def refuse_beside_resume(ctx: click.Context) -> None:

@@ -6,15 +6,15 @@ import gzip
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path, PosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from unroll.data.kinds import binary, broken, refuse_document
-from unroll.data.tables import column_of, lines_of
+from unroll.data.tables import Row, column_of, lines_of, rows_of
 from unroll.errors import UserError
 from unroll.files import StrPath, unreadable
 from unroll.settings import unknown_key
@@ -23,6 +23,9 @@ if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 READ_BYTES = 2**17
 MAX_MEMORY = 2**28
@@ -135,6 +138,17 @@ def read_rows(path: Path) -> Iterator[bytes]:
         yield from lines_of(pieces, b"\n", path) if _column(path) is None else (row + b"\n" for row in pieces)
 
 
+def read_table(path: Path, columns: Mapping[str, str], digest: "_Hash") -> Iterator[tuple[Row, int]]:
+    """Yield the rows of a table as `rows_of` does, each with the place on the disk; `digest` takes all bytes, unpacked.
+
+    A column that the path itself names is of no account. Raises UserError.
+    """
+    with _explained(path) as file:
+        chunks = _hashed(_texts_only(path, _unpacked(file, READ_BYTES)), digest)
+        for row in rows_of(decoded(chunks, path, _encoding(path) or "UTF-8"), path, columns):
+            yield row, file.tell()
+
+
 def read_whole(path: Path) -> bytes:
     """Return the text of a file in UTF-8; raises UserError, also for more than MAX_WHOLE bytes. A pipe will do."""
     data = bytearray()
@@ -167,14 +181,29 @@ def _column(path: Path) -> str | None:
     return path.column if isinstance(path, TextPath) else None
 
 
+def _encoding(path: Path) -> str | None:
+    return path.encoding if isinstance(path, TextPath) else None
+
+
+def _hashed(chunks: Iterator[bytes], digest: "_Hash") -> Iterator[bytes]:
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+
+
+def _texts_only(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Return the chunks of a file; raises UserError for a document or an archive."""
+    first = next(chunks, b"")
+    refuse_document(path, first)
+    return chain([first], chunks)
+
+
 def _pieces(path: Path, file: BufferedReader, size: int, any_bytes: bool) -> Iterator[bytes]:
     """Yield the rows of the path's column, or else the text chunk by chunk, in UTF-8."""
     chunks, column = _unpacked(file, size), _column(path)
     if not any_bytes:
-        first = next(chunks, b"")
-        refuse_document(path, first)
-        chunks = chain([first], chunks)
-    encoding = path.encoding if isinstance(path, TextPath) else None
+        chunks = _texts_only(path, chunks)
+    encoding = _encoding(path)
     if encoding is None and column is None:
         return chunks
     texts = decoded(chunks, path, encoding or "UTF-8")

@@ -1,31 +1,57 @@
-"""Lines, objects of JSON in them, and one column of a CSV or JSON-lines file, row by row."""
+"""Lines, objects of JSON in them, and the named columns of a CSV or JSON-lines file, row by row."""
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from shlex import quote
 from textwrap import shorten
-from typing import Any, AnyStr
+from typing import Any, AnyStr, NamedTuple
 
-from unroll.errors import UserError, nearest
+from unroll.errors import UserError, nearest, number_of
 
 MAX_LINE = 64 * 2**20  # characters
 DELIMITERS = (",", ";", "\t", "|")
 
 
-def column_of(texts: Iterator[str], path: Path, name: str) -> Iterator[str]:
-    """Yield the column `name` of each row of a table, whose text comes in pieces.
+class Row(NamedTuple):
+    """A row of a table."""
 
-    JSON lines begin with a brace; anything else is CSV with a header, in whose delimiter the column exists: a comma,
-    semicolon, tab or bar. Empty lines are no rows. Raises UserError for a table without the column, and for a row that
-    is damaged or has no text in it.
+    line: int
+    """The number of its first line, from 1."""
+    fields: Mapping[str, Any]
+    """What stands in each column: a text, in JSON lines any value."""
+
+    def text(self, name: str, path: Path) -> str:
+        """Return the text in a column; raises UserError for a value of JSON that is none."""
+        if isinstance(text := self.fields[name], str):
+            return text
+        raise UserError(
+            f"line {self.line:,} of {path} has no text {name!r}, but {shorten(json.dumps(text), 60, placeholder=' …')}",
+            allowed="a text, in quotes",
+            fix="correct the row, or name another key",
+        )
+
+
+def rows_of(texts: Iterator[str], path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+    """Yield the rows of a table whose text comes in pieces, with the fields of `columns`.
+
+    `columns` gives each name the option that names it, for advice. JSON lines begin with a brace; anything else is CSV
+    with a header, in whose delimiter the columns exist: a comma, semicolon, tab or bar. Empty lines are no rows.
+    Raises UserError for a table without one of the columns, and for a row that is damaged or lacks a field.
     """
     lines = lines_of(texts, "\n", path)
-    first = next((line for line in lines if line.strip("\ufeff\r\n\t ")), "").removeprefix("\ufeff")
-    lines = chain([first], lines)
-    return _of_json(lines, path, name) if first.lstrip().startswith("{") else _of_csv(lines, first, path, name)
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip("\ufeff\r\n\t "))
+    start, first = next(numbered, (1, ""))
+    first = first.removeprefix("\ufeff")
+    of_format = _of_json if first.lstrip().startswith("{") else _of_csv
+    return of_format(chain([first], lines), start, path, columns)
+
+
+def column_of(texts: Iterator[str], path: Path, name: str) -> Iterator[str]:
+    """Yield the texts of one column, as `rows_of` reads it; raises UserError also where one is no text."""
+    return (row.text(name, path) for row in rows_of(texts, path, {name: "--text"}))
 
 
 def json_line(text: str) -> dict[str, Any] | None:
@@ -61,59 +87,67 @@ def lines_of(chunks: Iterator[AnyStr], newline: AnyStr, path: Path) -> Iterator[
         yield last
 
 
-def _of_json(lines: Iterator[str], path: Path, name: str) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
+def _of_json(lines: Iterable[str], start: int, path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+    for number, line in enumerate(lines, start):
         if not line.strip():
             continue
         item = json_line(line)
-        if item is None or not isinstance(item.get(name), str):
-            fault = "is not a JSON object" if item is None else f"has no text {name!r}; its keys are {_listed(item)}"
+        if item is None:
             raise UserError(
-                f"row {number:,} of {path} {fault}",
-                allowed="an object on each line, with a text under the key that --text names",
-                fix="correct the row, or name another key",
+                f"line {number:,} of {path} is not a JSON object",
+                allowed="an object on each line",
+                fix="correct the line",
             )
-        yield item[name]
+        _check_columns(item, columns, f"line {number:,} of {path}")
+        yield Row(number, {name: item[name] for name in columns})
 
 
-def _listed(names: Iterable[str]) -> str:
-    """Return the names of columns, so many as one reads."""
-    return shorten(", ".join(names), 300, placeholder=" …")
-
-
-def _of_csv(lines: Iterator[str], first: str, path: Path, name: str) -> Iterator[str]:
-    line = first.partition("\r")[0]
-    headers = {delimiter: next(csv.reader([line], delimiter=delimiter), []) for delimiter in DELIMITERS}
-    delimiter = next((sign for sign, header in headers.items() if name in header), None)
-    if delimiter is None:
-        header = max(headers.values(), key=len)
-        columns = {column.casefold(): column for column in header}
-        near = nearest(name.casefold(), columns)
-        raise UserError(
-            f"{path} has no column {name!r}",
-            allowed=f"a column of its header: {_listed(header)}" if header else "CSV with a header, or JSON lines",
-            fix=f"--text {quote(columns[near])}"
-            if near
-            else "name one of them with --text; plain text needs no --text",
-        )
-    header = headers[delimiter]
+def _of_csv(lines: Iterator[str], start: int, path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+    first = next(lines)
+    headers = {
+        delimiter: next(csv.reader([first.partition("\r")[0]], delimiter=delimiter), []) for delimiter in DELIMITERS
+    }
+    delimiter = max(DELIMITERS, key=lambda sign: (len(columns.keys() & {*headers[sign]}), len(headers[sign])))
     csv.field_size_limit(MAX_LINE)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    number = start
     try:
-        next(reader)
+        header = next(reader, [])
+        _check_columns(header, columns, f"{path}")
+        places = {name: header.index(name) for name in columns}
+        number = start + reader.line_num
         for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
+            if row and len(row) != len(header):
                 raise UserError(
-                    f"line {reader.line_num:,} of {path} has {len(row)} fields, its header {len(header)}",
+                    f"line {number:,} of {path} has {number_of(len(row), 'field')}, its header {len(header)}",
                     allowed="as many fields in each row as in the header",
                     fix="correct the row; a field with the delimiter in it stands in quotes",
                 )
-            yield row[header.index(name)]
+            if row:
+                yield Row(number, {name: row[place] for name, place in places.items()})
+            number = start + reader.line_num
     except csv.Error as error:
         raise UserError(
-            f"line {reader.line_num:,} of {path} is damaged: {error}",
+            f"line {number:,} of {path} is damaged: {error}",
             allowed="CSV with a header",
             fix="correct the row; a quote within quotes is doubled, and a line ends with LF or CR LF",
         ) from None
+
+
+def _check_columns(names: Collection[str], columns: Mapping[str, str], where: str) -> None:
+    """Raise UserError for the first of the columns that is not among the names, with the nearest of them."""
+    for name, option in columns.items():
+        if name in names:
+            continue
+        folded = {other.casefold(): other for other in names}
+        near = nearest(name.casefold(), folded)
+        raise UserError(
+            f"{where} has no column {name!r}",
+            allowed=f"one of its columns: {listed(names)}" if names else "CSV with a header, or JSON lines",
+            fix=f"{option} {quote(folded[near])}" if near else f"name one of them with {option}",
+        )
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names in a row, as many as one reads."""
+    return shorten(", ".join(names), 300, placeholder=" …")

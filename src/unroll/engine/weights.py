@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Mapping
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from unroll.nn.arch import layer_shapes
 from unroll.nn.config import ModelConfig, parameter_count
 
 Array = NDArray[np.float32]
+Shapes = Mapping[str, tuple[int, ...]]
+"""By the names of weights."""
 Weights = dict[str, Array]
 """By the names of the torch model's parameters."""
 
@@ -56,19 +59,40 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def check_weights(weights: Mapping[str, NDArray[Any]], config: ModelConfig) -> None:
     """Raise ValueError unless all weights of a model are there, of their shapes; other names are ignored."""
-    for name, shape in shapes(config).items():
+    check_shapes(weights, shapes(config))
+
+
+def check_shapes(weights: Mapping[str, NDArray[Any]], expected: Shapes) -> None:
+    """Raise ValueError unless weights of these names and shapes are there; other names are ignored."""
+    for name, shape in expected.items():
         check_array(weights.get(name), name, FLOATS, shape)
 
 
 def read_weights(file: Path, config: ModelConfig) -> Weights:
-    """Read the weights of a model from its safetensors file.
+    """Read the weights of a model from its safetensors file; raises as `read_tensors` does."""
+    # By arithmetic first: a configuration may claim any number of layers.
+    if file.exists() and file.stat().st_size < 4 * (count := parameter_count(config)):
+        raise _too_small(file, count)
+    return read_tensors(file, shapes(config))
+
+
+RESTORE = "restore the directory from one source, or train again"
+
+
+def _too_small(file: Path, count: int) -> UserError:
+    return UserError(
+        f"{file} is smaller than the model that model.json describes", allowed=f"{count:,} weights", fix=RESTORE
+    )
+
+
+def read_tensors(file: Path, expected: Shapes) -> Weights:
+    """Read the tensors of these names and shapes from a safetensors file.
 
     Raises UserError for a file that is missing, damaged or of another model. The header is checked first: nothing is
     allocated for tensors that do not fit the configuration.
     """
     from safetensors import SafetensorError, safe_open
 
-    restore = "restore the directory from one source, or train again"
     try:
         with open(file, "rb") as opened:
             size = opened.seek(0, 2)
@@ -77,18 +101,13 @@ def read_weights(file: Path, config: ModelConfig) -> Weights:
             if length > min(MAX_HEADER_BYTES, size):
                 raise ValueError("its header is too long")
             header = json.loads(opened.read(length))
-        expected = shapes(config) if size >= 4 * parameter_count(config) else {}
-        if not expected:
-            raise UserError(
-                f"{file} is smaller than the model that model.json describes",
-                allowed=f"{parameter_count(config):,} weights",
-                fix=restore,
-            )
+        if size < 4 * (count := sum(map(prod, expected.values()))):
+            raise _too_small(file, count)
         for name, shape in expected.items():
             entry = header.get(name)
             actual = "missing" if entry is None else f"{tuple(entry['shape'])} {entry['dtype']}"
             if actual != f"{shape} F32":
-                raise UserError(f"{file}: {name} is {actual}", allowed=f"{shape} F32", fix=restore)
+                raise UserError(f"{file}: {name} is {actual}", allowed=f"{shape} F32", fix=RESTORE)
         with safe_open(file, framework="numpy") as tensors:
             weights: Weights = {name: tensors.get_tensor(name) for name in expected}
     except FileNotFoundError:
@@ -97,7 +116,7 @@ def read_weights(file: Path, config: ModelConfig) -> Weights:
         raise unreadable(file, error) from None
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
         raise UserError(
-            f"{file} is damaged: {error}", allowed="a safetensors file written by unroll", fix=restore
+            f"{file} is damaged: {error}", allowed="a safetensors file written by unroll", fix=RESTORE
         ) from None
     for name, array in weights.items():
         if not np.isfinite(array).all():

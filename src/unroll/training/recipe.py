@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from unroll.data.corpus import DataConfig
 from unroll.errors import UserError
@@ -15,7 +15,10 @@ from unroll.settings import from_mapping, parse_value, read_toml, to_mapping, to
 from unroll.threads import threads_up_to
 from unroll.training.config import OptimConfig, TrainConfig
 
-TABLES: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig, "training": TrainConfig}
+Tables = Mapping[str, type]
+"""The tables of a recipe, by their names."""
+
+TABLES: Tables = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig, "training": TrainConfig}
 
 Overrides = dict[str, dict[str, Any]]
 """Keys that a user fixed, by table; the rest is chosen."""
@@ -31,16 +34,24 @@ class Recipe:
     training: TrainConfig
 
 
-def write_recipe(folder: Path | Folder, recipe: Recipe, about: Mapping[str, Any]) -> None:
+def write_recipe(folder: Path | Folder, recipe: Any, about: Mapping[str, Any]) -> None:
     """Write recipe.toml; `about` (versions, digests) is for people and is not read back into the recipe."""
-    tables = {"about": dict(about)} | {name: to_mapping(getattr(recipe, name)) for name in TABLES}
+    tables = {"about": dict(about)} | {field.name: to_mapping(getattr(recipe, field.name)) for field in fields(recipe)}
     write_into(folder, "recipe.toml", toml_of(tables))
+
+
+R = TypeVar("R")
 
 
 def read_recipe(path: Path) -> Recipe:
     """Read a complete recipe back, as written by `write_recipe`."""
-    overrides = read_overrides(path)
-    return Recipe(**{name: from_mapping(cls, overrides[name], f"[{name}] of {path}") for name, cls in TABLES.items()})
+    return read_recipe_of(Recipe, TABLES, path)
+
+
+def read_recipe_of(kind: type[R], tables: Tables, path: Path) -> R:
+    """Read a recipe with the `tables` of its kind back."""
+    overrides = read_overrides(path, tables)
+    return kind(**{name: from_mapping(cls, overrides[name], f"[{name}] of {path}") for name, cls in tables.items()})
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -49,18 +60,18 @@ def read_about(path: Path) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def read_overrides(path: Path) -> Overrides:
+def read_overrides(path: Path, known: Tables = TABLES) -> Overrides:
     """Read a recipe file that fixes some keys; raises UserError for unknown tables and keys."""
     tables = read_toml(path)
-    overrides: Overrides = {name: {} for name in TABLES}
+    overrides: Overrides = {name: {} for name in known}
     for name, table in tables.items():
         if name == "about":
             continue
-        if name not in TABLES:
-            raise unknown_key(name, list(TABLES), f"{path}")
+        if name not in known:
+            raise unknown_key(name, list(known), f"{path}")
         if not isinstance(table, dict):
             raise UserError(f"{name} in {path} is not a table", allowed=f"[{name}] with keys below it")
-        hints = get_type_hints(TABLES[name])
+        hints = get_type_hints(known[name])
         for key, value in table.items():
             if key not in hints:
                 raise unknown_key(key, list(hints), f"[{name}] of {path}")
@@ -76,18 +87,18 @@ def check_overrides(overrides: Overrides) -> None:
         from_mapping(cls, values, f"the recipe's [{name}]")
 
 
-def set_override(overrides: Overrides, key: str, text: str) -> None:
+def set_override(overrides: Overrides, key: str, text: str, known: Tables = TABLES) -> None:
     """Apply one `--set KEY=VALUE`; the key may name its table (`model.hidden_size`) or not."""
     table, _, name = key.rpartition(".")
-    tables = [home for home, cls in TABLES.items() if name in get_type_hints(cls) and table in ("", home)]
+    tables = [home for home, cls in known.items() if name in get_type_hints(cls) and table in ("", home)]
     if not tables:
-        raise unknown_key(key, recipe_keys(), "--set")
-    overrides[tables[0]][name] = parse_value(text, get_type_hints(TABLES[tables[0]])[name], f"{key} in --set")
+        raise unknown_key(key, recipe_keys(known), "--set")
+    overrides[tables[0]][name] = parse_value(text, get_type_hints(known[tables[0]])[name], f"{key} in --set")
 
 
-def recipe_keys() -> list[str]:
+def recipe_keys(known: Tables = TABLES) -> list[str]:
     """Return the keys of all tables, sorted."""
-    return sorted({field.name for table in TABLES.values() for field in fields(table)})
+    return sorted({field.name for table in known.values() for field in fields(table)})
 
 
 # What follows was tuned by measurement; benchmarks/README.md and docs/lab-notes.md name texts and failed attempts.

@@ -22,7 +22,7 @@ from unroll.training.growth import NewSymbols
 from unroll.training.many import processes, torchrun
 from unroll.training.many.follower import follow
 from unroll.training.prepare import Training, prepare, reopen
-from unroll.training.recipe import TABLES, Overrides, read_overrides, set_override
+from unroll.training.recipe import TABLES, Overrides, Tables, read_overrides, set_override
 from unroll.training.report import Report
 
 DEFAULT_MINUTES = 3.0
@@ -61,7 +61,7 @@ def train(
     started = time.monotonic() if started is None else started
     paths = as_paths(files)
     folder = Path(out) if out is not None else output_folder(files)
-    overrides = _overrides(recipe, settings, {
+    overrides = overrides_of(recipe, settings, {
         "model": {"arch": arch},
         "data": {"level": level, "words": words, "split": split, "separator": separator},
         "training": {"seed": seed, "steps": steps},
@@ -96,7 +96,7 @@ def train(
                 new_symbols=new_symbols, device=device, force=force, started=started,
             )  # fmt: skip
             if training is not None:
-                yield from _reports(training)
+                yield from reports_of(training)
 
     return reports()
 
@@ -124,10 +124,10 @@ def resume(
     with processes.joined(device), ExitStack() as locks:
         training = reopen(locks, path, device, more, started)
         if training is not None:
-            yield from _reports(training)
+            yield from reports_of(training)
 
 
-def _reports(training: Training) -> Generator[Report, None, None]:
+def reports_of(training: Training) -> Generator[Report, None, None]:
     """Train, and put the new model in the place of an earlier one as soon as it is trained.
 
     That is at the first checkpoint with trained weights (when fine-tuning, at the first of all), or when the training
@@ -171,13 +171,13 @@ def _replace_earlier(training: Training) -> bool:
     return True
 
 
-def _overrides(recipe: StrPath | None, settings: Settings, named: Overrides) -> Overrides:
+def overrides_of(recipe: StrPath | None, settings: Settings, named: Overrides, tables: Tables = TABLES) -> Overrides:
     """Return what is fixed by a recipe file, over it by named arguments that are not None, over both by settings."""
-    overrides: Overrides = {name: {} for name in TABLES} if recipe is None else read_overrides(Path(recipe))
+    overrides: Overrides = {name: {} for name in tables} if recipe is None else read_overrides(Path(recipe), tables)
     for table, values in named.items():
         overrides[table] |= {key: value for key, value in values.items() if value is not None}
     for key, value in setting_pairs(settings):
-        set_override(overrides, key, value)
+        set_override(overrides, key, value, tables)
     return overrides
 
 

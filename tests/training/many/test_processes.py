@@ -340,8 +340,15 @@ def test_a_signal_saves_once_and_any_number_of_processes_goes_on(
 def test_one_process_goes_on_where_two_have_stopped(one: Path, tmp_path: Path) -> None:
     """What is saved is the state of all streams."""
     write_text(tmp_path)
-    stop = "from unroll.training import loop\nreal = loop.step_on\ndef step_on(run, batch, state):\n" \
-        "    if run.step == 12:\n        os.kill(os.getpid(), 15)\n    return real(run, batch, state)\nloop.step_on = step_on"  # fmt: skip
+    stop = """
+from unroll.training import loop
+real = loop.step_on
+def step_on(run, batch, state):
+    if run.step == 12:
+        os.kill(os.getpid(), 15)
+    return real(run, batch, state)
+loop.step_on = step_on
+"""
     together(tmp_path, *train_arguments("run", 30), planted=stop)
     assert 12 < read_info(tmp_path / "run" / STATE)["step"] < 20
     alone(tmp_path, "train", "--resume", "run")

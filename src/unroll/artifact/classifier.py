@@ -1,0 +1,160 @@
+"""The directory of a classifier: its description, written and read, and opened for use without torch."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unroll.artifact.directory import CLASSIFIER, FORMAT_VERSION, WEIGHTS, check_types, read_kind, read_weights_info
+from unroll.artifact.snapshot import pinned
+from unroll.data.reader import Reader
+from unroll.data.tokenizer import CharTokenizer, load_tokenizer
+from unroll.engine.encoder import EncoderNetwork, load_encoder
+from unroll.engine.network import Precision
+from unroll.errors import UserError
+from unroll.files import Folder, StrPath, write_into
+from unroll.nn.encoder_config import ClassifierConfig, classifier_parameters, classifier_shapes
+from unroll.settings import check, from_mapping, to_mapping
+
+CHARACTERS = "characters.json"
+RESULT: dict[str, Any] = {
+    "protocol": str,
+    "valid_nats": float,
+    "valid_accuracy": float,
+    "valid_count": int,
+    "best_step": int,
+    "steps": int,
+    "tokens_seen": int,
+}
+"""Fields of the result of a finished training."""
+
+
+@dataclass(frozen=True)
+class ClassifierInfo:
+    """What model.json says of a classifier."""
+
+    config: ClassifierConfig
+    labels: tuple[str, ...]
+    """By their ids."""
+    text_columns: tuple[str, ...]
+    """The columns that texts were read from."""
+    label_column: str
+    lowercase: bool
+    max_units: int
+    tokenizer_digest: str
+    result: dict[str, Any] | None
+    """Of a finished training."""
+
+
+def save_classifier(
+    folder: Path | Folder, info: ClassifierInfo, reader: Reader, result: dict[str, Any] | None = None
+) -> None:
+    """Write model.json."""
+    description = {
+        "format_version": FORMAT_VERSION,
+        "kind": CLASSIFIER,
+        "level": reader.tokenizer.level,
+        "tokenizer_digest": reader.tokenizer.digest,
+        "parameters": classifier_parameters(info.config),
+        "model": to_mapping(info.config),
+        "labels": list(info.labels),
+        "text_columns": list(info.text_columns),
+        "label_column": info.label_column,
+        "lowercase": info.lowercase,
+        "max_units": info.max_units,
+        "result": result,
+    }
+    write_into(folder, "model.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def save_reader(folder: Path | Folder, reader: Reader) -> None:
+    """Write the vocabularies."""
+    write_into(folder, "tokenizer.json", reader.tokenizer.to_json().encode())
+    if reader.characters is not None:
+        write_into(folder, CHARACTERS, reader.characters.to_json().encode())
+
+
+def read_classifier(path: Path) -> ClassifierInfo:
+    """Read model.json of a classifier; raises UserError unless it is ours, of a known version, and complete."""
+    description, place = read_kind(path, CLASSIFIER), str(path / "model.json")
+    types = {"tokenizer_digest": str, "lowercase": bool, "max_units": int, "label_column": str}
+    check_types(description, types, place)
+    config = from_mapping(ClassifierConfig, description["model"], place)
+    labels, columns = _texts(description, "labels", place), _texts(description, "text_columns", place)
+    if len(labels) != config.labels or len(set(labels)) != len(labels):
+        raise UserError(
+            f"{place} has {len(labels)} labels for a head of {config.labels}",
+            allowed="as many different ones",
+            fix="restore it, or train again",
+        )
+    result = description.get("result")
+    if result is not None:
+        check_types(check(result, dict, f"result in {place}"), RESULT, f"the result in {place}")
+    named = {name: description[name] for name in types}
+    return ClassifierInfo(config=config, labels=labels, text_columns=columns, result=result, **named)
+
+
+def _texts(description: dict[str, Any], name: str, place: str) -> tuple[str, ...]:
+    values = check(description.get(name), list, f"{name} in {place}")
+    return tuple(check(value, str, f"{name} in {place}") for value in values)
+
+
+def read_reader(path: Path, info: ClassifierInfo) -> Reader:
+    """Read the vocabularies of a classifier; raises UserError where they are another's."""
+    tokenizer = load_tokenizer(path / "tokenizer.json")
+    characters = load_tokenizer(path / CHARACTERS) if info.config.char_hidden_size else None
+    sizes = (tokenizer.vocab_size, 0 if characters is None else characters.vocab_size)
+    if tokenizer.digest != info.tokenizer_digest or sizes != (info.config.vocab_size, info.config.chars):
+        raise UserError(
+            f"the vocabularies in {path} are not those that this classifier was trained with",
+            allowed=f"{info.config.vocab_size:,} units and {info.config.chars:,} characters",
+            fix="restore the directory from one source",
+        )
+    assert characters is None or isinstance(characters, CharTokenizer)
+    return Reader(tokenizer, characters, info.lowercase, info.max_units)
+
+
+@dataclass(frozen=True)
+class OpenClassifier:
+    """A classifier in use, without torch."""
+
+    path: Path
+    info: ClassifierInfo
+    reader: Reader
+    network: EncoderNetwork
+    weights_info: dict[str, Any]
+
+
+def open_classifier(path: StrPath, precision: Precision = "float32") -> OpenClassifier:
+    """Open the directory of a classifier; raises UserError when it is foreign, damaged or of another kind."""
+    path = Path(path)
+    with pinned(path) as here:
+        info = read_classifier(here)
+        network = load_encoder(here / WEIGHTS, info.config, classifier_shapes(info.config), precision=precision)
+        opened = OpenClassifier(here, info, read_reader(here, info), network, read_weights_info(here))
+        return replace(opened, path=path)
+
+
+AnyClassifier = StrPath | OpenClassifier
+"""A classifier as a caller may name it."""
+
+
+def as_classifier(model: AnyClassifier, precision: Precision = "float32") -> OpenClassifier:
+    """Return a classifier opened, whatever it is named by. Raises UserError."""
+    return model if isinstance(model, OpenClassifier) else open_classifier(model, precision)
+
+
+def label_ids(info: ClassifierInfo, labels: Sequence[str]) -> list[int]:
+    """Return the ids of labels; raises UserError for one that training never saw, with the nearest."""
+    from unroll.errors import did_you_mean
+
+    numbers = {label: id for id, label in enumerate(info.labels)}
+    for label in labels:
+        if label not in numbers:
+            raise UserError(
+                f"the classifier never saw the label {label!r}",
+                allowed=", ".join(info.labels[:40]),
+                fix=did_you_mean(label, info.labels, "choose one of them"),
+            )
+    return [numbers[label] for label in labels]

@@ -1,0 +1,327 @@
+"""`unroll classify`: trains a classifier of texts, asks it for labels, measures it."""
+
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from unroll.cli import console, process
+from unroll.cli.inputs import ENCODING, TABLES, TEXT, reads_lists
+from unroll.cli.options import PATH, PRECISION, json_option, plot_option
+from unroll.cli.stopping import DIVERGED, INTERRUPTED, Stop, stop_signals
+from unroll.errors import UserError, number_of
+from unroll.files import identity, real_folder
+
+RESUMING = ("resume", "device", "as_json")
+"""Parameters that a resumed training takes."""
+
+
+@click.group(
+    "classify",
+    epilog="""\b
+Examples:
+  unroll classify train reviews.csv --text review --label stars
+  unroll classify predict runs/reviews "What a film!"
+  unroll classify eval runs/reviews test.csv""",
+)
+def verb() -> None:
+    """Train a classifier of texts, ask it for labels, measure it."""
+
+
+@verb.command(
+    "train",
+    short_help="Train a classifier on labelled texts.",
+    epilog="""\b
+Examples:
+  unroll classify train reviews.csv --text review --label stars
+  unroll classify train names.tsv --text name --label language --minutes 1 --out runs/names
+  unroll classify train posts.jsonl --text title,body --label tags --multi-label
+  unroll classify train --resume runs/reviews      continues where it stopped""",
+)
+@click.argument("file", metavar="[FILE]", required=False, type=TEXT)
+@click.option("--text", metavar="COL[,COL]", help="The columns, or keys of JSON lines, that are read.")
+@click.option("--label", metavar="COL", help="The column of the labels.")
+@click.option("--valid", metavar="FILE", type=TEXT, help="Validate on these examples instead of a tenth of FILE.")
+@click.option("--multi-label", is_flag=True, help="A text has any number of labels: a|b in CSV, a list in JSON lines.")
+@click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the file>]")
+@click.option("--minutes", metavar="M", type=float, help="Budget of wall clock, everything included.  [default: 3]")
+@click.option("--steps", metavar="N", type=int, help="Budget in steps instead of minutes.")
+@click.option("--recipe", metavar="FILE", type=PATH, help="A TOML file that fixes keys of the recipe.")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Fix a key of the recipe.  May be repeated."
+)
+@click.option("--seed", metavar="N", type=int, help="Random seed.  [default: 0]")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    help="Where to compute.  [default: auto]",
+)
+@click.option("--resume", metavar="DIR", type=PATH, help="Continue a training exactly where it stopped.")
+@click.option("--force", is_flag=True, help="Replace an existing model once there are trained weights.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
+@click.pass_context
+@reads_lists
+def train_verb(
+    ctx: click.Context,
+    /,
+    file: Path | None,
+    text: str | None,
+    label: str | None,
+    out: Path | None,
+    resume: Path | None,
+    device: str,
+    as_json: bool,
+    **choices: Any,
+) -> int:
+    """Train a classifier on the rows of FILE: CSV with a header (separated by commas, tabs, semicolons or bars) or JSON
+    lines.
+
+    Without --valid, one text in ten is held out, by its hash. By those examples the best weights are chosen. Texts of
+    three words or more, on average, are read as words and their characters, shorter ones as characters. It ends before
+    its minutes are over where more rounds would teach it nothing. Ctrl-C saves, and --resume continues.
+    """
+    from unroll.artifact.directory import output_folder
+    from unroll.progress import Progress
+    from unroll.tasks.classify import request
+
+    if resume is not None:
+        _refuse_beside_resume(ctx)
+        folder = real_folder(resume)
+        reports: Any = request.resume(folder, device=device)
+    else:
+        if file is None or not text or not label:
+            raise UserError(
+                "a classifier needs a file, the column of its texts and that of its labels",
+                allowed="FILE --text COL --label COL",
+                fix="`unroll classify train --help` shows examples",
+            )
+        folder = real_folder(out if out is not None else output_folder(file))
+        columns = [name.strip() for name in text.split(",")]
+        reports = request.train(
+            file, text=columns, label=label, out=folder, device=device, started=process.began(), **choices
+        )
+    stop = Stop(between_steps=resume is not None, wanted=process.ended_by is not None)
+    last, earlier, phase = "", None, ""
+    with stop_signals(stop), console.bar() as show, closing(reports):
+        show("starting", 0, 1, "")
+        draw = _drawing(folder, show)
+        for report in reports:
+            if isinstance(report, Progress):
+                if report.phase != phase and not console.is_screen(sys.stderr):
+                    console.note(f"{report.phase} …")
+                phase = report.phase
+                console.draw(report, show)
+                continue
+            draw(report)
+            last, stop.between_steps = report.kind, True
+            if "beside" in report.detail:
+                earlier = identity(folder)
+            if stop.wanted:
+                break
+    return _ended(folder, last, replaced=earlier is None or identity(folder) != earlier, stop=stop, as_json=as_json)
+
+
+def _ended(folder: Path, last: str, *, replaced: bool, stop: Stop, as_json: bool) -> int:
+    """Print how a training ended; return the exit code."""
+    from unroll.artifact.classifier import read_classifier
+
+    if not replaced:
+        console.note(f"The earlier model in {folder} stays: nothing was kept of this training.")
+    elif stop.wanted and last != "end":
+        console.note(f"Stopped, and saved. To resume: unroll classify train --resume {console.quoted(folder)}")
+    elif result := read_classifier(folder).result:
+        console.put_rule("done", err=True)
+        held_out = number_of(result["valid_count"], "held-out example")
+        rows = [
+            ("accuracy", f"{100 * result['valid_accuracy']:.1f} % of {held_out} · step {result['best_step']:,}"),
+            ("next", f'unroll classify predict {console.quoted(folder)} "…"'),
+        ]
+        console.put_columns(rows, err=True)
+    if as_json:
+        from unroll.artifact.classifier_info import classifier_info
+
+        console.put_json({"out": str(folder), "replaced": replaced} | classifier_info(folder))
+    if stop.wanted and last != "end":
+        return INTERRUPTED
+    return DIVERGED if (last and last != "end") or not replaced else 0
+
+
+def _drawing(folder: Path, show: console.Show) -> Any:
+    """Return what draws the reports of a training: a bar on a screen, elsewhere a line for each validation."""
+    steps, trained = 0, ""
+
+    def draw(report: Any) -> None:
+        nonlocal steps, trained
+        steps = report.detail.get("steps", steps) if report.kind == "start" else steps
+        place = f"{report.step:,}/{steps:,}" if steps else f"{report.step:,}"
+        match report.kind:
+            case "start":
+                console.put_columns(_started(report.detail, folder), err=True)
+            case "train":
+                trained = f"training {report.nats:.3f} nats"
+                show(place, report.step, steps or report.step, f"{trained} · {report.tokens_per_second or 0:,}/s")
+            case "valid":
+                figures = f"validation {report.nats:.3f} nats, {100 * report.detail['accuracy']:.1f} % right"
+                if not console.is_screen(sys.stderr):
+                    console.note(" · ".join(filter(None, (f"step {place}", trained, figures))))
+            case "warn":
+                console.warn(report.text or "")
+
+    return draw
+
+
+def _started(detail: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
+    yield "examples", f"{detail['train_examples']:,} for training, {detail['valid_examples']:,} held out"
+    yield "labels", f"{detail['labels']:,}"
+    yield "units", f"{detail['vocab_size']:,}, level {detail['level']}"
+    yield "model", f"{detail['parameters']:,} parameters"
+    yield "training", f"{number_of(detail['steps'], 'step')}, {detail['epochs']:.3g} times the examples"
+    yield "folder", str(folder)
+
+
+@verb.command(
+    "predict",
+    short_help="Show the labels of texts, with their probabilities.",
+    epilog="""\b
+Examples:
+  unroll classify predict runs/reviews "What a film!" "Two hours that I want back."
+  unroll classify predict runs/reviews --file new.csv --tsv
+  unroll classify predict runs/names Nakamura --top 3 --json""",
+)
+@click.argument("model", metavar="DIR", type=PATH)
+@click.argument("texts", metavar="TEXT...", nargs=-1)
+@click.option("--file", metavar="F", type=TEXT, help="The lines of this file, or the texts of a table as in training.")
+@click.option("--top", metavar="K", type=int, help="Number of labels to show.  [default: all; in --tsv the first]")
+@click.option("--tsv", is_flag=True, help="Print the label, its probability and the text of each, with tabs between.")
+@PRECISION
+@json_option('"predictions": [{"text", "labels": [{"label", "probability"}]}]')
+@ENCODING
+def predict_verb(
+    model: Path,
+    texts: tuple[str, ...],
+    file: Path | None,
+    top: int | None,
+    tsv: bool,
+    precision: Any,
+    encoding: str | None,
+    as_json: bool,
+) -> None:
+    """Show the labels of TEXTs, the most probable first."""
+    from unroll.artifact.classifier import open_classifier
+    from unroll.tasks.classify.predict import prediction, probabilities
+
+    if bool(texts) == (file is not None):
+        raise UserError("there is nothing to classify, or both texts and a file", allowed="TEXT..., or --file F",
+                        fix="give one of the two")  # fmt: skip
+    if top is not None and top < 1:
+        raise UserError(f"--top is {top}", allowed="1 or more", fix="leave it out for all labels")
+    opened = open_classifier(model, precision)
+    if file is not None:
+        texts = console.run(_texts_of(file, encoding, opened.info.text_columns))
+    predicted = console.run(probabilities(opened, texts))
+    rows = [prediction(opened, text, row, top) for text, row in zip(texts, predicted, strict=True)]
+    if as_json:
+        console.put_json({"predictions": rows})
+    elif tsv:
+        console.put(_table(rows, top or 1).rstrip("\n"))
+    else:
+        for row in rows:
+            console.put(console.visible(row["text"]))
+            console.put_columns([(f"  {100 * item['probability']:5.1f} %", item["label"]) for item in row["labels"]])
+
+
+def _texts_of(file: Path, encoding: str | None, columns: tuple[str, ...]) -> Any:
+    """Read the lines of a text, or the columns of a table."""
+    from unroll.data.labelled import read_examples
+    from unroll.data.lines import line_text, read_lines
+    from unroll.data.opening import text_path
+    from unroll.progress import Progress
+
+    path = file if encoding is None else text_path(file, encoding=encoding)
+    if any(ending in TABLES for ending in file.suffixes):
+        examples = yield from read_examples(path, columns)
+        return examples.texts
+    yield Progress("reading", 0, 1)
+    return [line_text(line, path, number).rstrip("\r\n") for number, line in enumerate(read_lines(path), 1)]
+
+
+def _table(rows: list[dict[str, Any]], top: int) -> str:
+    written = io.StringIO()
+    writer = csv.writer(written, delimiter="\t", lineterminator="\n")
+    writer.writerow(["label", "probability", "text"])
+    for row in rows:
+        for item in row["labels"][:top]:
+            writer.writerow([item["label"], f"{item['probability']:.6f}", row["text"]])
+    return written.getvalue()
+
+
+@verb.command(
+    "eval",
+    short_help="Measure a classifier on labelled texts.",
+    epilog="""\b
+Examples:
+  unroll classify eval runs/reviews test.csv
+  unroll classify eval runs/reviews test.csv --plot confusion.png --json""",
+)
+@click.argument("model", metavar="DIR", type=PATH)
+@click.argument("file", metavar="FILE", type=TEXT)
+@click.option("--text", metavar="COL[,COL]", help="The columns of the texts.  [default: as in training]")
+@click.option("--label", metavar="COL", help="The column of the labels.  [default: as in training]")
+@plot_option("the confusion of labels")
+@PRECISION
+@json_option('"accuracy", "count", "interval", "per_class": {label: {"precision", "recall", "f1", "count"}}, …')
+@reads_lists
+def eval_verb(
+    model: Path, file: Path, text: str | None, label: str | None, plot: Path | None, precision: Any, as_json: bool
+) -> None:
+    """Measure how often the classifier in DIR is right about the examples in FILE, label by label."""
+    from unroll.artifact.classifier import open_classifier
+    from unroll.tasks.classify.evaluate import measure_classifier
+
+    if plot is not None:
+        from unroll.tasks.classify.picture import check_picture
+
+        check_picture(plot)
+    opened = open_classifier(model, precision)
+    columns = None if text is None else [name.strip() for name in text.split(",")]
+    figures = console.run(measure_classifier(opened, file, columns, label))
+    if plot is not None:
+        from unroll.tasks.classify.picture import draw_confusion
+
+        draw_confusion(figures, plot)
+    if as_json:
+        console.put_json(figures)
+        return
+    low, high = figures["interval"]
+    count = number_of(figures["count"], "example")
+    console.put_columns([
+        ("accuracy", f"{100 * figures['accuracy']:.2f} % of {count} (95 %: {100 * low:.1f} to {100 * high:.1f})"),
+        ("macro", f"accuracy {100 * figures['macro']['accuracy']:.2f} %, F1 {100 * figures['macro']['f1']:.2f} %"),
+        ("nats", f"{figures['nats']:.4f}"),
+        ("calibration", f"off by {100 * figures['calibration_error']:.2f} % on average"),
+    ])  # fmt: skip
+    console.put()
+    header = ("label", "precision", "recall", "F1", "examples")
+    console.put_columns([header, *((label, f"{100 * row['precision']:.1f}", f"{100 * row['recall']:.1f}",
+                                    f"{100 * row['f1']:.1f}", f"{row['count']:,}")
+                                   for label, row in figures["per_class"].items())])  # fmt: skip
+
+
+def _refuse_beside_resume(ctx: click.Context) -> None:
+    """Raise UserError for options that would contradict the recipe of a resumed training."""
+    for param in ctx.command.params:
+        given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        if given and param.name not in RESUMING:
+            name = "FILE" if isinstance(param, click.Argument) else max(param.opts, key=len)
+            raise UserError(
+                f"{name} cannot be combined with --resume, which keeps the recorded recipe",
+                allowed="--device, --json",
+                fix="leave it out",
+            )

@@ -1,0 +1,132 @@
+"""Rows of different length in one array, and batches of rows of similar length."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.errors import UserError
+from unroll.files import unreadable, write_atomically
+
+Integers = NDArray[np.integer]
+
+GRAIN = 16
+"""Lengths are sorted in steps of this part of the power of two below them, so exactly up to twice as much."""
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of ids, one after the other: row k is `values[ends[k - 1] : ends[k]]`."""
+
+    values: Integers
+    """All ids (N,)."""
+    ends: NDArray[np.int64]
+    """Where each row ends (rows,)."""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 1 or self.ends.ndim != 1 or self.values.dtype.kind not in "iu":
+            raise ValueError("the values or the ends are no row of integers")
+        if self.ends.dtype != np.int64 or (np.diff(self.ends, prepend=0) < 0).any():
+            raise ValueError("the ends do not rise")
+        if (self.ends[-1] if len(self.ends) else 0) != len(self.values):
+            raise ValueError("the last row does not end with the values")
+
+    @classmethod
+    def of(cls, rows: Iterable[Sequence[int] | Integers], dtype: Any = np.int64) -> "Ragged":
+        """Return the rows as one array; raises OverflowError for an id that its `dtype` does not hold."""
+        arrays = [np.asarray(row, np.int64) for row in rows]
+        values = np.concatenate([np.zeros(0, np.int64), *arrays])
+        limits = np.iinfo(dtype)
+        if len(values) and not limits.min <= values.min() <= values.max() <= limits.max:
+            raise OverflowError(f"{dtype} does not hold all ids from {values.min()} to {values.max()}")
+        return cls(values.astype(dtype), np.cumsum([len(array) for array in arrays], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, row: int) -> Integers:
+        """Return the ids of a row."""
+        return self.values[self.starts[row] : self.ends[row]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of ids in each row (rows,)."""
+        return np.diff(self.ends, prepend=0)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each row starts (rows,)."""
+        return self.ends - self.lengths
+
+    def select(self, rows: Sequence[int] | Integers | NDArray[np.bool_]) -> "Ragged":
+        """Return the rows with these numbers, in their order, or those of a mask."""
+        lengths, starts = self.lengths[rows], self.starts[rows]
+        return self._of_spans(starts, lengths)
+
+    def cut(self, length: int) -> tuple["Ragged", int]:
+        """Return the rows with at most their first `length` ids, and the number of ids left out."""
+        shorter = self._of_spans(self.starts, np.minimum(self.lengths, length))
+        return shorter, len(self.values) - len(shorter.values)
+
+    def padded(self, rows: Sequence[int] | Integers | None = None) -> tuple[Integers, NDArray[np.int64]]:
+        """Return some rows, or all, as ids (B, T) with zeros behind each row's end, and their lengths (B,)."""
+        batch = self if rows is None else self.select(rows)
+        ids = np.zeros((len(batch), batch.lengths.max(initial=0)), self.values.dtype)
+        ids[np.arange(ids.shape[1]) < batch.lengths[:, None]] = batch.values
+        return ids, batch.lengths
+
+    def _of_spans(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> "Ragged":
+        ends = np.cumsum(lengths)
+        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+        return Ragged(self.values[places], ends)
+
+    def save(self, path: Path) -> None:
+        """Write the rows to a file of safetensors, atomically."""
+        from safetensors.numpy import save
+
+        write_atomically(path, save({"values": np.ascontiguousarray(self.values), "ends": self.ends}))
+
+    @classmethod
+    def load(cls, path: Path) -> "Ragged":
+        """Return the rows of a file that `save` wrote; raises UserError where it is unreadable or damaged."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            arrays = load_file(path)
+            return cls(arrays["values"], arrays["ends"])
+        except OSError as error:
+            raise unreadable(path, error) from None
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise UserError(
+                f"{path} is damaged: {error}", allowed="rows of ids", fix="restore it, or make it again"
+            ) from None
+
+
+def buckets(
+    lengths: Integers, batch_size: int, *, seed: int, epoch: int, units: int = 2**16
+) -> list[NDArray[np.int64]]:
+    """Return the batches of an epoch: the numbers of rows of similar length, each row once, in a random order.
+
+    A batch has at most `batch_size` rows, and at most `units` ids with its padding; a longer row is a batch by itself.
+    Rows of the same rounded length meet at random, anew in each epoch; the number of batches is the same in all.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    rounded = _rounded(np.asarray(lengths, np.int64))
+    order = np.lexsort((rng.random(len(rounded)), rounded))
+    batches, start = [], 0
+    for end, length in enumerate(rounded[order].tolist(), 1):
+        if end - start > batch_size or (end - start) * length > units:
+            batches.append(order[start : end - 1])
+            start = end - 1
+    batches.append(order[start:])
+    return [batches[k] for k in rng.permutation(len(batches)) if len(batches[k])]
+
+
+def _rounded(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return lengths rounded up to one of GRAIN steps between two powers of two."""
+    step = np.maximum(1, 2 ** np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64) // GRAIN)
+    return -(-lengths // step) * step

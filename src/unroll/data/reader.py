@@ -1,0 +1,132 @@
+"""How texts become rows of units, and distinct words rows of characters, for networks that read whole rows."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.data.ragged import Ragged
+from unroll.data.tokenizer import CharTokenizer, Tokenizer
+from unroll.data.utf8 import byte_lengths
+
+Ids = NDArray[np.int64]
+
+LONGEST_WORD = 64
+"""Characters of a word that are read: of a longer one the first."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Texts as a network reads them."""
+
+    units: Ragged
+    """The ids of each text's units."""
+    word_of: Ragged
+    """For each unit, which of the distinct words it is."""
+    words: Ragged
+    """The characters of the distinct words; no rows where words are not read by their characters."""
+    cut: int = 0
+    """Number of units left out behind the most that is read of a text."""
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def select(self, rows: Any) -> "Reading":
+        """Return some texts, by their numbers or a mask, with their own distinct words."""
+        units, word_of = self.units.select(rows), self.word_of.select(rows)
+        if not len(self.words):
+            return Reading(units, word_of, self.words)
+        used, places = np.unique(word_of.values, return_inverse=True)
+        return Reading(units, Ragged(places.astype(np.int64), word_of.ends), self.words.select(used))
+
+    def arrays(self) -> dict[str, NDArray[Any] | None]:
+        """Return the texts padded, as the arguments of `unroll.nn.encoder.Units`, by name; at least one unit wide."""
+        ids, lengths = _padded(self.units)
+        arrays: dict[str, NDArray[Any] | None] = {"ids": ids, "lengths": lengths}
+        if len(self.words):
+            characters, word_lengths = _padded(self.words)
+            arrays |= {"characters": characters, "word_lengths": word_lengths, "word_of": _padded(self.word_of)[0]}
+        return arrays
+
+
+def _padded(rows: Ragged) -> tuple[Ids, Ids]:
+    ids, lengths = rows.padded()
+    return np.pad(ids.astype(np.int64), ((0, 0), (0, int(not ids.shape[1])))), lengths
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The vocabularies by which texts are read."""
+
+    tokenizer: Tokenizer
+    """Of the units: characters, bytes, words or pieces."""
+    characters: CharTokenizer | None = None
+    """Of words; None where they are not read by their characters."""
+    lowercase: bool = False
+    """Whether units are looked up in lower case; the characters of words keep their case."""
+    max_units: int = 2**20
+    """The most units that are read of a text."""
+
+    def read(self, texts: Sequence[str]) -> Reading:
+        """Return the texts as rows of ids. An empty text is read as the start symbol alone.
+
+        Raises UserError for text with lone surrogates.
+        """
+        numbers: dict[str, int] = {}
+        rows, places, cut = [], [], 0
+        for text in texts:
+            ids, written = self.units(text)
+            cut += max(0, len(ids) - self.max_units)
+            rows.append(ids[: self.max_units])
+            places.append([numbers.setdefault(word, len(numbers)) for word in written[: self.max_units]])
+        characters = self.characters
+        words = [] if characters is None else [characters.encode(word[:LONGEST_WORD]) for word in numbers]
+        word_of = Ragged.of(places if characters is not None else [np.zeros_like(row) for row in rows])
+        return Reading(Ragged.of(rows), word_of, Ragged.of(words), cut)
+
+    def units(self, text: str) -> tuple[Ids, list[str]]:
+        """Return the ids of a text's units and, where words are read by characters, the words as they are written."""
+        tokenizer = self.tokenizer
+        lower = lowered(text) if self.lowercase else text
+        if self.characters is None:
+            ids = tokenizer.encode(lower)
+            return (ids, []) if len(ids) else (np.array([tokenizer.start_id]), [])
+        ids, spans = tokenizer.encode_offsets(lower)
+        if not len(ids):
+            return np.array([tokenizer.start_id]), [""]
+        # Spans are bytes of the lowered text, which has as many characters as the text itself.
+        ends = np.concatenate([[0], np.cumsum(byte_lengths(lower))])
+        points = np.searchsorted(ends, spans)
+        return ids, [text[start:end].strip(" ") for start, end in points.tolist()]
+
+    def spans(self, text: str) -> Ids:
+        """Return the spans (N, 2) of a text's units in code points; of an empty text, (0, 0)."""
+        lower = lowered(text) if self.lowercase else text
+        _, spans = self.tokenizer.encode_offsets(lower)
+        ends = np.concatenate([[0], np.cumsum(byte_lengths(lower))])
+        points = np.searchsorted(ends, spans)[: self.max_units] if len(spans) else np.zeros((1, 2))
+        return points.astype(np.int64)
+
+    @cached_property
+    def unknown_id(self) -> int | None:
+        """The id of an unknown unit; None where all are known."""
+        return self.tokenizer.unknown_id
+
+
+def learn_characters(words: Iterable[str]) -> CharTokenizer:
+    """Return the characters of distinct words; one of a single word is unknown, so that training learns of such."""
+    counts = Counter(chain.from_iterable(map(set, set(words))))
+    return CharTokenizer.learn(character for character, count in counts.items() if count > 1)
+
+
+def lowered(text: str) -> str:
+    """Return a text in lower case with as many characters: those that would become several stay as they are."""
+    lower = text.lower()
+    if len(lower) == len(text):
+        return lower
+    return "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)

@@ -1,0 +1,212 @@
+"""An encoder reads rows of units, words or characters, from both ends; a classifier is an encoder with a head."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unroll.nn.arch import ARCHITECTURES
+from unroll.nn.dropout import drop
+from unroll.nn.encoder_config import ClassifierConfig, EncoderConfig
+from unroll.nn.learner import Learner
+from unroll.nn.pooling import Attention, inside, pool_max, pool_mean
+from unroll.nn.recurrent import Engine, RecurrentLayer, run_fused, run_stepwise
+from unroll.state import State
+
+
+class Units(NamedTuple):
+    """Rows of units, padded at their ends, and the distinct words among them as characters."""
+
+    ids: Tensor
+    """(B, T); what stands behind a row's end does not matter."""
+    lengths: Tensor
+    """(B,), each 0 to T."""
+    characters: Tensor | None = None
+    """(W, L) characters of the distinct words; None without a network over characters."""
+    word_lengths: Tensor | None = None
+    """(W,)"""
+    word_of: Tensor | None = None
+    """(B, T) which of the distinct words a unit is."""
+
+
+def backwards(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return `x` (T, B, …) with each row reversed within its own length; what lies behind it stays. Undoes itself."""
+    steps = torch.arange(len(x), device=x.device).unsqueeze(1)
+    places = torch.where(steps < lengths, lengths - 1 - steps, steps)
+    return x[places, torch.arange(x.shape[1], device=x.device)]
+
+
+def last_of(y: Tensor, lengths: Tensor) -> Tensor:
+    """Return the output (B, H) at the last unit of each row of `y` (T, B, H); of an empty row, zero."""
+    last = y[(lengths - 1).clamp(min=0), torch.arange(y.shape[1], device=y.device)]
+    return last.masked_fill((lengths == 0).unsqueeze(1), 0.0)
+
+
+class Encoder(Learner):
+    """Embedding, a network over the characters of words, and recurrent layers in one direction or two.
+
+    Layer k of two directions reads the concatenated outputs of both directions of layer k-1, as in torch.nn. Rows are
+    padded at the end and read in one direction; for the other, each is reversed within its own length. So a row's
+    result does not depend on what pads it, and fused kernels read whole batches.
+    """
+
+    config: EncoderConfig
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        if config.char_hidden_size:
+            self.characters = Characters(config)
+        for direction in config.directions:
+            sizes = [config.input_size, *[config.output_size] * (config.num_layers - 1)]
+            layers = (
+                RecurrentLayer(config.arch, size, config.hidden_size, config.forget_bias, "fan_in") for size in sizes
+            )
+            self.add_module(direction, nn.ModuleList(layers))
+
+    def fresh_state(self, batch_size: int) -> State:
+        """Return (): every row is read from its start, and nothing is carried on."""
+        return ()
+
+    def inputs(self, units: Units) -> Tensor:
+        """Return the vectors (T, B, I) that the first layer reads."""
+        config, ids = self.config, units.ids.T
+        if self.training and config.embedding_dropout:
+            ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < config.embedding_dropout, 0)
+        x = self.embedding(ids)
+        if units.word_of is not None:
+            x = torch.cat([x, self.characters(units)[units.word_of.T]], dim=2)
+        return drop(x, config.input_dropout, variational=False, training=self.training)
+
+    def encode(self, units: Units, engine: Engine = "fused") -> tuple[Tensor, Tensor]:
+        """Return the outputs (T, B, D·H), zero behind a row's end, and the last output of each direction (B, D·H)."""
+        return self.read(self.inputs(units), units.lengths, engine)
+
+    def read(self, x: Tensor, lengths: Tensor, engine: Engine = "fused") -> tuple[Tensor, Tensor]:
+        """Return the same for vectors `x` (T, B, I)."""
+        config, mask = self.config, inside(lengths, len(x)).unsqueeze(2)
+        total: Tensor | None = None
+        for k in range(config.num_layers):
+            y = torch.cat([self._direction(name, k, x, lengths, engine) for name in config.directions], dim=2)
+            y = y + x if config.skip == "residual" and k else y
+            total = y if total is None else total + y
+            x = drop(y, config.dropout, variational=False, training=self.training) if k < config.num_layers - 1 else y
+        assert total is not None
+        y = (total if config.skip == "sum" else x) * mask
+        size = config.hidden_size
+        last = last_of(y[:, :, :size], lengths)
+        return y, torch.cat([last, y[0, :, size:]], dim=1)
+
+    def _direction(self, name: str, k: int, x: Tensor, lengths: Tensor, engine: Engine) -> Tensor:
+        layer = self.get_submodule(name)[k]  # type: ignore[index]
+        return run_layer(self.config, layer, x, lengths, engine, reverse=name == "backwards")
+
+
+class Characters(nn.Module):
+    """A word as its characters make it (Ling et al. 2015): the last outputs of two layers that read it."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.chars, config.char_embedding_size)
+        for name in ("forwards", "backwards"):
+            size = config.char_hidden_size
+            layer = RecurrentLayer(config.arch, config.char_embedding_size, size, config.forget_bias, "fan_in")
+            self.add_module(name, layer)
+
+    def forward(self, units: Units) -> Tensor:
+        """Return a vector for each of the distinct words, (W, 2 · char_hidden_size)."""
+        assert units.characters is not None and units.word_lengths is not None
+        x, lengths = self.embedding(units.characters.T), units.word_lengths
+        y, z = (
+            run_layer(self.config, self.get_submodule(name), x, lengths, "fused", reverse=name == "backwards")
+            for name in ("forwards", "backwards")
+        )
+        last = last_of(y, lengths), z[0].masked_fill((lengths == 0).unsqueeze(1), 0.0)
+        return torch.cat(last, dim=1)
+
+
+def run_layer(
+    config: EncoderConfig, layer: nn.Module, x: Tensor, lengths: Tensor, engine: Engine, *, reverse: bool
+) -> Tensor:
+    """Return the outputs (T, B, H) of a layer over `x` (T, B, I), each row from its start or, in `reverse`, its end."""
+    assert isinstance(layer, RecurrentLayer)
+    x = backwards(x, lengths) if reverse else x
+    state = tuple(x.new_zeros(x.shape[1], layer.hidden_size) for _ in ARCHITECTURES[config.arch].state)
+    w = layer.weights(config.weight_drop)
+    if engine == "fused":
+        y, _ = run_fused(config.arch, x, state, w, training=layer.training)
+    else:
+        y, _, _ = run_stepwise(config.arch, x, state, w)
+    return backwards(y, lengths) if reverse else y
+
+
+class Classifier(Encoder):
+    """An encoder, pooling, and a head that gives each label a logit."""
+
+    config: ClassifierConfig
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__(config)
+        if "attention" in config.poolings:
+            self.attention = Attention(config.output_size, config.attention_size)
+        self.head = nn.Linear(config.pooled_size, config.labels)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, units: Units, engine: Engine = "fused") -> Tensor:
+        """Return the logits (B, K) of the labels."""
+        return self.logits(*self.encode(units, engine), units.lengths)
+
+    def logits(self, y: Tensor, last: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits (B, K) after what `encode` gave."""
+        logits: Tensor = self.head(drop(self.pooled(y, last, lengths), self.config.dropout, variational=False,
+                                        training=self.training))  # fmt: skip
+        return logits
+
+    def pooled(self, y: Tensor, last: Tensor, lengths: Tensor) -> Tensor:
+        """Return the one vector (B, P) of each row, after what `encode` gave."""
+        pools = [self._pool(name, y, last, lengths) for name in self.config.poolings]
+        return torch.cat(pools, dim=1)
+
+    def _pool(self, name: str, y: Tensor, last: Tensor, lengths: Tensor) -> Tensor:
+        match name:
+            case "last":
+                return last
+            case "mean":
+                return pool_mean(y, lengths)
+            case "max":
+                return pool_max(y, lengths)
+            case _:
+                weighted: Tensor = self.attention(y, lengths)
+                return weighted
+
+    def loss(
+        self,
+        ids: Tensor,
+        lengths: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        characters: Tensor | None = None,
+        word_lengths: Tensor | None = None,
+        word_of: Tensor | None = None,
+        state: State = (),
+    ) -> tuple[Tensor, State]:
+        """Return the mean cross-entropy, in nats, of rows of `Units` with targets (B, K), each times its weight (B,).
+
+        Targets are probabilities: of one label of all, or, with several labels, of each by itself.
+        """
+        logits = self(Units(ids, lengths, characters, word_lengths, word_of))
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = logits if logits.dtype.itemsize >= 4 else logits.float()
+            nats = label_nats(logits, targets.to(logits.dtype), multi_label=self.config.multi_label)
+            return (nats * weights).mean(), state
+
+
+def label_nats(logits: Tensor, targets: Tensor, *, multi_label: bool) -> Tensor:
+    """Return the cross-entropy (B,) of logits (B, K) and targets (B, K), in nats; of several labels the sum of each."""
+    if multi_label:
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(1)
+    return -(targets * torch.log_softmax(logits, 1)).sum(1)

@@ -1,0 +1,1 @@
+"""One sequence, one label: texts are classified."""

@@ -1,0 +1,73 @@
+"""The labels of texts, with their probabilities; without torch."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.artifact.classifier import AnyClassifier, OpenClassifier, as_classifier
+from unroll.engine.network import Precision
+from unroll.errors import check_positive
+from unroll.progress import Progress, Work, result
+
+Floats = NDArray[np.float64]
+
+TOGETHER = 1024
+"""Texts that are sorted by length."""
+ROWS = 64
+"""Texts of similar length that are read side by side."""
+
+
+def classify(
+    model: AnyClassifier, texts: Sequence[str], *, top: int | None = None, precision: Precision = "float32"
+) -> list[dict[str, Any]]:
+    """Return for each text its labels with their probabilities, the most probable first.
+
+    Each is `{"text", "labels": [{"label", "probability"}]}`, with all labels or the `top` ones. The probabilities of
+    one label of all sum to 1; where a text may have several, each is by itself. Raises UserError.
+    """
+    if top is not None:
+        check_positive("top", top, "leave it out for all labels")
+    opened = as_classifier(model, precision)
+    predicted = result(probabilities(opened, texts))
+    return [prediction(opened, text, row, top) for text, row in zip(texts, predicted, strict=True)]
+
+
+def prediction(model: OpenClassifier, text: str, probability: Floats, top: int | None = None) -> dict[str, Any]:
+    """Return the labels of one text as JSON."""
+    order = np.argsort(-probability, kind="stable")[:top].tolist()
+    labels = [{"label": model.info.labels[id], "probability": float(probability[id])} for id in order]
+    return {"text": text, "labels": labels}
+
+
+def probabilities(model: OpenClassifier, texts: Sequence[str]) -> Work[Floats]:
+    """Return the probabilities (N, K) of all labels for each text; a text's do not depend on the others."""
+    rows = np.zeros((len(texts), len(model.info.labels)))
+    for first, batch in chunks(texts, TOGETHER):
+        reading = model.reader.read(batch)
+        order = np.argsort(reading.units.lengths, kind="stable")
+        for start in range(0, len(order), ROWS):
+            numbers = order[start : start + ROWS]
+            part = reading if len(order) == 1 else reading.select(numbers)
+            rows[first + numbers] = of_logits(model.network.logits(part), multi_label=model.info.config.multi_label)
+            yield Progress("classifying", first + start + len(numbers), len(texts), "texts")
+    return rows
+
+
+def of_logits(logits: NDArray[np.floating], *, multi_label: bool) -> Floats:
+    """Return probabilities (B, K) of logits: a softmax or, where a text may have several labels, sigmoids."""
+    logits = logits.astype(np.float64)
+    if multi_label:
+        return np.asarray(0.5 * np.tanh(0.5 * logits) + 0.5)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def chunks(texts: Sequence[str], size: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield texts in pieces, each with the number of its first one."""
+    following, first = iter(texts), 0
+    while piece := list(islice(following, size)):
+        yield first, piece
+        first += len(piece)
