@@ -21,6 +21,7 @@ from unroll.training.optim import (
     make_optimizer,
     optimizer_tensors,
     set_learning_rate,
+    thaw,
     update_average,
 )
 
@@ -88,6 +89,27 @@ def test_every_weight_is_trained_once() -> None:
     groups = make_optimizer(model, OptimConfig()).param_groups
     trained = [id(weight) for group in groups for weight in group["params"]]
     assert sorted(trained) == sorted(id(weight) for weight in model.parameters())
+
+
+def test_deeper_layers_learn_later_and_less() -> None:
+    model = random_model(model_config("lstm", layers_before=1), torch.float32)
+    config = OptimConfig(layer_decay=0.5, thaw_steps=10, weight_decay=0.1)
+    optimizer = make_optimizer(model, config, model.depths())
+    trained = [id(weight) for group in optimizer.param_groups for weight in group["params"]]
+    assert sorted(trained) == sorted(id(weight) for weight in model.parameters())
+    depth = {"head.weight": 0, "recurrent.layers.1.weight_hh": 1, "recurrent.layers.0.bias_ih": 2,
+             "before.0.weight": 3, "embedding.weight": 3}  # fmt: skip
+    weights, rates = dict(model.named_parameters()), {}
+    set_learning_rate(optimizer, 0.8)
+    for group in optimizer.param_groups:
+        rates |= {id(weight): group["lr"] for weight in group["params"]}
+    for step in (0, 9, 10, 29, 30):
+        thaw(optimizer, step)
+        for name, below in depth.items():
+            assert weights[name].requires_grad == (step >= 10 * below)
+            assert rates[id(weights[name])] == 0.8 * 0.5**below
+    tied = random_model(model_config("gru", tie_weights=True))
+    assert "embedding.weight" not in tied.depths(), "it is the output's too"
 
 
 def adamw(weight: Tensor, gradients: list[Tensor], config: OptimConfig, decay: float) -> Tensor:

@@ -28,6 +28,7 @@ def classifier_info(path: StrPath) -> dict[str, Any]:
         "path": str(path),
         "kind": "classifier",
         "arch": info.config.arch,
+        "order": None,
         "level": description.get("level"),
         "labels": list(info.labels),
         "text_columns": list(info.text_columns),

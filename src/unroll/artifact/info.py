@@ -8,7 +8,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from unroll.artifact.directory import WEIGHTS, check_types, data_path, read_description, read_weights_info
+from unroll.artifact.classifier_info import classifier_info
+from unroll.artifact.directory import (
+    CLASSIFIER,
+    WEIGHTS,
+    check_types,
+    data_path,
+    read_description,
+    read_kind,
+    read_weights_info,
+)
 from unroll.artifact.events import METRICS, SAMPLE, SAMPLES, read_events
 from unroll.artifact.quantize import read_cost
 from unroll.data.corpus import CorpusInfo, load_corpus
@@ -32,9 +41,12 @@ def info(path: StrPath) -> dict[str, Any]:
     for the same symbols. `train_seconds` includes validation and samples; `tokens_per_second`, the median of the rates
     reported on the way, does not. The parameters of an n-gram are the n-grams in its tables, and `fallback_discounts`
     its orders whose discounts could not be estimated. `overlaps` has, for a validation or test text given as a file,
-    how much of it occurs in the training text. Raises UserError for a foreign or damaged directory.
+    how much of it occurs in the training text. A classifier has members of its own, those of `classifier_info`. Raises
+    UserError for a foreign or damaged directory.
     """
     path = Path(path)
+    if read_kind(path)["kind"] == CLASSIFIER:
+        return classifier_info(path)
     description = read_description(path)
     model, result = description["model"], description.get("result") or {}
     kept = read_weights_info(path)

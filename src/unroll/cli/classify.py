@@ -49,6 +49,8 @@ Examples:
 @click.option("--label", metavar="COL", help="The column of the labels.")
 @click.option("--valid", metavar="FILE", type=TEXT, help="Validate on these examples instead of a tenth of FILE.")
 @click.option("--multi-label", is_flag=True, help="A text has any number of labels: a|b in CSV, a list in JSON lines.")
+@click.option("--pretrained", metavar="DIR", type=PATH, help="Begin with the embedding and layers of a language model.")
+@click.option("--vectors", metavar="FILE", type=TEXT, help="Begin with word vectors, as word2vec or GloVe write them.")
 @click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the file>]")
 @click.option("--minutes", metavar="M", type=float, help="Budget of wall clock, everything included.  [default: 3]")
 @click.option("--steps", metavar="N", type=int, help="Budget in steps instead of minutes.")

@@ -8,6 +8,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.options import PATH
+from unroll.errors import number_of
 
 
 @click.command(
@@ -27,7 +28,8 @@ def verb(model: Path, as_json: bool) -> None:
     if as_json:
         console.put_json(description)
     else:
-        console.put_columns([(name, value) for name, value in rows_of(description) if value])
+        rows = classifier_rows(description) if description.get("kind") == "classifier" else rows_of(description)
+        console.put_columns([(name, value) for name, value in rows if value])
 
 
 def chars_of(description: dict[str, Any], name: str) -> float | None:
@@ -36,6 +38,23 @@ def chars_of(description: dict[str, Any], name: str) -> float | None:
     if description["level"] in ("char", "word"):
         return 1.0 if description["level"] == "char" else None
     return part["chars"] / part["tokens"] if part and part["tokens"] else None
+
+
+def classifier_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the description of a classifier."""
+    ways = "both directions" if description["bidirectional"] else "one direction"
+    yield "model", f"{console.shape(description)}, {ways}, embedding {description['embedding_size']}"
+    yield "size", f"{description['parameters']:,} parameters, {console.size(description['weights_bytes'])}"
+    yield "units", f"{description['vocab_size']:,}, level {description['level']}"
+    shown = ", ".join(description["labels"][:20]) + (" …" if len(description["labels"]) > 20 else "")
+    yield "labels", f"{number_of(len(description['labels']), 'label')}: {shown}"
+    yield "columns", f"text {', '.join(description['text_columns'])} · label {description['label_column']}"
+    if description["steps"] is not None:
+        yield "training", number_of(description["steps"], "step")
+    if (accuracy := description["valid_accuracy"]) is not None:
+        held_out = number_of(description["valid_count"], "held-out example")
+        yield "validation", f"{100 * accuracy:.1f} % of {held_out}, {description['valid_nats']:.3f} nats"
+    yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
 
 
 def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:

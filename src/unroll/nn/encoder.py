@@ -14,6 +14,9 @@ from unroll.nn.pooling import Attention, inside, pool_max, pool_mean
 from unroll.nn.recurrent import Engine, RecurrentLayer, run_fused, run_stepwise
 from unroll.state import State
 
+EMBEDDING_STD = 0.1
+"""Standard deviation of the vectors of units at the start: with larger ones few examples are learnt by heart."""
+
 
 class Units(NamedTuple):
     """Rows of units, padded at their ends, and the distinct words among them as characters."""
@@ -57,19 +60,28 @@ class Encoder(Learner):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         if config.char_hidden_size:
             self.characters = Characters(config)
         for direction in config.directions:
             sizes = [config.input_size, *[config.output_size] * (config.num_layers - 1)]
             layers = (
-                RecurrentLayer(config.arch, size, config.hidden_size, config.forget_bias, "fan_in") for size in sizes
+                RecurrentLayer(config.arch, size, config.hidden_size, config.forget_bias, "torch") for size in sizes
             )
             self.add_module(direction, nn.ModuleList(layers))
 
     def fresh_state(self, batch_size: int) -> State:
         """Return (): every row is read from its start, and nothing is carried on."""
         return ()
+
+    def depths(self) -> dict[str, int]:
+        """Return the depth of each weight that a language model has too: 1 in the last layer, most in the embedding."""
+        depths = {"embedding.weight": self.config.num_layers + 1}
+        for name, _ in self.named_parameters():
+            part, _, rest = name.partition(".")
+            if part == "forwards":
+                depths[name] = self.config.num_layers - int(rest.partition(".")[0])
+        return depths
 
     def inputs(self, units: Units) -> Tensor:
         """Return the vectors (T, B, I) that the first layer reads."""
@@ -114,7 +126,7 @@ class Characters(nn.Module):
         self.embedding = nn.Embedding(config.chars, config.char_embedding_size)
         for name in ("forwards", "backwards"):
             size = config.char_hidden_size
-            layer = RecurrentLayer(config.arch, config.char_embedding_size, size, config.forget_bias, "fan_in")
+            layer = RecurrentLayer(config.arch, config.char_embedding_size, size, config.forget_bias, "torch")
             self.add_module(name, layer)
 
     def forward(self, units: Units) -> Tensor:
@@ -154,6 +166,7 @@ class Classifier(Encoder):
         if "attention" in config.poolings:
             self.attention = Attention(config.output_size, config.attention_size)
         self.head = nn.Linear(config.pooled_size, config.labels)
+        nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, units: Units, engine: Engine = "fused") -> Tensor:
@@ -196,13 +209,31 @@ class Classifier(Encoder):
     ) -> tuple[Tensor, State]:
         """Return the mean cross-entropy, in nats, of rows of `Units` with targets (B, K), each times its weight (B,).
 
-        Targets are probabilities: of one label of all, or, with several labels, of each by itself.
+        Targets are probabilities: of one label of all, or, with several labels, of each by itself. In training with a
+        `perturbation` ε it is the mean of two losses: of the units' vectors x, and of x + ε g / |g|, where g is the
+        gradient of the first by x, row by row (Miyato et al. 2017, equation 5).
         """
-        logits = self(Units(ids, lengths, characters, word_lengths, word_of))
-        with torch.autocast(logits.device.type, enabled=False):
-            logits = logits if logits.dtype.itemsize >= 4 else logits.float()
-            nats = label_nats(logits, targets.to(logits.dtype), multi_label=self.config.multi_label)
-            return (nats * weights).mean(), state
+        x = self.inputs(Units(ids, lengths, characters, word_lengths, word_of))
+
+        def loss_of(x: Tensor) -> Tensor:
+            logits = self.logits(*self.read(x, lengths), lengths)
+            with torch.autocast(logits.device.type, enabled=False):
+                logits = logits if logits.dtype.itemsize >= 4 else logits.float()
+                nats = label_nats(logits, targets.to(logits.dtype), multi_label=self.config.multi_label)
+                return (nats * weights).mean()
+
+        if not (self.training and self.config.perturbation):
+            return loss_of(x), state
+        x = x if x.requires_grad else x.requires_grad_()  # where embeddings are frozen
+        learnt = [w for w in self.parameters() if w.requires_grad]
+        first = loss_of(x)
+        slope, *gradients = torch.autograd.grad(first, [x, *learnt], retain_graph=True, allow_unused=True)
+        norm = torch.linalg.vector_norm(slope, dim=(0, 2), keepdim=True).clamp(min=1e-12)
+        second = loss_of(x + (self.config.perturbation * slope / norm).to(x.dtype))
+        # Σ ⟨w, g⟩ has the gradient g, so that the way back from the first loss is taken only once.
+        pairs = zip(learnt, gradients, strict=True)
+        known = torch.stack([(w * g).sum() for w, g in pairs if g is not None]).sum()
+        return 0.5 * (second + known - known.detach() + first.detach()), state
 
 
 def label_nats(logits: Tensor, targets: Tensor, *, multi_label: bool) -> Tensor:

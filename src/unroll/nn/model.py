@@ -58,6 +58,16 @@ class Model(Learner):
         """Return the state of `batch_size` rows before anything was read."""
         return self.recurrent.fresh_state(batch_size, self.embedding.weight)
 
+    def depths(self) -> dict[str, int]:
+        """Return the depth of each weight below the output: 1 in the last recurrent layer, most in the embedding."""
+        layers, depths = self.config.num_layers, {}
+        for name, _ in self.named_parameters():
+            if name.startswith("recurrent.layers."):
+                depths[name] = layers - int(name.split(".")[2])
+            elif name.startswith("before.") or (name == "embedding.weight" and not self.config.tie_weights):
+                depths[name] = layers + 1
+        return depths
+
     def forward(
         self, ids: Tensor, state: State | None = None, resets: Tensor | None = None, engine: Engine = "fused"
     ) -> tuple[Tensor, State]:

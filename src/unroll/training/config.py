@@ -115,6 +115,10 @@ class OptimConfig:
     """Decay of the average of gradients."""
     beta2: float = 0.99
     """Decay of the average of squared gradients."""
+    layer_decay: float = 1.0
+    """Factor of the rate from a layer to the one below it, for fine-tuning (Howard & Ruder 2018, section 3.2)."""
+    thaw_steps: int = 0
+    """Steps until the layer below begins to learn, too, for fine-tuning (section 3.3 there)."""
     grad_clip: float = 1.0
     """Largest norm of all gradients together; 0 clips nothing."""
     averaging: float = 0.0
@@ -123,7 +127,9 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UserError(f"learning_rate is {self.learning_rate}", allowed="above 0")
-        for name in ("warmup_steps", "weight_decay", "grad_clip"):
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"layer_decay is {self.layer_decay}", allowed="above 0, at most 1")
+        for name in ("warmup_steps", "thaw_steps", "weight_decay", "grad_clip"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name} is {getattr(self, name)}", allowed="0 or more")
         if not 0 < self.plateau_factor < 1:

@@ -15,7 +15,7 @@ from unroll.nn.precision import tf32
 from unroll.state import State, detach
 from unroll.training.config import LoopConfig
 from unroll.training.many import processes
-from unroll.training.optim import learning_rate_at, set_learning_rate, update_average
+from unroll.training.optim import learning_rate_at, set_learning_rate, thaw, update_average
 from unroll.training.report import Journal, Report
 from unroll.training.run import AnyRun, save, save_weights, share_out
 
@@ -140,6 +140,7 @@ def step_on(run: AnyRun, batch: Batch, state: State) -> tuple[float, float, floa
     inputs = {name: None if array is None else on_device(array, run.device) for name, array in arrays}
     rate = learning_rate_at(run.step, config.steps, run.optim, run.cuts, config.extensions)
 
+    thaw(optimizer, run.step)
     with mixed_precision(config, run.device):
         loss, state = model.loss(**inputs, state=state)
     optimizer.zero_grad()

@@ -2,7 +2,9 @@
 
 import math
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +12,21 @@ from torch import Tensor, nn
 from unroll.training.config import OptimConfig
 
 
-def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Return AdamW over the model's weights, with weight decay on the matrices alone."""
-    weights = list(model.parameters())
-    groups = [
-        {"params": [w for w in weights if w.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [w for w in weights if w.dim() < 2], "weight_decay": 0.0},
-    ]
+def make_optimizer(
+    model: nn.Module, config: OptimConfig, depths: Mapping[str, int] = MappingProxyType({})
+) -> torch.optim.AdamW:
+    """Return AdamW over the model's weights, with weight decay on the matrices alone.
+
+    `depths` are those of `Learner.depths`; they matter where deeper layers have rates of their own.
+    """
+    if config.layer_decay == 1 and not config.thaw_steps:
+        depths = {}
+    groups: list[dict[str, Any]] = []
+    for depth in sorted({0, *depths.values()}):
+        weights = [w for name, w in model.named_parameters() if depths.get(name, 0) == depth]
+        own = {"scale": config.layer_decay**depth, "first_step": depth * config.thaw_steps}
+        groups.append({"params": [w for w in weights if w.dim() >= 2], "weight_decay": config.weight_decay} | own)
+        groups.append({"params": [w for w in weights if w.dim() < 2], "weight_decay": 0.0} | own)
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
 
 
@@ -44,9 +54,16 @@ def learning_rate_at(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every parameter group the rate."""
+    """Give every parameter group its share of the `rate` of a step."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["scale"]
+
+
+def thaw(optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Let the layers that are due at a step learn; gradients of the others are not computed."""
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            weight.requires_grad_(step >= group["first_step"])
 
 
 def update_average(average: Sequence[Tensor], weights: Sequence[Tensor], step: int, decay: float) -> None:

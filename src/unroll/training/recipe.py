@@ -79,11 +79,11 @@ def read_overrides(path: Path, known: Tables = TABLES) -> Overrides:
     return overrides
 
 
-def check_overrides(overrides: Overrides) -> None:
+def check_overrides(overrides: Overrides, known: Tables = TABLES) -> None:
     """Raise UserError for a value of the wrong type or out of its range."""
-    for name, cls in TABLES.items():
+    for name, cls in known.items():
         # Only the size of the vocabulary has no default.
-        values = {"vocab_size": 1} | overrides[name] if cls is ModelConfig else overrides[name]
+        values = {"vocab_size": 1} | overrides[name] if name == "model" else overrides[name]
         from_mapping(cls, values, f"the recipe's [{name}]")
 
 

@@ -106,7 +106,7 @@ def begin(folder: Folder | None, model: M, optim: OptimConfig, config: C) -> Run
     """Return a run at step 0: a fresh optimizer, a fresh state."""
     average = [w.detach().clone() for w in model.parameters()] if optim.averaging else []
     state = model.fresh_state(config.batch_size)
-    return Run(folder, model, optim, config, make_optimizer(model, optim), average, state)
+    return Run(folder, model, optim, config, make_optimizer(model, optim, model.depths()), average, state)
 
 
 def restore(run: AnyRun) -> None:

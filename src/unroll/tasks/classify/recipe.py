@@ -76,6 +76,8 @@ class Sizes:
     chars: int
     labels: int
     examples: int
+    units: int
+    """Of the training part."""
     multi_label: bool
 
 
@@ -89,47 +91,77 @@ def level_for(texts: tuple[str, ...]) -> Level:
     return "word" if words >= WORDS_FROM * len(texts) else "char"
 
 
-EPOCHS: dict[str, int] = {"word": 10, "char": 14}
-"""Rounds over the examples after which more train little but their memory."""
+# What follows was tuned by measurement; docs/lab-notes.md names texts and failed attempts.
+
+UNITS: dict[str, float] = {"word": 1.0e6, "char": 1.5e6}
+"""Units that are read in training, repeats included, after which more train little but the memory of the examples."""
+MOST_EPOCHS = 30
+"""Rounds over the examples after which the same holds for few of them."""
 
 
-def epochs_for(level: Level) -> int:
-    """Return the most rounds over the examples that a budget is spent on."""
-    return EPOCHS.get(level, EPOCHS["char"])
+def steps_enough(level: Level, units: int, steps_per_epoch: int) -> int:
+    """Return the most steps that a budget is spent on, for a training part of `units`."""
+    epochs = UNITS.get(level, UNITS["char"]) / max(1, units)
+    return max(1, round(min(MOST_EPOCHS, epochs) * steps_per_epoch))
 
 
 def settings_for(level: Level) -> dict[str, dict[str, Any]]:
-    """Return what is chosen by the level: tuned by measurement, docs/lab-notes.md names texts and failed attempts."""
+    """Return what is chosen by the level."""
     if level == "word":
         return {
-            "data": {"lowercase": True},
-            "model": {"embedding_size": 100, "char_embedding_size": 16, "char_hidden_size": 24, "hidden_size": 128,
-                      "pooling": "last,mean,max", "embedding_dropout": 0.3, "input_dropout": 0.5, "dropout": 0.4},
-            "optim": {"learning_rate": 3e-3},
+            "model": {
+                "embedding_size": 100,
+                "char_embedding_size": 16,
+                "char_hidden_size": 24,
+                "pooling": "last,mean,max",
+                "forget_bias": 0.0,
+                "embedding_dropout": 0.15,
+                "input_dropout": 0.4,
+                "dropout": 0.5,
+                "perturbation": 1.0,
+            },
+            "optim": {"learning_rate": 4e-3},
             "training": {"batch_size": 32},
-        }  # fmt: skip
+        }
     return {
-        "data": {},
-        "model": {"embedding_size": 32, "hidden_size": 128, "pooling": "last,mean,max", "input_dropout": 0.1,
-                  "dropout": 0.3},
+        "model": {
+            "embedding_size": 32,
+            "pooling": "last,mean,max",
+            "forget_bias": 0.0,
+            "input_dropout": 0.1,
+            "dropout": 0.3,
+            "perturbation": 0.3,
+        },
         "optim": {"learning_rate": 4e-3},
         "training": {"batch_size": 64},
-    }  # fmt: skip
+    }
 
 
-def choose(level: Level, data: TextsConfig, sizes: Sizes, steps: int, overrides: Overrides) -> ClassifierRecipe:
+def choose(
+    data: TextsConfig, sizes: Sizes, steps: int, overrides: Overrides, threads: int = 1, *, pretrained: bool = False
+) -> ClassifierRecipe:
     """Choose every setting that the user left open, for a run of `steps`: a function of its arguments alone."""
-    chosen = settings_for(level)
+    chosen = settings_for(data.level)
     model = chosen["model"] | {"labels": sizes.labels, "multi_label": sizes.multi_label, "vocab_size": sizes.vocab_size}
+    if overrides["model"].get("char_hidden_size") and not sizes.chars:
+        raise UserError(
+            f"char_hidden_size is given, and units at level {data.level} are no words",
+            allowed="0, or level word",
+            fix="leave it out, or add --set level=word",
+        )
     model |= {"chars": sizes.chars} if sizes.chars else {"char_hidden_size": 0}
     batch_size = min(overrides["training"].get("batch_size", chosen["training"]["batch_size"]), sizes.examples)
-    every = max(1, min(steps // 10, max(1, sizes.examples // batch_size)))
+    # About once in an epoch, and at least ten times.
+    every = max(1, min(steps // 10, sizes.examples // batch_size))
     optim = {"warmup_steps": max(1, steps // 10), "weight_decay": 0.01, "averaging": 0.99} | chosen["optim"]
+    if pretrained:
+        # What was learnt from much text is changed less, and later, the deeper it lies.
+        optim |= {"layer_decay": 0.4, "thaw_steps": max(1, steps // 4)}
     training = {
         "batch_size": batch_size,
         "steps": steps,
         "label_smoothing": 0.1,
-        "threads": 1,
+        "threads": threads,
         "valid_every": every,
         "save_every": every,
     }

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from unroll.artifact.directory import (
     remove_abandoned,
 )
 from unroll.artifact.events import METRICS, EventLog
+from unroll.artifact.open import Opened
 from unroll.data.labelled import Examples, Parts, parts_of, read_examples
 from unroll.errors import UserError
 from unroll.files import Folder, StrPath, as_path, explained, printable_name, real_folder
@@ -32,13 +34,22 @@ from unroll.nn.native import keep_memory
 from unroll.progress import Progress, Work
 from unroll.settings import Settings, setting_pairs
 from unroll.tasks.classify import store
+from unroll.tasks.classify.beginning import (
+    Beginning,
+    open_pretrained,
+    read_pretrained,
+    read_vectors,
+    vocabulary_of,
+    with_pretrained,
+)
 from unroll.tasks.classify.lesson import Classification, ClassifierRun
-from unroll.tasks.classify.recipe import TABLES, ClassifierRecipe, Sizes, choose, epochs_for, level_for, settings_for
+from unroll.tasks.classify.recipe import TABLES, ClassifierRecipe, Sizes, choose, level_for, steps_enough
 from unroll.tasks.classify.vocabulary import learn_reader
+from unroll.threads import threads_are_set, threads_up_to
 from unroll.training.budget import RESERVE
 from unroll.training.loop import step_on
 from unroll.training.prepare import Training, choose_device
-from unroll.training.recipe import Overrides, read_about, read_recipe_of, write_recipe
+from unroll.training.recipe import Overrides, check_overrides, read_about, read_recipe_of, write_recipe
 from unroll.training.report import Report
 from unroll.training.request import overrides_of, reports_of
 from unroll.training.run import begin, restore, save, save_weights
@@ -60,6 +71,8 @@ class Wish:
     steps: int | None
     minutes: float | None
     overrides: Overrides
+    pretrained: Opened | None
+    vectors: Path | None
     device: torch.device
     force: bool
     started: float
@@ -78,6 +91,8 @@ def train(
     recipe: StrPath | None = None,
     settings: Settings = (),
     seed: int | None = None,
+    pretrained: StrPath | None = None,
+    vectors: StrPath | None = None,
     device: str = "auto",
     force: bool = False,
     started: float | None = None,
@@ -88,7 +103,9 @@ def train(
     with `multi_label`. Without `valid`, one text in ten is held out. The model appears in `out`, by default
     `output_folder(file)`. The budget is `minutes` since `started` (time.monotonic), which may end sooner where more
     rounds over the examples would teach nothing, or a number of steps; with neither, three minutes. `settings` override
-    the file `recipe`. Closing the generator saves a checkpoint. Raises UserError.
+    the file `recipe`. It begins with random weights, with the embedding and layers of `pretrained`, the directory of a
+    language model, or with `vectors` of words in the formats of word2vec or GloVe. Closing the generator saves a
+    checkpoint. Raises UserError.
     """
     started = time.monotonic() if started is None else started
     columns = (text,) if isinstance(text, str) else tuple(text)
@@ -101,11 +118,21 @@ def train(
         overrides["training"].pop("steps", None)
         if not 0 < minutes < 1e6:
             raise UserError(f"minutes is {minutes}", allowed="above 0", fix="write for example --minutes 3")
+    if pretrained is not None and vectors is not None:
+        raise UserError(
+            "both a language model and vectors of words are given to begin with", allowed="one of them",
+            fix="leave one out",
+        )  # fmt: skip
+    opened = None
+    if pretrained is not None:
+        opened = open_pretrained(Path(pretrained), overrides["data"].get("level"))
+        overrides = with_pretrained(opened, overrides)
+    check_overrides(overrides, TABLES)
     fixed_steps = overrides["training"].get("steps")
     wish = Wish(
         path, columns, label, as_path(valid), multi_label, fixed_steps,
         None if fixed_steps else DEFAULT_MINUTES if minutes is None else minutes,
-        overrides, choose_device(device), force, started,
+        overrides, opened, as_path(vectors), choose_device(device), force, started,
     )  # fmt: skip
 
     def reports() -> Generator[Progress | Report, None, None]:
@@ -153,7 +180,7 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
     """
     out = real_folder(out)
     put_back_replaced(out)
-    inputs = [path for path in (wish.file, wish.valid) if path is not None]
+    inputs = [path for path in (wish.file, wish.valid, wish.vectors) if path is not None]
     resumed = f"resume it with `unroll classify train --resume {out}`, "
     check_free(out, inputs, force=wish.force, fix=resumed)
     parts = parts_of(*(yield from _examples(wish)))
@@ -170,7 +197,16 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         yield Progress("encoding", 0, 1)
         fixed = wish.overrides["data"]
         level = fixed.get("level") or level_for(parts.train.texts)
-        data, reader = learn_reader(parts.train.texts, settings_for(level)["data"] | fixed | {"level": level})
+        data, reader = learn_reader(parts.train.texts, fixed | {"level": level})
+        overrides, beginning = wish.overrides, None
+        if wish.pretrained is not None:
+            tokenizer, data = vocabulary_of(wish.pretrained, reader.tokenizer, data)
+            reader = replace(reader, tokenizer=tokenizer)
+            beginning = read_pretrained(wish.pretrained, tokenizer)
+        if wish.vectors is not None:
+            beginning = yield from read_vectors(wish.vectors, reader, overrides["model"].get("embedding_size"))
+            width = beginning.vectors.shape[1]
+            overrides = overrides | {"model": overrides["model"] | {"embedding_size": width}}
         labels = parts.names[0]
         stored = store.Stored.of(parts, reader, labels)
         sizes = Sizes(
@@ -178,9 +214,10 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
             0 if reader.characters is None else reader.characters.vocab_size,
             len(labels),
             len(stored.train),
+            len(stored.train.texts.units.values),
             wish.multi_label,
         )
-        recipe = choose(level, data, sizes, wish.steps or 1, wish.overrides)
+        recipe = choose(data, sizes, wish.steps or 1, overrides, pretrained=wish.pretrained is not None)
         reader = reader if recipe.model.char_hidden_size else replace(reader, characters=None)
         if reader.characters is None and sizes.chars:
             stored = stored.without_characters()
@@ -190,11 +227,14 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         lesson = Classification(info, reader, stored.train, stored.valid, recipe.training)
         if wish.minutes is not None:
             yield Progress("measuring this machine", 0, 1)
-            steps = steps_for(wish, recipe, lesson)
-            recipe = choose(level, data, sizes, steps, wish.overrides)
+            threads, steps = fitting(wish, recipe, lesson)
+            recipe = choose(data, sizes, steps, overrides, threads, pretrained=wish.pretrained is not None)
             lesson = replace(lesson, config=recipe.training)
         run = make_run(folder, recipe, wish.device)
-        first = list(first_reports(parts, recipe, lesson))
+        if beginning is not None:
+            beginning.apply(run.model)
+            run = begin(folder, run.model, recipe.optim, recipe.training)  # averages begin with these weights
+        first = list(first_reports(parts, recipe, lesson, beginning))
         with closing(EventLog(folder, METRICS)) as log:
             for report in first:
                 log.write(report.to_json())
@@ -226,35 +266,47 @@ def make_run(folder: Folder | None, recipe: ClassifierRecipe, device: torch.devi
     return begin(folder, Classifier(recipe.model).to(device), recipe.optim, recipe.training)
 
 
-def steps_for(wish: Wish, recipe: ClassifierRecipe, lesson: Classification) -> int:
-    """Return the steps that fit the minutes at the rate measured now, at most those of the useful epochs."""
+def fitting(wish: Wish, recipe: ClassifierRecipe, lesson: Classification) -> tuple[int, int]:
+    """Return the threads that are fastest now, and the steps that fit the minutes with them, at most those enough."""
     assert wish.minutes is not None
-    most = epochs_for(recipe.data.level) * lesson.steps_per_epoch
+    fixed = wish.overrides["training"].get("threads")
+    most = threads_up_to(4) if wish.device.type == "cpu" and not threads_are_set() else 1
+    choices = [fixed] if fixed else [count for count in (1, 2, 4) if count <= most]
     keep_memory()
-    run = make_run(None, replace(recipe, training=replace(recipe.training, steps=2**40)), wish.device)
-    run.model.train()
-    step_on(run, lesson.batch(run), lesson.start(run))  # the first step also loads kernels
-    began, count = time.monotonic(), 0
-    while count < MEASURED_STEPS and time.monotonic() - began < 0.02 * 60 * wish.minutes:
-        step_on(run, lesson.batch(run), lesson.start(run))
-        count += 1
-    per_step = (time.monotonic() - began) / max(1, count)
+    seconds = {}
+    for threads in choices:
+        config = replace(recipe.training, steps=2**40, threads=threads)
+        measured = replace(recipe, training=config, optim=replace(recipe.optim, thaw_steps=0))
+        run = make_run(None, measured, wish.device)
+        run.model.train()
+        step_on(run, lesson.batch(run), lesson.start(run))  # the first step also loads kernels
+        began, times = time.monotonic(), list[float]()
+        while not times or (len(times) < MEASURED_STEPS and time.monotonic() - began < 0.6 * wish.minutes):
+            start = time.monotonic()
+            step_on(run, lesson.batch(run), lesson.start(run))
+            times.append(time.monotonic() - start)
+        seconds[threads] = fmean(times)
+    threads = min(seconds, key=seconds.__getitem__)
+    torch.set_num_threads(threads)
     began = time.monotonic()
     lesson.validate(run)
     validation = time.monotonic() - began
-    seconds = (wish.started + 60 * wish.minutes - time.monotonic()) * (1 - RESERVE) - 2 * validation
+    left = (wish.started + 60 * wish.minutes - time.monotonic()) * (1 - RESERVE) - 2 * validation
     # Validations come with the steps: about one an epoch.
-    steps = int(seconds / (per_step + validation / max(1, lesson.steps_per_epoch)))
+    steps = int(left / (seconds[threads] + validation / lesson.steps_per_epoch))
     if steps < 1:
         raise UserError(
             f"{wish.minutes:g} minutes is not enough for a single step on this machine",
             allowed="a budget that holds one step",
             fix="give more minutes, or a number of steps",
         )
-    return min(most, steps)
+    units = len(lesson.train.texts.units.values)
+    return threads, min(steps, steps_enough(recipe.data.level, units, lesson.steps_per_epoch))
 
 
-def first_reports(parts: Parts, recipe: ClassifierRecipe, lesson: Classification) -> list[Report]:
+def first_reports(
+    parts: Parts, recipe: ClassifierRecipe, lesson: Classification, beginning: Beginning | None
+) -> list[Report]:
     """Return the reports before the first step: what was chosen, and what is odd about the examples."""
     detail: dict[str, Any] = {
         "parameters": classifier_parameters(recipe.model),
@@ -269,7 +321,7 @@ def first_reports(parts: Parts, recipe: ClassifierRecipe, lesson: Classification
         "ambiguous": parts.ambiguous,
         "shared": parts.shared,
     }
-    remarks = [*parts.remarks]
+    remarks = [*([beginning.remark] if beginning is not None else []), *parts.remarks]
     for part, name in ((lesson.train, "training"), (lesson.valid, "validation")):
         if part.texts.cut:
             remarks.append(
@@ -296,6 +348,9 @@ def write_start(
         "examples_digest": stored.digest,
         "examples": len(lesson.train),
     }
+    if wish.pretrained is not None:
+        about["pretrained"] = printable_name(wish.pretrained.path)
+    about |= {"vectors": printable_name(wish.vectors)} if wish.vectors is not None else {}
     about |= {"valid_file": printable_name(wish.valid)} if wish.valid is not None else {}
     write_recipe(folder, recipe, about)
     save_reader(folder, lesson.reader)
