@@ -166,7 +166,7 @@ def test_the_reference_pages_are_those_of_the_code() -> None:
 
 def test_every_key_of_a_recipe_is_explained() -> None:
     module = reference()
-    for config in module.TABLES.values():
+    for config in (*module.TABLES.values(), *module.CLASSIFIER.values()):
         assert {key.name for key in fields(config)} == module.documented(config).keys(), config
 
 

@@ -9,13 +9,14 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import click
 
 from unroll.cli.app import HELP, VERBS, app
+from unroll.tasks.classify.recipe import TABLES as CLASSIFIER
 from unroll.training.recipe import TABLES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -68,13 +69,15 @@ Generated from the code by `{REGENERATE}`. `recipe.toml` in a model directory ha
 resolved. `unroll train --set KEY=VALUE` fixes one, `--recipe FILE` fixes those of a TOML file, and the budget chooses
 the rest for the text: the default given here is not always what a training uses.
 """
-    return head + "".join(table(name, config) for name, config in TABLES.items())
+    tables = "".join(table(f"[{name}]", config) for name, config in TABLES.items())
+    own = {name: config for name, config in CLASSIFIER.items() if config not in TABLES.values()}
+    return head + tables + "".join(table(f"[{name}] of a classifier", config) for name, config in own.items())
 
 
 def table(name: str, config: type) -> str:
     """Return the section of one table: what it is about, then a line for each key."""
     docs, hints = documented(config), get_type_hints(config)
-    lines = [f"\n## [{name}]\n", f"{inspect.getdoc(config)}\n"]
+    lines = [f"\n## {name}\n", f"{inspect.getdoc(config)}\n"]
     for key in fields(config):
         value = "" if key.default is MISSING else f" = {json.dumps(key.default)}"
         choices = ", ".join(f"`{choice}`" for choice in get_args(hints[key.name]))
@@ -85,10 +88,13 @@ def table(name: str, config: type) -> str:
 
 
 def documented(config: type) -> dict[str, str]:
-    """Return the docstring that stands below each field of a dataclass, on one line."""
+    """Return the docstring that stands below each field of a dataclass or of those it is made from, on one line."""
+    docs: dict[str, str] = {}
+    for base in config.__bases__:
+        if is_dataclass(base):
+            docs |= documented(base)
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
     assert isinstance(body, ast.ClassDef)
-    docs: dict[str, str] = {}
     for field, below in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             assert isinstance(field.target, ast.Name)

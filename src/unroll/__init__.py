@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from unroll.lm.vectors import embed as embed
     from unroll.lm.vectors import similar as similar
     from unroll.lm.vectors import similar_symbols as similar_symbols
+    from unroll.tasks.classify.evaluate import evaluate_classifier as evaluate_classifier
+    from unroll.tasks.classify.predict import classify as classify
+    from unroll.tasks.classify.request import resume_classifier as resume_classifier
+    from unroll.tasks.classify.request import train_classifier as train_classifier
     from unroll.training.request import resume as resume
     from unroll.training.request import train as train
 
@@ -48,9 +52,11 @@ HOMES = {
     "attribute": "unroll.insight.attribution.measure",
     "beam_search": "unroll.lm.beam",
     "cells": "unroll.insight.cells.measure",
+    "classify": "unroll.tasks.classify.predict",
     "compare": "unroll.lm.compare",
     "embed": "unroll.lm.vectors",
     "evaluate": "unroll.lm.adapted",
+    "evaluate_classifier": "unroll.tasks.classify.evaluate",
     "evolution": "unroll.artifact.info",
     "export_onnx": "unroll.export.onnx",
     "fetch": "unroll.data.sources",
@@ -70,6 +76,7 @@ HOMES = {
     "quantize": "unroll.artifact.quantize",
     "rescore": "unroll.lm.rescore",
     "resume": "unroll.training.request",
+    "resume_classifier": "unroll.tasks.classify.request",
     "sample": "unroll.lm.sample",
     "score": "unroll.lm.surprisal",
     "score_file": "unroll.lm.units",
@@ -79,6 +86,7 @@ HOMES = {
     "text_path": "unroll.data.opening",
     "trace": "unroll.insight.trace",
     "train": "unroll.training.request",
+    "train_classifier": "unroll.tasks.classify.request",
 }
 """The public names and the module that each lives in; a test holds the imports above, for type checkers, to them."""
 __all__ = list(HOMES)

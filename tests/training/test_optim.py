@@ -99,7 +99,7 @@ def test_deeper_layers_learn_later_and_less() -> None:
     assert sorted(trained) == sorted(id(weight) for weight in model.parameters())
     depth = {"head.weight": 0, "recurrent.layers.1.weight_hh": 1, "recurrent.layers.0.bias_ih": 2,
              "before.0.weight": 3, "embedding.weight": 3}  # fmt: skip
-    weights, rates = dict(model.named_parameters()), {}
+    weights, rates = dict(model.named_parameters()), dict[int, float]()
     set_learning_rate(optimizer, 0.8)
     for group in optimizer.param_groups:
         rates |= {id(weight): group["lr"] for weight in group["params"]}

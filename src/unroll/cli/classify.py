@@ -96,7 +96,7 @@ def train_verb(
     if resume is not None:
         _refuse_beside_resume(ctx)
         folder = real_folder(resume)
-        reports: Any = request.resume(folder, device=device)
+        reports: Any = request.resume_classifier(folder, device=device)
     else:
         if file is None or not text or not label:
             raise UserError(
@@ -106,7 +106,7 @@ def train_verb(
             )
         folder = real_folder(out if out is not None else output_folder(file))
         columns = [name.strip() for name in text.split(",")]
-        reports = request.train(
+        reports = request.train_classifier(
             file, text=columns, label=label, out=folder, device=device, started=process.began(), **choices
         )
     stop = Stop(between_steps=resume is not None, wanted=process.ended_by is not None)

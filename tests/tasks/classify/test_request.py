@@ -21,7 +21,7 @@ from unroll.progress import Progress
 from unroll.tasks.classify import request
 from unroll.tasks.classify.evaluate import evaluate_classifier
 from unroll.tasks.classify.lesson import Classification
-from unroll.tasks.classify.request import resume
+from unroll.tasks.classify.request import resume_classifier
 
 TIMES = ("seconds", "tokens_per_second")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -48,7 +48,7 @@ def outcome(path: Path) -> dict[str, Any]:
 def resumed(path: Path, most: int = 100) -> None:
     """Resume, stopping at each and every first report, until nothing is left to do."""
     for _ in range(most):
-        if not stopped_at(resume(path, device="cpu"), 1):
+        if not stopped_at(resume_classifier(path, device="cpu"), 1):
             return
     raise AssertionError("it never comes to an end")
 
@@ -127,14 +127,14 @@ def test_kills_change_nothing(kills: int, table: Path, tmp_path: Path) -> None:
     if not out.exists():
         trained(table, out, **options)
     for _ in range(kills - 1):
-        killed_somewhere(lambda: [None for _ in resume(out, device="cpu")], share)
-    for _ in resume(out, device="cpu"):
+        killed_somewhere(lambda: [None for _ in resume_classifier(out, device="cpu")], share)
+    for _ in resume_classifier(out, device="cpu"):
         pass
     assert outcome(out) == outcome(tmp_path / "whole")
 
 
 def test_a_finished_training_has_nothing_to_resume(toy: Path) -> None:
-    assert list(resume(toy)) == []
+    assert list(resume_classifier(toy)) == []
 
 
 def test_minutes_are_kept_and_written_down(table: Path, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_minutes_are_kept_and_written_down(table: Path, tmp_path: Path) -> None:
     assert time.monotonic() - began < 0.2 * 60 + 3
     again = tmp_path / "again"
     recipe = tmp_path / "run" / "recipe.toml"
-    for _ in request.train(table, text="text", label="label", out=again, recipe=recipe, device="cpu"):
+    for _ in request.train_classifier(table, text="text", label="label", out=again, recipe=recipe, device="cpu"):
         pass
     assert (again / WEIGHTS).read_bytes() == (tmp_path / "run" / WEIGHTS).read_bytes()
 

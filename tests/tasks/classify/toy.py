@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unroll.tasks.classify.request import train
+from unroll.tasks.classify.request import train_classifier
 
 SAYS = {"cat": ("meow", "purr"), "dog": ("woof", "growl"), "owl": ("hoot", "shriek")}
 FILLERS = ["the", "old", "animal", "in", "my", "garden", "often", "says", "at", "night", "and", "again"]
@@ -36,7 +36,7 @@ def written(path: Path, examples: Sequence[tuple[str, str]], header: tuple[str, 
 def training(table: Path, out: Path, **options: Any) -> Any:
     """Begin to train a tiny classifier."""
     options["settings"] = SMALL | options.get("settings", {})
-    return train(table, text="text", label="label", out=out, device="cpu", **options)
+    return train_classifier(table, text="text", label="label", out=out, device="cpu", **options)
 
 
 def trained(table: Path, out: Path, **options: Any) -> Path:

@@ -78,7 +78,7 @@ class Wish:
     started: float
 
 
-def train(
+def train_classifier(
     file: StrPath,
     *,
     text: str | Sequence[str],
@@ -143,7 +143,7 @@ def train(
     return reports()
 
 
-def resume(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
+def resume_classifier(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
     """Continue the training of a classifier exactly where it stopped; yields nothing if it is finished.
 
     Raises UserError if it cannot.
