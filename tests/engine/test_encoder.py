@@ -36,6 +36,7 @@ def reading(shape: ClassifierConfig, lengths: list[int] = LENGTHS) -> Reading:
 
 def network(model: Classifier, kind: Any = np.float64, **options: Any) -> EncoderNetwork:
     weights = {name: w.detach().numpy().astype(kind) for name, w in model.named_parameters()}
+    options = {"kernel": kind is np.float32} | options
     return EncoderNetwork(model.config, weights, classifier_shapes(model.config), **options)
 
 

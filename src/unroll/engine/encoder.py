@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from unroll.data.ragged import Ragged
 from unroll.data.reader import Reading
+from unroll.engine import native
 from unroll.engine.layers import Layer, Order
 from unroll.engine.network import Precision, rounded
+from unroll.engine.pace import Pace
 from unroll.engine.reference import Array, Weights
 from unroll.engine.weights import Shapes, check_shapes, read_tensors
 from unroll.nn.encoder_config import ClassifierConfig
@@ -19,23 +21,31 @@ class EncoderNetwork:
     """A classifier's weights and what is computed with them. It stores no state, and threads may share it."""
 
     def __init__(
-        self, config: ClassifierConfig, weights: Weights, shapes: Shapes, *, precision: Precision = "float32"
+        self,
+        config: ClassifierConfig,
+        weights: Weights,
+        shapes: Shapes,
+        *,
+        precision: Precision = "float32",
+        kernel: bool | str = True,
     ) -> None:
         """Use `weights` by name, of these `shapes`; raises ValueError for those of another network.
 
-        With int8 the matrices of recurrent layers are rounded, each row by its own scale.
+        `kernel`: False uses numpy, in the weights' type; a name, that instruction set; True the best. With int8 only
+        the recurrent layers compute in eight bits.
         """
         check_shapes(weights, shapes)
         self.config, self.precision = config, precision
-        recurrent = {name: w for name, w in weights.items() if name.partition(".")[2] and "wards." in name}
-        if precision == "int8":
+        instructions = native.default_instructions() if kernel is True else kernel or None
+        recurrent = {name: w for name, w in weights.items() if "wards." in name}
+        if precision == "int8" and instructions is None:
             weights = weights | rounded(recurrent)
-        self._weights = weights
+        self._weights, threads = weights, Pace(None).most
 
         def layer(prefix: str) -> Layer:
             start = len(prefix) + 1
             own = {name[start:]: w for name, w in weights.items() if name.startswith(f"{prefix}.")}
-            return Layer(config.arch, own)
+            return Layer(config.arch, own, int8=precision == "int8", instructions=instructions, threads=threads)
 
         self._layers = [[layer(f"{way}.{k}") for way in config.directions] for k in range(config.num_layers)]
         self._words = [layer(f"characters.{way}") for way in ("forwards", "backwards") if config.char_hidden_size]

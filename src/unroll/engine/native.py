@@ -28,7 +28,7 @@ from unroll.engine.draw import Drawing
 from unroll.engine.reference import Weights, embeddings
 from unroll.engine.weights import check_weights
 from unroll.errors import UserError
-from unroll.nn.arch import ARCHITECTURES
+from unroll.nn.arch import ARCHITECTURES, Cell, layer_shapes
 from unroll.nn.config import ModelConfig
 
 LIBRARY = Path(__file__).with_name("libengine.so")
@@ -48,7 +48,7 @@ class _Shape(ctypes.Structure):
 class _Job(ctypes.Structure):
     _fields_ = [
         *((name, _INT) for name in ("kind", "rows", "steps")),
-        *((name, _POINTER) for name in ("ids", "state", "y", "logits", "targets", "nats")),
+        *((name, _POINTER) for name in ("ids", "vectors", "state", "y", "logits", "targets", "nats")),
         *((name, _POINTER) for name in ("temperature", "top_p", "min_p", "uniforms", "top_k")),
         ("never", _INT),
         ("drawn", _POINTER),
@@ -197,9 +197,35 @@ class Kernel:
             table,
             int8,
         )
+        self._lay_out(shape, arrays, instructions)
+
+    @classmethod
+    def of_layer(cls, arch: Cell, weights: Weights, *, int8: bool = False, instructions: str | None = None) -> "Kernel":
+        """Lay out one recurrent layer alone, which can only `read` vectors; its weights have torch's names.
+
+        Raises ValueError for another name of instructions, MemoryError.
+        """
+        kernels, names = library(), instruction_sets()
+        if kernels is None or (instructions is not None and instructions not in names):
+            raise ValueError(f"no kernels {instructions or ''}; allowed: {', '.join(names) or 'numpy alone'}")
+        rows, inputs = weights["weight_ih"].shape
+        hidden = rows // len(ARCHITECTURES[arch].blocks)
+        for name, expected in layer_shapes(arch, inputs, hidden).items():
+            check_array(weights.get(name), name, FLOATS, expected)
+        layer = cls.__new__(cls)
+        layer._handle, layer._library, layer._adaptive = None, kernels, True
+        layer.config = ModelConfig(1, arch=arch, embedding_size=inputs, hidden_size=hidden)
+        shape = _Shape(ARCHES.index(arch), 1, inputs, hidden, 1, 1, 0, 0, 0, 0, int8)
+        names_of = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        nothing: list[Floats | None] = [None] * 3
+        arrays = [np.zeros((1, inputs), np.float32), *map(weights.get, names_of), *nothing]
+        layer._lay_out(shape, arrays, instructions)
+        return layer
+
+    def _lay_out(self, shape: _Shape, arrays: Sequence[Floats | None], instructions: str | None) -> None:
         dense = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
         pointers = (_POINTER * len(dense))(*(None if array is None else array.ctypes.data for array in dense))
-        self._handle = kernels.unroll_engine_new(
+        self._handle = self._library.unroll_engine_new(
             None if instructions is None else instructions.encode(), ctypes.byref(shape), pointers
         )
         if not self._handle:
@@ -217,6 +243,22 @@ class Kernel:
         ids = check_ids(ids, "ids", self.config.vocab_size)  # named, so that it lives while the kernel reads it
         y = np.empty((*ids.shape, self.config.hidden_size), np.float32)
         job = _Job(kind=READ, rows=ids.shape[0], steps=ids.shape[1], ids=_address(ids), y=_address(y))
+        self._work(job, threads, state)
+        return y
+
+    def read_vectors(self, vectors: Floats, places: NDArray[np.int64], state: Sequence[Floats], threads: int) -> Floats:
+        """Read the rows of `vectors` (N, I) at `places` (B, T) in place of embedded ids; all else is as in `read`.
+
+        Raises ValueError too where a table of first products stands for the embedding.
+        """
+        check_array(vectors, "vectors", FLOATS, ("N", self.config.embedding_size))
+        if not self._adaptive:
+            raise ValueError("a whole network reads ids; allowed: a kernel made by `of_layer`")
+        vectors = packed(vectors, np.float32)
+        places = check_ids(places, "places", len(vectors))
+        y = np.empty((*places.shape, self.config.hidden_size), np.float32)
+        job = _Job(kind=READ, rows=places.shape[0], steps=places.shape[1], ids=_address(places), y=_address(y))
+        job.vectors = _address(vectors)
         self._work(job, threads, state)
         return y
 

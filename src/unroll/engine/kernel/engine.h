@@ -24,6 +24,7 @@ enum Kind : int64_t { READ = 0, HEAD = 1, GENERATE = 2 };
 struct Job {
     int64_t kind, rows, steps;
     const int64_t* ids;      // READ: (B, T)
+    const float* vectors;    // READ: (N, E), which the ids number, in place of the embedding; or null. Without a table only
     float* const* state;     // (B, H) for every layer's h, or h and c; a window's (B, n-1, E). In and out
     float* y;                // READ: (B, T, H), out, or null. HEAD: (B, H), in
     float* logits;           // HEAD: (B, V), out, or null. GENERATE: (B, V), in and out

@@ -84,6 +84,8 @@ struct Rows {
     int64_t first_panel(int64_t panels) const { return panels * thread / threads; }
     int64_t last_panel(int64_t panels) const { return panels * (thread + 1) / threads; }
 
+    const float* embedding() const { return job.vectors ? job.vectors : net.embedding; }
+
     RowInputs inputs_of(const float* x, int64_t inputs, quantum* q) {
         RowInputs row{x, q, 0};
         if (net.shape.int8) {
@@ -170,7 +172,7 @@ struct Rows {
                 row.x = RowInputs{nullptr, nullptr, 0};
                 if (k) row.x = inputs_of(x + r * net.wide, s.hidden, x_quanta + r * widest);
                 else if (s.table) row.start = table_row(id);
-                else row.x = inputs_of(net.embedding + id * s.embedding, s.embedding, x_quanta + r * widest);
+                else row.x = inputs_of(embedding() + id * s.embedding, s.embedding, x_quanta + r * widest);
                 row.h = inputs_of(state(k, before, r), s.hidden, h_quanta + r * widest);
                 row.c = s.arch == LSTM ? cell(k, r) : nullptr;
                 row.out = state(k, after, r);
@@ -212,7 +214,7 @@ struct Rows {
             if (!looked_up) {
                 const int64_t inputs = k ? s.hidden : s.embedding;
                 for (int64_t r = 0; r < count; ++r) {
-                    const float* row = k ? x + r * net.wide : net.embedding + ids[r * ids_stride] * inputs;
+                    const float* row = k ? x + r * net.wide : embedding() + ids[r * ids_stride] * inputs;
                     partial[r] = PartialSum{inputs_of(row, inputs, x_quanta + r * widest), net.layers[k].start, input_sums_of(r)};
                 }
                 sums<typename Cell::Input>(net.layers[k].input, count, from, to, back, partial);
@@ -235,7 +237,7 @@ struct Rows {
         const int64_t size = s.window * s.embedding;
         if (!thread)
             for (int64_t r = 0; r < count; ++r) {
-                const float* newest = net.embedding + ids[r * ids_stride] * s.embedding;
+                const float* newest = embedding() + ids[r * ids_stride] * s.embedding;
                 memmove(window(r), window(r) + s.embedding, (size - s.embedding) * 4);
                 memcpy(window(r) + size - s.embedding, newest, s.embedding * 4);
             }
