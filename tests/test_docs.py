@@ -91,6 +91,13 @@ def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
     assert "It was" in run(tmp_path, "-c", program.replace("steps=100", "steps=20"))
 
 
+def test_the_program_of_the_page_on_scikit_learn_runs(tmp_path: Path) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "sklearn.md").read_text(), re.M | re.S)
+    (tmp_path / "program.py").write_text(program)
+    assert "dry" in unroll(tmp_path, program="program.py")
+    assert "sun" in unroll(tmp_path, "classify", "predict", "runs/weather", "sun 8")
+
+
 def test_the_examples_run(tmp_path: Path) -> None:
     write_texts(tmp_path)
     examples = {path.name: path for path in (ROOT / "examples").glob("*.py")}

@@ -29,7 +29,7 @@ FLOORS = {
     "training": 6,
     "insight": 7, "export": 7, "tasks": 7,
     "serve": 8,
-    "cli": 9, "__init__": 9, "__main__": 9,
+    "cli": 9, "sklearn": 9, "__init__": 9, "__main__": 9,
 }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ ROOMS = {
     "matplotlib": r"insight\.(plots|\w+\.picture)|tasks\.\w+\.picture",
     "onnx": r"export\.\w+",
     "onnxruntime": r"export\.\w+",
-    "sklearn": r"insight\.cells\.probe",
+    "sklearn": r"insight\.cells\.probe|sklearn",
     "starlette": SERVE,
     "torch": r"(nn|training|insight|export|serve\.inside)\..+|predict\.(torch|dynamic)|artifact\.checkpoint|state"
     r"|tasks\.\w+\.(lesson|request|beginning)"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data.hostile import texts
 from unroll.data import labelled
-from unroll.data.labelled import Examples, Parts, parts_of, read_examples, text_number
+from unroll.data.labelled import Examples, Parts, examples_of, parts_of, read_examples, text_number
 from unroll.data.opening import text_path
 from unroll.errors import UserError
 from unroll.progress import Progress, result
@@ -210,6 +210,16 @@ def test_what_is_odd_is_counted() -> None:
         "3 texts of table.csv also in table.csv: the figures of validation include them",
     )
     assert parts(plain, [("new", "a")]).remarks == ()
+
+
+def test_texts_in_memory_have_the_parts_of_a_file(table: Path) -> None:
+    rows = [(f"text {k}", "ab"[k % 2]) for k in range(30)]
+    of_file = read(table, "text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    in_memory = examples_of(*zip(*rows, strict=True))
+    for from_file, from_memory in ((of_file, in_memory), (parts_of(of_file).train, parts_of(in_memory).train)):
+        assert from_memory.texts == from_file.texts and from_memory.labels == from_file.labels
+        assert (from_memory.lines == from_file.lines - 1).all() and from_memory.names == from_file.names
+    assert in_memory.sha256 != examples_of(["a"], ["b"]).sha256
 
 
 @pytest.mark.parametrize("multi", [False, True])

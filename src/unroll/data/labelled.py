@@ -110,6 +110,16 @@ def read_examples(
     )
 
 
+def examples_of(
+    texts: Sequence[str], labels: Sequence[str], *, name: str = "the texts", column: str = "label"
+) -> Examples:
+    """Return texts in memory as examples, each with one label; messages call them `name`, and number them from 1."""
+    digest = hashlib.sha256(json.dumps([list(texts), list(labels)]).encode())
+    rows = tuple((label,) for label in labels)
+    lines = np.arange(1, len(texts) + 1)
+    return Examples(Path(name), (column,), False, tuple(texts), rows, lines, digest.hexdigest())
+
+
 def _text(row: Row, names: Sequence[str], path: Path) -> str:
     """Return the text of a row; raises UserError for one that is too long."""
     text = "\n".join(row.text(name, path) for name in names)

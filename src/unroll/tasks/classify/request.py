@@ -64,6 +64,8 @@ class Wish:
     """What is asked of the training of a classifier."""
 
     file: Path
+    examples: Examples | None
+    """Those of the file, where they are in memory already."""
     text: tuple[str, ...]
     label: str
     valid: Path | None
@@ -79,7 +81,7 @@ class Wish:
 
 
 def train_classifier(
-    file: StrPath,
+    file: StrPath | Examples,
     *,
     text: str | Sequence[str],
     label: str,
@@ -99,6 +101,7 @@ def train_classifier(
 ) -> Generator[Progress | Report, None, None]:
     """Train a classifier on the rows of a CSV or JSON-lines file, yielding progress and reports as they come.
 
+    The rows may also be examples in memory, as `unroll.data.labelled.examples_of` makes them.
     `text` names the column or columns that are read, `label` that of the labels; a text has exactly one, or any number
     with `multi_label`. Without `valid`, one text in ten is held out. The model appears in `out`, by default
     `output_folder(file)`. The budget is `minutes` since `started` (time.monotonic), which may end sooner where more
@@ -109,7 +112,8 @@ def train_classifier(
     """
     started = time.monotonic() if started is None else started
     columns = (text,) if isinstance(text, str) else tuple(text)
-    path = Path(file)
+    examples = file if isinstance(file, Examples) else None
+    path = Path(file) if not isinstance(file, Examples) else file.path
     folder = Path(out) if out is not None else output_folder(path)
     overrides = overrides_of(recipe, settings, {"training": {"seed": seed, "steps": steps}}, TABLES)
     if minutes is not None:
@@ -130,7 +134,7 @@ def train_classifier(
     check_overrides(overrides, TABLES)
     fixed_steps = overrides["training"].get("steps")
     wish = Wish(
-        path, columns, label, as_path(valid), multi_label, fixed_steps,
+        path, examples, columns, label, as_path(valid), multi_label, fixed_steps,
         None if fixed_steps else DEFAULT_MINUTES if minutes is None else minutes,
         overrides, opened, as_path(vectors), choose_device(device), force, started,
     )  # fmt: skip
@@ -253,7 +257,9 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
 
 def _examples(wish: Wish) -> Work[tuple[Examples, Examples | None]]:
     """Read the files."""
-    examples = yield from read_examples(wish.file, wish.text, (wish.label,), multi=wish.multi_label)
+    examples = wish.examples
+    if examples is None:
+        examples = yield from read_examples(wish.file, wish.text, (wish.label,), multi=wish.multi_label)
     if wish.valid is None:
         return examples, None
     return examples, (yield from read_examples(wish.valid, wish.text, (wish.label,), multi=wish.multi_label))
