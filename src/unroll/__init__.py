@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from unroll.lm.vectors import similar_symbols as similar_symbols
     from unroll.tasks.classify.evaluate import evaluate_classifier as evaluate_classifier
     from unroll.tasks.classify.predict import classify as classify
+    from unroll.tasks.classify.quantize import quantize_classifier as quantize_classifier
     from unroll.tasks.classify.request import resume_classifier as resume_classifier
     from unroll.tasks.classify.request import train_classifier as train_classifier
     from unroll.training.request import resume as resume
@@ -74,6 +75,7 @@ HOMES = {
     "plot": "unroll.insight.curves.picture",
     "prepare": "unroll.data.corpus",
     "quantize": "unroll.artifact.quantize",
+    "quantize_classifier": "unroll.tasks.classify.quantize",
     "rescore": "unroll.lm.rescore",
     "resume": "unroll.training.request",
     "resume_classifier": "unroll.tasks.classify.request",

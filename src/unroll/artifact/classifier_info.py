@@ -7,6 +7,7 @@ from typing import Any
 from unroll.artifact.classifier import read_classifier
 from unroll.artifact.directory import CLASSIFIER, WEIGHTS, read_kind, read_weights_info
 from unroll.artifact.events import METRICS, read_events
+from unroll.artifact.quantize import CLASSIFIER_COST, read_cost
 from unroll.files import StrPath
 from unroll.settings import read_toml, to_mapping
 
@@ -47,6 +48,7 @@ def classifier_info(path: StrPath) -> dict[str, Any]:
         "valid_accuracy": result.get("valid_accuracy"),
         "valid_nats": result.get("valid_nats"),
         "valid_count": result.get("valid_count"),
+        "int8": read_cost(path, CLASSIFIER_COST),
         "made_with": {name: about[name] for name in ("unroll", "torch", "python", "device") if name in about},
         "recipe": recipe,
     }

@@ -16,6 +16,15 @@ from unroll.progress import Progress, Work, result
 
 FILE = "int8.json"
 COST: dict[str, Any] = {"tokens": int, "float32_nats": float, "int8_nats": float, "cost_nats": float}
+CLASSIFIER_COST: dict[str, Any] = {
+    "count": int,
+    "float32_accuracy": float,
+    "int8_accuracy": float,
+    "float32_nats": float,
+    "int8_nats": float,
+    "cost_nats": float,
+}
+"""Fields of the cost of a classifier."""
 
 
 def quantize(path: StrPath) -> dict[str, Any]:
@@ -69,12 +78,12 @@ def measure_cost(path: Path) -> Work[dict[str, Any]]:
     return cost
 
 
-def read_cost(path: Path) -> dict[str, Any] | None:
-    """Return the measured cost of eight-bit weights; None where it was not measured."""
+def read_cost(path: Path, fields: dict[str, Any] = COST) -> dict[str, Any] | None:
+    """Return the measured cost of eight-bit weights, with these `fields`; None where it was not measured."""
     if not (path / FILE).exists():
         return None
     cost = read_json(path / FILE, "cost of int8 weights")
     if not isinstance(cost, dict):
         raise UserError(f"{path / FILE} is damaged", fix="remove it, and run `unroll quantize` again")
-    check_types(cost, COST, str(path / FILE))
+    check_types(cost, fields, str(path / FILE))
     return cost

@@ -54,6 +54,8 @@ def classifier_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if (accuracy := description["valid_accuracy"]) is not None:
         held_out = number_of(description["valid_count"], "held-out example")
         yield "validation", f"{100 * accuracy:.1f} % of {held_out}, {description['valid_nats']:.3f} nats"
+    if (cost := description["int8"]) is not None:
+        yield "int8", f"{100 * cost['int8_accuracy']:.1f} % of them, costs {cost['cost_nats']:+.5f} nats per example"
     yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.classifier import AnyClassifier, OpenClassifier, as_classifier, label_ids
-from unroll.data.labelled import Examples, read_examples
+from unroll.data.labelled import read_examples
 from unroll.engine.network import Precision
 from unroll.files import StrPath
 from unroll.lm.intervals import wilson
@@ -50,15 +50,15 @@ def measure_classifier(
     examples = yield from read_examples(
         file, text or info.text_columns, (label or info.label_column,), multi=info.config.multi_label
     )
-    truth = marks_of(model, examples)
+    truth = marks_of(model, examples.labels)
     predicted = yield from probabilities(model, examples.texts)
     return figures(model, truth, predicted)
 
 
-def marks_of(model: OpenClassifier, examples: Examples) -> Marks:
-    """Return which labels each example has, (N, K)."""
-    truth = np.zeros((len(examples), len(model.info.labels)), np.bool_)
-    for row, labels in enumerate(examples.labels):
+def marks_of(model: OpenClassifier, rows: Sequence[Sequence[str]]) -> Marks:
+    """Return which labels each example has, (N, K), given their names. Raises UserError for one never seen."""
+    truth = np.zeros((len(rows), len(model.info.labels)), np.bool_)
+    for row, labels in enumerate(rows):
         truth[row, label_ids(model.info, labels)] = True
     return truth
 
