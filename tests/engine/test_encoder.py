@@ -13,7 +13,7 @@ from unroll.data.reader import Reading
 from unroll.engine import encoder, layers
 from unroll.engine.encoder import EncoderNetwork
 from unroll.nn.encoder import Classifier, Units
-from unroll.nn.encoder_config import ClassifierConfig, classifier_shapes
+from unroll.nn.encoder_config import ClassifierConfig
 
 LENGTHS = [23, 1, 30, 0, 7]
 CASES = [
@@ -37,7 +37,7 @@ def reading(shape: ClassifierConfig, lengths: list[int] = LENGTHS) -> Reading:
 def network(model: Classifier, kind: Any = np.float64, **options: Any) -> EncoderNetwork:
     weights = {name: w.detach().numpy().astype(kind) for name, w in model.named_parameters()}
     options = {"kernel": kind is np.float32} | options
-    return EncoderNetwork(model.config, weights, classifier_shapes(model.config), **options)
+    return EncoderNetwork(model.config, weights, **options)
 
 
 def expected(model: Classifier, texts: Reading) -> np.ndarray[Any, Any]:
@@ -102,4 +102,4 @@ def test_weights_of_another_network_are_refused() -> None:
     model = randomised(Classifier(config()))
     weights = {name: w.detach().numpy() for name, w in model.named_parameters() if name != "head.bias"}
     with pytest.raises(ValueError, match=r"head\.bias"):
-        EncoderNetwork(model.config, weights, classifier_shapes(model.config))
+        EncoderNetwork(model.config, weights)

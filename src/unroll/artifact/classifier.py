@@ -14,7 +14,7 @@ from unroll.engine.encoder import EncoderNetwork, load_encoder
 from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.files import Folder, StrPath, write_into
-from unroll.nn.encoder_config import ClassifierConfig, classifier_parameters, classifier_shapes
+from unroll.nn.encoder_config import ClassifierConfig, classifier_parameters
 from unroll.settings import check, from_mapping, to_mapping
 
 CHARACTERS = "characters.json"
@@ -131,7 +131,7 @@ def open_classifier(path: StrPath, precision: Precision = "float32") -> OpenClas
     path = Path(path)
     with pinned(path) as here:
         info = read_classifier(here)
-        network = load_encoder(here / WEIGHTS, info.config, classifier_shapes(info.config), precision=precision)
+        network = load_encoder(here / WEIGHTS, info.config, precision=precision)
         opened = OpenClassifier(here, info, read_reader(here, info), network, read_weights_info(here))
         return replace(opened, path=path)
 

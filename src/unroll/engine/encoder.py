@@ -1,6 +1,5 @@
 """An encoder and the head of a classifier, without torch: rows of units in, logits out."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,8 @@ from unroll.engine.layers import Layer, Order
 from unroll.engine.network import Precision, rounded
 from unroll.engine.pace import Pace
 from unroll.engine.reference import Array, Weights
-from unroll.engine.weights import Shapes, check_shapes, read_tensors
-from unroll.nn.encoder_config import ClassifierConfig
+from unroll.engine.weights import check_shapes, read_tensors
+from unroll.nn.encoder_config import ClassifierConfig, classifier_parameters, classifier_shapes
 
 
 class EncoderNetwork:
@@ -24,17 +23,16 @@ class EncoderNetwork:
         self,
         config: ClassifierConfig,
         weights: Weights,
-        shapes: Shapes,
         *,
         precision: Precision = "float32",
         kernel: bool | str = True,
     ) -> None:
-        """Use `weights` by name, of these `shapes`; raises ValueError for those of another network.
+        """Use `weights` by the names of the torch model; raises ValueError for those of another network.
 
         `kernel`: False uses numpy, in the weights' type; a name, that instruction set; True the best. With int8 only
         the recurrent layers compute in eight bits.
         """
-        check_shapes(weights, shapes)
+        check_shapes(weights, classifier_shapes(config))
         self.config, self.precision = config, precision
         instructions = native.default_instructions() if kernel is True else kernel or None
         recurrent = {name: w for name, w in weights.items() if "wards." in name}
@@ -125,8 +123,7 @@ def _reduced(function: np.ufunc, values: Array, units: Ragged, empty: float) -> 
     return result
 
 
-def load_encoder(
-    file: Path, config: ClassifierConfig, shapes: Mapping[str, tuple[int, ...]], *, precision: Precision = "float32"
-) -> EncoderNetwork:
+def load_encoder(file: Path, config: ClassifierConfig, *, precision: Precision = "float32") -> EncoderNetwork:
     """Load the weights of a classifier. Raises UserError for a file that is missing, damaged or of another model."""
-    return EncoderNetwork(config, read_tensors(file, shapes), shapes, precision=precision)
+    weights = read_tensors(file, classifier_parameters(config), lambda: classifier_shapes(config))
+    return EncoderNetwork(config, weights, precision=precision)

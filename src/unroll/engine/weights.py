@@ -2,9 +2,8 @@
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -70,23 +69,14 @@ def check_shapes(weights: Mapping[str, NDArray[Any]], expected: Shapes) -> None:
 
 def read_weights(file: Path, config: ModelConfig) -> Weights:
     """Read the weights of a model from its safetensors file; raises as `read_tensors` does."""
-    # By arithmetic first: a configuration may claim any number of layers.
-    if file.exists() and file.stat().st_size < 4 * (count := parameter_count(config)):
-        raise _too_small(file, count)
-    return read_tensors(file, shapes(config))
+    return read_tensors(file, parameter_count(config), lambda: shapes(config))
 
 
 RESTORE = "restore the directory from one source, or train again"
 
 
-def _too_small(file: Path, count: int) -> UserError:
-    return UserError(
-        f"{file} is smaller than the model that model.json describes", allowed=f"{count:,} weights", fix=RESTORE
-    )
-
-
-def read_tensors(file: Path, expected: Shapes) -> Weights:
-    """Read the tensors of these names and shapes from a safetensors file.
+def read_tensors(file: Path, count: int, shapes_of: Callable[[], Shapes]) -> Weights:
+    """Read the tensors of some names and shapes, `count` weights in all, from a safetensors file.
 
     Raises UserError for a file that is missing, damaged or of another model. The header is checked first: nothing is
     allocated for tensors that do not fit the configuration.
@@ -101,8 +91,13 @@ def read_tensors(file: Path, expected: Shapes) -> Weights:
             if length > min(MAX_HEADER_BYTES, size):
                 raise ValueError("its header is too long")
             header = json.loads(opened.read(length))
-        if size < 4 * (count := sum(map(prod, expected.values()))):
-            raise _too_small(file, count)
+        if size < 4 * count:  # before shapes are listed: a configuration may claim any number of layers
+            raise UserError(
+                f"{file} is smaller than the model that model.json describes",
+                allowed=f"{count:,} weights",
+                fix=RESTORE,
+            )
+        expected = shapes_of()
         for name, shape in expected.items():
             entry = header.get(name)
             actual = "missing" if entry is None else f"{tuple(entry['shape'])} {entry['dtype']}"
