@@ -42,6 +42,7 @@ VARIANTS: dict[str, Overrides] = {
     for resets in (0.0, 0.4)
 }
 VARIANTS["lstm-bfloat16"] = overrides(optim={"averaging": 0.9}, training={"precision": "bfloat16"})
+VARIANTS["lstm-thaw"] = overrides(optim={"averaging": 0.9, "thaw_steps": 3, "layer_decay": 0.5})
 VARIANTS["window-bfloat16"] = overrides({"arch": "window"}, training={"precision": "bfloat16"})
 
 

@@ -126,8 +126,10 @@ def restore(run: AnyRun) -> None:
         raise damaged(file) from None
     for name, like in run.tensors().items():
         checkpoint.fitting(tensors, name, like, file)
-    if run.step:
-        for name, weight in run.model.named_parameters():
+    # Weights that are not thawed yet have no moments.
+    moved = {w for group in run.optimizer.param_groups if group["first_step"] < run.step for w in group["params"]}
+    for name, weight in run.model.named_parameters():
+        if weight in moved:
             for kind, like in (("step", torch.zeros(())), ("exp_avg", weight), ("exp_avg_sq", weight)):
                 checkpoint.fitting(tensors, f"{kind}/{name}", like, file)
     checkpoint.copy_weights(run.model, tensors, file, prefix="last/")
@@ -151,7 +153,8 @@ def share_out(run: AnyRun) -> None:
     processes.check_shares(run.config.batch_size)
     configs = {"model": run.model.config, "optim": run.optim, "training": run.config}
     description: dict[str, Any] = {name: to_mapping(config) for name, config in configs.items()}
-    description |= {"device": run.device.type, "moved": bool(run.optimizer.state)}
+    moved = [name for name, weight in run.model.named_parameters() if weight in run.optimizer.state]
+    description |= {"device": run.device.type, "moved": moved}
     processes.give_run(description, shared_tensors(run))
     rows = processes.own_rows(run.config.batch_size)
     run.state = processes.share_state(run.state, run.model.fresh_state(rows.stop - rows.start))

@@ -255,6 +255,8 @@ def test_all_have_the_same_weights_and_each_its_own_streams(tmp_path: Path) -> N
 # ---- a worker that is killed, a launch that is stopped
 
 STEPS = 150
+HALTED: dict[str, Any] = {"dropout": 0.2, "thaw_steps": 40}
+"""Where it is stopped, some layers have not begun to learn."""
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +264,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two processes leave behind that nobody disturbs."""
     folder = tmp_path_factory.mktemp("undisturbed")
     write_text(folder)
-    code, _, err = together(folder, *train_arguments("run", STEPS, dropout=0.2))
+    code, _, err = together(folder, *train_arguments("run", STEPS, **HALTED))
     assert code == 0, err
     return outcome(folder / "run")
 
@@ -302,7 +304,7 @@ def test_a_killed_worker_costs_the_steps_since_the_last_save(
     """The same command goes on by itself when torchrun starts it again, to the very same bytes."""
     write_text(tmp_path)
     meeting = ["--standalone"] if standalone else ["--master-port", str(free_port())]
-    arguments = train_arguments("run", STEPS, dropout=0.2)
+    arguments = train_arguments("run", STEPS, **HALTED)
     with launched(tmp_path, arguments, restarts=1, meeting=meeting) as process:
         wait_for_step(tmp_path / "run", 35)
         first = int((tmp_path / str(rank)).read_text())
@@ -319,7 +321,7 @@ def test_a_signal_saves_once_and_any_number_of_processes_goes_on(
     number: signal.Signals, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     write_text(tmp_path)
-    arguments = [*train_arguments("run", STEPS, dropout=0.2), "--json"]
+    arguments = [*train_arguments("run", STEPS, **HALTED), "--json"]
     with launched(tmp_path, arguments, real=number == signal.SIGTERM) as process:
         wait_for_step(tmp_path / "run", 35)
         process.send_signal(number)

@@ -52,12 +52,10 @@ def received(description: dict[str, Any]) -> LanguageRun:
         torch.device(description["device"])
     )
     run = begin(None, model, optim, training)
-    if description["moved"]:
-        blank = {f"{kind}/{name}": torch.zeros_like(w) for name, w in model.named_parameters()
-                 for kind in ("exp_avg", "exp_avg_sq")}  # fmt: skip
-        load_optimizer_tensors(model, run.optimizer, blank | {
-            f"step/{name}": torch.zeros(()) for name, _ in model.named_parameters()
-        })  # fmt: skip
+    for name in description["moved"]:
+        blank = torch.zeros_like(model.get_parameter(name))
+        moments = {f"step/{name}": torch.zeros(()), f"exp_avg/{name}": blank, f"exp_avg_sq/{name}": blank}
+        load_optimizer_tensors(model, run.optimizer, moments)
     processes.copy_from_first(shared_tensors(run))
     rows = processes.own_rows(training.batch_size)
     run.state = processes.share_state(None, model.fresh_state(rows.stop - rows.start))
