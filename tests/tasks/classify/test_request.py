@@ -28,6 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "words": {},
     "characters": {"settings": {"level": "char", "char_hidden_size": 0}},
     "layers": {"settings": {"num_layers": 2, "skip": "sum", "arch": "gru", "weight_drop": 0.1, "pooling": "attention"}},
+    "thaw": {"settings": {"thaw_steps": 5, "layer_decay": 0.5, "char_hidden_size": 0}, "multi_label": True},
     "weights": {"settings": {"class_weights": "balanced", "label_smoothing": 0.2, "averaging": 0.0}},
 }
 

@@ -149,7 +149,8 @@ def choose(
             allowed="0, or level word",
             fix="leave it out, or add --set level=word",
         )
-    model |= {"chars": sizes.chars} if sizes.chars else {"char_hidden_size": 0}
+    read_by_characters = sizes.chars and overrides["model"].get("char_hidden_size") != 0
+    model |= {"chars": sizes.chars} if read_by_characters else {"char_hidden_size": 0}
     batch_size = min(overrides["training"].get("batch_size", chosen["training"]["batch_size"]), sizes.examples)
     # About once in an epoch, and at least ten times.
     every = max(1, min(steps // 10, sizes.examples // batch_size))
