@@ -63,7 +63,7 @@ def parse_value(text: str, hint: Any, where: str) -> Any:
     return check(table["value"], hint, where)
 
 
-EXAMPLES = {int: "128", float: "0.1", bool: "true or false", str: '"text"', dict: "a table"}
+EXAMPLES = {int: "128", float: "0.1", bool: "true or false", str: '"text"', dict: "a table", list: "a list"}
 
 
 def check(value: Any, hint: Any, where: str) -> Any:
@@ -90,7 +90,7 @@ def check(value: Any, hint: Any, where: str) -> Any:
         raise UserError(
             f"{where} is {'missing' if value is None else repr(value)}",
             allowed=f"a value of type {hint.__name__}",
-            fix=f"write {'' if hint in (bool, dict) else 'for example '}{EXAMPLES[hint]}",
+            fix=f"write {'' if hint in (bool, dict, list) else 'for example '}{EXAMPLES[hint]}",
         )
     return value
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from unroll.artifact.directory import CLASSIFIER, FORMAT_VERSION, WEIGHTS, check_types, read_kind, read_weights_info
 from unroll.artifact.snapshot import pinned
+from unroll.data.blocks import Level
 from unroll.data.reader import Reader
 from unroll.data.tokenizer import CharTokenizer, load_tokenizer
 from unroll.engine.encoder import EncoderNetwork, load_encoder
@@ -28,6 +29,14 @@ RESULT: dict[str, Any] = {
     "tokens_seen": int,
 }
 """Fields of the result of a finished training."""
+TYPES: dict[str, Any] = {
+    "label_column": str,
+    "lowercase": bool,
+    "max_units": int,
+    "tokenizer_digest": str,
+    "characters_digest": str | None,
+}
+"""Fields of model.json that are taken as they are."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,8 @@ class ClassifierInfo:
     lowercase: bool
     max_units: int
     tokenizer_digest: str
+    characters_digest: str | None
+    """Of the characters by which words are read; None where they are not."""
     result: dict[str, Any] | None
     """Of a finished training."""
 
@@ -55,7 +66,8 @@ def save_classifier(
         "format_version": FORMAT_VERSION,
         "kind": CLASSIFIER,
         "level": reader.tokenizer.level,
-        "tokenizer_digest": reader.tokenizer.digest,
+        "tokenizer_digest": info.tokenizer_digest,
+        "characters_digest": info.characters_digest,
         "parameters": classifier_parameters(info.config),
         "model": to_mapping(info.config),
         "labels": list(info.labels),
@@ -78,20 +90,20 @@ def save_reader(folder: Path | Folder, reader: Reader) -> None:
 def read_classifier(path: Path) -> ClassifierInfo:
     """Read model.json of a classifier; raises UserError unless it is ours, of a known version, and complete."""
     description, place = read_kind(path, CLASSIFIER), str(path / "model.json")
-    types = {"tokenizer_digest": str, "lowercase": bool, "max_units": int, "label_column": str}
-    check_types(description, types, place)
+    check_types(description, TYPES | {"level": Level, "parameters": int}, place)
     config = from_mapping(ClassifierConfig, description["model"], place)
     labels, columns = _texts(description, "labels", place), _texts(description, "text_columns", place)
-    if len(labels) != config.labels or len(set(labels)) != len(labels):
-        raise UserError(
-            f"{place} has {len(labels)} labels for a head of {config.labels}",
-            allowed="as many different ones",
-            fix="restore it, or train again",
-        )
+    max_units, fix = description["max_units"], "restore it, or train again"
+    if len(set(labels)) != config.labels or len(labels) != config.labels:
+        what = f"{place} has {len(set(labels))} different labels of {len(labels)}"
+        raise UserError(what, allowed=f"{config.labels} different ones, as the head has", fix=fix)
+    if not columns or max_units < 1:
+        what = f"{place} has {len(columns)} text columns, and max_units is {max_units}"
+        raise UserError(what, allowed="at least one of each", fix=fix)
     result = description.get("result")
     if result is not None:
         check_types(check(result, dict, f"result in {place}"), RESULT, f"the result in {place}")
-    named = {name: description[name] for name in types}
+    named: dict[str, Any] = {name: description.get(name) for name in TYPES}
     return ClassifierInfo(config=config, labels=labels, text_columns=columns, result=result, **named)
 
 
@@ -105,7 +117,9 @@ def read_reader(path: Path, info: ClassifierInfo) -> Reader:
     tokenizer = load_tokenizer(path / "tokenizer.json")
     characters = load_tokenizer(path / CHARACTERS) if info.config.char_hidden_size else None
     sizes = (tokenizer.vocab_size, 0 if characters is None else characters.vocab_size)
-    if tokenizer.digest != info.tokenizer_digest or sizes != (info.config.vocab_size, info.config.chars):
+    digests = (tokenizer.digest, None if characters is None else characters.digest)
+    expected = (info.tokenizer_digest, info.characters_digest)
+    if digests != expected or sizes != (info.config.vocab_size, info.config.chars):
         raise UserError(
             f"the vocabularies in {path} are not those that this classifier was trained with",
             allowed=f"{info.config.vocab_size:,} units and {info.config.chars:,} characters",

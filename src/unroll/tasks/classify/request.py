@@ -225,9 +225,11 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         reader = reader if recipe.model.char_hidden_size else replace(reader, characters=None)
         if reader.characters is None and sizes.chars:
             stored = stored.without_characters()
+        characters = reader.characters
         info = ClassifierInfo(
-            recipe.model, labels, wish.text, wish.label, data.lowercase, data.max_units, reader.tokenizer.digest, None
-        )
+            recipe.model, labels, wish.text, wish.label, data.lowercase, data.max_units, reader.tokenizer.digest,
+            None if characters is None else characters.digest, None,
+        )  # fmt: skip
         lesson = Classification(info, reader, stored.train, stored.valid, recipe.training)
         if wish.minutes is not None:
             yield Progress("measuring this machine", 0, 1)
