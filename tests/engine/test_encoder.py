@@ -53,7 +53,7 @@ def test_it_equals_torch(arch: str, skip: str, bidirectional: bool, characters: 
     texts = reading(shape)
     np.testing.assert_allclose(network(model).logits(texts), expected(model, texts), rtol=1e-9, atol=1e-9)
     single = network(model, np.float32).logits(texts)
-    np.testing.assert_allclose(single, expected(model, texts), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(single, expected(model, texts), rtol=1e-5, atol=1e-5)
 
 
 def law_of_texts(net: EncoderNetwork, texts: Reading) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from unroll.nn.encoder_config import (
     classifier_parameters,
     classifier_shapes,
 )
-from unroll.nn.recurrent import RecurrentLayer
+from unroll.nn.recurrent import Engine, RecurrentLayer
 
 LENGTHS = [30, 1, 17, 23]
 CELLS = ("lstm", "gru", "mingru", "rnn")
@@ -68,11 +68,18 @@ def torch_layers(model: Encoder) -> nn.Module:
     """Return torch's own module with the weights of a model of two directions."""
     shape = model.config
     module = MODULES[shape.arch](shape.input_size, shape.hidden_size, shape.num_layers, bidirectional=True)
-    for (way, suffix), k in product((("forwards", ""), ("backwards", "_reverse")), range(shape.num_layers)):
-        for name, weight in model.get_submodule(f"{way}.{k}").named_parameters():
-            with torch.no_grad():
-                module.double().get_parameter(f"{name}_l{k}{suffix}").copy_(weight)
+    module.double()
+    with torch.no_grad():
+        for ours, theirs in weight_names(model):
+            module.get_parameter(theirs).copy_(model.get_parameter(ours))
     return module  # type: ignore[no-any-return]
+
+
+def weight_names(model: Encoder) -> Iterator[tuple[str, str]]:
+    """Yield our name and torch's of each weight of the recurrent layers of two directions."""
+    for (way, suffix), k in product((("forwards", ""), ("backwards", "_reverse")), range(model.config.num_layers)):
+        for name, _ in model.get_submodule(f"{way}.{k}").named_parameters():
+            yield f"{way}.{k}.{name}", f"{name}_l{k}{suffix}"
 
 
 @pytest.mark.parametrize("arch", MODULES)
@@ -81,12 +88,19 @@ def test_it_equals_torchs_bidirectional_layers(arch: str) -> None:
     batch = units(model.config)
     x = model.inputs(batch)
     packed = nn.utils.rnn.pack_padded_sequence(x, batch.lengths, enforce_sorted=False)
-    theirs, state = torch_layers(model)(packed)
+    module = torch_layers(model)
+    theirs, state = module(packed)
     expected, _ = nn.utils.rnn.pad_packed_sequence(theirs)
     y, last = model.encode(batch)
     torch.testing.assert_close(y, expected, rtol=1e-9, atol=1e-9)
     h = state[0] if isinstance(state, tuple) else state
     torch.testing.assert_close(last, torch.cat([h[-2], h[-1]], dim=1), rtol=1e-9, atol=1e-9)
+    own, other = dict(model.named_parameters()), dict(module.named_parameters())
+    shared = [own["embedding.weight"], own["characters.embedding.weight"]]
+    pairs = [(own[ours], other[theirs]) for ours, theirs in weight_names(model)]
+    ours = torch.autograd.grad(y.square().sum(), [*shared, *(w for w, _ in pairs)], retain_graph=True)
+    others = torch.autograd.grad(expected.square().sum(), [*shared, *(w for _, w in pairs)])
+    torch.testing.assert_close(ours, others, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -94,27 +108,27 @@ def test_it_equals_torchs_bidirectional_layers(arch: str) -> None:
 )
 def test_stepwise_is_fused(arch: str, skip: str, bidirectional: bool) -> None:
     model = randomised(Classifier(config(arch=arch, skip=skip, bidirectional=bidirectional)))
-    for ours, fused in zip(
-        model.encode(units(model.config), "stepwise"), model.encode(units(model.config)), strict=True
-    ):
-        torch.testing.assert_close(ours, fused, rtol=1e-9, atol=1e-9)
+    batch = units(model.config, [30, 0, 17, 23])
+    stepwise, fused = (gradients(model, batch, engine) for engine in get_args(Engine))
+    torch.testing.assert_close(stepwise, fused, rtol=1e-9, atol=1e-9)
 
 
-def gradients(model: Classifier, batch: Units) -> tuple[Tensor, list[Tensor]]:
+def gradients(model: Classifier, batch: Units, engine: Engine = "fused") -> tuple[Tensor, list[Tensor]]:
     model.zero_grad()
-    logits = model(batch)
+    logits = model(batch, engine)
     logits.square().sum().backward()
     return logits.detach(), [w.grad.clone() for w in model.parameters() if w.grad is not None]
 
 
 def law_of_rows(model: Classifier) -> None:
     """Hold a row's result, and all gradients, to those of rows by themselves, and of rows padded further."""
-    batch = units(model.config)
+    lengths = [*LENGTHS, 0]
+    batch = units(model.config, lengths)
     logits, of_weights = gradients(model, batch)
-    further, of_further = gradients(model, units(model.config, padding=9))
+    further, of_further = gradients(model, units(model.config, lengths, padding=9))
     torch.testing.assert_close(further, logits, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(of_further, of_weights, rtol=1e-9, atol=1e-9)
-    alone = [gradients(model, only(batch, row)) for row in range(len(LENGTHS))]
+    alone = [gradients(model, only(batch, row)) for row in range(len(lengths))]
     torch.testing.assert_close(torch.cat([row for row, _ in alone]), logits, rtol=1e-9, atol=1e-9)
     sums = [torch.stack(of_weight).sum(0) for of_weight in zip(*(of for _, of in alone), strict=True)]
     torch.testing.assert_close(sums, of_weights, rtol=1e-9, atol=1e-9)
