@@ -118,7 +118,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the probabilities (N, K) of the labels, in the order of `classes_`; a row's sum to 1."""
         opened = self._classifier()
         columns = [opened.info.labels.index(name_of(label)) for label in self.classes_]
-        return result(probabilities(opened, texts_of(X)))[:, columns]
+        return result(probabilities(opened, texts_of(X))).probabilities[:, columns]
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return the logarithms (N, K) of the probabilities; with two labels the log odds (N,) of the second."""

@@ -58,6 +58,7 @@ def test_train_predict_and_eval(here: Here, table: Path, tmp_path: Path) -> None
     assert "2 labels: cat, dog" in here("info", out).out
     million = here("classify", "predict", out, "--file", long_text(tmp_path), "--top", "1", "--json")
     assert json.loads(million.out)["predictions"][0]["labels"][0]["label"] in ("cat", "dog")
+    assert "195,000 units" in million.err and "5,000 are read" in million.err
 
 
 def long_text(folder: Path) -> Path:
@@ -96,6 +97,11 @@ def test_a_bad_table_is_refused(case: str, refused: Refused, tmp_path: Path) -> 
     message = refused("classify", "train", file, *arguments)
     assert what in message and hint in message and "allowed:" in message
     assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_labels_are_no_texts(refused: Refused, table: Path) -> None:
+    message = refused("classify", "train", table, "--text", "text,label", "--label", "label", "--steps", "5")
+    assert "of the labels and of the texts" in message and "--text" in message
 
 
 def test_a_label_that_only_validation_has_is_refused(refused: Refused, table: Path) -> None:

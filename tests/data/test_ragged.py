@@ -1,17 +1,12 @@
 """Rows of different length keep what is in them; an epoch has every row once, in batches of little padding."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from unroll.data.ragged import Ragged, buckets
-from unroll.errors import UserError
 
 tables = st.lists(st.lists(st.integers(0, 255), max_size=6), max_size=8)
 
@@ -29,10 +24,6 @@ def test_rows_are_what_they_were(table: list[list[int]], data: st.DataObject) ->
     assert listed(rows.select(np.array(numbers, np.int64))) == [table[k] for k in numbers]
     mask = np.array([len(row) % 2 == 1 for row in table], np.bool_)
     assert listed(rows.select(mask)) == [row for row in table if len(row) % 2]
-    longest = data.draw(st.integers(0, 7))
-    shorter, lost = rows.cut(longest)
-    assert listed(shorter) == [row[:longest] for row in table]
-    assert lost == sum(max(0, len(row) - longest) for row in table)
 
 
 @given(tables)
@@ -60,35 +51,6 @@ def test_rows_that_do_not_add_up_are_refused(values: list[int], ends: list[int])
 def test_a_number_too_large_for_its_type_is_refused() -> None:
     with pytest.raises(OverflowError):
         Ragged.of([[1, 256]], np.uint8)
-
-
-@pytest.mark.parametrize("table", [[], [[]], [[1, 2], [], [65_535]]])
-def test_a_file_gives_the_rows_back(table: list[list[int]], tmp_path: Path) -> None:
-    Ragged.of(table, np.uint16).save(tmp_path / "rows")
-    rows = Ragged.load(tmp_path / "rows")
-    assert listed(rows) == table and rows.values.dtype == np.uint16
-
-
-def test_a_file_that_is_damaged_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "rows"
-    with pytest.raises(UserError, match="cannot read"):
-        Ragged.load(path)
-    Ragged.of([[1, 2], [3]]).save(path)
-    whole = path.read_bytes()
-    for data in (b"", whole[:-1], whole + b"\0", b"\xff" * 8 + whole[8:]):
-        path.write_bytes(data)
-        with pytest.raises(UserError, match="is damaged"):
-            Ragged.load(path)
-    ids = np.arange(3)
-    damaged: list[dict[str, NDArray[Any]]] = [
-        {"values": ids},
-        {"values": ids, "ends": ids},
-        {"values": ids, "ends": ids.astype(np.float32)},
-    ]
-    for arrays in damaged:
-        save_file(arrays, path)
-        with pytest.raises(UserError, match="is damaged"):
-            Ragged.load(path)
 
 
 lengths = st.lists(st.integers(0, 5000), max_size=200)

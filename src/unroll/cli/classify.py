@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from click.core import ParameterSource
 from unroll.cli import console, process
 from unroll.cli.inputs import ENCODING, TABLES, TEXT, reads_lists
 from unroll.cli.options import PATH, PRECISION, json_option, plot_option
-from unroll.cli.stopping import DIVERGED, INTERRUPTED, Stop, stop_signals
+from unroll.cli.stopping import DIVERGED, INTERRUPTED, Stop, driving
 from unroll.errors import UserError, number_of
-from unroll.files import identity, real_folder
+from unroll.files import real_folder
 
 RESUMING = ("resume", "device", "as_json")
 """Parameters that a resumed training takes."""
@@ -90,7 +90,6 @@ def train_verb(
     its minutes are over where more rounds would teach it nothing. Ctrl-C saves, and --resume continues.
     """
     from unroll.artifact.directory import output_folder
-    from unroll.progress import Progress
     from unroll.tasks.classify import request
 
     if resume is not None:
@@ -110,35 +109,20 @@ def train_verb(
             file, text=columns, label=label, out=folder, device=device, started=process.began(), **choices
         )
     stop = Stop(between_steps=resume is not None, wanted=process.ended_by is not None)
-    last, earlier, phase = "", None, ""
-    with stop_signals(stop), console.bar() as show, closing(reports):
-        show("starting", 0, 1, "")
-        draw = _drawing(folder, show)
+    with driving(folder, reports, stop, partial(_drawing, folder)) as drive:
         for report in reports:
-            if isinstance(report, Progress):
-                if report.phase != phase and not console.is_screen(sys.stderr):
-                    console.note(f"{report.phase} …")
-                phase = report.phase
-                console.draw(report, show)
-                continue
-            draw(report)
-            last, stop.between_steps = report.kind, True
-            if "beside" in report.detail:
-                earlier = identity(folder)
-            if stop.wanted:
+            if drive.take(report):
                 break
-    return _ended(folder, last, replaced=earlier is None or identity(folder) != earlier, stop=stop, as_json=as_json)
+    return _ended(folder, drive.last, stays=drive.stays, stop=stop, as_json=as_json)
 
 
-def _ended(folder: Path, last: str, *, replaced: bool, stop: Stop, as_json: bool) -> int:
+def _ended(folder: Path, last: str, *, stays: bool, stop: Stop, as_json: bool) -> int:
     """Print how a training ended; return the exit code."""
     from unroll.artifact.classifier import read_classifier
 
-    if not replaced:
-        console.note(f"The earlier model in {folder} stays: nothing was kept of this training.")
-    elif stop.wanted and last != "end":
+    if not stays and stop.wanted and last != "end":
         console.note(f"Stopped, and saved. To resume: unroll classify train --resume {console.quoted(folder)}")
-    elif result := read_classifier(folder).result:
+    elif not stays and (result := read_classifier(folder).result):
         console.put_rule("done", err=True)
         held_out = number_of(result["valid_count"], "held-out example")
         rows = [
@@ -149,26 +133,30 @@ def _ended(folder: Path, last: str, *, replaced: bool, stop: Stop, as_json: bool
     if as_json:
         from unroll.artifact.classifier_info import classifier_info
 
-        console.put_json({"out": str(folder), "replaced": replaced} | classifier_info(folder))
+        console.put_json({"out": str(folder), "replaced": not stays} | classifier_info(folder))
     if stop.wanted and last != "end":
         return INTERRUPTED
-    return DIVERGED if (last and last != "end") or not replaced else 0
+    return DIVERGED if (last and last != "end") or stays else 0
 
 
 def _drawing(folder: Path, show: console.Show) -> Any:
     """Return what draws the reports of a training: a bar on a screen, elsewhere a line for each validation."""
+    from unroll.settings import read_toml
+
     steps, trained = 0, ""
 
     def draw(report: Any) -> None:
         nonlocal steps, trained
-        steps = report.detail.get("steps", steps) if report.kind == "start" else steps
-        place = f"{report.step:,}/{steps:,}" if steps else f"{report.step:,}"
+        if not steps:
+            recipe = read_toml(Path(report.detail.get("beside", folder)) / "recipe.toml")
+            steps = recipe["training"]["steps"]
+        place = f"{report.step:,}/{steps:,}"
         match report.kind:
             case "start":
                 console.put_columns(_started(report.detail, folder), err=True)
             case "train":
                 trained = f"training {report.nats:.3f} nats"
-                show(place, report.step, steps or report.step, f"{trained} · {report.tokens_per_second or 0:,}/s")
+                show(place, report.step, steps, f"{trained} · {report.tokens_per_second or 0:,}/s")
             case "valid":
                 figures = f"validation {report.nats:.3f} nats, {100 * report.detail['accuracy']:.1f} % right"
                 if not console.is_screen(sys.stderr):
@@ -228,7 +216,10 @@ def predict_verb(
     if file is not None:
         texts = console.run(_texts_of(file, encoding, opened.info.text_columns))
     predicted = console.run(probabilities(opened, texts))
-    rows = [prediction(opened, text, row, top) for text, row in zip(texts, predicted, strict=True)]
+    if predicted.cut:
+        console.warn(f"{predicted.remark}: {opened.info.max_units:,} are read")
+    pairs = zip(texts, predicted.probabilities, strict=True)
+    rows = [prediction(opened, text, row, top) for text, row in pairs]
     if as_json:
         console.put_json({"predictions": rows})
     elif tsv:
@@ -302,12 +293,17 @@ def eval_verb(
         console.put_json(figures)
         return
     low, high = figures["interval"]
-    count = number_of(figures["count"], "example")
+    count, macro = number_of(figures["count"], "example"), []
+    if figures["macro"]["accuracy"] is not None:
+        macro = [
+            ("macro", f"accuracy {100 * figures['macro']['accuracy']:.2f} %, F1 {100 * figures['macro']['f1']:.2f} %")
+        ]
     console.put_columns([
         ("accuracy", f"{100 * figures['accuracy']:.2f} % of {count} (95 %: {100 * low:.1f} to {100 * high:.1f})"),
-        ("macro", f"accuracy {100 * figures['macro']['accuracy']:.2f} %, F1 {100 * figures['macro']['f1']:.2f} %"),
+        *macro,
         ("nats", f"{figures['nats']:.4f}"),
         ("calibration", f"off by {100 * figures['calibration_error']:.2f} % on average"),
+        *(("note", note) for note in figures["notes"]),
     ])  # fmt: skip
     console.put()
     header = ("label", "precision", "recall", "F1", "examples")

@@ -1,12 +1,21 @@
-"""How a training is stopped: by signals that are heeded between two steps."""
+"""How a training is driven, and stopped: by signals that are heeded between two steps."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from unroll.cli import console
+from unroll.files import identity
+from unroll.progress import Progress
 from unroll.training.many import torchrun
+
+if TYPE_CHECKING:
+    from unroll.training.report import Report
 
 DIVERGED = 1
 INTERRUPTED = 130
@@ -46,3 +55,56 @@ def stop_signals(stop: Stop) -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@dataclass
+class Drive:
+    """A training on its way: what has been reported, to whom it is shown."""
+
+    folder: Path
+    stop: Stop
+    show: console.Show
+    draw: "Callable[[Report], object]"
+    record: "Callable[[Report], object]"
+    last: str = ""
+    """Kind of the last report."""
+    phase: str = ""
+    earlier: tuple[int, int] | None = None
+    """Identity of the model that the training is to replace."""
+
+    def take(self, report: "Progress | Report") -> bool:
+        """Show a report; return whether the training is to stop after it."""
+        if isinstance(report, Progress):
+            if report.phase != self.phase and not console.is_screen(sys.stderr):
+                console.note(f"{report.phase} …")
+            self.phase = report.phase
+            console.draw(report, self.show)
+            return False
+        self.record(report)
+        self.draw(report)
+        self.last, self.stop.between_steps = report.kind, True
+        if "beside" in report.detail:
+            self.earlier = identity(self.folder)
+        return self.stop.wanted
+
+    @property
+    def stays(self) -> bool:
+        """Whether an earlier model is still in its place."""
+        return self.earlier is not None and identity(self.folder) == self.earlier
+
+
+@contextmanager
+def driving(
+    folder: Path,
+    reports: "Generator[Progress | Report, None, None]",
+    stop: Stop,
+    drawing: "Callable[[console.Show], Callable[[Report], object]]",
+    record: "Callable[[Report], object]" = lambda report: None,
+) -> Iterator[Drive]:
+    """Give what takes the reports of a training, and close that at the end; say so where an earlier model stays."""
+    with stop_signals(stop), console.bar() as show, closing(reports):
+        show("starting", 0, 1, "")
+        drive = Drive(folder, stop, show, drawing(show), record)
+        yield drive
+    if drive.stays:
+        console.note(f"The earlier model in {folder} stays: nothing was kept of this training.")

@@ -3,9 +3,9 @@
 import os
 import signal
 import stat
-import sys
 from collections.abc import Generator
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,9 +15,9 @@ from click.core import ParameterSource
 from unroll.cli import console, process
 from unroll.cli.inputs import SEPARATOR, TEXT, reads_text
 from unroll.cli.options import LEVEL, PATH, SPLIT, TEST, VALID, WORDS
-from unroll.cli.stopping import DIVERGED, HANGUP, INTERRUPTED, Stop, stop_signals
+from unroll.cli.stopping import DIVERGED, HANGUP, INTERRUPTED, Stop, driving
 from unroll.errors import UserError
-from unroll.files import identity, real_folder
+from unroll.files import real_folder
 from unroll.nn.arch import ARCHITECTURES, DEFAULT
 from unroll.progress import Progress
 from unroll.training.many import torchrun
@@ -143,28 +143,14 @@ def verb(
                 console.note("Standard input is not read; to train on it, name it as the FILE -.")
     else:
         reports = continued(resume, device, started=process.began(), **more)
-    last, phase, earlier = "", "", None
     stop = Stop(between_steps=resume is not None, wanted=process.ended_by is not None)
     board = recording(folder) if tensorboard else nullcontext(lambda report: None)
-    with stop_signals(stop), console.bar() as show, closing(reports), board as record:
-        show("starting", 0, 1, "")
-        draw = watch.drawing(folder, show)
+    with board as record, driving(folder, reports, stop, partial(watch.drawing, folder), record) as drive:
         for report in reports:
-            if isinstance(report, Progress):
-                if report.phase != phase and not console.is_screen(sys.stderr):
-                    console.note(f"{report.phase} …")
-                phase = report.phase
-                console.draw(report, show)
-                continue
-            record(report)
-            draw(report)
-            last, stop.between_steps = report.kind, True
-            if "beside" in report.detail:
-                earlier = identity(folder)
-            if stop.wanted:
+            if drive.take(report):
                 break
-    if earlier is not None and identity(folder) == earlier:
-        console.note(f"The earlier model in {folder} stays: nothing was kept of this training.")
+    last = drive.last
+    if drive.stays:
         if as_json:
             console.put_json({"out": str(folder), "replaced": False} | info(folder))
         return INTERRUPTED if stop.wanted else DIVERGED

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from unroll.errors import UserError
-from unroll.files import unreadable, write_atomically
 
 Integers = NDArray[np.integer]
 
@@ -66,11 +62,6 @@ class Ragged:
         lengths, starts = self.lengths[rows], self.starts[rows]
         return self._of_spans(starts, lengths)
 
-    def cut(self, length: int) -> tuple["Ragged", int]:
-        """Return the rows with at most their first `length` ids, and the number of ids left out."""
-        shorter = self._of_spans(self.starts, np.minimum(self.lengths, length))
-        return shorter, len(self.values) - len(shorter.values)
-
     def padded(self, rows: Sequence[int] | Integers | None = None) -> tuple[Integers, NDArray[np.int64]]:
         """Return some rows, or all, as ids (B, T) with zeros behind each row's end, and their lengths (B,)."""
         batch = self if rows is None else self.select(rows)
@@ -82,28 +73,6 @@ class Ragged:
         ends = np.cumsum(lengths)
         places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
         return Ragged(self.values[places], ends)
-
-    def save(self, path: Path) -> None:
-        """Write the rows to a file of safetensors, atomically."""
-        from safetensors.numpy import save
-
-        write_atomically(path, save({"values": np.ascontiguousarray(self.values), "ends": self.ends}))
-
-    @classmethod
-    def load(cls, path: Path) -> "Ragged":
-        """Return the rows of a file that `save` wrote; raises UserError where it is unreadable or damaged."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            arrays = load_file(path)
-            return cls(arrays["values"], arrays["ends"])
-        except OSError as error:
-            raise unreadable(path, error) from None
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise UserError(
-                f"{path} is damaged: {error}", allowed="rows of ids", fix="restore it, or make it again"
-            ) from None
 
 
 def buckets(

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -111,11 +110,6 @@ class Reader:
         ends = np.concatenate([[0], np.cumsum(byte_lengths(lower))])
         points = np.searchsorted(ends, spans)[: self.max_units] if len(spans) else np.zeros((1, 2))
         return points.astype(np.int64)
-
-    @cached_property
-    def unknown_id(self) -> int | None:
-        """The id of an unknown unit; None where all are known."""
-        return self.tokenizer.unknown_id
 
 
 def learn_characters(words: Iterable[str]) -> CharTokenizer:

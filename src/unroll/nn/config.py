@@ -1,10 +1,11 @@
 """The shape of a model: its configuration, and how many weights that makes. Without torch, for those who only read."""
 
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from unroll.errors import UserError, check_choice, check_fields
 from unroll.nn.arch import ARCHITECTURES, DEFAULT, RECURRENT, Arch, Init, layer_shapes
@@ -61,28 +62,10 @@ class ModelConfig:
     """One dropout mask for a whole window instead of one for each step."""
 
     def __post_init__(self) -> None:
-        for name, least in LEAST.items():
-            right, allowed = least <= getattr(self, name) <= MAX_PARAMETERS, f"{least} to {MAX_PARAMETERS:,}"
-            check_fields(self, (name, right, allowed, "choose a number from that range, or leave it out"))
-        for name in ("dropout", "input_dropout", "embedding_dropout", "weight_drop"):
-            right, allowed = 0 <= getattr(self, name) < 1, "0 up to, not including, 1"
-            check_fields(self, (name, right, allowed, "write for example 0.2, or leave it out"))
-        check_choice("arch", self.arch, ARCHITECTURES)
-        if self.weight_drop and self.arch in RECURRENT and not ARCHITECTURES[self.arch].reads_state:
-            raise UserError(
-                f"weight_drop is {self.weight_drop}, but {ARCHITECTURES[self.arch].article} has no recurrent weights",
-                allowed="0",
-                fix="leave it out",
-            )
-        check_choice("skip", self.skip, get_args(Skip))
+        check_shape(self, LEAST, ARCHITECTURES)
         check_choice("init", self.init, get_args(Init))
         self._check_cutoffs()
-        if (count := parameter_count(self)) > MAX_PARAMETERS:
-            raise UserError(
-                f"a model of {count:,} parameters",
-                allowed=f"at most {MAX_PARAMETERS:,}",
-                fix="make hidden_size, num_layers or the vocabulary smaller",
-            )
+        check_count(parameter_count(self))
 
     @property
     def cutoffs(self) -> tuple[int, ...]:
@@ -118,6 +101,34 @@ class ModelConfig:
                 allowed="one of them",
                 fix="leave one out",
             )
+
+
+def check_shape(config: Any, least: Mapping[str, int], architectures: Collection[str]) -> None:
+    """Raise UserError for a size below its `least`, another architecture, and what is dropped where nothing is."""
+    for name, lowest in least.items():
+        right, allowed = lowest <= getattr(config, name) <= MAX_PARAMETERS, f"{lowest} to {MAX_PARAMETERS:,}"
+        check_fields(config, (name, right, allowed, "choose a number from that range, or leave it out"))
+    for name in ("dropout", "input_dropout", "embedding_dropout", "weight_drop"):
+        right, allowed = 0 <= getattr(config, name) < 1, "0 up to, not including, 1"
+        check_fields(config, (name, right, allowed, "write for example 0.2, or leave it out"))
+    check_choice("arch", config.arch, architectures)
+    if config.weight_drop and config.arch in RECURRENT and not ARCHITECTURES[config.arch].reads_state:
+        raise UserError(
+            f"weight_drop is {config.weight_drop}, but {ARCHITECTURES[config.arch].article} has no recurrent weights",
+            allowed="0",
+            fix="leave it out",
+        )
+    check_choice("skip", config.skip, get_args(Skip))
+
+
+def check_count(parameters: int) -> None:
+    """Raise UserError for too many parameters."""
+    if parameters > MAX_PARAMETERS:
+        raise UserError(
+            f"a model of {parameters:,} parameters",
+            allowed=f"at most {MAX_PARAMETERS:,}",
+            fix="make hidden_size, num_layers or the vocabulary smaller",
+        )
 
 
 def parameter_count(config: ModelConfig) -> int:

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import get_args
 
 from unroll.errors import UserError, check_choice, check_fields
-from unroll.nn.arch import ARCHITECTURES, RECURRENT, Cell, layer_shapes
-from unroll.nn.config import MAX_PARAMETERS, Skip
+from unroll.nn.arch import RECURRENT, Cell, layer_shapes
+from unroll.nn.config import Skip, check_count, check_shape
 
 POOLINGS = ("last", "mean", "max", "attention")
 
@@ -47,26 +46,8 @@ class EncoderConfig:
     """Probability of dropping a recurrent weight (Merity et al. 2018)."""
 
     def __post_init__(self) -> None:
-        check_choice("arch", self.arch, RECURRENT)
-        check_choice("skip", self.skip, get_args(Skip))
-        for name, least in LEAST.items():
-            right, allowed = least <= getattr(self, name) <= MAX_PARAMETERS, f"{least} to {MAX_PARAMETERS:,}"
-            check_fields(self, (name, right, allowed, "choose a number from that range, or leave it out"))
-        for name in ("dropout", "input_dropout", "embedding_dropout", "weight_drop"):
-            right, allowed = 0 <= getattr(self, name) < 1, "0 up to, not including, 1"
-            check_fields(self, (name, right, allowed, "write for example 0.2, or leave it out"))
-        if self.weight_drop and not ARCHITECTURES[self.arch].reads_state:
-            raise UserError(
-                f"weight_drop is {self.weight_drop}, but {ARCHITECTURES[self.arch].article} has no recurrent weights",
-                allowed="0",
-                fix="leave it out",
-            )
-        if (count := encoder_parameters(self)) > MAX_PARAMETERS:
-            raise UserError(
-                f"an encoder of {count:,} parameters",
-                allowed=f"at most {MAX_PARAMETERS:,}",
-                fix="make hidden_size, num_layers or the vocabulary smaller",
-            )
+        check_shape(self, LEAST, RECURRENT)
+        check_count(encoder_parameters(self))
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -117,6 +98,7 @@ class ClassifierConfig(EncoderConfig):
         for name, least in (("labels", 1 if self.multi_label else 2), ("attention_size", 1)):
             if not least <= getattr(self, name) <= 2**24:
                 raise UserError(f"{name} is {getattr(self, name)}", allowed=f"{least} to {2**24:,}")
+        check_count(classifier_parameters(self))
 
     @property
     def poolings(self) -> tuple[str, ...]:

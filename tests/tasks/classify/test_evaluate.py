@@ -58,6 +58,18 @@ def test_several_labels_are_scikit_learns(opened: OpenClassifier) -> None:
     assert result["confusion"] is None
 
 
+def test_texts_without_any_label_have_no_macro_figures(opened: OpenClassifier) -> None:
+    predicted = np.full((4, 3), 0.1)
+    result = figures(of_labels(opened, 3, multi_label=True), np.zeros((4, 3), np.bool_), predicted)
+    assert result["accuracy"] == 1 and set(result["macro"].values()) == {None} and result["micro_f1"] == 0
+
+
+def test_units_that_are_not_read_are_counted(toy: Path, tmp_path: Path) -> None:
+    table = written(tmp_path / "long.tsv", [("meow " * 5003, "cat"), ("woof", "dog")])
+    result = evaluate_classifier(toy, table)
+    assert result["units_cut"] == 3 and "3 units" in result["notes"][0]
+
+
 def test_calibration_by_hand(opened: OpenClassifier) -> None:
     predicted = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.45, 0.55]])
     truth = np.eye(2, dtype=np.bool_)[[0, 1, 0, 1]]

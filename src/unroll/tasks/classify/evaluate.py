@@ -52,7 +52,10 @@ def measure_classifier(
     )
     truth = marks_of(model, examples.labels)
     predicted = yield from probabilities(model, examples.texts)
-    return figures(model, truth, predicted)
+    return figures(model, truth, predicted.probabilities) | {
+        "units_cut": predicted.cut,
+        "notes": [predicted.remark] if predicted.cut else [],
+    }
 
 
 def marks_of(model: OpenClassifier, rows: Sequence[Sequence[str]]) -> Marks:
@@ -74,6 +77,10 @@ def figures(model: OpenClassifier, truth: Marks, predicted: Floats) -> dict[str,
     precision, recall = share(both, said), share(both, there)
     f1 = share(2 * both, said + there)
     occurs = there > 0
+
+    def mean(values: Floats) -> float | None:
+        return float(values[occurs].mean()) if occurs.any() else None  # of several labels there may be none
+
     confusion = None
     if not several:
         confusion = np.zeros((len(labels), len(labels)), np.int64)
@@ -85,10 +92,10 @@ def figures(model: OpenClassifier, truth: Marks, predicted: Floats) -> dict[str,
         "interval": [float(low[0]), float(high[0])],
         "nats": float(-np.log(np.maximum(probable, 1e-300)).sum() / count),
         "macro": {
-            "accuracy": float(recall[occurs].mean()),
-            "precision": float(precision[occurs].mean()),
-            "recall": float(recall[occurs].mean()),
-            "f1": float(f1[occurs].mean()),
+            "accuracy": mean(recall),
+            "precision": mean(precision),
+            "recall": mean(recall),
+            "f1": mean(f1),
         },
         "micro_f1": float(share(2 * both.sum(keepdims=True), (said + there).sum(keepdims=True))[0]),
         "per_class": {

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.classifier import AnyClassifier, OpenClassifier, as_classifier
 from unroll.engine.network import Precision
-from unroll.errors import check_positive
+from unroll.errors import check_positive, number_of
 from unroll.progress import Progress, Work, result
 
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ def classify(
     if top is not None:
         check_positive("top", top, "leave it out for all labels")
     opened = as_classifier(model, precision)
-    predicted = result(probabilities(opened, texts))
+    predicted = result(probabilities(opened, texts)).probabilities
     return [prediction(opened, text, row, top) for text, row in zip(texts, predicted, strict=True)]
 
 
@@ -42,18 +42,33 @@ def prediction(model: OpenClassifier, text: str, probability: Floats, top: int |
     return {"text": text, "labels": labels}
 
 
-def probabilities(model: OpenClassifier, texts: Sequence[str]) -> Work[Floats]:
-    """Return the probabilities (N, K) of all labels for each text; a text's do not depend on the others."""
-    rows = np.zeros((len(texts), len(model.info.labels)))
+class Predicted(NamedTuple):
+    """What a classifier says of some texts."""
+
+    probabilities: Floats
+    """(N, K) of all labels."""
+    cut: int
+    """Number of units left out behind the most that is read of a text."""
+
+    @property
+    def remark(self) -> str:
+        """What a person should know; empty where there is nothing."""
+        return f"{number_of(self.cut, 'unit')} behind the most that is read of a text were left out" if self.cut else ""
+
+
+def probabilities(model: OpenClassifier, texts: Sequence[str]) -> Work[Predicted]:
+    """Return the probabilities of all labels for each text; a text's do not depend on the others."""
+    rows, cut = np.zeros((len(texts), len(model.info.labels))), 0
     for first, batch in chunks(texts, TOGETHER):
         reading = model.reader.read(batch)
+        cut += reading.cut
         order = np.argsort(reading.units.lengths, kind="stable")
         for start in range(0, len(order), ROWS):
             numbers = order[start : start + ROWS]
             part = reading if len(order) == 1 else reading.select(numbers)
             rows[first + numbers] = of_logits(model.network.logits(part), multi_label=model.info.config.multi_label)
             yield Progress("classifying", first + start + len(numbers), len(texts), "texts")
-    return rows
+    return Predicted(rows, cut)
 
 
 def of_logits(logits: NDArray[np.floating], *, multi_label: bool) -> Floats:

@@ -49,7 +49,7 @@ def measure_classifier_cost(path: Path) -> Work[dict[str, Any]]:
             opened = open_classifier(path, precision)
             truth = marks_of(opened, [example["labels"] for example in examples])
             predicted = yield from probabilities(opened, [example["text"] for example in examples])
-            found = figures(opened, truth, predicted)
+            found = figures(opened, truth, predicted.probabilities)
             cost |= {f"{precision}_accuracy": found["accuracy"], f"{precision}_nats": found["nats"]}
         cost["cost_nats"] = cost["int8_nats"] - cost["float32_nats"]
         folder.write(FILE, (json.dumps(cost, indent=2) + "\n").encode())

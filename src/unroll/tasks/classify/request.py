@@ -51,10 +51,9 @@ from unroll.training.loop import step_on
 from unroll.training.prepare import Training, choose_device
 from unroll.training.recipe import Overrides, check_overrides, read_about, read_recipe_of, write_recipe
 from unroll.training.report import Report
-from unroll.training.request import overrides_of, reports_of
+from unroll.training.request import DEFAULT_MINUTES, overrides_of, reports_of
 from unroll.training.run import begin, restore, save, save_weights
 
-DEFAULT_MINUTES = 3.0
 MEASURED_STEPS = 12
 """Steps by which the rate of a training is measured."""
 
@@ -101,14 +100,13 @@ def train_classifier(
 ) -> Generator[Progress | Report, None, None]:
     """Train a classifier on the rows of a CSV or JSON-lines file, yielding progress and reports as they come.
 
-    The rows may also be examples in memory, as `unroll.data.labelled.examples_of` makes them.
-    `text` names the column or columns that are read, `label` that of the labels; a text has exactly one, or any number
-    with `multi_label`. Without `valid`, one text in ten is held out. The model appears in `out`, by default
-    `output_folder(file)`. The budget is `minutes` since `started` (time.monotonic), which may end sooner where more
-    rounds over the examples would teach nothing, or a number of steps; with neither, three minutes. `settings` override
-    the file `recipe`. It begins with random weights, with the embedding and layers of `pretrained`, the directory of a
-    language model, or with `vectors` of words in the formats of word2vec or GloVe. Closing the generator saves a
-    checkpoint. Raises UserError.
+    The rows may also be examples in memory, as `unroll.data.labelled.examples_of` makes them. `text` names the column
+    or columns that are read, `label` that of the labels; a text has exactly one, or any number with `multi_label`.
+    Without `valid`, one text in ten is held out. The model appears in `out`, by default `output_folder(file)`. The
+    budget is `minutes` since `started` (time.monotonic), which may end sooner where more rounds over the examples would
+    teach nothing, or a number of steps; with neither, three minutes. `settings` override the file `recipe`. It begins
+    with random weights, with the embedding and layers of `pretrained`, the directory of a language model, or with
+    `vectors` of words in the formats of word2vec or GloVe. Closing the generator saves a checkpoint. Raises UserError.
     """
     started = time.monotonic() if started is None else started
     columns = (text,) if isinstance(text, str) else tuple(text)
@@ -126,6 +124,11 @@ def train_classifier(
         raise UserError(
             "both a language model and vectors of words are given to begin with", allowed="one of them",
             fix="leave one out",
+        )  # fmt: skip
+    if label in columns:
+        raise UserError(
+            f"{label!r} is the column of the labels and of the texts", allowed="different columns",
+            fix="name the column of the texts with --text",
         )  # fmt: skip
     opened = None
     if pretrained is not None:
