@@ -265,8 +265,8 @@ def test_words_are_dropped_and_their_characters_are_not() -> None:
 
 @pytest.mark.parametrize("options", [{"pooling": "maximum"}, {"pooling": "max,max"}, {"labels": 1}, {"arch": "window"},
                                      {"hidden_size": 0}, {"dropout": 1.0}, {"perturbation": -1.0},
-                                     {"hidden_size": 2**30},
-                                     {"attention_size": 2**24, "hidden_size": 256}, {"arch": "mingru", "weight_drop": 0.2}])  # fmt: skip
+                                     {"hidden_size": 2**30}, {"attention_size": 2**24, "hidden_size": 256},
+                                     {"arch": "mingru", "weight_drop": 0.2}])  # fmt: skip
 def test_impossible_shapes_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UserError) as error:
         config(**options)
