@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import fuzz_layers
 from unroll.engine import native
 from unroll.engine.draw import Drawing
 from unroll.engine.network import Network
@@ -385,6 +386,33 @@ def check_construction(random: np.random.Generator) -> None:
     raise AssertionError(f"{name} was taken as {spoilt!r:.200}")
 
 
+def fuzz_layer(subject: fuzz_layers.Subject, random: np.random.Generator) -> str:
+    """Call a layer at random; return how that ended."""
+    inputs, kind = fuzz_layers.arguments(subject.kernel, random), random.random()
+    name = "x" if random.random() < 0.5 else "lengths"
+    if kind < 0.2:
+        inputs[name] = GUISES[list(GUISES)[int(random.integers(len(GUISES)))]](inputs[name])
+    elif kind < 0.7:
+        change = int(random.integers(3))
+        if change == 2 and inputs[name].dtype.kind in "iu" and inputs[name].size:
+            inputs[name] = out_of_range(name, inputs[name], CONFIGS[0], random)
+        else:
+            inputs[name] = (other_shape if change else other_type)(inputs[name], random)
+    right = fuzz_layers.fits(subject.kernel, **inputs)
+    try:
+        if right:
+            fuzz_layers.check_results(subject, **inputs, random=random)
+        else:
+            subject.kernel.read(**inputs, threads=2)
+    except REFUSALS as error:
+        if right:
+            raise AssertionError(f"a layer refused: {error}") from error
+        return "refused"
+    if not right:
+        raise AssertionError(f"a layer accepted: { {n: getattr(v, 'shape', v) for n, v in inputs.items()}!r:.1500}")
+    return "accepted"
+
+
 def fuzz(calls: int, seed: int = 0) -> Counter[str]:
     """Make `calls` random calls; return how often each kind of call was made, and how each ended.
 
@@ -392,7 +420,13 @@ def fuzz(calls: int, seed: int = 0) -> Counter[str]:
     """
     random = np.random.default_rng(seed)
     all_subjects, counts = subjects(random), Counter[str]()
+    all_layers = fuzz_layers.subjects(random)
     for _ in range(calls):
+        if all_layers and random.random() < 0.15:
+            ending = fuzz_layer(all_layers[int(random.integers(len(all_layers)))], random)
+            counts[ending] += 1
+            counts[f"{ending}: a layer"] += 1
+            continue
         subject = all_subjects[int(random.integers(len(all_subjects)))]
         own = subject.network._kernel is not None
         methods = [name for name in METHODS if own or not name.startswith("kernel.")]

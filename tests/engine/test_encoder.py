@@ -10,7 +10,7 @@ import torch
 from nn.test_encoder import CELLS, config, randomised, spelt
 from unroll.data.ragged import Ragged
 from unroll.data.reader import Reading
-from unroll.engine import encoder, layers
+from unroll.engine import layers
 from unroll.engine.encoder import EncoderNetwork
 from unroll.nn.encoder import Classifier, Units
 from unroll.nn.encoder_config import ClassifierConfig
@@ -78,7 +78,7 @@ def test_the_law_catches_rows_that_are_mixed(monkeypatch: pytest.MonkeyPatch) ->
             self.rows = self.rows[::-1]
 
     model = randomised(Classifier(spelt()))
-    monkeypatch.setattr(encoder, "Order", Mixed)
+    monkeypatch.setattr(layers, "Order", Mixed)
     with pytest.raises(AssertionError):
         law_of_texts(network(model), reading(model.config))
 

@@ -1,6 +1,7 @@
 """Generation inside the kernels is the reference's, symbol for symbol, whatever the rows beside it and the threads."""
 
 import threading
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,24 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads(
             for layer, expected_layer in zip(single[3], batched[3], strict=True):
                 for part, expected_part in zip(layer, expected_layer, strict=True):
                     assert (part[0] == expected_part[row]).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize(("arch", "layers", "skip"), [("lstm", 1, "none"), ("gru", 2, "residual"), ("lstm", 3, "sum")])
+def test_sums_computed_ahead_are_those_of_each_step(
+    arch: str, layers: int, skip: Skip, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a table the first layer's sums over the embeddings of many steps are computed together."""
+    monkeypatch.setattr(native, "TABLE_BYTES", 0)
+    model, random = small_model(arch, layers, skip), np.random.default_rng(6)
+    for instructions, threads, (rows, steps) in product(SETS, (1, 3), ((1, 400), (2, 30), (9, 60), (130, 7))):
+        ids = random.integers(0, VOCAB, (rows, steps))
+        network = Network(model.config, weights_of(model), kernel=instructions, precision=precision, threads=threads)
+        together, _ = network.hidden(ids)
+        state = network.fresh_state(rows)
+        for t in range(steps):
+            y, state = network.hidden(ids[:, t : t + 1], state)
+            assert np.array_equal(y[:, 0], together[:, t])
 
 
 @pytest.mark.parametrize("instructions", SETS)

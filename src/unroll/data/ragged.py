@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,12 @@ class Ragged:
         """Return the ids of a row."""
         return self.values[self.starts[row] : self.ends[row]]
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """The number of ids in each row (rows,)."""
         return np.diff(self.ends, prepend=0)
 
-    @property
+    @cached_property
     def starts(self) -> NDArray[np.int64]:
         """Where each row starts (rows,)."""
         return self.ends - self.lengths

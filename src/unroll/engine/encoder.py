@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from unroll.data.ragged import Ragged
 from unroll.data.reader import Reading
 from unroll.engine import native
-from unroll.engine.layers import Layer, Order
+from unroll.engine.layers import Layer
 from unroll.engine.network import Precision, rounded
-from unroll.engine.pace import Pace
 from unroll.engine.reference import Array, Weights
 from unroll.engine.weights import check_shapes, read_tensors
 from unroll.nn.encoder_config import ClassifierConfig, classifier_parameters, classifier_shapes
+from unroll.threads import threads_up_to
 
 
 class EncoderNetwork:
@@ -38,15 +38,26 @@ class EncoderNetwork:
         recurrent = {name: w for name, w in weights.items() if "wards." in name}
         if precision == "int8" and instructions is None:
             weights = weights | rounded(recurrent)
-        self._weights, threads = weights, Pace(None).most
+        self._weights, threads = weights, threads_up_to(16)
 
-        def layer(prefix: str) -> Layer:
-            start = len(prefix) + 1
-            own = {name[start:]: w for name, w in weights.items() if name.startswith(f"{prefix}.")}
-            return Layer(config.arch, own, int8=precision == "int8", instructions=instructions, threads=threads)
+        def part(prefix: str) -> Weights:
+            return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
 
-        self._layers = [[layer(f"{way}.{k}") for way in config.directions] for k in range(config.num_layers)]
-        self._words = [layer(f"characters.{way}") for way in ("forwards", "backwards") if config.char_hidden_size]
+        def layer(directions: list[Weights], symbols: Array | None) -> Layer:
+            int8 = precision == "int8"
+            return Layer(config.arch, directions, symbols, int8=int8, instructions=instructions, threads=threads)
+
+        self._words: Layer | None = None
+        if config.char_hidden_size:
+            directions = [part("characters.forwards."), part("characters.backwards.")]
+            self._words = layer(directions, weights["characters.embedding.weight"])
+        self._layers = [
+            layer(
+                [part(f"{way}.{k}.") for way in config.directions],
+                None if k or self._words else weights["embedding.weight"],
+            )
+            for k in range(config.num_layers)
+        ]
 
     def logits(self, texts: Reading) -> NDArray[np.float64]:
         """Return the logits (B, K) of texts."""
@@ -56,42 +67,40 @@ class EncoderNetwork:
     def pooled(self, texts: Reading) -> Array:
         """Return the one vector (B, P) of each text."""
         y, last = self.outputs(texts)
-        return np.concatenate([self._pool(name, y, last, texts.units) for name in self.config.poolings], axis=1)
+        pools = [self._pool(name, y, last, texts.units) for name in self.config.poolings]
+        return pools[0] if len(pools) == 1 else np.concatenate(pools, axis=1)
 
     def outputs(self, texts: Reading) -> tuple[Array, Array]:
         """Return the outputs (N, D·H) of all units, and the last of each direction (B, D·H)."""
         config, lengths = self.config, texts.units.lengths
         x, total = self.inputs(texts), None
-        orders = [Order(lengths, reverse=way == "backwards") for way in config.directions]
-        for k, layers in enumerate(self._layers):
-            results = [layer.run(x, order) for layer, order in zip(layers, orders, strict=True)]
-            y = np.concatenate([outputs for outputs, _ in results], axis=1)
-            y = y + x if config.skip == "residual" and k else y
-            total = y if total is None else total + y
+        for k, layer in enumerate(self._layers):
+            y, last = layer.read(x, lengths)
+            if config.skip == "residual" and k:
+                y = y + x
+            if config.skip == "sum":
+                total = y if total is None else total + y
             x = y
-        assert total is not None
-        y = total if config.skip == "sum" else x
-        last = np.concatenate([self._ends(y, way, texts.units) for way in config.directions], axis=1)
-        return y, last
+        if config.skip != "none":
+            x = x if total is None else total
+            last = self._ends(x, texts.units)
+        return x, last
 
-    def _ends(self, y: Array, way: str, units: Ragged) -> Array:
-        """Return the output of a direction at the unit that it reads last of each row, (B, H); without units, zero."""
-        size, lengths = self.config.hidden_size, units.lengths
-        place = units.ends - 1 if way == "forwards" else units.starts
-        half = y[:, :size] if way == "forwards" else y[:, size:]
-        ends = np.zeros((len(units), size), y.dtype)
-        ends[lengths > 0] = half[place[lengths > 0]]
-        return ends
+    def _ends(self, y: Array, units: Ragged) -> Array:
+        """Return each direction's output at the unit that it reads last, of every row (B, D·H); without units, zero."""
+        size, some = self.config.hidden_size, units.lengths > 0
+        last = np.zeros((len(units), y.shape[1]), y.dtype)
+        last[some, :size] = y[units.ends[some] - 1, :size]
+        last[some, size:] = y[units.starts[some], size:]
+        return last
 
     def inputs(self, texts: Reading) -> Array:
-        """Return the vectors (N, I) that the first layer reads of all units."""
-        x = self._weights["embedding.weight"][texts.units.values]
-        if not self._words:
-            return x
-        letters = self._weights["characters.embedding.weight"][texts.words.values]
-        lengths = texts.words.lengths
-        last = [layer.run(letters, Order(lengths, reverse=k == 1))[1] for k, layer in enumerate(self._words)]
-        return np.concatenate([x, np.concatenate(last, axis=1)[texts.word_of.values]], axis=1)
+        """Return what the first layer reads of all units: their ids (N,) or, with characters, vectors (N, I)."""
+        if self._words is None:
+            return texts.units.values
+        _, spelt = self._words.read(texts.words.values, texts.words.lengths)
+        embedded = self._weights["embedding.weight"][texts.units.values]
+        return np.concatenate([embedded, spelt[texts.word_of.values]], axis=1)
 
     def attention(self, y: Array, units: Ragged) -> Array:
         """Return the weight (N,) of each unit in its row's sum, of the pooling `attention`."""
@@ -116,6 +125,8 @@ class EncoderNetwork:
 
 def _reduced(function: np.ufunc, values: Array, units: Ragged, empty: float) -> Array:
     """Return what the values (N, …) of each row are together, (B, …); `empty` for a row without any."""
+    if len(units) == 1 and len(values):  # in a third of the time
+        return np.asarray(function.reduce(values, axis=0, keepdims=True))
     result = np.full((len(units), *values.shape[1:]), empty, values.dtype)
     rows = units.lengths > 0
     if rows.any():

@@ -25,10 +25,10 @@ from unroll.engine.checks import (
     state_shapes,
 )
 from unroll.engine.draw import Drawing
-from unroll.engine.reference import Weights, embeddings
+from unroll.engine.reference import Array, Weights, embeddings
 from unroll.engine.weights import check_weights
 from unroll.errors import UserError
-from unroll.nn.arch import ARCHITECTURES, Cell, layer_shapes
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 
 LIBRARY = Path(__file__).with_name("libengine.so")
@@ -36,26 +36,36 @@ TABLE_BYTES = 2**24
 """Maximum size of the table of the first layer's products with all symbols, which is computed beforehand."""
 
 Floats = NDArray[np.float32]
-_INT, _POINTER = ctypes.c_int64, ctypes.c_void_p
+_INT, POINTER = ctypes.c_int64, ctypes.c_void_p
 
 
-class _Shape(ctypes.Structure):
+class Shape(ctypes.Structure):
+    """The struct of that name in kernel/engine.h."""
+
     _fields_ = [(name, _INT) for name in (
         "arch", "vocab", "embedding", "hidden", "layers", "window", "after", "skip", "head", "table", "int8",
     )]  # fmt: skip
 
 
-class _Job(ctypes.Structure):
+class Job(ctypes.Structure):
+    """The struct of that name in kernel/engine.h."""
+
     _fields_ = [
         *((name, _INT) for name in ("kind", "rows", "steps")),
-        *((name, _POINTER) for name in ("ids", "vectors", "state", "y", "logits", "targets", "nats")),
-        *((name, _POINTER) for name in ("temperature", "top_p", "min_p", "uniforms", "top_k")),
+        ("lengths", POINTER),
+        ("backwards", _INT),
+        *((name, POINTER) for name in ("ids", "vectors", "state", "y", "last")),
+        ("apart", _INT),
+        *((name, POINTER) for name in ("logits", "targets", "nats")),
+        *((name, POINTER) for name in ("temperature", "top_p", "min_p", "uniforms", "top_k")),
         ("never", _INT),
-        ("drawn", _POINTER),
-        ("halt", _POINTER),
+        ("drawn", POINTER),
+        ("halt", POINTER),
         ("done", _INT),
+        ("spans", POINTER),
         ("barrier", ctypes.c_int * 3),
-        ("shared", _POINTER),
+        ("shared", POINTER),
+        ("memory", POINTER),
         ("failed", ctypes.c_int),
     ]  # fmt: skip
 
@@ -64,6 +74,8 @@ _FLOAT32 = np.dtype(np.float32)
 READ, HEAD, GENERATE = 0, 1, 2
 ARCHES = tuple(ARCHITECTURES)
 SKIPS = ("none", "residual", "sum")
+PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""The weights of a recurrent layer, in the kernels' order."""
 
 
 @cache
@@ -83,10 +95,10 @@ def library() -> ctypes.CDLL | None:
         )
         return None
     loaded.unroll_engine_name.argtypes, loaded.unroll_engine_name.restype = [ctypes.c_int], ctypes.c_char_p
-    loaded.unroll_engine_new.argtypes = [ctypes.c_char_p, ctypes.POINTER(_Shape), ctypes.POINTER(_POINTER)]
-    loaded.unroll_engine_new.restype = _POINTER
-    loaded.unroll_engine_free.argtypes, loaded.unroll_engine_free.restype = [_POINTER], None
-    loaded.unroll_engine_work.argtypes = [_POINTER, ctypes.POINTER(_Job), ctypes.c_int]
+    loaded.unroll_engine_new.argtypes = [ctypes.c_char_p, ctypes.POINTER(Shape), ctypes.POINTER(POINTER)]
+    loaded.unroll_engine_new.restype = POINTER
+    loaded.unroll_engine_free.argtypes, loaded.unroll_engine_free.restype = [POINTER], None
+    loaded.unroll_engine_work.argtypes = [POINTER, ctypes.POINTER(Job), ctypes.c_int]
     loaded.unroll_engine_work.restype = ctypes.c_int
     return loaded
 
@@ -135,6 +147,36 @@ def default_instructions() -> str | None:
     return names[0] if names else None
 
 
+class Engine:
+    """Weights laid out for an instruction set. It never changes: any number of threads may use it."""
+
+    def __init__(self, shape: Shape, arrays: Sequence[Floats | None], instructions: str | None) -> None:
+        """Lay out weights in the order of kernel/engine.h. Raises ValueError for other instructions, MemoryError."""
+        self._handle = None
+        kernels, names = library(), instruction_sets()
+        if kernels is None or (instructions is not None and instructions not in names):
+            raise ValueError(f"no kernels {instructions or ''}; allowed: {', '.join(names) or 'numpy alone'}")
+        dense = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
+        pointers = (POINTER * len(dense))(*(None if array is None else array.ctypes.data for array in dense))
+        self._library = kernels
+        self._handle = kernels.unroll_engine_new(
+            None if instructions is None else instructions.encode(), ctypes.byref(shape), pointers
+        )
+        if not self._handle:
+            raise MemoryError("the weights of a network")
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.unroll_engine_free(self._handle)
+
+    def work(self, job: Job, threads: int) -> None:
+        """Do a job with up to `threads` threads. Raises ValueError for less than one, MemoryError."""
+        if not 1 <= threads < 2**31:  # a C int
+            raise ValueError(f"threads is {threads}; allowed: 1 or more")
+        if self._library.unroll_engine_work(self._handle, ctypes.byref(job), threads):
+            raise MemoryError(f"the states of {job.rows} rows")
+
+
 class Kernel:
     """A network's weights, laid out for the kernels. It never changes: any number of threads may use it.
 
@@ -149,12 +191,8 @@ class Kernel:
 
         Raises ValueError for weights of another network or another name, MemoryError.
         """
-        self._handle = None
-        kernels, names = library(), instruction_sets()
-        if kernels is None or (instructions is not None and instructions not in names):
-            raise ValueError(f"no kernels {instructions or ''}; allowed: {', '.join(names) or 'numpy alone'}")
         check_weights(weights, config)
-        self._library, self.config, self._adaptive = kernels, config, bool(config.cutoffs)
+        self.config, self._adaptive = config, bool(config.cutoffs)
         x = embeddings(config, weights).astype(np.float32, copy=False)
         rows = 4 * config.hidden_size
         table = config.arch != "window" and 4 * config.vocab_size * rows <= TABLE_BYTES
@@ -164,16 +202,11 @@ class Kernel:
             if config.arch == "window":
                 arrays += [weights[f"{name}.weight"], weights[f"{name}.bias"]]
                 continue
-            of_input, first = weights[f"{name}.weight_ih"], weights[f"{name}.bias_ih"]
-            of_state, second = weights.get(f"{name}.weight_hh"), weights.get(f"{name}.bias_hh")
+            layer = {part: weights[f"{name}.{part}"] for part in PARTS if f"{name}.{part}" in weights}
             if k == 0 and table:
-                biases = first.copy() if second is None else first + second
-                if apart := ARCHITECTURES[config.arch].apart:
-                    # That block takes its second bias with the state's part.
-                    at = ARCHITECTURES[config.arch].blocks.index(apart) * config.hidden_size
-                    biases[at : at + config.hidden_size] = first[at : at + config.hidden_size]
-                arrays[0] = x @ of_input.T + biases
-            arrays += [None if k == 0 and table else of_input, of_state, first, second]
+                arrays[0] = first_products(config.arch, x, layer)
+                del layer["weight_ih"]
+            arrays += map(layer.get, PARTS)
         layers_after = 0 if self._adaptive else config.layers_after
         for k in range(layers_after):
             arrays += [weights[f"after.{k}.weight"], weights[f"after.{k}.bias"]]
@@ -184,7 +217,7 @@ class Kernel:
         else:
             head, output = config.hidden_size, ["", "head.weight", "head.bias"]
         arrays += [weights.get(name) for name in output]
-        shape = _Shape(
+        shape = Shape(
             ARCHES.index(config.arch),
             config.vocab_size,
             config.embedding_size,
@@ -197,43 +230,7 @@ class Kernel:
             table,
             int8,
         )
-        self._lay_out(shape, arrays, instructions)
-
-    @classmethod
-    def of_layer(cls, arch: Cell, weights: Weights, *, int8: bool = False, instructions: str | None = None) -> "Kernel":
-        """Lay out one recurrent layer alone, which can only `read` vectors; its weights have torch's names.
-
-        Raises ValueError for another name of instructions, MemoryError.
-        """
-        kernels, names = library(), instruction_sets()
-        if kernels is None or (instructions is not None and instructions not in names):
-            raise ValueError(f"no kernels {instructions or ''}; allowed: {', '.join(names) or 'numpy alone'}")
-        rows, inputs = weights["weight_ih"].shape
-        hidden = rows // len(ARCHITECTURES[arch].blocks)
-        for name, expected in layer_shapes(arch, inputs, hidden).items():
-            check_array(weights.get(name), name, FLOATS, expected)
-        layer = cls.__new__(cls)
-        layer._handle, layer._library, layer._adaptive = None, kernels, True
-        layer.config = ModelConfig(1, arch=arch, embedding_size=inputs, hidden_size=hidden)
-        shape = _Shape(ARCHES.index(arch), 1, inputs, hidden, 1, 1, 0, 0, 0, 0, int8)
-        names_of = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        nothing: list[Floats | None] = [None] * 3
-        arrays = [np.zeros((1, inputs), np.float32), *map(weights.get, names_of), *nothing]
-        layer._lay_out(shape, arrays, instructions)
-        return layer
-
-    def _lay_out(self, shape: _Shape, arrays: Sequence[Floats | None], instructions: str | None) -> None:
-        dense = [None if array is None else np.ascontiguousarray(array, np.float32) for array in arrays]
-        pointers = (_POINTER * len(dense))(*(None if array is None else array.ctypes.data for array in dense))
-        self._handle = self._library.unroll_engine_new(
-            None if instructions is None else instructions.encode(), ctypes.byref(shape), pointers
-        )
-        if not self._handle:
-            raise MemoryError("the weights of a network")
-
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None):
-            self._library.unroll_engine_free(self._handle)
+        self._engine = Engine(shape, arrays, instructions)
 
     def read(self, ids: NDArray[np.int64], state: Sequence[Floats], threads: int) -> Floats:
         """Read ids (B, T); return the outputs (B, T, H), and change `state`, the arrays of all layers, in place.
@@ -242,23 +239,8 @@ class Kernel:
         """
         ids = check_ids(ids, "ids", self.config.vocab_size)  # named, so that it lives while the kernel reads it
         y = np.empty((*ids.shape, self.config.hidden_size), np.float32)
-        job = _Job(kind=READ, rows=ids.shape[0], steps=ids.shape[1], ids=_address(ids), y=_address(y))
-        self._work(job, threads, state)
-        return y
-
-    def read_vectors(self, vectors: Floats, places: NDArray[np.int64], state: Sequence[Floats], threads: int) -> Floats:
-        """Read the rows of `vectors` (N, I) at `places` (B, T) in place of embedded ids; all else is as in `read`.
-
-        Raises ValueError too where a table of first products stands for the embedding.
-        """
-        check_array(vectors, "vectors", FLOATS, ("N", self.config.embedding_size))
-        if not self._adaptive:
-            raise ValueError("a whole network reads ids; allowed: a kernel made by `of_layer`")
-        vectors = packed(vectors, np.float32)
-        places = check_ids(places, "places", len(vectors))
-        y = np.empty((*places.shape, self.config.hidden_size), np.float32)
-        job = _Job(kind=READ, rows=places.shape[0], steps=places.shape[1], ids=_address(places), y=_address(y))
-        job.vectors = _address(vectors)
+        job = Job(kind=READ, rows=ids.shape[0], steps=ids.shape[1], ids=address(ids), y=address(y))
+        job.apart = self.config.hidden_size
         self._work(job, threads, state)
         return y
 
@@ -270,14 +252,14 @@ class Kernel:
         self._check_output()
         check_array(y, "y", FLOATS, ("N", self.config.hidden_size))
         y = packed(y, np.float32)
-        job = _Job(kind=HEAD, rows=len(y), steps=1, y=_address(y))
+        job = Job(kind=HEAD, rows=len(y), steps=1, y=address(y))
         if targets is None:
             logits = np.empty((len(y), self.config.vocab_size), np.float32)
-            job.logits = _address(logits)
+            job.logits = address(logits)
             self._work(job, threads)
             return logits
         targets, nats = check_ids(targets, "targets", self.config.vocab_size, (len(y),)), np.empty(len(y))
-        job.targets, job.nats = _address(targets), _address(nats)
+        job.targets, job.nats = address(targets), address(nats)
         self._work(job, threads)
         return nats
 
@@ -311,12 +293,12 @@ class Kernel:
                 (drawing.top_k, np.int64),
             )
         ]
-        job = _Job(kind=GENERATE, rows=rows, steps=steps, logits=_address(logits), nats=_address(nats))
-        job.temperature, job.top_p, job.min_p, job.top_k = map(_address, per_row)
-        job.uniforms, job.drawn = _address(uniforms), _address(ids)
+        job = Job(kind=GENERATE, rows=rows, steps=steps, logits=address(logits), nats=address(nats))
+        job.temperature, job.top_p, job.min_p, job.top_k = map(address, per_row)
+        job.uniforms, job.drawn = address(uniforms), address(ids)
         job.never = -1 if drawing.never is None else int(drawing.never)
         if halt is not None:
-            job.halt = _address(halt)
+            job.halt = address(halt)
         self._work(job, threads, state)
         return ids[:, : job.done], nats[:, : job.done]
 
@@ -324,19 +306,28 @@ class Kernel:
         if self._adaptive:
             raise ValueError("an adaptive softmax has no kernel; allowed: the recurrent layers, which read")
 
-    def _work(self, job: _Job, threads: int, state: Sequence[Floats] = ()) -> None:
+    def _work(self, job: Job, threads: int, state: Sequence[Floats] = ()) -> None:
         if job.kind != HEAD:
             shapes = [shape for layer in state_shapes(self.config, job.rows) for shape in layer]
             if not isinstance(state, (list, tuple)) or len(state) != len(shapes):
                 raise ValueError(f"the state is {described(state)}; allowed: {len(shapes)} arrays")
             for k, (part, shape) in enumerate(zip(state, shapes, strict=True)):
                 _check_own(part, f"state[{k}]", shape)
-        if not 1 <= threads < 2**31:  # a C int
-            raise ValueError(f"threads is {threads}; allowed: 1 or more")
-        pointers = (_POINTER * max(1, len(state)))(*map(_address, state))
+        pointers = (POINTER * max(1, len(state)))(*map(address, state))
         job.state = ctypes.addressof(pointers)
-        if self._library.unroll_engine_work(self._handle, ctypes.byref(job), threads):
-            raise MemoryError(f"the states of {job.rows} rows")
+        self._engine.work(job, threads)
+
+
+def first_products(arch: str, x: Array, layer: Weights) -> Array:
+    """Return what vectors `x` (V, I) add to the sums of a layer with these weights, its biases included, (V, G·H)."""
+    first, second = layer["bias_ih"], layer.get("bias_hh")
+    biases = first.copy() if second is None else first + second
+    if apart := ARCHITECTURES[arch].apart:
+        # That block takes its second bias with the state's part.
+        hidden = len(first) // len(ARCHITECTURES[arch].blocks)
+        at = ARCHITECTURES[arch].blocks.index(apart) * hidden
+        biases[at : at + hidden] = first[at : at + hidden]
+    return np.asarray(x @ layer["weight_ih"].T + biases)
 
 
 def _per_row(values: Any, rows: int, kind: type[np.generic]) -> NDArray[Any]:
@@ -350,5 +341,6 @@ def _check_own(array: Floats, name: str, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} is {described(array)}; allowed: float32 of shape {shape}, contiguous and writable")
 
 
-def _address(array: NDArray[Any]) -> int:
+def address(array: NDArray[Any]) -> int:
+    """Return where an array's numbers are."""
     return array.__array_interface__["data"][0]  # type: ignore[no-any-return]  # in half the time of array.ctypes

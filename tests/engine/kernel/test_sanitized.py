@@ -105,7 +105,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
 def test_kernels_read_and_write_where_they_may(sanitized: Sanitized) -> None:
     tests = [
         str(Path(__file__).parent.parent / name)
-        for name in ("test_laws.py", "test_reference.py", "test_network.py", "kernel/test_weights.py")
+        for name in ("test_laws.py", "test_layers.py", "test_network.py", "test_reference.py", "kernel/test_weights.py")
     ]
     result = sanitized.run(TESTS, *tests)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]

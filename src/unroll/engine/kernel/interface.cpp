@@ -1,6 +1,7 @@
 // The plain C interface that Python calls: chooses the instruction set and hands the work to a team. For any processor.
 #include "engine.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -22,10 +23,27 @@ struct Call {
     const Engine& engine;
     Job& job;
 };
+// The rows, the longest first, dealt out in turn: so threads have about as many symbols. A team has all of them.
+static bool deal(Job& job, int threads) {
+    Span* const falling = (Span*)malloc(job.rows * 2 * sizeof(Span));
+    if (!(job.memory = falling)) return false;
+    job.spans = falling + job.rows;
+    for (int64_t row = 0, first = 0; row < job.rows; ++row) {
+        const int64_t length = job.lengths ? job.lengths[row] : job.steps;
+        falling[row] = Span{row, first, length};
+        first += length;
+    }
+    std::stable_sort(falling, falling + job.rows, [](const Span& a, const Span& b) { return a.length > b.length; });
+    Span* next = job.spans;
+    for (int thread = 0; thread < threads; ++thread)
+        for (int64_t k = thread; k < job.rows; k += threads) *next++ = falling[k];
+    return true;
+}
 static bool prepare(void* argument, int threads) {
     const Call& call = *(Call*)argument;
     Job& job = call.job;
     job.barrier = Barrier{threads, 0, 0};
+    if (job.kind == READ && !deal(job, job.rows < threads ? 1 : threads)) return false;
     if (job.rows >= threads) return true;
     job.shared = aligned_alloc(64, (call.engine.kernels->shared_bytes(call.engine.net, job) + 127) / 64 * 64);
     return job.shared;
@@ -73,11 +91,13 @@ void unroll_engine_free(void* engine) {
 int unroll_engine_work(const void* engine, Job* job, int threads) {
     job->done = job->steps;
     if (job->rows < 1) return 0;
-    job->shared = nullptr;
+    job->shared = job->memory = nullptr;
+    job->spans = nullptr;
     job->failed = 0;
     Call call{*(const Engine*)engine, *job};
     const bool begun = with_team(job->kind == HEAD && job->rows < threads ? 1 : threads, prepare, work, &call);
     free(job->shared);
+    free(job->memory);
     return !begun || job->failed;
 }
 }

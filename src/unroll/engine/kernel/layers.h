@@ -103,7 +103,7 @@ void* make_net(const Shape& shape, Weights w) {
         }
     } else {
         good = good && (net->embedding = (float*)allocate(V * E * 4));
-        if (good) memcpy(net->embedding, first, V * E * 4);
+        if (good && V) memcpy(net->embedding, first, V * E * 4);
     }
     for (int64_t k = 0; good && k < shape.layers; ++k) {
         Layer& layer = net->layers[k];
@@ -234,6 +234,43 @@ void sums(const Packed& w, int64_t rows, int64_t from, int64_t to, bool back, co
     with_constant(rows, [&](auto r) { sum_panels<Map, r.value>(w, from, to, back, sum); });
 }
 
+// By panels first: a panel's weights stay in the cache while the rows pass. `begin` gets each panel before many rows do.
+template <class G, class F>
+INLINE void by_tiles(int64_t rows, int64_t from, int64_t to, bool back, G&& begin, F&& tile) {
+    const int64_t wide = rows > 2 ? 1 : to - from;
+    for (int64_t n = 0; n < to - from; n += wide) {
+        const int64_t panel = back && wide == 1 ? to - 1 - n : from + n;
+        if (rows > MAX_ROWS) begin(panel);
+        for (int64_t row = 0; row < rows; row += MAX_ROWS)
+            tile(row, rows - row < MAX_ROWS ? rows - row : MAX_ROWS, panel, panel + wide);
+    }
+}
+
+// A panel of weights as many rows read it: those of three bytes are unpacked once, to `memory`, which moves on by as much.
+Packed unpacked(const Packed& w, int64_t panel, float*& memory) {
+    if (!w.three) return w;
+    const int64_t vectors = w.inputs * w.width;
+    for (int64_t k = 0; k < vectors; ++k) store(memory + k * LANES, widened(w.three + (panel * vectors + k) * LANES * 3));
+    Packed one_panel = w;
+    one_panel.three = nullptr, one_panel.f = memory, one_panel.first = panel;
+    one_panel.scales = w.scales + panel * w.width * LANES;
+    memory += vectors * LANES;
+    return one_panel;
+}
+
+// Sums of any number of rows over their inputs.
+template <class Map>
+void all_sums(const Packed& w, int64_t rows, int64_t from, int64_t to, const PartialSum* sum, float* unpacked_panel) {
+    Packed as_read = w;
+    const auto begin = [&](int64_t panel) {
+        float* memory = unpacked_panel;
+        as_read = unpacked(w, panel, memory);
+    };
+    by_tiles(rows, from, to, false, begin, [&](int64_t row, int64_t count, int64_t p, int64_t q) {
+        sums<Map>(as_read, count, p, q, false, sum + row);
+    });
+}
+
 // A row's new state `out` from its sums over the inputs and over the state.
 template <class Cell>
 void finish(int64_t from, int64_t to, const float* of_input, const float* of_state, const float* h, float* c, float* out) {
@@ -282,30 +319,6 @@ APART void linear_panels(const Layer& layer, int64_t from, int64_t to, const Row
     constexpr int NP = abreast(R);
     by_panels<NP>(from, to, false, [&](int64_t panel) { linear_tile<R, NP>(layer, panel, x, out, columns); },
                   [&](int64_t panel) { linear_tile<R, 1>(layer, panel, x, out, columns); });
-}
-
-// By panels first: a panel's weights stay in the cache while the rows pass. `begin` gets each panel before many rows do.
-template <class G, class F>
-INLINE void by_tiles(int64_t rows, int64_t from, int64_t to, bool back, G&& begin, F&& tile) {
-    const int64_t wide = rows > 2 ? 1 : to - from;
-    for (int64_t n = 0; n < to - from; n += wide) {
-        const int64_t panel = back && wide == 1 ? to - 1 - n : from + n;
-        if (rows > MAX_ROWS) begin(panel);
-        for (int64_t row = 0; row < rows; row += MAX_ROWS)
-            tile(row, rows - row < MAX_ROWS ? rows - row : MAX_ROWS, panel, panel + wide);
-    }
-}
-
-// A panel of weights as many rows read it: those of three bytes are unpacked once, to `memory`, which moves on by as much.
-Packed unpacked(const Packed& w, int64_t panel, float*& memory) {
-    if (!w.three) return w;
-    const int64_t vectors = w.inputs * w.width;
-    for (int64_t k = 0; k < vectors; ++k) store(memory + k * LANES, widened(w.three + (panel * vectors + k) * LANES * 3));
-    Packed one_panel = w;
-    one_panel.three = nullptr, one_panel.f = memory, one_panel.first = panel;
-    one_panel.scales = w.scales + panel * w.width * LANES;
-    memory += vectors * LANES;
-    return one_panel;
 }
 
 // New states of rows in a recurrent layer, for the panels `from` up to `to`.

@@ -16,14 +16,22 @@ int64_t shared_bytes(const void* net, const Job& job) {
 void read_rows(Rows& rows, int64_t first) {
     const Job& job = rows.job;
     const Shape& s = rows.net.shape;
+    const Span* const spans = job.spans + first;
+    const int64_t longest = spans[0].length;
+    for (int64_t r = 0; job.last && !rows.thread && r < rows.count; ++r)
+        if (!spans[r].length) memset(job.last + spans[r].row * job.apart, 0, s.hidden * 4);
     rows.load_state(first);
     rows.meet();
-    for (int64_t t = 0; t < job.steps; ++t) {
+    for (int64_t t = 0; t < longest; ++t) {
+        while (spans[rows.active - 1].length <= t) --rows.active;
+        rows.look_up_all(spans, t);
         int64_t stride;
-        const float* y = rows.step(job.ids + first * job.steps + t, job.steps, t + 1 == job.steps, stride);
-        if (job.y && !rows.thread)
-            for (int64_t r = 0; r < rows.count; ++r)
-                memcpy(job.y + ((first + r) * job.steps + t) * s.hidden, y + r * stride, s.hidden * 4);
+        const float* y = rows.step(t + 1 == longest, stride);
+        for (int64_t r = 0; !rows.thread && r < rows.active; ++r) {
+            const Span& span = spans[r];
+            if (job.y) memcpy(job.y + rows.place(span, t) * job.apart, y + r * stride, s.hidden * 4);
+            if (job.last && t + 1 == span.length) memcpy(job.last + span.row * job.apart, y + r * stride, s.hidden * 4);
+        }
         // What the others write next is not what is being copied: states alternate, and a window's lines are met before.
         if (s.arch == WINDOW) rows.meet();
     }
@@ -49,8 +57,9 @@ void generate_rows(Rows& rows, int64_t first, int64_t* ids, double* work) {
         }
         rows.meet();
         if (t == job.done) break;
+        for (int64_t r = 0; r < rows.count; ++r) rows.look_up(r, ids[r]);
         int64_t stride;
-        const float* y = rows.step(ids, 1, t + 1 == job.steps, stride);
+        const float* y = rows.step(t + 1 == job.steps, stride);
         rows.prepare_output(y, stride, rows.next_line());
         for (int64_t r = 0; r < rows.count; ++r) rows.outputs[r] = job.logits + (first + r) * vocab;
         rows.step_linear(rows.net.output, vocab, AS_IS);
@@ -114,10 +123,13 @@ void head_rows(Rows& rows, int64_t first, float* block, double* tops, double* to
 void work(const void* network, Job& job, int thread, int threads) {
     const Net& net = *(const Net*)network;
     const bool together = job.rows < threads && job.kind != HEAD;
-    const int64_t from = together ? 0 : job.rows * thread / threads, to = together ? job.rows : job.rows * (thread + 1) / threads;
+    const int64_t from = together ? 0 : first_row(job.rows, thread, threads);
+    const int64_t to = together ? job.rows : first_row(job.rows, thread + 1, threads);
     const int64_t group = together ? job.rows : to - from < GROUP_OF_ROWS ? to - from : GROUP_OF_ROWS;
     if (!group) return;
-    const int64_t shared = together ? 0 : up(Rows::shared_floats(net, group) * 4, 64), own = up(Rows::own_bytes(net, group), 64);
+    const int64_t steps = job.kind == READ ? Ahead::steps_of(net, group, job.spans[from].length) : 0;
+    const int64_t shared = together ? 0 : up(Rows::shared_floats(net, group) * 4, 64);
+    const int64_t own = up(Rows::own_bytes(net, group, steps), 64);
     const int64_t block = up(group * BLOCK * 4, 64);
     const int64_t extra = job.kind == HEAD ? block + group * 16 : job.kind == GENERATE ? group * 8 + net.shape.vocab * 16 : 0;
     char* memory = (char*)allocate(shared + own + extra + 64);
@@ -129,7 +141,7 @@ void work(const void* network, Job& job, int thread, int threads) {
     char* const rest = memory + shared + own;
     for (int64_t first = from; first < to; first += group) {
         const int64_t count = to - first < group ? to - first : group;
-        Rows rows(net, job, count, together ? thread : 0, together ? threads : 1, states, memory + shared);
+        Rows rows(net, job, count, together ? thread : 0, together ? threads : 1, steps, states, memory + shared);
         if (job.kind == READ) read_rows(rows, first);
         else if (job.kind == GENERATE) {
             char* const ids = together ? (char*)job.shared + up(Rows::shared_floats(net, job.rows) * 4, 64) : rest;
