@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from unroll.lm.vectors import embed as embed
     from unroll.lm.vectors import similar as similar
     from unroll.lm.vectors import similar_symbols as similar_symbols
+    from unroll.tasks.classify.decisive import decisive_units as decisive_units
     from unroll.tasks.classify.evaluate import evaluate_classifier as evaluate_classifier
     from unroll.tasks.classify.predict import classify as classify
     from unroll.tasks.classify.quantize import quantize_classifier as quantize_classifier
@@ -55,6 +56,7 @@ HOMES = {
     "cells": "unroll.insight.cells.measure",
     "classify": "unroll.tasks.classify.predict",
     "compare": "unroll.lm.compare",
+    "decisive_units": "unroll.tasks.classify.decisive",
     "embed": "unroll.lm.vectors",
     "evaluate": "unroll.lm.adapted",
     "evaluate_classifier": "unroll.tasks.classify.evaluate",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.classifier import AnyClassifier, OpenClassifier, as_classifier
+from unroll.data.reader import Reading
 from unroll.engine.network import Precision
 from unroll.errors import check_positive, number_of
 from unroll.progress import Progress, Work, result
@@ -66,9 +67,14 @@ def probabilities(model: OpenClassifier, texts: Sequence[str]) -> Work[Predicted
         for start in range(0, len(order), ROWS):
             numbers = order[start : start + ROWS]
             part = reading if len(order) == 1 else reading.select(numbers)
-            rows[first + numbers] = of_logits(model.network.logits(part), multi_label=model.info.config.multi_label)
+            rows[first + numbers] = probabilities_of(model, part)
             yield Progress("classifying", first + start + len(numbers), len(texts), "texts")
     return Predicted(rows, cut)
+
+
+def probabilities_of(model: OpenClassifier, reading: Reading) -> Floats:
+    """Return the probabilities (B, K) of all labels for texts that have been read."""
+    return of_logits(model.network.logits(reading), multi_label=model.info.config.multi_label)
 
 
 def of_logits(logits: NDArray[np.floating], *, multi_label: bool) -> Floats:
