@@ -81,7 +81,7 @@ ROOMS = {
     "sklearn": r"insight\.cells\.probe|sklearn",
     "starlette": SERVE,
     "torch": r"(nn|training|insight|export|serve\.inside)\..+|predict\.(torch|dynamic)|artifact\.checkpoint|state"
-    r"|tasks\.\w+\.(lesson|request|beginning)"
+    r"|tasks\.\w+\.(lesson|request|beginning|memory)"
     r"|serve\.studio\.sampling",
     "uvicorn": SERVE,
 }

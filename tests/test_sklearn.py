@@ -11,6 +11,7 @@ from typing import Any
 import joblib  # type: ignore[import-untyped]
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -72,6 +73,14 @@ def test_fit_changes_nothing_it_is_given_and_learns(fitted: TextClassifier) -> N
     assert caught == [] and texts.tolist() == X and labels.tolist() == Y and repr(estimator.get_params()) == before
     assert not hasattr(estimator, "n_features_in_") and estimator.score(X, Y) > 0.5
     assert np.array_equal(estimator.predict_proba(X), fitted.predict_proba(X)), "an array is read like a list"
+
+
+def test_a_fit_leaves_the_random_numbers_and_threads_of_torch(fitted: TextClassifier) -> None:
+    torch.manual_seed(7)
+    numbers, threads = torch.rand(3), torch.get_num_threads()
+    torch.manual_seed(7)
+    tiny(settings=TINY | {"threads": threads + 1}).fit(X, Y)
+    assert torch.equal(torch.rand(3), numbers) and torch.get_num_threads() == threads
 
 
 def test_fitting_again_begins_anew_and_random_state_decides(fitted: TextClassifier) -> None:

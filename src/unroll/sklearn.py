@@ -89,6 +89,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         examples = examples_of(texts, [names[number] for number in numbers], name="X")
         settings = ({} if self.level == "auto" else {"level": self.level}) | dict(self.settings or {})
         try:
+            from unroll.nn.process import unchanged_torch
             from unroll.tasks.classify.request import train_classifier
         except ModuleNotFoundError as error:
             if error.name != "torch":
@@ -96,7 +97,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise UserError(
                 "training needs PyTorch", allowed="predicting without", fix=install("train,sklearn")
             ) from None
-        with TemporaryDirectory(prefix="unroll-") as folder:
+        with unchanged_torch(), TemporaryDirectory(prefix="unroll-") as folder:
             out = Path(folder) / "model"
             try:
                 for _ in train_classifier(

@@ -1,7 +1,6 @@
 """Our own kernels for training in bfloat16 (folder kernel), where the processor and the installation have them."""
 
 import ctypes
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,17 +33,6 @@ def library() -> ctypes.CDLL | None:
     for function in (loaded.unroll_lstm_forward, loaded.unroll_lstm_backward, loaded.unroll_cross_entropy):
         function.restype = None
     return loaded
-
-
-def keep_memory() -> None:
-    """Ask the C library to keep freed memory for the next step.
-
-    A step's large tensors would otherwise go back to the system each time and come back as pages to be zeroed.
-    """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if set_option is not None:
-        set_option(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        set_option(-4, 0)  # M_MMAP_MAX
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

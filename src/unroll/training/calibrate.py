@@ -14,8 +14,8 @@ from unroll.data.batches import Streams
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
-from unroll.nn.native import keep_memory
 from unroll.nn.precision import has_bfloat16_lstm, has_onednn
+from unroll.nn.process import keep_memory
 from unroll.threads import threads_are_set, threads_up_to, wait_passively
 from unroll.training.config import OptimConfig, Precision, TrainConfig
 from unroll.training.language import train_step

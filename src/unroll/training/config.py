@@ -17,9 +17,6 @@ class LoopConfig:
 
     steps: int = 2000
     """Number of optimizer steps."""
-    extended_at: str = ""
-    """Steps at which the training had ended and was extended (`--more-steps`), such as "200,400": there a schedule that
-    falls to zero begins anew, warm-up included."""
     batch_size: int = 16
     """Rows read side by side."""
     precision: Precision = "float32"
@@ -44,25 +41,20 @@ class LoopConfig:
                 raise UserError(f"{name} is {getattr(self, name)}", allowed="1 or more")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed is {self.seed}", allowed="0 to 2^63-1")
-        if not re.fullmatch(r"([1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*)?", self.extended_at) or any(
-            one >= other for one, other in pairwise((*self.extensions, self.steps))
-        ):
-            raise UserError(
-                f"extended_at is {self.extended_at[:40]!r}, with {self.steps} steps in all",
-                allowed="increasing numbers below that of all steps, with commas between them",
-                fix="leave it out, or give more steps",
-            )
 
     @property
     def extensions(self) -> tuple[int, ...]:
         """The steps at which extensions begin."""
-        return tuple(int(step) for step in self.extended_at.split(",") if step)
+        return ()
 
 
 @dataclass(frozen=True)
 class TrainConfig(LoopConfig):
     """How a language model is trained: in which portions, and with which samples on the way."""
 
+    extended_at: str = ""
+    """Steps at which the training had ended and was extended (`--more-steps`), such as "200,400": there a schedule that
+    falls to zero begins anew, warm-up included."""
     seq_len: int = 64
     """Symbols of each stream in a step; the state is carried on, the gradient is cut (truncated BPTT)."""
     reset_probability: float = 0.0
@@ -89,6 +81,19 @@ class TrainConfig(LoopConfig):
             raise UserError(f"reset_probability is {self.reset_probability}", allowed="0 to 1")
         if not 0 <= self.sample_temperature < float("inf"):
             raise UserError(f"sample_temperature is {self.sample_temperature}", allowed="0 or more")
+        if not re.fullmatch(r"([1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*)?", self.extended_at) or any(
+            one >= other for one, other in pairwise((*self.extensions, self.steps))
+        ):
+            raise UserError(
+                f"extended_at is {self.extended_at[:40]!r}, with {self.steps} steps in all",
+                allowed="increasing numbers below that of all steps, with commas between them",
+                fix="leave it out, or give more steps",
+            )
+
+    @property
+    def extensions(self) -> tuple[int, ...]:
+        """The steps at which extensions begin."""
+        return tuple(int(step) for step in self.extended_at.split(",") if step)
 
     @property
     def tokens_per_step(self) -> int:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unroll.errors import UserError
-from unroll.nn.native import keep_memory
 from unroll.nn.precision import tf32
+from unroll.nn.process import keep_memory
 from unroll.state import State, detach
 from unroll.training.config import LoopConfig
 from unroll.training.many import processes

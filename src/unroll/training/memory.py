@@ -56,26 +56,37 @@ def memory_of(device: torch.device) -> Memory | None:
     return Memory(min(memory.free, limit - used), min(memory.total, limit))
 
 
-def announcement(config: ModelConfig, training: TrainConfig, device: torch.device) -> str | None:
-    """Return what a large training will take, in a sentence; None of a small one.
+def described(count: int, size: int, device: torch.device, smaller: str) -> str | None:
+    """Return how much memory a large training of `count` weights and about `size` bytes takes; None of a small one.
 
-    Raises UserError where the weights and the optimizer alone exceed the memory of the machine.
+    Raises UserError, which names a `smaller` model, where the weights and the optimizer alone exceed the memory.
     """
-    count, size, memory = parameter_count(config), needed(config, training), memory_of(device)
+    memory = memory_of(device)
     if memory is not None and count * BYTES_KEPT > memory.total:
-        sizes = (2**k for k in reversed(range(config.hidden_size.bit_length())))
-        fits = next((s for s in sizes if needed(replace(config, hidden_size=s), training) <= memory.total), 1)
         raise UserError(
             f"a model of {_large(count)} weights takes {_gigabytes(size)} to train, and this machine has "
             f"{_gigabytes(memory.total)}",
             allowed="a model whose weights, gradients and moments fit into memory",
-            fix=f"make it smaller: --set hidden_size={fits}",
+            fix=f"make it smaller: {smaller}",
         )
     if size < LARGE:
         return None
     text = f"this model has {_large(count)} weights: training takes about {_gigabytes(size)} of memory"
-    if memory is not None:
-        text += f", of which {_gigabytes(memory.free)} are free"
+    return text if memory is None else f"{text}, of which {_gigabytes(memory.free)} are free"
+
+
+def announcement(config: ModelConfig, training: TrainConfig, device: torch.device) -> str | None:
+    """Return what a large training of a language model will take, in a sentence; None of a small one.
+
+    Raises UserError as `described` does.
+    """
+    memory = memory_of(device)
+    sizes = (2**k for k in reversed(range(config.hidden_size.bit_length())))
+    fits = next((s for s in sizes if memory and needed(replace(config, hidden_size=s), training) <= memory.total), 1)
+    size = needed(config, training)
+    text = described(parameter_count(config), size, device, f"--set hidden_size={fits}")
+    if text is None:
+        return None
     seconds = seconds_per_step(config, training, device)
     return f"{text}, and about {seconds:.0f} seconds a step" if seconds >= 1 else f"{text}, and under a second a step"
 

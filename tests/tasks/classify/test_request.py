@@ -22,6 +22,8 @@ from unroll.tasks.classify import request
 from unroll.tasks.classify.evaluate import evaluate_classifier
 from unroll.tasks.classify.lesson import Classification
 from unroll.tasks.classify.request import resume_classifier
+from unroll.training import memory
+from unroll.training.report import Report
 
 TIMES = ("seconds", "tokens_per_second")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -181,3 +183,24 @@ def test_impossible_requests_leave_nothing_behind(options: dict[str, Any], table
     with pytest.raises(UserError):
         trained(table, tmp_path / "run", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_classifier_trains_in_one_process(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for train in (lambda: trained(table, tmp_path / "run"), lambda: [*resume_classifier(tmp_path / "run")]):
+        with pytest.raises(UserError, match="torchrun started several"):
+            train()
+
+
+def test_a_large_model_is_announced_and_one_that_cannot_fit_refused(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "LARGE", 10**3)
+    reports = training(table, tmp_path / "run", steps=2)
+    remarks = [report.text for report in reports if isinstance(report, Report) and report.kind == "warn"]
+    assert any("weights: training takes about" in (remark or "") for remark in remarks)
+    monkeypatch.setattr(memory, "memory_of", lambda device: memory.Memory(10**3, 10**3))
+    with pytest.raises(UserError, match="this machine has") as refusal:
+        trained(table, tmp_path / "other", steps=2)
+    assert "hidden_size" in refusal.value.fix and not (tmp_path / "other").exists()

@@ -30,7 +30,7 @@ from unroll.errors import UserError
 from unroll.files import Folder, StrPath, as_path, explained, printable_name, real_folder
 from unroll.nn.encoder import Classifier
 from unroll.nn.encoder_config import classifier_parameters
-from unroll.nn.native import keep_memory
+from unroll.nn.process import keep_memory
 from unroll.progress import Progress, Work
 from unroll.settings import Settings, setting_pairs
 from unroll.tasks.classify import store
@@ -43,11 +43,13 @@ from unroll.tasks.classify.beginning import (
     with_pretrained,
 )
 from unroll.tasks.classify.lesson import Classification, ClassifierRun
+from unroll.tasks.classify.memory import announcement
 from unroll.tasks.classify.recipe import TABLES, ClassifierRecipe, Sizes, choose, level_for, steps_enough
 from unroll.tasks.classify.vocabulary import learn_reader
 from unroll.threads import threads_are_set, threads_up_to
 from unroll.training.budget import RESERVE
 from unroll.training.loop import step_on
+from unroll.training.many import torchrun
 from unroll.training.prepare import Training, choose_device
 from unroll.training.recipe import Overrides, check_overrides, read_about, read_recipe_of, write_recipe
 from unroll.training.report import Report
@@ -108,6 +110,7 @@ def train_classifier(
     with random weights, with the embedding and layers of `pretrained`, the directory of a language model, or with
     `vectors` of words in the formats of word2vec or GloVe. Closing the generator saves a checkpoint. Raises UserError.
     """
+    check_alone()
     started = time.monotonic() if started is None else started
     columns = (text,) if isinstance(text, str) else tuple(text)
     examples = file if isinstance(file, Examples) else None
@@ -155,6 +158,7 @@ def resume_classifier(path: StrPath, *, device: str = "auto") -> Generator[Repor
 
     Raises UserError if it cannot.
     """
+    check_alone()
     path = real_folder(Path(path))
     put_back_replaced(path)
     info = read_classifier(path)
@@ -177,6 +181,16 @@ def resume_classifier(path: StrPath, *, device: str = "auto") -> Generator[Repor
         run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device))
         restore(run)
         yield from reports_of(Training(run, lesson))
+
+
+def check_alone() -> None:
+    """Raise UserError where torchrun started several processes."""
+    if torchrun.several():
+        raise UserError(
+            "a classifier trains in one process, and torchrun started several",
+            allowed="one process",
+            fix="run the command without torchrun",
+        )
 
 
 def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
@@ -225,6 +239,7 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
             wish.multi_label,
         )
         recipe = choose(data, sizes, wish.steps or 1, overrides, pretrained=wish.pretrained is not None)
+        large = announcement(recipe, stored.train.texts.units.lengths, wish.device)
         reader = reader if recipe.model.char_hidden_size else replace(reader, characters=None)
         if reader.characters is None and sizes.chars:
             stored = stored.without_characters()
@@ -243,7 +258,7 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         if beginning is not None:
             beginning.apply(run.model)
             run = begin(folder, run.model, recipe.optim, recipe.training)  # averages begin with these weights
-        first = list(first_reports(parts, recipe, lesson, beginning))
+        first = list(first_reports(parts, recipe, lesson, beginning, large))
         with closing(EventLog(folder, METRICS)) as log:
             for report in first:
                 log.write(report.to_json())
@@ -316,7 +331,7 @@ def fitting(wish: Wish, recipe: ClassifierRecipe, lesson: Classification) -> tup
 
 
 def first_reports(
-    parts: Parts, recipe: ClassifierRecipe, lesson: Classification, beginning: Beginning | None
+    parts: Parts, recipe: ClassifierRecipe, lesson: Classification, beginning: Beginning | None, large: str | None
 ) -> list[Report]:
     """Return the reports before the first step: what was chosen, and what is odd about the examples."""
     detail: dict[str, Any] = {
@@ -332,7 +347,7 @@ def first_reports(
         "ambiguous": parts.ambiguous,
         "shared": parts.shared,
     }
-    remarks = [*([beginning.remark] if beginning is not None else []), *parts.remarks]
+    remarks = [*([large] if large else []), *([beginning.remark] if beginning is not None else []), *parts.remarks]
     for part, name in ((lesson.train, "training"), (lesson.valid, "validation")):
         if part.texts.cut:
             remarks.append(

@@ -7,7 +7,7 @@ import torch
 
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
-from unroll.nn.native import keep_memory
+from unroll.nn.process import keep_memory
 from unroll.settings import from_mapping
 from unroll.training.config import OptimConfig, TrainConfig
 from unroll.training.language import LanguageRun, start_state

@@ -1,0 +1,22 @@
+"""What the training of a classifier will take of memory, said before it is allocated."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unroll.nn.encoder_config import classifier_parameters
+from unroll.tasks.classify.recipe import ClassifierRecipe
+from unroll.training.memory import BYTES_KEPT, BYTES_SAVED, FLOATS_PER_UNIT, described
+
+
+def announcement(recipe: ClassifierRecipe, lengths: NDArray[np.int64], device: torch.device) -> str | None:
+    """Return how much memory a large training takes; None of a small one. Raises UserError where there is too little.
+
+    `lengths` (N,) are those of the texts: most is kept of the batch of the longest.
+    """
+    model, rows = recipe.model, recipe.training.batch_size
+    symbols = rows * int(lengths.max(initial=0))
+    kept = 4 * symbols * (FLOATS_PER_UNIT * model.num_layers * model.output_size + 3 * model.input_size)
+    count = classifier_parameters(model)
+    size = count * (BYTES_KEPT + BYTES_SAVED) + kept
+    return described(count, size, device, "--set embedding_size and hidden_size, or --set min_count")
