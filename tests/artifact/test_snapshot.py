@@ -25,7 +25,7 @@ import pytest
 
 import unroll.artifact.open as opening
 import unroll.serve.models as models_module
-from serve.live import make_model, run_apart
+from serve.live import latest, make_model, run_apart
 from unroll.artifact import snapshot
 from unroll.artifact.open import Opened, open_model
 from unroll.artifact.snapshot import FILES, Changed, pinned, stamp_of, unchanged
@@ -206,7 +206,7 @@ def test_wherever_a_model_is_replaced_one_of_the_two_is_opened(
         schedule = Schedule(monkeypatch, swap, at)
         models = Models([pair.live])
         (name,) = models.names()
-        served = models.latest(name)
+        served = latest(models, name)
         assert not schedule.left
         assert pair.name_of(served.opened) in TOKENIZERS
         assert served.opened.path == pair.live
@@ -239,7 +239,7 @@ def test_without_the_rules_there_are_mixtures(pair: Pair, monkeypatch: pytest.Mo
                 Schedule(patch, swap, at)
                 with suppress(UserError):  # a vocabulary that is not the description's is noticed even so
                     models = Models([pair.live])
-                    mixtures[way] += pair.name_of(models.latest(models.names()[0]).opened) == "a mixture"
+                    mixtures[way] += pair.name_of(latest(models, models.names()[0]).opened) == "a mixture"
             for path in pair.folder.iterdir():
                 if path.name not in TOKENIZERS:
                     path.unlink() if path.is_symlink() else shutil.rmtree(path)
@@ -336,10 +336,10 @@ def test_errors_name_the_directory_that_was_named(pair: Pair) -> None:
 def test_a_changed_vocabulary_is_another_version(pair: Pair) -> None:
     """Two models of the same weights are two all the same: what one writes is not taken for the other's."""
     folder = shutil.copytree(pair.source("lower"), pair.folder / "same")
-    before = Models([folder]).latest("same")
+    before = latest(Models([folder]), "same")
     for file in ("model.json", "tokenizer.json"):
         shutil.copyfile(pair.source("upper") / file, folder / file)
-    after = Models([folder]).latest("same")
+    after = latest(Models([folder]), "same")
     assert after.version != before.version and after.fingerprint != before.fingerprint
 
 

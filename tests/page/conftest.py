@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cli.command import UNROLL, environment, text
+from tasks.classify.toy import animals
 from unroll.training.request import train
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def stop_studio(running: Running) -> None:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two small models on one text."""
+    """A folder of two small models on one text, and a classifier."""
     folder = tmp_path_factory.mktemp("studio")
     (folder / "book.txt").write_text(text(20_000), encoding="utf-8")
     for name, arch, steps in (("small", "rnn", 20), ("book", "lstm", 120)):
@@ -82,6 +83,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         out = folder / "runs" / name
         for _ in train(folder / "book.txt", out=out, steps=steps, arch=arch, settings=settings, device="cpu"):
             pass
+    animals(folder / "runs")
     return folder / "runs"
 
 

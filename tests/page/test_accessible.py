@@ -21,6 +21,7 @@ PLACES = {
     "similar": "it.rows",
     "compare": "it.pieces.length > 0",
     "sample": "it.busy === 0 && it.columns.length && it.columns.every(({ids}) => ids.length === 300)",
+    "use": "it.labels.length && it.errors",
     "serve": "true",
     "unrolled": "it.models.length",
 }

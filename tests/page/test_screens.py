@@ -20,12 +20,13 @@ from unroll.predict.protocols import stream_nats
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-SCREENS = ("train", "type", "compare", "sample", "serve")
+SCREENS = ("train", "type", "compare", "sample", "use", "serve")
 SHOWN = {
     "train": "it.baselines",
     "type": "it.symbols.length > 0",
     "compare": "it.pieces.length > 0",
     "sample": "it.busy === 0 && it.columns.length && it.columns.every(({ids}) => ids.length === 300)",
+    "use": "it.labels.length && it.errors",
     "serve": "true",
 }
 
@@ -252,7 +253,7 @@ def test_serve_tries_what_it_shows(visit: Visit, studio: Running) -> None:
 def test_everything_goes_by_keyboard_alone(visit: Visit) -> None:
     page = visit("#/train?run=book")
     probed(page, "train", "it.baselines")
-    for key, screen in (("2", "type"), ("7", "compare"), ("8", "sample"), ("9", "serve"), ("1", "train")):
+    for key, screen in (("2", "type"), ("7", "compare"), ("8", "sample"), ("u", "use"), ("9", "serve"), ("1", "train")):
         page.keyboard.press(key)
         page.wait_for_selector(f"h1:text('{screen.capitalize()}')")
     # The chart is one stop of Tab, with a cursor of its own that is told and a table that can be opened.

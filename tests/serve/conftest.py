@@ -8,6 +8,7 @@ import pytest
 import sklearn.ensemble  # noqa: F401 - in a thread of the server, pytest's own import hook fails on it
 
 from serve.live import TOKENIZERS, Live, make_model, serving
+from tasks.classify import toy
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,12 @@ def live(folders: dict[str, Path]) -> Iterator[Live]:
     """A server of them."""
     with serving(*folders.values()) as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a classifier."""
+    return toy.animals(tmp_path_factory.mktemp("labelled"))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, To
 from unroll.engine.native import default_instructions
 from unroll.serve.app import create_app
 from unroll.serve.context import Context
-from unroll.serve.models import Models
+from unroll.serve.models import Models, Served
 from unroll.serve.server import Server, bind, make_server
 from unroll.serve.settings import Settings
 
@@ -60,6 +60,13 @@ def make_model(
     tokenizer.save(folder / "tokenizer.json")
     save_description(folder, config, tokenizer)
     return folder
+
+
+def latest(models: Models, name: str) -> Served:
+    """Return a language model as it was last opened."""
+    served = models.latest(name)
+    assert isinstance(served, Served)
+    return served
 
 
 def taking_all(client: Any) -> Any:

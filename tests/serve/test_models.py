@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serve.live import CHARS, TOKENIZERS, Live, make_model, run_apart, serving
+from serve.live import CHARS, TOKENIZERS, Live, latest, make_model, run_apart, serving
 from unroll.errors import UserError
 from unroll.serve.errors import ApiError
 from unroll.serve.models import Models
@@ -172,11 +172,11 @@ def test_who_asks_at_once_waits_for_one_opening(tmp_path: Path, monkeypatch: pyt
 
     run_apart(main())
     assert len(opened) == 1
-    assert models.latest("char").printable[CHARS.start_id] == "\n"
+    assert latest(models, "char").printable[CHARS.start_id] == "\n"
 
 
 def test_eight_bits_are_served_under_another_fingerprint(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "char")
-    exact, rough = Models([folder]).latest("char"), Models([folder], "cpu", "int8").latest("char")
+    exact, rough = latest(Models([folder]), "char"), latest(Models([folder], "cpu", "int8"), "char")
     assert exact.version == rough.version and exact.fingerprint != rough.fingerprint
     assert rough.fingerprint.endswith("int8")

@@ -53,10 +53,11 @@ def verb(
     show: bool,
     as_json: bool,
 ) -> int:
-    """Open the studio: watch models learn, type to them, look inside, let them write. The API is served as well.
+    """Open the studio: watch models learn, type to them, look inside, let them write, let classifiers label texts.
 
-    It shows the models in DIR... and in the folder of --runs. If there is none yet, it trains a small one on the source
-    of Python's standard library. The address holds a key that is new each time. Ctrl-C pauses trainings, which save.
+    The API is served as well. It shows the models in DIR... and in the folder of --runs. If there is none yet, it
+    trains a small one on the source of Python's standard library. The address holds a key that is new each time. Ctrl-C
+    pauses trainings, which save.
     """
     keys = check(port, keys)
     from unroll.serve.app import create_app

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from unroll.serve.batching.batchers import Batchers
 from unroll.serve.completions.handles import States
 from unroll.serve.metrics import Metrics
-from unroll.serve.models import Models, Served
+from unroll.serve.models import Models, Served, ServedClassifier
 from unroll.serve.settings import Settings
 
 
@@ -25,8 +25,13 @@ class Context:
     metrics: Metrics
 
     async def model_of(self, request: Request, name: str | None) -> Served:
-        """Return the model that a request is for; `name` is its field `model`, if sent.
+        """Return the language model that a request is for; `name` is its field `model`, if sent.
 
-        Raises ApiError where several are served and neither the request nor its address names one.
+        Raises ApiError where several are served and neither the request nor its address names one, and for a model of
+        another kind.
         """
         return await self.models.current(self.models.choose(name, request.path_params.get("model")))
+
+    async def classifier_of(self, request: Request, name: str | None) -> ServedClassifier:
+        """Return the classifier that a request is for, as `model_of` does."""
+        return await self.models.classifier(self.models.choose(name, request.path_params.get("model")))

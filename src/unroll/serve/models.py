@@ -13,6 +13,8 @@ from json import dumps
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unroll.artifact.classifier import OpenClassifier, open_classifier
+from unroll.artifact.directory import CLASSIFIER, read_kind
 from unroll.artifact.open import Opened, open_model
 from unroll.artifact.saved_state import weights_digest
 from unroll.artifact.snapshot import Changed, Stamp, pinned, stamp_of, unchanged, written_at
@@ -32,7 +34,7 @@ MAX_NAME = 64
 
 @dataclass(frozen=True)
 class Served:
-    """A model in use, as it was when it was opened, whatever happens to its directory."""
+    """A language model in use, as it was when it was opened, whatever happens to its directory."""
 
     name: str
     opened: Opened
@@ -67,15 +69,31 @@ class Served:
         return tuple(token_name(self.tokenizer, id) for id in range(self.tokenizer.vocab_size))
 
 
+@dataclass(frozen=True)
+class ServedClassifier:
+    """A classifier in use, as it was when it was opened, whatever happens to its directory."""
+
+    name: str
+    opened: OpenClassifier
+    version: str
+    """The digest of its weights, its shape, its labels and its vocabulary."""
+    stamp: Stamp
+    created: int
+    """When its weights were written, in seconds since 1970."""
+
+
+AnyServed = Served | ServedClassifier
+
+
 @dataclass
 class _Entry:
     path: Path
-    served: Served
-    opening: "asyncio.Task[Served] | None" = field(default=None)
+    served: AnyServed
+    opening: "asyncio.Task[AnyServed] | None" = field(default=None)
 
 
 class Models:
-    """Models by name. Used from one event loop; opening is done in a thread."""
+    """Models of both kinds by name. Used from one event loop; opening is done in a thread."""
 
     def __init__(self, paths: Iterable[Path] = (), device: str = "cpu", precision: Precision = "float32") -> None:
         """Open model directories; raises UserError where one cannot be opened."""
@@ -102,7 +120,7 @@ class Models:
         """Stop serving a model."""
         self._entries.pop(name, None)
 
-    def latest(self, name: str) -> Served:
+    def latest(self, name: str) -> AnyServed:
         """Return a model as it was last opened, whatever its directory holds now; ApiError for an unknown name."""
         return self._entry(name).served
 
@@ -142,6 +160,35 @@ class Models:
         return names[0]
 
     async def current(self, name: str) -> Served:
+        """Return a language model as its directory has it now; ApiError as `reopened`, and for a classifier."""
+        served = await self.reopened(name)
+        if isinstance(served, Served):
+            return served
+        raise invalid(
+            f"{name!r} is a classifier: it continues no text",
+            self._listed_kind(Served) or "a language model, made by `unroll train`; none is served",
+            "send its texts to /v1/classify, or name a language model",
+            "model",
+            "unsupported_model",
+        )
+
+    async def classifier(self, name: str) -> ServedClassifier:
+        """Return a classifier as its directory has it now; ApiError as `reopened`, and for others."""
+        served = await self.reopened(name)
+        if isinstance(served, ServedClassifier):
+            return served
+        raise invalid(
+            f"{name!r} is a language model: it has no labels",
+            self._listed_kind(ServedClassifier) or "a classifier, made by `unroll classify train`; none is served",
+            "use /v1/completions, or name a classifier",
+            "model",
+            "unsupported_model",
+        )
+
+    def _listed_kind(self, kind: type[AnyServed]) -> str:
+        return _listed(name for name, entry in self._entries.items() if isinstance(entry.served, kind))
+
+    async def reopened(self, name: str) -> AnyServed:
         """Return a model as its directory has it now, opened again where its weights were replaced.
 
         Raises ApiError for an unknown name, and where the directory is gone or damaged.
@@ -186,7 +233,7 @@ class Models:
         return entry.served
 
     async def read(self, name: str, work: Callable[[Opened], T]) -> tuple[Served, T]:
-        """Return a model as it is now, and what `work` reads in its directory, both from the same files.
+        """Return a language model as it is now, and what `work` reads in its directory, both from the same files.
 
         `work` runs in a thread. Raises ApiError where the directory keeps changing.
         """
@@ -230,18 +277,21 @@ def changing(name: str) -> ApiError:
     )
 
 
-def _open(name: str, path: Path, device: str, precision: Precision) -> Served:
+def _open(name: str, path: Path, device: str, precision: Precision) -> AnyServed:
     """Open a directory, again if its files are replaced meanwhile, so that all files belong to one model."""
     for _ in range(TRIES):
         with pinned(path) as here:
             stamp = stamp_of(here, settled=True)
             try:
-                opened, info, version = unchanged(here, stamp, partial(_read, here, device, precision))
+                opened, version = unchanged(here, stamp, partial(_read, here, device, precision))
             except Changed:
                 time.sleep(PAUSE_SECONDS)
                 continue
-            if stamp is not None:
-                return Served(name, replace(opened, path=path), info, version, stamp, written_at(stamp))
+            if stamp is None:
+                continue
+            if isinstance(opened, OpenClassifier):
+                return ServedClassifier(name, replace(opened, path=path), version, stamp, written_at(stamp))
+            return Served(name, replace(opened, path=path), opened.weights_info, version, stamp, written_at(stamp))
     raise UserError(
         f"the files of {path} change while they are read",
         allowed="a model that is not being written to",
@@ -249,12 +299,17 @@ def _open(name: str, path: Path, device: str, precision: Precision) -> Served:
     )
 
 
-def _read(path: Path, device: str, precision: Precision) -> tuple[Opened, dict[str, Any], str]:
-    """Return a model, the metadata of its weights, and a digest of all that its answers depend on."""
-    opened = open_model(path, precision, device=device)
-    shape = opened.description["model"]
-    parts = (weights_digest(path), opened.tokenizer.digest, dumps(shape, sort_keys=True))
-    return opened, opened.weights_info, sha256("\n".join(parts).encode()).hexdigest()
+def _read(path: Path, device: str, precision: Precision) -> tuple[Opened | OpenClassifier, str]:
+    """Return a model, and a digest of all that its answers depend on; a classifier always runs on the CPU."""
+    if path.is_dir() and (description := read_kind(path))["kind"] == CLASSIFIER:
+        opened: Opened | OpenClassifier = open_classifier(path, precision)
+        shape = {name: description.get(name) for name in ("model", "labels", "lowercase", "max_units")}
+        digest = description["tokenizer_digest"]
+    else:
+        opened = open_model(path, precision, device=device)
+        shape, digest = opened.description["model"], opened.tokenizer.digest
+    parts = (weights_digest(path), digest, dumps(shape, sort_keys=True))
+    return opened, sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _listed(names: Iterable[str], most: int = 20) -> str:

@@ -37,7 +37,7 @@ class Settings:
     max_prompt_tokens: int = 100_000
     max_tokens: int = 4096
     max_inputs: int = 2048
-    """Texts of a request for vectors; even an empty one has a vector."""
+    """Texts of a request for vectors or labels; even an empty one has them."""
     max_choices: int = 128
     """Choices times prompts of a request."""
     max_echoed: int = 20_000

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from serve.live import Live
+from serve.live import Live, latest
 from unroll.serve.batching.batcher import Batcher
 
 Eventually = Callable[..., None]
@@ -14,7 +14,7 @@ ENDLESS = 10**7
 
 
 def batcher_of(live: Live) -> Batcher:
-    return live.context.batchers.of(live.context.models.latest("char"))
+    return live.context.batchers.of(latest(live.context.models, "char"))
 
 
 def open_stream(live: Live, **fields: Any) -> socket.socket:

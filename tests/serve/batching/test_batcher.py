@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from serve.batching.streaming import Eventually, batcher_of, open_stream
-from serve.live import CHARS, Live, resident, run_apart, serving
+from serve.live import CHARS, Live, latest, resident, run_apart, serving
 from unroll.artifact.ngram import write_ngram
 from unroll.artifact.open import open_model
 from unroll.engine.native import default_instructions
@@ -29,7 +29,7 @@ from unroll.state import State
 
 def test_streams_that_come_and_go_change_nothing(folder: Path) -> None:
     """Rows of many kinds join and leave a batch at random, some are cancelled: each ends as it does alone."""
-    served = Models([folder]).latest("char")
+    served = latest(Models([folder]), "char")
     draw = random.Random(0)
 
     def asked(number: int) -> tuple[np.ndarray, Options]:
@@ -126,8 +126,9 @@ def test_torch_models_are_batched_by_the_same_loop(folder: Path) -> None:
         entry = live.context.models._entries["char"]
         ours = live.openai().completions.create(model="char", prompt="the cat", max_tokens=60, seed=1, n=4)
         torch_model = TorchPredictor(load(folder).model)
-        opened = replace(entry.served.opened, predictor=torch_model)
-        entry.served = replace(entry.served, opened=opened, version="torch")
+        served = latest(live.context.models, "char")
+        opened = replace(served.opened, predictor=torch_model)
+        entry.served = replace(served, opened=opened, version="torch")
         theirs = live.openai().completions.create(model="char", prompt="the cat", max_tokens=60, seed=1, n=4)
         assert [choice.text for choice in theirs.choices] == [choice.text for choice in ours.choices]
         assert batcher_of(live).served.predictor is torch_model

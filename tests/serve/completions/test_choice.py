@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import unroll
-from serve.live import TOKENIZERS, Live, serving
+from serve.live import TOKENIZERS, Live, latest, serving
 
 CHARACTERS = "aé€😀\n"
 """Of one to four bytes."""
@@ -119,7 +119,7 @@ def test_an_alternative_whose_name_is_taken_has_that_of_its_bytes(live: Live) ->
     from unroll.serve.batching.streams import Point
     from unroll.serve.completions.choice import Choice
 
-    served = live.context.models.latest("bpe")
+    served = latest(live.context.models, "bpe")
     pieces = list(served.tokenizer.pieces)
     character, last = pieces.index("é".encode()), pieces.index("é".encode()[1:])
     choice: Any = Choice.__new__(Choice)

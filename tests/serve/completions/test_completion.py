@@ -16,7 +16,7 @@ import pytest
 from openai import AsyncOpenAI
 
 import unroll
-from serve.live import CHARS, LEVELS, TOKENIZERS, Live, make_model, near, run_apart, serving, taking_all, told
+from serve.live import CHARS, LEVELS, TOKENIZERS, Live, latest, make_model, near, run_apart, serving, taking_all, told
 from unroll.artifact.open import open_model
 from unroll.predict.protocols import stream_nats
 
@@ -224,7 +224,7 @@ def test_the_client_tries_again_where_that_helps(tmp_path: Path) -> None:
         assert told(error.value)["code"] == "queue_full" and error.value.response.headers["retry-after"] == "1"
         assert len(paths) == 3
         paths.clear()
-        live.context.batchers.of(live.context.models.latest("char"))._reader._predictor = None  # type: ignore[assignment]
+        live.context.batchers.of(latest(live.context.models, "char"))._reader._predictor = None  # type: ignore[assignment]
         with pytest.raises(openai.InternalServerError) as failure:
             client.completions.create(model="char", prompt="aaa")
         assert told(failure.value)["code"] == "internal_error" and len(paths) == 1
@@ -232,7 +232,7 @@ def test_the_client_tries_again_where_that_helps(tmp_path: Path) -> None:
 
 def test_a_failure_in_a_stream_is_told_in_the_stream(tmp_path: Path) -> None:
     with serving(make_model(tmp_path / "char")) as live:
-        batcher = live.context.batchers.of(live.context.models.latest("char"))
+        batcher = live.context.batchers.of(latest(live.context.models, "char"))
 
         def fail(*arguments: Any) -> Any:
             raise RuntimeError("planted")
@@ -281,7 +281,7 @@ def test_64_streams_at_once_are_each_what_they_are_alone(live: Live) -> None:
 
 def test_timeouts_are_noticed_and_free_the_slot(tmp_path: Path, eventually: Callable[..., None]) -> None:
     with serving(make_model(tmp_path / "char"), max_tokens=10**9, ping_seconds=0.2) as live:
-        batcher = live.context.batchers.of(live.context.models.latest("char"))
+        batcher = live.context.batchers.of(latest(live.context.models, "char"))
         with pytest.raises(openai.APITimeoutError):
             live.openai(timeout=0.5).completions.create(model="char", prompt="a", max_tokens=10**9)
         eventually(lambda: sum(batcher.load) == 0)

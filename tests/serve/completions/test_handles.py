@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from serve.live import TOKENIZERS, Live, make_model, serving
+from serve.live import TOKENIZERS, Live, latest, make_model, serving
 from unroll.artifact.open import open_model
 from unroll.serve.batching.streams import Start
 from unroll.serve.completions.handles import States
@@ -124,7 +124,7 @@ def test_new_weights_end_old_states(tmp_path: Path) -> None:
 
 
 def test_handles_are_bounded_and_kept_apart(folders: dict[str, Path]) -> None:
-    served = Models([folders["char"]]).latest("char")
+    served = latest(Models([folders["char"]]), "char")
     states = States(10_000)
     start = Start(((np.zeros((1, 8), np.float32),),), np.zeros((1, 4)), (1,))
     handles = {owner: [states.put(start, owner, served) for _ in range(200)] for owner in ("a", "b")}

@@ -1,11 +1,12 @@
 """The description of the API is true of its routes, its tables and its answers."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serve.live import Live
+from serve.live import Live, serving
 from unroll.serve.completions.openapi import BODIES, describe, of_table
 from unroll.serve.completions.routes import OF_A_MODEL
 
@@ -35,7 +36,12 @@ def test_the_description_is_of_the_routes_and_the_tables(live: Live) -> None:
         describe({"/planted": "GET"})
 
 
-def test_answers_have_the_fields_that_are_described(live: Live) -> None:
+def test_answers_have_the_fields_that_are_described(folders: dict[str, Path], animals: Path) -> None:
+    with serving(folders["char"], animals) as live:
+        check_answers(live)
+
+
+def check_answers(live: Live) -> None:
     paths = live.get("/openapi.json").json()["paths"]
 
     def check(value: Any, schema: Any, path: str) -> None:
@@ -56,13 +62,16 @@ def test_answers_have_the_fields_that_are_described(live: Live) -> None:
         "/v1/embeddings": {"model": "char", "input": "a"},
         "/tokenize": {"model": "char", "prompt": "a"},
         "/detokenize": {"model": "char", "tokens": [1]},
+        "/v1/classify": {"model": "animals", "input": ["woof", ""]},
+        "/classify": {"model": "animals", "input": "woof"},
         "/v1/chat/completions": {},
     }
     for path, methods in paths.items():
         if path == "/metrics":
             continue
         (operation,) = methods.values()
-        filled = path.replace("{name}", "char").replace("{model}", "char")
+        name = "animals" if path.endswith("/classify") else "char"
+        filled = path.replace("{name}", name).replace("{model}", name)
         body = bodies.get(path.removeprefix(OF_A_MODEL))
         answer = live.get(filled, params={"model": "char"}) if body is None else live.post(filled, body)
         described = operation["responses"][str(answer.status_code)]["content"]["application/json"]["schema"]

@@ -5,7 +5,9 @@ import pytest
 from unroll.serve.fields import Table, allowed, fault
 from unroll.serve.studio.tables import (
     COMPARE,
+    ERRORS,
     KEEP_TEXT,
+    LABELS,
     NEXT,
     PASSAGE,
     READ,
@@ -15,7 +17,7 @@ from unroll.serve.studio.tables import (
 )
 
 
-@pytest.mark.parametrize("table", [KEEP_TEXT, PASSAGE, READ, NEXT, COMPARE, SAMPLE, TRAIN, WATCH])
+@pytest.mark.parametrize("table", [KEEP_TEXT, PASSAGE, READ, NEXT, LABELS, ERRORS, COMPARE, SAMPLE, TRAIN, WATCH])
 def test_defaults_fit_and_every_schema_has_words(table: Table) -> None:
     for name, field in table.items():
         assert allowed(field.schema), name

@@ -3,12 +3,14 @@
 from typing import Any
 
 from unroll._version import __version__
-from unroll.serve.completions.tables import COMPLETION, DETOKENIZE, EMBEDDING, MODEL, TOKENIZE
+from unroll.serve.completions.tables import CLASSIFICATION, COMPLETION, DETOKENIZE, EMBEDDING, MODEL, TOKENIZE
 from unroll.serve.fields import Table
 
 BODIES: dict[str, Table] = {
     "/v1/completions": COMPLETION,
     "/v1/embeddings": EMBEDDING,
+    "/v1/classify": CLASSIFICATION,
+    "/classify": CLASSIFICATION,
     "/tokenize": TOKENIZE,
     "/detokenize": DETOKENIZE,
 }
@@ -26,6 +28,7 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
 
 
 _MODEL = _answer(id=_STRING, object=_STRING, created=_INTEGER, owned_by=_STRING)
+_MODEL["properties"] |= {"labels": _list(_STRING) | {"description": "Of a classifier: the order of `probs`."}}
 _USAGE = _answer(prompt_tokens=_INTEGER, completion_tokens=_INTEGER, total_tokens=_INTEGER)
 _LOGPROBS = _answer(
     tokens=_list(_STRING),
@@ -33,6 +36,10 @@ _LOGPROBS = _answer(
     top_logprobs=_list({"type": ["object", "null"], "additionalProperties": {"type": "number"}}),
     text_offset=_list(_INTEGER),
 )
+_LABELS = _answer(
+    id=_STRING, object=_STRING, created=_INTEGER, model=_STRING, usage=_USAGE,
+    data=_list(_answer(index=_INTEGER, label=_STRING, probs=_list({"type": "number"}), num_classes=_INTEGER)),
+)  # fmt: skip
 _CHOICE = {
     "type": "object",
     "required": ["index", "text", "logprobs", "finish_reason"],
@@ -66,6 +73,8 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
                                embedding={"anyOf": [_list({"type": "number"}), _STRING]})),
         ),
     ),
+    "/v1/classify": ("The most probable label of each text, and the probabilities of all, in vLLM's form.", _LABELS),
+    "/classify": ("The same as /v1/classify.", _LABELS),
     "/tokenize": (
         "The ids of a text; `unknown` of them are `<unk>`.",
         _answer(count=_INTEGER, max_model_len=_INTEGER, tokens=_list(_INTEGER), unknown=_INTEGER),
@@ -125,7 +134,7 @@ def describe(methods: dict[str, str]) -> dict[str, Any]:
         "info": {
             "title": "unroll",
             "version": __version__,
-            "description": "Recurrent language models behind the API that the field's standard client speaks.",
+            "description": "Recurrent networks behind the API that the field's standard client speaks.",
         },
         "paths": paths,
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},

@@ -1,4 +1,4 @@
-"""The routes of the standard API: completions, embeddings, vocabularies, models, health."""
+"""The routes of the standard API: completions, embeddings, labels, vocabularies, models, health."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -8,12 +8,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from unroll._version import __version__
+from unroll.serve.completions.classification import classify
 from unroll.serve.completions.completion import Completion, complete
 from unroll.serve.completions.openapi import describe
 from unroll.serve.completions.tokens import detokenize, embed, tokenize, tokenizer_info
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, invalid, json_response, shutting_down
-from unroll.serve.models import MAX_NAME, Served
+from unroll.serve.models import MAX_NAME, AnyServed, ServedClassifier
 
 Endpoint = Callable[[Context, Request], Awaitable[Response | Completion]]
 
@@ -59,7 +60,7 @@ async def one_model(context: Context, request: Request) -> Response:
             fix="ask at /v1/models",
             param="model",
         )
-    return json_response(_model(await context.models.current(name)))
+    return json_response(_model(await context.models.reopened(name)))
 
 
 async def chat(context: Context, request: Request) -> Response:
@@ -82,6 +83,8 @@ ROUTES: dict[str, tuple[str, Endpoint]] = {
     "/v1/completions": ("POST", complete),
     "/v1/chat/completions": ("POST", chat),
     "/v1/embeddings": ("POST", embed),
+    "/v1/classify": ("POST", classify),
+    "/classify": ("POST", classify),
     "/v1/models": ("GET", list_models),
     "/v1/models/{name}": ("GET", one_model),
     "/tokenize": ("POST", tokenize),
@@ -97,8 +100,8 @@ ROUTES: dict[str, tuple[str, Endpoint]] = {
 OF_A_MODEL = "/models/{model}"
 """The address of one model, for clients that cannot name a model: every path below it leads to that model."""
 for _path in (
-    "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/{name}", "/tokenize",
-    "/detokenize", "/tokenizer_info",
+    "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/classify", "/classify", "/v1/models",
+    "/v1/models/{name}", "/tokenize", "/detokenize", "/tokenizer_info",
 ):  # fmt: skip
     ROUTES[OF_A_MODEL + _path] = ROUTES[_path]
 
@@ -116,5 +119,7 @@ def routes(context: Context) -> list[Route]:
     ]
 
 
-def _model(served: Served) -> dict[str, object]:
-    return {"id": served.name, "object": "model", "created": served.created, "owned_by": "unroll"}
+def _model(served: AnyServed) -> dict[str, object]:
+    about = {"id": served.name, "object": "model", "created": served.created, "owned_by": "unroll"}
+    labels = {"labels": list(served.opened.info.labels)} if isinstance(served, ServedClassifier) else {}
+    return about | labels

@@ -1,4 +1,4 @@
-"""What completions, embeddings and conversions of texts take: a table of fields for each."""
+"""What completions, embeddings, labels and conversions of texts take: a table of fields for each."""
 
 from unroll.data.blocks import Level
 from unroll.serve.fields import BOOLEAN, IDS, STRING, Field, Schema, Table, integer, number
@@ -114,6 +114,16 @@ EMBEDDING: Table = {
     "dimensions": Field({"type": "null"}, "Not supported: a vector has the size of the hidden state."),
     "user": USER,
     "replace_unknown": REPLACE,
+}
+
+CLASSIFICATION: Table = {
+    "model": MODEL,
+    "input": Field(
+        {"anyOf": [STRING, {"type": "array", "items": STRING, "minItems": 1}]},
+        "A text, or texts, each of which gets its label.",
+        required=True,
+    ),
+    "user": USER,
 }
 
 TOKENIZE: Table = {

@@ -1,13 +1,13 @@
 // The studio's frame around the screens; frame/screens.js says what a screen is.
 import { Component, html, render, useCallback, useEffect, useRef, useState } from "./vendor/preact.js";
 import { api as ask, takeToken } from "./frame/fetch.js";
-import { clock, fixed, number, scaleOf, short } from "./frame/format.js";
+import { clock, fixed, number, percent, scaleOf, short } from "./frame/format.js";
 import { Help } from "./frame/help.js";
 import { useKeys } from "./frame/keys.js";
 import { announce } from "./frame/live.js";
 import { NoModel, NoNetwork } from "./frame/missing.js";
 import { Failure, Waiting, useReturn, withCode } from "./frame/parts.js";
-import { GROUPS, SCREENS, isNetwork, modelOf, screenOf } from "./frame/screens.js";
+import { GROUPS, SCREENS, classifierOf, isNetwork, modelOf, screenOf } from "./frame/screens.js";
 import { chosenTheme, nextTheme } from "./frame/theme.js";
 import { useView } from "./frame/view.js";
 
@@ -52,14 +52,15 @@ function App() {
   const [, setTheme] = useState(chosenTheme());
   const screen = screenOf(view.screen);
 
-  // By default: the newest model, on the first screen.
+  // By default: the newest model, on the first screen that shows it.
   useEffect(() => {
     if (!info) return;
     const changes = {};
-    if (!screen) changes.screen = "train";
+    if (!screen) changes.screen = info.models.length || !info.classifiers.length ? "train" : "use";
     if (!modelOf(view, info) && info.models.length) changes.model = info.models[0].name;
+    if (screen?.labels && !classifierOf(view, info) && info.classifiers.length) changes.classifier = info.classifiers[0].name;
     if (Object.keys(changes).length) go(changes, { quiet: true });
-  }, [info, view.screen, view.model]);
+  }, [info, view.screen, view.model, view.classifier]);
 
   const turn = () => {
     const now = nextTheme();
@@ -89,7 +90,9 @@ function App() {
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the screen</a>
     <header class="top">
       <a class="mark" href="#/train" onClick=${(event) => { event.preventDefault(); go({ screen: "train" }); }}><${Mark} /> unroll <span>studio</span></a>
-      ${info.models.length > 0 && html`
+      ${screen?.labels ? info.classifiers.length > 0 && html`
+        <${Pick} label="Classifier" value=${view.classifier} models=${info.classifiers} onChange=${(classifier) => go({ classifier, label: null })} />`
+      : info.models.length > 0 && html`
         <${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, run: model, new: "", with: "", pos: -1, unit: 0, layer: 0 })} />`}
       <${TrainingProgress} info=${info} go=${go} />
       <span class="grow"></span>
@@ -108,7 +111,7 @@ function App() {
       ${screen && html`<div class="title"><h1>${screen.title}</h1><p>${screen.lede}</p></div>
         <${Guard} key=${screen.name}><${ScreenBody} screen=${screen} view=${view} go=${go} api=${ask} info=${info} refresh=${refresh} /><//>`}
     </main>
-    <footer class="status"><${Status} model=${modelOf(view, info)} info=${info} error=${error} /></footer>
+    <footer class="status"><${Status} screen=${screen} view=${view} info=${info} error=${error} /></footer>
     ${help && html`<${Help} close=${() => setHelp(false)} />`}`;
 }
 
@@ -128,7 +131,7 @@ function ScreenBody({ screen, ...props }) {
   useReturn(error, () => setAttempt((before) => before + 1));
   if (error) return html`<${Failure} error=${error} retry=${() => setAttempt(attempt + 1)} />`;
   const model = modelOf(props.view, props.info);
-  if (!model && screen.name !== "train") return html`<${NoModel} ...${props} />`;
+  if (!model && screen.name !== "train" && !screen.labels) return html`<${NoModel} ...${props} />`;
   if (screen.inside && !isNetwork(model)) return html`<${NoNetwork} ...${props} />`;
   return loaded ? html`<${loaded} ...${props} />` : html`<${Waiting}>Opening…<//>`;
 }
@@ -164,17 +167,25 @@ function TrainingProgress({ info, go }) {
   </a>`;
 }
 
-function Status({ model, info, error }) {
-  if (!model) return html`<span>no model yet</span>`;
+function Status({ screen, view, info, error }) {
+  const of = screen?.labels ? classifierOf : modelOf;
+  const model = of(view, info);
+  if (!model) return html`<span>no ${screen?.labels ? "classifier" : "model"} yet</span>`;
   return html`
     <span><b>${model.name}</b></span>
-    <span>${model.kind}</span>
-    <span>${short(model.parameters)} ${model.arch === "ngram" ? "n-grams" : "weights"}</span>
-    <span>${plural(model)}</span>
-    ${model.nats !== null && html`<span>${fixed(scaleOf([model]).of(model.nats, model), 3)} ${scaleOf([model]).unit}</span>`}
+    ${screen?.labels ? html`<${ClassifierFacts} model=${model} />` : html`<${ModelFacts} model=${model} />`}
     <span class="grow"></span>
     <span class=${error ? "bad" : ""}>${error ? (error.status === 401 ? "this page has an old address" : "the server does not answer") : `unroll ${info.version}`}</span>`;
 }
+const ModelFacts = ({ model }) => html`
+  <span>${model.kind}</span>
+  <span>${short(model.parameters)} ${model.arch === "ngram" ? "n-grams" : "weights"}</span>
+  <span>${plural(model)}</span>
+  ${model.nats !== null && html`<span>${fixed(scaleOf([model]).of(model.nats, model), 3)} ${scaleOf([model]).unit}</span>`}`;
+const ClassifierFacts = ({ model }) => html`
+  <span>classifier, ${number(model.labels)} labels</span>
+  <span>${short(model.parameters)} weights</span>
+  ${model.accuracy !== null && html`<span>${percent(model.accuracy)} % right of ${number(model.count)} held out</span>`}`;
 const plural = (model) => `${number(model.vocab_size)} ${{ char: "characters", byte: "bytes", word: "words", bpe: "pieces" }[model.level] ?? "symbols"}`;
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

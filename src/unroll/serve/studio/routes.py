@@ -1,4 +1,4 @@
-"""The routes of the studio's page, under /api: models, texts, trainings; reading, sampling, looking inside."""
+"""The routes of the studio's page, under /api: models, texts, trainings; reading, sampling, labels, looking inside."""
 
 import asyncio
 import contextlib
@@ -30,8 +30,8 @@ from unroll.serve.batching.stops import BEFORE
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, dump, invalid, json_response, of_user_error
 from unroll.serve.fields import check_ids, posted, read_query
-from unroll.serve.models import Served
-from unroll.serve.studio import tables
+from unroll.serve.models import Served, ServedClassifier
+from unroll.serve.studio import labels, tables
 from unroll.serve.studio.reading import MOST, Ids, as_typed, compared, expectations, next_of, read_text
 from unroll.serve.studio.sampling import clamped_predictor, written
 from unroll.serve.studio.studio import MOST_UPLOADS, Studio, begin_first, file_stem, find_models, listed_files
@@ -50,6 +50,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
         ("/next", what_next, "POST"),
         ("/compare", compare, "POST"),
         ("/sample", sample, "POST"),
+        ("/labels", labels.answer, "POST"),
+        ("/errors", labels.answer_errors, "POST"),
         ("/files", files, "GET"),
         ("/uploads", upload, "POST"),
         ("/train", train, "POST"),
@@ -64,21 +66,29 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 async def info(studio: Studio, request: Request) -> Response:
-    """Return the models, the trainings and the limits."""
+    """Return the models of both kinds, the trainings and the limits."""
     more = await find_models(studio)
     begin_first(studio)
-    models = []
+    models, classifiers = [], []
     for name in reversed(studio.context.models.names()):
         try:
-            models.append(brief(studio, await studio.model(name)))
+            served = await studio.context.models.reopened(name)
+            if isinstance(served, ServedClassifier):
+                classifiers.append(labels.brief(served))
+            else:
+                models.append(brief(studio, served))
         except ApiError as error:
             if error.code == "model_gone":
                 studio.context.models.remove(name)
     newest = {name: k for k, name in enumerate(studio.trainings.names())}
+    models, classifiers = [
+        sorted(some, key=lambda model: newest.get(model["name"], len(newest))) for some in (models, classifiers)
+    ]
     settings = studio.context.settings
     return json_response({
         "version": __version__,
-        "models": sorted(models, key=lambda model: newest.get(model["name"], len(newest))),
+        "models": models,
+        "classifiers": classifiers,
         "architectures": {name: {"label": a.label, "colour": a.colour} for name, a in ARCHITECTURES.items()},
         "more": more,
         "trainings": studio.trainings.brief(),
@@ -91,7 +101,7 @@ async def info(studio: Studio, request: Request) -> Response:
 
 
 def brief(studio: Studio, served: Served) -> dict[str, Any]:
-    """Return a summary of a model."""
+    """Return a summary of a language model."""
     version = served.version + str(served.stamp)
     if (entry := studio.briefs.get(served.name)) is not None and entry[0] == version:
         return entry[1]

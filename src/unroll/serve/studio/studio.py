@@ -14,7 +14,7 @@ from typing import Any
 
 from unroll.errors import UserError
 from unroll.serve.context import Context
-from unroll.serve.models import Served
+from unroll.serve.models import Served, ServedClassifier
 from unroll.serve.studio.reading import Prefixes
 from unroll.serve.studio.trainings import SPEEDS, Trainings
 from unroll.serve.texts import Texts
@@ -59,6 +59,8 @@ class Studio:
     uploads: OrderedDict[str, Path] = field(default_factory=OrderedDict)
     prefixes: OrderedDict[str, Prefixes] = field(default_factory=OrderedDict)
     briefs: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    errors: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    """The errors of each classifier about its held-out texts, with the version that makes them."""
     refused: dict[str, float] = field(default_factory=dict)
     looking: set[str] = field(default_factory=set)
     finding: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -75,10 +77,18 @@ class Studio:
         return prefixes
 
     async def model(self, name: str) -> Served:
-        """Return a model as its directory has it now."""
+        """Return a language model as its directory has it now."""
+        await self._find(name)
+        return await self.context.models.current(name)
+
+    async def classifier(self, name: str) -> ServedClassifier:
+        """Return a classifier as its directory has it now."""
+        await self._find(name)
+        return await self.context.models.classifier(name)
+
+    async def _find(self, name: str) -> None:
         if name not in self.context.models.names():
             await find_models(self)  # it may have just appeared
-        return await self.context.models.current(name)
 
     def begin(self) -> None:
         """Open the models of the folder, a few at a time, and train a first model if there is none."""

@@ -41,6 +41,8 @@ READ: Table = {
     "at": Field(integer(0, 2**31)),
 }
 NEXT: Table = _PROMPT
+LABELS: Table = {"model": _MODEL, "text": Field(text(MOST_TEXT), default=""), "label": Field(STRING)}
+ERRORS: Table = {"model": _MODEL}
 COMPARE: Table = {"a": _MODEL, "b": _MODEL, "text": _TEXT}
 SAMPLE: Table = {
     **_PROMPT,

@@ -6,8 +6,9 @@ import { useTheme } from "./theme.js";
 
 // symbols: [text]; paint(element, index, theme) colours one symbol; all are repainted when `paintKey` changes;
 // pos: the cursor; onPick(index): a click, or the arrow keys; say(index): the text for screen readers;
-// onHover(index or -1). The text is one stop of the Tab key.
-export function Passage({ symbols, paint, paintKey, pos = -1, onPick, onHover, say, label, class: kind = "" }) {
+// onHover(index or -1); stops(index): whether the cursor may be there, by default everywhere. The text is one stop of the
+// Tab key.
+export function Passage({ symbols, paint, paintKey, pos = -1, onPick, onHover, say, stops, label, class: kind = "" }) {
   const theme = useTheme();
   const box = useRef(null);
   const elements = useRef([]);
@@ -64,9 +65,13 @@ export function Passage({ symbols, paint, paintKey, pos = -1, onPick, onHover, s
       End: () => last }[event.key]?.();
     if (to === undefined || last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    if (to >= 0 || event.key === "ArrowLeft") pick(Math.min(last, Math.max(0, to)));
+    if (to < 0 && event.key !== "ArrowLeft") return;
+    let k = Math.min(last, Math.max(0, to));
+    const step = k < pos || event.key === "End" ? -1 : 1;
+    while (stops && k >= 0 && k <= last && !stops(k)) k += step;
+    if (k >= 0 && k <= last) pick(k);
   };
   return html`<div class=${`passage ${kind}`} ref=${box} tabindex="0" role="group" aria-label=${label} onKeyDown=${onKey}
-    onClick=${(event) => indexUnder(event) >= 0 && pick(indexUnder(event))}
+    onClick=${(event) => indexUnder(event) >= 0 && (!stops || stops(indexUnder(event))) && pick(indexUnder(event))}
     onPointerOver=${(event) => onHover?.(indexUnder(event))} onPointerLeave=${() => onHover?.(-1)}></div>`;
 }

@@ -50,7 +50,7 @@ export function useView() {
     const before = parse(location.hash);
     const after = format({ ...before, ...changes });
     if (after === format(before)) return;
-    const step = !quiet && ["screen", "model", "against"].some((name) => name in changes && changes[name] !== before[name]);
+    const step = !quiet && ["screen", "model", "against", "classifier"].some((name) => name in changes && changes[name] !== before[name]);
     history[step ? "pushState" : "replaceState"](null, "", after);
     setView(parse(after));
   };
@@ -59,23 +59,24 @@ export function useView() {
 
 const LONGEST_IN_URL = 1500;
 
-// The text of the linked cursor, from the address or the server: [text, setText]; text is null while it loads.
-// setText(text, changes) also goes to `changes`, for example {pos: 0}.
-export function useText(view, go, api) {
+// The text of the linked cursor, or another of that name, from the address or the server: [text, setText]; text is null
+// while it loads. setText(text, changes) also goes to `changes`, for example {pos: 0}.
+export function useText(view, go, api, name = "text") {
   const [texts, setTexts] = useState({});
+  const id = view[`${name}id`];
   useEffect(() => {
-    if (view.textid && !(view.textid in texts)) {
-      api(`texts/${view.textid}`).then(
-        (answer) => setTexts((before) => ({ ...before, [view.textid]: answer.text })),
-        () => go({ textid: "" }, { quiet: true }),
+    if (id && !(id in texts)) {
+      api(`texts/${id}`).then(
+        (answer) => setTexts((before) => ({ ...before, [id]: answer.text })),
+        () => go({ [`${name}id`]: "" }, { quiet: true }),
       );
     }
-  }, [view.textid]);
+  }, [id]);
   const setText = async (text, changes = {}) => {
-    if (text.length <= LONGEST_IN_URL) return go({ ...changes, text, textid: "" });
-    const { id } = await api("texts", { text });
-    setTexts((before) => ({ ...before, [id]: text }));
-    go({ ...changes, text: "", textid: id });
+    if (text.length <= LONGEST_IN_URL) return go({ ...changes, [name]: text, [`${name}id`]: "" });
+    const kept = await api("texts", { text });
+    setTexts((before) => ({ ...before, [kept.id]: text }));
+    go({ ...changes, [name]: "", [`${name}id`]: kept.id });
   };
-  return [view.textid ? (texts[view.textid] ?? null) : view.text, setText];
+  return [id ? (texts[id] ?? null) : (view[name] ?? ""), setText];
 }
