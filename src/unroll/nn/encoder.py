@@ -205,13 +205,14 @@ class Classifier(Encoder):
         characters: Tensor | None = None,
         word_lengths: Tensor | None = None,
         word_of: Tensor | None = None,
+        perturbation: Tensor | None = None,
         state: State = (),
     ) -> tuple[Tensor, State]:
         """Return the mean cross-entropy, in nats, of rows of `Units` with targets (B, K), each times its weight (B,).
 
-        Targets are probabilities: of one label of all, or, with several labels, of each by itself. In training with a
-        `perturbation` ε it is the mean of two losses: of the units' vectors x, and of x + ε g / |g|, where g is the
-        gradient of the first by x, row by row (Miyato et al. 2017, equation 5).
+        Targets are probabilities: of one label of all, or, with several labels, of each by itself. With a length ε of
+        the `perturbation`, a scalar, it is the mean of two losses: of the units' vectors x, and of x + ε g / |g|, where
+        g is the gradient of the first by x, row by row (Miyato et al. 2017, equation 5).
         """
         x = self.inputs(Units(ids, lengths, characters, word_lengths, word_of))
 
@@ -222,14 +223,14 @@ class Classifier(Encoder):
                 nats = label_nats(logits, targets.to(logits.dtype), multi_label=self.config.multi_label)
                 return (nats * weights).mean()
 
-        if not (self.training and self.config.perturbation):
+        if not (self.training and perturbation):
             return loss_of(x), state
         x = x if x.requires_grad else x.requires_grad_()  # where embeddings are frozen
         learnt = [w for w in self.parameters() if w.requires_grad]
         first = loss_of(x)
         slope, *gradients = torch.autograd.grad(first, [x, *learnt], retain_graph=True, allow_unused=True)
         norm = torch.linalg.vector_norm(slope, dim=(0, 2), keepdim=True).clamp(min=1e-12)
-        second = loss_of(x + (self.config.perturbation * slope / norm).to(x.dtype))
+        second = loss_of(x + (perturbation * slope / norm).to(x.dtype))
         # Σ ⟨w, g⟩ has the gradient g, so that the way back from the first loss is taken only once.
         pairs = zip(learnt, gradients, strict=True)
         known = torch.stack([(w * g).sum() for w, g in pairs if g is not None]).sum()

@@ -29,6 +29,11 @@ def with_labels(lesson: Classification, rows: list[list[int]], **options: Any) -
     return replace(lesson, train=part, config=replace(lesson.config, **options))
 
 
+def at_step(lesson: Classification, step: int) -> Any:
+    """Return what a lesson asks of a run."""
+    return SimpleNamespace(step=step, config=lesson.config, model=SimpleNamespace(config=lesson.info.config))
+
+
 def test_an_epoch_has_each_example_once(lesson: Classification) -> None:
     for number in range(3):
         rows = np.concatenate(lesson.epoch(number))
@@ -38,12 +43,19 @@ def test_an_epoch_has_each_example_once(lesson: Classification) -> None:
 
 def test_a_batch_depends_on_the_step_alone(lesson: Classification) -> None:
     last = 2 * lesson.steps_per_epoch + 1
-    run: Any = SimpleNamespace(step=last, config=lesson.config)
+    run = at_step(lesson, last)
     first = lesson.batch(run)
     for run.step in range(last + 1):
         again = lesson.batch(run)
     for name, array in first.arrays().items():
         assert np.array_equal(array, again.arrays()[name]), name  # type: ignore[arg-type]
+
+
+def test_the_perturbation_grows_to_its_length(lesson: Classification) -> None:
+    full, steps = lesson.info.config.perturbation, lesson.config.steps
+    lengths = [lesson.batch(at_step(lesson, step)).perturbation for step in range(0, steps, 6)]
+    assert full and lengths[0] == 0 and lengths[4:] == [full] * 6
+    np.testing.assert_allclose(np.diff(lengths[:5]), full / 4)
 
 
 def test_targets_are_smoothed(lesson: Classification) -> None:

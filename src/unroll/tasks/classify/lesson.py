@@ -25,6 +25,8 @@ ClassifierRun = Run[Classifier, ClassifyTraining]
 
 ROWS = 64
 """Texts that are validated side by side."""
+GROWTH = 0.4
+"""Part of a training over which the perturbation grows to its length."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class LabelledBatch:
     texts: Reading
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
+    perturbation: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -53,8 +56,9 @@ class LabelledBatch:
         return len(self.texts.units.values)
 
     def arrays(self) -> dict[str, NDArray[Any] | None]:
-        """Return the padded texts, their targets (B, K) and weights (B,)."""
-        return self.texts.arrays() | {"targets": self.targets, "weights": self.weights}
+        """Return the padded texts, their targets (B, K) and weights (B,), and the length of the perturbation ()."""
+        perturbation = np.array(self.perturbation, np.float32)
+        return self.texts.arrays() | {"targets": self.targets, "weights": self.weights, "perturbation": perturbation}
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,9 @@ class Classification:
             self._epochs.clear()
             self._epochs[epoch] = self.epoch(epoch)
         rows = self._epochs[epoch][place]
-        return LabelledBatch(self.train.texts.select(rows), self.targets(rows), self.weights[rows])
+        # At full length from the start it may undo all that is learnt: then the loss stays what guessing costs.
+        perturbation = run.model.config.perturbation * min(1.0, run.step / (GROWTH * self.config.steps))
+        return LabelledBatch(self.train.texts.select(rows), self.targets(rows), self.weights[rows], perturbation)
 
     def targets(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the probabilities (B, K) that the labels of examples should have, smoothed."""
@@ -165,6 +171,7 @@ def figures(model: Classifier, examples: Labelled, run: ClassifierRun) -> tuple[
         inputs = {name: None if a is None else torch.from_numpy(a).to(run.device) for name, a in batch.arrays().items()}
         targets = inputs.pop("targets")
         inputs.pop("weights")
+        inputs.pop("perturbation")
         assert targets is not None
         with mixed_precision(run.config, run.device):
             logits = model(Units(**inputs)).float()  # type: ignore[arg-type]
