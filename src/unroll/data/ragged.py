@@ -26,7 +26,7 @@ class Ragged:
     def __post_init__(self) -> None:
         if self.values.ndim != 1 or self.ends.ndim != 1 or self.values.dtype.kind not in "iu":
             raise ValueError("the values or the ends are no row of integers")
-        if self.ends.dtype != np.int64 or (np.diff(self.ends, prepend=0) < 0).any():
+        if self.ends.dtype != np.int64 or (self.ends[:1] < 0).any() or (self.ends[1:] < self.ends[:-1]).any():
             raise ValueError("the ends do not rise")
         if (self.ends[-1] if len(self.ends) else 0) != len(self.values):
             raise ValueError("the last row does not end with the values")
@@ -35,7 +35,7 @@ class Ragged:
     def of(cls, rows: Iterable[Sequence[int] | Integers], dtype: Any = np.int64) -> "Ragged":
         """Return the rows as one array; raises OverflowError for an id that its `dtype` does not hold."""
         arrays = [np.asarray(row, np.int64) for row in rows]
-        values = np.concatenate([np.zeros(0, np.int64), *arrays])
+        values = arrays[0] if len(arrays) == 1 else np.concatenate([np.zeros(0, np.int64), *arrays])
         limits = np.iinfo(dtype)
         if len(values) and not limits.min <= values.min() <= values.max() <= limits.max:
             raise OverflowError(f"{dtype} does not hold all ids from {values.min()} to {values.max()}")
@@ -51,7 +51,9 @@ class Ragged:
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """The number of ids in each row (rows,)."""
-        return np.diff(self.ends, prepend=0)
+        lengths = self.ends.copy()
+        lengths[1:] -= self.ends[:-1]
+        return lengths
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:

@@ -83,10 +83,14 @@ class Reader:
             cut += max(0, len(ids) - self.max_units)
             rows.append(ids[: self.max_units])
             places.append([numbers.setdefault(word, len(numbers)) for word in written[: self.max_units]])
-        characters = self.characters
-        words = [] if characters is None else [characters.encode(word[:LONGEST_WORD]) for word in numbers]
-        word_of = Ragged.of(places if characters is not None else [np.zeros_like(row) for row in rows])
-        return Reading(Ragged.of(rows), word_of, Ragged.of(words), cut)
+        units = Ragged.of(rows)
+        if self.characters is None:
+            return Reading(units, Ragged(np.zeros_like(units.values), units.ends), Ragged.of([]), cut)
+        words = [word[:LONGEST_WORD] for word in numbers]
+        # All at once: a character is one id.
+        spelt = Ragged(self.characters.encode("".join(words)), np.cumsum([len(word) for word in words], dtype=np.int64))
+        word_of = Ragged(np.array([place for row in places for place in row], np.int64), units.ends)
+        return Reading(units, word_of, spelt, cut)
 
     def units(self, text: str) -> tuple[Ids, list[str]]:
         """Return the ids of a text's units and, where words are read by characters, the words as they are written."""
