@@ -69,6 +69,20 @@ def test_a_model_of_another_level_or_shape_is_refused(language_model: Path, tabl
     assert not list(tmp_path.iterdir())
 
 
+def test_words_end_where_those_of_the_language_model_do(table: Path, tmp_path: Path) -> None:
+    text, shape = tmp_path / "text.txt", {"hidden_size": 12, "embedding_size": 8}
+    text.write_text("a cat , a dog and a cow .\n" * 60)
+    for _ in train(text, out=tmp_path / "lm", level="word", steps=1, settings=shape | {"words": "space"}, device="cpu"):
+        pass
+    settings = {"hidden_size": 12, "num_layers": 1}
+    out = trained(table, tmp_path / "run", steps=1, pretrained=tmp_path / "lm", settings=settings)
+    assert 'words = "space"' in (out / "recipe.toml").read_text()
+    with pytest.raises(UserError, match=r"words=unicode, and .* was trained with words=space"):
+        trained(
+            table, tmp_path / "other", steps=1, pretrained=tmp_path / "lm", settings=settings | {"words": "unicode"}
+        )
+
+
 def test_vectors_are_those_of_their_file(table: Path, tmp_path: Path) -> None:
     (tmp_path / "glove.txt").write_text("meow 1 2 3\nwoof 4 5 6\nelsewhere 7 8 9\n")
     out = trained(table, tmp_path / "run", steps=1, vectors=tmp_path / "glove.txt", settings={"embedding_size": 3})

@@ -1,7 +1,7 @@
 """What a classifier may begin with: the layers of a language model, or vectors of words of the user's own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from unroll.errors import UserError, number_of
 from unroll.nn.config import ModelConfig
 from unroll.nn.encoder import EMBEDDING_STD, Classifier
 from unroll.progress import Work
-from unroll.tasks.classify.recipe import TextsConfig
 
 Overrides = dict[str, dict[str, Any]]
 
@@ -126,10 +125,19 @@ def with_pretrained(opened: Opened, overrides: Overrides) -> Overrides:
             allowed=", ".join(f"{name}={shape[name]}" for name in clash),
             fix="leave it out",
         )
-    return overrides | {"model": fixed | shape, "data": overrides["data"] | {"level": opened.tokenizer.level}}
+    data = overrides["data"] | {"level": opened.tokenizer.level}
+    if boundaries := getattr(opened.tokenizer, "boundaries", None):
+        if data.get("words", boundaries) != boundaries:
+            raise UserError(
+                f"words={data['words']}, and {opened.path} was trained with words={boundaries}",
+                allowed=f"words={boundaries}: its vectors are those of its own words",
+                fix="leave words out",
+            )
+        data["words"] = boundaries
+    return overrides | {"model": fixed | shape, "data": data}
 
 
-def vocabulary_of(opened: Opened, learnt: Tokenizer, data: TextsConfig) -> tuple[Tokenizer, TextsConfig]:
+def vocabulary_of(opened: Opened, learnt: Tokenizer) -> Tokenizer:
     """Return the vocabulary of a language model and, behind its own, the units of the examples that it lacks."""
     if opened.tokenizer.separator:
         raise UserError(
@@ -137,9 +145,7 @@ def vocabulary_of(opened: Opened, learnt: Tokenizer, data: TextsConfig) -> tuple
             allowed="a language model trained without --separator",
             fix="train one without it",
         )
-    if data.level == "word":
-        data = replace(data, words=getattr(opened.tokenizer, "boundaries", "space"))
-    return grown(opened.tokenizer, learnt), data
+    return grown(opened.tokenizer, learnt)
 
 
 def read_pretrained(opened: Opened, tokenizer: Tokenizer) -> Beginning:

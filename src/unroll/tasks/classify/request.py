@@ -221,7 +221,7 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         data, reader = learn_reader(parts.train.texts, fixed | {"level": level})
         overrides, beginning = wish.overrides, None
         if wish.pretrained is not None:
-            tokenizer, data = vocabulary_of(wish.pretrained, reader.tokenizer, data)
+            tokenizer = vocabulary_of(wish.pretrained, reader.tokenizer)
             reader = replace(reader, tokenizer=tokenizer)
             beginning = read_pretrained(wish.pretrained, tokenizer)
         if wish.vectors is not None:
