@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from export.session import Session
 from laws.cases import ROWS, STEPS, config, randomised, start_state
 from laws.laws import Outcome, Subject, law_engines, law_probabilities, law_split
 from tiny import Stepping, law_resume, outcome, overrides, start
@@ -22,7 +23,8 @@ from unroll.engine.draw import Drawing
 from unroll.engine.network import Network
 from unroll.engine.weights import read_weights
 from unroll.errors import UserError
-from unroll.export.onnx import Session, as_layers, export_onnx
+from unroll.export.language import as_layers
+from unroll.export.onnx import export_onnx
 from unroll.lm.sample import SampleOptions, generate
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.nn.loss import cross_entropy

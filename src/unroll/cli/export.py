@@ -11,10 +11,11 @@ from unroll.cli.options import PATH, json_option
 @click.command(
     "export",
     epilog="""\b
-Inputs are ids (batch, length) and the state; outputs are logits (batch, length, symbols) and the
-state after them, each by name. A state of zeros has read nothing. The vocabulary is written
-beside the file. Before anything is written, ONNX Runtime runs the graph and its results are
-compared with our own network.
+Inputs of a language model are ids (batch, length) and the state; outputs are logits (batch,
+length, symbols) and the state after them, each by name. A state of zeros has read nothing. A
+classifier reads ids and the rows' lengths (batch), and gives logits and probabilities (batch,
+labels). The vocabulary is written beside the file. Before anything is written, ONNX Runtime runs
+the graph and its results are compared with our own network.
 
 \b
 Examples:
@@ -35,9 +36,9 @@ def verb(model: Path, form: str, out: Path | None, as_json: bool) -> None:
     else:
         console.put_columns([
             ("file", f"{exported.path} · {console.size(exported.bytes)}"),
-            ("vocabulary", str(exported.tokenizer)),
+            ("vocabulary", ", ".join(map(str, exported.vocabularies.values()))),
             ("about", str(exported.about)),
             ("inputs", ", ".join(exported.inputs)),
             ("outputs", ", ".join(exported.outputs)),
-            ("checked", f"run by ONNX Runtime from random states: at most {exported.difference:.1g} from our network"),
+            ("checked", f"run by ONNX Runtime on random inputs: at most {exported.difference:.1g} from our network"),
         ])  # fmt: skip

@@ -1,9 +1,9 @@
-"""A network as one ONNX file: its state as named inputs and outputs, checked against ours before it is written."""
+"""A model as one ONNX file: its inputs and outputs named, checked against our own network before it is written."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,27 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll._version import __version__
-from unroll.artifact.directory import WEIGHTS, read_config, read_description, read_tokenizer
-from unroll.artifact.open import open_model
+from unroll.artifact.directory import CLASSIFIER, WEIGHTS, read_kind
 from unroll.errors import UserError, install
-from unroll.export.graph import OPSET, build, state_shapes
+from unroll.export.classifier import classifier_source
+from unroll.export.graph import OPSET, Case, Source
+from unroll.export.language import language_source
 from unroll.files import explained, write_atomically
-from unroll.nn.arch import ARCHITECTURES
-from unroll.nn.config import ModelConfig, parameter_count
-from unroll.predict.ngram import NgramConfig
-from unroll.predict.predictor import HiddenPredictor, Window
-from unroll.settings import to_mapping
-from unroll.state import State, parts_of
 
 MOST_BYTES = 2**31 - 2**20
 """The most that one file may have: protobuf counts to two gigabytes."""
 
-TOKENIZER = "tokenizer.json"
 TOLERANCE = 1e-4
 """How far a logit may be from ours, as a share of the largest one: float32 in another order of sums."""
-
-CHECKED = ((1, 1), (3, 24), (2, 40))
-"""Rows and lengths at which an export is run; none of them is built into it."""
 
 
 @dataclass(frozen=True)
@@ -40,104 +31,98 @@ class Exported:
     """An ONNX file that was run and agreed."""
 
     path: Path
-    tokenizer: Path
-    """The vocabulary, beside it."""
+    vocabularies: dict[str, Path]
+    """Beside it: `tokenizer` and, of a classifier that reads words by their characters, `characters`."""
     about: Path
     """Its metadata as JSON, beside it: not every runtime exposes metadata."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     bytes: int
     difference: float
-    """The largest one between its logits or state and ours."""
+    """The largest one between its outputs and ours."""
+
+    @property
+    def tokenizer(self) -> Path:
+        """The vocabulary of what it reads."""
+        return self.vocabularies["tokenizer"]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        return asdict(self) | {
-            "path": str(self.path), "tokenizer": str(self.tokenizer), "about": str(self.about), "opset": OPSET
-        }  # fmt: skip
+        files = {"path": self.path, **self.vocabularies, "about": self.about}
+        return {name: str(file) for name, file in files.items()} | {
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "bytes": self.bytes,
+            "difference": self.difference,
+            "opset": OPSET,
+        }
 
 
 def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = None) -> Exported:
     """Write a network as the ONNX file `out`, by default onnx/model.onnx in its directory.
 
-    Beside it lie the vocabulary, and its start, unknown and end symbols and the shapes of its state as JSON.
-    `ids` (batch, length) and a state go in, `logits` (batch, length, symbols) and the state after come out: of the
-    input `layer0_h` it is `layer0_h_after`. Batch and length are free, all is float32. Before it is written it is run
-    by ONNX Runtime and compared with our own network from random states. Raises UserError.
+    Of a language model `ids` (batch, length) and a state go in, `logits` (batch, length, symbols) and the state after
+    come out: of the input `layer0_h` it is `layer0_h_after`. Of a classifier padded `ids` and `lengths` (batch) go in,
+    and with words read by their characters `characters` (words, characters), `word_lengths` and `word_of`; `logits` and
+    `probabilities` (batch, labels) come out. All sizes but the last are free, all is float32. Beside the file lie the
+    vocabulary and, as JSON, what else a program must know. Before it is written it is run by ONNX Runtime and compared
+    with our own network. Raises UserError.
     """
     require_onnx()
     path = Path(model)
     file = path / "onnx" / "model.onnx" if out is None else Path(out)
-    description = read_description(path)
-    config = read_config(description, str(path / "model.json"))
-    if isinstance(config, NgramConfig):
-        raise UserError(
-            f"{path} is an n-gram: counts, not a network, and ONNX has no operations for them",
-            allowed="a model made by `unroll train`",
-            fix="train a network on the same text, and export that",
-        )
+    source = classifier_source(path) if read_kind(path)["kind"] == CLASSIFIER else language_source(path)
     if file.suffix != ".onnx" or file.is_dir():
         raise UserError(
             f"{file} is not the name of an ONNX file", allowed="a file that ends in .onnx", fix="name another"
         )
-    if 4 * parameter_count(config) > MOST_BYTES:
+    if 4 * source.parameters > MOST_BYTES:
         raise UserError(
-            f"{path} has {parameter_count(config):,} weights, more than one ONNX file holds",
+            f"{path} has {source.parameters:,} weights, more than one ONNX file holds",
             allowed=f"{MOST_BYTES // 4:,} weights",
             fix="train a smaller one",
         )
-    tokenizer = read_tokenizer(path, description)
-    vocabulary = tokenizer.to_json().encode()
-    beside = file.with_name(TOKENIZER)
-    if beside.exists() and beside.read_bytes() != vocabulary:
-        raise UserError(
-            f"{beside} is another vocabulary, and {file.name} needs its own beside it",
-            allowed="a folder of its own for each model",
-            fix="name another folder with --out, or remove that file",
-        )
+    vocabularies = {name: file.with_name(f"{name}.json") for name in source.vocabularies}
+    beside = {vocabularies[name]: content for name, content in source.vocabularies.items()}
+    for place, content in beside.items():
+        if place.exists() and place.read_bytes() != content:
+            raise UserError(
+                f"{place} is another vocabulary, and {file.name} needs its own beside it",
+                allowed="a folder of its own for each model",
+                fix="name another folder with --out, or remove that file",
+            )
+    cases = list(source.cases())  # also checks the weights
+    about = {"unroll": __version__, **{name: place.name for name, place in vocabularies.items()}, **source.about}
+    data = source.build(read_weights(path), as_metadata(about))
+    difference = verify(data, source, cases)
+    notes = file.with_name(f"{file.name}.json")
+    write_together(beside | {notes: (json.dumps(about, indent=2) + "\n").encode(), file: data})
+    return Exported(file, vocabularies, notes, source.inputs, source.outputs, len(data), difference)
 
-    network = open_model(path).predictor.network  # also checks the weights
-    assert network is not None
-    about = {
-        "unroll": __version__,
-        "tokenizer": TOKENIZER,
-        "tokenizer_digest": tokenizer.digest,
-        "level": tokenizer.level,
-        "start_id": str(tokenizer.start_id),
-        "unknown_id": "" if tokenizer.unknown_id is None else str(tokenizer.unknown_id),
-        "end_id": "" if tokenizer.end_id is None else str(tokenizer.end_id),
-        "model": json.dumps(to_mapping(config), sort_keys=True),
-    }
-    data = build(config, read_weights(path), about)
-    difference = verify(data, config, network)
-    shapes = state_shapes(config)
-    metadata = about | {
-        "start_id": tokenizer.start_id,
-        "unknown_id": tokenizer.unknown_id,
-        "end_id": tokenizer.end_id,
-        "vocab_size": config.vocab_size,
-        "state": {name: list(shape) for name, shape in shapes},
-        "model": to_mapping(config),
-    }
-    metadata_file = file.with_name(f"{file.name}.json")
-    with explained(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    before = {path: path.read_bytes() if path.exists() else None for path in (beside, metadata_file)}
+
+def as_metadata(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return notes as the metadata of an ONNX file: a text as it is, null as an empty one, all else as JSON."""
+    written = {name: "" if value is None else json.dumps(value, sort_keys=True) for name, value in about.items()}
+    return written | {name: value for name, value in about.items() if isinstance(value, str)}
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write files of one folder, the last of them last; where one cannot be written all are as they were before."""
+    folder = next(iter(files)).parent
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    before = {path: path.read_bytes() if path.exists() else None for path in list(files)[:-1]}
     try:
-        write_atomically(beside, vocabulary)
-        write_atomically(metadata_file, (json.dumps(metadata, indent=2) + "\n").encode())
-        write_atomically(file, data)
+        for path, content in files.items():
+            write_atomically(path, content)
     except BaseException:
         with suppress(OSError, UserError):  # the first error is the one to report
-            for path, content in before.items():
-                if content is None:
+            for path, earlier in before.items():
+                if earlier is None:
                     path.unlink(missing_ok=True)
                 else:
-                    write_atomically(path, content)
+                    write_atomically(path, earlier)
         raise
-    names = [name for name, _ in shapes]
-    outputs = ("logits", *(f"{name}_after" for name in names))
-    return Exported(file, beside, metadata_file, ("ids", *names), outputs, len(data), difference)
 
 
 def require_onnx() -> None:
@@ -163,57 +148,26 @@ def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
     return load_file(path / WEIGHTS)
 
 
-class Session:
-    """An ONNX file in use, with the contract of our networks: ids (B, T) and a state to logits (B, T, V) and one."""
+def open_session(data: bytes) -> Any:
+    """Return an ONNX file in use, on the CPU."""
+    import onnxruntime
 
-    def __init__(self, data: bytes) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        self.inputs = [(value.name, value.shape) for value in self._session.get_inputs()][1:]
-
-    def run(
-        self, ids: Window, state: Mapping[str, NDArray[np.float32]]
-    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-        """Return the logits after every symbol and the state after the last, by the names of the inputs."""
-        names = ["logits", *(f"{name}_after" for name, _ in self.inputs)]
-        logits, *after = self._session.run(names, {"ids": ids, **state})
-        return logits, dict(zip(state, after, strict=True))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def verify(data: bytes, config: ModelConfig, network: HiddenPredictor) -> float:
+def verify(data: bytes, source: Source, cases: list[Case]) -> float:
     """Run an ONNX file beside our own network; return the largest difference. Raises UserError above TOLERANCE."""
-    session, largest = Session(data), 0.0
-    for mine, theirs in runs(session, config, network):
-        difference = float(np.abs(mine - theirs).max(initial=0.0)) if mine.shape == theirs.shape else np.inf
-        if not difference <= TOLERANCE * max(1.0, float(np.abs(mine).max(initial=0.0))):
-            raise UserError(
-                f"the ONNX network differs from ours by {difference:.2g}, and was not written",
-                allowed=f"{TOLERANCE:g} of the largest value, the rounding of float32",
-                fix="another version of onnxruntime may help; please report it as a bug of unroll",
-            )
-        largest = max(largest, difference)
+    session, largest = open_session(data), 0.0
+    for inputs, expected in cases:
+        for mine, theirs in zip(expected, session.run(source.outputs, inputs), strict=True):
+            difference = float(np.abs(mine - theirs).max(initial=0.0)) if mine.shape == theirs.shape else np.inf
+            if not difference <= TOLERANCE * max(1.0, float(np.abs(mine).max(initial=0.0))):
+                raise UserError(
+                    f"the ONNX network differs from ours by {difference:.2g}, and was not written",
+                    allowed=f"{TOLERANCE:g} of the largest value, the rounding of float32",
+                    fix="another version of onnxruntime may help; please report it as a bug of unroll",
+                )
+            largest = max(largest, difference)
     return largest
-
-
-def runs(
-    session: Session, config: ModelConfig, network: HiddenPredictor
-) -> Iterator[tuple[NDArray[np.floating], NDArray[np.floating]]]:
-    """Yield logits and states of our network and of the exported one, at several shapes, from random states."""
-    random = np.random.default_rng(0)
-    for rows, length in CHECKED:
-        ids = random.integers(config.vocab_size, size=(rows, length))
-        state = {name: random.normal(0, 0.5, (rows, *shape)).astype(np.float32) for name, shape in state_shapes(config)}
-        y, after = network.hidden(ids, as_layers(state, config))
-        logits, theirs = session.run(ids, state)
-        yield np.asarray(network.logits_after(y)), logits
-        yield from zip(parts_of(after), theirs.values(), strict=True)
-
-
-def as_layers(state: Mapping[str, NDArray[np.float32]], config: ModelConfig) -> State:
-    """Return named parts of a state as a tuple for each layer, as our networks take them."""
-    parts = list(state.values())
-    size = len(ARCHITECTURES[config.arch].state) or 1
-    return tuple(tuple(parts[first : first + size]) for first in range(0, len(parts), size))
