@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import unroll as library
+from artifact.test_classifier import save
 from cli.command import unroll
 from cli.conftest import Here, Refused, Trained
 from lm.test_pair_files import write
@@ -46,6 +47,19 @@ def test_similar_finds_the_nearest_lines(trained: Trained, here: Here, tmp_path:
     assert [line.split(maxsplit=2)[1] for line in here(*ask).out.splitlines()] == [str(k + 1) for k in order[:2]]
     report = library.similar(trained.path, file, "the cat sat on", top=2, pool="mean")
     assert [near.line for near in report] == [k + 1 for k in order[:2]]
+
+
+def test_a_classifier_writes_vectors_and_finds_lines(here: Here, refused: Refused, tmp_path: Path) -> None:
+    save(tmp_path / "model")
+    file, stored = write(tmp_path / "lines.txt", "the woof\nmeow\nthe cät says meow\n"), tmp_path / "v.npy"
+    output = json.loads(here("embed", tmp_path / "model", file, "--out", stored, "--json").out)
+    assert (output["lines"], output["size"], output["pool"]) == (3, 30, "last,max,attention")
+    assert np.load(stored).shape == (3, 30)
+    ask = ("similar", tmp_path / "model", file, "--query", "meow hiss", "--json")
+    near = json.loads(here(*ask).out)
+    assert near["pool"] == output["pool"] and sorted(row["line"] for row in near["similar"]) == [1, 2, 3]
+    assert json.loads(here(*ask, "--vectors", stored).out) == near and "'hiss'" in near["notes"][0]
+    assert "not pooled by 'mean'" in refused("embed", tmp_path / "model", file, "--out", stored, "--pool", "mean")
 
 
 def test_similar_finds_the_nearest_symbols(trained: Trained, here: Here) -> None:

@@ -10,10 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import unroll
+from artifact.test_classifier import save
 from lm.test_pair_files import write
 from lm.test_pairs import CHARS, TOKENIZERS, opened
 from tiny import ARCHS, Stepping
+from unroll.artifact.classifier import OpenClassifier, open_classifier
 from unroll.artifact.open import Opened
+from unroll.data import reader as reader_module
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError
 from unroll.lm import vectors as vectors_module
@@ -304,3 +308,58 @@ def test_cosines_are_of_the_angle(rows: list[list[int]], one: list[int]) -> None
     for row, cosine in zip(rows, cosines(np.array(rows, float), np.array(one, float)), strict=True):
         size = np.linalg.norm(row) * np.linalg.norm(one)
         assert cosine == pytest.approx(float(np.dot(row, one) / size) if size else 0.0)
+
+
+# ---- classifiers
+
+TEXTS = ["the cat says meow", "", "woof", "the the the woof says the", "meow says", "woof"] * 3
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> OpenClassifier:
+    save(tmp_path / "model")
+    return open_classifier(tmp_path / "model")
+
+
+def test_the_vectors_of_a_classifier_are_what_its_head_reads(
+    classifier: OpenClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "lines.txt", "\r\n".join(TEXTS))
+    network, weights = classifier.network, classifier.network._weights
+    expected = np.concatenate([network.pooled(classifier.reader.read([text])) for text in TEXTS])
+    logits = network.logits(classifier.reader.read(TEXTS))
+    for together, side_by_side in ((1024, 64), (5, 2)):
+        monkeypatch.setattr(vectors_module, "TEXTS_TOGETHER", together)
+        monkeypatch.setattr(reader_module, "ROWS", side_by_side)
+        for out in (None, tmp_path / "vectors.npy"):
+            embedded = result(embed_lines(classifier, file, out))
+            assert embedded.vectors.dtype == np.float32 and embedded.pool == classifier.info.config.pooling
+            np.testing.assert_allclose(embedded.vectors, expected, rtol=1e-6, atol=1e-6)
+        read = embedded.vectors @ weights["head.weight"].T + weights["head.bias"]
+        np.testing.assert_allclose(read, logits, rtol=1e-5, atol=1e-5)
+    assert unroll.embed(classifier.path, file).vectors.tobytes() == embedded.vectors.tobytes()
+
+
+def test_what_a_classifier_does_not_read_is_said(classifier: OpenClassifier, tmp_path: Path) -> None:
+    file = write(tmp_path / "lines.txt", "the cat\n\n" + "woof " * 53)
+    embedded = result(embed_lines(classifier, file))
+    assert (embedded.empty, embedded.cut, embedded.unknown_rate) == (1, 3, 1 / 53)
+    assert [word for word in ("empty", "<unk>", "3 units behind") if word in " ".join(embedded.figures()["notes"])] == [
+        "empty", "<unk>", "3 units behind"
+    ]  # fmt: skip
+
+
+def test_the_lines_nearest_for_a_classifier(classifier: OpenClassifier, tmp_path: Path) -> None:
+    file = write(tmp_path / "lines.txt", "\n".join(TEXTS[:5]))
+    near = result(similar_lines(classifier, file, "woof", 2))
+    assert near[0].text == "woof" and near[0].cosine == pytest.approx(1) and near[1].cosine < 1
+    result(embed_lines(classifier, file, tmp_path / "v.npy"))
+    assert result(similar_lines(classifier, file, "woof", 2, vectors=tmp_path / "v.npy")) == near
+    assert [near.text for near in similar_symbols(classifier, "woof", top=9)].count("meow") == 1
+    for ask in (
+        lambda: embed_lines(classifier, file, None, "mean"),
+        lambda: similar_lines(classifier, file, "a", 1, "max"),
+    ):
+        with pytest.raises(UserError, match="not pooled by") as refusal:
+            result(ask())
+        assert classifier.info.config.pooling in refusal.value.allowed and refusal.value.fix

@@ -10,7 +10,7 @@ from unroll.artifact.directory import CLASSIFIER, FORMAT_VERSION, WEIGHTS, check
 from unroll.artifact.snapshot import pinned
 from unroll.data.blocks import Level
 from unroll.data.reader import Reader
-from unroll.data.tokenizer import CharTokenizer, load_tokenizer
+from unroll.data.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
 from unroll.engine.encoder import EncoderNetwork, load_encoder
 from unroll.engine.network import Precision
 from unroll.errors import UserError
@@ -138,6 +138,11 @@ class OpenClassifier:
     reader: Reader
     network: EncoderNetwork
     weights_info: dict[str, Any]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The vocabulary of the units."""
+        return self.reader.tokenizer
 
 
 def open_classifier(path: StrPath, precision: Precision = "float32") -> OpenClassifier:

@@ -4,11 +4,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from unroll.artifact.classifier import OpenClassifier, open_classifier
 from unroll.artifact.directory import (
+    CLASSIFIER,
     WEIGHTS,
     check_trained,
     read_config,
     read_description,
+    read_kind,
     read_tokenizer,
     read_weights_info,
 )
@@ -71,6 +74,13 @@ def open_model(
     path = Path(path)
     with pinned(path) as here:
         return replace(_opened(here, device, precision, needs), path=path)
+
+
+def open_any(path: StrPath, precision: Precision = "float32") -> Opened | OpenClassifier:
+    """Open a model directory of whatever kind, without torch. Raises UserError when it is foreign or damaged."""
+    if read_kind(Path(path))["kind"] == CLASSIFIER:
+        return open_classifier(path, precision)
+    return open_model(path, precision)
 
 
 def as_opened(model: AnyModel) -> Opened:

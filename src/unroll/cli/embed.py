@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 POOL = click.option(
     "--pool",
     type=click.Choice(("last", "mean", "max")),
-    default="last",
-    show_default=True,
-    help="The hidden state after the last symbol, or the mean or maximum over all symbols.",
+    help="The hidden state after the last symbol, or the mean or maximum over all symbols; not for a classifier.  "
+    "[default: last]",
 )
 
 
@@ -27,7 +26,8 @@ POOL = click.option(
     "embed",
     epilog="""\b
 Row k of the file is the vector of line k + 1, float32, as numpy.load reads it. Each line is
-read from a fresh state, without its newline. Memory does not grow with the file.
+read from a fresh state, without its newline. Memory does not grow with the file. The vector of a
+classifier is what its head reads: the pooled outputs of both directions.
 
 \b
 Examples:
@@ -41,14 +41,14 @@ Examples:
 @PRECISION
 @json_option('"out", "lines", "size", ...')
 @reads_text
-def verb(model: Path, file: Path, out: Path | None, pool: "Pool", precision: "Precision", as_json: bool) -> None:
+def verb(model: Path, file: Path, out: Path | None, pool: "Pool | None", precision: "Precision", as_json: bool) -> None:
     """Write the lines of FILE as vectors: the hidden state of the last layer sums up each line."""
-    from unroll.artifact.open import open_model
+    from unroll.artifact.open import open_any
     from unroll.lm.vectors import embed_lines
 
     if out is None and (out := Path(f"{file.name}.npy")).exists():
         raise UserError(f"{out} exists", allowed="a new file", fix=f"to replace it, add --out {out}")
-    result = console.run(embed_lines(open_model(model, precision=precision), file, out, pool))
+    result = console.run(embed_lines(open_any(model, precision), file, out, pool))
     figures = {"model": model, "out": out} | result.figures()
     if as_json:
         console.put_json(figures)

@@ -43,20 +43,21 @@ def verb(
     query: str | None,
     symbol: str | None,
     top: int,
-    pool: "Pool",
+    pool: "Pool | None",
     vectors: Path | None,
     as_json: bool,
 ) -> None:
     """Show which lines of FILE are nearest to a text, or which symbols to a symbol, for the model in DIR."""
-    from unroll.artifact.open import open_model
-    from unroll.lm.vectors import similar_lines, similar_symbols
+    from unroll.artifact.classifier import OpenClassifier
+    from unroll.artifact.open import open_any
+    from unroll.lm.vectors import pool_of, similar_lines, similar_symbols
 
     if (query is None) == (symbol is None) or (query is None) != (file is None) or (symbol is not None and vectors):
         raise UserError(
             "it is not clear what to compare", allowed="FILE and --query, or --symbol alone",
             fix='unroll similar DIR FILE --query "some text"; unroll similar DIR --symbol W',
         )  # fmt: skip
-    opened = open_model(model)
+    opened = open_any(model)
     notes = []
     if symbol is not None:
         neighbours = similar_symbols(opened, symbol, top=top)
@@ -65,10 +66,11 @@ def verb(
         assert file is not None
         assert query is not None
         neighbours = console.run(similar_lines(opened, file, query, top, pool, vectors))
-        if unknown := opened.tokenizer.unknown(query):
+        reader = opened.reader if isinstance(opened, OpenClassifier) else opened.tokenizer
+        if unknown := reader.unknown(query):
             named = ", ".join(dict.fromkeys(repr(symbol) for _, symbol in unknown))
             notes.append(f"symbols of the query that the model does not know were read as <unk>: {named}")
-        asked = {"query": query, "file": f"{file}", "pool": pool}
+        asked = {"query": query, "file": f"{file}", "pool": pool_of(opened, pool)}
     if as_json:
         similar = [
             ({"symbol": near.text} if near.line is None else {"line": near.line, "text": near.text})

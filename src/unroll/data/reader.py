@@ -1,7 +1,7 @@
 """How texts become rows of units, and distinct words rows of characters, for networks that read whole rows."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from unroll.data.ragged import Ragged
 from unroll.data.tokenizer import CharTokenizer, Tokenizer
 from unroll.data.utf8 import byte_lengths
+from unroll.errors import number_of
 
 Ids = NDArray[np.int64]
 
 LONGEST_WORD = 64
 """Characters of a word that are read: of a longer one the first."""
+ROWS = 64
+"""Texts of similar length that are read side by side."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,13 @@ class Reading:
             return Reading(units, word_of, self.words)
         used, places = np.unique(word_of.values, return_inverse=True)
         return Reading(units, Ragged(places.astype(np.int64), word_of.ends), self.words.select(used))
+
+    def batches(self) -> Iterator[tuple[Ids, "Reading"]]:
+        """Yield texts of similar length that are read side by side, with their numbers."""
+        order = np.argsort(self.units.lengths, kind="stable")
+        for start in range(0, len(order), ROWS):
+            numbers = order[start : start + ROWS]
+            yield numbers, self if len(order) == 1 else self.select(numbers)
 
     def arrays(self) -> dict[str, NDArray[Any] | None]:
         """Return the texts padded, as the arguments of `unroll.nn.encoder.Units`, by name; at least one unit wide."""
@@ -107,6 +117,10 @@ class Reader:
         points = np.searchsorted(ends, spans)
         return ids, [text[start:end].strip(" ") for start, end in points.tolist()]
 
+    def unknown(self, text: str) -> list[tuple[int, str]]:
+        """Return the offset in code points and the text of each unit that is not in the vocabulary."""
+        return self.tokenizer.unknown(lowered(text) if self.lowercase else text)
+
     def spans(self, text: str) -> Ids:
         """Return the spans (N, 2) of a text's units in code points; of an empty text, (0, 0)."""
         lower = lowered(text) if self.lowercase else text
@@ -114,6 +128,11 @@ class Reader:
         ends = np.concatenate([[0], np.cumsum(byte_lengths(lower))])
         points = np.searchsorted(ends, spans)[: self.max_units] if len(spans) else np.zeros((1, 2))
         return points.astype(np.int64)
+
+
+def left_out(cut: int) -> str:
+    """Return what a person should know where units were left out."""
+    return f"{number_of(cut, 'unit')} behind the most that is read of a text were left out"
 
 
 def learn_characters(words: Iterable[str]) -> CharTokenizer:

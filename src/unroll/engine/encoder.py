@@ -59,6 +59,11 @@ class EncoderNetwork:
             for k in range(config.num_layers)
         ]
 
+    @property
+    def embedding(self) -> Array:
+        """The vectors of the units, (V, E)."""
+        return self._weights["embedding.weight"]
+
     def logits(self, texts: Reading) -> NDArray[np.float64]:
         """Return the logits (B, K) of texts."""
         pooled = self.pooled(texts)

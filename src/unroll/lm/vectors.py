@@ -1,17 +1,20 @@
-"""Vectors: a line as the hidden state that has read it, and the nearest of lines and of symbols, by their cosine."""
+"""Vectors: a line as the states that have read it, and the nearest of lines and of symbols, by their cosine."""
 
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.open import AnyModel, Opened, as_opened
+from unroll.artifact.classifier import OpenClassifier
+from unroll.artifact.open import AnyModel, Opened, open_any
 from unroll.data.lines import line_text, read_lines
+from unroll.data.reader import left_out
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
 from unroll.errors import UserError, check_choice, check_positive
 from unroll.files import StrPath, as_path, is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
@@ -27,6 +30,8 @@ POOLS: tuple[Pool, ...] = get_args(Pool)
 
 LINES_TOGETHER = 2**13
 """Most lines whose vectors are in memory at a time."""
+TEXTS_TOGETHER = 1024
+"""Most lines that a classifier reads at a time: each is read up to its `max_units`."""
 BLOCK = 2**22
 """Numbers of a file of vectors compared at a time."""
 
@@ -36,18 +41,23 @@ class Embedded:
     """One vector for each line of a file."""
 
     vectors: NDArray[np.float32]  # (lines, H), in memory or mapped
-    pool: Pool
+    pool: str
+    """As in `Pool`; of a classifier its own pooling."""
     unknown_rate: float
     empty: int
-    """Number of lines without symbols: their vector is the state after the start symbol."""
+    """Number of lines without symbols: their vector is that of the start symbol."""
+    cut: int = 0
+    """Number of units left out behind the most that a classifier reads of a line."""
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON."""
         notes = []
         if self.empty:
-            notes.append(f"{self.empty:,} lines are empty: their vector is the state after the start symbol")
+            notes.append(f"{self.empty:,} lines are empty: their vector is that of the start symbol")
         if self.unknown_rate:
             notes.append("symbols that the model does not know were read as <unk>")
+        if self.cut:
+            notes.append(left_out(self.cut))
         lines, size = self.vectors.shape
         return {"lines": lines, "size": size, "pool": self.pool, "unknown_rate": self.unknown_rate, "notes": notes}
 
@@ -60,6 +70,29 @@ class Neighbour:
     cosine: float
     line: int | None = None
     """Counted from 1; None for a symbol."""
+
+
+Embedder = Opened | OpenClassifier
+"""What has vectors: a network with a hidden state, or a classifier, whose vectors are what its head reads."""
+
+
+def as_embedder(model: "AnyModel | OpenClassifier") -> Embedder:
+    """Return a model of whatever kind opened, whatever it is named by. Raises UserError."""
+    return model if isinstance(model, Opened | OpenClassifier) else open_any(model)
+
+
+def pool_of(model: Embedder, pool: Pool | None) -> str:
+    """Return how a model's vectors are pooled; raises UserError for another `pool` than a classifier's own."""
+    if isinstance(model, OpenClassifier):
+        if pool is None:
+            return model.info.config.pooling
+        raise UserError(
+            f"{model.path} is a classifier, whose vectors are what its head reads, not pooled by {pool!r}",
+            allowed=f"its own pooling, {model.info.config.pooling!r}",
+            fix="leave out --pool, or `pool`",
+        )
+    check_choice("pool", pool or "last", POOLS)
+    return pool or "last"
 
 
 def reader_of(opened: Opened) -> HiddenPredictor:
@@ -110,35 +143,70 @@ def _pooled(network: HiddenPredictor, symbols: Window, lengths: NDArray[np.int64
     return vectors.astype(np.float32)
 
 
-def embed(model: AnyModel, file: StrPath, *, out: StrPath | None = None, pool: Pool = "last") -> Embedded:
+def text_vectors(model: OpenClassifier, texts: Iterable[str], counts: "_Counts") -> Iterator[NDArray[np.float32]]:
+    """Yield the vectors (n, P) of all texts that the head of a classifier reads, a few at a time, in order."""
+    following = iter(texts)
+    while group := list(islice(following, TEXTS_TOGETHER)):
+        reading = model.reader.read(group)
+        counts.add(model.tokenizer, reading.units.values, empty=group.count(""))
+        counts.cut += reading.cut
+        vectors = np.zeros((len(group), model.info.config.pooled_size), np.float32)
+        for numbers, part in reading.batches():
+            vectors[numbers] = model.network.pooled(part)
+        yield vectors
+
+
+def vectors_of_lines(
+    model: Embedder, file: Path, pool: Pool | None, counts: "_Counts"
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the vectors (n, H) of the lines of a file, a few at a time, in order."""
+    if isinstance(model, OpenClassifier):
+        return text_vectors(model, counts.texts(file), counts)
+    return line_vectors(reader_of(model), counts.ids(model.tokenizer, file), model.tokenizer.start_id, pool or "last")
+
+
+def vector_of_text(model: Embedder, text: str, pool: Pool | None) -> NDArray[np.float32]:
+    """Return the vector (H,) of a text."""
+    if isinstance(model, OpenClassifier):
+        blocks = text_vectors(model, [text], _Counts())
+    else:
+        ids = [model.tokenizer.encode(text)]
+        blocks = line_vectors(reader_of(model), ids, model.tokenizer.start_id, pool or "last")
+    vector: NDArray[np.float32] = next(blocks)[0]
+    return vector
+
+
+def embed(
+    model: "AnyModel | OpenClassifier", file: StrPath, *, out: StrPath | None = None, pool: Pool | None = None
+) -> Embedded:
     """Return a vector for each line of a file: the hidden state after it, or the mean or maximum over its symbols.
 
-    With `out` they are written there in numpy's format, and memory does not grow with the file. Raises UserError.
+    That of a classifier is what its head reads, and `pool` is left out; otherwise it is `last` by default. With `out`
+    they are written there in numpy's format, and memory does not grow with the file. Raises UserError.
     """
-    return result(embed_lines(as_opened(model), as_path(file), as_path(out), pool))
+    return result(embed_lines(as_embedder(model), as_path(file), as_path(out), pool))
 
 
-def embed_lines(opened: Opened, file: Path, out: Path | None = None, pool: Pool = "last") -> Work[Embedded]:
+def embed_lines(model: Embedder, file: Path, out: Path | None = None, pool: Pool | None = None) -> Work[Embedded]:
     """Read a file line by line, yielding progress; returns its vectors.
 
     With `out` they are written there as they come, in numpy's format, in constant memory. Line ends (LF, CR LF) and,
     except at level byte, a byte order mark are not part of a line. Raises UserError.
     """
-    check_choice("pool", pool, POOLS)
-    network = reader_of(opened)
+    pooling, counts = pool_of(model, pool), _Counts()
+    blocks = vectors_of_lines(model, file, pool, counts)
     if out is not None:
         refuse_folder(out)
     if out is not None and out.suffix != ".npy":
         raise UserError(f"{out} does not end in .npy", allowed="a NumPy file", fix=f"write --out {out}.npy")
     refuse_input(out, file)
     lines, total = _size(file)
-    counts = _Counts()
     done = 0
     vectors: NDArray[np.float32] | None = None
     with ExitStack() as stack:
         output = None if out is None else stack.enter_context(replacing(out))
         mapped = output is not None and out is not None and is_regular(output) and stream_number(out) is None
-        for block in line_vectors(network, counts.ids(opened.tokenizer, file), opened.tokenizer.start_id, pool):
+        for block in blocks:
             shape = (lines, block.shape[1])
             if done + len(block) > lines:
                 raise UserError(f"{file} grew while it was read", fix="try again when it is complete")
@@ -159,7 +227,7 @@ def embed_lines(opened: Opened, file: Path, out: Path | None = None, pool: Pool 
     if vectors is None:
         assert out is not None
         vectors = np.load(out, mmap_mode="r")
-    return Embedded(vectors, pool, counts.unknown / max(1, counts.symbols), counts.empty)
+    return Embedded(vectors, pooling, counts.unknown / max(1, counts.symbols), counts.empty, counts.cut)
 
 
 @dataclass
@@ -170,6 +238,7 @@ class _Counts:
     symbols: int = 0
     unknown: int = 0
     empty: int = 0
+    cut: int = 0
 
     def ids(self, tokenizer: Tokenizer, file: Path) -> Iterator[Ids]:
         """Yield the ids (T,) of each line."""
@@ -178,11 +247,21 @@ class _Counts:
                 ids: Ids = np.frombuffer(line.removesuffix(b"\n").removesuffix(b"\r"), np.uint8)
             else:
                 ids = tokenizer.encode(line_text(line, file, number))
-                self.unknown += tokenizer.count_unknown(ids)
             self.bytes += len(line)
-            self.symbols += len(ids)
-            self.empty += not len(ids)
+            self.add(tokenizer, ids, empty=not len(ids))
             yield ids
+
+    def texts(self, file: Path) -> Iterator[str]:
+        """Yield the text of each line, without its end."""
+        for number, line in enumerate(read_lines(file), 1):
+            self.bytes += len(line)
+            yield line_text(line, file, number)
+
+    def add(self, tokenizer: Tokenizer, ids: Ids, *, empty: int) -> None:
+        """Count symbols, and lines without any."""
+        self.symbols += len(ids)
+        self.unknown += tokenizer.count_unknown(ids)
+        self.empty += empty
 
 
 def _size(file: Path) -> tuple[int, int]:
@@ -196,33 +275,32 @@ def _size(file: Path) -> tuple[int, int]:
 
 
 def similar(
-    model: AnyModel,
+    model: "AnyModel | OpenClassifier",
     file: StrPath,
     query: str,
     *,
     top: int = 10,
-    pool: Pool = "last",
+    pool: Pool | None = None,
     vectors: StrPath | None = None,
 ) -> list[Neighbour]:
     """Return the lines of a file whose vectors, read from it or from `vectors`, are nearest to that of a text."""
-    return result(similar_lines(as_opened(model), as_path(file), query, top, pool, as_path(vectors)))
+    return result(similar_lines(as_embedder(model), as_path(file), query, top, pool, as_path(vectors)))
 
 
 def similar_lines(
-    opened: Opened, file: Path, query: str, top: int = 10, pool: Pool = "last", vectors: Path | None = None
+    model: Embedder, file: Path, query: str, top: int = 10, pool: Pool | None = None, vectors: Path | None = None
 ) -> Work[list[Neighbour]]:
     """Read a file, or its `vectors` as `embed` wrote them, yielding progress; returns the `top` nearest lines.
 
     The nearest come first; of equally near ones the earlier. The search is exact. Raises UserError.
     """
-    check_choice("pool", pool, POOLS)
+    pool_of(model, pool)
     check_positive("top", top, "ask for at least one")
-    network, tokenizer = reader_of(opened), opened.tokenizer
-    (query_vector,) = next(line_vectors(network, [tokenizer.encode(query)], tokenizer.start_id, pool))
+    query_vector = vector_of_text(model, query, pool)
     lines, total = _size(file)
     counts = _Counts()
     if vectors is None:
-        blocks = line_vectors(network, counts.ids(tokenizer, file), tokenizer.start_id, pool)
+        blocks = vectors_of_lines(model, file, pool, counts)
     else:
         blocks = _stored(vectors, lines, file, len(query_vector))
     best = _Nearest(top)
@@ -262,14 +340,15 @@ def _stored(path: Path, lines: int, file: Path, size: int) -> Iterator[NDArray[n
     return (stored[first : first + count] for first in range(0, lines, count))
 
 
-def similar_symbols(model: AnyModel, symbol: str, *, top: int = 10) -> list[Neighbour]:
+def similar_symbols(model: "AnyModel | OpenClassifier", symbol: str, *, top: int = 10) -> list[Neighbour]:
     """Return the `top` symbols whose embeddings are nearest to that of `symbol`, itself left out, the nearest first.
 
     An invisible symbol may be written as tables show it: `\\n`. Raises UserError.
     """
     check_positive("top", top, "ask for at least one")
-    opened = as_opened(model)
-    table = reader_of(opened).embedding.astype(np.float64)
+    opened = as_embedder(model)
+    network = opened.network if isinstance(opened, OpenClassifier) else reader_of(opened)
+    table = network.embedding.astype(np.float64)
     tokenizer = opened.tokenizer
     names = [tokenizer.symbol(k) for k in range(tokenizer.vocab_size)]
     pieces = list(tokenizer.pieces)

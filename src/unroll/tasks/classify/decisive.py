@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from unroll.artifact.classifier import AnyClassifier, OpenClassifier, as_classifier, label_ids
 from unroll.data.ragged import Ragged
-from unroll.data.reader import Reader, Reading
+from unroll.data.reader import ROWS, Reader, Reading
 from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.progress import Progress, Work, result
-from unroll.tasks.classify.predict import ROWS, probabilities_of
+from unroll.tasks.classify.predict import probabilities_of
 
 Ids = NDArray[np.int64]
 

@@ -8,17 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.classifier import AnyClassifier, OpenClassifier, as_classifier
-from unroll.data.reader import Reading
+from unroll.data.reader import Reading, left_out
 from unroll.engine.network import Precision
-from unroll.errors import check_positive, number_of
+from unroll.errors import check_positive
 from unroll.progress import Progress, Work, result
 
 Floats = NDArray[np.float64]
 
 TOGETHER = 1024
 """Texts that are sorted by length."""
-ROWS = 64
-"""Texts of similar length that are read side by side."""
 
 
 def classify(
@@ -54,7 +52,7 @@ class Predicted(NamedTuple):
     @property
     def remark(self) -> str:
         """What a person should know; empty where there is nothing."""
-        return f"{number_of(self.cut, 'unit')} behind the most that is read of a text were left out" if self.cut else ""
+        return left_out(self.cut) if self.cut else ""
 
 
 def probabilities(model: OpenClassifier, texts: Sequence[str]) -> Work[Predicted]:
@@ -63,12 +61,11 @@ def probabilities(model: OpenClassifier, texts: Sequence[str]) -> Work[Predicted
     for first, batch in chunks(texts, TOGETHER):
         reading = model.reader.read(batch)
         cut += reading.cut
-        order = np.argsort(reading.units.lengths, kind="stable")
-        for start in range(0, len(order), ROWS):
-            numbers = order[start : start + ROWS]
-            part = reading if len(order) == 1 else reading.select(numbers)
+        done = first
+        for numbers, part in reading.batches():
             rows[first + numbers] = probabilities_of(model, part)
-            yield Progress("classifying", first + start + len(numbers), len(texts), "texts")
+            done += len(numbers)
+            yield Progress("classifying", done, len(texts), "texts")
     return Predicted(rows, cut)
 
 
