@@ -1,4 +1,4 @@
-"""Writes docs/commands.md and docs/recipe.md from the code: `python tools/reference.py`, or `make docs`.
+"""Writes docs/commands.md, docs/kinds.md and docs/recipe.md from the code: `python tools/reference.py`, or `make docs`.
 
 A test compares the pages with what this program would write.
 """
@@ -16,6 +16,8 @@ from typing import get_args, get_type_hints
 import click
 
 from unroll.cli.app import HELP, VERBS, app
+from unroll.cli.kinds import USES
+from unroll.errors import Kind
 from unroll.tasks.classify.recipe import TABLES as CLASSIFIER
 from unroll.training.recipe import TABLES
 
@@ -29,7 +31,7 @@ LINE = 150
 
 def pages() -> dict[Path, str]:
     """Return every generated page with its content."""
-    return {DOCS / "commands.md": commands(), DOCS / "recipe.md": recipe()}
+    return {DOCS / "commands.md": commands(), DOCS / "kinds.md": kinds(), DOCS / "recipe.md": recipe()}
 
 
 # ---- the commands
@@ -56,6 +58,30 @@ def helps(parent: click.Context, group: click.Group, name: str) -> Iterator[tupl
     if isinstance(command, click.Group):
         for below in command.list_commands(context):
             yield from helps(context, command, below)
+
+
+# ---- the kinds of models
+
+
+def kinds() -> str:
+    """Return the page on which verb works on which kind of model."""
+    rows = []
+    for verb, refusals in USES.items():
+        if refusals is not None:
+            cells = [refusals[kind].why if kind in refusals else "yes" for kind in get_args(Kind)]
+            rows.append(f"| [`{verb}`](commands.md#unroll-{verb.replace(' ', '-')}) | {' | '.join(cells)} |\n")
+    without = ", ".join(f"`{verb}`" for verb, refusals in USES.items() if refusals is None)
+    return f"""# Kinds of models
+
+Generated from the code by `{REGENERATE}`. A model directory holds a language model, which is a network (`unroll train`)
+or an n-gram (`unroll ngram`), or it holds a classifier of texts (`unroll classify train`). Where a verb does not work
+on a kind of model, it exits with code 2 and says why, as below, and what to do instead.
+
+| verb | network | n-gram | classifier |
+|---|---|---|---|
+{"".join(rows)}
+`classify train` begins with a network if asked to (`--pretrained`). No model is read by {without}.
+"""
 
 
 # ---- the recipe

@@ -2,6 +2,12 @@
 
 import difflib
 from collections.abc import Collection
+from os import PathLike
+from typing import Literal
+
+Kind = Literal["network", "ngram", "classifier"]
+NAMES: dict[Kind, str] = {"network": "a language model", "ngram": "an n-gram", "classifier": "a classifier"}
+"""The kinds of models, by what can be done with them, and their names for people."""
 
 
 class UserError(Exception):
@@ -31,6 +37,18 @@ class MachineError(UserError):
     """The machine fails, not its user: a disk that is full or broken, a limit of the system."""
 
     exit_code = 1
+
+
+class WrongKind(UserError):
+    """A model of a kind that cannot do what is asked of it: why not, and what can."""
+
+    def __init__(self, path: str | PathLike[str], kind: Kind, why: str, *, allowed: str, fix: str) -> None:
+        super().__init__(f"{path} is {NAMES[kind]}: {why}", allowed=allowed, fix=fix)
+        self.kind, self.why = kind, why
+
+    def explain(self, why: str, fix: str) -> None:
+        """Say why not, and how to fix it, in other words."""
+        self.what, self.why, self.fix = self.what.removesuffix(self.why) + why, why, fix
 
 
 def check_choice(what: str, value: object, choices: Collection[str]) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from unroll.data.blocks import Level
 from unroll.data.kinds import UNPACK
 from unroll.data.tokenizer import Tokenizer, load_tokenizer
-from unroll.errors import UserError
+from unroll.errors import NAMES, Kind, UserError, WrongKind
 from unroll.files import EMPTY, Files, Folder, as_paths, explained, identity, read_json, unreadable, write_into
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.predict.ngram import NgramConfig
@@ -33,10 +33,14 @@ FORMAT_VERSION = 1
 KIND = "unroll language model"
 CLASSIFIER = "unroll classifier"
 KINDS = {
-    KIND: ("a language model", "unroll train", "unroll --help"),
-    CLASSIFIER: ("a classifier", "unroll classify train", "unroll classify --help"),
-}
-"""What a model directory may hold: its name for people, the command that makes it, the one that lists its verbs."""
+    KIND: (NAMES["network"], "unroll train", "unroll --help", "it predicts what comes next, and has no labels"),
+    CLASSIFIER: (
+        NAMES["classifier"], "unroll classify train", "unroll classify --help",
+        "it predicts the label of a text, not what comes next",
+    ),
+}  # fmt: skip
+"""What a model directory may hold: its name for people, the command that makes it, the one that lists its verbs, and
+what it predicts."""
 WEIGHTS = "weights.safetensors"
 STATE = "resume/state.safetensors"
 DATA = "resume/data"
@@ -165,10 +169,13 @@ def read_kind(path: Path, kind: str | None = None) -> dict[str, Any]:
             f"{path / 'model.json'} does not describe an unroll model", fix="name a directory made by `unroll train`"
         )
     if kind is not None and description["kind"] != kind:
-        raise UserError(
-            f"{path} is {KINDS[description['kind']][0]}",
+        name, _, verbs, why = KINDS[description["kind"]]
+        raise WrongKind(
+            path,
+            kind_of(description),
+            why,
             allowed=f"{KINDS[kind][0]}, made by `{KINDS[kind][1]}`",
-            fix=f"use it with the verbs of {KINDS[description['kind']][0]}: `{KINDS[description['kind']][2]}`",
+            fix=f"use it with the verbs of {name}: `{verbs}`",
         )
     version = description.get("format_version")
     if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
@@ -180,6 +187,14 @@ def read_kind(path: Path, kind: str | None = None) -> dict[str, Any]:
     if not isinstance(description.get("model"), dict):
         raise UserError(f"{path / 'model.json'} has no model configuration", fix="restore it, or train again")
     return description
+
+
+def kind_of(description: dict[str, Any]) -> Kind:
+    """Return the kind of a model, as model.json has it."""
+    if description["kind"] == CLASSIFIER:
+        return "classifier"
+    model = description.get("model")
+    return "ngram" if isinstance(model, dict) and model.get("arch") == "ngram" else "network"
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -203,9 +218,11 @@ def read_config(description: dict[str, Any], place: str) -> ModelConfig | NgramC
 
 def check_trained(path: Path, description: dict[str, Any]) -> None:
     """Raise UserError for an n-gram, which nothing can be trained on."""
-    if description["model"].get("arch") == "ngram":
-        raise UserError(
-            f"{path} is an n-gram: it was counted, and has no weights to train",
+    if kind_of(description) == "ngram":
+        raise WrongKind(
+            path,
+            "ngram",
+            "it was counted, and has no weights to train",
             allowed="a model made by `unroll train`",
             fix="train on the text itself, or count it again with `unroll ngram`",
         )

@@ -14,6 +14,7 @@ from unroll.artifact.directory import (
     WEIGHTS,
     check_types,
     data_path,
+    kind_of,
     read_description,
     read_kind,
     read_weights_info,
@@ -21,7 +22,7 @@ from unroll.artifact.directory import (
 from unroll.artifact.events import METRICS, SAMPLE, SAMPLES, read_events
 from unroll.artifact.quantize import read_cost
 from unroll.data.corpus import CorpusInfo, load_corpus
-from unroll.errors import UserError
+from unroll.errors import UserError, WrongKind
 from unroll.files import StrPath
 from unroll.settings import check, read_toml
 
@@ -116,7 +117,10 @@ def info(path: StrPath) -> dict[str, Any]:
 
 def evolution(path: StrPath) -> list[dict[str, Any]]:
     """Return the samples taken while a model was trained: `step, nats, prompt, temperature, seed, text` each."""
-    read_description(Path(path))
+    if kind_of(read_description(Path(path))) == "ngram":
+        why = "it was counted at once, and wrote no samples on the way"
+        fix = "write one now: `unroll sample DIR`"
+        raise WrongKind(Path(path), "ngram", why, allowed="a model made by `unroll train`", fix=fix)
     return read_events(Path(path) / SAMPLES, SAMPLE)
 
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
 import unroll
-from unroll.errors import UserError, nearest
+from unroll.cli.kinds import explain
+from unroll.errors import UserError, WrongKind, nearest
 
 HELP = ["-h", "--help"]
+VERB = "unroll.verb"
+"""Where click's context keeps the name of the verb that runs: `classify predict`."""
 VERBS = {
     "train": "Train a model on text files.",
     "ngram": "Count a Kneser-Ney n-gram of text files.",
@@ -56,11 +60,20 @@ class Verbs(click.Group):
         assert isinstance(verb, click.Command)
         return verb
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb; where it does not work on a kind of model, say why, in the words of `kinds`."""
+        try:
+            return super().invoke(ctx)
+        except WrongKind as error:
+            explain(error, ctx.meta[VERB])
+            raise
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb; refuse a text or a file that is given twice."""
         name, command, rest = super().resolve_command(ctx, args)
+        ctx.meta[VERB] = f"{name} {rest[0]}" if isinstance(command, click.Group) and rest else name
         if command is not None and not ctx.resilient_parsing:
             refuse_repeated(command, rest)
         return name, command, rest

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unroll.artifact.directory import read_config, read_description, read_tokenizer
 from unroll.artifact.open import open_model
-from unroll.errors import UserError
+from unroll.errors import WrongKind
 from unroll.export.graph import Case, Graph, Source, Weights, floats, integers, linear, operator, scan
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, parameter_count
@@ -26,8 +26,10 @@ def language_source(path: Path) -> Source:
     description = read_description(path)
     config = read_config(description, str(path / "model.json"))
     if isinstance(config, NgramConfig):
-        raise UserError(
-            f"{path} is an n-gram: counts, not a network, and ONNX has no operations for them",
+        raise WrongKind(
+            path,
+            "ngram",
+            "counts, not a network, and ONNX has no operations for them",
             allowed="a model made by `unroll train`",
             fix="train a network on the same text, and export that",
         )

@@ -20,7 +20,7 @@ from unroll.artifact.checkpoint import load_model
 from unroll.artifact.open import Opened, open_model
 from unroll.data.blocks import read_blocks
 from unroll.data.encode import block_ids
-from unroll.errors import MachineError, UserError
+from unroll.errors import MachineError, UserError, WrongKind
 from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
 from unroll.nn.arch import ARCHITECTURES, owners
 from unroll.nn.config import ModelConfig
@@ -159,8 +159,10 @@ def network_of(opened: Opened) -> Model:
     Where it was opened as a predictor, its weights are loaded again: the engine keeps no gates and has no gradients.
     """
     if (network := opened.predictor.network) is None:
-        raise UserError(
-            f"{opened.path.name} is an n-gram, which has no states and no gates",
+        raise WrongKind(
+            opened.path,
+            "ngram",
+            "it has no states and no gates",
             allowed=f"a network: {', '.join(ARCHITECTURES)}",
             fix="name a model made by `unroll train`",
         )

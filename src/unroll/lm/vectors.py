@@ -16,7 +16,7 @@ from unroll.artifact.open import AnyModel, Opened, open_any
 from unroll.data.lines import line_text, read_lines
 from unroll.data.reader import left_out
 from unroll.data.tokenizer import ByteTokenizer, Tokenizer
-from unroll.errors import UserError, check_choice, check_positive
+from unroll.errors import UserError, WrongKind, check_choice, check_positive
 from unroll.files import StrPath, as_path, is_regular, refuse_folder, refuse_input, replacing, reserve, stream_number
 from unroll.nn.arch import ARCHITECTURES
 from unroll.predict.predictor import HiddenPredictor, Window
@@ -99,8 +99,10 @@ def reader_of(opened: Opened) -> HiddenPredictor:
     """Return the network that reads; raises UserError for a model without a hidden state."""
     if (network := opened.predictor.network) is not None:
         return network
-    raise UserError(
-        f"{opened.path} is a model without a hidden state, so it has no vectors",
+    raise WrongKind(
+        opened.path,
+        "ngram",
+        "without a hidden state it has no vectors",
         allowed=f"a network: {', '.join(ARCHITECTURES)}",
         fix="train one with `unroll train`",
     )
