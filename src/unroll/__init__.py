@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unroll.insight.attribution.measure import attribute as attribute
     from unroll.insight.cells.ablation import ablate as ablate
     from unroll.insight.cells.measure import cells as cells
+    from unroll.insight.classifier.attribution import attribute_classifier as attribute_classifier
     from unroll.insight.curves.picture import plot as plot
     from unroll.insight.gradients.picture import gradients as gradients
     from unroll.insight.longrange.measure import longrange as longrange
@@ -52,6 +53,7 @@ HOMES = {
     "UserError": "unroll.errors",
     "ablate": "unroll.insight.cells.ablation",
     "attribute": "unroll.insight.attribution.measure",
+    "attribute_classifier": "unroll.insight.classifier.attribution",
     "beam_search": "unroll.lm.beam",
     "cells": "unroll.insight.cells.measure",
     "classify": "unroll.tasks.classify.predict",
