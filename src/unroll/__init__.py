@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from unroll.insight.cells.ablation import ablate as ablate
     from unroll.insight.cells.measure import cells as cells
     from unroll.insight.classifier.attribution import attribute_classifier as attribute_classifier
+    from unroll.insight.classifier.trace import trace_classifier as trace_classifier
     from unroll.insight.curves.picture import plot as plot
     from unroll.insight.gradients.picture import gradients as gradients
     from unroll.insight.longrange.measure import longrange as longrange
@@ -91,6 +92,7 @@ HOMES = {
     "sources": "unroll.data.sources",
     "text_path": "unroll.data.opening",
     "trace": "unroll.insight.trace",
+    "trace_classifier": "unroll.insight.classifier.trace",
     "train": "unroll.training.request",
     "train_classifier": "unroll.tasks.classify.request",
 }

@@ -122,7 +122,7 @@ def label_scores(
 
     opened = open_classifier(model)
     attribution = console.run(attributing_label(opened, text, label, against=against, method=method, steps=steps))
-    return attribution, attribution.pieces
+    return attribution, list(attribution.pieces)
 
 
 def put_scores(attribution: "Attribution", symbols: list[str]) -> None:

@@ -1,7 +1,6 @@
 """Which units of a text decided its label: each hidden by itself, or by gradients from nothing known to the text."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,18 +25,13 @@ from unroll.tasks.classify.predict import Predicted, probabilities_of
 class LabelAttribution(Attribution):
     """A score in nats for each unit of a text: its effect on the probability of a label, the `target`."""
 
-    text: str
+    pieces: tuple[str, ...]
+    """The text that is read cut before each unit."""
     spans: Ids
     """Where each unit stands in the text, in code points (T, 2)."""
     probability: float
     """Of the label."""
     origin: ClassVar[str] = "all units unknown"
-
-    @property
-    def pieces(self) -> list[str]:
-        """The text cut before each unit, so that the pieces together are what was read."""
-        cuts = [0, *self.spans[1:, 0].tolist(), int(self.spans[-1, 1])]
-        return [self.text[start:end] for start, end in pairwise(cuts)]
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON."""
@@ -119,7 +113,7 @@ def attributing_label(
         agreement,
         steps if method == "integrated" else None,
         (*([remark] if remark else []), *missed_by(method, scores, value - baseline)),
-        text,
+        tuple(opened.reader.pieces(text)),
         np.array(spans),
         float(probability[label_id]),
     )
