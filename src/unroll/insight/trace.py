@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class LayerUse:
     @property
     def layer(self) -> int:
         """Its number."""
-        return int(self.name.lstrip("abcdefghijklmnopqrstuvwxyz"))
+        return int(self.name.lstrip(ascii_lowercase))
 
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON; an endless time constant is None."""
