@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from unroll.insight.cells.ablation import ablate as ablate
     from unroll.insight.cells.measure import cells as cells
     from unroll.insight.classifier.attribution import attribute_classifier as attribute_classifier
+    from unroll.insight.classifier.cells import classifier_cells as classifier_cells
     from unroll.insight.classifier.trace import trace_classifier as trace_classifier
     from unroll.insight.curves.picture import plot as plot
     from unroll.insight.gradients.picture import gradients as gradients
@@ -57,6 +58,7 @@ HOMES = {
     "attribute_classifier": "unroll.insight.classifier.attribution",
     "beam_search": "unroll.lm.beam",
     "cells": "unroll.insight.cells.measure",
+    "classifier_cells": "unroll.insight.classifier.cells",
     "classify": "unroll.tasks.classify.predict",
     "compare": "unroll.lm.compare",
     "decisive_units": "unroll.tasks.classify.decisive",

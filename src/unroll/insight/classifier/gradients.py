@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unroll.artifact.classifier import OpenClassifier, open_classifier
-from unroll.data.labelled import read_examples
+from unroll.artifact.classifier import open_classifier
 from unroll.data.reader import Reading
 from unroll.errors import UserError, number_of
 from unroll.insight.classifier.network import network_of, units_of, untrained
+from unroll.insight.classifier.texts import labelled
 from unroll.insight.gradients.advice import EXPLODES, VANISHES, Floats, logged_norms
 from unroll.insight.gradients.measure import LAGS, POSITIONS, GradientReport, Gradients, LagNorms
 from unroll.nn.cells import STEPS, CellWeights, state_after
@@ -24,7 +24,6 @@ from unroll.progress import Progress, Work
 from unroll.settings import read_toml
 from unroll.state import LayerState
 from unroll.tasks.classify.evaluate import marks_of
-from unroll.tasks.classify.store import held_out
 
 HELD = 2**22
 """Most outputs of all layers in a graph of gradients."""
@@ -112,18 +111,6 @@ def measure_classifiers(
     assert lags is not None
     own = "each model read its own held-out texts: name one table with --file"
     return GradientReport(file, lags, tuple(gradients), (own,) if file is None and len(paths) > 1 else ())
-
-
-def labelled(opened: OpenClassifier, file: Path | None) -> Work[tuple[Sequence[str], Sequence[Sequence[str]]]]:
-    """Return texts and the names of their labels: of a table, or those held out of the training."""
-    if file is None:
-        yield Progress("reading", 0, 1)
-        rows = held_out(opened.path)
-        return [row["text"] for row in rows], [row["labels"] for row in rows]
-    info = opened.info
-    several = info.config.multi_label
-    examples = yield from read_examples(file, info.text_columns, (info.label_column,), multi=several, options=False)
-    return examples.texts, examples.labels
 
 
 def norms_of(network: Classifier, reading: Reading, targets: Any, lags: int, name: str) -> Work[LagNorms]:

@@ -15,15 +15,12 @@ from unroll.data.reader import Reading
 from unroll.errors import UserError, did_you_mean
 from unroll.files import StrPath
 from unroll.insight.arrays import ArrayFiles, Floats, Ids
-from unroll.insight.classifier.network import network_of, units_of
+from unroll.insight.classifier.network import network_of, recorder, units_of
 from unroll.insight.trace import LayerUse, Use
 from unroll.nn.arch import ARCHITECTURES
-from unroll.nn.cells import CellWeights
-from unroll.nn.encoder import Classifier, backwards
+from unroll.nn.encoder import Classifier
 from unroll.nn.encoder_config import ClassifierConfig
-from unroll.nn.recurrent import run_stepwise
 from unroll.progress import Progress, Work, result
-from unroll.state import LayerState
 
 MOST = 2**28
 """Most values of all signals together."""
@@ -134,17 +131,7 @@ def chosen_names(
 def traced(network: Classifier, reading: Reading) -> dict[str, Floats]:
     """Return all arrays of one text by their names, read by the equation of the cell, step by step."""
     units, arch, inside = units_of(reading), network.config.arch, dict[str, Tensor]()
-
-    def run(name: str, x: Tensor, state: LayerState, w: CellWeights) -> Tensor:
-        y, _, steps = run_stepwise(arch, x, state, w)
-        lengths = units.word_lengths if name.startswith("characters/") else units.lengths
-        assert lengths is not None
-        for signal in ARCHITECTURES[arch].signals:
-            values = torch.stack([getattr(step, signal) for step in steps])
-            inside[f"{name}/{signal}"] = backwards(values, lengths) if "backwards" in name else values
-        return y
-
-    y, last = network.encode(units, run)
+    y, last = network.encode(units, recorder(arch, units, tuple(ARCHITECTURES[arch].signals), inside))
     pooled = network.pooled(y, last, units.lengths)
     arrays = {"pooled": pooled[0].numpy(), "logits": network.head(pooled)[0].numpy()}
     if "attention" in network.config.poolings:
