@@ -45,7 +45,7 @@ def test_a_label_and_a_property(classifier: Path, animals: Path, here: Here, tmp
 @pytest.mark.parametrize(
     ("arguments", "subject"),
     [
-        ((), "of those held out of"),
+        ((), "only 8 texts of those held out of"),
         (("--plot", "x.png"), "--plot draws one property"),
         (("--property", "label:dgo"), "did you mean 'dog'"),
         (("--property", "qoutes"), "did you mean 'quotes'"),

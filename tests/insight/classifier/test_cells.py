@@ -167,5 +167,7 @@ def test_lines_and_refusals(planted: OpenClassifier, table: Path, tmp_path: Path
         with pytest.raises(UserError, match=message) as refusal:
             classifier_cells(planted, file, property=asked)
         assert refusal.value.allowed and refusal.value.fix
+    with pytest.raises(UserError, match="the texts held out of"):
+        classifier_cells(planted, property="label:dog")
     with pytest.raises(UserError, match="--top is 0"):
         classifier_cells(planted, table, property="re:o", top=0)

@@ -106,6 +106,7 @@ def test_advice_says_what_reaches_the_head(opened: OpenClassifier) -> None:
     layer = f"forwards{config.num_layers - 1}"
     signal = f"{layer}/c" if f"{layer}/c" in norms.rows else f"{layer}/h"
     for shares, expected in (([1, 1e-3, 1e-4, 1e-5], "vanishes 2 units back"), ([1, 2, 12, 30], "30 times as large 4"),
-                             ([1, 0.5, 0.5, 0.25], "counts 25 % of lag 1")):  # fmt: skip
+                             ([1, 0.5, 0.5, 0.25], "counts 25 % of lag 1"),
+                             ([1, 2, 3, 4], "counts 400 % of lag 1")):  # fmt: skip
         planted = replace(norms, rows=norms.rows | {signal: np.array([[np.nan, *shares]])})
         assert expected in advice_on("forwards", planted, config)

@@ -61,13 +61,18 @@ def advice_on(way: str, norms: LagNorms, config: ClassifierConfig) -> str:
     elif len(below):
         text = f"{layer}: what is handed on vanishes {number_of(int(below[0]) + 1, 'unit')} back (below 1 % of lag 1)"
     else:
-        text = f"{layer}: what is handed on {number_of(lags, 'unit')} back counts {100 * shares[-1]:.2g} % of lag 1"
+        text = f"{layer}: what is handed on {number_of(lags, 'unit')} back counts {percent(shares[-1])} of lag 1"
     if config.poolings == ("last",):
         return f"{text}; nothing reaches the head another way: it reads the last output alone"
     return (
         f"{text}; the head reads each output itself, too ({', '.join(config.poolings)}): {number_of(lags, 'unit')} "
-        f"back it counts {100 * outputs[-1] / (outputs[0] or 1.0):.2g} % of the last"
+        f"back it counts {percent(outputs[-1] / (outputs[0] or 1.0))} of the last"
     )
+
+
+def percent(share: float) -> str:
+    """Return a share as 0.25 %, 2.5 % or 250 %."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def measure_classifiers(

@@ -9,9 +9,10 @@ from unroll.artifact.classifier import OpenClassifier
 from unroll.data.kinds import UNPACK
 from unroll.data.labelled import read_examples
 from unroll.data.lines import line_text, read_lines
+from unroll.errors import UserError
 from unroll.files import printable_name
 from unroll.progress import Progress, Work
-from unroll.tasks.classify.store import held_out
+from unroll.tasks.classify.store import VALID, held_out
 
 Rows = Sequence[Sequence[str]]
 
@@ -22,9 +23,15 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 
 
 def labelled(opened: OpenClassifier, file: Path | None) -> Work[tuple[Sequence[str], Rows]]:
-    """Return texts and the names of their labels: of a table, or those held out of the training."""
+    """Return texts and the names of their labels: of a table, or those held out of the training. Raises UserError."""
     if file is None:
         yield Progress("reading", 0, 1)
+        if not (opened.path / VALID).exists():
+            raise UserError(
+                f"the texts held out of {opened.path} are missing",
+                allowed="a classifier that still has them, or --file",
+                fix="name a table of examples: --file F",
+            )
         rows = held_out(opened.path)
         return [row["text"] for row in rows], [row["labels"] for row in rows]
     info = opened.info
