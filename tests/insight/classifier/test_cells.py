@@ -84,6 +84,7 @@ def test_a_label_is_told_by_the_unit_that_keeps_it(planted: OpenClassifier, tabl
     assert tracking.findings[0].score == pytest.approx(1) and tracking.texts == tracking.symbols == 400
     figures = json.loads(json.dumps(tracking.figures(), allow_nan=False))
     assert figures["findings"][0]["direction"] in ("forwards", "backwards") and figures["probe"]["score"] > 0.95
+    assert "above guessing" in figures["thresholds"]["tracks"] and "causal" not in figures["thresholds"]
     several = result(cells.track_labels(planted, table, ["cat", "dog", "owl"], top=1))
     assert [other.labels.name for other in several] == ["label:cat", "label:dog"], "there are no owls"
     assert several[1].findings == tracking.findings and several[0].probe is None

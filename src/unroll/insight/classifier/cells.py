@@ -15,7 +15,7 @@ from unroll.data.reader import Reading
 from unroll.errors import UserError, check_positive, did_you_mean, install, number_of
 from unroll.files import StrPath, as_path
 from unroll.insight.cells import probe
-from unroll.insight.cells.findings import Sample, Tracking
+from unroll.insight.cells.findings import VERDICTS, Sample, Tracking
 from unroll.insight.cells.measure import KEPT, LEAST, Recent, best_columns, check, finding_of, probed
 from unroll.insight.cells.properties import PROPERTIES, Labels, Text, label
 from unroll.insight.cells.search import resampled, score, search, spectra
@@ -60,6 +60,10 @@ class ClassifierTracking(Tracking):
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON."""
         figures = super().figures() | {"texts": self.texts, "around": self.recent}
+        last = super().outdone
+        figures["thresholds"] = {
+            verdict: rule.replace(last, self.outdone) for verdict, rule in VERDICTS.items() if verdict != "causal"
+        }
         for finding, written in zip(self.findings, figures["findings"], strict=True):
             written["direction"] = finding.cell.direction
         foreign = ("last_8_characters", "marks", *(["symbols"] if self.of_label else []))
