@@ -47,15 +47,14 @@ Matched cells: the 20 of the layer, from the half least related to the property,
 as much.
 
 \b
-Of a classifier, --file is a table of texts, or has one in each line. All properties but tables are
-compared with the states at each word or character; tracks also asks for more than the 8 characters
-on either side reveal. label:NAME is compared with the pooled vector of a text; tracks then asks for
-more than guessing. Without --property, the best unit of each label is listed. Nothing is clamped,
-so nothing is causal.
+Of a classifier, --file is a table of texts, or has one in each line. All properties but tables
+are compared with the states at each word or character; tracks also asks for more than the 8
+characters on either side reveal. label:NAME is compared with the pooled vector of a text; tracks
+then asks for more than guessing. Without --property, the best unit of each label is listed.
+Nothing is clamped, so nothing is causal.
 
 \b
 Examples:
-  unroll cells runs/book --file test.txt
   unroll cells runs/kernel --file kernel.c --property comment --plot comment.png
   unroll cells runs/book --file test.txt --property line --top 3
   unroll cells runs/book --file test.txt --property 're:\\d+'

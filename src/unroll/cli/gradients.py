@@ -36,9 +36,10 @@ Advice:
 Of a classifier, the loss is the nats of a text's label, and a lag is counted from the last unit
 that a direction reads: forwards from the end of the text, backwards from its beginning.
   forwards0/h, c   what a layer hands on to its next step; at lag 0 there is none
-  forwards0/y      an output with all that follows from it: handed on, pooled, read by layers above
-Where all outputs are pooled (mean, max, attention), y does not vanish even where h and c do. --file
-is a table of examples; --lags K takes the texts of more than K units, by default the longer half.
+  forwards0/y      an output with all that follows from it: handed on, pooled, read above
+Where all outputs are pooled (mean, max, attention), y does not vanish even where h and c do.
+--file is a table of examples; --lags K takes the texts of more than K units, by default the
+longer half.
 
 \b
 Examples:

@@ -45,7 +45,6 @@ was read from the end down to unit t.
 
 \b
 Examples:
-  unroll trace runs/book "He said “yes” (or no)."
   unroll trace runs/book "He said “yes”." --unit 0:17 --unit 0:42 --signal c
   unroll trace runs/book --file book.txt --out trace.npz --layer 0
   unroll trace runs/book --file page.txt --unit 0:17 --html cell.html
