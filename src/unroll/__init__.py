@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from unroll.insight.attribution.measure import attribute as attribute
     from unroll.insight.cells.ablation import ablate as ablate
     from unroll.insight.cells.measure import cells as cells
+    from unroll.insight.classifier.attribution import attribute_classifier as attribute_classifier
+    from unroll.insight.classifier.cells import classifier_cells as classifier_cells
+    from unroll.insight.classifier.trace import trace_classifier as trace_classifier
     from unroll.insight.curves.picture import plot as plot
     from unroll.insight.gradients.picture import gradients as gradients
     from unroll.insight.longrange.measure import longrange as longrange
@@ -52,8 +55,10 @@ HOMES = {
     "UserError": "unroll.errors",
     "ablate": "unroll.insight.cells.ablation",
     "attribute": "unroll.insight.attribution.measure",
+    "attribute_classifier": "unroll.insight.classifier.attribution",
     "beam_search": "unroll.lm.beam",
     "cells": "unroll.insight.cells.measure",
+    "classifier_cells": "unroll.insight.classifier.cells",
     "classify": "unroll.tasks.classify.predict",
     "compare": "unroll.lm.compare",
     "decisive_units": "unroll.tasks.classify.decisive",
@@ -89,6 +94,7 @@ HOMES = {
     "sources": "unroll.data.sources",
     "text_path": "unroll.data.opening",
     "trace": "unroll.insight.trace",
+    "trace_classifier": "unroll.insight.classifier.trace",
     "train": "unroll.training.request",
     "train_classifier": "unroll.tasks.classify.request",
 }

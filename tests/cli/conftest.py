@@ -1,6 +1,7 @@
 """What the tests of the command share: a text, a model trained by the command, and the command in this process."""
 
 import json
+import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from cli.command import QUICK, Done, text, unroll
+from tasks.classify import toy
 from unroll import __main__
 from unroll.cli import process
 
@@ -33,6 +35,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     result = unroll("train", "book.txt", "--steps", "40", *QUICK, "--json", cwd=folder)
     assert result.code == 0, result.err
     return Trained(folder / "runs" / "book", book, result, json.loads(result.out))
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of animals by what they say: words and their characters, read from both ends."""
+    folder = tmp_path_factory.mktemp("classifier")
+    return toy.trained(toy.written(folder / "toy.tsv", toy.rows(random.Random(0), 120)), folder / "toy", steps=60)
 
 
 @pytest.fixture

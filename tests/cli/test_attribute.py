@@ -81,6 +81,32 @@ def test_refusals(arguments: list[str], subject: str, trained: Trained, refused:
     assert subject in refused("attribute", trained.path, *arguments)
 
 
+def test_words_that_decided_a_label(classifier: Path, here: Here, tmp_path: Path) -> None:
+    text, drawn, page = "The old animal says woof again", tmp_path / "a.svg", tmp_path / "a.html"
+    result = here("attribute", classifier, text, "--plot", drawn, "--html", page)
+    assert result.code == 0, result.err
+    lines = [line.split() for line in result.out.splitlines()]
+    assert [word for _, word in lines] == ["'The'", "'old'", "'animal'", "'says'", "'woof'", "'again'"]
+    assert max(lines, key=lambda line: float(line[0]))[1] == "'woof'"
+    assert "log p(dog) =" in result.err and "all units unknown" in result.err
+    assert "woof" in drawn.read_text(encoding="utf-8") and "say dog?" in drawn.read_text(encoding="utf-8")
+    (block,) = re.findall("<pre>(.*?)</pre>", page.read_text(encoding="utf-8"), re.S)
+    assert re.sub("<.*?>", "", block) == text
+    report = json.loads(here("attribute", classifier, text, "--label", "cat", "--against", "dog",
+                             "--method", "integrated", "--json").out)  # fmt: skip
+    assert (report["label"], report["against"], report["steps"]) == ("cat", "dog", 64)
+    assert report["sum"] == pytest.approx(report["value"] - report["baseline"], abs=0.02)
+    assert min(report["units"], key=lambda unit: unit["score"])["text"] == "woof"
+
+
+def test_options_of_the_other_kind_are_refused(classifier: Path, trained: Trained, refused: Refused) -> None:
+    for options in (("--target", "x"), ("--at", "0")):
+        assert f"{options[0]} does not apply to a classifier" in refused("attribute", classifier, "woof", *options)
+    said = refused("attribute", trained.path, "the", "--label", "dog")
+    assert "--label does not apply to a language model" in said and "allowed: --target" in said
+    assert "did you mean 'dog'" in refused("attribute", classifier, "woof", "--label", "dgo")
+
+
 def test_an_ngram_is_refused(book: Path, here: Here, refused: Refused, tmp_path: Path) -> None:
     assert here("ngram", book, "--order", "2", "--out", tmp_path / "ngram").code == 0
     assert "is an n-gram" in refused("attribute", tmp_path / "ngram", "the cat")

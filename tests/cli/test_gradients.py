@@ -98,3 +98,33 @@ def test_other_refusals(trained: Trained, short: Path, refused: Refused, here: H
 def test_help_has_examples(here: Here) -> None:
     result = here("gradients", "--help")
     assert result.code == 0 and "unroll gradients runs/book --fresh" in result.out and "1 % of lag 1" in result.out
+
+
+def test_of_a_classifier(classifier: Path, here: Here, tmp_path: Path) -> None:
+    table, drawn = classifier.with_name("toy.tsv"), tmp_path / "g.svg"
+    result = here("gradients", classifier, "--file", table, "--lags", "4", "--curve", "--plot", drawn, "--fresh")
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    names = [f"{way}0/{signal}" for way in ("forwards", "backwards") for signal in "hcy"]
+    assert [line.split()[0] for line in lines[2:8]] == names and lines[1].split() == ["lag", "1", "3", "4", "half-life"]
+    assert sum(line.startswith("advice") for line in lines) == 4 and "step  norm" in lines
+    assert "more than 4 units" in result.err and "delimiters" not in result.err
+    assert "by the outputs of backwards0" in drawn.read_text(encoding="utf-8")
+    (report,) = json.loads(here("gradients", classifier, "--json").out)["models"]
+    assert [(item["name"], item["layer"], item["signal"]) for item in report["signals"]] == [
+        (name, 0, name[-1]) for name in names
+    ]
+    assert report["texts"] > 0 and report["training"]["grad_clip"] is not None and len(report["advice"]) == 2
+    assert report["signals"][0]["gradient"][0] == [0, None] and report["signals"][2]["gradient"][0][1] > 0
+
+
+def test_refusals_of_classifiers(classifier: Path, trained: Trained, refused: Refused) -> None:
+    table = classifier.with_name("toy.tsv")
+    for arguments, subject in (
+        ((classifier, "--file", table, "--text", "text"), "--text names the column"),
+        ((classifier, "--file", table, "--lags", "30"), "has more than 30 units"),
+        ((classifier, "--lags", "0"), "the largest lag is 0"),
+        ((classifier, trained.path), "is a classifier"),
+        ((classifier, "--file", trained.text), "fix: call the right one label, as in training"),
+    ):
+        assert subject in refused("gradients", *arguments), arguments

@@ -61,3 +61,47 @@ def test_a_heat_map_is_drawn_and_is_the_same_each_time(trained: Trained, here: H
 )
 def test_refusals(arguments: list[str], subject: str, trained: Trained, refused: Refused) -> None:
     assert subject in refused("trace", trained.path, *arguments)
+
+
+def test_a_classifier_is_traced_in_both_directions(classifier: Path, here: Here, tmp_path: Path) -> None:
+    out, text = tmp_path / "t.npz", "the old animal says woof"
+    result = here("trace", classifier, text, "--out", out, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    with np.load(out) as arrays:
+        assert set(report["arrays"]) | {"ids"} == set(arrays)
+        assert arrays["backwards0/c"].shape == arrays["forwards0/h"].shape == (5, 8) and report["tokens"] == 5
+        assert arrays["logits"].argmax() == 1 and len(arrays["characters/ends"]) == 5
+    predicted = json.loads(here("classify", "predict", classifier, text, "--json").out)["predictions"][0]["labels"][0]
+    assert report["label"] == predicted["label"] == "dog"
+    assert report["probability"] == pytest.approx(predicted["probability"], abs=1e-5)
+    assert [layer["name"] for layer in report["layers"]] == ["forwards0", "backwards0"]
+
+
+def test_a_classifiers_text_is_coloured_and_drawn(classifier: Path, here: Here, tmp_path: Path) -> None:
+    file, page, drawn = tmp_path / "t.txt", tmp_path / "cell.html", tmp_path / "map.svg"
+    file.write_text("the old animal says woof\n", encoding="utf-8")
+    units = ("--unit", "backwards0:1", "--unit", "forwards0:2")
+    result = here("trace", classifier, "--file", file, *units, "--signal", "f", "--html", page, "--plot", drawn)
+    assert result.code == 0, result.err
+    rows = [line for line in result.out.splitlines() if not line.startswith("──")]
+    assert len(rows) == 2 * 5 and rows[0].endswith("'the '") and "dog" in result.err
+    assert "backwards0/f, unit 1" in page.read_text(encoding="utf-8")
+    assert "unit of backwards0/f" in drawn.read_text(encoding="utf-8")
+    whole = here("trace", classifier, "the old animal says woof", *units, "--signal", "f")
+    assert whole.out == result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "subject"),
+    [
+        (("the", "--unit", "0:1"), "--unit 0:1 is not a unit"),
+        (("the", "--unit", "backwards1:1"), "L of forwards0, backwards0"),
+        (("the", "--signal", "nats"), "has no signal nats"),
+        (("the", "--layer", "1"), "there is no layer 1"),
+        (("",), "nothing to trace"),
+        (("the " * 401, "--plot", "x.png"), "the text has 401 units"),
+    ],
+)
+def test_refusals_of_classifiers(arguments: tuple[str, ...], subject: str, classifier: Path, refused: Refused) -> None:
+    assert subject in refused("trace", classifier, *arguments)

@@ -66,6 +66,12 @@ def test_spans_are_code_points(text: str, spans: list[list[int]]) -> None:
     assert Reader(WORDS[0], CHARACTERS, lowercase=True).spans(text).tolist() == spans
 
 
+def test_pieces_are_the_text_that_is_read() -> None:
+    reader = Reader(WORDS[0], CHARACTERS, lowercase=True, max_units=3)
+    assert reader.pieces(" the  ÄÖ the cat") == [" the  ", "ÄÖ ", "the"]
+    assert reader.pieces("") == [""]
+
+
 def test_what_is_beyond_the_most_units_is_counted() -> None:
     reading = Reader(WORDS[0], CHARACTERS, max_units=2).read(["the a the a", "the"])
     assert reading.units.lengths.tolist() == [2, 1] and reading.word_of.lengths.tolist() == [2, 1]

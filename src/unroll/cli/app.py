@@ -30,7 +30,7 @@ VERBS = {
     "plot": "Draw reliability, loss by position, or surprisal.",
     "trace": "Show every state and gate at every symbol of a text.",
     "gradients": "Report whether gradients vanish or explode.",
-    "attribute": "Show which symbols of a text made a prediction.",
+    "attribute": "Show which symbols made a prediction, or decided a label.",
     "patch": "Put the state of one text into another: where is it kept?",
     "memory": "Measure how far back models remember.",
     "cells": "Find the cells that track a property of a text.",

@@ -1,5 +1,6 @@
-"""`unroll attribute`: which earlier symbols made a prediction."""
+"""`unroll attribute`: which symbols made a prediction, which units of a text decided its label."""
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from unroll.cli import console, pictures
-from unroll.cli.options import JSON, PATH, plot_option
+from unroll.cli.options import JSON, PATH, plot_option, refuse_options
 
 if TYPE_CHECKING:
-    from unroll.insight.attribution.measure import Attribution, Floats, Method
+    from unroll.insight.attribution.scores import Attribution, Floats, Method
 
 
 @click.command(
@@ -29,23 +30,28 @@ its embedding to zero: it keeps its place, so all others stand as far back as be
 baseline is the text with all embeddings zero; the start symbol is kept and has no score.
 
 \b
+Of a classifier, F is log p(label), or with --against the difference of two labels, and what is
+scored are the words or characters of the text. One is left out by reading it, and the characters
+of a word, as unknown; the baseline is the text with all of them unknown.
+
+\b
 Examples:
   unroll attribute runs/pronouns "Alice reads the book . the letter is for Bob . she"
   unroll attribute runs/pronouns "Alice reads the book ." --target she --against he
   unroll attribute runs/book "He said “yes" --target "”" --method leave-out
-  unroll attribute runs/book "It was a dark night" --html night.html --plot night.png""",
+  unroll attribute runs/book "It was a dark night" --html night.html --plot night.png
+  unroll attribute runs/reviews "What a film!" --label good --against bad""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="TEXT")
 @click.option("--target", metavar="SYMBOL", help="Symbol predicted after TEXT.  [default: the last symbol of TEXT]")
-@click.option("--against", metavar="SYMBOL", help="Why the target rather than this symbol?")
+@click.option("--label", metavar="L", help="Label that a classifier gives TEXT.  [default: the most probable]")
+@click.option("--against", metavar="SYMBOL", help="Why the target, or label, rather than this one?")
 @click.option("--at", metavar="N", type=int, help="Explain the prediction after N symbols of TEXT instead.")
 @click.option(
     "--method",
     type=click.Choice(["gradient", "integrated", "leave-out"]),
-    default="integrated",
-    show_default=True,
-    help="How to score symbols.",
+    help="How to score symbols.  [default: integrated; of a classifier leave-out]",
 )
 @click.option("--steps", metavar="N", type=int, default=64, show_default=True, help="Steps of integrated gradients.")
 @click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one HTML page.")
@@ -55,32 +61,35 @@ def verb(
     model: Path,
     text: str,
     target: str | None,
+    label: str | None,
     against: str | None,
     at: int | None,
-    method: "Method",
+    method: "Method | None",
     steps: int,
     html: Path | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Show which symbols of TEXT made the network in DIR predict what comes next."""
+    """Show which symbols of TEXT made the network in DIR predict what comes next, or which decided its label."""
     pictures.check(plot)
-    from unroll.artifact.open import open_model
+    from unroll.artifact.directory import CLASSIFIER, KIND, read_kind
     from unroll.files import printable_name
-    from unroll.insight.attribution.measure import NAMES, attributing, formula
     from unroll.insight.attribution.picture import picture
+    from unroll.insight.attribution.scores import NAMES, formula
     from unroll.insight.cells.colours import page
 
-    opened = open_model(model, needs="network")
-    attribution = console.run(
-        attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps)
-    )
-    symbols = list(map(str.__add__, attribution.symbols, opened.tokenizer.gaps(attribution.ids)))
-    shown = {NAMES[method]: attribution.scores} | {NAMES["leave-out"]: attribution.leave_out}
+    if read_kind(model)["kind"] == CLASSIFIER:
+        refuse_options(model, CLASSIFIER, {"--target": target, "--at": at}, "--label L, --against L")
+        attribution, symbols = label_scores(model, text, label, against, method or "leave-out", steps)
+        question = f"What made {printable_name(model)} say {attribution.target}?"
+    else:
+        refuse_options(model, KIND, {"--label": label}, "--target SYMBOL, --against SYMBOL")
+        attribution, symbols = symbol_scores(model, text, target, against, at, method or "integrated", steps)
+        question = f"What made {printable_name(model)} expect this?"
+    shown = {NAMES[attribution.method]: attribution.scores} | {NAMES["leave-out"]: attribution.leave_out}
     rows = [(f"{name}: ±1 is {largest(values):.4f} nats", shares(values)) for name, values in shown.items()]
     title = f"{formula(attribution)} of {printable_name(model)}"
     pictures.write(html, lambda _: page(title, symbols, rows).encode())
-    question = f"What made {printable_name(model)} expect this?"
     pictures.write(plot, lambda ending: picture(attribution, question, ending))
     if as_json:
         console.put_json({"model": model, "text": text, **attribution.figures(), "html": html, "plot": plot})
@@ -90,6 +99,32 @@ def verb(
         console.warn(*attribution.notes)
 
 
+def symbol_scores(
+    model: Path, text: str, target: str | None, against: str | None, at: int | None, method: "Method", steps: int
+) -> tuple["Attribution", list[str]]:
+    """Return the scores of the symbols before a prediction, and the text in pieces that show where each stands."""
+    from unroll.artifact.open import open_model
+    from unroll.insight.attribution.measure import attributing
+
+    opened = open_model(model, needs="network")
+    attribution = console.run(
+        attributing(opened, text, target=target, against=against, at=at, method=method, steps=steps)
+    )
+    return attribution, list(map(str.__add__, attribution.symbols, opened.tokenizer.gaps(attribution.ids)))
+
+
+def label_scores(
+    model: Path, text: str, label: str | None, against: str | None, method: "Method", steps: int
+) -> tuple["Attribution", list[str]]:
+    """Return the scores of the units of a text for its label, and the text in pieces."""
+    from unroll.artifact.classifier import open_classifier
+    from unroll.insight.classifier.attribution import attributing_label
+
+    opened = open_classifier(model)
+    attribution = console.run(attributing_label(opened, text, label, against=against, method=method, steps=steps))
+    return attribution, list(attribution.pieces)
+
+
 def put_scores(attribution: "Attribution", symbols: list[str]) -> None:
     """Print the text by its scores: in colours on a terminal, else score, leave-one-out and symbol a line."""
     from unroll.insight.cells.colours import in_terminal
@@ -97,17 +132,20 @@ def put_scores(attribution: "Attribution", symbols: list[str]) -> None:
     if console.has_colours(sys.stdout):
         console.put("".join(in_terminal([console.visible(symbol) for symbol in symbols], shares(attribution.scores))))
         return
+    alone = attribution.method == "leave-out"
     for symbol, score, left_out in zip(attribution.symbols, attribution.scores, attribution.leave_out, strict=True):
-        console.put(f"{score:9.4f}  {left_out:9.4f}  {symbol!r}")
+        console.put(f"{score:9.4f}  {symbol!r}" if alone else f"{score:9.4f}  {left_out:9.4f}  {symbol!r}")
 
 
 def rows_of(attribution: "Attribution") -> Iterator[tuple[str, str]]:
     """Yield what was predicted, what the scores sum to, and how far leave-one-out agrees."""
-    from unroll.insight.attribution.measure import NAMES, formula
+    from unroll.insight.attribution.scores import NAMES, formula
 
+    share = f" ({100 * math.exp(attribution.value):.3g} %)" if attribution.against is None else ""
     yield (
         "prediction",
-        f"{formula(attribution)} = {attribution.value:.4f} nats, {attribution.baseline:.4f} with all embeddings zero",
+        f"{formula(attribution)} = {attribution.value:.4f} nats{share}, {attribution.baseline:.4f} with "
+        f"{attribution.origin}",
     )
     name, total = NAMES[attribution.method], attribution.scores.sum()
     legend = f"{name}, orange for it and blue against it, up to {largest(attribution.scores):.4f} nats"

@@ -239,7 +239,7 @@ def _texts_of(file: Path, encoding: str | None, columns: tuple[str, ...]) -> Any
 
     path = file if encoding is None else text_path(file, encoding=encoding)
     if any(ending in TABLES for ending in file.suffixes):
-        examples = yield from read_examples(path, columns)
+        examples = yield from read_examples(path, columns, options=False)
         return examples.texts
     yield Progress("reading", 0, 1)
     return [line_text(line, path, number).rstrip("\r\n") for number, line in enumerate(read_lines(path), 1)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unroll.cli import console
-from unroll.cli.inputs import TEXT, reads_text
+from unroll.cli.inputs import TEXT, reads_examples
 from unroll.cli.options import PATH, json_option, plot_option
 
 if TYPE_CHECKING:
@@ -33,22 +33,42 @@ Advice:
   half-life   from a straight line through ln norm against lag, from the largest norm to 1 % of it
 
 \b
+Of a classifier, the loss is the nats of a text's label, and a lag is counted from the last unit
+that a direction reads: forwards from the end of the text, backwards from its beginning.
+  forwards0/h, c   what a layer hands on to its next step; at lag 0 there is none
+  forwards0/y      an output with all that follows from it: handed on, pooled, read above
+Where all outputs are pooled (mean, max, attention), y does not vanish even where h and c do.
+--file is a table of examples; --lags K takes the texts of more than K units, by default the
+longer half.
+
+\b
 Examples:
   unroll gradients runs/book
   unroll gradients runs/rnn runs/lstm --file test.txt --lags 200 --plot gradients.png
   unroll gradients runs/book --fresh          compare with untrained weights of the same shape
-  unroll gradients runs/book --curve          the norm at every logged training step""",
+  unroll gradients runs/book --curve          the norm at every logged training step
+  unroll gradients runs/reviews --file test.csv""",
 )
 @click.argument("models", metavar="DIR...", nargs=-1, required=True, type=PATH)
-@click.option("--file", metavar="F", type=TEXT, help="The text.  [default: the models' own validation part]")
-@click.option("--lags", metavar="K", type=int, default=100, show_default=True, help="Number of steps to look back.")
+@click.option(
+    "--file", metavar="F", type=TEXT, help="The text.  [default: the models' own validation part, or held-out texts]"
+)
+@click.option(
+    "--lags", metavar="K", type=int, help="Number of steps to look back.  [default: 100; of classifiers see above]"
+)
 @click.option("--fresh", is_flag=True, help="Also measure untrained weights of the same shape.")
 @click.option("--curve", is_flag=True, help="Show the norm during training, step by step.")
 @plot_option("the norms by lag")
 @json_option('"models": [...], ...')
-@reads_text
+@reads_examples
 def verb(
-    models: tuple[Path, ...], file: Path | None, lags: int, fresh: bool, curve: bool, plot: Path | None, as_json: bool
+    models: tuple[Path, ...],
+    file: Path | None,
+    lags: int | None,
+    fresh: bool,
+    curve: bool,
+    plot: Path | None,
+    as_json: bool,
 ) -> None:
     """Report whether gradients vanish or explode in the networks in the DIRs, and what to do about it."""
     from unroll.insight.gradients.picture import draw
@@ -84,8 +104,9 @@ def table(model: "Gradients", lags: list[int]) -> Iterator[tuple[str, ...]]:
     yield ("lag", *map(str, lags), "" if model.arch == "window" else "half-life")
     for name in model.norms.rows:
         norms = model.norms.mean(name)
-        half = halving(norms) if name != "x" else None
-        life = "" if name == "x" else "none" if half is None else f"{half:.3g} steps"
+        without = name == "x" or name.endswith("/y")
+        half = None if without else halving(norms)
+        life = "" if without else "none" if half is None else f"{half:.3g} steps"
         yield (name, *(f"{norms[lag]:.2g}" for lag in lags), life)
 
 

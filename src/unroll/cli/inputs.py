@@ -23,6 +23,8 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 """Endings of files of which one mostly means one column."""
+EXAMPLES = "unroll.examples"
+"""Key of what a verb is told of itself: that its files are tables of labelled texts."""
 COPIES = "UNROLL_COPIES"
 """Names in the environment this process and the folder of its copies: `train` may start itself again."""
 
@@ -54,13 +56,21 @@ COLUMN = click.option(
 )
 
 
-def _reader(*, columns: bool) -> Callable[[Verb], Verb]:
-    """Return a decorator of verbs."""
+def _reader(*, columns: bool, examples: bool = False) -> Callable[[Verb], Verb]:
+    """Return a decorator of verbs; `examples`: those that read tables of labelled texts where DIR is a classifier."""
 
     def decorated(verb: Verb) -> Verb:
         @wraps(verb)
         def read(*arguments: Any, encoding: str | None, column: str | None = None, **choices: Any) -> Any:
             context = click.get_current_context()
+            if examples and _classifies(choices.get("model") or choices["models"][0]):
+                if column is not None:
+                    raise UserError(
+                        "--text names the column of a text, and a classifier reads those that it was trained on",
+                        allowed="--file F, a table with these columns",
+                        fix="leave out --text; `unroll info DIR` shows the columns",
+                    )
+                context.meta[EXAMPLES] = True
             prepared = partial(_prepared, context, {}, encoding, column)
             for param in context.command.params:
                 # Of several processes only the first reads.
@@ -77,8 +87,20 @@ def _reader(*, columns: bool) -> Callable[[Verb], Verb]:
 
 reads_text = _reader(columns=True)
 """Gives a verb --encoding and --text, and paths of all its TEXTs that can be read twice and say how they are read."""
+reads_examples = _reader(columns=True, examples=True)
+"""Does the same for a verb that reads a text or, for a classifier, a table of labelled texts."""
 reads_lists = _reader(columns=False)
 """Does the same for a verb whose files have columns of their own, or none: it has no --text."""
+
+
+def _classifies(model: Path) -> bool:
+    """Return whether there is a classifier at this path."""
+    from unroll.artifact.directory import CLASSIFIER, read_kind
+
+    try:
+        return bool(read_kind(model)["kind"] == CLASSIFIER)
+    except UserError:  # which the verb raises, too
+        return False
 
 
 def _prepared(
@@ -88,7 +110,13 @@ def _prepared(
     label = "standard input" if str(path) == "-" else str(path)
     if str(path) != "-" and not path.is_fifo():
         ending = (path.with_suffix("") if path.suffix.lower() in UNPACK else path).suffix.lower()
-        if column is None and ending in TABLES and any(option.name == "column" for option in context.command.params):
+        tables = context.meta.get(EXAMPLES, False)
+        if (
+            column is None
+            and ending in TABLES
+            and not tables
+            and any(option.name == "column" for option in context.command.params)
+        ):
             console.warn(f"all of {path} is the text, its delimiters too: --text COL reads one column of it")
         return path if encoding is None and column is None else text_path(path, encoding=encoding, column=column)
     if path in copies:

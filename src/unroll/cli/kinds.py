@@ -58,15 +58,12 @@ USES: dict[str, Refusals | None] = {
     },
     "trace": {
         "ngram": Refusal("it has no states and no gates to show", TRAIN_NETWORK),
-        "classifier": Refusal("its states are not recorded: it reads a text from both ends", PREDICT),
     },
     "gradients": {
         "ngram": Refusal("it has no gradients: it was counted, not trained", TRAIN_NETWORK),
-        "classifier": Refusal("its loss is one of a whole text, and not one at each symbol", PREDICT),
     },
     "attribute": {
         "ngram": Refusal("it has no network to trace a prediction back through", TRAIN_NETWORK),
-        "classifier": Refusal("it predicts no next symbol that could be explained", PREDICT),
     },
     "patch": {
         "ngram": Refusal("it has no state that could be put into another text", TRAIN_NETWORK),
@@ -75,7 +72,6 @@ USES: dict[str, Refusals | None] = {
     "memory": {"classifier": Refusal("it predicts no symbols that contexts could be measured by", PREDICT)},
     "cells": {
         "ngram": Refusal("it has no cells that could track anything", TRAIN_NETWORK),
-        "classifier": Refusal("its cells are searched in no text: it has none of its own", PREDICT),
     },
     "ablate": {
         "ngram": Refusal("it has no cell to clamp", TRAIN_NETWORK),

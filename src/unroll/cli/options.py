@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from unroll.cli.inputs import TEXT
+from unroll.errors import UserError
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -22,6 +23,19 @@ def json_option(members: str = "") -> Callable[[Verb], Verb]:
 def plot_option(picture: str) -> Callable[[Verb], Verb]:
     """Return `--plot`, which writes a picture, such as "accuracy by distance"."""
     return click.option("--plot", metavar="F", type=PATH, help=f"Draw {picture} to this .png or .svg file.")
+
+
+def refuse_options(model: Path, kind: str, given: dict[str, object], allowed: str) -> None:
+    """Raise UserError for the first of these options that was given: a model of this kind has no use for them."""
+    for name, value in given.items():
+        if value is not None and value is not False and value != ():
+            from unroll.artifact.directory import KINDS
+
+            raise UserError(
+                f"{name} does not apply to {KINDS[kind][0]}, and {model} is one",
+                allowed=allowed,
+                fix=f"leave out {name}",
+            )
 
 
 JSON = json_option()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ from unroll.nn.arch import ARCHITECTURES
 
 if TYPE_CHECKING:
     from unroll.artifact.open import Opened
-    from unroll.insight.trace import Ids, Traced
+    from unroll.insight.trace import Ids, LayerUse, Traced
     from unroll.nn.config import ModelConfig
+    from unroll.nn.encoder_config import ClassifierConfig
     from unroll.nn.model import Model
 
 MOST_COLOURED = 100_000
@@ -36,12 +38,18 @@ Signals, one row for each symbol of the text, one column for each unit:
   nats     how surprising each symbol was    logits   what was expected after it
 
 \b
+Of a classifier, one row for each word or character, which it reads from both ends: forwards0/c,
+backwards0/c and so on; characters/forwards/c of the characters of words; attention, the weights
+of that pooling; pooled, the text as one vector; logits of the labels. Row t of backwards0 is what
+was read from the end down to unit t.
+
+\b
 Examples:
-  unroll trace runs/book "He said “yes” (or no)."
   unroll trace runs/book "He said “yes”." --unit 0:17 --unit 0:42 --signal c
   unroll trace runs/book --file book.txt --out trace.npz --layer 0
   unroll trace runs/book --file page.txt --unit 0:17 --html cell.html
-  unroll trace runs/book "He said “yes”." --signal f --plot forget.png""",
+  unroll trace runs/book "He said “yes”." --signal f --plot forget.png
+  unroll trace runs/reviews "What a film!" --unit backwards0:17 --out trace.npz""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="[TEXT]", required=False)
@@ -62,7 +70,11 @@ Examples:
     help="Keep only this signal.  May be repeated.  [default: all]",
 )
 @click.option(
-    "--unit", "units", metavar="L:K", multiple=True, help="Colour the text by unit K of layer L.  May be repeated."
+    "--unit",
+    "units",
+    metavar="L:K",
+    multiple=True,
+    help="Colour the text by unit K of layer L (of a classifier, forwards0:K).  May be repeated.",
 )
 @click.option("--out", metavar="F.npz", type=PATH, help="Write arrays (T, H), named layer0/c and so on.")
 @click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one HTML page.")
@@ -89,52 +101,139 @@ def verb(
     if html and not units:
         raise UserError("--html needs --unit", allowed="one --unit L:K or more", fix="add --unit 0:0")
     pictures.check(plot)
-    from unroll.artifact.open import open_model
+    from unroll.artifact.directory import CLASSIFIER, read_kind
     from unroll.files import printable_name, refuse_input
     from unroll.insight.cells.colours import page
-    from unroll.insight.trace import ids_of_file, network_of, trace_ids
+    from unroll.insight.plots import heat_map
 
     for written in (html, plot, options["out"]):
         refuse_input(written, file)
+    asked = {"text": text, "file": file, "units": units, "draws": plot is not None, **options}
+    shown = of_classifier(model, **asked) if read_kind(model)["kind"] == CLASSIFIER else of_symbols(model, **asked)
+    title = f"{printable_name(model)} on {printable_name(file) if file else 'a text'}"
+    pictures.write(html, lambda _: page(title, shown.symbols, shown.rows).encode())
+    drawn = f"{' and '.join(shown.drawn)} of {printable_name(model)}"
+    pictures.write(plot, lambda ending: heat_map(shown.drawn, shown.symbols, drawn, ending))
+    if as_json:
+        console.put_json({"model": model, **shown.figures, "out": options["out"], "html": html, "plot": plot,
+                          "symbols": shown.symbols if shown.rows else None,
+                          "units": [{"name": name, "values": [float(value) for value in values]}
+                                    for name, values in shown.rows]})  # fmt: skip
+        return
+    for name, values in shown.rows:
+        console.put_rule(name)
+        put_coloured(shown.symbols, values)
+    console.put_columns([*shown.lines, *rows_of(shown.layers)], err=bool(shown.rows))
+    if options["out"] is not None:
+        names = ", ".join(shown.figures["arrays"])
+        console.put_columns([("arrays", f"{options['out']}: {names}, ids")], err=bool(shown.rows))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of a trace."""
+
+    symbols: list[str]
+    """The text of every symbol or unit, with the space behind it."""
+    rows: list[tuple[str, Any]]
+    """The name and the values (T,) of each unit of the network that the text is coloured by."""
+    drawn: dict[str, Any]
+    """The values (T, H) of the heat maps, by name."""
+    lines: list[tuple[str, str]]
+    layers: "tuple[LayerUse, ...]"
+    figures: dict[str, Any]
+    """For JSON."""
+
+
+def check_length(count: int, noun: str, *, draws: bool, colours: bool) -> None:
+    """Raise UserError for a text that is too long for a picture."""
+    if count > (most := MOST_DRAWN if draws else MOST_COLOURED) and (draws or colours):
+        raise UserError(
+            f"the text has {number_of(count, noun)}",
+            allowed=f"{most:,} at most in a heat map" if draws else f"{most:,} at most to be coloured",
+            fix="take a part of it; --out has no limit",
+        )
+
+
+def of_symbols(
+    model: Path, *, text: str | None, file: Path | None, units: tuple[str, ...], draws: bool, **options: Any
+) -> Shown:
+    """Trace a text through the network of a language model."""
+    from unroll.artifact.open import open_model
+    from unroll.insight.trace import ids_of_file, network_of, trace_ids
+
     opened = open_model(model, needs="network")
     ids = ids_of_file(opened, file) if file else opened.tokenizer.encode(text or "")
     network = network_of(opened)
     places = [place(unit, network.config, model) for unit in units]
-    if len(ids) > (most := MOST_DRAWN if plot else MOST_COLOURED) and (plot or units):
-        raise UserError(
-            f"the text has {number_of(len(ids), 'symbol')}",
-            allowed=f"{most:,} at most in a heat map" if plot else f"{most:,} at most to be coloured",
-            fix="take a part of it; --out has no limit",
-        )
+    check_length(len(ids), "symbol", draws=draws, colours=bool(units))
     traced = console.run(trace_ids(opened, ids, **options, keep=False))
-    own = ARCHITECTURES[network.config.arch].signals
-    names = [name for name in options["signals"] if name in own] or ["c" if "c" in own else "h"]
-    rows = coloured(network, ids, opened.tokenizer.start_id, places, names) if places else []
-    symbols = symbols_of(opened, traced) if rows or plot else []
-    title = f"{printable_name(model)} on {printable_name(file) if file else 'a text'}"
-    pictures.write(html, lambda _: page(title, symbols, rows).encode())
+    names = drawn_signals(network.config.arch, options["signals"])
+    pairs = [(f"layer{layer}/{name}", k) for layer, k in places for name in names]
     drawn = f"layer{options['layers'][0] if options['layers'] else 0}/{names[0]}"
-    pictures.write(plot, lambda ending: heat_map_of(opened, network, traced.ids, symbols, drawn, ending))
-    if as_json:
-        console.put_json(
-            {
-                "model": model,
-                "tokens": len(traced.ids),
-                "nats": traced.nats,
-                "arrays": list(traced.names),
-                "out": options["out"],
-                "html": html,
-                "plot": plot,
-                "layers": [layer.figures() for layer in traced.layers],
-                "symbols": symbols if rows else None,
-                "units": [{"name": name, "values": [float(value) for value in values]} for name, values in rows],
-            }
-        )
-        return
-    for name, values in rows:
-        console.put_rule(name)
-        put_coloured(symbols, values)
-    console.put_columns(rows_of(traced, options["out"]), err=bool(rows))
+    arrays = kept(network, ids, opened.tokenizer.start_id, {name for name, _ in pairs} | ({drawn} if draws else set()))
+    return Shown(
+        symbols_of(opened, traced) if places or draws else [],
+        [(f"{name}, unit {k}", arrays[name][:, k]) for name, k in pairs],
+        {drawn: arrays[drawn]} if draws else {},
+        [("text", f"{number_of(len(ids), 'symbol')}, {traced.nats / len(ids):.4f} nats each")],
+        traced.layers,
+        {
+            "tokens": len(ids),
+            "nats": traced.nats,
+            "arrays": list(traced.names),
+            "layers": [layer.figures() for layer in traced.layers],
+        },
+    )
+
+
+def of_classifier(
+    model: Path, *, text: str | None, file: Path | None, units: tuple[str, ...], draws: bool, **options: Any
+) -> Shown:
+    """Trace a text through a classifier."""
+    from unroll.artifact.classifier import open_classifier
+    from unroll.data.lines import line_text, read_lines
+    from unroll.insight.classifier.trace import tracing
+    from unroll.tasks.classify.predict import of_logits
+
+    opened = open_classifier(model)
+    if file is not None:
+        lines = (line_text(line, file, number) for number, line in enumerate(read_lines(file), 1))
+        text = "".join(lines).removesuffix("\n").removesuffix("\r")
+    config = opened.info.config
+    places = [layer_place(unit, config, model) for unit in units]
+    check_length(int(opened.reader.read([text or ""]).units.ends[-1]), "unit", draws=draws, colours=bool(units))
+    names = drawn_signals(config.arch, options["signals"])
+    traced = console.run(tracing(opened, text or "", **options))
+    level = options["layers"][0] if options["layers"] else 0
+    drawn = [f"{way}{level}/{names[0]}" for way in config.directions]
+    (probabilities,) = of_logits(traced.arrays["logits"][None], multi_label=config.multi_label)
+    best = int(probabilities.argmax())
+    label, share = opened.info.labels[best], float(probabilities[best])
+    return Shown(
+        list(traced.pieces),
+        [
+            (f"{layer}/{name}, unit {k}", traced.arrays[f"{layer}/{name}"][:, k])
+            for layer, k in places
+            for name in names
+        ],
+        {name: traced.arrays[name] for name in drawn} if draws else {},
+        [("text", f"{number_of(len(traced.pieces), 'unit')}, {label} {100 * share:.1f} %")],
+        traced.layers,
+        {
+            "tokens": len(traced.pieces),
+            "label": label,
+            "probability": share,
+            "arrays": list(traced.names[:-1]),
+            "layers": [layer.figures() for layer in traced.layers],
+        },
+    )
+
+
+def drawn_signals(arch: str, asked: tuple[str, ...]) -> list[str]:
+    """Return the signals that a text is coloured by: those asked for, or the cell."""
+    own = ARCHITECTURES[arch].signals
+    return [name for name in asked if name in own] or ["c" if "c" in own else "h"]
 
 
 def place(unit: str, config: "ModelConfig", model: Path) -> tuple[int, int]:
@@ -149,34 +248,30 @@ def place(unit: str, config: "ModelConfig", model: Path) -> tuple[int, int]:
     )
 
 
-def coloured(
-    network: "Model", ids: "Ids", start_id: int, places: list[tuple[int, int]], names: list[str]
-) -> list[tuple[str, Any]]:
-    """Return the name and the values (T,) of each unit and signal that the text is coloured by."""
+def layer_place(unit: str, config: "ClassifierConfig", model: Path) -> tuple[str, int]:
+    """Return layer and unit of `backwards0:K`; raises UserError for a unit that does not exist."""
+    layer, _, number = unit.partition(":")
+    layers = [f"{way}{k}" for k in range(config.num_layers) for way in config.directions]
+    if layer in layers and number.isdigit() and int(number) < config.hidden_size:
+        return layer, int(number)
+    raise UserError(
+        f"--unit {unit} is not a unit of {model}",
+        allowed=f"L:K with L of {', '.join(layers)} and K from 0 to {config.hidden_size - 1}",
+        fix="for example: --unit forwards0:17",
+    )
+
+
+def kept(network: "Model", ids: "Ids", start_id: int, names: set[str]) -> dict[str, Any]:
+    """Return the arrays (T, H) of these names."""
     import numpy as np
 
     from unroll.insight.trace import parts
 
-    pieces_of: dict[str, list[Any]] = {}
-    for part in parts(network, ids, start_id):
-        for layer, unit in places:
-            for name in names:
-                pieces_of.setdefault(f"layer{layer}/{name}, unit {unit}", []).append(
-                    part.arrays[f"layer{layer}/{name}"][:, unit]
-                )
-    return [(name, np.concatenate(pieces)) for name, pieces in pieces_of.items()]
-
-
-def heat_map_of(opened: "Opened", network: "Model", ids: "Ids", symbols: list[str], name: str, ending: str) -> bytes:
-    """Return a picture of all units of the signal `name` of a layer, such as `layer0/c`."""
-    import numpy as np
-
-    from unroll.files import printable_name
-    from unroll.insight.plots import heat_map
-    from unroll.insight.trace import parts
-
-    values = np.concatenate([part.arrays[name] for part in parts(network, ids, opened.tokenizer.start_id)])
-    return heat_map(values, symbols, f"{name} of {printable_name(opened.path)}", ending)
+    pieces: dict[str, list[Any]] = {name: [] for name in names}
+    for part in parts(network, ids, start_id) if names else ():
+        for name in names:
+            pieces[name].append(part.arrays[name])
+    return {name: np.concatenate(arrays) for name, arrays in pieces.items()}
 
 
 def symbols_of(opened: "Opened", traced: "Traced") -> list[str]:
@@ -197,26 +292,24 @@ def put_coloured(symbols: list[str], values: Any) -> None:
         console.put(f"{value:9.4f}  {symbol!r}")
 
 
-def rows_of(traced: "Traced", out: Path | None) -> Iterator[tuple[str, str]]:
-    """Yield a line for each layer and gate, and where the arrays are."""
+def rows_of(layers: "tuple[LayerUse, ...]") -> Iterator[tuple[str, str]]:
+    """Yield a line for each layer and gate."""
     import numpy as np
 
-    yield "text", f"{number_of(len(traced.ids), 'symbol')}, {traced.nats / len(traced.ids):.4f} nats each"
-    for layer in traced.layers:
+    for layer in layers:
         for gate in layer.gates:
             yield (
-                f"layer{layer.layer}/{gate.name}",
+                f"{layer.name}/{gate.name}",
                 f"{gate.mean:.2f} on average, below 0.1 in {100 * gate.closed:.1f} % "
                 f"and above 0.9 in {100 * gate.open:.1f} %",
             )
         if layer.time_constants is not None:
             middle, tenth = np.quantile(layer.time_constants, [0.5, 0.9])
+            prefix = layer.name.removeprefix("layer")
             longest = ", ".join(
-                f"{layer.layer}:{k} {layer.time_constants[k]:,.1f}" for k in np.argsort(-layer.time_constants)[:5]
+                f"{prefix}:{k} {layer.time_constants[k]:,.1f}" for k in np.argsort(-layer.time_constants)[:5]
             )
             yield (
-                f"layer{layer.layer}/c",
+                f"{layer.name}/c",
                 f"fades to 1/e in {middle:.1f} symbols (median), {tenth:.1f} (a tenth of them); longest: {longest}",
             )
-    if out is not None:
-        yield "arrays", f"{out}: {', '.join(traced.names)}, ids"

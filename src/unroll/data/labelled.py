@@ -69,16 +69,17 @@ class Examples:
 
 
 def read_examples(
-    path: StrPath, text: Sequence[str], label: Sequence[str] = (), *, multi: bool = False
+    path: StrPath, text: Sequence[str], label: Sequence[str] = (), *, multi: bool = False, options: bool = True
 ) -> Work[Examples]:
     """Read the rows of a CSV or JSON-lines file: their `text` columns, joined by newlines, and their `label` columns.
 
     White space around a label is no part of it. In JSON lines a label may be an integer or a boolean. With `multi` a
     text has any number of labels: a list in JSON lines; in CSV they have bars between them, or stand in several
-    columns. An encoding is that of a `text_path`. Raises UserError, naming file and line.
+    columns. An encoding is that of a `text_path`. `options`: whether --text and --label name the columns. Raises
+    UserError, naming file and line.
     """
     path, total = as_path(path), file_size(as_path(path))
-    columns = dict.fromkeys(label, "--label") | dict.fromkeys(text, "--text")
+    columns = dict.fromkeys(label, "--label" * options) | dict.fromkeys(text, "--text" * options)
     texts: list[str] = []
     labels: list[Labels] = []
     lines: list[int] = []

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,11 @@ class Reader:
         ends = np.concatenate([[0], np.cumsum(byte_lengths(lower))])
         points = np.searchsorted(ends, spans)[: self.max_units] if len(spans) else np.zeros((1, 2))
         return points.astype(np.int64)
+
+    def pieces(self, text: str) -> list[str]:
+        """Return the text that is read cut before each of its units, each with the spaces behind it."""
+        spans = self.spans(text)
+        return [text[start:end] for start, end in pairwise([0, *spans[1:, 0].tolist(), int(spans[-1, 1])])]
 
 
 def left_out(cut: int) -> str:

@@ -141,11 +141,12 @@ def _check_columns(names: Collection[str], columns: Mapping[str, str], where: st
             continue
         folded = {other.casefold(): other for other in names}
         near = nearest(name.casefold(), folded)
-        raise UserError(
-            f"{where} has no column {name!r}",
-            allowed=f"one of its columns: {listed(names)}" if names else "CSV with a header, or JSON lines",
-            fix=f"{option} {quote(folded[near])}" if near else f"name one of them with {option}",
-        )
+        allowed = f"one of its columns: {listed(names)}" if names else "CSV with a header, or JSON lines"
+        if option:
+            fix = f"{option} {quote(folded[near])}" if near else f"name one of them with {option}"
+        else:
+            fix = f"call {quote(folded[near]) if near else 'the right one'} {quote(name)}, as in training"
+        raise UserError(f"{where} has no column {name!r}", allowed=allowed, fix=fix)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -38,9 +38,16 @@ class Cell:
     layer: int
     signal: str
     unit: int
+    direction: str = ""
+    """Of a classifier, `forwards` or `backwards`."""
+
+    @property
+    def place(self) -> str:
+        """Its place as `unroll trace` takes it: `0:17`, or `backwards0:17`."""
+        return f"{self.direction}{self.layer}:{self.unit}"
 
     def __str__(self) -> str:
-        return f"{self.layer}:{self.unit} {self.signal}"
+        return f"{self.place} {self.signal}"
 
 
 @dataclass(frozen=True)
@@ -56,21 +63,27 @@ class Recorded:
     """Values of units after some symbols of a text, and states of the network before others."""
 
     values: Floats
-    """(n, K) in float32: layer by layer, signal by signal, unit by unit."""
+    """(n, K) in float32: layer by layer, direction by direction, signal by signal, unit by unit."""
     signals: tuple[str, ...]
     size: int
     """Units H of a layer."""
     states: State
     """States before the predictions of `starts`, one row for each."""
+    directions: tuple[str, ...] = ("",)
+    first: int = 0
+    """Number of the first layer."""
 
     def cell(self, column: int) -> Cell:
         """Return the cell of a column of the values."""
-        layer, rest = divmod(column, len(self.signals) * self.size)
-        return Cell(layer, self.signals[rest // self.size], rest % self.size)
+        rest, unit = divmod(column, self.size)
+        rest, signal = divmod(rest, len(self.signals))
+        layer, direction = divmod(rest, len(self.directions))
+        return Cell(self.first + layer, self.signals[signal], unit, self.directions[direction])
 
     def column(self, cell: Cell) -> int:
         """Return the column of a cell."""
-        return (cell.layer * len(self.signals) + self.signals.index(cell.signal)) * self.size + cell.unit
+        layer = (cell.layer - self.first) * len(self.directions) + self.directions.index(cell.direction)
+        return (layer * len(self.signals) + self.signals.index(cell.signal)) * self.size + cell.unit
 
     def shown(self, layer: int) -> Floats:
         """Return how much the outputs of a layer move: the standard deviations of its h (H,)."""

@@ -1,7 +1,7 @@
 """What pictures share: style, colours, checks, legends, and how models and symbols are called; and a heat map."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -96,29 +96,31 @@ def encoded(figure: "Figure", ending: str) -> bytes:
     return data.getvalue()
 
 
-def heat_map(values: NDArray[np.floating], symbols: Sequence[str], title: str, ending: str) -> bytes:
-    """Return a heat map of units over symbols: `values` (T, H), blue below 0 and red above; gates in grey."""
+def heat_map(panels: Mapping[str, NDArray[np.floating]], symbols: Sequence[str], title: str, ending: str) -> bytes:
+    """Return heat maps of units over symbols, one below the other: (T, H) by name, blue below 0 and red above; gates
+    in grey."""
     from matplotlib.figure import Figure
 
+    largest = max(1.0, *(float(np.abs(values).max(initial=0.0)) for values in panels.values()))
+    signed = min(float(values.min(initial=0.0)) for values in panels.values()) < 0  # gates have no sign
     with drawing():
         figure = Figure(figsize=(max(6.0, min(24.0, 2 + 0.13 * len(symbols))), 6.5), layout="constrained")
-        axes = figure.subplots()
-        largest = max(1.0, float(np.abs(values).max(initial=0.0)))
-        signed = float(values.min(initial=0.0)) < 0  # gates have no sign
-        image = axes.imshow(
-            values.T,
-            aspect="auto",
-            cmap="RdBu_r" if signed else "Greys",
-            vmin=-largest if signed else 0.0,
-            vmax=largest,
-            interpolation="nearest",
-        )
-        axes.set_xticks(range(len(symbols)), [shown(symbol) for symbol in symbols], fontsize=7)
-        axes.tick_params(axis="x", length=0, rotation=90 if max(map(len, symbols)) > 1 else 0)
-        axes.grid(visible=False)
-        axes.set_ylabel("unit")
-        axes.set_title(title)
-        figure.colorbar(image, ax=axes, label="value", pad=0.01)
+        rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, values) in zip(rows, panels.items(), strict=True):
+            image = axes.imshow(
+                values.T,
+                aspect="auto",
+                cmap="RdBu_r" if signed else "Greys",
+                vmin=-largest if signed else 0.0,
+                vmax=largest,
+                interpolation="nearest",
+            )
+            axes.grid(visible=False)
+            axes.tick_params(axis="x", length=0, rotation=90 if max(map(len, symbols)) > 1 else 0)
+            axes.set_ylabel("unit" if len(panels) == 1 else f"unit of {name}")
+        rows[-1].set_xticks(range(len(symbols)), [shown(symbol) for symbol in symbols], fontsize=7)
+        rows[0].set_title(title)
+        figure.colorbar(image, ax=list(rows), label="value", pad=0.01)
         return encoded(figure, ending)
 
 

@@ -1,16 +1,12 @@
 """States, gates, logits and surprisal of a model at every step of a text: exact, streamed, by name."""
 
 import math
-import os
-import shutil
-import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +16,9 @@ from unroll.artifact.checkpoint import load_model
 from unroll.artifact.open import Opened, open_model
 from unroll.data.blocks import read_blocks
 from unroll.data.encode import block_ids
-from unroll.errors import MachineError, UserError, WrongKind
-from unroll.files import StrPath, explained, refuse_folder, replacing, stream_number
+from unroll.errors import UserError, WrongKind
+from unroll.files import StrPath
+from unroll.insight.arrays import ArrayFiles
 from unroll.nn.arch import ARCHITECTURES, owners
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
@@ -63,17 +60,24 @@ class GateUse:
 class LayerUse:
     """The use of a layer over a text."""
 
-    layer: int
+    name: str
+    """As its arrays have it: `layer0`, of a classifier `forwards0`."""
     gates: tuple[GateUse, ...]
     time_constants: Floats | None
     """Symbols after which each unit has faded to 1/e (H,): -1 / mean ln f; inf if never, None without a forget gate."""
     largest: Floats
     """The largest |h| of each unit (H,)."""
 
+    @property
+    def layer(self) -> int:
+        """Its number."""
+        return int(self.name.lstrip(ascii_lowercase))
+
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON; an endless time constant is None."""
         constants = self.time_constants
         return {
+            "name": self.name,
             "layer": self.layer,
             "gates": [{"name": g.name, "mean": g.mean, "closed": g.closed, "open": g.open} for g in self.gates],
             "time_constants": None if constants is None else [None if math.isinf(t) else float(t) for t in constants],
@@ -133,14 +137,15 @@ def trace_ids(
     if not len(ids):
         raise UserError("there is nothing to trace", allowed="a text of at least one symbol", fix="give a text")
     names = chosen_names(network, layers, signals, len(ids))
-    use = _Use(network)
+    config = network.config
+    use = Use(config.arch, config.hidden_size, [f"layer{k}" for k in range(config.num_layers)])
     recorded: dict[str, list[Floats]] = {name: [] for name in names}
     nats = 0.0
     wide = {"logits": (network.config.vocab_size,), "nats": ()}
     sizes = {name: (len(ids), *wide.get(name, (network.config.hidden_size,))) for name in names}
-    with _Files(out, sizes, ids) as files:
+    with ArrayFiles(out, sizes, {"ids": ids}) as files:
         for part in parts(network, ids, opened.tokenizer.start_id):
-            use.add(part)
+            use.add(part.arrays)
             nats += float(part.arrays["nats"].sum())
             for name in names:
                 if out is not None:
@@ -248,112 +253,43 @@ def parts(network: Model, ids: Ids, start_id: int) -> Iterator[Part]:
             yield Part(first, arrays)
 
 
-class _Use:
+class Use:
     """Sums over the steps of a text of the use of gates and states."""
 
-    def __init__(self, network: Model) -> None:
-        config = network.config
-        self.gates, self.forget = ARCHITECTURES[config.arch].gates, ARCHITECTURES[config.arch].forget
+    def __init__(self, arch: str, hidden_size: int, names: Sequence[str]) -> None:
+        """Begin with the layers of these names."""
+        self.gates, self.forget = ARCHITECTURES[arch].gates, ARCHITECTURES[arch].forget
         self.steps = 0
-        self.sums = {(k, g): np.zeros(3) for k in range(config.num_layers) for g in self.gates}
-        self.logs = [np.zeros(config.hidden_size) for _ in range(config.num_layers)]
-        self.largest = [np.zeros(config.hidden_size) for _ in range(config.num_layers)]
+        self.sums = {(name, gate): np.zeros(3) for name in names for gate in self.gates}
+        self.logs = {name: np.zeros(hidden_size) for name in names}
+        self.largest = {name: np.zeros(hidden_size) for name in names}
 
-    def add(self, part: Part) -> None:
-        """Add the steps of a part."""
-        self.steps += len(part.arrays["nats"])
-        for (k, gate), sums in self.sums.items():
-            values = part.arrays[f"layer{k}/{gate}"]
+    def add(self, arrays: dict[str, Floats]) -> None:
+        """Add the steps (T, H) of all signals, by their names, such as `layer0/c`."""
+        self.steps += len(arrays[f"{next(iter(self.largest))}/h"])
+        for (name, gate), sums in self.sums.items():
+            values = arrays[f"{name}/{gate}"]
             sums += [
                 values.mean(axis=1).sum(),
                 (values < CLOSED).mean(axis=1).sum(),
                 (values > OPEN).mean(axis=1).sum(),
             ]
-        for k, largest in enumerate(self.largest):
-            np.maximum(largest, np.abs(part.arrays[f"layer{k}/h"]).max(axis=0), out=largest)
+        for name, largest in self.largest.items():
+            np.maximum(largest, np.abs(arrays[f"{name}/h"]).max(axis=0), out=largest)
             if self.forget is not None:
                 gate, sign = self.forget
-                f = part.arrays[f"layer{k}/{gate}"].astype(np.float64)
+                f = arrays[f"{name}/{gate}"].astype(np.float64)
                 f = f if sign > 0 else 1 - f
-                self.logs[k] += np.log(np.maximum(f, np.finfo(np.float64).tiny)).sum(axis=0)
+                self.logs[name] += np.log(np.maximum(f, np.finfo(np.float64).tiny)).sum(axis=0)
 
     def layers(self) -> tuple[LayerUse, ...]:
         """Return the use of every layer."""
         uses = []
-        for k, largest in enumerate(self.largest):
-            gates = tuple(GateUse(gate, *(self.sums[k, gate] / self.steps).tolist()) for gate in self.gates)
+        for name, largest in self.largest.items():
+            gates = tuple(GateUse(gate, *(self.sums[name, gate] / self.steps).tolist()) for gate in self.gates)
             constants = None
             if self.forget is not None:
-                decay = -self.logs[k] / self.steps
+                decay = -self.logs[name] / self.steps
                 constants = np.divide(1.0, decay, out=np.full(len(decay), np.inf), where=decay > 0)
-            uses.append(LayerUse(k, gates, constants, largest))
+            uses.append(LayerUse(name, gates, constants, largest))
         return tuple(uses)
-
-
-class _Files:
-    """Arrays that grow on the disk, one file each, and end in one .npz: by numpy's format, a zip of .npy files."""
-
-    def __init__(self, out: Path | None, sizes: dict[str, tuple[int, ...]], ids: Ids) -> None:
-        self.out, self.sizes, self.ids = out, sizes, ids
-        self.files: dict[str, BinaryIO] = {}
-        self.folder: Path | None = None
-        if out is None:
-            return
-        refuse_folder(out)
-        if out.suffix != ".npz":
-            raise UserError(f"{out} must end in .npz", allowed="a name that ends in .npz", fix=f"--out {out}.npz")
-
-    def __enter__(self) -> "_Files":
-        if self.out is None:
-            return self
-        try:
-            self._begin(self.out)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def _begin(self, out: Path) -> None:
-        with explained(out):
-            need = 2 * sum(4 * math.prod(shape) for shape in self.sizes.values())
-            direct = stream_number(out) is not None or (out.exists() and not out.is_file())
-            parent = Path(tempfile.gettempdir()) if direct else Path(os.path.realpath(out)).parent
-            if need > (free := shutil.disk_usage(parent).free):
-                raise MachineError(
-                    f"the trace needs {need / 1e6:,.1f} MB while it is written; {free / 1e6:,.1f} MB are free in "
-                    f"{parent}",
-                    allowed="fewer signals or layers, or a shorter text",
-                    fix="for example --signal c --layer 0",
-                )
-            self.folder = Path(tempfile.mkdtemp(prefix=f".{out.name[:60]}.", dir=parent))
-            for name, shape in self.sizes.items():
-                path = self.folder / f"{name}.npy"
-                path.parent.mkdir(exist_ok=True)
-                self.files[name] = open(path, "wb")  # noqa: SIM115 - closed in __exit__
-                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(self.files[name], header)
-
-    def append(self, name: str, values: Floats) -> None:
-        """Append rows to an array."""
-        assert self.out is not None
-        with explained(self.out):
-            self.files[name].write(np.ascontiguousarray(values, np.float32).tobytes())
-
-    def finish(self) -> None:
-        """Put the arrays into one file, which does not exist before."""
-        if self.out is None or self.folder is None:
-            return
-        with explained(self.out):
-            np.save(self.folder / "ids.npy", self.ids)
-            with replacing(self.out) as whole, zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
-                archive.write(self.folder / "ids.npy", "ids.npy")
-                for name, file in self.files.items():
-                    file.close()
-                    archive.write(self.folder / f"{name}.npy", f"{name}.npy")
-
-    def __exit__(self, *_: object) -> None:
-        for file in self.files.values():
-            with suppress(OSError):  # what a full disk refused is useless
-                file.close()
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)

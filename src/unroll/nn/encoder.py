@@ -1,5 +1,6 @@
 """An encoder reads rows of units, words or characters, from both ends; a classifier is an encoder with a head."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -7,15 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unroll.nn.arch import ARCHITECTURES
+from unroll.nn.cells import CellWeights
 from unroll.nn.dropout import drop
 from unroll.nn.encoder_config import ClassifierConfig, EncoderConfig
 from unroll.nn.learner import Learner
 from unroll.nn.pooling import Attention, inside, pool_max, pool_mean
 from unroll.nn.recurrent import Engine, RecurrentLayer, run_fused, run_stepwise
-from unroll.state import State
+from unroll.state import LayerState, State
 
 EMBEDDING_STD = 0.1
 """Standard deviation of the vectors of units at the start: with larger ones few examples are learnt by heart."""
+
+
+Run = Callable[[str, Tensor, LayerState, CellWeights], Tensor]
+"""Runs a layer, called `forwards0`, `characters/backwards` and so on, from a state over vectors (T, B, I), in the order
+in which it reads them; returns its outputs (T, B, H)."""
 
 
 class Units(NamedTuple):
@@ -83,21 +90,21 @@ class Encoder(Learner):
                 depths[name] = self.config.num_layers - int(rest.partition(".")[0])
         return depths
 
-    def inputs(self, units: Units) -> Tensor:
+    def inputs(self, units: Units, engine: Engine | Run = "fused") -> Tensor:
         """Return the vectors (T, B, I) that the first layer reads."""
         config, ids = self.config, units.ids.T
         if self.training and config.embedding_dropout:
             ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < config.embedding_dropout, 0)
         x = self.embedding(ids)
         if units.word_of is not None:
-            x = torch.cat([x, self.characters(units)[units.word_of.T]], dim=2)
+            x = torch.cat([x, self.characters(units, engine)[units.word_of.T]], dim=2)
         return drop(x, config.input_dropout, variational=False, training=self.training)
 
-    def encode(self, units: Units, engine: Engine = "fused") -> tuple[Tensor, Tensor]:
+    def encode(self, units: Units, engine: Engine | Run = "fused") -> tuple[Tensor, Tensor]:
         """Return the outputs (T, B, D·H), zero behind a row's end, and the last output of each direction (B, D·H)."""
-        return self.read(self.inputs(units), units.lengths, engine)
+        return self.read(self.inputs(units, engine), units.lengths, engine)
 
-    def read(self, x: Tensor, lengths: Tensor, engine: Engine = "fused") -> tuple[Tensor, Tensor]:
+    def read(self, x: Tensor, lengths: Tensor, engine: Engine | Run = "fused") -> tuple[Tensor, Tensor]:
         """Return the same for vectors `x` (T, B, I)."""
         config, mask = self.config, inside(lengths, len(x)).unsqueeze(2)
         total: Tensor | None = None
@@ -112,9 +119,9 @@ class Encoder(Learner):
         last = last_of(y[:, :, :size], lengths)
         return y, torch.cat([last, y[0, :, size:]], dim=1)
 
-    def _direction(self, name: str, k: int, x: Tensor, lengths: Tensor, engine: Engine) -> Tensor:
+    def _direction(self, name: str, k: int, x: Tensor, lengths: Tensor, engine: Engine | Run) -> Tensor:
         layer = self.get_submodule(name)[k]  # type: ignore[index]
-        return run_layer(self.config, layer, x, lengths, engine, reverse=name == "backwards")
+        return run_layer(self.config, layer, x, lengths, engine, f"{name}{k}")
 
 
 class Characters(nn.Module):
@@ -129,12 +136,12 @@ class Characters(nn.Module):
             layer = RecurrentLayer(config.arch, config.char_embedding_size, size, config.forget_bias, "torch")
             self.add_module(name, layer)
 
-    def forward(self, units: Units) -> Tensor:
+    def forward(self, units: Units, engine: Engine | Run = "fused") -> Tensor:
         """Return a vector for each of the distinct words, (W, 2 · char_hidden_size)."""
         assert units.characters is not None and units.word_lengths is not None
         x, lengths = self.embedding(units.characters.T), units.word_lengths
         y, z = (
-            run_layer(self.config, self.get_submodule(name), x, lengths, "fused", reverse=name == "backwards")
+            run_layer(self.config, self.get_submodule(name), x, lengths, engine, f"characters/{name}")
             for name in ("forwards", "backwards")
         )
         last = last_of(y, lengths), z[0].masked_fill((lengths == 0).unsqueeze(1), 0.0)
@@ -142,14 +149,17 @@ class Characters(nn.Module):
 
 
 def run_layer(
-    config: EncoderConfig, layer: nn.Module, x: Tensor, lengths: Tensor, engine: Engine, *, reverse: bool
+    config: EncoderConfig, layer: nn.Module, x: Tensor, lengths: Tensor, engine: Engine | Run, name: str
 ) -> Tensor:
-    """Return the outputs (T, B, H) of a layer over `x` (T, B, I), each row from its start or, in `reverse`, its end."""
+    """Return the outputs (T, B, H) of a layer over `x` (T, B, I), each row from its start or, `backwards`, its end."""
     assert isinstance(layer, RecurrentLayer)
+    reverse = "backwards" in name
     x = backwards(x, lengths) if reverse else x
     state = tuple(x.new_zeros(x.shape[1], layer.hidden_size) for _ in ARCHITECTURES[config.arch].state)
     w = layer.weights(config.weight_drop)
-    if engine == "fused":
+    if callable(engine):
+        y = engine(name, x, state, w)
+    elif engine == "fused":
         y, _ = run_fused(config.arch, x, state, w, training=layer.training)
     else:
         y, _, _ = run_stepwise(config.arch, x, state, w)
@@ -169,7 +179,7 @@ class Classifier(Encoder):
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, units: Units, engine: Engine = "fused") -> Tensor:
+    def forward(self, units: Units, engine: Engine | Run = "fused") -> Tensor:
         """Return the logits (B, K) of the labels."""
         return self.logits(*self.encode(units, engine), units.lengths)
 

@@ -21,19 +21,14 @@ from unroll.artifact.open import Opened
 from unroll.errors import UserError
 from unroll.insight.attribution import measure
 from unroll.insight.attribution.measure import (
-    LONGEST,
-    METHODS,
-    Attribution,
-    Floats,
-    Ids,
     Prediction,
     attribute,
     attributing,
     gradient_times_input,
     integrated_gradients,
     leave_one_out,
-    rank_correlation,
 )
+from unroll.insight.attribution.scores import LONGEST, METHODS, Attribution, Floats, Ids, rank_correlation
 from unroll.nn.model import Model
 from unroll.predict.torch import TorchPredictor
 from unroll.progress import result

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from unroll.insight.attribution.measure import (
-    METHODS,
-    attribute,
-)
+from unroll.insight.attribution.measure import attribute
 from unroll.insight.attribution.picture import picture
+from unroll.insight.attribution.scores import METHODS
 
 
 def test_a_picture_shows_the_scores(folder: Path) -> None:

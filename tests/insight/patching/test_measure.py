@@ -18,7 +18,7 @@ from tiny import (
     random_model,
 )
 from unroll.errors import UserError
-from unroll.insight.attribution.measure import Floats, Ids
+from unroll.insight.attribution.scores import Floats, Ids
 from unroll.insight.patching import measure as module
 from unroll.insight.patching.alignment import same_end
 from unroll.insight.patching.measure import (

@@ -47,7 +47,8 @@ def test_an_effect_is_what_two_predictions_say(tmp_path: Path, table: Path) -> N
 
 
 def test_a_hidden_word_hides_its_characters(opened: OpenClassifier) -> None:
-    reading = [without(opened.reader, opened.reader.read([f"my {word} says"]), np.array([1])) for word in ("cat", "of")]
+    middle = np.array([[False, True, False]])
+    reading = [without(opened.reader, opened.reader.read([f"my {word} says"]), middle) for word in ("cat", "of")]
     first, second = (probabilities_of(opened, text) for text in reading)
     np.testing.assert_allclose(first, second, atol=1e-6)
 

@@ -1,42 +1,49 @@
 """Which earlier symbols made a prediction: gradient × input, integrated gradients, and leave-one-out as a check."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unroll.artifact.open import Opened, open_model
 from unroll.errors import UserError
 from unroll.files import StrPath
-from unroll.insight.plots import shown
+from unroll.insight.attribution.scores import (
+    LONGEST,
+    STEPS,
+    Attribution,
+    Floats,
+    Ids,
+    Method,
+    check_method,
+    missed_by,
+    rank_correlation,
+)
 from unroll.insight.trace import in_float64, network_of
 from unroll.lm.surprisal import token_name
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work, result
 from unroll.state import State, select_rows
 
-Ids = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Method = Literal["gradient", "integrated", "leave-out"]
-METHODS: tuple[Method, ...] = get_args(Method)
-NAMES = {"gradient": "gradient × input", "integrated": "integrated gradients", "leave-out": "leave-one-out"}
-
-STEPS = 64
-"""Points on the path from the baseline at which integrated gradients take the gradient."""
-LONGEST = 1000
-"""Most symbols of a text."""
-TOLERANCE = 0.01
-"""Share of F(text) - F(baseline): integrated gradients that miss it by more, and by 0.001 nats, get a note."""
 ROWS = 32
 """Texts with one symbol left out that are read side by side."""
 HELD = 2**22
 """Most numbers of one kind in a graph of gradients."""
+
+
+class Quantity(Protocol):
+    """F, the attributed quantity, as a function of vectors."""
+
+    @property
+    def width(self) -> int:
+        """Numbers of one kind that a graph of gradients holds for a vector."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return F (B,) of the vectors (T, B, E)."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,11 @@ class Prediction:
     """One row, after the start symbol, which gets no score."""
     target: int
     against: int | None
+
+    @property
+    def width(self) -> int:
+        """Numbers of one kind that a graph of gradients holds for a vector."""
+        return self.network.config.hidden_size * self.network.config.num_layers
 
     def read(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Read vectors (T, B, E), in place of embeddings, from a state; return the outputs (T, B, H) and the state."""
@@ -64,57 +76,6 @@ class Prediction:
         if self.against is not None:
             return logits[:, self.target] - logits[:, self.against]  # the normalisation cancels
         return torch.log_softmax(logits, dim=-1)[:, self.target]
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """A score in nats for each symbol of a text: its effect on the prediction after `at` symbols."""
-
-    method: Method
-    ids: Ids
-    """(T,)"""
-    symbols: tuple[str, ...]
-    at: int
-    target: str
-    against: str | None
-    value: float
-    """F of the text: log p(target), or log p(target) - log p(against)."""
-    baseline: float
-    """F of the text with all embeddings zero but that of the start symbol."""
-    scores: Floats
-    """(T,), zero from symbol `at` on."""
-    leave_out: Floats
-    """(T,) F(text) - F(text with this symbol's embedding zero)."""
-    agreement: float | None
-    """Spearman's rank correlation of scores and leave-one-out over the symbols read, -1 to 1."""
-    steps: int | None
-    """Points of integrated gradients."""
-    notes: tuple[str, ...]
-
-    @property
-    def residual(self) -> float | None:
-        """How far integrated gradients are from complete: Σ scores - (F(text) - F(baseline)); else None."""
-        if self.method != "integrated":
-            return None
-        return float(self.scores.sum() - (self.value - self.baseline))
-
-    def figures(self) -> dict[str, Any]:
-        """Return the figures as JSON."""
-        rows = zip(self.symbols, self.scores.tolist(), self.leave_out.tolist(), strict=True)
-        return {
-            "method": self.method,
-            "target": self.target,
-            "against": self.against,
-            "at": self.at,
-            "value": self.value,
-            "baseline": self.baseline,
-            "sum": float(self.scores.sum()),
-            "residual": self.residual,
-            "agreement": self.agreement,
-            "steps": self.steps,
-            "symbols": [{"symbol": symbol, "score": score, "leave_out": left_out} for symbol, score, left_out in rows],
-            "notes": list(self.notes),
-        }
 
 
 def attribute(
@@ -149,10 +110,7 @@ def attributing(
 ) -> Work[Attribution]:
     """Do what `attribute` does, yielding progress; returns the result."""
     network = in_float64(network_of(opened))
-    if method not in METHODS:
-        raise UserError(f"the method is {method!r}", allowed=", ".join(METHODS), fix="choose one of them")
-    if not 1 <= steps <= LONGEST:
-        raise UserError(f"{steps} steps", allowed=f"1 to {LONGEST:,}", fix=f"leave it out: the default is {STEPS}")
+    check_method(method, steps)
     ids, notes = read_text(opened, text)
     at = _place(len(ids), at, by_user=target is not None)
     target_id = int(ids[at]) if target is None else symbol_id(opened, target, "target")
@@ -181,7 +139,7 @@ def attributing(
         np.pad(leave_out, (0, len(ids) - at)),
         agreement,
         steps if method == "integrated" else None,
-        (*notes, *_missed(method, scores, value - baseline)),
+        (*notes, *missed_by(method, scores, value - baseline)),
     )
 
 
@@ -203,28 +161,34 @@ def scored(prediction: Prediction, x: Tensor, method: Method, steps: int) -> Wor
     return scores, leave_out, rank_correlation(scores, leave_out)
 
 
-def gradient_times_input(prediction: Prediction, x: Tensor) -> Floats:
-    """Return ∂F/∂x_t · x_t of each vector of `x` (T, E): exact where F is linear (Simonyan et al. 2013)."""
-    return np.asarray((gradients(prediction, x[:, None])[:, 0] * x).sum(dim=1).numpy())
+def gradient_times_input(quantity: Quantity, x: Tensor, origin: Tensor | None = None) -> Floats:
+    """Return ∂F/∂x_t · (x_t - origin) of each vector of `x` (T, E): exact where F is linear (Simonyan et al. 2013).
+
+    The `origin` (T, E) is zero by default.
+    """
+    difference = x if origin is None else x - origin
+    return np.asarray((gradients(quantity, x[:, None])[:, 0] * difference).sum(dim=1).numpy())
 
 
-def integrated_gradients(prediction: Prediction, x: Tensor, steps: int) -> Work[Floats]:
-    """Return x_t · ∫ ∂F/∂x_t (αx) dα, α from 0 to 1, of each vector of `x` (T, E), yielding progress.
+def integrated_gradients(quantity: Quantity, x: Tensor, steps: int, origin: Tensor | None = None) -> Work[Floats]:
+    """Return d_t · ∫ ∂F/∂x_t (origin + αd) dα, α from 0 to 1, d = x - origin, of each vector of `x` (T, E).
 
-    They sum to F(x) - F(0) (Sundararajan et al. 2017, equation 1 and proposition 1), up to the error of the
-    integral, which is taken by the Gauss-Legendre rule with `steps` points.
+    The `origin` (T, E) is zero by default. They sum to F(x) - F(origin) (Sundararajan et al. 2017, equation 1 and
+    proposition 1), up to the error of the integral, which is taken by the Gauss-Legendre rule with `steps` points.
+    Yields progress.
     """
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on -1 to 1
     alpha, weight = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
-    config = prediction.network.config
-    rows = max(1, HELD // (len(x) * config.hidden_size * config.num_layers))
+    rows = max(1, HELD // (len(x) * quantity.width))
+    origin = torch.zeros_like(x) if origin is None else origin
+    difference = x - origin
     total = torch.zeros_like(x)
     for first in range(0, steps, rows):
         points = slice(first, first + rows)
-        path = alpha[points, None] * x[:, None]  # (T, rows, E)
-        total += (gradients(prediction, path) * weight[points, None]).sum(dim=1)
+        path = origin[:, None] + alpha[points, None] * difference[:, None]  # (T, rows, E)
+        total += (gradients(quantity, path) * weight[points, None]).sum(dim=1)
         yield Progress("integrating", min(steps, first + rows), steps, "points")
-    return np.asarray((total * x).sum(dim=1).numpy())
+    return np.asarray((total * difference).sum(dim=1).numpy())
 
 
 @torch.no_grad()
@@ -246,27 +210,12 @@ def leave_one_out(prediction: Prediction, x: Tensor) -> Work[Floats]:
     return np.asarray(torch.cat(differences).numpy())
 
 
-def gradients(prediction: Prediction, x: Tensor) -> Tensor:
+def gradients(quantity: Quantity, x: Tensor) -> Tensor:
     """Return ∂F/∂x (T, B, E) at the vectors `x` (T, B, E)."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(prediction(x).sum(), x)
+        (gradient,) = torch.autograd.grad(quantity(x).sum(), x)
     return gradient
-
-
-def rank_correlation(first: Floats, second: Floats) -> float | None:
-    """Return Spearman's correlation of two rows of numbers; ties share ranks; None where all are equal.
-
-    Differences below 1e-12 are rounding, as of symbols that a window cannot see.
-    """
-    a, b = (_ranks(values.round(12)) - (len(values) + 1) / 2 for values in (first, second))
-    spread = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / spread if spread else None
-
-
-def _ranks(values: Floats) -> Floats:
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[group])
 
 
 # ---- texts, for patching too
@@ -314,19 +263,3 @@ def _place(length: int, at: int | None, *, by_user: bool) -> int:
             fix="give a longer text, or a --target that follows it",
         )
     return place
-
-
-def _missed(method: Method, scores: Floats, change: float) -> Iterator[str]:
-    """Yield a note if integrated gradients are not complete."""
-    missed = float(scores.sum()) - change
-    if method == "integrated" and abs(missed) > max(1e-3, TOLERANCE * abs(change)):
-        yield (
-            f"integrated gradients miss F(text) - F(baseline) = {change:.4f} by {missed:.4f}, more than "
-            f"{TOLERANCE:.0%}: take more steps"
-        )
-
-
-def formula(attribution: Attribution) -> str:
-    """Return the attributed quantity as a formula: log p(she) − log p(he)."""
-    log_p = f"log p({shown(attribution.target)})"
-    return log_p if attribution.against is None else f"{log_p} − log p({shown(attribution.against)})"

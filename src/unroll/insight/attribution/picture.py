@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from unroll.insight.attribution.measure import NAMES, Attribution, formula
+from unroll.insight.attribution.scores import NAMES, Attribution, formula
 from unroll.insight.plots import COLOURS, GREY, drawing, encoded, shown
 
 

@@ -149,6 +149,11 @@ class Tracking:
     sample: Sample | None
     notes: tuple[str, ...]
 
+    @property
+    def outdone(self) -> str:
+        """What a unit that tracks the property must outdo."""
+        return "the last 8 characters"
+
     def figures(self) -> dict[str, Any]:
         """Return the figures as JSON."""
         metric = self.labels.metric

@@ -200,10 +200,10 @@ def check(labels: Labels, values: Floats, name: str) -> None:
 
 def best_columns(scores: Floats, recorded: Recorded, top: int) -> list[int]:
     """Return the column of each of the best units, by the better of its signals, the best first."""
-    columns: dict[tuple[int, int], int] = {}
+    columns: dict[str, int] = {}
     for column in np.argsort(-scores, kind="stable").tolist():
         cell = recorded.cell(column)
-        columns.setdefault((cell.layer, cell.unit), column)
+        columns.setdefault(cell.place, column)
         if len(columns) == top:
             break
     return list(columns.values())

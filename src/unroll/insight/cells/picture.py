@@ -47,7 +47,7 @@ def picture(tracking: Tracking, ending: str) -> bytes:
             axes.grid(visible=False, axis="x")
             axes.set_ylabel(sample.cell.signal)
         metric = "AUROC" if tracking.labels.binary else "correlation"
-        title = f"Unit {sample.cell.layer}:{sample.cell.unit}: {metric} {best.score:.3f} on held-out text, {best.word}"
+        title = f"Unit {sample.cell.place}: {metric} {best.score:.3f} on held-out text, {best.word}"
         legend(
             figure,
             title,

@@ -24,25 +24,28 @@ def installed() -> bool:
     return find_spec("sklearn") is not None
 
 
-def recent(text: Text) -> Ids:
-    """Return the last `RECENT` characters (N, 8) at each symbol as categories from 1 on, 0 before the text."""
+def recent(text: Text, following: int = 0) -> Ids:
+    """Return the last `RECENT` characters (N, 8) at each symbol as categories from 1 on, 0 outside the text.
+
+    `following` adds so many columns with the characters behind it.
+    """
     codes = np.frombuffer(text.content.encode("utf-32-le", "surrogatepass"), "<u4")
     kinds, number_of, counts = np.unique(codes, return_inverse=True, return_counts=True)
     ranks = np.zeros(len(kinds), np.int64)
     ranks[np.argsort(-counts, kind="stable")] = np.minimum(np.arange(len(kinds)), COMMON - 1) + 1
-    padded = np.concatenate([np.zeros(RECENT - 1, np.int64), ranks[number_of]])
-    return np.asarray(padded[text.ends[:, None] + np.arange(RECENT)])
+    padded = np.pad(ranks[number_of], (RECENT - 1, following))
+    return np.asarray(padded[text.ends[:, None] + np.arange(RECENT + following)])
 
 
 def guesses_by_recent(characters: Ids, labels: Labels, half: int, places: Ids) -> Floats:
-    """Return guesses for labels (N,) after the symbols at `places` by boosted trees on the last characters (N, 8).
+    """Return guesses for labels (N,) after the symbols at `places` by boosted trees on characters (N, 8).
 
     Fitted on all symbols before number `half`. Histogram gradient boosting (Ke et al. 2017) with the characters as
     categories: the strongest of those we tried, so that a gain over it means something.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    fixed = {"categorical_features": list(range(RECENT)), "early_stopping": False, "random_state": 0}
+    fixed = {"categorical_features": list(range(characters.shape[1])), "early_stopping": False, "random_state": 0}
     first_half, values = characters[:half], labels.values[:half]
     if labels.binary:
         trees = HistGradientBoostingClassifier(**fixed).fit(first_half, values)

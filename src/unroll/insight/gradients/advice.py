@@ -54,6 +54,12 @@ class TrainingNorms:
 
 def training_norms(path: Path) -> TrainingNorms | None:
     """Return the gradient norms that the training of a model directory logged; None where there are none."""
+    recipe = path / "recipe.toml"
+    return logged_norms(path, read_recipe(recipe).optim.grad_clip if recipe.exists() else None)
+
+
+def logged_norms(path: Path, grad_clip: float | None) -> TrainingNorms | None:
+    """Return them of a training that clipped gradients to this norm; None where it is not known."""
     logged = [
         (event["step"], event["grad_norm"])
         for event in read_events(path / METRICS, EVENT)
@@ -61,10 +67,8 @@ def training_norms(path: Path) -> TrainingNorms | None:
     ]
     if not logged:
         return None
-    recipe = path / "recipe.toml"
-    clip = read_recipe(recipe).optim.grad_clip if recipe.exists() else None
     steps, norms = zip(*logged, strict=True)
-    return TrainingNorms(np.array(steps, np.int64), np.array(norms, np.float64), clip)
+    return TrainingNorms(np.array(steps, np.int64), np.array(norms, np.float64), grad_clip)
 
 
 def advise(shares: NDArray[np.floating], config: ModelConfig, training: TrainingNorms | None = None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from unroll.insight.trace import Ids, ids_of_file, in_float64, network_of, untra
 from unroll.lm.intervals import number
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
+from unroll.nn.encoder_config import ClassifierConfig
 from unroll.nn.model import Model
 from unroll.progress import Progress, Work
 from unroll.state import State, map_state
@@ -138,7 +140,7 @@ class Gradients:
     """Gradients of one model on a text."""
 
     model: str
-    config: ModelConfig
+    config: ModelConfig | ClassifierConfig
     level: str
     fresh: bool
     """True for untrained weights of the model's shape."""
@@ -159,11 +161,12 @@ class Gradients:
     @property
     def context(self) -> int | None:
         """Symbols that the model can see; None for no limit."""
-        return self.config.window if self.config.arch == "window" else None
+        return self.config.window if isinstance(self.config, ModelConfig) and self.arch == "window" else None
 
     @property
     def advice(self) -> tuple[str, ...]:
         """Advice in plain language."""
+        assert isinstance(self.config, ModelConfig)
         return advise(self.norms.shares, self.config, self.training)
 
     def figures(self, *, curve: bool = False) -> dict[str, Any]:
@@ -174,7 +177,7 @@ class Gradients:
             "arch": self.arch,
             "level": self.level,
             "fresh": self.fresh,
-            "positions": len(self.norms.rows["x"]),
+            "positions": len(next(iter(self.norms.rows.values()))),
             "run_in": self.run_in,
             "signals": [self._signal(name) for name in self.norms.rows],
             "half_life": list(self.norms.half_life()),
@@ -193,7 +196,8 @@ class Gradients:
         layer, _, signal = name.rpartition("/")
         mean, low, high = (self.norms.mean(name), *(self.norms.quantile(name, share) for share in (0.1, 0.9)))
         return {
-            "layer": int(layer.removeprefix("layer")) if layer else None,
+            "name": name,
+            "layer": int(layer.lstrip(ascii_lowercase)) if layer else None,
             "signal": signal,
             "gradient": [[lag, number(norm)] for lag, norm in enumerate(mean)],
             "low": [number(norm) for norm in low],

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unroll.artifact.directory import CLASSIFIER, read_kind
 from unroll.errors import UserError
 from unroll.files import StrPath, as_path, write_atomically
+from unroll.insight.classifier.gradients import ClassifierGradients, measure_classifiers
 from unroll.insight.gradients.advice import Floats
 from unroll.insight.gradients.measure import LAGS, GradientReport, Gradients, halving, measure
 from unroll.insight.plots import (
@@ -32,7 +34,7 @@ from unroll.progress import Work, result
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LINES = {"h": "--", "c": "-", "x": ":"}
+LINES = {"h": "--", "c": "-", "x": ":", "y": ":"}
 DEEPEST = 1e-12
 """Smallest share of the largest norm that is drawn."""
 
@@ -41,13 +43,15 @@ def gradients(
     models: StrPath | Sequence[StrPath],
     file: StrPath | None = None,
     *,
-    lags: int = LAGS,
+    lags: int | None = None,
     fresh: bool = False,
     plot: StrPath | None = None,
 ) -> GradientReport:
     """Measure gradients of models on their way back through a text: by lag, at every step, while training.
 
-    The text is `file`, or each model's own validation part. With `fresh`, untrained weights of each model's shape are
+    The text is `file`, or each model's own validation part; of classifiers, a table of examples, or those held out.
+    By default `lags` is 100, of classifiers the median number of units of a text, less one.
+    With `fresh`, untrained weights of each model's shape are
     measured beside it. `plot` is a .png or .svg to draw. Raises UserError.
     """
     paths = [Path(models)] if isinstance(models, str | os.PathLike) else [Path(model) for model in models]
@@ -60,13 +64,13 @@ def draw(
     file: Path | None,
     plot: Path | None,
     *,
-    lags: int = LAGS,
+    lags: int | None = None,
     fresh: bool = False,
     curve: bool = False,
 ) -> Work[GradientReport]:
     """Do what `gradients` does, yielding progress; returns the result; `curve` adds the norms while training."""
     if plot is None:
-        return (yield from measure(paths, file, lags=lags, fresh=fresh))
+        return (yield from _measured(paths, file, lags, fresh=fresh))
     if (models := len(paths) * (1 + fresh)) > len(COLOURS):
         raise UserError(
             f"{models} lines of models in one picture",
@@ -74,9 +78,16 @@ def draw(
             fix="make several pictures",
         )
     check_picture(plot)
-    report = yield from measure(paths, file, lags=lags, fresh=fresh)
+    report = yield from _measured(paths, file, lags, fresh=fresh)
     write_atomically(plot, picture(report, plot.suffix.lower(), curve=curve))
     return replace(report, plot=plot)
+
+
+def _measured(paths: Sequence[Path], file: Path | None, lags: int | None, *, fresh: bool) -> Work[GradientReport]:
+    """Measure language models, or classifiers."""
+    if paths and all(read_kind(path)["kind"] == CLASSIFIER for path in paths):
+        return measure_classifiers(paths, file, lags=lags, fresh=fresh)
+    return measure(paths, file, lags=LAGS if lags is None else lags, fresh=fresh)
 
 
 def picture(report: GradientReport, ending: str, *, curve: bool = False) -> bytes:
@@ -92,7 +103,8 @@ def picture(report: GradientReport, ending: str, *, curve: bool = False) -> byte
         entries = list(_by_lag(panels[0], report, names))
         if trained:
             entries += _while_training(panels[1], report, names)
-        text = shown_name(report.file.name) if report.file else "the validation part"
+        own = "texts held out" if isinstance(report.models[0], ClassifierGradients) else "the validation part"
+        text = shown_name(report.file.name) if report.file else own
         legend(figure, f"Do gradients vanish or explode?  Norms on their way back through {text}", entries)
         return encoded(figure, ending)
 
@@ -104,7 +116,12 @@ def named(report: GradientReport) -> list[str]:
 
 
 def drawn(report: GradientReport, model: Gradients) -> list[str]:
-    """Return the names of the norms drawn of a model: by states, and by inputs if there is a window."""
+    """Return the names of the norms drawn of a model: by states, and by inputs if there is a window.
+
+    Of a classifier by what is handed on, c if there is one, and by outputs.
+    """
+    if isinstance(model, ClassifierGradients):
+        return [name for name in model.norms.rows if not (name.endswith("/h") and f"{name[:-1]}c" in model.norms.rows)]
     windows = any(other.arch == "window" for other in report.models)
     return [name for name in model.norms.rows if name != "x" or windows]
 
@@ -114,9 +131,10 @@ def _by_lag(axes: "Axes", report: GradientReport, names: list[str]) -> Iterator[
     single = len(report.models) == 1
     largest = max(float(np.nanmax(model.norms.mean(name))) for model in report.models for name in drawn(report, model))
     for number, (label, model) in enumerate(zip(names, report.models, strict=True)):
+        layers = list(dict.fromkeys(name.rpartition("/")[0] for name in model.norms.rows))
         for name in drawn(report, model):
             layer, _, signal = name.rpartition("/")
-            depth = int(layer.removeprefix("layer") or 0)
+            depth = layers.index(layer) if layer else 0
             colour = COLOURS[(depth if single else number) % len(COLOURS)]
             norms = model.norms.mean(name)
             visible = norms > largest * DEEPEST
@@ -139,8 +157,11 @@ def _by_lag(axes: "Axes", report: GradientReport, names: list[str]) -> Iterator[
             axes.axvline(model.context - 1, color=COLOURS[0 if single else number], lw=1.2, ls=(0, (1, 3)))
     _logarithmic(axes)
     axes.set_xlim(-0.01 * report.lags, 1.01 * report.lags)
-    axes.set_xlabel("lag: steps back from the last symbol read")
-    axes.set_ylabel("norm of the loss's gradient\n(geometric mean; band: 80 % of the positions)")
+    of_texts = isinstance(report.models[0], ClassifierGradients)
+    back = "units back from the last that each direction reads" if of_texts else "steps back from the last symbol read"
+    axes.set_xlabel(f"lag: {back}")
+    places = "texts" if of_texts else "positions"
+    axes.set_ylabel(f"norm of the loss's gradient\n(geometric mean; band: 80 % of the {places})")
 
 
 def _what(name: str, norms: Floats, model: Gradients) -> str:
@@ -148,7 +169,12 @@ def _what(name: str, norms: Floats, model: Gradients) -> str:
     layer, _, signal = name.rpartition("/")
     if not layer:
         return "by the input" + (f", 0 beyond {model.context} symbols" if model.context is not None else "")
-    place = f"by {signal} of layer {layer.removeprefix('layer')}"
+    if isinstance(model, ClassifierGradients):
+        if signal == "y":
+            return f"by the outputs of {layer}"
+        place = f"by {signal} that {layer} hands on"
+    else:
+        place = f"by {signal} of layer {layer.removeprefix('layer')}"
     half = halving(norms)
     return place if half is None else f"{place}, halves in {half:.3g} steps"
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from unroll.data.tokenizer import Tokenizer
 from unroll.errors import UserError
-from unroll.insight.attribution.measure import Ids
+from unroll.insight.attribution.scores import Ids
 
 
 def same_end(first: Ids, second: Ids) -> int:

@@ -13,7 +13,8 @@ from torch import Tensor
 from unroll.artifact.open import Opened, open_model
 from unroll.errors import UserError
 from unroll.files import StrPath
-from unroll.insight.attribution.measure import Floats, Ids, read_text, symbol_id
+from unroll.insight.attribution.measure import read_text, symbol_id
+from unroll.insight.attribution.scores import Floats, Ids
 from unroll.insight.patching.alignment import patch_points, same_end
 from unroll.insight.trace import in_float64, network_of
 from unroll.lm.surprisal import token_name

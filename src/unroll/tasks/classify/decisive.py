@@ -11,9 +11,9 @@ from unroll.data.reader import ROWS, Reader, Reading
 from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.progress import Progress, Work, result
-from unroll.tasks.classify.predict import probabilities_of
+from unroll.tasks.classify.predict import Floats, probabilities_of
 
-Ids = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 LONGEST = 1000
 """Most units of a text: each is hidden by itself, so the work grows with their square."""
@@ -36,50 +36,70 @@ def decisive_units(
 
 def measure_units(model: OpenClassifier, text: str, label: int | None = None) -> Work[list[dict[str, Any]]]:
     """Do what `decisive_units` does, for the id of a label, yielding progress."""
-    reading = model.reader.read([text])
-    count = int(reading.units.lengths[0])
-    if count > LONGEST:
+    reading = read_short(model.reader, text)
+    (whole,) = probabilities_of(model, reading)
+    label = int(whole.argmax()) if label is None else label
+    hidden = yield from hidden_one_by_one(model, reading)
+    losses = log_of(whole)[label] - log_of(hidden)[:, label]
+    return [
+        {"text": text[start:end], "start": start, "end": end, "effect": loss}
+        for (start, end), loss in zip(spans_of(model.reader, text), losses.tolist(), strict=True)
+        if end > start
+    ]
+
+
+def read_short(reader: Reader, text: str) -> Reading:
+    """Return a text as it is read; raises UserError where it has more units than are hidden."""
+    reading = reader.read([text])
+    if (count := len(reading.units.values)) > LONGEST:
         raise UserError(
             f"the text has {count:,} units, and each is hidden once",
             allowed=f"at most {LONGEST:,}",
             fix="take the part that matters",
         )
-    (whole,) = probabilities_of(model, reading)
-    label = int(whole.argmax()) if label is None else label
-    hidden = np.zeros(count)
+    return reading
+
+
+def hidden_one_by_one(model: OpenClassifier, reading: Reading) -> Work[Floats]:
+    """Return the probabilities (N, K) of all labels of one text (N,) with each of its units hidden; yields progress."""
+    count = len(reading.units.values)
+    hidden = np.zeros((count, len(model.info.labels)))
     for start in range(0, count, ROWS):
-        places = np.arange(start, min(start + ROWS, count))
-        hidden[places] = probabilities_of(model, without(model.reader, reading, places))[:, label]
-        yield Progress("hiding units", int(places[-1]) + 1, count, "units")
-    losses = np.log(max(whole[label], LEAST)) - np.log(np.maximum(hidden, LEAST))
-    spans = (trimmed(text, start, end) for start, end in model.reader.spans(text).tolist())
-    return [
-        {"text": text[start:end], "start": start, "end": end, "effect": loss}
-        for (start, end), loss in zip(spans, losses.tolist(), strict=True)
-        if end > start
-    ]
+        end = min(start + ROWS, count)
+        alone = np.arange(start, end)[:, None] == np.arange(count)
+        hidden[start:end] = probabilities_of(model, without(model.reader, reading, alone))
+        yield Progress("hiding units", end, count, "units")
+    return hidden
 
 
-def without(reader: Reader, reading: Reading, places: Ids) -> Reading:
-    """Return one text (N,) once for each of these places (B,), the unit there unknown.
+def log_of(probabilities: Floats) -> Floats:
+    """Return logarithms, all finite."""
+    return np.asarray(np.log(np.maximum(probabilities, LEAST)))
+
+
+def spans_of(reader: Reader, text: str) -> list[tuple[int, int]]:
+    """Return the span of each unit in code points, without the spaces beside it."""
+    return [trimmed(text, start, end) for start, end in reader.spans(text).tolist()]
+
+
+def without(reader: Reader, reading: Reading, hidden: Mask) -> Reading:
+    """Return one text (N,) once for each row of a mask (B, N), with the units of that row unknown.
 
     A word is hidden with its characters: it is read as one unknown character. Where no unit can be unknown, it is read
     as the start symbol.
     """
-    rows = np.arange(len(places))
+    ends = np.int64(hidden.shape[1]) * np.arange(1, 1 + len(hidden))
     unknown_id = reader.tokenizer.unknown_id
     unknown = reader.tokenizer.start_id if unknown_id is None else unknown_id
 
-    def hidden(texts: Ragged, id: int) -> Ragged:
-        values = np.tile(texts.values, (len(places), 1))
-        values[rows, places] = id
-        return Ragged(values.ravel(), np.int64(len(texts.values)) * (rows + 1))
+    def replaced(texts: Ragged, id: int) -> Ragged:
+        return Ragged(np.where(hidden, id, texts.values).ravel(), ends)
 
     words, characters = reading.words, reader.characters
     if characters is None:
-        return Reading(hidden(reading.units, unknown), hidden(reading.word_of, 0), words)
+        return Reading(replaced(reading.units, unknown), replaced(reading.word_of, 0), words)
     word = Ragged(np.append(words.values, characters.unknown_id), np.append(words.ends, len(words.values) + 1))
-    return Reading(hidden(reading.units, unknown), hidden(reading.word_of, len(words)), word)
+    return Reading(replaced(reading.units, unknown), replaced(reading.word_of, len(words)), word)
 
 
 def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
