@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from unroll.cli import console, process
-from unroll.cli.inputs import ENCODING, TABLES, TEXT, reads_lists
+from unroll.cli.inputs import ENCODING, TABLES, TEXT, column_names, reads_lists
 from unroll.cli.options import PATH, PRECISION, json_option, plot_option
 from unroll.cli.stopping import DIVERGED, INTERRUPTED, Stop, driving
 from unroll.errors import UserError, number_of
@@ -104,7 +104,7 @@ def train_verb(
                 fix="`unroll classify train --help` shows examples",
             )
         folder = real_folder(out if out is not None else output_folder(file))
-        columns = [name.strip() for name in text.split(",")]
+        columns = column_names(text)
         reports = request.train_classifier(
             file, text=columns, label=label, out=folder, device=device, started=process.began(), **choices
         )
@@ -283,7 +283,7 @@ def eval_verb(
 
         check_picture(plot)
     opened = open_classifier(model, precision)
-    columns = None if text is None else [name.strip() for name in text.split(",")]
+    columns = None if text is None else column_names(text)
     figures = console.run(measure_classifier(opened, file, columns, label))
     if plot is not None:
         from unroll.tasks.classify.picture import draw_confusion

@@ -62,19 +62,24 @@ def put_start(description: dict[str, Any]) -> None:
     )
     size = console.size(sum(source["bytes"] for source in sources))
     digest = f" · sha256 {sources[0]['sha256'][:16]}" if len(sources) == 1 else ""
-    shape = f"{training['batch_size']} x {training['seq_len']}"
+    shape = f"{training['batch_size']} x {training['seq_len']} symbols"
     rounds = description["planned_steps"] * training["batch_size"] * training["seq_len"] / parts["train"]["tokens"]
+    portions, labels = f"{shape}, {rounds:.1f} times the text", description["labels"] or {}
+    if labels:
+        portions = f"up to {shape}: texts of similar length"
     # What is held back without a file of its own is the end of the text.
     ends = [name for name in parts if name != "train" and not description[f"{name}_file"]]
     sizes = ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())
-    sizes += f" · {' and '.join(ends)}: the end of the text" if ends else ""
+    if ends:
+        sizes += f" · {' and '.join(ends)}: {'one text in ten' if labels else 'the end of the text'}"
     rows = {
         "text": f"{names} · {size}{digest}",
         "symbols": f"{description['vocab_size']:,}, level {description['level']} · {sizes}",
         "words": words(description),
         "model": f"{console.shape(description)} · {description['parameters']:,} parameters",
-        "training": f"{number_of(description['planned_steps'], 'step')} of {shape} symbols, "
-        f"{rounds:.1f} times the text · threads: {training['threads']}, {training['precision']}",
+        "labels": ", ".join(f"{len(counts)} in column {column}" for column, counts in labels.items()),
+        "training": f"{number_of(description['planned_steps'], 'step')} of {portions} · "
+        f"threads: {training['threads']}, {training['precision']}",
         "folder": description["path"],
     }
     console.put_columns([(name, value) for name, value in rows.items() if value], err=True)
