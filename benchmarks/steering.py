@@ -46,13 +46,8 @@ def main() -> None:
         for seed in range(options.seeds):
             model = folder / f"seed-{seed}"
             trained = run_json("train", *data, "--seed", str(seed), "--out", model, *budget)
-            rows.append(
-                {
-                    "seed": seed,
-                    "train_seconds": trained["wall_seconds"],
-                    **measured(model, judge, folder, parts, options.samples),
-                }
-            )
+            figures = measured(model, judge, folder, parts, options.samples)
+            rows.append({"seed": seed, "train_seconds": trained["wall_seconds"], **figures})
             print(rows[-1], file=sys.stderr, flush=True)
         recipe = (model / "recipe.toml").read_text(encoding="utf-8")
     show({
@@ -107,13 +102,8 @@ def recognised(model: Path, judge: Path, parts: Parts, count: int, temperature: 
     counts = Counter(label for _, label in parts.train)
     hits, copies = {}, {}
     for label in sorted(counts):
-        texts = [
-            "".join(
-                symbol.text
-                for symbol in sample(opened, length=60, temperature=temperature, seed=0, stream=k, label=label)
-            )
-            for k in range(count)
-        ]
+        drawn = (sample(opened, length=60, temperature=temperature, stream=k, label=label) for k in range(count))
+        texts = ["".join(symbol.text for symbol in symbols) for symbols in drawn]
         predicted = [row["labels"][0]["label"] for row in classify(judge, texts, top=1)]
         hits[label] = round(sum(other == label for other in predicted) / count, 4)
         copies[label] = sum(text in learned for text in texts) / count

@@ -115,11 +115,18 @@ def put_result(folder: Path, *, as_json: bool) -> None:
             "test": tested(description),
             "note": next((note for note in description["notes"] if note.endswith(ADD_THEM)), ""),
             "training": console.spent(description),
-            "next": f"unroll sample {console.quoted(folder)}",
+            "next": f"unroll sample {console.quoted(folder)}{first_label(description)}",
         }
         console.put_columns([(name, row) for name, row in rows.items() if row], err=True)
     if as_json:
         console.put_json({"out": str(folder)} | description)
+
+
+def first_label(description: dict[str, Any]) -> str:
+    """Return the option that names the most frequent label, of what `info` knows of a model; empty without labels."""
+    for counts in (description["labels"] or {}).values():
+        return f" --label {console.quoted(max(counts, key=counts.__getitem__))}"
+    return ""
 
 
 def tested(description: dict[str, Any]) -> str:

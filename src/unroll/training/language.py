@@ -34,6 +34,8 @@ class Language:
     config: TrainConfig
     columns: tuple[int, ...] = ()
     """How many labels the columns have that steer the model: none do."""
+    filled: float = 1.0
+    """The share of a window that is read."""
 
     def epochs(self, steps: int) -> float:
         """Return how often so many steps read the training part."""

@@ -170,12 +170,11 @@ def prepare(
         if table is not None:
             steering, labels = steering_of(parts, table.text), Labels.of(parts)
             labels.save(folder)
-            lesson = steered = Steered(corpus, recipe.training, steering, labels)
-            if machine is not None:
-                recipe = replace(
-                    recipe, training=replace(recipe.training, steps=steered.steps_of(recipe.training.steps))
-                )
+            lesson = Steered(corpus, recipe.training, steering, labels)
             remarks += parts.remarks
+        if machine is not None:  # it was measured with whole windows
+            steps = round(recipe.training.steps / lesson.filled)
+            recipe = replace(recipe, training=replace(recipe.training, steps=steps))
         run = make_run(folder, recipe, torch_device, lesson.columns)
         if parent is not None:
             ids = new_ids(parent.tokenizer, corpus.tokenizer)
@@ -239,7 +238,7 @@ def reopen(
     restore(run)
     if more is not None:
         steps = further_steps(more, recipe.model, recipe.training, corpus, run.device, started)
-        extend(run, recipe, about, lesson, steps)
+        extend(run, recipe, about, lesson, steps if more.minutes is None else round(steps / lesson.filled))
     return Training(run, lesson)
 
 

@@ -191,8 +191,9 @@ class Steered:
         """Return how often so many steps read the texts for training."""
         return steps / len(self.epoch(0))
 
-    def steps_of(self, steps: int) -> int:
-        """Return the steps that take as long as so many with whole windows: most texts are shorter, others padded."""
+    @property
+    def filled(self) -> float:
+        """The share of a window that is read on average, padding included: most texts are shorter."""
         windows, lengths, size = self.epoch(0), self.texts.lengths, self.config.seq_len
-        wide = [min(size, int(lengths[rows].max()) - first) for rows, first in windows]
-        return round(steps * size * len(wide) / sum(wide))
+        widths = [min(size, int(lengths[rows].max()) - first) for rows, first in windows]
+        return sum(widths) / (size * len(widths))

@@ -47,6 +47,12 @@ class Table:
         valid = None if self.valid is None else (yield from read_examples(self.valid, self.text, self.label))
         parts = parts_of(examples, valid)
         separator = separator_of(parts)
+        if data.get("separator", separator) != separator:
+            raise UserError(
+                f"the recipe's separator is {data['separator']!r}, and these texts end with {separator!r}",
+                allowed="texts that are documents already",
+                fix="leave the separator out",
+            )
         config = from_mapping(DataConfig, data | {"documents": True, "separator": separator}, "the recipe's [data]")
         beside = folder.path / "texts"
         try:
