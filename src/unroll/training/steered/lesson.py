@@ -62,8 +62,8 @@ class Steered:
     config: TrainConfig
     steering: Steering
     labels: Labels
-    _epochs: dict[int, tuple[int, list[tuple[Ids, int]]]] = field(default_factory=dict)
-    """The last epoch: the step that it begins with, and its windows."""
+    _last: list[tuple[int, int, list[tuple[Ids, int]]]] = field(default_factory=list, init=False, repr=False)
+    """The last epoch that was read: its number, the step that it begins with, and its windows."""
 
     @cached_property
     def texts(self) -> Ragged:
@@ -84,13 +84,11 @@ class Steered:
 
     def window(self, step: int) -> tuple[Ids, int]:
         """Return the window that a step reads, a function of the step alone."""
-        number, (start, windows) = next(iter(self._epochs.items()), (0, (0, self.epoch(0))))
-        if step < start:
-            number, start, windows = 0, 0, self.epoch(0)
+        known = self._last and self._last[0][1] <= step
+        number, start, windows = self._last[0] if known else (0, 0, self.epoch(0))
         while step >= start + len(windows):
             number, start, windows = number + 1, start + len(windows), self.epoch(number + 1)
-        self._epochs.clear()
-        self._epochs[number] = start, windows
+        self._last[:] = [(number, start, windows)]
         return windows[step - start]
 
     def start(self, run: SteeredRun) -> State:
@@ -100,20 +98,22 @@ class Steered:
 
     def batch(self, run: SteeredRun) -> SteeredBatch:
         """Return what the next step reads."""
-        config, step = self.config, run.step
-        rows, first = self.window(step)
-        ids, lengths = self.texts.padded(rows)
-        targets = np.full((config.batch_size, ids.shape[1]), -1)
-        targets[: len(rows)] = np.where(np.arange(ids.shape[1]) < lengths[:, None], ids.astype(np.int64), -1)
-        inputs = np.insert(np.maximum(targets, 0), 0, self.corpus.tokenizer.start_id, axis=1)
-        window, labels = slice(first, first + config.seq_len), None
+        config, texts = self.config, self.texts
+        rows, first = self.window(run.step)
+        starts, lengths = texts.starts[rows, None], texts.lengths[rows, None]
+        places = np.arange(first, min(first + config.seq_len, int(lengths.max())))
+        inside = places < lengths
+        shape = (config.batch_size, len(places))  # also where the last texts of an epoch are fewer
+        inputs, targets = np.zeros(shape, np.int64), np.full(shape, -1)
+        targets[: len(rows)][inside] = texts.values[(starts + places)[inside]]
+        inputs[: len(rows)][inside] = texts.values[(starts + places - 1)[inside]]
+        labels = None
         if not first:
-            labels = np.full((config.batch_size, self.labels.train.shape[1]), -1)
-            named = np.random.default_rng([config.seed, step]).random((len(rows), labels.shape[1]))
-            labels[: len(rows)] = np.where(named < config.reset_probability, -1, self.labels.train[rows])
-        return SteeredBatch(
-            np.ascontiguousarray(inputs[:, :-1][:, window]), np.ascontiguousarray(targets[:, window]), labels
-        )
+            inputs[:, 0] = self.corpus.tokenizer.start_id
+            labels = np.full((config.batch_size, len(self.columns)), -1)
+            drawn = np.random.default_rng([config.seed, run.step]).random((len(rows), len(self.columns)))
+            labels[: len(rows)] = np.where(drawn < config.reset_probability, -1, self.labels.train[rows])
+        return SteeredBatch(inputs, targets, labels)
 
     def validate(self, run: SteeredRun) -> tuple[float, dict[str, Any]]:
         """Return the nats per symbol of a part of the held-out texts, from the start states of their labels."""
