@@ -101,3 +101,19 @@ def test_no_label_is_the_fresh_state_and_labels_begin_there() -> None:
     fresh, none = model.fresh_state(1), torch.tensor([[-1, -1]])
     torch.testing.assert_close(model.start_state(torch.tensor([[1, 0]])), fresh)
     torch.testing.assert_close(model_of().float().start_state(none), fresh)
+
+
+def test_the_gradient_of_many_rows_of_one_label_is_the_same_each_time() -> None:
+    """Threads that add up rows in any order would not resume bit for bit."""
+    model, labels = SteeredModel(model_config("lstm", hidden_size=320), (2, 2)), torch.zeros(256, 2, dtype=torch.int64)
+    weights = torch.randn(256, 320, generator=torch.Generator().manual_seed(0))
+    threads, gradients = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(20):
+            model.zero_grad()
+            (model.start_state(labels)[0][0] * weights).sum().backward()
+            gradients.append(model.get_parameter("start.0.0.h").grad.clone())  # type: ignore[union-attr]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)

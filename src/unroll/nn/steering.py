@@ -37,9 +37,10 @@ class SteeredModel(Model):
         parts = ARCHITECTURES[self.config.arch].state
 
         def part_of(layer: int, part: str) -> Tensor:
+            tables = (self.get_parameter(f"start.{column}.{layer}.{part}") for column in range(labels.shape[1]))
+            # The row of zeros in front is that of no label. An indexed table would add up its gradient in any order.
             rows = [
-                F.pad(self.get_parameter(f"start.{column}.{layer}.{part}"), (0, 0, 1, 0))[labels[:, column] + 1]
-                for column in range(labels.shape[1])
+                F.embedding(ids + 1, F.pad(table, (0, 0, 1, 0))) for ids, table in zip(labels.T, tables, strict=True)
             ]
             return torch.stack(rows).sum(0)
 
