@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="a budget in steps, in place of minutes")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=200, help="of each label")
+    parser.add_argument("--classifier", type=Path, help="one that is trained already, on the same part")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the recipe")
     options = parser.parse_args()
     parts = names(options.names)
@@ -39,8 +40,9 @@ def main() -> None:
         for name in ("train", "valid", "test"):
             write_table(folder / f"{name}.tsv", getattr(parts, name))
         data = (folder / "train.tsv", *COLUMNS, "--valid", folder / "valid.tsv")
-        judge = folder / "classifier"
-        run_json("classify", "train", *data, "--out", judge, "--minutes", "3")
+        judge = options.classifier or folder / "classifier"
+        if options.classifier is None:
+            run_json("classify", "train", *data, "--out", judge, "--minutes", "3")
         judged = run_json("classify", "eval", judge, folder / "test.tsv")
         rows = []
         for seed in range(options.seeds):

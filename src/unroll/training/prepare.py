@@ -68,6 +68,7 @@ from unroll.training.steered.table import (
     Table,
     check_alone,
     check_steered,
+    limits_of,
     load_labels,
     portions_of,
     steering_of,
@@ -156,15 +157,17 @@ def prepare(
         check_free(out, inputs, force=force)
         earlier = locks.enter_context(locked(out)) if (out / "model.json").exists() else None
         clear(partial)
+        limits: dict[str, float] = {}
         if table is None:
             corpus = yield from encoded(folder, files, overrides["data"], valid, test, parent, grow=grow)
         else:
             corpus, parts = yield from table.encoded(folder, overrides["data"])
             overrides = overrides | {"training": portions_of(corpus) | overrides["training"]}
+            limits = limits_of(corpus, overrides["training"])
         note = None
         if machine is not None and budget.minutes is not None and parent is None and not is_prepared(files[0]):
             corpus, note = yield from fitted(folder.path / DATA, corpus, budget.minutes, machine, overrides)
-        recipe = resolve(corpus, budget, overrides, torch_device, started, machine, tuned=tuned)
+        recipe = resolve(corpus, budget, overrides, torch_device, started, machine, tuned=tuned, **limits)
         lesson: Language | Steered = Language(corpus, recipe.training)
         remarks = [note, *corpus.info.warnings]
         if table is not None:
@@ -172,9 +175,6 @@ def prepare(
             labels.save(folder)
             lesson = Steered(corpus, recipe.training, steering, labels)
             remarks += parts.remarks
-        if machine is not None:  # it was measured with whole windows
-            steps = round(recipe.training.steps / lesson.filled)
-            recipe = replace(recipe, training=replace(recipe.training, steps=steps))
         run = make_run(folder, recipe, torch_device, lesson.columns)
         if parent is not None:
             ids = new_ids(parent.tokenizer, corpus.tokenizer)
@@ -237,8 +237,8 @@ def reopen(
     run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device), lesson.columns)
     restore(run)
     if more is not None:
-        steps = further_steps(more, recipe.model, recipe.training, corpus, run.device, started)
-        extend(run, recipe, about, lesson, steps if more.minutes is None else round(steps / lesson.filled))
+        steps = further_steps(more, recipe.model, recipe.training, corpus, run.device, started, lesson.filled)
+        extend(run, recipe, about, lesson, steps)
     return Training(run, lesson)
 
 

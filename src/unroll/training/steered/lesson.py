@@ -12,7 +12,7 @@ from unroll.artifact.directory import save_description
 from unroll.artifact.open import load
 from unroll.artifact.steering import Steering, count_of
 from unroll.data.corpus import Corpus
-from unroll.data.ragged import Ragged, buckets
+from unroll.data.ragged import Ragged
 from unroll.lm.sample import SampleOptions, generate
 from unroll.nn.config import parameter_count
 from unroll.nn.steering import SteeredModel
@@ -23,7 +23,7 @@ from unroll.state import State, detach
 from unroll.training.config import TrainConfig
 from unroll.training.loop import mixed_precision, seed_step
 from unroll.training.run import Run, kept_in_model
-from unroll.training.steered.table import Labels, documents
+from unroll.training.steered.table import Labels, Window, documents, filled, windows_of
 
 SteeredRun = Run[SteeredModel, TrainConfig]
 Ids = NDArray[np.int64]
@@ -62,7 +62,7 @@ class Steered:
     config: TrainConfig
     steering: Steering
     labels: Labels
-    _last: list[tuple[int, int, list[tuple[Ids, int]]]] = field(default_factory=list, init=False, repr=False)
+    _last: list[tuple[int, int, list[Window]]] = field(default_factory=list, init=False, repr=False)
     """The last epoch that was read: its number, the step that it begins with, and its windows."""
 
     @cached_property
@@ -75,14 +75,12 @@ class Steered:
         """The texts for validation."""
         return documents(self.corpus.valid, self.corpus)
 
-    def epoch(self, number: int) -> list[tuple[Ids, int]]:
-        """Return the windows of an epoch: the numbers of the texts, and how many symbols of them were read before."""
-        lengths, config = self.texts.lengths, self.config
-        units = config.batch_size * int(2 * lengths.max())  # they alone limit nothing
-        batches = buckets(lengths, config.batch_size, seed=config.seed, epoch=number, units=units)
-        return [(rows, first) for rows in batches for first in range(0, int(lengths[rows].max()), config.seq_len)]
+    def epoch(self, number: int) -> list[Window]:
+        """Return the windows of an epoch."""
+        config = self.config
+        return windows_of(self.texts.lengths, config.batch_size, config.seq_len, seed=config.seed, epoch=number)
 
-    def window(self, step: int) -> tuple[Ids, int]:
+    def window(self, step: int) -> Window:
         """Return the window that a step reads, a function of the step alone."""
         known = self._last and self._last[0][1] <= step
         number, start, windows = self._last[0] if known else (0, 0, self.epoch(0))
@@ -193,7 +191,5 @@ class Steered:
 
     @property
     def filled(self) -> float:
-        """The share of a window that is read on average, padding included: most texts are shorter."""
-        windows, lengths, size = self.epoch(0), self.texts.lengths, self.config.seq_len
-        widths = [min(size, int(lengths[rows].max()) - first) for rows, first in windows]
-        return sum(widths) / (size * len(widths))
+        """The share of a window that is read on average."""
+        return filled(self.texts.lengths, self.epoch(0), self.config.seq_len)

@@ -14,7 +14,7 @@ from unroll.artifact.directory import DATA
 from unroll.artifact.steering import Column, Steering
 from unroll.data.corpus import Corpus, DataConfig, load_corpus, write_corpus
 from unroll.data.labelled import Examples, Parts, parts_of, read_examples
-from unroll.data.ragged import Ragged
+from unroll.data.ragged import Ragged, buckets
 from unroll.errors import UserError
 from unroll.files import Folder, unreadable
 from unroll.progress import Work
@@ -101,6 +101,32 @@ def portions_of(corpus: Corpus) -> dict[str, Any]:
     seq_len = min(64, int(texts.lengths.max()))
     rows = min(128, SYMBOLS * len(texts) // tokens, tokens // seq_len)
     return {"batch_size": max(1, rows), "seq_len": seq_len, "reset_probability": 0.1}
+
+
+Window = tuple[Ids, int]
+"""What a step reads of some texts: their numbers, and how many symbols of them were read before."""
+
+MOST_EPOCHS = 25
+"""Rounds over the texts after which more teach little but the memory of them: a budget of minutes ends there."""
+
+
+def windows_of(lengths: Ids, batch_size: int, seq_len: int, *, seed: int, epoch: int) -> list[Window]:
+    """Return the windows of an epoch: texts of similar length side by side, in random order, each from its start on."""
+    units = batch_size * 2 * int(lengths.max())  # they alone limit nothing
+    batches = buckets(lengths, batch_size, seed=seed, epoch=epoch, units=units)
+    return [(rows, first) for rows in batches for first in range(0, int(lengths[rows].max()), seq_len)]
+
+
+def filled(lengths: Ids, windows: Sequence[Window], seq_len: int) -> float:
+    """Return the share of a window that is read on average, padding included: most texts are shorter."""
+    return sum(min(seq_len, int(lengths[rows].max()) - first) for rows, first in windows) / (seq_len * len(windows))
+
+
+def limits_of(corpus: Corpus, training: dict[str, Any]) -> dict[str, float]:
+    """Return what limits a budget: the share of a window that is read, and the symbols that teach something."""
+    lengths, seq_len = documents(corpus.train, corpus).lengths, training["seq_len"]
+    windows = windows_of(lengths, training["batch_size"], seq_len, seed=0, epoch=0)
+    return {"filled": filled(lengths, windows, seq_len), "most_tokens": MOST_EPOCHS * len(corpus.train)}
 
 
 def separator_of(parts: Parts) -> str:
