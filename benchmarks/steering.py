@@ -19,6 +19,7 @@ from unroll import classify, sample
 from unroll.artifact.open import open_model
 
 COLUMNS = ("--text", "text", "--label", "label")
+TEMPERATURES = {"temperature_1": 1.0, "temperature_07": 0.7}
 
 
 def main() -> None:
@@ -79,7 +80,7 @@ def measured(model: Path, judge: Path, folder: Path, parts: Parts, count: int) -
         "macro_accuracy": macro(tested),
         "nats": round(tested["nats"], 4),
         "eval_seconds": tested["wall_seconds"],
-        "samples": {f"temperature {t}": recognised(model, judge, parts, count, t) for t in (1.0, 0.7)},
+        "samples": {name: recognised(model, judge, parts, count, value) for name, value in TEMPERATURES.items()},
     }
 
 

@@ -18,7 +18,7 @@ from unroll.data.labelled import text_number
 from unroll.errors import UserError
 from unroll.lm.surprisal import score
 from unroll.training.request import resume, train
-from unroll.training.steered.table import LABELS
+from unroll.training.steered.table import LABELS, filled, windows_of
 
 
 def test_the_corpus_holds_the_texts_and_the_description_the_labels(words: Path, steered: Path) -> None:
@@ -124,3 +124,23 @@ def test_a_model_without_labels_takes_none(corpus: Path, tmp_path: Path) -> None
     with pytest.raises(UserError, match="has no labels, and 'north' is named") as caught:
         score(tmp_path / "plain", "b", label="north")
     assert "unroll train" in caught.value.allowed and caught.value.fix
+
+
+def test_a_budget_of_minutes_ends_after_some_rounds(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unroll.training.steered.table.MOST_EPOCHS", 2)
+    start = next(begin(words, tmp_path / "model", steps=None, minutes=0.1, settings={"seq_len": 24}))
+    assert start.detail["steps"] < 60 and 1.5 < start.detail["epochs"] <= 2  # some of it is padding
+
+
+def test_windows_hold_every_symbol_once_and_their_share_is_counted() -> None:
+    lengths = np.array([1, 5, 9, 23, 2, 2, 24, 30])
+    windows = windows_of(lengths, 3, 10, seed=0, epoch=1)
+    read = np.zeros(8, np.int64)
+    for rows_read, first in windows:
+        assert len(rows_read) <= 3 and first % 10 == 0
+        read[rows_read] += np.clip(lengths[rows_read] - first, 0, 10)
+    assert read.tolist() == lengths.tolist()
+    widths = [min(10, max(lengths[rows_read]) - first) for rows_read, first in windows]
+    assert filled(lengths, windows, 10) == pytest.approx(np.mean(widths) / 10)

@@ -37,7 +37,7 @@ def written(path: Path, examples: Sequence[tuple[str, ...]], header: Sequence[st
 
 
 def begin(
-    table: Path, out: Path, label: Sequence[str] = ("place", "kind"), steps: int = STEPS, **options: Any
+    table: Path, out: Path, label: Sequence[str] = ("place", "kind"), steps: int | None = STEPS, **options: Any
 ) -> Generator[Report, None, None]:
     """Begin to train a tiny model; yields its reports, not its progress before them."""
     options["settings"] = SMALL | options.get("settings", {})
