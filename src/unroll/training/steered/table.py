@@ -107,7 +107,7 @@ Window = tuple[Ids, int]
 """What a step reads of some texts: their numbers, and how many symbols of them were read before."""
 
 MOST_EPOCHS = 25
-"""Rounds over the texts after which more teach little but the memory of them: a budget of minutes ends there."""
+"""Rounds over the texts after which a budget of minutes ends: the last of them teach little (docs/lab-notes.md)."""
 
 
 def windows_of(lengths: Ids, batch_size: int, seq_len: int, *, seed: int, epoch: int) -> list[Window]:
