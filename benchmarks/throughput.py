@@ -14,9 +14,9 @@ from unroll.data.batches import Streams
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.training.calibrate import precisions
+from unroll.training.checks import choose_device
 from unroll.training.config import OptimConfig, TrainConfig
 from unroll.training.language import train_step
-from unroll.training.prepare import choose_device
 from unroll.training.run import begin
 
 SHAPES = {

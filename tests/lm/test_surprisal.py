@@ -145,7 +145,7 @@ def test_in_float32_neighbours_change_a_millionth_at_most() -> None:
 def test_the_laws_fail_when_texts_are_filled_up_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted fault: a batch that ends together, so that the shorter texts begin after filling."""
 
-    def filled(predictor: Any, texts: Any, start_id: int) -> Iterator[list[Nats]]:
+    def filled(predictor: Any, texts: Any, start_id: int, states: None) -> Iterator[list[Nats]]:
         batch = list(texts)
         width = max(map(len, batch)) + 2
         symbols = np.array([[*[start_id] * (width - len(ids)), *ids] for ids in batch], np.int64)

@@ -144,7 +144,7 @@ def test_a_poisoned_weight_stops_it_with_the_last_good_weights(validated: bool, 
     broken = begin(Folder(tmp_path / "run"), Model(recipe.model), recipe.optim, recipe.training)
     restore(broken)
     reports = []
-    for report in train(broken, Language(load_corpus(corpus), recipe.training.batch_size)):
+    for report in train(broken, Language(load_corpus(corpus), recipe.training)):
         reports.append(report)
         if report.kind == "save" and report.step == 6:
             good = (tmp_path / "run" / STATE).read_bytes()

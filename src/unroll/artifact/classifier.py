@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from unroll.artifact.directory import CLASSIFIER, FORMAT_VERSION, WEIGHTS, check_types, read_kind, read_weights_info
 from unroll.artifact.snapshot import pinned
@@ -56,6 +56,11 @@ class ClassifierInfo:
     """Of the characters by which words are read; None where they are not."""
     result: dict[str, Any] | None
     """Of a finished training."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a text has any number of labels."""
+        return self.config.multi_label
 
 
 def save_classifier(
@@ -164,7 +169,15 @@ def as_classifier(model: AnyClassifier, precision: Precision = "float32") -> Ope
     return model if isinstance(model, OpenClassifier) else open_classifier(model, precision)
 
 
-def label_ids(info: ClassifierInfo, labels: Sequence[str]) -> list[int]:
+class Labelled(Protocol):
+    """What has labels with ids: their places."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Their names."""
+
+
+def label_ids(info: Labelled, labels: Sequence[str]) -> list[int]:
     """Return the ids of labels; raises UserError for one that training never saw, with the nearest."""
     from unroll.errors import did_you_mean
 

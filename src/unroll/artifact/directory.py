@@ -96,8 +96,9 @@ def save_description(
     result: dict[str, Any] | None = None,
     *,
     parameters: int | None = None,
+    steering: dict[str, Any] | None = None,
 ) -> None:
-    """Write model.json; `parameters` is counted for a network, and must be given for an n-gram."""
+    """Write model.json; `parameters` is counted for a network, and must be given for an n-gram and with `steering`."""
     if parameters is None:
         assert isinstance(config, ModelConfig)
         parameters = parameter_count(config)
@@ -108,6 +109,7 @@ def save_description(
         "tokenizer_digest": tokenizer.digest,
         "parameters": parameters,
         "model": to_mapping(config),
+        **({} if steering is None else {"steering": steering}),
         "result": result,
     }
     write_into(folder, "model.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())

@@ -21,6 +21,7 @@ from unroll.artifact.directory import (
 )
 from unroll.artifact.events import METRICS, SAMPLE, SAMPLES, read_events
 from unroll.artifact.quantize import read_cost
+from unroll.artifact.steering import read_steering
 from unroll.data.corpus import CorpusInfo, load_corpus
 from unroll.errors import UserError, WrongKind
 from unroll.files import StrPath
@@ -42,7 +43,8 @@ def info(path: StrPath) -> dict[str, Any]:
     for the same symbols. `train_seconds` includes validation and samples; `tokens_per_second`, the median of the rates
     reported on the way, does not. The parameters of an n-gram are the n-grams in its tables, and `fallback_discounts`
     its orders whose discounts could not be estimated. `overlaps` has, for a validation or test text given as a file,
-    how much of it occurs in the training text. A classifier has members of its own, those of `classifier_info`. Raises
+    how much of it occurs in the training text. `labels` has, for each column of labels that steer the model, how many
+    texts for training have each label. A classifier has members of its own, those of `classifier_info`. Raises
     UserError for a foreign or damaged directory.
     """
     path = Path(path)
@@ -50,7 +52,7 @@ def info(path: StrPath) -> dict[str, Any]:
         return classifier_info(path)
     description = read_description(path)
     model, result = description["model"], description.get("result") or {}
-    kept = read_weights_info(path)
+    kept, steering = read_weights_info(path), read_steering(description, str(path / "model.json"))
     recipe = _recipe(path / "recipe.toml")
     about = recipe.pop("about", {})
     events = read_events(path / METRICS)
@@ -75,6 +77,8 @@ def info(path: StrPath) -> dict[str, Any]:
         "embedding_size": model.get("embedding_size"),
         "parameters": description.get("parameters"),
         "vocab_size": model.get("vocab_size"),
+        "labels": steering
+        and {column.name: dict(zip(column.labels, column.counts, strict=True)) for column in steering.columns},
         "weights_bytes": (path / WEIGHTS).stat().st_size,
         "finished": bool(result),
         "steps": steps,
@@ -94,7 +98,7 @@ def info(path: StrPath) -> dict[str, Any]:
         "protocol": result.get("protocol"),
         "valid_tokens": result.get("valid_tokens"),
         "valid_part_tokens": result.get("valid_part_tokens"),
-        "split": None if any(files.values()) else recipe.get("data", {}).get("split"),
+        "split": None if any(files.values()) or steering is not None else recipe.get("data", {}).get("split"),
         **files,
         "quick_valid_nats_per_token": kept.get("valid_nats"),
         "chars_per_token": chars_per_token(level, text),

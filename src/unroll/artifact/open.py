@@ -1,5 +1,6 @@
 """A model directory opened for use: what predicts, its vocabulary, and what model.json says."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,6 +17,7 @@ from unroll.artifact.directory import (
     read_weights_info,
 )
 from unroll.artifact.snapshot import pinned
+from unroll.artifact.steering import Starts, read_starts, read_steering
 from unroll.data.tokenizer import Tokenizer
 from unroll.engine.network import Precision, load_network
 from unroll.errors import UserError
@@ -23,6 +25,7 @@ from unroll.files import StrPath
 from unroll.nn.config import ModelConfig
 from unroll.predict.ngram import NgramConfig
 from unroll.predict.predictor import Predictor
+from unroll.state import State
 
 if TYPE_CHECKING:
     from unroll.nn.model import Model
@@ -45,6 +48,8 @@ class Opened:
     """Content of model.json."""
     weights_info: dict[str, Any] = field(default_factory=dict)
     """`step`, `tokens_seen`, `valid_nats` (read as rows) and `averaged` of a network's weights."""
+    starts: Starts | None = None
+    """The start states of the labels of a model that labels steer."""
 
     @property
     def config(self) -> ModelConfig | NgramConfig:
@@ -60,6 +65,22 @@ class Opened:
                 f"{self.path} was opened without torch", allowed="a network in torch", fix="open it with unroll.load"
             )
         return model
+
+    def start_state(self, labels: str | Sequence[str] = ()) -> State | None:
+        """Return the state of one row that begins with these labels; None, the fresh state, where none is named.
+
+        A label is `LABEL` or `COLUMN=LABEL`. Raises UserError for one that the model does not have.
+        """
+        labels = (labels,) if isinstance(labels, str) else labels
+        if not labels:
+            return None
+        if self.starts is None:
+            raise UserError(
+                f"{self.path} has no labels, and {labels[0]!r} is named",
+                allowed="a model trained with `unroll train FILE --text COL --label COL`",
+                fix="leave the label out",
+            )
+        return self.starts.state(self.starts.steering.ids(labels)[None])
 
 
 def open_model(
@@ -103,13 +124,15 @@ def _opened(path: Path, device: str, precision: Precision, needs: Needs) -> Open
         from unroll.artifact.ngram import load_ngram
 
         return Opened(path, load_ngram(path, config), tokenizer, description)
-    info = read_weights_info(path)
+    info, steering = read_weights_info(path), read_steering(description, str(path / "model.json"))
+    starts = None if steering is None else read_starts(path / WEIGHTS, config, steering)
     if device == "cpu" and needs == "predictor":
-        return Opened(path, load_network(path / WEIGHTS, config, precision=precision), tokenizer, description, info)
+        network = load_network(path / WEIGHTS, config, precision=precision)
+        return Opened(path, network, tokenizer, description, info, starts)
     from unroll.artifact.checkpoint import load_model
     from unroll.nn.precision import multiply_exactly
     from unroll.predict.torch import TorchPredictor
 
     if needs == "predictor":
         multiply_exactly()  # also where others look into the model
-    return Opened(path, TorchPredictor(load_model(path, config, device)), tokenizer, description, info)
+    return Opened(path, TorchPredictor(load_model(path, config, device)), tokenizer, description, info, starts)

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from unroll.cli import console, process
-from unroll.cli.inputs import ENCODING, TABLES, TEXT, reads_lists
+from unroll.cli.inputs import ENCODING, TABLES, TEXT, column_names, reads_lists
 from unroll.cli.options import PATH, PRECISION, json_option, plot_option
 from unroll.cli.stopping import DIVERGED, INTERRUPTED, Stop, driving
 from unroll.errors import UserError, number_of
@@ -104,7 +104,7 @@ def train_verb(
                 fix="`unroll classify train --help` shows examples",
             )
         folder = real_folder(out if out is not None else output_folder(file))
-        columns = [name.strip() for name in text.split(",")]
+        columns = column_names(text)
         reports = request.train_classifier(
             file, text=columns, label=label, out=folder, device=device, started=process.began(), **choices
         )
@@ -189,6 +189,9 @@ Examples:
 @click.argument("texts", metavar="TEXT...", nargs=-1)
 @click.option("--file", metavar="F", type=TEXT, help="The lines of this file, or the texts of a table as in training.")
 @click.option("--top", metavar="K", type=int, help="Number of labels to show.  [default: all; in --tsv the first]")
+@click.option(
+    "--label", metavar="COL", help="Which column of labels, of a language model with several.  [default: the first]"
+)
 @click.option("--tsv", is_flag=True, help="Print the label, its probability and the text of each, with tabs between.")
 @PRECISION
 @json_option('"predictions": [{"text", "labels": [{"label", "probability"}]}]')
@@ -198,13 +201,17 @@ def predict_verb(
     texts: tuple[str, ...],
     file: Path | None,
     top: int | None,
+    label: str | None,
     tsv: bool,
     precision: Any,
     encoding: str | None,
     as_json: bool,
 ) -> None:
-    """Show the labels of TEXTs, the most probable first."""
-    from unroll.artifact.classifier import open_classifier
+    """Show the labels of TEXTs, the most probable first.
+
+    DIR is a classifier, or a language model that labels steer (`unroll train --label`): its labels are by Bayes' rule.
+    """
+    from unroll.tasks.classify.bayes import as_labeller
     from unroll.tasks.classify.predict import prediction, probabilities
 
     if bool(texts) == (file is not None):
@@ -212,12 +219,12 @@ def predict_verb(
                         fix="give one of the two")  # fmt: skip
     if top is not None and top < 1:
         raise UserError(f"--top is {top}", allowed="1 or more", fix="leave it out for all labels")
-    opened = open_classifier(model, precision)
+    opened = as_labeller(model, precision, label)
     if file is not None:
         texts = console.run(_texts_of(file, encoding, opened.info.text_columns))
     predicted = console.run(probabilities(opened, texts))
     if predicted.cut:
-        console.warn(f"{predicted.remark}: {opened.info.max_units:,} are read")
+        console.warn(predicted.remark)
     pairs = zip(texts, predicted.probabilities, strict=True)
     rows = [prediction(opened, text, row, top) for text, row in pairs]
     if as_json:
@@ -275,15 +282,15 @@ def eval_verb(
     model: Path, file: Path, text: str | None, label: str | None, plot: Path | None, precision: Any, as_json: bool
 ) -> None:
     """Measure how often the classifier in DIR is right about the examples in FILE, label by label."""
-    from unroll.artifact.classifier import open_classifier
+    from unroll.tasks.classify.bayes import as_labeller
     from unroll.tasks.classify.evaluate import measure_classifier
 
     if plot is not None:
         from unroll.tasks.classify.picture import check_picture
 
         check_picture(plot)
-    opened = open_classifier(model, precision)
-    columns = None if text is None else [name.strip() for name in text.split(",")]
+    opened = as_labeller(model, precision)
+    columns = None if text is None else column_names(text)
     figures = console.run(measure_classifier(opened, file, columns, label))
     if plot is not None:
         from unroll.tasks.classify.picture import draw_confusion

@@ -40,6 +40,12 @@ def chars_of(description: dict[str, Any], name: str) -> float | None:
     return part["chars"] / part["tokens"] if part and part["tokens"] else None
 
 
+def labels_of(counts: dict[str, int]) -> str:
+    """Return the most frequent labels of a column, each with the number of its texts."""
+    ranked = sorted(counts, key=counts.__getitem__, reverse=True)
+    return ", ".join(f"{label} {counts[label]:,}" for label in ranked[:20]) + (" …" if len(ranked) > 20 else "")
+
+
 def classifier_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of the description of a classifier."""
     ways = "both directions" if description["bidirectional"] else "one direction"
@@ -66,6 +72,8 @@ def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     what = "n-grams" if counted else "parameters"
     yield "size", f"{description['parameters']:,} {what}, {console.size(description['weights_bytes'])}"
     yield "symbols", f"{description['vocab_size']:,}, level {description['level']}"
+    for column, counts in (description["labels"] or {}).items():
+        yield "labels", f"{column}: {labels_of(counts)}"
     for source in description["trained_on"] or []:
         text = f"{source['name']} · {console.size(source['bytes'])} · sha256 {source['sha256'][:16]}"
         text += " · its byte order mark was dropped" if source["byte_order_mark"] else ""

@@ -56,6 +56,11 @@ COLUMN = click.option(
 )
 
 
+def column_names(names: str | None) -> list[str]:
+    """Return the names of columns, which commas separate."""
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
+
 def _reader(*, columns: bool, examples: bool = False) -> Callable[[Verb], Verb]:
     """Return a decorator of verbs; `examples`: those that read tables of labelled texts where DIR is a classifier."""
 
@@ -70,6 +75,9 @@ def _reader(*, columns: bool, examples: bool = False) -> Callable[[Verb], Verb]:
                         allowed="--file F, a table with these columns",
                         fix="leave out --text; `unroll info DIR` shows the columns",
                     )
+                context.meta[EXAMPLES] = True
+            if choices.get("labels") is not None:  # a table, whose columns the verb reads by itself
+                choices["text"], column = column, None
                 context.meta[EXAMPLES] = True
             prepared = partial(_prepared, context, {}, encoding, column)
             for param in context.command.params:

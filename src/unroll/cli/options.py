@@ -60,6 +60,12 @@ UNKNOWN_RULES = """\b
   penalise   the nats of <unk>, and 5.55 (ln 256) for each of its bytes and for the end of a word
   refuse     an error that names it"""
 FILE = click.option("--file", metavar="F", type=TEXT, help="The text.  [default: the model's own validation part]")
+LABEL = click.option(
+    "--label",
+    metavar="[COL=]LABEL",
+    multiple=True,
+    help="Begin with the start state of this label, of a model trained with labels; one of each column.",
+)
 REPLACE_UNKNOWN = click.option("--replace-unknown", is_flag=True, help="Read symbols unknown to the model as <unk>.")
 
 LEVEL = click.option(

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from unroll.cli import console
 from unroll.cli.inputs import TEXT, reads_lists
-from unroll.cli.options import PATH, PRECISION, REPLACE_UNKNOWN, json_option
+from unroll.cli.options import LABEL, PATH, PRECISION, REPLACE_UNKNOWN, json_option
 from unroll.data.lines import unescaped, whole_text
 from unroll.errors import UserError, check_positive, number_of
 
@@ -27,7 +27,8 @@ Examples:
   unroll sample runs/book
   unroll sample runs/book --prompt "It was" --length 1000 --temperature 0.6
   unroll sample runs/book --count 3 --seed 7 --stop "." --stop "\\n\\n" --copied
-  unroll sample runs/book --prompt "It was" --beam 10 --stop "." """,
+  unroll sample runs/book --prompt "It was" --beam 10 --stop "."
+  unroll sample runs/names --label italian --count 5       a model trained with labels""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.option("--prompt", metavar="T", help="The text to continue.")
@@ -66,6 +67,7 @@ Examples:
 @click.option(
     "--beam", metavar="N", type=int, help="Search for the most probable text, keeping the N best beginnings; draw none."
 )
+@LABEL
 @PRECISION
 @REPLACE_UNKNOWN
 @click.option("--copied", is_flag=True, help="Report the longest run of symbols copied from the training text.")
@@ -131,7 +133,8 @@ def refuse_beside_beam(ctx: click.Context, names: Sequence[str]) -> None:
         if param.name in names and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
             raise UserError(
                 f"{param.get_error_hint(ctx)} cannot be combined with --beam, which draws nothing",
-                allowed="--prompt, --prompt-file, --length, --stop, --precision, --replace-unknown, --copied, --json",
+                allowed="--prompt, --prompt-file, --length, --stop, --label, --precision, --replace-unknown, --copied, "
+                "--json",
                 fix="leave it out, or leave out --beam",
             )
 

@@ -15,7 +15,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.inputs import TEXT, reads_text
-from unroll.cli.options import PATH, PRECISION, UNKNOWN, UNKNOWN_RULES, json_option
+from unroll.cli.options import LABEL, PATH, PRECISION, UNKNOWN, UNKNOWN_RULES, json_option
 from unroll.data.lines import ESCAPES, escaped
 from unroll.errors import UserError, number_of
 
@@ -51,6 +51,7 @@ Examples:
   journalctl | unroll score runs/book --file - --sort nats
   unroll score runs/book "It was the best" --save-state F
   unroll score runs/book " of times" --state F
+  unroll score runs/names Rossi --label italian --eos     a model trained with labels
 
 \b
 A file is read with carried state, unless --fresh resets it at each line. Its units tile it, and
@@ -64,6 +65,7 @@ order mark at the start of the file counts among the bytes of the first unit, bu
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("texts", metavar="TEXT...", nargs=-1)
+@LABEL
 @click.option("--eos", is_flag=True, help="Also score the end of each TEXT: a newline, or <eos> at level word.")
 @UNKNOWN
 @click.option("--file", metavar="F", type=TEXT, help="Score a file of any size; - is standard input.")
@@ -77,17 +79,19 @@ order mark at the start of the file counts among the bytes of the first unit, bu
 @PRECISION
 @json_option('"texts": [...]} or, for a file, {"units": [...]')
 @reads_text
-def verb(model: Path, texts: tuple[str, ...], file: Path | None, eos: bool, **options: Any) -> None:
+def verb(
+    model: Path, texts: tuple[str, ...], file: Path | None, eos: bool, label: tuple[str, ...], **options: Any
+) -> None:
     """Show how probable each TEXT, or a file, is to the model in DIR, in nats: -ln P."""
-    check(texts, file, eos, options)
+    check(texts, file, eos, label, options)
     if file is None:
         wanted = ("unknown", "precision", "as_json", "state", "save_state")
-        score_texts(model, texts, eos, **{name: options[name] for name in wanted})
+        score_texts(model, texts, eos, label=label, **{name: options[name] for name in wanted})
     else:
         score_file(model, file, **options)
 
 
-def check(texts: Sequence[str], file: Path | None, eos: bool, options: dict[str, Any]) -> None:
+def check(texts: Sequence[str], file: Path | None, eos: bool, label: Sequence[str], options: dict[str, Any]) -> None:
     """Raise UserError for options that do not go together."""
     if (file is None) == (not texts):
         raise UserError(
@@ -105,8 +109,8 @@ def check(texts: Sequence[str], file: Path | None, eos: bool, options: dict[str,
         if options["save_state"] and len(texts) > 1:
             raise UserError("--save-state works with one TEXT", allowed="one TEXT", fix="score the texts one by one")
         return
-    if eos:
-        raise UserError("--eos applies to TEXT arguments only", allowed="TEXTs", fix="leave out --eos")
+    if option := "--eos" if eos else "--label" if label else None:
+        raise UserError(f"{option} applies to TEXT arguments only", allowed="TEXTs", fix=f"leave out {option}")
     if options["tsv"] and options["as_json"]:
         raise UserError("both --tsv and --json are given", allowed="one of them", fix="leave one out")
     if (top := options["top"]) is not None and (top < 1 or not options["sort"]):

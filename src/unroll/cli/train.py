@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from unroll.cli import console, process
-from unroll.cli.inputs import SEPARATOR, TEXT, reads_text
+from unroll.cli.inputs import SEPARATOR, TEXT, column_names, reads_text
 from unroll.cli.options import LEVEL, PATH, SPLIT, TEST, VALID, WORDS
 from unroll.cli.stopping import DIVERGED, HANGUP, INTERRUPTED, Stop, driving
 from unroll.errors import UserError
@@ -36,10 +36,17 @@ Examples:
   unroll train book.txt                            three minutes, into runs/book
   unroll train *.txt.gz --level word --minutes 15 --out runs/words
   unroll train names.txt --steps 2000 --set hidden_size=256 --set dropout=0.2
+  unroll train names.tsv --text name --label language      writes by label; see unroll sample --label
   unroll train --resume runs/book                  continues where it stopped
   unroll train --from runs/book letters.txt        fine-tunes on another text""",
 )
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=TEXT)
+@click.option(
+    "--label",
+    "labels",
+    metavar="COL[,COL]",
+    help="Columns of labels that steer the model, in the table FILE whose texts are --text COL[,COL].",
+)
 @click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the text>]")
 @click.option("--minutes", metavar="M", type=float, help="Budget of wall clock, everything included.  [default: 3]")
 @click.option("--steps", metavar="N", type=int, help="Budget in steps instead of minutes.")
@@ -87,6 +94,8 @@ def verb(
     device: str,
     tensorboard: bool,
     as_json: bool,
+    labels: str | None,
+    text: str | None = None,
     **choices: Any,
 ) -> int:
     """Train a model on text FILEs, or on a folder made by `unroll data prepare`.
@@ -96,6 +105,10 @@ def verb(
 
     Several FILEs are documents in order: each but the last gets a final newline if it lacks one. A byte order mark at
     the start of a file is dropped, except at level byte.
+
+    With --label FILE is a table, CSV or JSON lines, and each row a text of its own: it begins with a start state that
+    is learnt for its label (of several columns they add up), and ends with <end>. One text in ten is held out by its
+    hash, unless --valid names another table.
 
     At level word a word is a run of letters, digits and combining marks, with apostrophes inside (don't). Every other
     character but white space is a punctuation mark: a symbol of its own, with the one space before it and the one space
@@ -136,6 +149,8 @@ def verb(
     if resume is None:
         from unroll.training.request import train
 
+        if labels is not None:
+            choices |= {"text": column_names(text), "label": column_names(labels)}
         reports = train(files, out=folder, device=device, started=process.began(), **choices)
         if not files:
             console.note("No FILE: training on the source code of Python's standard library.")

@@ -62,19 +62,24 @@ def put_start(description: dict[str, Any]) -> None:
     )
     size = console.size(sum(source["bytes"] for source in sources))
     digest = f" · sha256 {sources[0]['sha256'][:16]}" if len(sources) == 1 else ""
-    shape = f"{training['batch_size']} x {training['seq_len']}"
+    shape = f"{training['batch_size']} x {training['seq_len']} symbols"
     rounds = description["planned_steps"] * training["batch_size"] * training["seq_len"] / parts["train"]["tokens"]
+    portions, labels = f"{shape}, {rounds:.1f} times the text", description["labels"] or {}
+    if labels:
+        portions = f"up to {shape}: texts of similar length"
     # What is held back without a file of its own is the end of the text.
     ends = [name for name in parts if name != "train" and not description[f"{name}_file"]]
     sizes = ", ".join(f"{part['tokens']:,} {name}" for name, part in parts.items())
-    sizes += f" · {' and '.join(ends)}: the end of the text" if ends else ""
+    if ends:
+        sizes += f" · {' and '.join(ends)}: {'one text in ten' if labels else 'the end of the text'}"
     rows = {
         "text": f"{names} · {size}{digest}",
         "symbols": f"{description['vocab_size']:,}, level {description['level']} · {sizes}",
         "words": words(description),
         "model": f"{console.shape(description)} · {description['parameters']:,} parameters",
-        "training": f"{number_of(description['planned_steps'], 'step')} of {shape} symbols, "
-        f"{rounds:.1f} times the text · threads: {training['threads']}, {training['precision']}",
+        "labels": ", ".join(f"{len(counts)} in column {column}" for column, counts in labels.items()),
+        "training": f"{number_of(description['planned_steps'], 'step')} of {portions} · "
+        f"threads: {training['threads']}, {training['precision']}",
         "folder": description["path"],
     }
     console.put_columns([(name, value) for name, value in rows.items() if value], err=True)
@@ -110,11 +115,18 @@ def put_result(folder: Path, *, as_json: bool) -> None:
             "test": tested(description),
             "note": next((note for note in description["notes"] if note.endswith(ADD_THEM)), ""),
             "training": console.spent(description),
-            "next": f"unroll sample {console.quoted(folder)}",
+            "next": f"unroll sample {console.quoted(folder)}{first_label(description)}",
         }
         console.put_columns([(name, row) for name, row in rows.items() if row], err=True)
     if as_json:
         console.put_json({"out": str(folder)} | description)
+
+
+def first_label(description: dict[str, Any]) -> str:
+    """Return the option that names the most frequent label, of what `info` knows of a model; empty without labels."""
+    for counts in (description["labels"] or {}).values():
+        return f" --label {console.quoted(max(counts, key=counts.__getitem__))}"
+    return ""
 
 
 def tested(description: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from unroll.errors import check_positive
 from unroll.lm.sample import SampledSymbol, check_stops, encode_prompt, first_stop, read_prompt
 from unroll.predict.predictor import Predictor, log_probabilities
 from unroll.progress import Progress, Work
-from unroll.state import select_rows
+from unroll.state import State, select_rows
 
 Ids = NDArray[np.int64]
 Nats = NDArray[np.float64]
@@ -29,25 +29,28 @@ def beam_search(
     beam: int = 8,
     stop: str | Sequence[str] = (),
     replace_unknown: bool = False,
+    label: str | Sequence[str] = (),
 ) -> Work[list[SampledSymbol]]:
     """Search for the most probable `length` symbols after the prompt, or fewer that end with `<end>` or a `stop`.
 
     Of the beginnings of each length the `beam` most probable are kept: with one the search takes the most probable
     symbol each time, with as many as there are beginnings it is exact. Of equally probable continuations the shorter
-    wins, then the one whose ids are smaller from the left. The text ends before the stop. Raises UserError.
+    wins, then the one whose ids are smaller from the left. The text ends before the stop. Of a model that labels steer
+    it begins with the start state of the `label`, or of several. Raises UserError.
     """
     check_positive("length", length, "ask for one symbol at least")
     check_positive("beam", beam, "keep one beginning at least")
     opened = as_opened(model)
     ids = encode_prompt(opened.tokenizer, prompt, replace_unknown=replace_unknown)
-    return search(opened.predictor, opened.tokenizer, ids, length, beam, check_stops(stop))
+    return search(opened.predictor, opened.tokenizer, ids, length, beam, check_stops(stop), opened.start_state(label))
 
 
 def search(
-    predictor: Predictor, tokenizer: Tokenizer, prompt: Sequence[int], length: int, beam: int, stops: Sequence[str] = ()
-) -> Work[list[SampledSymbol]]:
+    predictor: Predictor, tokenizer: Tokenizer, prompt: Sequence[int], length: int, beam: int,
+    stops: Sequence[str] = (), start: State | None = None,
+) -> Work[list[SampledSymbol]]:  # fmt: skip
     """Search as `beam_search` does, after the prompt's ids; the beginnings are read side by side."""
-    logits, state = read_prompt(predictor, [tokenizer.start_id, *prompt])
+    logits, state = read_prompt(predictor, [tokenizer.start_id, *prompt], start)
     ids, nats, totals = np.empty((1, 0), np.int64), np.empty((1, 0)), np.zeros(1)
     best, least = list[SampledSymbol](), np.inf
     for position in range(1, length + 1):

@@ -76,20 +76,24 @@ def sample(
     seed: int = 0,
     stream: int = 0,
     replace_unknown: bool = False,
+    label: str | Sequence[str] = (),
 ) -> Iterator[SampledSymbol]:
     """Yield up to `length` symbols that follow the prompt, each as soon as it is drawn.
 
     It ends before the text `stop`, of several before the first that comes, and with a document: the text of its
-    `<end>` is empty. The same seed and stream give the same text;
-    the streams of one seed are independent. The defaults are those of the samples taken while training. Raises
-    UserError.
+    `<end>` is empty. The same seed and stream give the same text; the streams of one seed are independent. The text
+    begins with the start state of the `label`, or of several of different columns, of a model that labels steer. The
+    defaults are those of the samples taken while training. Raises UserError.
     """
     check_positive("length", length, "ask for one symbol at least")
     options = SampleOptions(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
     opened = as_opened(model)
     ids = encode_prompt(opened.tokenizer, prompt, replace_unknown=replace_unknown)
     spaced = opened.tokenizer.leaves_space(prompt, ids)
-    return generate(opened.predictor, opened.tokenizer, ids, length, options, stream=stream, stop=stop, spaced=spaced)
+    return generate(
+        opened.predictor, opened.tokenizer, ids, length, options, stream=stream, stop=stop, spaced=spaced,
+        state=opened.start_state(label),
+    )  # fmt: skip
 
 
 def uniforms(seed: int, stream: int, start: int = 0, block: int = 256) -> Iterator[float]:
@@ -104,9 +108,8 @@ def uniforms(seed: int, stream: int, start: int = 0, block: int = 256) -> Iterat
         start += block
 
 
-def read_prompt(predictor: Predictor, ids: Sequence[int]) -> tuple[Logits, State]:
+def read_prompt(predictor: Predictor, ids: Sequence[int], state: State | None = None) -> tuple[Logits, State]:
     """Read ids as one row, in windows; return the logits (1, V) of what follows them, and the state."""
-    state: State | None = None
     for first in range(0, len(ids), PROMPT_WINDOW):
         logits, state = predictor.logits(np.array([ids[first : first + PROMPT_WINDOW]], np.int64), state)
     assert state is not None
@@ -123,16 +126,17 @@ def generate(
     stream: int = 0,
     stop: str | Sequence[str] = (),
     spaced: bool = False,
+    state: State | None = None,
 ) -> Iterator[SampledSymbol]:
     """Yield up to `length` symbols after the prompt's ids, a few at a time; `spaced`: after a space besides.
 
-    The start symbol is read first. Streams of one seed are independent. With one or several texts to `stop` at, text
-    that could begin one is held back until it is known not to, and sampling ends before the first that is complete, of
-    those that are complete with the same character before the longest.
-    It also ends with `<end>`, which has no text. Symbols are drawn in blocks that grow from one
-    symbol while they are quick, which changes no symbol.
+    The start symbol is read first, from `state` where it is given. Streams of one seed are independent. With one or
+    several texts to `stop` at, text that could begin one is held back until it is known not to, and sampling ends
+    before the first that is complete, of those that are complete with the same character before the longest. It also
+    ends with `<end>`, which has no text. Symbols are drawn in blocks that grow from one symbol while they are quick,
+    which changes no symbol.
     """
-    return _generate(predictor, tokenizer, prompt, length, options, stream, check_stops(stop), spaced)
+    return _generate(predictor, tokenizer, prompt, length, options, stream, check_stops(stop), spaced, state)
 
 
 def _generate(
@@ -144,8 +148,9 @@ def _generate(
     stream: int,
     stops: tuple[str, ...],
     spaced: bool,
+    start: State | None,
 ) -> Iterator[SampledSymbol]:
-    logits, state = read_prompt(predictor, [tokenizer.start_id, *prompt])
+    logits, state = read_prompt(predictor, [tokenizer.start_id, *prompt], start)
     decoder = tokenizer.decoder_after(prompt, spaced=spaced)
     pending = ""
     drawing = options.drawing(tokenizer.unknown_id)

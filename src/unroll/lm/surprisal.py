@@ -22,6 +22,7 @@ from unroll.errors import UserError, check_choice
 from unroll.files import StrPath
 from unroll.predict.predictor import Nats
 from unroll.predict.protocols import Ids, lines
+from unroll.state import State, select_rows
 
 UnknownRule = Literal["as-unk", "exclude", "penalise", "refuse"]
 """What a symbol costs that the model has never seen; the model reads it as `<unk>` in any case.
@@ -88,9 +89,9 @@ def token_name(tokenizer: Tokenizer, id: int) -> str:
         return tokenizer.symbol(id)
 
 
-def beginning(opened: Opened) -> Reading:
-    """Return the reading of nothing: a fresh state, and the start symbol, which is read first."""
-    return Reading(None, opened.tokenizer.start_id)
+def beginning(opened: Opened, start: State | None = None) -> Reading:
+    """Return the reading of nothing: a fresh state, or that of `start`, and the start symbol, which is read first."""
+    return Reading(start, opened.tokenizer.start_id)
 
 
 def score(
@@ -101,20 +102,27 @@ def score(
     unknown: UnknownRule = "as-unk",
     state: StrPath | None = None,
     save_state: StrPath | None = None,
+    label: str | Sequence[str] = (),
 ) -> list[TextScore]:
     """Return how probable texts are, each from a fresh state after the start symbol, or from that in the file `state`.
 
+    Of a model that labels steer each begins with the start state of the `label`, or of several of different columns.
     With `eos` the end of each is scored too; `unknown` says what a symbol costs that the model has never seen. The
     state after a single text is written to the file `save_state`: score(a + b) = score(a) + score(b | state after a).
     Raises UserError.
     """
     texts = [texts] if isinstance(texts, str) else texts
     opened = as_opened(model)
+    start = opened.start_state(label)
+    if start is not None and state is not None:
+        raise UserError(
+            "both a label and a saved state are given to begin with", allowed="one of them", fix="leave one out"
+        )
     if state is None and save_state is None:
-        return list(score_texts(opened, texts, eos=eos, unknown=unknown))
+        return list(score_texts(opened, texts, eos=eos, unknown=unknown, start=start))
     if save_state is not None and len(texts) != 1:
         raise UserError(f"there is no one state after {len(texts)} texts", allowed="one text", fix="score them singly")
-    reading = beginning(opened) if state is None else load_reading(Path(state), opened)
+    reading = beginning(opened, start) if state is None else load_reading(Path(state), opened)
     scores = [score_on(opened, text, reading, eos=eos, unknown=unknown) for text in texts]
     if save_state is not None:
         save_reading(Path(save_state), scores[0][1], opened.path)
@@ -122,14 +130,21 @@ def score(
 
 
 def score_texts(
-    opened: Opened, texts: Sequence[str], *, eos: bool = False, unknown: UnknownRule = "as-unk"
+    opened: Opened,
+    texts: Sequence[str],
+    *,
+    eos: bool = False,
+    unknown: UnknownRule = "as-unk",
+    start: State | None = None,
 ) -> Iterator[TextScore]:
     """Yield the score of every text, each from a fresh state after the start symbol; those of like length side by side.
 
-    With `eos` the end of the line is scored too. Raises UserError for unknown symbols where they are refused.
+    They begin with the one row of `start` where it is given. With `eos` the end of the line is scored too. Raises
+    UserError for unknown symbols where they are refused.
     """
     encoded = [_encoded(opened, text, eos, unknown, f"text {number}") for number, text in enumerate(texts, 1)]
-    batches = lines(opened.predictor, (symbols.ids for symbols in encoded), opened.tokenizer.start_id)
+    states = None if start is None else select_rows(start, [0] * len(texts))
+    batches = lines(opened.predictor, (symbols.ids for symbols in encoded), opened.tokenizer.start_id, states)
     for text, symbols, nats in zip(texts, encoded, chain.from_iterable(batches), strict=True):
         yield _text_score(opened.tokenizer, text, symbols, nats, unknown)
 

@@ -81,20 +81,24 @@ class Model(Learner):
     def loss(
         self, ids: Tensor, targets: Tensor, state: State | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Read ids (B, T) from `state`; return the mean of -ln P(target) for targets (B, T), in nats, and the state.
+        """Read ids (B, T) from `state`; return the mean of -ln P(target) for targets (B, T), in nats, and the state."""
+        y, state = self.hidden(ids, state, resets)
+        return self.mean_nats(y, targets), state
+
+    def mean_nats(self, y: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean of -ln P(target) for targets (B, T) after outputs (B, T, H), in nats.
 
         The head decides how: an adaptive softmax computes only the clusters that targets lie in, never all logits.
         """
-        y, state = self.hidden(ids, state, resets)
         if not self.config.cutoffs:
             logits = self.logits(y)
             with torch.autocast(y.device.type, enabled=False):
-                return cross_entropy(logits, targets), state
+                return cross_entropy(logits, targets)
         y = self._before_head(y.transpose(0, 1))
         flat = y.reshape(-1, y.shape[-1]).to(self.embedding.weight.dtype)
         with torch.autocast(y.device.type, enabled=False):  # torch's module does not support it
             loss: Tensor = self.adaptive(flat, targets.transpose(0, 1).reshape(-1)).loss
-        return loss, state
+        return loss
 
     def hidden(
         self, ids: Tensor, state: State | None = None, resets: Tensor | None = None, engine: Engine = "fused"

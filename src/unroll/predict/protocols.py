@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from unroll.data.batches import crops, rows, stream_windows
 from unroll.predict.predictor import MAX_LOGITS, Nats, Predictor, Window
-from unroll.state import State
+from unroll.state import State, select_rows
 
 Ids = NDArray[np.integer]
 
@@ -58,14 +58,19 @@ def crops_of(predictor: Predictor, ids: Ids, size: int = 256) -> Iterator[tuple[
         yield targets.reshape(-1), predictor.nats(inputs, targets)[0].reshape(-1)
 
 
-def lines(predictor: Predictor, texts: Iterable[Ids], start_id: int) -> Iterator[list[Nats]]:
+def lines(
+    predictor: Predictor, texts: Iterable[Ids], start_id: int, states: State | None = None
+) -> Iterator[list[Nats]]:
     """Yield the nats (T,) of every text, each from a fresh state after the start symbol, a few at a time, in order.
 
-    Texts of similar length are read side by side. Shorter ones are padded at the end, where nothing before can see it;
-    the padding is left out of the result.
+    With `states` each text begins with its row of them instead. Texts of similar length are read side by side. Shorter
+    ones are padded at the end, where nothing before can see it; the padding is left out of the result.
     """
+    first = 0
     for group in together(texts, 16 * LINE_TOKENS):
-        yield _of_similar_length(predictor, group, start_id)
+        rows = None if states is None else select_rows(states, slice(first, first + len(group)))
+        yield _of_similar_length(predictor, group, start_id, rows)
+        first += len(group)
 
 
 def together(texts: Iterable[Ids], size: int, most: int | None = None) -> Iterator[list[Ids]]:
@@ -82,11 +87,11 @@ def together(texts: Iterable[Ids], size: int, most: int | None = None) -> Iterat
         yield group
 
 
-def _of_similar_length(predictor: Predictor, texts: list[Ids], start_id: int) -> list[Nats]:
+def _of_similar_length(predictor: Predictor, texts: list[Ids], start_id: int, states: State | None) -> list[Nats]:
     nats_of_texts: list[Nats] = [np.zeros(0)] * len(texts)
     for batch, targets in padded(texts, start_id):
         symbols, nats = np.insert(targets, 0, start_id, axis=1), np.zeros(targets.shape)
-        state = None
+        state = None if states is None else select_rows(states, batch)
         for first in range(0, targets.shape[1], STREAM_WINDOW):  # a line may have a million symbols
             window = symbols[:, first : first + STREAM_WINDOW + 1]
             nats[:, first : first + STREAM_WINDOW], state = predictor.nats(window[:, :-1], window[:, 1:], state)

@@ -1,5 +1,6 @@
 """From a budget to a recipe: measure this machine, take the largest shape that reads enough, count the steps."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -67,25 +68,29 @@ def resolve(
     machine: Machine | None = None,
     *,
     tuned: bool = False,
+    filled: float = 1.0,
+    most_tokens: float = math.inf,
 ) -> Recipe:
     """Resolve text, budget and what the user fixed into a recipe with a number of steps.
 
-    `started` (time.monotonic) is when the minutes began; without a measured `machine` the budget is in steps.
+    `started` (time.monotonic) is when the minutes began; without a measured `machine` the budget is in steps. `filled`
+    is the share of a window that is read, `most_tokens` how many symbols teach something, repeats included.
     """
     level, vocab_size, train_tokens = corpus.tokenizer.level, corpus.tokenizer.vocab_size, len(corpus.train)
     fixed = overrides["training"]
     batch_size, seq_len = fit_batch(train_tokens, fixed.get("batch_size", 16), fixed.get("seq_len", 64), fixed)
+    portion = batch_size * seq_len * filled
 
     def recipe_of(hidden_size: int, num_layers: int = 1, *, steps: int, final_tokens: int | None = None) -> Recipe:
         return choose(
             level=level, vocab_size=vocab_size, train_tokens=train_tokens, hidden_size=hidden_size,
             num_layers=num_layers, steps=steps, final_tokens=final_tokens, tuned=tuned, overrides=overrides,
-            data=corpus.info.config,
+            data=corpus.info.config, filled=filled,
         )  # fmt: skip
 
     if budget.minutes is None or machine is None:
         steps = budget.steps or fixed.get("steps") or 2000
-        size = size_for_tokens(steps * batch_size * seq_len, overrides, vocab_size)
+        size = size_for_tokens(min(most_tokens, steps * portion), overrides, vocab_size)
         return recipe_of(hidden_size=size, steps=steps)
 
     # The largest shape that reads enough, by the rate expected from its weights; then it is measured, and if it is
@@ -97,36 +102,45 @@ def resolve(
     for size, layers in reversed(ladder):
         shape = {"hidden_size": size, "num_layers": layers}
         expected = reference / weights_per_step(recipe_of(**shape, steps=1).model)
-        tried = recipe_of(**shape, steps=max(1, int(seconds_until(end) * expected / (batch_size * seq_len))))
+        tried = recipe_of(**shape, steps=max(1, int(seconds_until(end) * expected / portion)))
         smallest = (size, layers) == ladder[0]
-        if not smallest and not reads_enough(1.1 * expected * (end - time.monotonic()), tried.model):
+        if not smallest and not reads_enough(min(most_tokens, 1.1 * expected * (end - time.monotonic())), tried.model):
             continue
         rate = tokens_per_second(tried.model, tried.training, device, min(0.6, 0.6 * budget.minutes))
-        if smallest or reads_enough(rate * (end - time.monotonic()), tried.model):
+        if smallest or reads_enough(min(most_tokens, rate * (end - time.monotonic())), tried.model):
             break
     per_symbol = seconds_per_symbol(tried.model, corpus, device)
     final_tokens = max(1000, min(len(corpus.valid), int(0.1 * 60 * budget.minutes / per_symbol)))
     seconds = seconds_until(end) - final_symbols(corpus, final_tokens) * per_symbol
-    return recipe_of(**shape, steps=steps_in(seconds, rate, tried.training, budget), final_tokens=final_tokens)
+    steps = steps_in(seconds, rate, tried.training, budget, filled)
+    enough = steps if most_tokens == math.inf else max(1, round(most_tokens / portion))
+    return recipe_of(**shape, steps=min(steps, enough), final_tokens=final_tokens)
 
 
 def further_steps(
-    budget: Budget, model: ModelConfig, training: TrainConfig, corpus: Corpus, device: torch.device, started: float
+    budget: Budget,
+    model: ModelConfig,
+    training: TrainConfig,
+    corpus: Corpus,
+    device: torch.device,
+    started: float,
+    filled: float,
 ) -> int:
     """Return by how many steps a finished training is extended: those of the budget, or as many as fit its minutes.
 
-    `started` (time.monotonic) is when the minutes began. The rate is measured, and the final evaluation fits in, too.
+    `started` (time.monotonic) is when the minutes began, `filled` the share of a window that is read. The rate is
+    measured, and the final evaluation fits in, too.
     """
     if budget.minutes is None:
         return budget.steps or 0
     rate = tokens_per_second(model, training, device, min(0.6, 0.6 * budget.minutes))
     final = final_symbols(corpus, training.final_tokens) * seconds_per_symbol(model, corpus, device)
-    return steps_in(seconds_until(started + 60 * budget.minutes) - final, rate, training, budget)
+    return steps_in(seconds_until(started + 60 * budget.minutes) - final, rate, training, budget, filled)
 
 
-def steps_in(seconds: float, rate: float, training: TrainConfig, budget: Budget) -> int:
+def steps_in(seconds: float, rate: float, training: TrainConfig, budget: Budget, filled: float) -> int:
     """Return the steps that fit into `seconds` at `rate` symbols per second; raises UserError for none."""
-    steps = int(seconds * rate / (training.batch_size * training.seq_len))
+    steps = int(seconds * rate / (training.batch_size * training.seq_len * filled))
     if steps < 1:
         raise UserError(
             f"{budget.minutes:g} minutes is not enough for a single step on this machine",

@@ -58,7 +58,8 @@ class TrainConfig(LoopConfig):
     seq_len: int = 64
     """Symbols of each stream in a step; the state is carried on, the gradient is cut (truncated BPTT)."""
     reset_probability: float = 0.0
-    """Probability that a stream's state is dropped before a step, so that fresh states are practised too."""
+    """Probability that a stream's state is dropped before a step, or a label of a text left out, so that fresh states
+    are practised too."""
     valid_rows: int = 16
     """Rows that a quick validation reads side by side."""
     valid_tokens: int = 50_000

@@ -31,13 +31,21 @@ class Language:
     """The lesson of a language model: to predict the next symbol of a corpus' training part."""
 
     corpus: Corpus
-    batch_size: int
+    config: TrainConfig
+    columns: tuple[int, ...] = ()
+    """How many labels the columns have that steer the model: none do."""
+    filled: float = 1.0
+    """The share of a window that is read."""
+
+    def epochs(self, steps: int) -> float:
+        """Return how often so many steps read the training part."""
+        return steps * self.config.tokens_per_step / len(self.corpus.train)
 
     @cached_property
     def streams(self) -> Streams:
         """The training part as rows."""
         documents = self.corpus.documents if self.corpus.info.config.documents else None
-        return Streams(self.corpus.train, self.batch_size, self.corpus.tokenizer.start_id, documents)
+        return Streams(self.corpus.train, self.config.batch_size, self.corpus.tokenizer.start_id, documents)
 
     def start(self, run: LanguageRun) -> State:
         """As `start_state`."""

@@ -1,6 +1,5 @@
 """Prepares a training: from files and a budget, or from a directory where it stopped, to a run at its next step."""
 
-import math
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -25,10 +24,10 @@ from unroll.artifact.directory import (
     put_back_replaced,
     read_training,
     remove_abandoned,
-    save_description,
 )
 from unroll.artifact.events import METRICS, EventLog
 from unroll.artifact.open import Opened, load
+from unroll.artifact.steering import read_steering
 from unroll.data.blocks import file_size
 from unroll.data.corpus import (
     Corpus,
@@ -39,23 +38,41 @@ from unroll.data.corpus import (
     prepared_corpus,
     write_corpus,
 )
-from unroll.errors import UserError, number_of
+from unroll.errors import UserError
 from unroll.files import Folder, StrPath, explained, printable_name, real_folder
-from unroll.nn.config import parameter_count
 from unroll.nn.model import Model
+from unroll.nn.steering import SteeredModel
 from unroll.progress import Progress, Work
 from unroll.settings import from_mapping
 from unroll.training.budget import Budget, further_steps, measured, portions, reference_shape, resolve
-from unroll.training.calibrate import Machine, has_tf32
-from unroll.training.config import TrainConfig
+from unroll.training.calibrate import Machine
+from unroll.training.checks import (
+    FEWEST_VALID,
+    check_request,
+    choose_device,
+    nothing_held_back,
+    refuse_model,
+    too_few_held_back,
+)
 from unroll.training.growth import NewSymbols, check_growth, grown_weights, new_ids, new_symbol_reports
-from unroll.training.language import Language, LanguageRun
+from unroll.training.language import Language
 from unroll.training.loop import Lesson
 from unroll.training.many import processes, torchrun
 from unroll.training.memory import announcement
-from unroll.training.recipe import Overrides, Recipe, check_overrides, read_about, read_recipe, write_recipe
+from unroll.training.recipe import Overrides, Recipe, read_about, read_recipe, write_recipe
 from unroll.training.report import Report
 from unroll.training.run import AnyRun, begin, restore, save, save_weights
+from unroll.training.steered.lesson import Steered
+from unroll.training.steered.table import (
+    Labels,
+    Table,
+    check_alone,
+    check_steered,
+    limits_of,
+    load_labels,
+    portions_of,
+    steering_of,
+)
 from unroll.training.vocabulary import fitted
 
 
@@ -87,16 +104,20 @@ def prepare(
     device: str,
     force: bool,
     started: float,
+    table: Table | None = None,
 ) -> Work[Training | None]:
     """Encode the text and choose a recipe for the budget; return the training, its directories locked by `locks`.
 
-    `overrides` fixes recipe keys; `base` is a model directory to fine-tune, which gets `new_symbols` or reads them as
-    unknown. `started` (time.monotonic) is when the budget began. The directory `out` appears, complete and loadable;
-    with `force` an earlier model stays there, and the new one lies beside it. Of a launch of torchrun that has made
-    `out` already, returns what `reopen` does. Raises UserError for what a user can fix.
+    The text is that of `files`, or of the labelled `table` that is the only one of them. `overrides` fixes recipe keys;
+    `base` is a model directory to fine-tune, which gets `new_symbols` or reads them as unknown. `started`
+    (time.monotonic) is when the budget began. The directory `out` appears, complete and loadable; with `force` an
+    earlier model stays there, and the new one lies beside it. Of a launch of torchrun that has made `out` already,
+    returns what `reopen` does. Raises UserError for what a user can fix.
     """
     torch_device = choose_device(device)
     check_request(overrides, torch_device)
+    if table is not None:
+        check_steered(overrides)
     out = real_folder(out)
     put_back_replaced(out)
     if torchrun.made_before(out):
@@ -136,23 +157,36 @@ def prepare(
         check_free(out, inputs, force=force)
         earlier = locks.enter_context(locked(out)) if (out / "model.json").exists() else None
         clear(partial)
-        corpus = yield from encoded(folder, files, overrides["data"], valid, test, parent, grow=grow)
+        limits: dict[str, float] = {}
+        if table is None:
+            corpus = yield from encoded(folder, files, overrides["data"], valid, test, parent, grow=grow)
+        else:
+            corpus, parts = yield from table.encoded(folder, overrides["data"])
+            overrides = overrides | {"training": portions_of(corpus) | overrides["training"]}
+            limits = limits_of(corpus, overrides["training"])
         note = None
         if machine is not None and budget.minutes is not None and parent is None and not is_prepared(files[0]):
             corpus, note = yield from fitted(folder.path / DATA, corpus, budget.minutes, machine, overrides)
-        recipe = resolve(corpus, budget, overrides, torch_device, started, machine, tuned=tuned)
-        run = make_run(folder, recipe, torch_device)
+        recipe = resolve(corpus, budget, overrides, torch_device, started, machine, tuned=tuned, **limits)
+        lesson: Language | Steered = Language(corpus, recipe.training)
+        remarks = [note, *corpus.info.warnings]
+        if table is not None:
+            steering, labels = steering_of(parts, table.text), Labels.of(parts)
+            labels.save(folder)
+            lesson = Steered(corpus, recipe.training, steering, labels)
+            remarks += parts.remarks
+        run = make_run(folder, recipe, torch_device, lesson.columns)
         if parent is not None:
             ids = new_ids(parent.tokenizer, corpus.tokenizer)
             copy_weights(run.model, grown_weights(parent.model, ids, recipe.model.vocab_size), parent.path)
             run = begin(folder, run.model, recipe.optim, recipe.training)
-        first = list(first_reports(recipe, corpus, files, machine, parent, note))
+        first = list(first_reports(run, recipe, corpus, lesson, files, machine, parent, remarks))
         first += [Report("warn", 0, 0, 0.0, text=remark)] if remark else []
         with closing(EventLog(folder, METRICS)) as log:
             for report in first:
                 log.write(report.to_json())
             run.log_sizes = (log.size, 0)
-        write_start(run, recipe, corpus, torch_device, base=base, valid=valid, test=test)
+        write_start(run, recipe, corpus, lesson, base=base, valid=valid, test=test)
         if earlier is None:
             publish(folder, out)
         else:
@@ -161,7 +195,7 @@ def prepare(
         folder.remove()
         raise
     # The corpus was mapped under its former name; the mapping stays valid when the files move.
-    return Training(run, Language(corpus, run.config.batch_size), first, earlier, tuned)
+    return Training(run, lesson, first, earlier, tuned)
 
 
 def reopen(
@@ -173,7 +207,8 @@ def reopen(
     (time.monotonic) is when that budget began. Raises UserError if it cannot continue, or is to be extended too early.
     """
     path = real_folder(Path(path))
-    finished = read_training(path).get("result") is not None
+    description = read_training(path)
+    finished = description.get("result") is not None
     if torchrun.made_before(path):
         more = None  # extended already, before torchrun restarted its processes
     if finished and more is None:
@@ -195,86 +230,27 @@ def reopen(
             fix="restore it, or train again",
         )
     recorded = str(about.get("device", "auto"))
-    run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device))
+    lesson: Language | Steered = Language(corpus, recipe.training)
+    if (steering := read_steering(description, str(path / "model.json"))) is not None:
+        check_alone()
+        lesson = Steered(corpus, recipe.training, steering, load_labels(path, steering, corpus))
+    run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device), lesson.columns)
     restore(run)
     if more is not None:
-        steps = further_steps(more, recipe.model, recipe.training, corpus, run.device, started)
-        extend(run, recipe, about, corpus, steps)
-    return Training(run, Language(corpus, run.config.batch_size))
+        steps = further_steps(more, recipe.model, recipe.training, corpus, run.device, started, lesson.filled)
+        extend(run, recipe, about, lesson, steps)
+    return Training(run, lesson)
 
 
-def extend(run: LanguageRun, recipe: Recipe, about: dict[str, Any], corpus: Corpus, steps: int) -> None:
+def extend(run: AnyRun, recipe: Recipe, about: dict[str, Any], lesson: Lesson, steps: int) -> None:
     """Extend a finished training by further steps, in its directory and in `run`; a kill leaves one or the other."""
     extensions = (*(step for step in recipe.training.extensions if step < run.step), run.step)
     longer = replace(recipe.training, steps=run.step + steps, extended_at=",".join(map(str, extensions)))
     # The result goes first: between the two the training stands at its last step, where a resume finishes it again.
-    save_description(run.writes, recipe.model, corpus.tokenizer)
+    lesson.describe(run, None)
     write_recipe(run.writes, replace(recipe, training=longer), about)
     torchrun.mark(run.writes)
     run.config = longer
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called auto, cpu, cuda or mps; raises UserError for one that is not there."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
-    if name not in available:
-        raise UserError(f"unknown device '{name}'", allowed="auto, cpu, cuda, mps")
-    if not available[name]:
-        raise UserError(
-            f"no {name} device on this machine",
-            allowed=", ".join(device for device in available if available[device]),
-            fix="use --device auto",
-        )
-    return torch.device(name)
-
-
-def check_request(overrides: Overrides, device: torch.device) -> None:
-    """Raise UserError for recipe keys that are out of range, or that this device or these processes do not support."""
-    check_overrides(overrides)
-    if overrides["training"].get("precision") == "tf32" and not has_tf32(device):
-        raise UserError(
-            f"precision tf32 needs an NVIDIA GPU (Ampere or newer); this device is {device.type}",
-            allowed="float32, bfloat16",
-            fix="leave precision out",
-        )
-    processes.check_shares(overrides["training"].get("batch_size", TrainConfig().batch_size))
-
-
-def refuse_model(path: Path) -> None:
-    """Raise UserError where a model is given in place of a text."""
-    if (path / "model.json").is_file():
-        raise UserError(
-            f"{path} is a model, not a text",
-            allowed="text files, or a folder made by `unroll data prepare`",
-            fix=f"continue its training with --resume {path}, or tune it to a text: --from {path} FILE",
-        )
-
-
-def nothing_held_back() -> UserError:
-    """Return the error for a text without a validation part."""
-    return UserError(
-        "no part of the text is held back for validation",
-        allowed="a text, or a prepared folder, that is split into training and validation",
-        fix="give a --split such as 90/10, or a text with --valid",
-    )
-
-
-FEWEST_VALID = 20
-"""Symbols of a validation part that can tell which weights are better."""
-
-
-def too_few_held_back(corpus: Corpus, valid: Path | None) -> UserError:
-    """Return the error for a validation part that is too short to choose weights by."""
-    count = sum(part.tokens for part in corpus.info.parts.values())
-    percent = math.ceil(100 * (FEWEST_VALID + 1) / count)  # parts are rounded down
-    split = f"hold back more with --split {100 - percent}/{percent}, or " if percent <= 50 and valid is None else ""
-    return UserError(
-        f"the validation part has {number_of(len(corpus.valid), 'symbol')}, too few to tell which weights are best",
-        allowed=f"a validation part of {FEWEST_VALID} symbols or more",
-        fix=f"{split}give a longer text{' with --valid' if valid is not None else ''}",
-    )
 
 
 def encoded(
@@ -315,12 +291,16 @@ def encoded(
     return corpus
 
 
-def make_run(folder: Folder | None, recipe: Recipe, device: torch.device) -> LanguageRun:
-    """Return a run at step 0; its first weights depend on the recipe alone, so it is made with the recipe's threads."""
+def make_run(folder: Folder | None, recipe: Recipe, device: torch.device, labels: Sequence[int] = ()) -> AnyRun:
+    """Return a run at step 0, of a model that columns with these numbers of labels steer, if there are any.
+
+    Its first weights depend on the recipe alone, so it is made with the recipe's threads.
+    """
     processes.check_shares(recipe.training.batch_size)
     torch.set_num_threads(recipe.training.threads)
     torch.manual_seed(recipe.training.seed)
-    return begin(folder, Model(recipe.model).to(device), recipe.optim, recipe.training)
+    model = SteeredModel(recipe.model, labels) if labels else Model(recipe.model)
+    return begin(folder, model.to(device), recipe.optim, recipe.training)
 
 
 DROPOUT_KEYS = ("dropout", "input_dropout", "embedding_dropout", "weight_drop", "variational")
@@ -345,22 +325,22 @@ def with_shape_of(parent: Opened, overrides: Overrides, *, grow: bool) -> Overri
 
 
 def write_start(
-    run: LanguageRun,
+    run: AnyRun,
     recipe: Recipe,
     corpus: Corpus,
-    device: torch.device,
+    lesson: Lesson,
     *,
     base: Path | None,
     valid: Path | None,
     test: Path | None,
 ) -> None:
     """Write a complete model directory of step 0."""
-    folder, tokenizer = run.writes, corpus.tokenizer
+    folder = run.writes
     about = {
         "unroll": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": device.type,
+        "device": run.device.type,
         "files": [source.name for source in corpus.info.sources],
         "corpus_digest": corpus.info.digest,
         "corpus_tokens": len(corpus.train),
@@ -369,30 +349,30 @@ def write_start(
     named = {"fine_tuned_from": base, "valid_file": valid, "test_file": test}
     about |= {name: printable_name(path) for name, path in named.items() if path is not None}
     write_recipe(folder, recipe, about)
-    folder.write("tokenizer.json", tokenizer.to_json().encode())
-    save_description(folder, recipe.model, tokenizer)
+    folder.write("tokenizer.json", corpus.tokenizer.to_json().encode())
+    lesson.describe(run, None)
     save_weights(run, None)
     save(run)
     torchrun.mark(folder)
 
 
 def first_reports(
-    recipe: Recipe, corpus: Corpus, files: Sequence[Path], machine: Machine | None, parent: Opened | None,
-    cut: str | None,
+    run: AnyRun, recipe: Recipe, corpus: Corpus, lesson: Language | Steered, files: Sequence[Path],
+    machine: Machine | None, parent: Opened | None, remarks: Sequence[str | None],
 ) -> Iterator[Report]:  # fmt: skip
-    """Yield the reports before the first step: what was chosen, the corpus's warnings, words cut, new symbols."""
+    """Yield the reports before the first step: what was chosen, what a person should know, new symbols."""
     training = recipe.training
     detail: dict[str, Any] = {
-        "parameters": parameter_count(recipe.model),
+        "parameters": sum(weight.numel() for weight in run.model.parameters()),
         "steps": training.steps,
         "train_tokens": len(corpus.train),
         "valid_tokens": len(corpus.valid),
         "vocab_size": recipe.model.vocab_size,
-        "epochs": round(training.steps * training.batch_size * training.seq_len / len(corpus.train), 2),
+        "epochs": round(lesson.epochs(training.steps), 2),
     }
     detail |= {"words": corpus.info.config.words} if corpus.tokenizer.level == "word" else {}
     yield Report("start", 0, 0, 0.0, detail=detail | ({"measured": machine.measured} if machine else {}))
-    for warning in (cut, *corpus.info.warnings) if cut else corpus.info.warnings:
-        yield Report("warn", 0, 0, 0.0, text=warning)
+    for remark in filter(None, remarks):
+        yield Report("warn", 0, 0, 0.0, text=remark)
     if parent is not None:
         yield from new_symbol_reports(corpus, files, parent)

@@ -140,9 +140,11 @@ def choose(
     tuned: bool,
     overrides: Overrides,
     data: DataConfig,
+    filled: float = 1.0,
 ) -> Recipe:
     """Choose every setting that the user left open, for a text of `train_tokens` and a run of `steps` of this shape.
 
+    Of each window the share `filled` is read.
     A function of its arguments alone: the same text, flags and seed give the same recipe.
     """
     check_overrides(overrides)
@@ -158,7 +160,7 @@ def choose(
     batch_size = fixed_training.get("batch_size", 16)
     seq_len = fixed_training.get("seq_len", 64)
     batch_size, seq_len = fit_batch(train_tokens, batch_size, seq_len, fixed_training)
-    epochs = steps * batch_size * seq_len / train_tokens
+    epochs = steps * batch_size * seq_len * filled / train_tokens
 
     # Without a forget bias a network learns faster at first (docs/lab-notes.md), and still learns to keep.
     model: dict[str, Any] = {"vocab_size": vocab_size, "hidden_size": hidden_size, "arch": arch, "forget_bias": 0.0}

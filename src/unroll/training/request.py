@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from unroll.training.many.follower import follow
 from unroll.training.prepare import Training, prepare, reopen
 from unroll.training.recipe import TABLES, Overrides, Tables, read_overrides, set_override
 from unroll.training.report import Report
+from unroll.training.steered.table import Table
 
 DEFAULT_MINUTES = 3.0
 
@@ -31,6 +32,8 @@ DEFAULT_MINUTES = 3.0
 def train(
     files: Files | None = None,
     *,
+    text: str | Sequence[str] = (),
+    label: str | Sequence[str] = (),
     out: StrPath | None = None,
     minutes: float | None = None,
     steps: int | None = None,
@@ -57,9 +60,17 @@ def train(
     since `started` (time.monotonic), or a number of steps; with neither, here or in the recipe, three minutes. `base`
     is a model directory to fine-tune, which reads `new_symbols` as unknown or gets those of the training part. Closing
     the generator saves a checkpoint. Raises UserError.
+
+    With `label`, one column or several of the one file, a table, it learns a language model that labels steer: each of
+    the texts in the columns `text` begins with the start states of its labels, which are learnt. One text in ten is
+    held out by its hash, or the table `valid` is validated on.
     """
     started = time.monotonic() if started is None else started
     paths = as_paths(files)
+    table = None
+    if text or label:
+        others = {"a split": split, "a test text": test, "a separator": separator, "a model to fine-tune": base}
+        table = _table(paths, names_of(text), names_of(label), as_path(valid), others)
     folder = Path(out) if out is not None else output_folder(files)
     overrides = overrides_of(recipe, settings, {
         "model": {"arch": arch},
@@ -93,12 +104,44 @@ def train(
         with processes.joined(device), _texts(paths, folder) as texts, ExitStack() as locks:
             training = yield from prepare(
                 locks, texts, folder, budget, overrides, valid=as_path(valid), test=as_path(test), base=as_path(base),
-                new_symbols=new_symbols, device=device, force=force, started=started,
+                new_symbols=new_symbols, device=device, force=force, started=started, table=table,
             )  # fmt: skip
             if training is not None:
                 yield from reports_of(training)
 
     return reports()
+
+
+def names_of(columns: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns; a text is the name of one."""
+    return (columns,) if isinstance(columns, str) else tuple(columns)
+
+
+def _table(
+    files: Sequence[Path],
+    text: tuple[str, ...],
+    label: tuple[str, ...],
+    valid: Path | None,
+    others: Mapping[str, object],
+) -> Table:
+    """Return the table of a training; raises UserError where it lacks something, or for what does not go with it."""
+    if len(files) != 1 or not text or not label:
+        raise UserError(
+            "labels need one table, the columns of its texts and those of its labels",
+            allowed="FILE --text COL --label COL",
+            fix="name all three",
+        )
+    if both := set(text) & set(label):
+        raise UserError(
+            f"{min(both)!r} is a column of labels and of texts", allowed="different columns",
+            fix="name the column of the texts with --text",
+        )  # fmt: skip
+    if given := next((name for name, value in others.items() if value is not None), None):
+        raise UserError(
+            f"{given} is given with labels", allowed="a table, and with --valid another one to validate on",
+            fix="leave it out",
+        )  # fmt: skip
+    return Table(files[0], text, label, valid)
 
 
 def resume(

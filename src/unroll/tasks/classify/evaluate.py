@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.classifier import AnyClassifier, OpenClassifier, as_classifier, label_ids
+from unroll.artifact.classifier import OpenClassifier, label_ids
 from unroll.data.labelled import read_examples
 from unroll.engine.network import Precision
 from unroll.files import StrPath
 from unroll.lm.intervals import wilson
 from unroll.progress import Work, result
+from unroll.tasks.classify.bayes import AnyLabeller, BayesClassifier, as_labeller
 from unroll.tasks.classify.predict import Floats, probabilities
 
 Marks = NDArray[np.bool_]
@@ -22,7 +23,7 @@ BINS = 15
 
 
 def evaluate_classifier(
-    model: AnyClassifier,
+    model: AnyLabeller,
     file: StrPath,
     *,
     text: str | Sequence[str] | None = None,
@@ -30,25 +31,28 @@ def evaluate_classifier(
     precision: Precision = "float32",
 ) -> dict[str, Any]:
     """Return how good a classifier is on the examples of a file, as `measure_classifier` does. Raises UserError."""
-    opened = as_classifier(model, precision)
+    opened = as_labeller(model, precision)
     columns = (text,) if isinstance(text, str) else text
     return result(measure_classifier(opened, Path(file), columns, label))
 
 
 def measure_classifier(
-    model: OpenClassifier, file: Path, text: Sequence[str] | None = None, label: str | None = None
+    model: OpenClassifier | BayesClassifier, file: Path, text: Sequence[str] | None = None, label: str | None = None
 ) -> Work[dict[str, Any]]:
     """Classify the examples of a file; its columns are those of training, unless others are named.
 
+    Of a language model with several columns of labels it is the named one that is predicted, or the first.
     `accuracy` is the share of texts whose label or, where there may be several, whose whole set of labels is predicted;
     `interval` is Wilson's of 95 %. Macro figures are means over the labels that occur, micro ones count all decisions.
     `confusion` has a row for each true label and a column for each predicted one, null with several labels.
     `calibration_error` is the mean distance between the probability of what is predicted and how often it is right
     (Guo et al. 2017), in bins whose figures are in `calibration`. Raises UserError for a label that training never saw.
     """
+    if isinstance(model, BayesClassifier):
+        model = model.of_column(label)
     info = model.info
     examples = yield from read_examples(
-        file, text or info.text_columns, (label or info.label_column,), multi=info.config.multi_label
+        file, text or info.text_columns, (label or info.label_column,), multi=info.multi_label
     )
     truth = marks_of(model, examples.labels)
     predicted = yield from probabilities(model, examples.texts)
@@ -58,7 +62,7 @@ def measure_classifier(
     }
 
 
-def marks_of(model: OpenClassifier, rows: Sequence[Sequence[str]]) -> Marks:
+def marks_of(model: OpenClassifier | BayesClassifier, rows: Sequence[Sequence[str]]) -> Marks:
     """Return which labels each example has, (N, K), given their names. Raises UserError for one never seen."""
     truth = np.zeros((len(rows), len(model.info.labels)), np.bool_)
     for row, labels in enumerate(rows):
@@ -66,9 +70,9 @@ def marks_of(model: OpenClassifier, rows: Sequence[Sequence[str]]) -> Marks:
     return truth
 
 
-def figures(model: OpenClassifier, truth: Marks, predicted: Floats) -> dict[str, Any]:
+def figures(model: OpenClassifier | BayesClassifier, truth: Marks, predicted: Floats) -> dict[str, Any]:
     """Return the figures of `measure_classifier`, given true labels and probabilities, both (N, K)."""
-    labels, several = model.info.labels, model.info.config.multi_label
+    labels, several = model.info.labels, model.info.multi_label
     chosen = predicted >= 0.5 if several else one_mark(predicted)
     right = (chosen == truth).all(axis=1)
     hits, count = int(right.sum()), len(truth)

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.classifier import AnyClassifier, OpenClassifier, as_classifier
+from unroll.artifact.classifier import OpenClassifier
 from unroll.data.reader import Reading, left_out
 from unroll.engine.network import Precision
 from unroll.errors import check_positive
 from unroll.progress import Progress, Work, result
+from unroll.tasks.classify.bayes import AnyLabeller, BayesClassifier, as_labeller
 
 Floats = NDArray[np.float64]
 
@@ -20,21 +21,29 @@ TOGETHER = 1024
 
 
 def classify(
-    model: AnyClassifier, texts: Sequence[str], *, top: int | None = None, precision: Precision = "float32"
+    model: AnyLabeller,
+    texts: Sequence[str],
+    *,
+    top: int | None = None,
+    label: str | None = None,
+    precision: Precision = "float32",
 ) -> list[dict[str, Any]]:
     """Return for each text its labels with their probabilities, the most probable first.
 
     Each is `{"text", "labels": [{"label", "probability"}]}`, with all labels or the `top` ones. The probabilities of
-    one label of all sum to 1; where a text may have several, each is by itself. Raises UserError.
+    one label of all sum to 1; where a text may have several, each is by itself. A language model that labels steer
+    gives them by Bayes' rule; `label` names the column of one with several. Raises UserError.
     """
     if top is not None:
         check_positive("top", top, "leave it out for all labels")
-    opened = as_classifier(model, precision)
+    opened = as_labeller(model, precision, label)
     predicted = result(probabilities(opened, texts)).probabilities
     return [prediction(opened, text, row, top) for text, row in zip(texts, predicted, strict=True)]
 
 
-def prediction(model: OpenClassifier, text: str, probability: Floats, top: int | None = None) -> dict[str, Any]:
+def prediction(
+    model: OpenClassifier | BayesClassifier, text: str, probability: Floats, top: int | None = None
+) -> dict[str, Any]:
     """Return the labels of one text as JSON."""
     order = np.argsort(-probability, kind="stable")[:top].tolist()
     labels = [{"label": model.info.labels[id], "probability": float(probability[id])} for id in order]
@@ -48,15 +57,20 @@ class Predicted(NamedTuple):
     """(N, K) of all labels."""
     cut: int
     """Number of units left out behind the most that is read of a text."""
+    most: int = 0
+    """Units that are read of a text, where not all are."""
 
     @property
     def remark(self) -> str:
         """What a person should know; empty where there is nothing."""
-        return left_out(self.cut) if self.cut else ""
+        return f"{left_out(self.cut)}: the first {self.most:,} are read" if self.cut else ""
 
 
-def probabilities(model: OpenClassifier, texts: Sequence[str]) -> Work[Predicted]:
+def probabilities(model: OpenClassifier | BayesClassifier, texts: Sequence[str]) -> Work[Predicted]:
     """Return the probabilities of all labels for each text; a text's do not depend on the others."""
+    if isinstance(model, BayesClassifier):
+        logits = yield from model.logits(texts)
+        return Predicted(of_logits(logits, multi_label=False), 0)
     rows, cut = np.zeros((len(texts), len(model.info.labels))), 0
     for first, batch in chunks(texts, TOGETHER):
         reading = model.reader.read(batch)
@@ -66,12 +80,12 @@ def probabilities(model: OpenClassifier, texts: Sequence[str]) -> Work[Predicted
             rows[first + numbers] = probabilities_of(model, part)
             done += len(numbers)
             yield Progress("classifying", done, len(texts), "texts")
-    return Predicted(rows, cut)
+    return Predicted(rows, cut, model.info.max_units)
 
 
 def probabilities_of(model: OpenClassifier, reading: Reading) -> Floats:
     """Return the probabilities (B, K) of all labels for texts that have been read."""
-    return of_logits(model.network.logits(reading), multi_label=model.info.config.multi_label)
+    return of_logits(model.network.logits(reading), multi_label=model.info.multi_label)
 
 
 def of_logits(logits: NDArray[np.floating], *, multi_label: bool) -> Floats:

@@ -48,9 +48,10 @@ from unroll.tasks.classify.recipe import TABLES, ClassifierRecipe, Sizes, choose
 from unroll.tasks.classify.vocabulary import learn_reader
 from unroll.threads import threads_are_set, threads_up_to
 from unroll.training.budget import RESERVE
+from unroll.training.checks import choose_device
 from unroll.training.loop import step_on
 from unroll.training.many import torchrun
-from unroll.training.prepare import Training, choose_device
+from unroll.training.prepare import Training
 from unroll.training.recipe import Overrides, check_overrides, read_about, read_recipe_of, write_recipe
 from unroll.training.report import Report
 from unroll.training.request import DEFAULT_MINUTES, overrides_of, reports_of

@@ -1,0 +1,1 @@
+"""Language models that labels steer: each text begins with the start state of its labels."""
