@@ -80,7 +80,8 @@ on a kind of model, it exits with code 2 and says why, as below, and what to do 
 | verb | network | n-gram | classifier |
 |---|---|---|---|
 {"".join(rows)}
-`classify train` begins with a network if asked to (`--pretrained`). No model is read by {without}.
+`classify train` begins with a network if asked to (`--pretrained`). A network that [labels steer](steering.md) is one
+as any other; `classify predict` and `classify eval` work on it, too. No model is read by {without}.
 """
 
 
