@@ -7,6 +7,7 @@ The folders are yours to bring: TREC's `train.txt` and `test.txt` (`COARSE:fine 
 import argparse
 import csv
 import hashlib
+import json
 import sys
 import tempfile
 from collections import Counter
@@ -48,23 +49,32 @@ def main() -> None:
     for name in READERS:
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER")
     parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--steps", type=int, help="a budget in steps, in place of minutes: for a machine that is busy")
     parser.add_argument("--seeds", type=int, default=3, help="number of trainings; 0 runs the contender alone")
     parser.add_argument("--pretrained", type=Path, help="a language model to start from, for the sets of words")
+    parser.add_argument("--contender", type=Path, help="results of an earlier run, to take the contender's from")
     options = parser.parse_args()
+    budget = ["--minutes", str(options.minutes)] if options.steps is None else ["--steps", str(options.steps)]
+    earlier = json.loads(options.contender.read_text(encoding="utf-8"))["rows"] if options.contender else []
+    contenders = {row["data"]: row["contender"] for row in earlier}
     rows = []
     for name, read in READERS.items():
         if folder := getattr(options, name):
             parts = read(folder)
-            row = {"data": name, **description(parts), "contender": contender(parts)}
+            row = {"data": name, **description(parts), "contender": contenders.get(name) or contender(parts)}
             print(row, file=sys.stderr, flush=True)
             if options.seeds:
                 start = ["--pretrained", options.pretrained] if options.pretrained and name != "names" else []
-                row["unroll"] = classifiers(parts, options.seeds, ["--minutes", str(options.minutes), *start])
+                budget = (
+                    ["--minutes", str(options.minutes)] if options.steps is None else ["--steps", str(options.steps)]
+                )
+                row["unroll"] = classifiers(parts, options.seeds, [*budget, *start])
                 row["above_contender"] = row["unroll"]["accuracy"] > row["contender"]["accuracy"]
             rows.append(row)
     show({
         "benchmark": "classify",
-        "minutes": options.minutes,
+        "minutes": options.minutes if options.steps is None else None,
+        "steps": options.steps,
         "pretrained": str(options.pretrained) if options.pretrained else None,
         "scikit_learn": sklearn.__version__,
         "rows": rows,
