@@ -1,4 +1,6 @@
-"""What a training takes of memory grows with the longest text."""
+"""What a training takes of memory grows with the longest text, and with as many as are read side by side."""
+
+import re
 
 import numpy as np
 import torch
@@ -7,11 +9,20 @@ from unroll.tasks.classify.memory import announcement
 from unroll.tasks.classify.recipe import TABLES, Sizes, TextsConfig, choose
 from unroll.training.request import overrides_of
 
+CPU = torch.device("cpu")
+RECIPE = choose(TextsConfig(), Sizes(100, 20, 3, 50, 500, multi_label=False), 10, overrides_of(None, (), {}, TABLES))
+
+
+def gigabytes(*lengths: int) -> float:
+    sentence = announcement(RECIPE, np.array(lengths), CPU)
+    return float(re.findall("takes about (.*) GB of memory", sentence or "takes about 0 GB of memory")[0])
+
 
 def test_the_longest_text_counts() -> None:
-    recipe = choose(
-        TextsConfig(), Sizes(100, 20, 3, 50, 500, multi_label=False), 10, overrides_of(None, (), {}, TABLES)
-    )
-    short, long = (np.full(50, length) for length in (1, 10**6))
-    assert announcement(recipe, short, torch.device("cpu")) is None
-    assert "GB of memory" in (announcement(recipe, long, torch.device("cpu")) or "")
+    assert gigabytes(*[1] * 50) == 0 < gigabytes(10**6)
+
+
+def test_texts_count_as_far_as_they_are_read_side_by_side() -> None:
+    """A batch has at most 65,536 units with its padding, or a single text."""
+    assert gigabytes(*[10**6] * 50) == gigabytes(10**6)
+    assert gigabytes(*[2**16] * 50) == gigabytes(*[2**15] * 50) == gigabytes(2**16)
