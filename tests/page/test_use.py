@@ -14,7 +14,7 @@ from unroll.tasks.classify.predict import classify
 from unroll.tasks.classify.store import held_out
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 TEXT = "the old animal\nsays meow, at night"
 BOX = "Text that is classified"
@@ -72,6 +72,20 @@ def test_another_label_shows_what_decided_for_it(visit: Visit, animals: OpenClas
     probed(page, "use", 'it.label === "cat"')
 
 
+def test_a_label_that_the_classifier_lacks_is_left_again(browser: "Browser", studio: Running) -> None:
+    page = browser.new_page()  # without `visit`: failed requests are errors in the console
+    try:
+        page.goto(studio.page)
+        page.wait_for_selector("main h1")
+        page.evaluate("location.hash = '#/use?label=cow&use=woof'")
+        page.wait_for_selector("text=never saw the label 'cow'")
+        assert "Reading" not in str(page.locator("main").text_content())
+        page.get_by_role("button", name="Back to the most probable").click()
+        assert probed(page, "use", 'it.text === "woof"')["label"] == "dog"
+    finally:
+        page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_orange_speaks_for_a_label_and_blue_against_it(visit: Visit, scheme: str) -> None:
     page, _ = typed(visit)
@@ -103,6 +117,21 @@ def test_the_cursor_walks_the_words_and_says_their_nats(visit: Visit) -> None:
     assert readout.startswith(f"meow +{effect:.2f} nats: without it “cat” is ") and "times less probable" in readout
     passage.locator("span", has_text="meow").click()
     page.wait_for_function("() => document.getElementById('live').textContent.startsWith('meow: +')")
+
+
+def test_the_cursor_finds_the_first_and_the_last_word_beside_spaces(visit: Visit) -> None:
+    def spaced(route: Any) -> None:
+        answer = route.fetch()
+        ends = [[" ", None], ["the", 0.5], [" ", None], ["end", 0.1], [" ", None]]
+        route.fulfill(response=answer, body=json.dumps(answer.json() | {"pieces": ends}))
+
+    page = visit("#/train")
+    page.route("**/api/labels", spaced)
+    page.evaluate("location.hash = '#/use?use=woof'")
+    page.get_by_role("group", name="The text, coloured").focus()
+    for key, word in (("End", "end"), ("Home", "the")):
+        page.keyboard.press(key)
+        assert page.locator(".readout .sym").text_content() == word
 
 
 def test_an_error_goes_into_the_box(visit: Visit) -> None:

@@ -67,7 +67,7 @@ export function Passage({ symbols, paint, paintKey, pos = -1, onPick, onHover, s
     event.preventDefault();
     if (to < 0 && event.key !== "ArrowLeft") return;
     let k = Math.min(last, Math.max(0, to));
-    const step = k < pos || event.key === "End" ? -1 : 1;
+    const step = event.key === "End" || (k < pos && event.key !== "Home") ? -1 : 1;
     while (stops && k >= 0 && k <= last && !stops(k)) k += step;
     if (k >= 0 && k <= last) pick(k);
   };

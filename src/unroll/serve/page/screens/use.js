@@ -71,10 +71,10 @@ function Classified({ model, view, go, api }) {
       ${data && data.read < data.units && html`<p class="note">Only the first ${plural(data.read, LEVELS[model.level])} of ${number(data.units)} are read.</p>`}
     <//>
     <${Panel} class="w5" title="Labels" aside=${html`${model.multi_label && html`<span>each by itself</span>`}<span>%</span>`}>
-      ${data ? html`<${Labels} data=${data} count=${model.labels} truth=${known?.labels ?? []} onPick=${pick} />
-        <p class="note">Choose a label to see what decided for it.
-          ${view.label && html` <button type="button" class="quiet" onClick=${() => go({ label: null }, { quiet: true })}>Back to the most probable</button>`}</p>`
-        : html`<${Waiting}>Reading…<//>`}
+      ${data ? html`<${Labels} data=${data} count=${model.labels} truth=${known?.labels ?? []} onPick=${pick} />`
+        : !error && html`<${Waiting}>Reading…<//>`}
+      ${(data || error) && html`<p class="note">${data && "Choose a label to see what decided for it."}
+        ${view.label && html` <button type="button" class="quiet" onClick=${() => go({ label: null }, { quiet: true })}>Back to the most probable</button>`}</p>`}
     <//>
     ${data && html`<${Decisive} data=${data} level=${model.level} />`}
     <${Errors} request=${errors} several=${model.multi_label} open=${open} />
