@@ -18,7 +18,8 @@ def announcement(recipe: ClassifierRecipe, lengths: NDArray[np.int64], device: t
     model, training = recipe.model, recipe.training
     batches = buckets(lengths, training.batch_size, seed=training.seed, epoch=0)
     symbols = max((len(rows) * int(lengths[rows].max()) for rows in batches), default=0)
-    kept = 4 * symbols * (FLOATS_PER_UNIT * model.num_layers * model.output_size + 3 * model.input_size)
+    passes = 2 if model.perturbation else 1
+    kept = 4 * symbols * passes * FLOATS_PER_UNIT * (model.num_layers * model.output_size + model.input_size)
     count = classifier_parameters(model)
     size = count * (BYTES_KEPT + BYTES_SAVED) + kept
     return described(count, size, device, "--set embedding_size and hidden_size, or --set min_count")
