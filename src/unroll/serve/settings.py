@@ -43,7 +43,7 @@ class Settings:
     max_echoed: int = 20_000
     """Symbols of a prompt whose probabilities are sent."""
     max_probabilities: int = 4_000_000
-    """Symbols of the prompts and texts of a request, times 1 + logprobs. They are held until all is sent."""
+    """Symbols of the prompts and texts of a request, times 1 + logprobs; or texts, times labels. Held until sent."""
 
     read_seconds: float = 10.0
     """For the head of a request, and again for its body."""

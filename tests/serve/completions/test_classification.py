@@ -102,6 +102,14 @@ def test_what_is_refused(both: Live, fields: dict[str, Any], message: str) -> No
     assert answer.status_code == 400 and message in fault["message"] and fault["param"] == "input" and fault["fix"]
 
 
+def test_texts_times_labels_are_limited(animals: Path) -> None:
+    with serving(animals, max_probabilities=8) as live:
+        assert live.post("/classify", {"input": ["woof"] * 2}).status_code == 200
+        answer = live.post("/classify", {"input": ["woof"] * 3})
+        fault = error(answer)
+        assert answer.status_code == 400 and "asks for 9 probabilities, above the limit of 8" in fault["message"]
+
+
 def test_a_word_of_a_million_characters_is_read(both: Live) -> None:
     answer = both.post("/classify", {"model": "animals", "input": ["woof" * 250_000]})
     assert answer.status_code == 200 and answer.json()["usage"]["prompt_tokens"] == 1

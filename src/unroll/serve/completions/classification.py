@@ -35,8 +35,15 @@ def _labels(fields: dict[str, Any], served: ServedClassifier, settings: Settings
             "send them in batches",
             "input",
         )
-    count = read_units(served, texts, settings.max_prompt_tokens)
     labels = served.opened.info.labels
+    if (size := len(texts) * len(labels)) > settings.max_probabilities:
+        raise invalid(
+            f"the request asks for {size:,} probabilities, above the limit of {settings.max_probabilities:,}",
+            f"up to {settings.max_probabilities:,}: texts times labels",
+            "send fewer texts at a time",
+            "input",
+        )
+    count = read_units(served, texts, settings.max_prompt_tokens)
     rows = result(probabilities(served.opened, texts)).probabilities
     return {
         "id": f"classify-{secrets.token_hex(16)}",
