@@ -50,6 +50,15 @@ def test_selected_texts_read_as_they_do_alone(texts: list[str], data: st.DataObj
         assert chosen.words[first].tolist() == alone.words[second].tolist()
 
 
+def test_texts_are_read_side_by_side_as_far_as_they_are_short() -> None:
+    lengths = [*[3] * 70, *[3000] * 30, 70_000]
+    reading = Reader(ByteTokenizer()).read(["a" * length for length in lengths])
+    batches = [(numbers, part.units.lengths.tolist()) for numbers, part in reading.batches()]
+    assert sorted(number for numbers, _ in batches for number in numbers) == list(range(len(lengths)))
+    assert all(own == [lengths[number] for number in numbers] for numbers, own in batches)
+    assert [(len(own), own[-1]) for _, own in batches] == [(64, 3), (21, 3000), (15, 3000), (1, 70_000)]
+
+
 @given(texts)
 def test_lower_case_has_as_many_characters(text: str) -> None:
     assert len(lowered(text)) == len(text)

@@ -78,24 +78,37 @@ class Ragged:
         return Ragged(self.values[places], ends)
 
 
+UNITS = 2**16
+"""The most ids of a batch, with its padding."""
+
+
 def buckets(
-    lengths: Integers, batch_size: int, *, seed: int, epoch: int, units: int = 2**16
+    lengths: Integers, batch_size: int, *, seed: int, epoch: int, units: int = UNITS
 ) -> list[NDArray[np.int64]]:
     """Return the batches of an epoch: the numbers of rows of similar length, each row once, in a random order.
 
-    A batch has at most `batch_size` rows, and at most `units` ids with its padding; a longer row is a batch by itself.
-    Rows of the same rounded length meet at random, anew in each epoch; the number of batches is the same in all.
+    They are as large as those of `side_by_side`. Rows of the same rounded length meet at random, anew in each epoch;
+    the number of batches is the same in all.
     """
     rng = np.random.default_rng([seed, epoch])
     rounded = _rounded(np.asarray(lengths, np.int64))
-    order = np.lexsort((rng.random(len(rounded)), rounded))
+    batches = side_by_side(rounded, np.lexsort((rng.random(len(rounded)), rounded)), batch_size, units)
+    return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def side_by_side(
+    lengths: NDArray[np.int64], order: NDArray[np.int64], batch_size: int, units: int = UNITS
+) -> list[NDArray[np.int64]]:
+    """Return rows in batches, in an order in which their lengths rise.
+
+    A batch has at most `batch_size` rows, and at most `units` ids with its padding; a longer row is a batch by itself.
+    """
     batches, start = [], 0
-    for end, length in enumerate(rounded[order].tolist(), 1):
+    for end, length in enumerate(lengths[order].tolist(), 1):
         if end - start > batch_size or (end - start) * length > units:
             batches.append(order[start : end - 1])
             start = end - 1
-    batches.append(order[start:])
-    return [batches[k] for k in rng.permutation(len(batches)) if len(batches[k])]
+    return [batch for batch in (*batches, order[start:]) if len(batch)]
 
 
 def _rounded(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

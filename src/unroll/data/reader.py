@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.ragged import Ragged
+from unroll.data.ragged import Ragged, side_by_side
 from unroll.data.tokenizer import CharTokenizer, Tokenizer
 from unroll.data.utf8 import byte_lengths
 from unroll.errors import number_of
@@ -19,7 +19,7 @@ Ids = NDArray[np.int64]
 LONGEST_WORD = 64
 """Characters of a word that are read: of a longer one the first."""
 ROWS = 64
-"""Texts of similar length that are read side by side."""
+"""Most texts that are read side by side."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,10 @@ class Reading:
         return Reading(units, Ragged(places.astype(np.int64), word_of.ends), self.words.select(used))
 
     def batches(self) -> Iterator[tuple[Ids, "Reading"]]:
-        """Yield texts of similar length that are read side by side, with their numbers."""
-        order = np.argsort(self.units.lengths, kind="stable")
-        for start in range(0, len(order), ROWS):
-            numbers = order[start : start + ROWS]
-            yield numbers, self if len(order) == 1 else self.select(numbers)
+        """Yield texts of similar length that are read side by side, with their numbers: the shortest first."""
+        lengths = self.units.lengths
+        for numbers in side_by_side(lengths, np.argsort(lengths, kind="stable"), ROWS):
+            yield numbers, self if len(lengths) == 1 else self.select(numbers)
 
     def arrays(self) -> dict[str, NDArray[Any] | None]:
         """Return the texts padded, as the arguments of `unroll.nn.encoder.Units`, by name; at least one unit wide."""

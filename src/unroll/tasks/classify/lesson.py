@@ -1,7 +1,6 @@
 """What a classifier is taught: batches of examples of similar length, and its figures on those held out."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,8 +22,6 @@ from unroll.training.run import Run, kept_in_model
 
 ClassifierRun = Run[Classifier, ClassifyTraining]
 
-ROWS = 64
-"""Texts that are validated side by side."""
 GROWTH = 0.4
 """Part of a training over which the perturbation grows to its length."""
 
@@ -162,9 +159,9 @@ def one_hot(labels: Ragged, count: int) -> NDArray[np.float32]:
 def figures(model: Classifier, examples: Labelled, run: ClassifierRun) -> tuple[float, dict[str, Any]]:
     """Return the mean nats of examples, and the share of those whose labels are exactly the predicted ones."""
     total, hits = 0.0, 0
-    for rows in batches(examples.texts):
+    for rows, texts in examples.texts.batches():
         batch = LabelledBatch(
-            examples.texts.select(rows),
+            texts,
             one_hot(examples.labels.select(rows), model.config.labels),
             np.ones(len(rows), np.float32),
         )
@@ -182,10 +179,3 @@ def figures(model: Classifier, examples: Labelled, run: ClassifierRun) -> tuple[
             hits += int((logits.argmax(1) == targets.argmax(1)).sum())
     count = max(1, len(examples))
     return total / count if math.isfinite(total) else math.nan, {"accuracy": hits / count}
-
-
-def batches(texts: Reading) -> Iterator[NDArray[np.int64]]:
-    """Yield the numbers of all texts in batches of similar length, the shortest first."""
-    order = np.argsort(texts.units.lengths, kind="stable")
-    for first in range(0, len(order), ROWS):
-        yield order[first : first + ROWS]
