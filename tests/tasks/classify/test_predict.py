@@ -46,6 +46,8 @@ def test_large_logits_do_not_overflow() -> None:
     logits = np.array([[1e4, -1e4, 0.0]])
     np.testing.assert_allclose(of_logits(logits, multi_label=False), [[1, 0, 0]])
     np.testing.assert_allclose(of_logits(logits, multi_label=True), [[1, 0, 0.5]])
+    small = of_logits(np.array([[-20.0, -40, -700]]), multi_label=True)
+    np.testing.assert_allclose(np.log(small), [[-20, -40, -700]], rtol=1e-9)
 
 
 def test_predicting_needs_no_torch(toy: Path) -> None:

@@ -92,7 +92,7 @@ def of_logits(logits: NDArray[np.floating], *, multi_label: bool) -> Floats:
     """Return probabilities (B, K) of logits: a softmax or, where a text may have several labels, sigmoids."""
     logits = logits.astype(np.float64)
     if multi_label:
-        return np.asarray(0.5 * np.tanh(0.5 * logits) + 0.5)
+        return np.asarray(np.exp(-np.logaddexp(0, -logits)))  # exact, however small
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
