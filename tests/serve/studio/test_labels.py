@@ -12,7 +12,7 @@ import pytest
 
 from serve.live import Live, error, make_model, serving
 from unroll.artifact.classifier import OpenClassifier, open_classifier
-from unroll.serve.studio.labels import MOST_UNITS, ranked
+from unroll.serve.studio.labels import MOST_UNITS, labels_of, ranked
 from unroll.serve.studio.studio import Folders
 from unroll.tasks.classify.decisive import decisive_units
 from unroll.tasks.classify.predict import classify
@@ -80,6 +80,14 @@ def test_a_long_text_has_labels_and_no_units(live: Live) -> None:
     assert (long["units"], long["read"], long["pieces"]) == (500_000, 5000, None)
     refused = live.post("/api/labels", {"model": "animals", "text": "a" * (2**20 + 1)})
     assert refused.status_code in (400, 413) and error(refused)["message"]
+
+
+def test_a_text_that_is_cut_has_no_units_either(animals: Path) -> None:
+    opened = open_classifier(animals)
+    short = replace(opened, reader=replace(opened.reader, max_units=20))
+    assert labels_of(short, "woof " * 20, None)["pieces"] is not None
+    cut = labels_of(short, "woof " * 21, None)
+    assert cut["pieces"] is None and (cut["units"], cut["read"], cut["most_units"]) == (21, 20, 20)
 
 
 def test_errors_are_those_of_the_held_out_texts_the_most_confident_first(live: Live, animals: Path) -> None:

@@ -90,7 +90,7 @@ def labels_of(model: OpenClassifier, text: str, label: str | None) -> dict[str, 
         "pieces": pieces_of(text, result(measure_units(model, text, id))) if few else None,
         "units": count + reading.cut,
         "read": count,
-        "most_units": MOST_UNITS,
+        "most_units": min(MOST_UNITS, model.reader.max_units),
     }
 
 
