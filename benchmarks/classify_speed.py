@@ -26,6 +26,7 @@ from unroll.artifact.directory import WEIGHTS
 from unroll.data.reader import Reading
 from unroll.engine.network import Precision
 from unroll.nn.encoder import Classifier, Units
+from unroll.threads import threads_up_to
 from without_torch import process
 
 KINDS = {"sentences": (19.0, 2000), "questions": (10.0, 2000), "names": (7.0, 2000)}
@@ -165,8 +166,10 @@ def main() -> None:
     """Measure each kind of text."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1, help="UNROLL's and torch's; OMP_NUM_THREADS must agree")
+    parser.add_argument("--threads", type=int, default=1, help="unroll's and torch's; OMP_NUM_THREADS must agree")
     options = parser.parse_args()
+    if threads_up_to(16) != options.threads:
+        parser.error(f"unroll would use {threads_up_to(16)} threads: set OMP_NUM_THREADS={options.threads}")
     rows = []
     with tempfile.TemporaryDirectory() as place:
         for kind in KINDS:
