@@ -79,7 +79,8 @@ def read_examples(
     UserError, naming file and line.
     """
     path, total = as_path(path), file_size(as_path(path))
-    columns = dict.fromkeys(label, "--label" * options) | dict.fromkeys(text, "--text" * options)
+    of_label, of_text = ("--label", "--text") if options else ("", "")
+    columns = dict.fromkeys(label, of_label) | dict.fromkeys(text, of_text)
     texts: list[str] = []
     labels: list[Labels] = []
     lines: list[int] = []
