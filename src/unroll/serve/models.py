@@ -178,7 +178,7 @@ class Models:
         if isinstance(served, ServedClassifier):
             return served
         raise invalid(
-            f"{name!r} is a language model: it has no labels",
+            f"{name!r} is a language model, not a classifier",
             self._listed_kind(ServedClassifier) or "a classifier, made by `unroll classify train`; none is served",
             "use /v1/completions, or name a classifier",
             "model",
