@@ -22,4 +22,4 @@ def announcement(recipe: ClassifierRecipe, lengths: NDArray[np.int64], device: t
     kept = 4 * symbols * passes * FLOATS_PER_UNIT * (model.num_layers * model.output_size + model.input_size)
     count = classifier_parameters(model)
     size = count * (BYTES_KEPT + BYTES_SAVED) + kept
-    return described(count, size, device, "--set embedding_size and hidden_size, or --set min_count")
+    return described(count, size, device, "lower embedding_size or hidden_size, or raise min_count, with --set")
