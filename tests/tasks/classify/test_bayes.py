@@ -111,6 +111,15 @@ def test_it_needs_no_torch(steered: Path) -> None:
     assert done.stdout.strip() == "north"
 
 
+def test_a_column_is_chosen_of_what_is_open_already(steered: Path, toy: Path) -> None:
+    kind = as_labeller(steered, label="kind")
+    assert classify(kind, TEXTS) == classify(steered, TEXTS, label="kind") != classify(steered, TEXTS)
+    assert classify(kind, TEXTS, label="place") == classify(steered, TEXTS, label="place")
+    for model in (kind, as_labeller(toy)):
+        with pytest.raises(UserError, match="the column of labels is 'plase'"):
+            classify(model, TEXTS, label="plase")
+
+
 def test_what_does_not_do_is_refused(steered: Path, toy: Path, tmp_path: Path) -> None:
     for model, label, message in (
         (steered, "plase", "the column of labels is 'plase'"),

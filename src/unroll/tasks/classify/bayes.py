@@ -87,16 +87,18 @@ def as_labeller(
 
     Raises UserError for another column, and for a language model without labels.
     """
-    if isinstance(model, BayesClassifier | OpenClassifier):
-        return model
-    if not isinstance(model, Opened):
+    if isinstance(model, BayesClassifier):
+        if label is None:
+            return model
+        model = model.model
+    if not isinstance(model, Opened | OpenClassifier):
         description = read_kind(Path(model))
-        if description["kind"] != KIND or description.get("steering") is None:
-            opened = open_classifier(model, precision)
-            if label is not None:
-                check_choice("the column of labels", label, [opened.info.label_column])
-            return opened
-        model = open_model(model, precision)
+        steered = description["kind"] == KIND and description.get("steering") is not None
+        model = open_model(model, precision) if steered else open_classifier(model, precision)
+    if isinstance(model, OpenClassifier):
+        if label is not None:
+            check_choice("the column of labels", label, [model.info.label_column])
+        return model
     if model.starts is None:
         raise UserError(
             f"{model.path} is a language model without labels",
