@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import file_size
+from unroll.data.lines import line_text, read_lines
 from unroll.data.opening import read_table
-from unroll.data.tables import Row, listed
+from unroll.data.tables import Row, is_table, listed
 from unroll.errors import UserError, nearest, number_of
 from unroll.files import StrPath, as_path
 from unroll.progress import Progress, Work
@@ -109,6 +110,16 @@ def read_examples(
     return Examples(
         path, tuple(label), multi, tuple(texts), tuple(labels), np.array(lines, np.int64), digest.hexdigest()
     )
+
+
+def read_texts(path: StrPath, columns: Sequence[str]) -> Work[Sequence[str]]:
+    """Read texts without labels: these columns of a table, or the lines of any other file. Raises UserError."""
+    path = as_path(path)
+    if is_table(path):
+        examples = yield from read_examples(path, columns, options=False)
+        return examples.texts
+    yield Progress("reading", 0, 1)
+    return [line_text(line, path, number).rstrip("\r\n") for number, line in enumerate(read_lines(path), 1)]
 
 
 def examples_of(
