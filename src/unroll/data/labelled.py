@@ -228,7 +228,7 @@ def parts_of(examples: Examples, valid: Examples | None = None) -> Parts:
         held_out = _held_out(examples)
         examples, valid = examples.select(~held_out), examples.select(held_out)
     else:
-        _check_labels(valid, examples)
+        check_labels(valid, examples.names, f"{examples.path}")
     pairs = Counter(zip(examples.texts, examples.labels, strict=True))
     texts = Counter(text for text, _ in pairs)
     counts = Counter(chain.from_iterable(map(set, examples.labels)))
@@ -280,17 +280,16 @@ def text_number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
-def _check_labels(valid: Examples, train: Examples) -> None:
-    """Raise UserError for the first label of `valid` that `train` lacks."""
-    columns = [*map(frozenset, train.names)]
-    for labels, line in zip(valid.labels, valid.lines.tolist(), strict=True):
+def check_labels(examples: Examples, names: Sequence[Labels], where: str) -> None:
+    """Raise UserError for the first label that is not among those of its column, which were learnt from `where`."""
+    columns = [*map(frozenset, names)]
+    for labels, line in zip(examples.labels, examples.lines.tolist(), strict=True):
         for place, label in enumerate(labels):
-            column = 0 if train.multi else place
+            column = 0 if examples.multi else place
             if label not in columns[column]:
-                names = train.names[column]
-                near = nearest(label, names)
+                near = nearest(label, names[column])
                 raise UserError(
-                    f"line {line:,} of {valid.path} has the label {label!r}, which {train.path} lacks",
-                    allowed=f"labels of training: {listed(names)}",
+                    f"line {line:,} of {examples.path} has the label {label!r}, which {where} lacks",
+                    allowed=f"labels of training: {listed(names[column])}",
                     fix=f"correct it to {near!r}" if near else "leave the row out, or add examples of it for training",
                 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from unroll.artifact.classifier import OpenClassifier
-from unroll.data.labelled import read_examples, read_texts
+from unroll.data.labelled import check_labels, read_examples, read_texts
 from unroll.errors import UserError
 from unroll.files import printable_name
 from unroll.progress import Progress, Work
@@ -33,6 +33,7 @@ def labelled(opened: OpenClassifier, file: Path | None) -> Work[tuple[Sequence[s
     info = opened.info
     several = info.config.multi_label
     examples = yield from read_examples(file, info.text_columns, (info.label_column,), multi=several, options=False)
+    check_labels(examples, (info.labels,), "the model")
     return examples.texts, examples.labels
 
 
