@@ -30,6 +30,8 @@ BAR = "|"
 """Stands between the labels of a text in CSV."""
 HELD_OUT = 10
 """One text in so many is held out."""
+FEW = 100
+"""Fewer than one text in so many held out are too few."""
 REPORT_ROWS = 1000
 
 Labels = tuple[str, ...]
@@ -187,6 +189,8 @@ class Parts:
     """Rows for validation whose text is also for training; none where the part was held out."""
     single: Labels
     """Labels with a single row for training."""
+    few: int
+    """Rows that were held out, where they are so few that the table was probably split by the same hash before."""
 
     @property
     def names(self) -> tuple[Labels, ...]:
@@ -204,8 +208,9 @@ class Parts:
         ambiguous = f"{number_of(self.ambiguous, 'text')} of {name} with different labels in different rows"
         empty = f"{number_of(self.empty, 'empty text')}, read as the start symbol alone"
         shared = f"{number_of(self.shared, 'text')} of {valid} also in {name}: the figures of validation include them"
-        counts = (len(self.single), self.repeated, self.ambiguous, self.empty, self.shared)
-        remarks = (single, repeated, ambiguous, empty, shared)
+        few = f"{number_of(self.few, 'row')} held out of {name}, too few to choose weights by: name others with --valid"
+        counts = (len(self.single), self.repeated, self.ambiguous, self.empty, self.shared, self.few)
+        remarks = (single, repeated, ambiguous, empty, shared, few)
         return tuple(remark for remark, count in zip(remarks, counts, strict=True) if count)
 
 
@@ -224,6 +229,7 @@ def parts_of(examples: Examples, valid: Examples | None = None) -> Parts:
                 allowed="at least two different labels",
                 fix="name another column, or add examples of other labels",
             )
+    held = valid is None
     if valid is None:
         held_out = _held_out(examples)
         examples, valid = examples.select(~held_out), examples.select(held_out)
@@ -240,6 +246,7 @@ def parts_of(examples: Examples, valid: Examples | None = None) -> Parts:
         empty=sum(not text.strip() for text in chain(examples.texts, valid.texts)),
         shared=sum(text in texts for text in valid.texts),
         single=tuple(sorted(label for label, count in counts.items() if count == 1)),
+        few=len(valid) if held and len(valid) * FEW < len(examples) else 0,
     )
 
 
