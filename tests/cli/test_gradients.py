@@ -122,12 +122,14 @@ def test_of_a_classifier(classifier: Path, here: Here, tmp_path: Path) -> None:
 def test_refusals_of_classifiers(classifier: Path, trained: Trained, refused: Refused, tmp_path: Path) -> None:
     table = classifier.with_name("toy.tsv")
     other = written(tmp_path / "other.tsv", [("meow meow meow", "cat"), ("moo moo moo", "cow")])
+    short = written(tmp_path / "short.tsv", [("meow", "cat"), ("woof", "dog")])
     for arguments, subject in (
         ((classifier, "--file", table, "--text", "text"), "--text names the column"),
         ((classifier, "--file", table, "--lags", "30"), "has more than 30 units"),
         ((classifier, "--lags", "0"), "the largest lag is 0"),
         ((classifier, trained.path), "language models and classifiers have no gradients of the same loss"),
         ((classifier, "--file", other), "line 3 of"),
+        ((classifier, "--file", short), "allowed: texts of 2 units or more\n  fix: give longer texts\n"),
         ((classifier, "--file", trained.text), "fix: call the right one label, as in training"),
     ):
         assert subject in refused("gradients", *arguments), arguments
