@@ -74,7 +74,10 @@ def check_fields(config: object, *rules: tuple[str, bool, str, str]) -> None:
 def nearest(name: str, names: Collection[str]) -> str | None:
     """Return the one of the names that a shortened or mistyped name stands for; None where none is near."""
     longer = [other for other in names if len(name) > 2 and other.startswith(name)]
-    return next(iter(longer or difflib.get_close_matches(name, names, n=1, cutoff=0.5)), None)
+    folded = {other.casefold(): other for other in names}
+    near = longer or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = near or [folded[other] for other in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)]
+    return next(iter(near), None)
 
 
 def did_you_mean(name: str, names: Collection[str], otherwise: str) -> str:

@@ -172,7 +172,8 @@ def test_all_that_it_holds_is_in_the_page_on_the_format(directory: Path) -> None
     assert all(f"`{part}" in page for part in parts)
 
 
-def test_a_label_that_it_never_saw_has_a_near_one(directory: Path) -> None:
-    with pytest.raises(UserError, match="never saw the label 'dogs'") as refusal:
-        label_ids(open_classifier(directory).info, ["cat", "dogs"])
+@pytest.mark.parametrize("label", ["dogs", "DOG"])
+def test_a_label_that_it_never_saw_has_a_near_one(directory: Path, label: str) -> None:
+    with pytest.raises(UserError, match=f"never saw the label '{label}'") as refusal:
+        label_ids(open_classifier(directory).info, ["cat", label])
     assert refusal.value.allowed == "cat, dog, owl" and "'dog'" in refusal.value.fix

@@ -1,7 +1,9 @@
 """`unroll classify`: what it prints, and what it refuses with nothing half-written."""
 
+import io
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ def trained(here: Here, table: Path, *options: str | Path) -> Any:
     return here("classify", "train", table, "--text", "text", "--label", "label", "--out", out, *TINY, *options)
 
 
-def test_train_predict_and_eval(here: Here, table: Path, tmp_path: Path) -> None:
+def test_train_predict_and_eval(here: Here, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = trained(here, table, "--steps", "60", "--json")
     assert done.code == 0, done.err
     made = json.loads(done.out)
@@ -49,6 +51,12 @@ def test_train_predict_and_eval(here: Here, table: Path, tmp_path: Path) -> None
     (tmp_path / "lines.txt").write_text("meow 1\nwoof 2\n")
     rows = json.loads(here("classify", "predict", out, "--file", tmp_path / "lines.txt", "--top", "1", "--json").out)
     assert [[label["label"] for label in row["labels"]] for row in rows["predictions"]] == [["cat"], ["dog"]]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"meow 1\nwoof 2\n")))
+    piped = here("classify", "predict", out, "--file", "-", "--top", "1", "--json")
+    assert json.loads(piped.out)["predictions"] == rows["predictions"]
+    shouted = tmp_path / "TABLE.TSV"
+    shouted.write_bytes(table.read_bytes())
+    assert here("classify", "predict", out, "--file", shouted, "--tsv").out.splitlines() == lines
     figures = json.loads(here("classify", "eval", out, table, "--json", "--plot", tmp_path / "c.svg").out)
     assert figures["accuracy"] == 1 and figures["count"] == 24 and (tmp_path / "c.svg").read_text().count("cat")
     assert "100.00 %" in here("classify", "eval", out, table).out

@@ -127,7 +127,8 @@ def test_refusals(trained: Trained, refused: Refused, test_text: Path, tmp_path:
     empty.write_text("")
     assert "is empty" in refused("eval", trained.path, empty)
     assert "cannot read" in refused("eval", trained.path, tmp_path / "none.txt")
-    assert "no model directory" in refused("eval", tmp_path / "none", test_text)
+    message = refused("eval", tmp_path / "none", test_text)
+    assert "no model directory" in message and "`unroll classify train`" in message
     assert "did you mean 'decay'" in refused("eval", trained.path, test_text, "--adapt", "dynamic", "--set", "decai=1")
     assert "add --adapt" in refused("eval", trained.path, test_text, "--set", "decay=1")
     assert "protocol lines" in refused("eval", trained.path, test_text, "--adapt", "cache", "--protocol", "lines")

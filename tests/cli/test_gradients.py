@@ -7,6 +7,7 @@ import pytest
 
 from cli.command import text, unroll
 from cli.conftest import Here, Refused, Trained
+from tasks.classify.toy import written
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +119,17 @@ def test_of_a_classifier(classifier: Path, here: Here, tmp_path: Path) -> None:
     assert report["signals"][0]["gradient"][0] == [0, None] and report["signals"][2]["gradient"][0][1] > 0
 
 
-def test_refusals_of_classifiers(classifier: Path, trained: Trained, refused: Refused) -> None:
+def test_refusals_of_classifiers(classifier: Path, trained: Trained, refused: Refused, tmp_path: Path) -> None:
     table = classifier.with_name("toy.tsv")
+    other = written(tmp_path / "other.tsv", [("meow meow meow", "cat"), ("moo moo moo", "cow")])
+    short = written(tmp_path / "short.tsv", [("meow", "cat"), ("woof", "dog")])
     for arguments, subject in (
         ((classifier, "--file", table, "--text", "text"), "--text names the column"),
         ((classifier, "--file", table, "--lags", "30"), "has more than 30 units"),
         ((classifier, "--lags", "0"), "the largest lag is 0"),
-        ((classifier, trained.path), "is a classifier"),
+        ((classifier, trained.path), "language models and classifiers have no gradients of the same loss"),
+        ((classifier, "--file", other), "line 3 of"),
+        ((classifier, "--file", short), "allowed: texts of 2 units or more\n  fix: give longer texts\n"),
         ((classifier, "--file", trained.text), "fix: call the right one label, as in training"),
     ):
         assert subject in refused("gradients", *arguments), arguments

@@ -198,6 +198,15 @@ def test_something_is_held_out_of_few_examples() -> None:
         parts([("x", "a"), ("y", "b")])
 
 
+def test_a_table_split_before_by_the_same_hash_has_too_few_held_out() -> None:
+    rest = [(text, "ab"[k % 2]) for k, text in enumerate(of_tenth(False, 200))]
+    made = parts(rest)
+    assert len(made.valid) == made.few == 1
+    assert made.remarks == ("1 row held out of table.csv, too few to choose weights by: name others with --valid",)
+    out = [(text, "a") for text in of_tenth(True, 3)]
+    assert parts(rest + out).remarks == () == parts(rest, out[:1]).remarks
+
+
 def test_what_is_odd_is_counted() -> None:
     plain = [(f"text {k}", "ab"[k % 2]) for k in range(10)]
     odd = [("text 0", "a"), ("text 1", "b"), ("text 1", "b"), ("text 2", "b"), ("", "a"), (" \n", "b")]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data.hostile import texts
 from unroll.data import tables
-from unroll.data.tables import DELIMITERS, column_of, lines_of, rows_of
+from unroll.data.tables import DELIMITERS, column_of, is_table, lines_of, rows_of
 from unroll.errors import UserError
 
 HERE = Path("table")
@@ -56,6 +56,11 @@ def test_a_header_of_any_length_is_shown_in_part() -> None:
     with pytest.raises(UserError, match=r"name0, name1, .* …\n") as refused:
         column(",".join(f"name{k}" for k in range(999)))
     assert len(str(refused.value)) < 500
+
+
+def test_tables_by_their_names() -> None:
+    assert all(is_table(Path(name)) for name in ("a.csv", "A.TSV", "a.b.jsonl", "a.ndjson.gz", "A.CSV.ZST"))
+    assert not any(is_table(Path(name)) for name in ("a.txt", "csv", "a.csv.txt", "a.csv.zip", "a.gz"))
 
 
 def test_a_column_of_a_spreadsheet() -> None:

@@ -341,9 +341,9 @@ def test_the_vectors_of_a_classifier_are_what_its_head_reads(
 
 
 def test_what_a_classifier_does_not_read_is_said(classifier: OpenClassifier, tmp_path: Path) -> None:
-    file = write(tmp_path / "lines.txt", "the cat\n\n" + "woof " * 53)
+    file = write(tmp_path / "lines.txt", "the cat\n\n  \n" + "woof " * 53)
     embedded = result(embed_lines(classifier, file))
-    assert (embedded.empty, embedded.cut, embedded.unknown_rate) == (1, 3, 1 / 53)
+    assert (embedded.empty, embedded.cut, embedded.unknown_rate) == (2, 3, 1 / 52)
     assert [word for word in ("empty", "<unk>", "3 units behind") if word in " ".join(embedded.figures()["notes"])] == [
         "empty", "<unk>", "3 units behind"
     ]  # fmt: skip

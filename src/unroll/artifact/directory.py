@@ -41,6 +41,7 @@ KINDS = {
 }  # fmt: skip
 """What a model directory may hold: its name for people, the command that makes it, the one that lists its verbs, and
 what it predicts."""
+MAKERS = "`unroll train`, `unroll ngram` or `unroll classify train`"
 WEIGHTS = "weights.safetensors"
 STATE = "resume/state.safetensors"
 DATA = "resume/data"
@@ -155,20 +156,20 @@ def read_kind(path: Path, kind: str | None = None) -> dict[str, Any]:
     if not path.is_dir():
         raise UserError(
             f"no model directory at {path}",
-            allowed="a directory made by `unroll train`",
+            allowed=f"a directory made by {MAKERS}",
             fix="check the path; `ls runs` shows what you trained",
         )
     if not os.path.lexists(path / "model.json"):
         inside = sorted(str(file.parent) for file in path.glob("*/model.json"))
         raise UserError(
             f"{path} is a folder, but no model: it has no model.json",
-            allowed="a directory made by `unroll train`",
+            allowed=f"a directory made by {MAKERS}",
             fix=f"name one in it, as {inside[0]}" if inside else "check the path",
         )
     description = read_json(path / "model.json", "model description")
     if not isinstance(description, dict) or description.get("kind") not in KINDS:
         raise UserError(
-            f"{path / 'model.json'} does not describe an unroll model", fix="name a directory made by `unroll train`"
+            f"{path / 'model.json'} does not describe an unroll model", fix=f"name a directory made by {MAKERS}"
         )
     if kind is not None and description["kind"] != kind:
         name, _, verbs, why = KINDS[description["kind"]]

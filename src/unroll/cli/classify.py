@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from unroll.cli import console, process
-from unroll.cli.inputs import ENCODING, TABLES, TEXT, column_names, reads_lists
+from unroll.cli.inputs import TEXT, column_names, reads_lists
 from unroll.cli.options import PATH, PRECISION, json_option, plot_option
 from unroll.cli.stopping import DIVERGED, INTERRUPTED, Stop, driving
 from unroll.errors import UserError, number_of
@@ -195,7 +195,7 @@ Examples:
 @click.option("--tsv", is_flag=True, help="Print the label, its probability and the text of each, with tabs between.")
 @PRECISION
 @json_option('"predictions": [{"text", "labels": [{"label", "probability"}]}]')
-@ENCODING
+@reads_lists
 def predict_verb(
     model: Path,
     texts: tuple[str, ...],
@@ -204,13 +204,13 @@ def predict_verb(
     label: str | None,
     tsv: bool,
     precision: Any,
-    encoding: str | None,
     as_json: bool,
 ) -> None:
     """Show the labels of TEXTs, the most probable first.
 
     DIR is a classifier, or a language model that labels steer (`unroll train --label`): its labels are by Bayes' rule.
     """
+    from unroll.data.labelled import read_texts
     from unroll.tasks.classify.bayes import as_labeller
     from unroll.tasks.classify.predict import prediction, probabilities
 
@@ -221,7 +221,7 @@ def predict_verb(
         raise UserError(f"--top is {top}", allowed="1 or more", fix="leave it out for all labels")
     opened = as_labeller(model, precision, label)
     if file is not None:
-        texts = console.run(_texts_of(file, encoding, opened.info.text_columns))
+        texts = tuple(console.run(read_texts(file, opened.info.text_columns)))
     predicted = console.run(probabilities(opened, texts))
     if predicted.cut:
         console.warn(predicted.remark)
@@ -235,21 +235,6 @@ def predict_verb(
         for row in rows:
             console.put(console.visible(row["text"]))
             console.put_columns([(f"  {100 * item['probability']:5.1f} %", item["label"]) for item in row["labels"]])
-
-
-def _texts_of(file: Path, encoding: str | None, columns: tuple[str, ...]) -> Any:
-    """Read the lines of a text, or the columns of a table."""
-    from unroll.data.labelled import read_examples
-    from unroll.data.lines import line_text, read_lines
-    from unroll.data.opening import text_path
-    from unroll.progress import Progress
-
-    path = file if encoding is None else text_path(file, encoding=encoding)
-    if any(ending in TABLES for ending in file.suffixes):
-        examples = yield from read_examples(path, columns, options=False)
-        return examples.texts
-    yield Progress("reading", 0, 1)
-    return [line_text(line, path, number).rstrip("\r\n") for number, line in enumerate(read_lines(path), 1)]
 
 
 def _table(rows: list[dict[str, Any]], top: int) -> str:

@@ -13,16 +13,14 @@ from typing import Any, TypeVar, cast
 import click
 
 from unroll.cli import console
-from unroll.data.kinds import UNPACK
 from unroll.data.opening import text_path
+from unroll.data.tables import is_table
 from unroll.errors import UserError
 from unroll.files import explained
 from unroll.training.many import torchrun
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
-"""Endings of files of which one mostly means one column."""
 EXAMPLES = "unroll.examples"
 """Key of what a verb is told of itself: that its files are tables of labelled texts."""
 COPIES = "UNROLL_COPIES"
@@ -117,11 +115,10 @@ def _prepared(
     """Return the path of a text as it is to be read; `copies` are those made so far."""
     label = "standard input" if str(path) == "-" else str(path)
     if str(path) != "-" and not path.is_fifo():
-        ending = (path.with_suffix("") if path.suffix.lower() in UNPACK else path).suffix.lower()
         tables = context.meta.get(EXAMPLES, False)
         if (
             column is None
-            and ending in TABLES
+            and is_table(path)
             and not tables
             and any(option.name == "column" for option in context.command.params)
         ):

@@ -311,5 +311,5 @@ def rows_of(layers: "tuple[LayerUse, ...]") -> Iterator[tuple[str, str]]:
             )
             yield (
                 f"{layer.name}/c",
-                f"fades to 1/e in {middle:.1f} symbols (median), {tenth:.1f} (a tenth of them); longest: {longest}",
+                f"fades to 1/e in {middle:.1f} steps (median), {tenth:.1f} (a tenth of them); longest: {longest}",
             )

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import file_size
+from unroll.data.lines import line_text, read_lines
 from unroll.data.opening import read_table
-from unroll.data.tables import Row, listed
+from unroll.data.tables import Row, is_table, listed
 from unroll.errors import UserError, nearest, number_of
 from unroll.files import StrPath, as_path
 from unroll.progress import Progress, Work
@@ -29,6 +30,8 @@ BAR = "|"
 """Stands between the labels of a text in CSV."""
 HELD_OUT = 10
 """One text in so many is held out."""
+FEW = 100
+"""Fewer than one text in so many held out are too few."""
 REPORT_ROWS = 1000
 
 Labels = tuple[str, ...]
@@ -112,6 +115,16 @@ def read_examples(
     )
 
 
+def read_texts(path: StrPath, columns: Sequence[str]) -> Work[Sequence[str]]:
+    """Read texts without labels: these columns of a table, or the lines of any other file. Raises UserError."""
+    path = as_path(path)
+    if is_table(path):
+        examples = yield from read_examples(path, columns, options=False)
+        return examples.texts
+    yield Progress("reading", 0, 1)
+    return [line_text(line, path, number).rstrip("\r\n") for number, line in enumerate(read_lines(path), 1)]
+
+
 def examples_of(
     texts: Sequence[str], labels: Sequence[str], *, name: str = "the texts", column: str = "label"
 ) -> Examples:
@@ -177,6 +190,8 @@ class Parts:
     """Rows for validation whose text is also for training; none where the part was held out."""
     single: Labels
     """Labels with a single row for training."""
+    few: int
+    """Rows that were held out, where they are so few that the table was probably split by the same hash before."""
 
     @property
     def names(self) -> tuple[Labels, ...]:
@@ -194,8 +209,9 @@ class Parts:
         ambiguous = f"{number_of(self.ambiguous, 'text')} of {name} with different labels in different rows"
         empty = f"{number_of(self.empty, 'empty text')}, read as the start symbol alone"
         shared = f"{number_of(self.shared, 'text')} of {valid} also in {name}: the figures of validation include them"
-        counts = (len(self.single), self.repeated, self.ambiguous, self.empty, self.shared)
-        remarks = (single, repeated, ambiguous, empty, shared)
+        few = f"{number_of(self.few, 'row')} held out of {name}, too few to choose weights by: name others with --valid"
+        counts = (len(self.single), self.repeated, self.ambiguous, self.empty, self.shared, self.few)
+        remarks = (single, repeated, ambiguous, empty, shared, few)
         return tuple(remark for remark, count in zip(remarks, counts, strict=True) if count)
 
 
@@ -214,11 +230,12 @@ def parts_of(examples: Examples, valid: Examples | None = None) -> Parts:
                 allowed="at least two different labels",
                 fix="name another column, or add examples of other labels",
             )
+    held = valid is None
     if valid is None:
         held_out = _held_out(examples)
         examples, valid = examples.select(~held_out), examples.select(held_out)
     else:
-        _check_labels(valid, examples)
+        check_labels(valid, examples.names, f"{examples.path}")
     pairs = Counter(zip(examples.texts, examples.labels, strict=True))
     texts = Counter(text for text, _ in pairs)
     counts = Counter(chain.from_iterable(map(set, examples.labels)))
@@ -230,6 +247,7 @@ def parts_of(examples: Examples, valid: Examples | None = None) -> Parts:
         empty=sum(not text.strip() for text in chain(examples.texts, valid.texts)),
         shared=sum(text in texts for text in valid.texts),
         single=tuple(sorted(label for label, count in counts.items() if count == 1)),
+        few=len(valid) if held and len(valid) * FEW < len(examples) else 0,
     )
 
 
@@ -270,17 +288,16 @@ def text_number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
-def _check_labels(valid: Examples, train: Examples) -> None:
-    """Raise UserError for the first label of `valid` that `train` lacks."""
-    columns = [*map(frozenset, train.names)]
-    for labels, line in zip(valid.labels, valid.lines.tolist(), strict=True):
+def check_labels(examples: Examples, names: Sequence[Labels], where: str) -> None:
+    """Raise UserError for the first label that is not among those of its column, which were learnt from `where`."""
+    columns = [*map(frozenset, names)]
+    for labels, line in zip(examples.labels, examples.lines.tolist(), strict=True):
         for place, label in enumerate(labels):
-            column = 0 if train.multi else place
+            column = 0 if examples.multi else place
             if label not in columns[column]:
-                names = train.names[column]
-                near = nearest(label, names)
+                near = nearest(label, names[column])
                 raise UserError(
-                    f"line {line:,} of {valid.path} has the label {label!r}, which {train.path} lacks",
-                    allowed=f"labels of training: {listed(names)}",
+                    f"line {line:,} of {examples.path} has the label {label!r}, which {where} lacks",
+                    allowed=f"labels of training: {listed(names[column])}",
                     fix=f"correct it to {near!r}" if near else "leave the row out, or add examples of it for training",
                 )

@@ -9,10 +9,13 @@ from shlex import quote
 from textwrap import shorten
 from typing import Any, AnyStr, NamedTuple
 
+from unroll.data.kinds import UNPACK
 from unroll.errors import UserError, nearest, number_of
 
 MAX_LINE = 64 * 2**20  # characters
 DELIMITERS = (",", ";", "\t", "|")
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
+"""Of the names of tables."""
 
 
 class Row(NamedTuple):
@@ -32,6 +35,11 @@ class Row(NamedTuple):
             allowed="a text, in quotes",
             fix="correct the row, or name another key",
         )
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is a table by the ending of its name, in capitals or small letters, packed or not."""
+    return (path.with_suffix("") if path.suffix.lower() in UNPACK else path).suffix.lower() in ENDINGS
 
 
 def rows_of(texts: Iterator[str], path: Path, columns: Mapping[str, str]) -> Iterator[Row]:

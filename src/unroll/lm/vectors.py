@@ -150,7 +150,9 @@ def text_vectors(model: OpenClassifier, texts: Iterable[str], counts: "_Counts")
     following = iter(texts)
     while group := list(islice(following, TEXTS_TOGETHER)):
         reading = model.reader.read(group)
-        counts.add(model.tokenizer, reading.units.values, empty=group.count(""))
+        units, start_id = reading.units, model.tokenizer.start_id
+        alone = (units.lengths == 1) & (units.values[units.starts] == start_id)
+        counts.add(model.tokenizer, units.values[units.values != start_id], empty=int(alone.sum()))
         counts.cut += reading.cut
         vectors = np.zeros((len(group), model.info.config.pooled_size), np.float32)
         for numbers, part in reading.batches():

@@ -115,6 +115,7 @@ def test_by_default_it_is_the_label_that_is_predicted(words: OpenClassifier) -> 
 def test_what_is_not_read_is_noted(words: OpenClassifier) -> None:
     scores = attribute_classifier(words, "the woof " * 30)  # 60 units, of which 50 are read
     assert len(scores.symbols) == 50 and "10 units behind the most" in scores.notes[0]
+    assert scores.notes[0].endswith("the first 50 are read")
 
 
 def test_refusals(words: OpenClassifier) -> None:

@@ -182,19 +182,19 @@ def sampled(symbols: int, network: Model) -> Ids:
     return places[: len(places) // 2 * 2]
 
 
-def check(labels: Labels, values: Floats, name: str) -> None:
-    """Raise UserError for labels that do not vary in one of the halves."""
+def check(labels: Labels, values: Floats, name: str, noun: str = "symbols") -> None:
+    """Raise UserError for labels, one for each of these `noun`, that do not vary in one of the halves."""
     for half, half_labels in zip(("first", "second"), np.split(values, 2), strict=True):
         if half_labels.min() == half_labels.max():
             counts = (
-                f"{int(half_labels.sum()):,} of {len(half_labels):,} symbols"
+                f"{int(half_labels.sum()):,} of {len(half_labels):,} {noun}"
                 if labels.binary
                 else f"always {half_labels[0]:g}"
             )
             raise UserError(
                 f"{labels.name} does not vary in the {half} half of {name}: {labels.what}: {counts}",
-                allowed="a property that holds at some symbols of each half and not at others",
-                fix="name another property, or another text with --file",
+                allowed=f"a property that some {noun} of each half have and others have not",
+                fix="name another property, or another --file",
             )
 
 

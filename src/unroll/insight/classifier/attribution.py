@@ -98,7 +98,7 @@ def attributing_label(
         quantity = LabelQuantity(in_float64(opened), label_id, against_id)
         scores = yield from scored(quantity, reading, unknown, method, steps)
         agreement = rank_correlation(scores, leave_out)
-    remark = Predicted(probability[None], reading.cut).remark
+    remark = Predicted(probability[None], reading.cut, opened.info.max_units).remark
     return LabelAttribution(
         method,
         reading.units.values.astype(np.int64),

@@ -113,7 +113,7 @@ def track_classifier(
             fix="name more texts: --file F",
         )
     labels, content = labels_of(opened, texts, reading, asked)
-    check(labels, labels.values[: len(labels.values) // 2 * 2], name)
+    check(labels, labels.values[: len(labels.values) // 2 * 2], name, "units")
     trained = yield from record_units(network_of(opened), reading, "reading")
     bare = yield from record_units(untrained(opened.info.config), reading, "reading with an untrained network")
     recent: Recent | None = None
@@ -154,7 +154,7 @@ def track_labels(
         yield Progress("searching", number, len(names), "labels")
         labels = Labels(LABEL + wanted, f"in texts of the label {wanted}", marks[:, id].astype(np.float64))
         if len(names) == 1:
-            check(labels, labels.values[: 2 * half], name)
+            check(labels, labels.values[: 2 * half], name, "texts")
         elif any(part.min() == part.max() for part in np.split(labels.values[: 2 * half], 2)):
             continue
         guessing = Recent(0.5, np.full(1, 0.5))

@@ -96,8 +96,8 @@ def measure_classifiers(
         if not len(long):
             raise UserError(
                 f"no text of {file or path} has more than {number_of(lags, 'unit')}",
-                allowed=f"--lags up to {max(lengths) - 1:,}",
-                fix="give longer texts, or a smaller --lags",
+                allowed=f"texts of {lags + 1:,} units or more",
+                fix="give longer texts" if max(lengths) == 1 else f"--lags {max(lengths) - 1}, or longer texts",
             )
         rows = long[np.unique(np.linspace(0, len(long) - 1, POSITIONS).round().astype(np.int64))]
         trained = network_of(opened)

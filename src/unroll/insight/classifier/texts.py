@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from unroll.artifact.classifier import OpenClassifier
-from unroll.data.kinds import UNPACK
-from unroll.data.labelled import read_examples
-from unroll.data.lines import line_text, read_lines
+from unroll.data.labelled import check_labels, read_examples, read_texts
 from unroll.errors import UserError
 from unroll.files import printable_name
 from unroll.progress import Progress, Work
@@ -18,8 +16,6 @@ Rows = Sequence[Sequence[str]]
 
 ROWS = 64
 """Texts of similar length that are read side by side."""
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
-"""Endings of files whose rows are texts."""
 
 
 def labelled(opened: OpenClassifier, file: Path | None) -> Work[tuple[Sequence[str], Rows]]:
@@ -37,6 +33,7 @@ def labelled(opened: OpenClassifier, file: Path | None) -> Work[tuple[Sequence[s
     info = opened.info
     several = info.config.multi_label
     examples = yield from read_examples(file, info.text_columns, (info.label_column,), multi=several, options=False)
+    check_labels(examples, (info.labels,), "the model")
     return examples.texts, examples.labels
 
 
@@ -45,12 +42,8 @@ def texts_of(opened: OpenClassifier, file: Path | None, *, labels: bool) -> Work
     names: Rows = ()
     if file is None or labels:
         texts, names = yield from labelled(opened, file)
-    elif (file.with_suffix("") if file.suffix.lower() in UNPACK else file).suffix.lower() in TABLES:
-        examples = yield from read_examples(file, opened.info.text_columns, options=False)
-        texts = examples.texts
     else:
-        yield Progress("reading", 0, 1)
-        texts = [line_text(line, file, number).rstrip("\r\n") for number, line in enumerate(read_lines(file), 1)]
+        texts = yield from read_texts(file, opened.info.text_columns)
     order = np.random.default_rng(0).permutation(len(texts)).tolist()
     name = f"those held out of {opened.path}" if file is None else printable_name(file)
     return [texts[k] for k in order], [names[k] for k in order] if names else (), name

@@ -84,8 +84,15 @@ def draw(
 
 
 def _measured(paths: Sequence[Path], file: Path | None, lags: int | None, *, fresh: bool) -> Work[GradientReport]:
-    """Measure language models, or classifiers."""
-    if paths and all(read_kind(path)["kind"] == CLASSIFIER for path in paths):
+    """Measure language models, or classifiers; raises UserError for both together."""
+    classify = {read_kind(path)["kind"] == CLASSIFIER for path in paths}
+    if len(classify) > 1:
+        raise UserError(
+            "language models and classifiers have no gradients of the same loss",
+            allowed="models of one kind",
+            fix="measure the classifiers by themselves",
+        )
+    if classify == {True}:
         return measure_classifiers(paths, file, lags=lags, fresh=fresh)
     return measure(paths, file, lags=LAGS if lags is None else lags, fresh=fresh)
 

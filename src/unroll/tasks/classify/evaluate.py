@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.classifier import OpenClassifier, label_ids
-from unroll.data.labelled import read_examples
+from unroll.data.labelled import check_labels, read_examples
 from unroll.engine.network import Precision
 from unroll.files import StrPath
 from unroll.lm.intervals import wilson
@@ -54,6 +54,7 @@ def measure_classifier(
     examples = yield from read_examples(
         file, text or info.text_columns, (label or info.label_column,), multi=info.multi_label
     )
+    check_labels(examples, (info.labels,), "the model")
     truth = marks_of(model, examples.labels)
     predicted = yield from probabilities(model, examples.texts)
     return figures(model, truth, predicted.probabilities) | {

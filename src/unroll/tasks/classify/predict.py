@@ -57,8 +57,8 @@ class Predicted(NamedTuple):
     """(N, K) of all labels."""
     cut: int
     """Number of units left out behind the most that is read of a text."""
-    most: int = 0
-    """Units that are read of a text, where not all are."""
+    most: int
+    """Units that are read of a text, at most."""
 
     @property
     def remark(self) -> str:
@@ -70,7 +70,7 @@ def probabilities(model: OpenClassifier | BayesClassifier, texts: Sequence[str])
     """Return the probabilities of all labels for each text; a text's do not depend on the others."""
     if isinstance(model, BayesClassifier):
         logits = yield from model.logits(texts)
-        return Predicted(of_logits(logits, multi_label=False), 0)
+        return Predicted(of_logits(logits, multi_label=False), cut=0, most=0)
     rows, cut = np.zeros((len(texts), len(model.info.labels))), 0
     for first, batch in chunks(texts, TOGETHER):
         reading = model.reader.read(batch)
