@@ -9,7 +9,7 @@ from unroll.data.corpus import Corpus
 from unroll.errors import UserError, number_of
 from unroll.training.calibrate import has_tf32
 from unroll.training.config import TrainConfig
-from unroll.training.many import processes
+from unroll.training.many import processes, torchrun
 from unroll.training.recipe import Overrides, check_overrides
 
 
@@ -39,6 +39,16 @@ def check_request(overrides: Overrides, device: torch.device) -> None:
             fix="leave precision out",
         )
     processes.check_shares(overrides["training"].get("batch_size", TrainConfig().batch_size))
+
+
+def check_alone(what: str) -> None:
+    """Raise UserError where torchrun started several processes, for `what` trains in one."""
+    if torchrun.several() or processes.size() > 1:
+        raise UserError(
+            f"{what} trains in one process, and torchrun started several",
+            allowed="one process",
+            fix="run the command without torchrun",
+        )
 
 
 def refuse_model(path: Path) -> None:

@@ -48,6 +48,7 @@ from unroll.training.budget import Budget, further_steps, measured, portions, re
 from unroll.training.calibrate import Machine
 from unroll.training.checks import (
     FEWEST_VALID,
+    check_alone,
     check_request,
     choose_device,
     nothing_held_back,
@@ -66,7 +67,6 @@ from unroll.training.steered.lesson import Steered
 from unroll.training.steered.table import (
     Labels,
     Table,
-    check_alone,
     check_steered,
     limits_of,
     load_labels,
@@ -232,7 +232,7 @@ def reopen(
     recorded = str(about.get("device", "auto"))
     lesson: Language | Steered = Language(corpus, recipe.training)
     if (steering := read_steering(description, str(path / "model.json"))) is not None:
-        check_alone()
+        check_alone("a table with labels")
         lesson = Steered(corpus, recipe.training, steering, load_labels(path, steering, corpus))
     run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device), lesson.columns)
     restore(run)

@@ -20,7 +20,7 @@ from unroll.insight.cells.measure import KEPT, LEAST, Recent, best_columns, chec
 from unroll.insight.cells.properties import PROPERTIES, Labels, Text, label
 from unroll.insight.cells.search import resampled, score, search, spectra
 from unroll.insight.classifier.network import network_of, recorder, units_of, untrained
-from unroll.insight.classifier.texts import ROWS, texts_of
+from unroll.insight.classifier.texts import texts_of
 from unroll.insight.hold import Recorded
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.encoder import Classifier
@@ -247,16 +247,16 @@ def record_units(network: Classifier, reading: Reading, phase: str) -> Work[Reco
     layers = [f"{way}{k}" for k in range(config.num_layers) for way in config.directions]
     names, size = [f"{layer}/{signal}" for layer in layers for signal in signals], config.hidden_size
     values = np.empty((len(units.values), len(names) * size), np.float32)
-    order = np.argsort(units.lengths, kind="stable")
-    for first in range(0, len(order), ROWS):
-        rows = order[first : first + ROWS]
-        batch, inside = units_of(reading.select(rows)), dict[str, Tensor]()
+    done = 0
+    for rows, texts in reading.batches():
+        batch, inside = units_of(texts), dict[str, Tensor]()
         network.encode(batch, recorder(config.arch, batch, signals, inside))
         places = np.concatenate([np.arange(units.starts[row], units.ends[row]) for row in rows])
         read = torch.arange(int(batch.lengths.max())) < batch.lengths[:, None]  # (B, T)
         for k, name in enumerate(names):
             values[places, k * size : (k + 1) * size] = inside[name].transpose(0, 1)[read].numpy()
-        yield Progress(phase, first + len(rows), len(order), "texts")
+        done += len(rows)
+        yield Progress(phase, done, len(reading), "texts")
     return Recorded(values, signals, size, (), config.directions)
 
 
@@ -265,12 +265,12 @@ def record_pooled(network: Classifier, reading: Reading, phase: str) -> Work[Rec
     """Read texts and keep the pooled vector of each, its parts as signals; yields progress."""
     config = network.config
     values = np.empty((len(reading), config.pooled_size), np.float32)
-    order = np.argsort(reading.units.lengths, kind="stable")
-    for first in range(0, len(order), ROWS):
-        rows = order[first : first + ROWS]
-        batch = units_of(reading.select(rows))
+    done = 0
+    for rows, texts in reading.batches():
+        batch = units_of(texts)
         values[rows] = network.pooled(*network.encode(batch), batch.lengths).numpy()
-        yield Progress(phase, first + len(rows), len(order), "texts")
+        done += len(rows)
+        yield Progress(phase, done, len(reading), "texts")
     parts = values.reshape(len(values), len(config.poolings), len(config.directions), config.hidden_size)
     by_direction = np.ascontiguousarray(parts.transpose(0, 2, 1, 3)).reshape(len(values), -1)
     return Recorded(by_direction, config.poolings, config.hidden_size, (), config.directions, config.num_layers - 1)

@@ -14,9 +14,6 @@ from unroll.tasks.classify.store import VALID, held_out
 
 Rows = Sequence[Sequence[str]]
 
-ROWS = 64
-"""Texts of similar length that are read side by side."""
-
 
 def labelled(opened: OpenClassifier, file: Path | None) -> Work[tuple[Sequence[str], Rows]]:
     """Return texts and the names of their labels: of a table, or those held out of the training. Raises UserError."""

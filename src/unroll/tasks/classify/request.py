@@ -48,9 +48,8 @@ from unroll.tasks.classify.recipe import TABLES, ClassifierRecipe, Sizes, choose
 from unroll.tasks.classify.vocabulary import learn_reader
 from unroll.threads import threads_are_set, threads_up_to
 from unroll.training.budget import RESERVE
-from unroll.training.checks import choose_device
+from unroll.training.checks import check_alone, choose_device
 from unroll.training.loop import step_on
-from unroll.training.many import torchrun
 from unroll.training.prepare import Training
 from unroll.training.recipe import Overrides, check_overrides, read_about, read_recipe_of, write_recipe
 from unroll.training.report import Report
@@ -111,7 +110,7 @@ def train_classifier(
     with random weights, with the embedding and layers of `pretrained`, the directory of a language model, or with
     `vectors` of words in the formats of word2vec or GloVe. Closing the generator saves a checkpoint. Raises UserError.
     """
-    check_alone()
+    check_alone("a classifier")
     started = time.monotonic() if started is None else started
     columns = (text,) if isinstance(text, str) else tuple(text)
     examples = file if isinstance(file, Examples) else None
@@ -159,7 +158,7 @@ def resume_classifier(path: StrPath, *, device: str = "auto") -> Generator[Repor
 
     Raises UserError if it cannot.
     """
-    check_alone()
+    check_alone("a classifier")
     path = real_folder(Path(path))
     put_back_replaced(path)
     info = read_classifier(path)
@@ -182,16 +181,6 @@ def resume_classifier(path: StrPath, *, device: str = "auto") -> Generator[Repor
         run = make_run(folder, recipe, choose_device(recorded if device == "auto" else device))
         restore(run)
         yield from reports_of(Training(run, lesson))
-
-
-def check_alone() -> None:
-    """Raise UserError where torchrun started several processes."""
-    if torchrun.several():
-        raise UserError(
-            "a classifier trains in one process, and torchrun started several",
-            allowed="one process",
-            fix="run the command without torchrun",
-        )
 
 
 def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:

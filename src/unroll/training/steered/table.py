@@ -19,7 +19,7 @@ from unroll.errors import UserError
 from unroll.files import Folder, unreadable
 from unroll.progress import Work
 from unroll.settings import from_mapping
-from unroll.training.many import processes
+from unroll.training.checks import check_alone
 from unroll.training.recipe import Overrides
 
 LABELS = "resume/labels.safetensors"
@@ -80,15 +80,7 @@ def check_steered(overrides: Overrides) -> None:
             allowed="--level char, word or bpe",
             fix="choose one of them",
         )
-    check_alone()
-
-
-def check_alone() -> None:
-    """Raise UserError where several processes train together."""
-    if processes.size() > 1:
-        raise UserError(
-            "a table with labels is trained on by one process", allowed="one process", fix="start it without torchrun"
-        )
+    check_alone("a table with labels")
 
 
 SYMBOLS = 1024
