@@ -75,7 +75,7 @@ def main() -> None:
         "benchmark": "classify",
         "minutes": options.minutes if options.steps is None else None,
         "steps": options.steps,
-        "pretrained": str(options.pretrained) if options.pretrained else None,
+        "pretrained": (options.pretrained / "recipe.toml").read_text(encoding="utf-8") if options.pretrained else None,
         "scikit_learn": sklearn.__version__,
         "rows": rows,
     })  # fmt: skip

@@ -168,7 +168,9 @@ def test_what_is_typed_is_never_markup_and_a_long_text_is_kept(visit: Visit) -> 
 def test_no_other_screen_offers_a_classifier(visit: Visit) -> None:
     page = visit("#/type?model=book")
     probed(page, "type", "it.symbols.length > 0")
-    assert page.locator(".pick option").all_text_contents() == ["book", "small"]
+    # Others may train models in the same studio.
+    offered = page.locator(".pick option").all_text_contents()
+    assert {"book", "small"} <= set(offered) and "animals" not in offered
     page.keyboard.press("1")
     probed(page, "train", "it.baselines")
     assert "animals" not in str(page.locator("main").text_content())

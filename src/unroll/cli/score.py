@@ -47,8 +47,7 @@ class Row(NamedTuple):
 Examples:
   unroll score runs/book "John is driving a car" "John is driving a cat"
   unroll score runs/book --file new.txt --unit word --tsv > surprisal.tsv
-  unroll score runs/book --file app.log --sort nats --top 20     the lines that do not belong
-  journalctl | unroll score runs/book --file - --sort nats
+  journalctl | unroll score runs/book --file - --sort nats --top 20     odd lines
   unroll score runs/book "It was the best" --save-state F
   unroll score runs/book " of times" --state F
   unroll score runs/names Rossi --label italian --eos     a model trained with labels

@@ -35,8 +35,7 @@ RESUMING = ("resume", "more_steps", "more_minutes", "device", "tensorboard", "as
 Examples:
   unroll train book.txt                            three minutes, into runs/book
   unroll train *.txt.gz --level word --minutes 15 --out runs/words
-  unroll train names.txt --steps 2000 --set hidden_size=256 --set dropout=0.2
-  unroll train names.tsv --text name --label language      writes by label; see unroll sample --label
+  unroll train names.tsv --text name --label language      then: unroll sample --label LABEL
   unroll train --resume runs/book                  continues where it stopped
   unroll train --from runs/book letters.txt        fine-tunes on another text""",
 )

@@ -17,6 +17,7 @@ from unroll.data.reader import Reader, Reading
 from unroll.nn.encoder import Classifier, Units, label_nats
 from unroll.state import State
 from unroll.tasks.classify.recipe import ClassifyTraining
+from unroll.tasks.classify.store import Labelled
 from unroll.training.loop import mixed_precision, seed_step
 from unroll.training.run import Run, kept_in_model
 
@@ -24,18 +25,6 @@ ClassifierRun = Run[Classifier, ClassifyTraining]
 
 GROWTH = 0.4
 """Part of a training over which the perturbation grows to its length."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Texts as they are read, with the ids of their labels."""
-
-    texts: Reading
-    labels: Ragged
-    """One label of each text or, of a classifier for several, any number."""
-
-    def __len__(self) -> int:
-        return len(self.texts)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,23 @@ from unroll.data.ragged import Ragged
 from unroll.data.reader import Reader, Reading
 from unroll.errors import UserError
 from unroll.files import Folder, unreadable
-from unroll.tasks.classify.lesson import Labelled
 
 EXAMPLES = "resume/examples.safetensors"
 VALID = "resume/valid.jsonl"
 """The held-out texts, with their labels: one JSON object a line."""
 ROWS = ("units", "word_of", "words", "labels")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Texts as they are read, with the ids of their labels."""
+
+    texts: Reading
+    labels: Ragged
+    """One label of each text or, of a classifier for several, any number."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
 
 @dataclass(frozen=True)
