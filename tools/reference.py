@@ -17,7 +17,7 @@ import click
 
 from unroll.cli.app import HELP, VERBS, app
 from unroll.cli.kinds import USES
-from unroll.errors import Kind
+from unroll.errors import NAMES
 from unroll.tasks.classify.recipe import TABLES as CLASSIFIER
 from unroll.training.recipe import TABLES
 
@@ -65,27 +65,39 @@ def helps(parent: click.Context, group: click.Group, name: str) -> Iterator[tupl
 
 def kinds() -> str:
     """Return the page on which verb works on which kind of model."""
-    rows = []
-    for verb, refusals in USES.items():
-        if refusals is not None:
-            cells = [refusals[kind].why if kind in refusals else "yes" for kind in get_args(Kind)]
-            rows.append(f"| [`{verb}`](commands.md#unroll-{verb.replace(' ', '-')}) | {' | '.join(cells)} |\n")
+    names = {kind: name.split(" ", 1)[1] for kind, name in NAMES.items()}
+    used = {verb: refusals for verb, refusals in USES.items() if refusals is not None}
+    rows, why = [], []
+    for verb, refusals in used.items():
+        cells = ["–" if kind in refusals else "yes" for kind in names]
+        rows.append(f"| {_linked(verb)} | {' | '.join(cells)} |\n")
+    for kind, name in names.items():
+        why.append(f"\n## {name[0].upper()}{name[1:]}\n\n")
+        why += [f"- {_linked(verb)}: {refusals[kind].why}\n" for verb, refusals in used.items() if kind in refusals]
     without = ", ".join(f"`{verb}`" for verb, refusals in USES.items() if refusals is None)
     return f"""# Kinds of models
 
 Generated from the code by `{REGENERATE}`. A model directory holds a language model, which is a network (`unroll train`)
-or an n-gram (`unroll ngram`), or it holds a classifier of texts (`unroll classify train`). Where a verb does not work
-on a kind of model, it exits with code 2 and says why, as below, and what to do instead.
+or an n-gram (`unroll ngram`), or the model of a task: a classifier of texts (`unroll classify train`), a tagger, a
+translator or a model of sequences of numbers. Where a verb does not work on a kind of model, it exits with code 2 and
+says why, as below, and what to do instead.
 
-| verb | network | n-gram | classifier |
-|---|---|---|---|
+| verb | {" | ".join(names.values())} |
+|---|{"---|" * len(names)}
 {"".join(rows)}
-`classify train` begins with a network if asked to (`--pretrained`). A network that [labels steer](steering.md) is one
+`classify train` begins with a language model if asked to (`--pretrained`). One that [labels steer](steering.md) is one
 as any other; `classify predict` and `classify eval` work on it, too. No model is read by {without}.
-"""
+{"".join(why)}"""
+
+
+def _linked(verb: str) -> str:
+    return f"[`{verb}`](commands.md#unroll-{verb.replace(' ', '-')})"
 
 
 # ---- the recipe
+
+TASKS = {"a classifier": CLASSIFIER}
+"""The tables of the recipes of tasks."""
 
 
 def recipe() -> str:
@@ -97,8 +109,10 @@ resolved. `unroll train --set KEY=VALUE` fixes one, `--recipe FILE` fixes those 
 the rest for the text: the default given here is not always what a training uses.
 """
     tables = "".join(table(f"[{name}]", config) for name, config in TABLES.items())
-    own = {name: config for name, config in CLASSIFIER.items() if config not in TABLES.values()}
-    return head + tables + "".join(table(f"[{name}] of a classifier", config) for name, config in own.items())
+    for task, of_task in TASKS.items():
+        own = {name: config for name, config in of_task.items() if config not in TABLES.values()}
+        tables += "".join(table(f"[{name}] of {task}", config) for name, config in own.items())
+    return head + tables
 
 
 def table(name: str, config: type) -> str:

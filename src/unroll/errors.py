@@ -5,8 +5,15 @@ from collections.abc import Collection
 from os import PathLike
 from typing import Literal
 
-Kind = Literal["network", "ngram", "classifier"]
-NAMES: dict[Kind, str] = {"network": "a language model", "ngram": "an n-gram", "classifier": "a classifier"}
+Kind = Literal["network", "ngram", "classifier", "tagger", "translator", "sequence"]
+NAMES: dict[Kind, str] = {
+    "network": "a language model",
+    "ngram": "an n-gram",
+    "classifier": "a classifier",
+    "tagger": "a tagger",
+    "translator": "a translator",
+    "sequence": "a model of sequences",
+}
 """The kinds of models, by what can be done with them, and their names for people."""
 
 

@@ -32,16 +32,32 @@ from unroll.settings import check, from_mapping, to_mapping
 FORMAT_VERSION = 1
 KIND = "unroll language model"
 CLASSIFIER = "unroll classifier"
+TAGGER = "unroll tagger"
+TRANSLATOR = "unroll translator"
+SEQUENCE = "unroll model of sequences"
 KINDS = {
     KIND: (NAMES["network"], "unroll train", "unroll --help", "it predicts what comes next, and has no labels"),
     CLASSIFIER: (
         NAMES["classifier"], "unroll classify train", "unroll classify --help",
         "it predicts the label of a text, not what comes next",
     ),
+    TAGGER: (
+        NAMES["tagger"], "unroll tag train", "unroll tag --help", "it predicts a tag for each word of a text, no more",
+    ),
+    TRANSLATOR: (
+        NAMES["translator"], "unroll translate train", "unroll translate --help",
+        "it predicts the translation of a text, not what comes next",
+    ),
+    SEQUENCE: (
+        NAMES["sequence"], "unroll sequences train", "unroll sequences --help", "it reads numbers, not texts",
+    ),
 }  # fmt: skip
 """What a model directory may hold: its name for people, the command that makes it, the one that lists its verbs, and
 what it predicts."""
-MAKERS = "`unroll train`, `unroll ngram` or `unroll classify train`"
+OF_TASKS: dict[str, Kind] = {
+    CLASSIFIER: "classifier", TAGGER: "tagger", TRANSLATOR: "translator", SEQUENCE: "sequence"
+}  # fmt: skip
+MAKERS = "`unroll train`, `unroll ngram`, or `train` of a task, as `unroll classify train`"
 WEIGHTS = "weights.safetensors"
 STATE = "resume/state.safetensors"
 DATA = "resume/data"
@@ -194,8 +210,8 @@ def read_kind(path: Path, kind: str | None = None) -> dict[str, Any]:
 
 def kind_of(description: dict[str, Any]) -> Kind:
     """Return the kind of a model, as model.json has it."""
-    if description["kind"] == CLASSIFIER:
-        return "classifier"
+    if (kind := OF_TASKS.get(description["kind"])) is not None:
+        return kind
     model = description.get("model")
     return "ngram" if isinstance(model, dict) and model.get("arch") == "ngram" else "network"
 

@@ -2,24 +2,18 @@
 
 import csv
 import io
-import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from unroll.cli import console, process
 from unroll.cli.inputs import TEXT, column_names, reads_lists
 from unroll.cli.options import PATH, PRECISION, json_option, plot_option
-from unroll.cli.stopping import DIVERGED, INTERRUPTED, Stop, driving
+from unroll.cli.training import Display, refuse_beside_resume, show_training, training_options
 from unroll.errors import UserError, number_of
 from unroll.files import real_folder
-
-RESUMING = ("resume", "device", "as_json")
-"""Parameters that a resumed training takes."""
 
 
 @click.group(
@@ -51,23 +45,7 @@ Examples:
 @click.option("--multi-label", is_flag=True, help="A text has any number of labels: a|b in CSV, a list in JSON lines.")
 @click.option("--pretrained", metavar="DIR", type=PATH, help="Begin with the embedding and layers of a language model.")
 @click.option("--vectors", metavar="FILE", type=TEXT, help="Begin with word vectors, as word2vec or GloVe write them.")
-@click.option("--out", metavar="DIR", type=PATH, help="The model directory.  [default: runs/<name of the file>]")
-@click.option("--minutes", metavar="M", type=float, help="Budget of wall clock, everything included.  [default: 3]")
-@click.option("--steps", metavar="N", type=int, help="Budget in steps instead of minutes.")
-@click.option("--recipe", metavar="FILE", type=PATH, help="A TOML file that fixes keys of the recipe.")
-@click.option(
-    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Fix a key of the recipe.  May be repeated."
-)
-@click.option("--seed", metavar="N", type=int, help="Random seed.  [default: 0]")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    help="Where to compute.  [default: auto]",
-)
-@click.option("--resume", metavar="DIR", type=PATH, help="Continue a training exactly where it stopped.")
-@click.option("--force", is_flag=True, help="Replace an existing model once there are trained weights.")
-@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
+@training_options
 @click.pass_context
 @reads_lists
 def train_verb(
@@ -89,11 +67,12 @@ def train_verb(
     three words or more, on average, are read as words and their characters, shorter ones as characters. It ends before
     its minutes are over where more rounds would teach it nothing. Ctrl-C saves, and --resume continues.
     """
+    from unroll.artifact.classifier_info import classifier_info
     from unroll.artifact.directory import output_folder
     from unroll.tasks.classify import request
 
     if resume is not None:
-        _refuse_beside_resume(ctx)
+        refuse_beside_resume(ctx)
         folder = real_folder(resume)
         reports: Any = request.resume_classifier(folder, device=device)
     else:
@@ -108,72 +87,30 @@ def train_verb(
         reports = request.train_classifier(
             file, text=columns, label=label, out=folder, device=device, started=process.began(), **choices
         )
-    stop = Stop(between_steps=resume is not None, wanted=process.ended_by is not None)
-    with driving(folder, reports, stop, partial(_drawing, folder)) as drive:
-        for report in reports:
-            if drive.take(report):
-                break
-    return _ended(folder, drive.last, stays=drive.stays, stop=stop, as_json=as_json)
+    display = Display("classify train", _started, _figures, _ended, classifier_info)
+    wanted = process.ended_by is not None
+    return show_training(display, folder, reports, wanted=wanted, resumed=resume is not None, as_json=as_json)
 
 
-def _ended(folder: Path, last: str, *, stays: bool, stop: Stop, as_json: bool) -> int:
-    """Print how a training ended; return the exit code."""
+def _figures(report: Any) -> str:
+    return f"validation {report.nats:.3f} nats, {100 * report.detail['accuracy']:.1f} % right"
+
+
+def _ended(folder: Path) -> Iterator[tuple[str, str]]:
     from unroll.artifact.classifier import read_classifier
 
-    if not stays and stop.wanted and last != "end":
-        console.note(f"Stopped, and saved. To resume: unroll classify train --resume {console.quoted(folder)}")
-    elif not stays and (result := read_classifier(folder).result):
-        console.put_rule("done", err=True)
+    if result := read_classifier(folder).result:
         held_out = number_of(result["valid_count"], "held-out example")
-        rows = [
-            ("accuracy", f"{100 * result['valid_accuracy']:.1f} % of {held_out} · step {result['best_step']:,}"),
-            ("next", f'unroll classify predict {console.quoted(folder)} "…"'),
-        ]
-        console.put_columns(rows, err=True)
-    if as_json:
-        from unroll.artifact.classifier_info import classifier_info
-
-        console.put_json({"out": str(folder), "replaced": not stays} | classifier_info(folder))
-    if stop.wanted and last != "end":
-        return INTERRUPTED
-    return DIVERGED if (last and last != "end") or stays else 0
+        yield "accuracy", f"{100 * result['valid_accuracy']:.1f} % of {held_out} · step {result['best_step']:,}"
+        yield "next", f'unroll classify predict {console.quoted(folder)} "…"'
 
 
-def _drawing(folder: Path, show: console.Show) -> Any:
-    """Return what draws the reports of a training: a bar on a screen, elsewhere a line for each validation."""
-    from unroll.settings import read_toml
-
-    steps, trained = 0, ""
-
-    def draw(report: Any) -> None:
-        nonlocal steps, trained
-        if not steps:
-            recipe = read_toml(Path(report.detail.get("beside", folder)) / "recipe.toml")
-            steps = recipe["training"]["steps"]
-        place = f"{report.step:,}/{steps:,}"
-        match report.kind:
-            case "start":
-                console.put_columns(_started(report.detail, folder), err=True)
-            case "train":
-                trained = f"training {report.nats:.3f} nats"
-                show(place, report.step, steps, f"{trained} · {report.tokens_per_second or 0:,}/s")
-            case "valid":
-                figures = f"validation {report.nats:.3f} nats, {100 * report.detail['accuracy']:.1f} % right"
-                if not console.is_screen(sys.stderr):
-                    console.note(" · ".join(filter(None, (f"step {place}", trained, figures))))
-            case "warn":
-                console.warn(report.text or "")
-
-    return draw
-
-
-def _started(detail: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
+def _started(detail: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "examples", f"{detail['train_examples']:,} for training, {detail['valid_examples']:,} held out"
     yield "labels", f"{detail['labels']:,}"
     yield "units", f"{detail['vocab_size']:,}, level {detail['level']}"
     yield "model", f"{detail['parameters']:,} parameters"
     yield "training", f"{number_of(detail['steps'], 'step')}, {detail['epochs']:.3g} times the examples"
-    yield "folder", str(folder)
 
 
 @verb.command(
@@ -302,16 +239,3 @@ def eval_verb(
     console.put_columns([header, *((label, f"{100 * row['precision']:.1f}", f"{100 * row['recall']:.1f}",
                                     f"{100 * row['f1']:.1f}", f"{row['count']:,}")
                                    for label, row in figures["per_class"].items())])  # fmt: skip
-
-
-def _refuse_beside_resume(ctx: click.Context) -> None:
-    """Raise UserError for options that would contradict the recipe of a resumed training."""
-    for param in ctx.command.params:
-        given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
-        if given and param.name not in RESUMING:
-            name = "FILE" if isinstance(param, click.Argument) else max(param.opts, key=len)
-            raise UserError(
-                f"{name} cannot be combined with --resume, which keeps the recorded recipe",
-                allowed="--device, --json",
-                fix="leave it out",
-            )

@@ -9,9 +9,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tasks.classify.toy import rows
+from unroll.artifact.arrays import EXAMPLES
 from unroll.errors import UserError
 from unroll.tasks.classify import store
-from unroll.tasks.classify.store import EXAMPLES, VALID, held_out
+from unroll.tasks.classify.store import VALID, held_out
 
 
 def test_they_come_back_as_they_were(toy: Path) -> None:

@@ -1,6 +1,5 @@
 """The examples of a classifier on disk, beside its model: what resuming needs, and the held-out texts themselves."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.artifact.arrays import EXAMPLES, damaged_examples, digest_of, load_arrays, save_arrays
 from unroll.data.labelled import Examples, Parts
 from unroll.data.ragged import Ragged
 from unroll.data.reader import Reader, Reading
 from unroll.errors import UserError
 from unroll.files import Folder, unreadable
 
-EXAMPLES = "resume/examples.safetensors"
 VALID = "resume/valid.jsonl"
 """The held-out texts, with their labels: one JSON object a line."""
 ROWS = ("units", "word_of", "words", "labels")
@@ -80,27 +79,18 @@ class Stored:
     @property
     def digest(self) -> str:
         """The SHA-256 of all arrays, in hexadecimal."""
-        digest = hashlib.sha256()
-        for name, array in sorted(self.arrays().items()):
-            digest.update(f"{name} {array.shape}\n".encode() + array.tobytes())
-        return digest.hexdigest()
+        return digest_of(self.arrays())
 
     def save(self, folder: Folder) -> None:
         """Write both files."""
-        from safetensors.numpy import save
-
-        folder.write(EXAMPLES, save(self.arrays()))
+        save_arrays(folder, self.arrays())
         folder.write(VALID, self.held_out)
 
 
 def load(path: Path) -> Stored:
     """Read what `save` wrote; raises UserError where it is missing or damaged."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as load_bytes
-
-    file = path / EXAMPLES
+    arrays, file = load_arrays(path), path / EXAMPLES
     try:
-        arrays = load_bytes(file.read_bytes())
         held_out = (path / VALID).read_bytes()
 
         def part(name: str) -> Labelled:
@@ -109,11 +99,9 @@ def load(path: Path) -> Stored:
 
         return Stored(part("train"), part("valid"), held_out)
     except OSError as error:
-        raise unreadable(file, error) from None
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{file} is damaged: {error}", allowed="examples written by unroll", fix="restore it, or train again"
-        ) from None
+        raise unreadable(path / VALID, error) from None
+    except (KeyError, ValueError) as error:
+        raise damaged_examples(file, error) from None
 
 
 def held_out(path: Path) -> list[dict[str, Any]]:
