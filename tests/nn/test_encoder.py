@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from unroll.errors import UserError
-from unroll.nn import encoder
-from unroll.nn.encoder import Classifier, Encoder, Units, backwards, label_nats
+from unroll.nn import layers
+from unroll.nn.encoder import Classifier, Encoder, Units, label_nats
 from unroll.nn.encoder_config import (
     ClassifierConfig,
     EncoderConfig,
     classifier_parameters,
     classifier_shapes,
 )
+from unroll.nn.layers import backwards
 from unroll.nn.recurrent import Engine, RecurrentLayer
 
 LENGTHS = [30, 1, 17, 23]
@@ -152,7 +153,7 @@ FAULTS: list[tuple[str, Callable[..., Tensor]]] = [("backwards", whole_reversed)
 
 @pytest.mark.parametrize(("name", "fault"), FAULTS, ids=[name for name, _ in FAULTS])
 def test_the_law_catches_padding_that_leaks(name: str, fault: Callable[..., Tensor], monkeypatch: Any) -> None:
-    monkeypatch.setattr(encoder, name, fault)
+    monkeypatch.setattr(layers, name, fault)
     with pytest.raises(AssertionError):
         law_of_rows(randomised(Classifier(spelt())))
 

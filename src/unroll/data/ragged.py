@@ -1,9 +1,9 @@
-"""Rows of different length in one array, and batches of rows of similar length."""
+"""Rows of ids or of vectors of different length in one array, and batches of rows of similar length."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,22 +14,73 @@ GRAIN = 16
 """Lengths are sorted in steps of this part of the power of two below them, so exactly up to twice as much."""
 
 
-@dataclass(frozen=True)
-class Ragged:
-    """Rows of ids, one after the other: row k is `values[ends[k - 1] : ends[k]]`."""
+N = TypeVar("N", bound=np.number[Any])
 
-    values: Integers
-    """All ids (N,)."""
+
+@dataclass(frozen=True)
+class Rows(Generic[N]):
+    """Rows of different length, one after the other: row k is `values[ends[k - 1] : ends[k]]`."""
+
+    values: NDArray[N]
+    """Those of all rows, the first axis along the steps."""
     ends: NDArray[np.int64]
     """Where each row ends (rows,)."""
 
+    kinds: ClassVar[str]
+    """The kinds of numbers that values may be, as numpy's letters."""
+    axes: ClassVar[int]
+    name: ClassVar[str]
+
     def __post_init__(self) -> None:
-        if self.values.ndim != 1 or self.ends.ndim != 1 or self.values.dtype.kind not in "iu":
-            raise ValueError("the values or the ends are no row of integers")
+        if self.values.ndim != self.axes or self.ends.ndim != 1 or self.values.dtype.kind not in self.kinds:
+            raise ValueError(f"the values or the ends are no row of {self.name}")
         if self.ends.dtype != np.int64 or (self.ends[:1] < 0).any() or (self.ends[1:] < self.ends[:-1]).any():
             raise ValueError("the ends do not rise")
         if (self.ends[-1] if len(self.ends) else 0) != len(self.values):
             raise ValueError("the last row does not end with the values")
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, row: int) -> NDArray[N]:
+        """Return the values of a row."""
+        return self.values[self.starts[row] : self.ends[row]]
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of steps of each row (rows,)."""
+        lengths = self.ends.copy()
+        lengths[1:] -= self.ends[:-1]
+        return lengths
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each row starts (rows,)."""
+        return self.ends - self.lengths
+
+    def select(self, rows: Sequence[int] | Integers | NDArray[np.bool_]) -> Self:
+        """Return the rows with these numbers, in their order, or those of a mask."""
+        lengths, starts = self.lengths[rows], self.starts[rows]
+        return self._of_spans(starts, lengths)
+
+    def padded(self, rows: Sequence[int] | Integers | None = None) -> tuple[NDArray[N], NDArray[np.int64]]:
+        """Return some rows, or all, as values (B, T, …) with zeros behind each row's end, and their lengths (B,)."""
+        batch = self if rows is None else self.select(rows)
+        shape = (len(batch), batch.lengths.max(initial=0), *self.values.shape[1:])
+        values = np.zeros(shape, self.values.dtype)
+        values[np.arange(shape[1]) < batch.lengths[:, None]] = batch.values
+        return values, batch.lengths
+
+    def _of_spans(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Self:
+        ends = np.cumsum(lengths)
+        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+        return type(self)(self.values[places], ends)
+
+
+class Ragged(Rows[np.integer[Any]]):
+    """Rows of ids (N,)."""
+
+    kinds, axes, name = "iu", 1, "integers"
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[int] | Integers], dtype: Any = np.int64) -> "Ragged":
@@ -41,41 +92,11 @@ class Ragged:
             raise OverflowError(f"{dtype} does not hold all ids from {values.min()} to {values.max()}")
         return cls(values.astype(dtype), np.cumsum([len(array) for array in arrays], dtype=np.int64))
 
-    def __len__(self) -> int:
-        return len(self.ends)
 
-    def __getitem__(self, row: int) -> Integers:
-        """Return the ids of a row."""
-        return self.values[self.starts[row] : self.ends[row]]
+class Vectors(Rows[np.floating[Any]]):
+    """Rows of vectors (N, C)."""
 
-    @cached_property
-    def lengths(self) -> NDArray[np.int64]:
-        """The number of ids in each row (rows,)."""
-        lengths = self.ends.copy()
-        lengths[1:] -= self.ends[:-1]
-        return lengths
-
-    @cached_property
-    def starts(self) -> NDArray[np.int64]:
-        """Where each row starts (rows,)."""
-        return self.ends - self.lengths
-
-    def select(self, rows: Sequence[int] | Integers | NDArray[np.bool_]) -> "Ragged":
-        """Return the rows with these numbers, in their order, or those of a mask."""
-        lengths, starts = self.lengths[rows], self.starts[rows]
-        return self._of_spans(starts, lengths)
-
-    def padded(self, rows: Sequence[int] | Integers | None = None) -> tuple[Integers, NDArray[np.int64]]:
-        """Return some rows, or all, as ids (B, T) with zeros behind each row's end, and their lengths (B,)."""
-        batch = self if rows is None else self.select(rows)
-        ids = np.zeros((len(batch), batch.lengths.max(initial=0)), self.values.dtype)
-        ids[np.arange(ids.shape[1]) < batch.lengths[:, None]] = batch.values
-        return ids, batch.lengths
-
-    def _of_spans(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> "Ragged":
-        ends = np.cumsum(lengths)
-        places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
-        return Ragged(self.values[places], ends)
+    kinds, axes, name = "f", 2, "vectors"
 
 
 UNITS = 2**16

@@ -17,6 +17,9 @@ LEAST = {"vocab_size": 1, "embedding_size": 1, "hidden_size": 1, "num_layers": 1
          "layers_before": 0, "layers_after": 0}  # fmt: skip
 """The least that sizes and numbers of layers may be."""
 
+DROPPED = ("dropout", "input_dropout", "embedding_dropout", "channel_dropout", "weight_drop")
+"""Probabilities with which parts of a network are left out in training."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -108,8 +111,8 @@ def check_shape(config: Any, least: Mapping[str, int], architectures: Collection
     for name, lowest in least.items():
         right, allowed = lowest <= getattr(config, name) <= MAX_PARAMETERS, f"{lowest} to {MAX_PARAMETERS:,}"
         check_fields(config, (name, right, allowed, "choose a number from that range, or leave it out"))
-    for name in ("dropout", "input_dropout", "embedding_dropout", "weight_drop"):
-        right, allowed = 0 <= getattr(config, name) < 1, "0 up to, not including, 1"
+    for name in DROPPED:  # not every shape has all of them
+        right, allowed = 0 <= getattr(config, name, 0.0) < 1, "0 up to, not including, 1"
         check_fields(config, (name, right, allowed, "write for example 0.2, or leave it out"))
     check_choice("arch", config.arch, architectures)
     if config.weight_drop and config.arch in RECURRENT and not ARCHITECTURES[config.arch].reads_state:

@@ -11,8 +11,9 @@ from unroll.artifact.directory import WEIGHTS
 from unroll.data.reader import Reading
 from unroll.nn.arch import Cell
 from unroll.nn.cells import CellWeights
-from unroll.nn.encoder import Classifier, Run, Units, backwards
+from unroll.nn.encoder import Classifier, Units
 from unroll.nn.encoder_config import ClassifierConfig
+from unroll.nn.layers import Run, backwards
 from unroll.nn.recurrent import run_stepwise
 from unroll.state import LayerState
 
