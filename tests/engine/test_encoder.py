@@ -11,7 +11,7 @@ from nn.test_encoder import CELLS, config, randomised, spelt
 from unroll.data.ragged import Ragged
 from unroll.data.reader import Reading
 from unroll.engine import layers
-from unroll.engine.encoder import EncoderNetwork
+from unroll.engine.encoder import ClassifierNetwork
 from unroll.nn.encoder import Classifier, Units
 from unroll.nn.encoder_config import ClassifierConfig
 
@@ -34,10 +34,10 @@ def reading(shape: ClassifierConfig, lengths: list[int] = LENGTHS) -> Reading:
     return Reading(ids, Ragged.of([random.integers(4, size=length) for length in lengths]), words)
 
 
-def network(model: Classifier, kind: Any = np.float64, **options: Any) -> EncoderNetwork:
+def network(model: Classifier, kind: Any = np.float64, **options: Any) -> ClassifierNetwork:
     weights = {name: w.detach().numpy().astype(kind) for name, w in model.named_parameters()}
     options = {"kernel": kind is np.float32} | options
-    return EncoderNetwork(model.config, weights, **options)
+    return ClassifierNetwork(model.config, weights, **options)
 
 
 def expected(model: Classifier, texts: Reading) -> np.ndarray[Any, Any]:
@@ -56,7 +56,7 @@ def test_it_equals_torch(arch: str, skip: str, bidirectional: bool, characters: 
     np.testing.assert_allclose(single, expected(model, texts), rtol=1e-5, atol=1e-5)
 
 
-def law_of_texts(net: EncoderNetwork, texts: Reading) -> None:
+def law_of_texts(net: ClassifierNetwork, texts: Reading) -> None:
     """Hold each text's logits to those that it has alone, and in another order."""
     together = net.logits(texts)
     alone = np.concatenate([net.logits(texts.select(np.array([row]))) for row in range(len(texts))])
@@ -102,4 +102,4 @@ def test_weights_of_another_network_are_refused() -> None:
     model = randomised(Classifier(config()))
     weights = {name: w.detach().numpy() for name, w in model.named_parameters() if name != "head.bias"}
     with pytest.raises(ValueError, match=r"head\.bias"):
-        EncoderNetwork(model.config, weights)
+        ClassifierNetwork(model.config, weights)

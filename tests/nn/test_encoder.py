@@ -196,8 +196,8 @@ def test_poolings_are_those_of_rows_without_padding() -> None:
 def loss_arguments(shape: ClassifierConfig) -> dict[str, Any]:
     batch = units(shape)
     targets = torch.softmax(torch.randn(len(LENGTHS), shape.labels, dtype=torch.float64), 1)
-    named = zip(("ids", "lengths", "characters", "word_lengths", "word_of"), batch, strict=True)
-    return dict(named) | {"targets": targets, "weights": torch.tensor([1.0, 0.5, 2.0, 0.0], dtype=torch.float64)}
+    named = {name: part for name, part in batch._asdict().items() if name != "contexts"}
+    return named | {"targets": targets, "weights": torch.tensor([1.0, 0.5, 2.0, 0.0], dtype=torch.float64)}
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

@@ -11,7 +11,7 @@ from unroll.artifact.snapshot import pinned
 from unroll.data.blocks import Level
 from unroll.data.reader import Reader
 from unroll.data.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
-from unroll.engine.encoder import EncoderNetwork, load_encoder
+from unroll.engine.encoder import ClassifierNetwork, load_classifier
 from unroll.engine.network import Precision
 from unroll.errors import UserError
 from unroll.files import Folder, StrPath, write_into
@@ -141,7 +141,7 @@ class OpenClassifier:
     path: Path
     info: ClassifierInfo
     reader: Reader
-    network: EncoderNetwork
+    network: ClassifierNetwork
     weights_info: dict[str, Any]
 
     @property
@@ -155,7 +155,7 @@ def open_classifier(path: StrPath, precision: Precision = "float32") -> OpenClas
     path = Path(path)
     with pinned(path) as here:
         info = read_classifier(here)
-        network = load_encoder(here / WEIGHTS, info.config, precision=precision)
+        network = load_classifier(here / WEIGHTS, info.config, precision=precision)
         opened = OpenClassifier(here, info, read_reader(here, info), network, read_weights_info(here))
         return replace(opened, path=path)
 

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, pairwise
 from typing import Any
 
@@ -34,6 +35,8 @@ class Reading:
     """The characters of the distinct words; no rows where words are not read by their characters."""
     cut: int = 0
     """Number of units left out behind the most that is read of a text."""
+    contexts: NDArray[np.floating] | None = None
+    """(N, C) what a language model says of each unit in its context; None without one."""
 
     def __len__(self) -> int:
         return len(self.units)
@@ -41,10 +44,15 @@ class Reading:
     def select(self, rows: Any) -> "Reading":
         """Return some texts, by their numbers or a mask, with their own distinct words."""
         units, word_of = self.units.select(rows), self.word_of.select(rows)
+        contexts = self.contexts
+        if contexts is not None:
+            numbers = Ragged(np.arange(len(contexts)), self.units.ends)
+            contexts = contexts[numbers.select(rows).values]
         if not len(self.words):
-            return Reading(units, word_of, self.words)
+            return Reading(units, word_of, self.words, contexts=contexts)
         used, places = np.unique(word_of.values, return_inverse=True)
-        return Reading(units, Ragged(places.astype(np.int64), word_of.ends), self.words.select(used))
+        words = self.words.select(used)
+        return Reading(units, Ragged(places.astype(np.int64), word_of.ends), words, contexts=contexts)
 
     def batches(self) -> Iterator[tuple[Ids, "Reading"]]:
         """Yield texts of similar length that are read side by side, with their numbers: the shortest first."""
@@ -59,6 +67,10 @@ class Reading:
         if len(self.words):
             characters, word_lengths = _padded(self.words)
             arrays |= {"characters": characters, "word_lengths": word_lengths, "word_of": _padded(self.word_of)[0]}
+        if self.contexts is not None:
+            padded = np.zeros((*ids.shape, self.contexts.shape[1]), np.float32)
+            padded[np.arange(ids.shape[1]) < lengths[:, None]] = self.contexts
+            arrays["contexts"] = padded
         return arrays
 
 
@@ -85,21 +97,46 @@ class Reader:
 
         Raises UserError for text with lone surrogates.
         """
-        numbers: dict[str, int] = {}
-        rows, places, cut = [], [], 0
+        rows, written, cut = [], [], 0
         for text in texts:
-            ids, written = self.units(text)
+            ids, words = self.units(text)
             cut += max(0, len(ids) - self.max_units)
             rows.append(ids[: self.max_units])
-            places.append([numbers.setdefault(word, len(numbers)) for word in written[: self.max_units]])
-        units = Ragged.of(rows)
+            written.append(words[: self.max_units])
+        return replace(self._spelt(Ragged.of(rows), written), cut=cut)
+
+    def read_tokens(self, sentences: Sequence[Sequence[str]]) -> Reading:
+        """Return sentences of ready tokens: each is one unit, whatever it contains; no sentence is cut.
+
+        A token is known where it is a word of the vocabulary as a whole, spaces included.
+        """
+        rows = []
+        for sentence in sentences:
+            lower = map(lowered, sentence) if self.lowercase else sentence
+            rows.append([self._words.get(token, self._unknown) for token in lower])
+        return self._spelt(Ragged.of(rows), sentences)
+
+    @cached_property
+    def _words(self) -> dict[str, int]:
+        """The ids of the words of the vocabulary."""
+        pieces, specials = self.tokenizer.pieces, self.tokenizer.specials
+        return {piece.decode(): id for id, piece in enumerate(pieces) if id not in specials}
+
+    @property
+    def _unknown(self) -> int:
+        assert self.tokenizer.unknown_id is not None, "a vocabulary of words has an unknown one"
+        return self.tokenizer.unknown_id
+
+    def _spelt(self, units: Ragged, written: Sequence[Sequence[str]]) -> Reading:
+        """Return rows of units with the characters of the distinct words among them, as they are `written`."""
         if self.characters is None:
-            return Reading(units, Ragged(np.zeros_like(units.values), units.ends), Ragged.of([]), cut)
+            return Reading(units, Ragged(np.zeros_like(units.values), units.ends), Ragged.of([]))
+        numbers: dict[str, int] = {}
+        places = [numbers.setdefault(word, len(numbers)) for row in written for word in row]
         words = [word[:LONGEST_WORD] for word in numbers]
         # All at once: a character is one id.
         spelt = Ragged(self.characters.encode("".join(words)), np.cumsum([len(word) for word in words], dtype=np.int64))
-        word_of = Ragged(np.array([place for row in places for place in row], np.int64), units.ends)
-        return Reading(units, word_of, spelt, cut)
+        return Reading(units, Ragged(np.array(places, np.int64), units.ends), spelt)
 
     def units(self, text: str) -> tuple[Ids, list[str]]:
         """Return the ids of a text's units and, where words are read by characters, the words as they are written."""

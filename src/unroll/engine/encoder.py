@@ -1,6 +1,7 @@
-"""An encoder and the head of a classifier, without torch: rows of units in, logits out."""
+"""An encoder without torch: rows of units in, outputs out; and a classifier, whose head gives the labels logits."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,27 +13,26 @@ from unroll.engine.layers import Layer
 from unroll.engine.network import Precision, rounded
 from unroll.engine.reference import Array, Weights
 from unroll.engine.weights import check_shapes, read_tensors
-from unroll.nn.encoder_config import ClassifierConfig, classifier_parameters, classifier_shapes
+from unroll.nn.encoder_config import ClassifierConfig, EncoderConfig, classifier_parameters, classifier_shapes
 from unroll.threads import threads_up_to
 
 
 class EncoderNetwork:
-    """A classifier's weights and what is computed with them. It stores no state, and threads may share it."""
+    """An encoder's weights and what is computed with them. It stores no state, and threads may share it."""
 
     def __init__(
         self,
-        config: ClassifierConfig,
+        config: EncoderConfig,
         weights: Weights,
         *,
         precision: Precision = "float32",
         kernel: bool | str = True,
     ) -> None:
-        """Use `weights` by the names of the torch model; raises ValueError for those of another network.
+        """Use `weights` by the names of the torch model.
 
         `kernel`: False uses numpy, in the weights' type; a name, that instruction set; True the best. With int8 only
         the recurrent layers compute in eight bits.
         """
-        check_shapes(weights, classifier_shapes(config))
         self.config, self.precision = config, precision
         instructions = native.default_instructions() if kernel is True else kernel or None
         recurrent = {name: w for name, w in weights.items() if "wards." in name}
@@ -51,10 +51,11 @@ class EncoderNetwork:
         if config.char_hidden_size:
             directions = [part("characters.forwards."), part("characters.backwards.")]
             self._words = layer(directions, weights["characters.embedding.weight"])
+        self._ids_alone = config.input_size == config.embedding_size
         self._layers = [
             layer(
                 [part(f"{way}.{k}.") for way in config.directions],
-                None if k or self._words else weights["embedding.weight"],
+                weights["embedding.weight"] if self._ids_alone and not k else None,
             )
             for k in range(config.num_layers)
         ]
@@ -63,17 +64,6 @@ class EncoderNetwork:
     def embedding(self) -> Array:
         """The vectors of the units, (V, E)."""
         return self._weights["embedding.weight"]
-
-    def logits(self, texts: Reading) -> NDArray[np.float64]:
-        """Return the logits (B, K) of texts."""
-        pooled = self.pooled(texts)
-        return np.asarray(pooled @ self._weights["head.weight"].T + self._weights["head.bias"], np.float64)
-
-    def pooled(self, texts: Reading) -> Array:
-        """Return the one vector (B, P) of each text."""
-        y, last = self.outputs(texts)
-        pools = [self._pool(name, y, last, texts.units) for name in self.config.poolings]
-        return pools[0] if len(pools) == 1 else np.concatenate(pools, axis=1)
 
     def outputs(self, texts: Reading) -> tuple[Array, Array]:
         """Return the outputs (N, D·H) of all units, and the last of each direction (B, D·H)."""
@@ -100,12 +90,38 @@ class EncoderNetwork:
         return last
 
     def inputs(self, texts: Reading) -> Array:
-        """Return what the first layer reads of all units: their ids (N,) or, with characters, vectors (N, I)."""
-        if self._words is None:
+        """Return what the first layer reads of all units: their ids (N,) or, where there is more, vectors (N, I)."""
+        if self._ids_alone:
             return texts.units.values
-        _, spelt = self._words.read(texts.words.values, texts.words.lengths)
-        embedded = self._weights["embedding.weight"][texts.units.values]
-        return np.concatenate([embedded, spelt[texts.word_of.values]], axis=1)
+        parts = [self.embedding[texts.units.values]]
+        if self._words is not None:
+            _, spelt = self._words.read(texts.words.values, texts.words.lengths)
+            parts.append(spelt[texts.word_of.values])
+        if texts.contexts is not None:
+            parts.append(texts.contexts.astype(parts[0].dtype, copy=False))
+        return np.concatenate(parts, axis=1)
+
+
+class ClassifierNetwork(EncoderNetwork):
+    """A classifier's weights and what is computed with them."""
+
+    config: ClassifierConfig
+
+    def __init__(self, config: ClassifierConfig, weights: Weights, **options: Any) -> None:
+        """Use `weights` as `EncoderNetwork` does; raises ValueError for those of another network."""
+        check_shapes(weights, classifier_shapes(config))
+        super().__init__(config, weights, **options)
+
+    def logits(self, texts: Reading) -> NDArray[np.float64]:
+        """Return the logits (B, K) of texts."""
+        pooled = self.pooled(texts)
+        return np.asarray(pooled @ self._weights["head.weight"].T + self._weights["head.bias"], np.float64)
+
+    def pooled(self, texts: Reading) -> Array:
+        """Return the one vector (B, P) of each text."""
+        y, last = self.outputs(texts)
+        pools = [self._pool(name, y, last, texts.units) for name in self.config.poolings]
+        return pools[0] if len(pools) == 1 else np.concatenate(pools, axis=1)
 
     def attention(self, y: Array, units: Ragged) -> Array:
         """Return the weight (N,) of each unit in its row's sum, of the pooling `attention`."""
@@ -139,7 +155,7 @@ def _reduced(function: np.ufunc, values: Array, units: Ragged, empty: float) -> 
     return result
 
 
-def load_encoder(file: Path, config: ClassifierConfig, *, precision: Precision = "float32") -> EncoderNetwork:
+def load_classifier(file: Path, config: ClassifierConfig, *, precision: Precision = "float32") -> ClassifierNetwork:
     """Load the weights of a classifier. Raises UserError for a file that is missing, damaged or of another model."""
     weights = read_tensors(file, classifier_parameters(config), lambda: classifier_shapes(config))
-    return EncoderNetwork(config, weights, precision=precision)
+    return ClassifierNetwork(config, weights, precision=precision)

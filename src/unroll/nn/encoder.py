@@ -1,5 +1,6 @@
 """An encoder reads rows of units, words or characters, from both ends; a classifier is an encoder with a head."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,8 @@ class Units(NamedTuple):
     """(W,)"""
     word_of: Tensor | None = None
     """(B, T) which of the distinct words a unit is."""
+    contexts: Tensor | None = None
+    """(B, T, C) what a language model says of a unit in its context; None without one."""
 
 
 class Encoder(Layers):
@@ -61,11 +64,32 @@ class Encoder(Layers):
         x = self.embedding(ids)
         if units.word_of is not None:
             x = torch.cat([x, self.characters(units, engine)[units.word_of.T]], dim=2)
+        if units.contexts is not None:
+            x = torch.cat([x, units.contexts.transpose(0, 1).to(x.dtype)], dim=2)
         return drop(x, config.input_dropout, variational=False, training=self.training)
 
     def encode(self, units: Units, engine: Engine | Run = "fused") -> tuple[Tensor, Tensor]:
         """Return the outputs (T, B, D·H), zero behind a row's end, and the last output of each direction (B, D·H)."""
         return self.read(self.inputs(units, engine), units.lengths, engine)
+
+    def perturbed(self, loss_of: Callable[[Tensor], Tensor], x: Tensor, length: Tensor | None) -> Tensor:
+        """Return the loss of the vectors `x` (T, B, I) that the first layer reads.
+
+        In training with a `length` ε, a scalar, it is the mean of two losses: of x, and of x + ε g / |g|, where g is
+        the gradient of the first by x, row by row (Miyato et al. 2017, equation 5).
+        """
+        if not (self.training and length):
+            return loss_of(x)
+        x = x if x.requires_grad else x.requires_grad_()  # where embeddings are frozen
+        learnt = [w for w in self.parameters() if w.requires_grad]
+        first = loss_of(x)
+        slope, *gradients = torch.autograd.grad(first, [x, *learnt], retain_graph=True, allow_unused=True)
+        norm = torch.linalg.vector_norm(slope, dim=(0, 2), keepdim=True).clamp(min=1e-12)
+        second = loss_of(x + (length * slope / norm).to(x.dtype))
+        # Σ ⟨w, g⟩ has the gradient g, so that the way back from the first loss is taken only once.
+        pairs = zip(learnt, gradients, strict=True)
+        known = torch.stack([(w * g).sum() for w, g in pairs if g is not None]).sum()
+        return 0.5 * (second + known - known.detach() + first.detach())
 
 
 class Characters(nn.Module):
@@ -119,9 +143,8 @@ class Classifier(Encoder, PooledLayers):
     ) -> tuple[Tensor, State]:
         """Return the mean cross-entropy, in nats, of rows of `Units` with targets (B, K), each times its weight (B,).
 
-        Targets are probabilities: of one label of all, or, with several labels, of each by itself. With a length ε of
-        the `perturbation`, a scalar, it is the mean of two losses: of the units' vectors x, and of x + ε g / |g|, where
-        g is the gradient of the first by x, row by row (Miyato et al. 2017, equation 5).
+        Targets are probabilities: of one label of all, or, with several labels, of each by itself. `perturbation` is
+        the length for `perturbed`.
         """
         x = self.inputs(Units(ids, lengths, characters, word_lengths, word_of))
 
@@ -132,18 +155,7 @@ class Classifier(Encoder, PooledLayers):
                 nats = label_nats(logits, targets.to(logits.dtype), multi_label=self.config.multi_label)
                 return (nats * weights).mean()
 
-        if not (self.training and perturbation):
-            return loss_of(x), state
-        x = x if x.requires_grad else x.requires_grad_()  # where embeddings are frozen
-        learnt = [w for w in self.parameters() if w.requires_grad]
-        first = loss_of(x)
-        slope, *gradients = torch.autograd.grad(first, [x, *learnt], retain_graph=True, allow_unused=True)
-        norm = torch.linalg.vector_norm(slope, dim=(0, 2), keepdim=True).clamp(min=1e-12)
-        second = loss_of(x + (perturbation * slope / norm).to(x.dtype))
-        # Σ ⟨w, g⟩ has the gradient g, so that the way back from the first loss is taken only once.
-        pairs = zip(learnt, gradients, strict=True)
-        known = torch.stack([(w * g).sum() for w, g in pairs if g is not None]).sum()
-        return 0.5 * (second + known - known.detach() + first.detach()), state
+        return self.perturbed(loss_of, x, perturbation), state
 
 
 def label_nats(logits: Tensor, targets: Tensor, *, multi_label: bool) -> Tensor:
