@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from unroll.tasks.classify.quantize import quantize_classifier as quantize_classifier
     from unroll.tasks.classify.request import resume_classifier as resume_classifier
     from unroll.tasks.classify.request import train_classifier as train_classifier
+    from unroll.tasks.tag.request import resume_tagger as resume_tagger
+    from unroll.tasks.tag.request import train_tagger as train_tagger
     from unroll.training.request import resume as resume
     from unroll.training.request import train as train
 
@@ -86,6 +88,7 @@ HOMES = {
     "rescore": "unroll.lm.rescore",
     "resume": "unroll.training.request",
     "resume_classifier": "unroll.tasks.classify.request",
+    "resume_tagger": "unroll.tasks.tag.request",
     "sample": "unroll.lm.sample",
     "score": "unroll.lm.surprisal",
     "score_file": "unroll.lm.units",
@@ -97,6 +100,7 @@ HOMES = {
     "trace_classifier": "unroll.insight.classifier.trace",
     "train": "unroll.training.request",
     "train_classifier": "unroll.tasks.classify.request",
+    "train_tagger": "unroll.tasks.tag.request",
 }
 """The public names and the module that each lives in; a test holds the imports above, for type checkers, to them."""
 __all__ = list(HOMES)

@@ -14,16 +14,15 @@ from artifact.saved import change, damage, save_model
 from nn.test_encoder import randomised
 from unroll.artifact.checkpoint import save_tensors
 from unroll.artifact.classifier import (
-    CHARACTERS,
     ClassifierInfo,
     as_classifier,
     label_ids,
     open_classifier,
     save_classifier,
-    save_reader,
 )
 from unroll.artifact.directory import WEIGHTS, read_description
 from unroll.artifact.open import load
+from unroll.artifact.vocabularies import CHARACTERS, save_reader
 from unroll.data.reader import Reader
 from unroll.data.tokenizer import CharTokenizer, WordTokenizer
 from unroll.errors import UserError

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from unroll.artifact.directory import CLASSIFIER, FORMAT_VERSION, WEIGHTS, check_types, read_kind, read_weights_info
 from unroll.artifact.snapshot import pinned
+from unroll.artifact.vocabularies import read_vocabularies
 from unroll.data.blocks import Level
 from unroll.data.reader import Reader
-from unroll.data.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
+from unroll.data.tokenizer import Tokenizer
 from unroll.engine.encoder import ClassifierNetwork, load_classifier
 from unroll.engine.network import Precision
 from unroll.errors import UserError
@@ -18,7 +19,6 @@ from unroll.files import Folder, StrPath, write_into
 from unroll.nn.encoder_config import ClassifierConfig, classifier_parameters
 from unroll.settings import check, from_mapping, to_mapping
 
-CHARACTERS = "characters.json"
 RESULT: dict[str, Any] = {
     "protocol": str,
     "valid_nats": float,
@@ -85,13 +85,6 @@ def save_classifier(
     write_into(folder, "model.json", (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def save_reader(folder: Path | Folder, reader: Reader) -> None:
-    """Write the vocabularies."""
-    write_into(folder, "tokenizer.json", reader.tokenizer.to_json().encode())
-    if reader.characters is not None:
-        write_into(folder, CHARACTERS, reader.characters.to_json().encode())
-
-
 def read_classifier(path: Path) -> ClassifierInfo:
     """Read model.json of a classifier; raises UserError unless it is ours, of a known version, and complete."""
     description, place = read_kind(path, CLASSIFIER), str(path / "model.json")
@@ -119,19 +112,8 @@ def _texts(description: dict[str, Any], name: str, place: str) -> tuple[str, ...
 
 def read_reader(path: Path, info: ClassifierInfo) -> Reader:
     """Read the vocabularies of a classifier; raises UserError where they are another's."""
-    tokenizer = load_tokenizer(path / "tokenizer.json")
-    characters = load_tokenizer(path / CHARACTERS) if info.config.char_hidden_size else None
-    sizes = (tokenizer.vocab_size, 0 if characters is None else characters.vocab_size)
-    digests = (tokenizer.digest, None if characters is None else characters.digest)
-    expected = (info.tokenizer_digest, info.characters_digest)
-    if digests != expected or sizes != (info.config.vocab_size, info.config.chars):
-        raise UserError(
-            f"the vocabularies in {path} are not those that this classifier was trained with",
-            allowed=f"{info.config.vocab_size:,} units and {info.config.chars:,} characters",
-            fix="restore the directory from one source",
-        )
-    assert characters is None or isinstance(characters, CharTokenizer)
-    return Reader(tokenizer, characters, info.lowercase, info.max_units)
+    reader = read_vocabularies(path, info.config, (info.tokenizer_digest, info.characters_digest))
+    return replace(reader, lowercase=info.lowercase, max_units=info.max_units)
 
 
 @dataclass(frozen=True)

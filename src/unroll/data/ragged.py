@@ -117,6 +117,36 @@ def buckets(
     return [batches[k] for k in rng.permutation(len(batches))]
 
 
+@dataclass(frozen=True)
+class Epochs:
+    """The batches of a training, one after the other: every row once in each epoch, as `buckets` has them."""
+
+    lengths: Integers
+    batch_size: int
+    seed: int
+
+    def of(self, number: int) -> list[NDArray[np.int64]]:
+        """Return the batches of an epoch, as numbers of rows; all epochs have equally many."""
+        return buckets(self.lengths, self.batch_size, seed=self.seed, epoch=number)
+
+    @cached_property
+    def size(self) -> int:
+        """Number of batches of an epoch."""
+        return len(self.of(0))
+
+    @cached_property
+    def _current(self) -> dict[int, list[NDArray[np.int64]]]:
+        return {}
+
+    def batch(self, step: int) -> NDArray[np.int64]:
+        """Return the rows of the batch that a step reads, a function of the step alone."""
+        epoch, place = divmod(step, self.size)
+        if epoch not in self._current:
+            self._current.clear()
+            self._current[epoch] = self.of(epoch)
+        return self._current[epoch][place]
+
+
 def side_by_side(
     lengths: NDArray[np.int64], order: NDArray[np.int64], batch_size: int, units: int = UNITS
 ) -> list[NDArray[np.int64]]:

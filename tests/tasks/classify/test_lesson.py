@@ -36,13 +36,13 @@ def at_step(lesson: Classification, step: int) -> Any:
 
 def test_an_epoch_has_each_example_once(lesson: Classification) -> None:
     for number in range(3):
-        rows = np.concatenate(lesson.epoch(number))
+        rows = np.concatenate(lesson.epochs.of(number))
         assert sorted(rows.tolist()) == list(range(len(lesson.train)))
-    assert not np.array_equal(np.concatenate(lesson.epoch(0)), np.concatenate(lesson.epoch(1)))
+    assert not np.array_equal(np.concatenate(lesson.epochs.of(0)), np.concatenate(lesson.epochs.of(1)))
 
 
 def test_a_batch_depends_on_the_step_alone(lesson: Classification) -> None:
-    last = 2 * lesson.steps_per_epoch + 1
+    last = 2 * lesson.epochs.size + 1
     run = at_step(lesson, last)
     first = lesson.batch(run)
     for run.step in range(last + 1):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unroll.artifact.checkpoint import copy_weights, load_tensors
 from unroll.artifact.classifier import ClassifierInfo, save_classifier
 from unroll.artifact.directory import WEIGHTS
-from unroll.data.ragged import Ragged, buckets
+from unroll.data.ragged import Epochs, Ragged
 from unroll.data.reader import Reader, Reading
 from unroll.nn.encoder import Classifier, Units, label_nats
 from unroll.state import State
@@ -57,18 +57,10 @@ class Classification:
     valid: Labelled
     config: ClassifyTraining
 
-    def epoch(self, number: int) -> list[NDArray[np.int64]]:
-        """Return the batches of an epoch, as numbers of examples; all epochs have equally many."""
-        return buckets(self.train.texts.units.lengths, self.config.batch_size, seed=self.config.seed, epoch=number)
-
     @cached_property
-    def steps_per_epoch(self) -> int:
-        """Number of batches of an epoch."""
-        return len(self.epoch(0))
-
-    @cached_property
-    def _epochs(self) -> dict[int, list[NDArray[np.int64]]]:
-        return {}
+    def epochs(self) -> Epochs:
+        """The batches of examples."""
+        return Epochs(self.train.texts.units.lengths, self.config.batch_size, self.config.seed)
 
     @cached_property
     def weights(self) -> NDArray[np.float32]:
@@ -89,11 +81,7 @@ class Classification:
 
     def batch(self, run: ClassifierRun) -> LabelledBatch:
         """Return the next batch of the epoch, a function of the step alone."""
-        epoch, place = divmod(run.step, self.steps_per_epoch)
-        if epoch not in self._epochs:
-            self._epochs.clear()
-            self._epochs[epoch] = self.epoch(epoch)
-        rows = self._epochs[epoch][place]
+        rows = self.epochs.batch(run.step)
         # At full length from the start it may undo all that is learnt: then the loss stays what guessing costs.
         perturbation = run.model.config.perturbation * min(1.0, run.step / (GROWTH * self.config.steps))
         return LabelledBatch(self.train.texts.select(rows), self.targets(rows), self.weights[rows], perturbation)

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from unroll.artifact.classifier import ClassifierInfo, read_classifier, read_reader, save_reader
+from unroll.artifact.classifier import ClassifierInfo, read_classifier, read_reader
 from unroll.artifact.directory import output_folder, put_back_replaced
 from unroll.artifact.open import Opened
+from unroll.artifact.vocabularies import digests_of, save_reader
 from unroll.data.labelled import Examples, Parts, parts_of, read_examples
 from unroll.errors import UserError
 from unroll.files import Folder, StrPath, as_path, real_folder
@@ -193,18 +194,14 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         reader = reader if recipe.model.char_hidden_size else replace(reader, characters=None)
         if reader.characters is None and sizes.chars:
             stored = stored.without_characters()
-        characters = reader.characters
         info = ClassifierInfo(
-            recipe.model, labels, wish.text, wish.label, data.lowercase, data.max_units, reader.tokenizer.digest,
-            None if characters is None else characters.digest, None,
-        )  # fmt: skip
+            recipe.model, labels, wish.text, wish.label, data.lowercase, data.max_units, *digests_of(reader), None
+        )
         lesson = Classification(info, reader, stored.train, stored.valid, recipe.training)
         if terms.budget.minutes is not None:
             yield Progress("measuring this machine", 0, 1)
-            threads, steps = fitting(
-                terms, partial(_measured_run, recipe, terms.device), lesson, lesson.steps_per_epoch
-            )
-            enough = steps_enough(data.level, sizes.units, lesson.steps_per_epoch)
+            threads, steps = fitting(terms, partial(_measured_run, recipe, terms.device), lesson, lesson.epochs.size)
+            enough = steps_enough(data.level, sizes.units, lesson.epochs.size)
             steps = min(steps, enough)
             recipe = choose(data, sizes, steps, overrides, threads, pretrained=wish.pretrained is not None)
             lesson = replace(lesson, config=recipe.training)
@@ -261,7 +258,7 @@ def first_reports(
         "valid_examples": len(lesson.valid),
         "labels": len(lesson.info.labels),
         "vocab_size": recipe.model.vocab_size,
-        "epochs": round(recipe.training.steps / lesson.steps_per_epoch, 2),
+        "epochs": round(recipe.training.steps / lesson.epochs.size, 2),
         "repeated": parts.repeated,
         "ambiguous": parts.ambiguous,
         "shared": parts.shared,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from unroll.data.ragged import Ragged, side_by_side
 from unroll.data.tokenizer import Tokenizer
-from unroll.engine.network import Network
+from unroll.predict.predictor import HiddenPredictor
 from unroll.progress import Progress, Work
 
 ROWS = 64
@@ -21,14 +21,11 @@ UNITS = 2**14
 class ContextReader:
     """A language model that reads the tokens of a sentence, joined by single spaces, from a fresh state."""
 
-    network: Network
+    network: HiddenPredictor
     tokenizer: Tokenizer
     """Of characters or of bytes."""
-
-    @property
-    def size(self) -> int:
-        """Size C of what is said of a token."""
-        return self.network.config.hidden_size
+    size: int
+    """Size C of what is said of a token."""
 
     def read(self, sentences: Sequence[Sequence[str]]) -> Work[NDArray[np.float16]]:
         """Return for each token, a sentence after the other, the outputs (N, C) of the last layer at its last symbol.

@@ -1,0 +1,1 @@
+"""One sequence, as many labels: the tokens of sentences are tagged."""
