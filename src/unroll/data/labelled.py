@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -232,7 +232,8 @@ def parts_of(examples: Examples, valid: Examples | None = None) -> Parts:
             )
     held = valid is None
     if valid is None:
-        held_out = _held_out(examples)
+        rows = [set(row) if examples.multi else set(enumerate(row)) for row in examples.labels]
+        held_out = held_out_rows(examples.texts, rows, examples.path)
         examples, valid = examples.select(~held_out), examples.select(held_out)
     else:
         check_labels(valid, examples.names, f"{examples.path}")
@@ -258,29 +259,29 @@ def _by_column(examples: Examples) -> list[list[Labels]]:
     return [[(label,) for label in column] for column in zip(*examples.labels, strict=True)]
 
 
-def _held_out(examples: Examples) -> NDArray[np.bool_]:
-    """Return which rows are held out; raises UserError where none can be."""
-    numbers = {text: text_number(text) for text in examples.texts}
+def held_out_rows(texts: Sequence[str], labels: Sequence[Set[Any]], path: Path) -> NDArray[np.bool_]:
+    """Return which rows of a file are held out, by their texts: none whose labels no other text has.
+
+    Raises UserError where none can be.
+    """
+    numbers = {text: text_number(text) for text in texts}
     out = {text for text, number in numbers.items() if number % HELD_OUT == 0} or {
         min(numbers, key=numbers.__getitem__)
     }
-    rows = [
-        (text, set(labels) if examples.multi else set(enumerate(labels)))
-        for text, labels in zip(examples.texts, examples.labels, strict=True)
-    ]
-    trained = {label for text, labels in rows if text not in out for label in labels}
-    for text, labels in rows:
-        if text in out and not labels <= trained:
+    rows = [*zip(texts, labels, strict=True)]
+    trained = {label for text, row in rows if text not in out for label in row}
+    for text, row in rows:
+        if text in out and not row <= trained:
             out.remove(text)
         if text not in out:
-            trained |= labels
-    if not out:
+            trained |= row
+    if not out or len(out) == len(numbers):
         raise UserError(
-            f"{examples.path} has too few examples to hold any out for validation: {number_of(len(rows), 'row')}",
+            f"{path} has too few examples to hold any out for validation: {number_of(len(rows), 'row')}",
             allowed="several different texts of each label",
             fix="add examples, or give others with --valid FILE",
         )
-    return np.array([text in out for text in examples.texts])
+    return np.array([text in out for text in texts])
 
 
 def text_number(text: str) -> int:

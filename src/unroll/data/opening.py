@@ -138,14 +138,16 @@ def read_rows(path: Path) -> Iterator[bytes]:
         yield from lines_of(pieces, b"\n", path) if _column(path) is None else (row + b"\n" for row in pieces)
 
 
-def read_table(path: Path, columns: Mapping[str, str], digest: "_Hash") -> Iterator[tuple[Row, int]]:
+def read_table(
+    path: Path, columns: Mapping[str, str], digest: "_Hash", *, every: bool = False
+) -> Iterator[tuple[Row, int]]:
     """Yield the rows of a table as `rows_of` does, each with the place on the disk; `digest` takes all bytes, unpacked.
 
     A column that the path itself names is of no account. Raises UserError.
     """
     with _explained(path) as file:
         chunks = _hashed(_texts_only(path, _unpacked(file, READ_BYTES)), digest)
-        for row in rows_of(decoded(chunks, path, _encoding(path) or "UTF-8"), path, columns):
+        for row in rows_of(decoded(chunks, path, _encoding(path) or "UTF-8"), path, columns, every=every):
             yield row, file.tell()
 
 

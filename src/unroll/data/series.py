@@ -1,5 +1,8 @@
 """Sequences of vectors with what is to be learnt of them, and their parts for training and validation."""
 
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.data.labelled import FEW, held_out_rows
 from unroll.data.ragged import Vectors
+from unroll.data.tables import listed
+from unroll.errors import UserError, number_of
+from unroll.nn.series_config import Task
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +44,16 @@ class Series:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def with_targets(self, task: Task, targets: Sequence[Any]) -> "Series":
+        """Return the sequences with a label or a number for each, or with none at all."""
+        if task == "classify":
+            return replace(self, labels=tuple(targets))
+        return replace(self, numbers=np.array(targets, np.float64))
+
+    def at(self, times: NDArray[Any]) -> "Series":
+        """Return the sequences with the times of their vectors (N,)."""
+        return replace(self, times=times)
+
     def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "Series":
         """Return some of the sequences, by their numbers or a mask."""
         numbers = np.arange(len(self))[rows]
@@ -53,3 +70,83 @@ class Series:
             numbers=self.numbers[numbers] if len(self.numbers) else self.numbers,
             times=times,
         )
+
+
+@dataclass(frozen=True)
+class SeriesParts:
+    """Sequences for training and for validation, and what a person should know of them."""
+
+    train: Series
+    valid: Series
+    remarks: tuple[str, ...]
+
+
+def series_parts(series: Series, valid: Series | None = None) -> SeriesParts:
+    """Return the parts of a training: the sequences of `valid`, or else one in ten held out by a hash of its values.
+
+    So a sequence that is repeated is in one part. One whose label training would lack stays in training. Raises
+    UserError for a single label or number, for a label of `valid` that training lacks, and where nothing can be held
+    out.
+    """
+    labels, name = series.labels, series.path
+    if labels and len(set(labels)) < 2:
+        raise UserError(
+            f"all sequences of {name} have the same label: {labels[0]!r}",
+            allowed="at least two different labels",
+            fix="name another column with --target, or add sequences of other labels",
+        )
+    if len(series.numbers) and (series.numbers == series.numbers[0]).all():
+        raise UserError(
+            f"all sequences of {name} have the same target: {series.numbers[0]:g}",
+            allowed="numbers that differ",
+            fix="name another column with --target, or add sequences with other targets",
+        )
+    keys = [_key(row) for row in map(series.rows.__getitem__, range(len(series)))]
+    remarks = [*_remarks(series, keys)]
+    if valid is None:
+        out = held_out_rows(keys, [{label} for label in labels] or [set()] * len(series), name)
+        series, valid = series.select(~out), series.select(out)
+        if len(valid) * FEW < len(out):
+            remarks.append(
+                f"{number_of(len(valid), 'sequence')} held out of {name}, too few to choose weights by: name others "
+                "with --valid"
+            )
+    else:
+        for label, line in zip(valid.labels, valid.lines.tolist(), strict=bool(valid.labels)):
+            if label not in labels:
+                raise UserError(
+                    f"the sequence at line {line:,} of {valid.path} has the label {label!r}, which {name} lacks",
+                    allowed=f"labels of training: {listed(sorted(set(labels)))}",
+                    fix="leave it out, or add sequences of it for training",
+                )
+        shared = len({*keys} & {_key(valid.rows[k]) for k in range(len(valid))})
+        if shared:
+            remarks.append(
+                f"{number_of(shared, 'sequence')} of {valid.path} also in {name}: figures of validation include them"
+            )
+    return SeriesParts(series, valid, tuple(remarks))
+
+
+def _key(values: NDArray[np.floating]) -> str:
+    """Return what two sequences share that have the same values."""
+    return hashlib.sha256(np.where(np.isnan(values), np.nan, values + 0.0).tobytes()).hexdigest()
+
+
+def _remarks(series: Series, keys: Sequence[str]) -> Iterator[str]:
+    """Yield what is odd about sequences for training."""
+    name, values = series.path, series.rows.values
+    missing = np.isnan(values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a channel without any value
+        constant = ~(np.nanmax(values, axis=0) > np.nanmin(values, axis=0))
+    if constant.any():
+        names = [channel for channel, same in zip(series.channels, constant, strict=True) if same]
+        yield f"{number_of(len(names), 'channel')} of {name} constant, and read as 0: {listed(names)}"
+    if count := int(missing.sum()):
+        share = count / missing.size
+        yield (
+            f"{number_of(count, 'value')} of {name} missing ({100 * share:.1f} %): each is read as the last one before "
+            "it in its sequence, or as the mean"
+        )
+    if repeated := len(keys) - len({*keys}):
+        yield f"{number_of(repeated, 'sequence')} of {name} with the values of an earlier one"

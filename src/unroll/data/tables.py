@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from shlex import quote
@@ -42,8 +42,8 @@ def is_table(path: Path) -> bool:
     return (path.with_suffix("") if path.suffix.lower() in UNPACK else path).suffix.lower() in ENDINGS
 
 
-def rows_of(texts: Iterator[str], path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
-    """Yield the rows of a table whose text comes in pieces, with the fields of `columns`.
+def rows_of(texts: Iterator[str], path: Path, columns: Mapping[str, str], *, every: bool = False) -> Iterator[Row]:
+    """Yield the rows of a table whose text comes in pieces, with the fields of `columns` or of `every` column.
 
     `columns` gives each name the option that names it, for advice. JSON lines begin with a brace; anything else is CSV
     with a header, in whose delimiter the columns exist: a comma, semicolon, tab or bar. Empty lines are no rows.
@@ -54,7 +54,7 @@ def rows_of(texts: Iterator[str], path: Path, columns: Mapping[str, str]) -> Ite
     start, first = next(numbered, (1, ""))
     first = first.removeprefix("\ufeff")
     of_format = _of_json if first.lstrip().startswith("{") else _of_csv
-    return of_format(chain([first], lines), start, path, columns)
+    return of_format(chain([first], lines), start, path, columns, every)
 
 
 def column_of(texts: Iterator[str], path: Path, name: str) -> Iterator[str]:
@@ -95,7 +95,8 @@ def lines_of(chunks: Iterator[AnyStr], newline: AnyStr, path: Path) -> Iterator[
         yield last
 
 
-def _of_json(lines: Iterable[str], start: int, path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+def _of_json(lines: Iterable[str], start: int, path: Path, columns: Mapping[str, str], every: bool) -> Iterator[Row]:
+    names: Collection[str] = columns
     for number, line in enumerate(lines, start):
         if not line.strip():
             continue
@@ -107,10 +108,18 @@ def _of_json(lines: Iterable[str], start: int, path: Path, columns: Mapping[str,
                 fix="correct the line",
             )
         _check_columns(item, columns, f"line {number:,} of {path}")
-        yield Row(number, {name: item[name] for name in columns})
+        if every:
+            names = item if names is columns else names
+            if item.keys() != {*names}:
+                raise UserError(
+                    f"line {number:,} of {path} has other keys than the first: {listed(item.keys() ^ {*names})}",
+                    allowed="the same keys in each line",
+                    fix="write null where a value is missing",
+                )
+        yield Row(number, {name: item[name] for name in names})
 
 
-def _of_csv(lines: Iterator[str], start: int, path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+def _of_csv(lines: Iterator[str], start: int, path: Path, columns: Mapping[str, str], every: bool) -> Iterator[Row]:
     first = next(lines)
     headers = {
         delimiter: next(csv.reader([first.partition("\r")[0]], delimiter=delimiter), []) for delimiter in DELIMITERS
@@ -122,7 +131,7 @@ def _of_csv(lines: Iterator[str], start: int, path: Path, columns: Mapping[str, 
     try:
         header = next(reader, [])
         _check_columns(header, columns, f"{path}")
-        places = {name: header.index(name) for name in columns}
+        places = {name: header.index(name) for name in (_named(header, path) if every else columns)}
         number = start + reader.line_num
         for row in reader:
             if row and len(row) != len(header):
@@ -140,6 +149,19 @@ def _of_csv(lines: Iterator[str], start: int, path: Path, columns: Mapping[str, 
             allowed="CSV with a header",
             fix="correct the row; a quote within quotes is doubled, and a line ends with LF or CR LF",
         ) from None
+
+
+def _named(header: Sequence[str], path: Path) -> Sequence[str]:
+    """Return the names of all columns; raises UserError where one has none, or that of another."""
+    for place, name in enumerate(header):
+        if not name.strip() or name in header[:place]:
+            what = f"the name of another, {name!r}" if name.strip() else "no name"
+            raise UserError(
+                f"column {place + 1} of {path} has {what}",
+                allowed="a name of its own for each column",
+                fix="name it in the first line, or leave it out; pandas writes no index with index=False",
+            )
+    return header
 
 
 def _check_columns(names: Collection[str], columns: Mapping[str, str], where: str) -> None:
