@@ -35,7 +35,7 @@ def spelt(**options: Any) -> ClassifierConfig:
     return config(chars=9, char_embedding_size=3, char_hidden_size=4, **options)
 
 
-def randomised(model: Encoder, scale: float = 0.6) -> Any:
+def randomised(model: nn.Module, scale: float = 0.6) -> Any:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():

@@ -20,6 +20,9 @@ from unroll.state import State, select_rows
 Ids = NDArray[np.int64]
 Nats = NDArray[np.float64]
 
+BLOCK = 64
+"""Totals that are bounded together."""
+
 
 def beam_search(
     model: AnyModel,
@@ -82,10 +85,11 @@ def cheapest(totals: Nats, count: int) -> tuple[Ids, Ids]:
     Rows in the order of their ids stay so.
     """
     flat = totals.ravel()
-    finite = np.flatnonzero(np.isfinite(flat))
-    if len(finite) > count:
-        finite = finite[flat[finite] <= np.partition(flat[finite], count - 1)[count - 1]]
-    rows, columns = np.divmod(np.sort(finite[np.argsort(flat[finite], kind="stable")[:count]]), totals.shape[1])
+    # The least of each block bounds what is needed, so that only little of it is sorted.
+    blocks = np.fmin.reduceat(flat, np.arange(0, len(flat), BLOCK))
+    bound = np.partition(blocks, count - 1)[count - 1] if len(blocks) > count else np.inf
+    near = np.flatnonzero((flat <= bound) & np.isfinite(flat))
+    rows, columns = np.divmod(np.sort(near[np.argsort(flat[near], kind="stable")[:count]]), totals.shape[1])
     return rows, columns
 
 

@@ -14,9 +14,9 @@ struct Shape {
     int64_t int8;    // 1: products in eight bits
 };
 
-// Pointers to all weights, float32, as torch lays them out: table (V, G·H) or embedding (V, E); for each layer the input weights
-// (null with a table), recurrent weights, two biases (a window's layers: weights, bias); for each layer after: weights, bias; the
-// projection or null; output weights, bias, or nulls: then there are only READ jobs. Without symbols (V = 0) those read vectors.
+// Pointers to all weights, float32, as torch lays them out: table (V, G·H) or embedding (V, E), or null: then vectors are read;
+// for each layer the input weights (null with a table), recurrent weights, two biases (a window's layers: weights, bias); for each
+// layer after: weights, bias; the projection or null; output weights, bias, or nulls: then there are only READ jobs.
 typedef const float* const* Weights;
 
 enum Kind : int64_t { READ = 0, HEAD = 1, GENERATE = 2 };

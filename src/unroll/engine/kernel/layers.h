@@ -101,9 +101,9 @@ void* make_net(const Shape& shape, Weights w) {
             memcpy(net->table + v * row_size, packed, row_size * 4);
             free(packed);
         }
-    } else {
+    } else if (first) {
         good = good && (net->embedding = (float*)allocate(V * E * 4));
-        if (good && V) memcpy(net->embedding, first, V * E * 4);
+        if (good) memcpy(net->embedding, first, V * E * 4);
     }
     for (int64_t k = 0; good && k < shape.layers; ++k) {
         Layer& layer = net->layers[k];
