@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from laws.laws import close
-from unroll.nn.loss import cross_entropy
+from unroll.nn import loss
+from unroll.nn.loss import cross_entropy, smoothed_cross_entropy
 
 ROWS, STEPS, VOCAB = 3, 5, 7
 
@@ -53,3 +55,21 @@ def test_half_precision_is_widened() -> None:
 def test_an_impossible_symbol_costs_infinity_and_a_sure_one_nothing() -> None:
     logits = torch.tensor([[[0.0, -math.inf], [-math.inf, 0.0]]])
     assert cross_entropy(logits, torch.tensor([[0, 0]]), "none").tolist() == [[0.0, math.inf]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_the_smoothed_loss_and_its_gradient_are_torchs(
+    monkeypatch: pytest.MonkeyPatch, share: float, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(loss, "CHUNK", 4 * VOCAB)  # so that several chunks are needed, the last a smaller one
+    random = torch.Generator().manual_seed(5)
+    logits = (3 * torch.randn(26, VOCAB, generator=random, dtype=torch.float64)).to(dtype).requires_grad_()
+    targets = torch.randint(VOCAB, (26,), generator=random)
+    ours = smoothed_cross_entropy(logits, targets, share)
+    wide = logits if dtype.itemsize >= 4 else logits.float()
+    theirs = F.cross_entropy(wide, targets, label_smoothing=share)
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 1e-2}[dtype]
+    close(ours, theirs, min(tolerance, 1e-6))
+    (gradient,), (expected,) = (torch.autograd.grad(2 * nats, logits) for nats in (ours, theirs))
+    torch.testing.assert_close(gradient, expected, rtol=tolerance, atol=tolerance / 26)

@@ -11,6 +11,7 @@ from unroll.nn.cells import STEPS, CellWeights, state_after
 from unroll.nn.dropout import drop
 from unroll.nn.encoder import EMBEDDING_STD, Encoder, Units
 from unroll.nn.learner import Learner
+from unroll.nn.loss import smoothed_cross_entropy
 from unroll.nn.pooling import inside
 from unroll.nn.recurrent import Engine, RecurrentLayer, run_fused, run_stepwise
 from unroll.nn.translator_config import TranslatorConfig
@@ -68,7 +69,7 @@ class Translator(Learner):
         super().__init__()
         self.config = config
         embedding, hidden = config.embedding_size, config.hidden_size
-        self.encoder = Encoder(config.encoder)
+        self.encoder = Encoder(config.encoder)  # type: ignore[abstract]  # no loss of its own is needed
         if config.source_size:
             self.embedding = nn.Embedding(config.vocab_size, embedding)
             nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
@@ -187,14 +188,12 @@ class Translator(Learner):
         readouts, _, _ = self.decode(inputs, memory, begin)
         real = inside(target_lengths, targets.shape[1]).T
         readouts = drop(readouts[real], self.config.dropout, variational=False, training=self.training)
-        logits = self.logits(readouts)
-        logits = logits if logits.dtype.itemsize >= 4 else logits.float()
         share = 0.0 if smoothing is None else float(smoothing)
-        return F.cross_entropy(logits, targets[real], label_smoothing=share), state
+        return smoothed_cross_entropy(self.logits(readouts), targets[real], share), state
 
 
 class Head(nn.Module):
-    """The output layer: a bias for each symbol and, where they are not tied to the symbols' vectors, rows of its own."""
+    """The output layer: a bias for each symbol and, where the symbols' vectors do not serve, rows of its own."""
 
     weight: Tensor
 
