@@ -11,6 +11,7 @@ from typing import Any
 from unroll.artifact.classifier_info import classifier_info
 from unroll.artifact.directory import (
     CLASSIFIER,
+    TRANSLATOR,
     WEIGHTS,
     check_types,
     data_path,
@@ -22,6 +23,7 @@ from unroll.artifact.directory import (
 from unroll.artifact.events import METRICS, SAMPLE, SAMPLES, read_events
 from unroll.artifact.quantize import read_cost
 from unroll.artifact.steering import read_steering
+from unroll.artifact.translator_info import translator_info
 from unroll.data.corpus import CorpusInfo, load_corpus
 from unroll.errors import UserError, WrongKind
 from unroll.files import StrPath
@@ -29,6 +31,8 @@ from unroll.settings import check, read_toml
 
 TABLES = ("about", "data", "model", "optim", "training")
 ABOUT: dict[str, Any] = dict.fromkeys(("corpus_digest", "fine_tuned_from", "valid_file", "test_file"), str | None)
+OF_TASK = {CLASSIFIER: classifier_info, TRANSLATOR: translator_info}
+"""What describes the model of a task."""
 
 MUCH_UNKNOWN = 0.05
 """Share of `<unk>` in a text above which a fine-tuning should add its symbols."""
@@ -44,12 +48,12 @@ def info(path: StrPath) -> dict[str, Any]:
     reported on the way, does not. The parameters of an n-gram are the n-grams in its tables, and `fallback_discounts`
     its orders whose discounts could not be estimated. `overlaps` has, for a validation or test text given as a file,
     how much of it occurs in the training text. `labels` has, for each column of labels that steer the model, how many
-    texts for training have each label. A classifier has members of its own, those of `classifier_info`. Raises
-    UserError for a foreign or damaged directory.
+    texts for training have each label. The model of a task has members of its own. Raises UserError for a
+    foreign or damaged directory.
     """
     path = Path(path)
-    if read_kind(path)["kind"] == CLASSIFIER:
-        return classifier_info(path)
+    if (of_task := OF_TASK.get(read_kind(path)["kind"])) is not None:
+        return of_task(path)
     description = read_description(path)
     model, result = description["model"], description.get("result") or {}
     kept, steering = read_weights_info(path), read_steering(description, str(path / "model.json"))

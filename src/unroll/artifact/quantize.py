@@ -25,6 +25,8 @@ CLASSIFIER_COST: dict[str, Any] = {
     "cost_nats": float,
 }
 """Fields of the cost of a classifier."""
+TRANSLATOR_COST: dict[str, Any] = {"symbols": int, "float32_nats": float, "int8_nats": float, "cost_nats": float}
+"""Fields of the cost of a translator."""
 
 
 def quantize(path: StrPath) -> dict[str, Any]:

@@ -28,8 +28,8 @@ def verb(model: Path, as_json: bool) -> None:
     if as_json:
         console.put_json(description)
     else:
-        rows = classifier_rows(description) if description.get("kind") == "classifier" else rows_of(description)
-        console.put_columns([(name, value) for name, value in rows if value])
+        rows = ROWS.get(description.get("kind", ""), rows_of)
+        console.put_columns([(name, value) for name, value in rows(description) if value])
 
 
 def chars_of(description: dict[str, Any], name: str) -> float | None:
@@ -65,6 +65,23 @@ def classifier_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
 
 
+def translator_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the description of a translator."""
+    fed = " with input feeding" if description["input_feeding"] else ""
+    yield "model", f"{console.shape(description)}, attention {description['attention']}{fed}"
+    yield "size", f"{description['parameters']:,} parameters, {console.size(description['weights_bytes'])}"
+    own = f"{description['source_size']:,} of sources and " if description["source_size"] else ""
+    yield "units", f"{own}{description['vocab_size']:,}{' of targets' if own else ''}, level {description['level']}"
+    if description["steps"] is not None:
+        yield "training", number_of(description["steps"], "step")
+    if (nats := description["valid_nats"]) is not None:
+        held_out = number_of(description["valid_count"], "held-out pair")
+        yield "validation", f"{nats:.3f} nats a symbol of {held_out}"
+    if (cost := description["int8"]) is not None:
+        yield "int8", f"costs {cost['cost_nats']:+.5f} nats per symbol of them"
+    yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
+
+
 def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of the description, each with its name; an empty text if unknown."""
     counted = description["order"] is not None
@@ -97,3 +114,7 @@ def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
     for note in description["notes"]:
         yield "note", note
+
+
+ROWS = {"classifier": classifier_rows, "translator": translator_rows}
+"""What yields the rows of a task's model."""

@@ -131,6 +131,9 @@ def _drawing(display: Display, folder: Path, show: console.Show) -> "Callable[[R
                 if not console.is_screen(sys.stderr):
                     figures = display.figures(report)
                     console.note(" · ".join(filter(None, (f"step {place}", trained, figures))))
+            case "sample":
+                console.put_rule(f"step {report.step:,} · {report.nats:.3f} nats", err=True)
+                console.note(console.visible(report.text or ""))
             case "warn":
                 console.warn(report.text or "")
 

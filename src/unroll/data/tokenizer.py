@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -270,6 +271,22 @@ Tokenizer = CharTokenizer | ByteTokenizer | WordTokenizer | UnicodeWordTokenizer
 _WORD = re.compile(r"\r?\n|\S+")
 
 
+def learn_tokenizer(
+    texts: Sequence[str], level: Level, *, words: Boundaries, min_count: int, pieces: int
+) -> CharTokenizer | ByteTokenizer | WordTokenizer | UnicodeWordTokenizer | BpeTokenizer:
+    """Return the vocabulary of the texts: words or characters that occur `min_count` times, or at most `pieces`."""
+    if level == "byte":
+        return ByteTokenizer()
+    if level == "bpe":
+        return BpeTokenizer.learn(texts, vocab_size=pieces)
+    if level == "char":
+        counts = Counter(chain.from_iterable(texts))
+        return CharTokenizer.learn(letter for letter, count in counts.items() if count >= min_count)
+    if words == "unicode":
+        return UnicodeWordTokenizer.learn(texts, min_count=min_count)
+    return WordTokenizer.learn(Counter(chain.from_iterable(text.split() for text in texts)), min_count=min_count)
+
+
 def grown(old: Vocabulary, new: Vocabulary) -> Tokenizer:
     """Return a vocabulary with the symbols that only another one of its kind has added behind its own.
 
@@ -315,9 +332,10 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 def _bpe_pieces() -> "tokenizers.pre_tokenizers.PreTokenizer":
-    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+    from tokenizers import pre_tokenizers
+    from tokenizers.pre_tokenizers import ByteLevel, Split
 
-    return Sequence([Split("\n", "isolated"), ByteLevel(add_prefix_space=False)])
+    return pre_tokenizers.Sequence([Split("\n", "isolated"), ByteLevel(add_prefix_space=False)])
 
 
 def _of_level(

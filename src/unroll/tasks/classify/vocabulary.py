@@ -1,13 +1,12 @@
 """The vocabularies of a classifier, learnt from the training part alone."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from unroll.data.reader import Reader, learn_characters, lowered
-from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
-from unroll.data.words import Spacing, UnicodeWordTokenizer, spacing
+from unroll.data.tokenizer import CharTokenizer, learn_tokenizer
+from unroll.data.words import Spacing, spacing
 from unroll.settings import from_mapping
 from unroll.tasks.classify.recipe import TextsConfig
 
@@ -21,7 +20,7 @@ def learn_reader(texts: Sequence[str], fixed: Mapping[str, Any]) -> tuple[TextsC
     if data.level == "word" and "words" not in fixed:
         data = replace(data, words=sum(map(spacing, texts), Spacing()).boundaries)
     units = [lowered(text) for text in texts] if data.lowercase else texts
-    tokenizer = _learnt(units, data)
+    tokenizer = learn_tokenizer(units, data.level, words=data.words, min_count=data.min_count, pieces=PIECES)
     reader = Reader(tokenizer, None, data.lowercase, data.max_units)
     if data.level != "word":
         return data, reader
@@ -29,16 +28,3 @@ def learn_reader(texts: Sequence[str], fixed: Mapping[str, Any]) -> tuple[TextsC
     probe = replace(reader, characters=CharTokenizer.learn(""))
     words = {word for text in texts for word in probe.units(text)[1]}
     return data, replace(reader, characters=learn_characters(words))
-
-
-def _learnt(texts: Sequence[str], data: TextsConfig) -> Tokenizer:
-    if data.level == "byte":
-        return ByteTokenizer()
-    if data.level == "bpe":
-        return BpeTokenizer.learn(texts, vocab_size=PIECES)
-    if data.level == "char":
-        counts = Counter(letter for text in texts for letter in text)
-        return CharTokenizer.learn(letter for letter, count in counts.items() if count >= data.min_count)
-    if data.words == "unicode":
-        return UnicodeWordTokenizer.learn(texts, min_count=data.min_count)
-    return WordTokenizer.learn(Counter(word for text in texts for word in text.split()), min_count=data.min_count)

@@ -1,0 +1,1 @@
+"""One sequence, another sequence: texts are translated."""
