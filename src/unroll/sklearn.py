@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.artifact.classifier import CHARACTERS, OpenClassifier, open_classifier
+from unroll.artifact.classifier import OpenClassifier, open_classifier
 from unroll.artifact.directory import WEIGHTS, check_free, locked, partial_of, publish
 from unroll.artifact.events import METRICS
+from unroll.artifact.vocabularies import CHARACTERS
 from unroll.data.labelled import examples_of
 from unroll.errors import UserError, install
 from unroll.files import StrPath, explained, real_folder

@@ -40,7 +40,7 @@ from unroll.tasks.tag.store import Part, Stored, load, parts_of
 from unroll.tasks.tag.vocabulary import learn_reader
 from unroll.training.checks import check_alone
 from unroll.training.prepare import Training
-from unroll.training.recipe import check_overrides, write_recipe
+from unroll.training.recipe import Overrides, check_overrides, write_recipe
 from unroll.training.report import Report
 from unroll.training.request import reports_of
 from unroll.training.run import begin, restore
@@ -108,7 +108,7 @@ def train_tagger(
     tagged = file if isinstance(file, Tagged) else None
     path = file.path if isinstance(file, Tagged) else as_path(file)
     folder = Path(out) if out is not None else output_folder(path)
-    named = {"training": {"seed": seed, "steps": steps}, "model": {"crf": True if crf else None}}
+    named: Overrides = {"training": {"seed": seed, "steps": steps}, "model": {"crf": True if crf else None}}
     terms = terms_of(
         TABLES, recipe=recipe, settings=settings, named=named, minutes=minutes, device=device, force=force,
         started=started,
