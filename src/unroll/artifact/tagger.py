@@ -102,9 +102,8 @@ def read_tagger(path: Path) -> TaggerInfo:
     description, place = read_kind(path, TAGGER), str(path / "model.json")
     check_types(description, TYPES | {"level": Level, "parameters": int}, place)
     config = from_mapping(TaggerConfig, description["model"], place)
-    tags = tuple(
-        check(tag, str, f"tags in {place}") for tag in check(description.get("tags"), list, f"tags in {place}")
-    )
+    listed = check(description.get("tags"), list, f"tags in {place}")
+    tags = tuple(check(tag, str, f"tags in {place}") for tag in listed)
     fix = "restore it, or train again"
     if len(set(tags)) != config.tags or len(tags) != config.tags:
         what = f"{place} has {len(set(tags))} different tags of {len(tags)}"

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import torch
 
+from unroll.data.ragged import Epochs
 from unroll.errors import UserError
 from unroll.nn.config import ModelConfig, parameter_count
+from unroll.nn.layers_config import LayersConfig
 from unroll.training.config import TrainConfig
 from unroll.training.recipe import weights_per_step
 
@@ -73,6 +75,19 @@ def described(count: int, size: int, device: torch.device, smaller: str) -> str 
         return None
     text = f"this model has {_large(count)} weights: training takes about {_gigabytes(size)} of memory"
     return text if memory is None else f"{text}, of which {_gigabytes(memory.free)} are free"
+
+
+def rows_announcement(
+    config: LayersConfig, count: int, epochs: Epochs, passes: int, device: torch.device
+) -> str | None:
+    """Return how much memory a large training of `count` weights on whole rows takes; None of a small one.
+
+    Most is kept of the largest batch, for each of the `passes` of a step. Raises UserError as `described` does.
+    """
+    symbols = max((len(rows) * int(epochs.lengths[rows].max()) for rows in epochs.of(0)), default=0)
+    kept = 4 * symbols * passes * FLOATS_PER_UNIT * (config.num_layers * config.output_size + config.input_size)
+    size = count * (BYTES_KEPT + BYTES_SAVED) + kept
+    return described(count, size, device, "lower embedding_size or hidden_size, or raise min_count, with --set")
 
 
 def announcement(config: ModelConfig, training: TrainConfig, device: torch.device) -> str | None:

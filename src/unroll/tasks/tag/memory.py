@@ -6,7 +6,7 @@ from unroll.data.ragged import Epochs
 from unroll.errors import UserError
 from unroll.nn.tagger_config import tagger_parameters
 from unroll.tasks.tag.recipe import TaggerRecipe
-from unroll.training.memory import BYTES_KEPT, BYTES_SAVED, FLOATS_PER_UNIT, described, memory_of
+from unroll.training.memory import memory_of, rows_announcement
 
 CONTEXT_BYTES = 2
 """Bytes of each number of a context while it is kept."""
@@ -25,14 +25,6 @@ def check_contexts(tokens: int, size: int) -> None:
 
 
 def announcement(recipe: TaggerRecipe, epochs: Epochs, device: torch.device) -> str | None:
-    """Return how much memory a large training takes; None of a small one. Raises UserError where there is too little.
-
-    Most is kept of the largest batch.
-    """
-    model = recipe.model
-    symbols = max((len(rows) * int(epochs.lengths[rows].max()) for rows in epochs.of(0)), default=0)
-    passes = 2 if model.perturbation else 1
-    kept = 4 * symbols * passes * FLOATS_PER_UNIT * (model.num_layers * model.output_size + model.input_size)
-    count = tagger_parameters(model)
-    size = count * (BYTES_KEPT + BYTES_SAVED) + kept
-    return described(count, size, device, "lower embedding_size or hidden_size, or raise min_count, with --set")
+    """Return how much memory a large training takes; None of a small one. Raises UserError where it is too much."""
+    model, passes = recipe.model, 2 if recipe.model.perturbation else 1
+    return rows_announcement(model, tagger_parameters(model), epochs, passes, device)
