@@ -41,15 +41,16 @@ class TaggerNetwork(EncoderNetwork):
         y, _ = self.outputs(reading)
         return np.asarray(y @ self._weights["head.weight"].T + self._weights["head.bias"], np.float64)
 
-    def best(self, scores: Array, lengths: Lengths) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the best tags (N,) of rows with `lengths` (B,), given their scores (N, K), and their probabilities.
+    def best(self, scores: Array, lengths: Lengths) -> NDArray[np.int64]:
+        """Return the best tags (N,) of rows with `lengths` (B,), given their scores (N, K): exact, by Viterbi."""
+        return best_paths(scores, lengths, self.chain) if self._by_path else scores.argmax(axis=1)
 
-        The best path is exact (Viterbi). The probability of a tag is the softmax of its unit's scores or, with a CRF,
-        the share of all paths that have it there.
+    def probabilities(self, scores: Array, lengths: Lengths) -> NDArray[np.float64]:
+        """Return the probabilities (N, K) of all tags of all units, given their scores.
+
+        The softmax of a unit's scores or, with a CRF, the share of all paths of its row that have the tag there.
         """
-        ids = best_paths(scores, lengths, self.chain) if self._by_path else scores.argmax(axis=1)
-        probability = marginals(scores, lengths, self.chain) if self.config.crf else _softmax(scores)
-        return ids, probability[np.arange(len(ids)), ids]
+        return marginals(scores, lengths, self.chain) if self.config.crf else _softmax(scores)
 
 
 def _softmax(scores: Array) -> NDArray[np.float64]:
