@@ -36,7 +36,7 @@ def right(path: Path, file: Path) -> float:
     """Return the share of tokens whose tag a tagger predicts, without torch."""
     opened, tagged = open_tagger(path), result(read_tagged(file, "-1"))
     reading = opened.read(tagged.sentences)
-    ids, _ = opened.network.best(opened.network.scores(reading), reading.units.lengths)
+    ids = opened.network.best(opened.network.scores(reading), reading.units.lengths)
     true = [tag for tags in tagged.tags for tag in tags]
     return sum(opened.info.tags[id] == tag for id, tag in zip(ids.tolist(), true, strict=True)) / len(true)
 
