@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from unroll.tasks.classify.quantize import quantize_classifier as quantize_classifier
     from unroll.tasks.classify.request import resume_classifier as resume_classifier
     from unroll.tasks.classify.request import train_classifier as train_classifier
+    from unroll.tasks.tag.quantize import quantize_tagger as quantize_tagger
     from unroll.tasks.tag.request import resume_tagger as resume_tagger
     from unroll.tasks.tag.request import train_tagger as train_tagger
     from unroll.training.request import resume as resume
@@ -85,6 +86,7 @@ HOMES = {
     "prepare": "unroll.data.corpus",
     "quantize": "unroll.artifact.quantize",
     "quantize_classifier": "unroll.tasks.classify.quantize",
+    "quantize_tagger": "unroll.tasks.tag.quantize",
     "rescore": "unroll.lm.rescore",
     "resume": "unroll.training.request",
     "resume_classifier": "unroll.tasks.classify.request",

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from unroll.artifact.open import open_model
 from unroll.data.corpus import load_corpus
 from unroll.engine.network import Precision
 from unroll.errors import UserError
-from unroll.files import StrPath, read_json
+from unroll.files import Folder, StrPath, read_json
 from unroll.predict.protocols import stream
 from unroll.progress import Progress, Work, result
 
@@ -25,6 +26,8 @@ CLASSIFIER_COST: dict[str, Any] = {
     "cost_nats": float,
 }
 """Fields of the cost of a classifier."""
+TAGGER_COST = {name: kind for name, kind in CLASSIFIER_COST.items() if name != "count"} | {"tokens": int}
+"""Fields of the cost of a tagger, by its tokens."""
 TRANSLATOR_COST: dict[str, Any] = {"symbols": int, "float32_nats": float, "int8_nats": float, "cost_nats": float}
 """Fields of the cost of a translator."""
 
@@ -52,30 +55,40 @@ def measure_cost(path: Path) -> Work[dict[str, Any]]:
             allowed="a model whose text is there",
             fix="compare `unroll eval DIR FILE` with and without --precision int8",
         )
+
+    def measure(precision: Precision, folder: Folder) -> Work[dict[str, float]]:
+        opened, count = open_model(path, precision=precision), len(corpus.valid)
+        total, read = 0.0, (precision == "int8") * count
+        for nats, _ in stream(opened.predictor, corpus.valid, opened.tokenizer.start_id):
+            total += float(nats.sum())
+            read += len(nats)
+            folder.check()
+            yield Progress("measuring", read, 2 * count, "symbols")
+        return {"nats": total / count}
+
+    return (yield from keep_cost(path, {"protocol": "stream", "tokens": len(corpus.valid)}, measure))
+
+
+def keep_cost(
+    path: Path, known: dict[str, Any], measure: Callable[[Precision, Folder], Work[dict[str, float]]]
+) -> Work[dict[str, Any]]:
+    """Write int8.json: what is `known`, and what `measure` gives with both precisions, `nats` at least.
+
+    Raises UserError where the directory cannot be written.
+    """
     if not os.access(path, os.W_OK):
         raise UserError(
             f"{path} cannot be written, and the cost is kept there, in {FILE}",
             allowed="a model in a folder that you may write to",
             fix="measure a copy of the folder",
         )
-    nats_of: dict[Precision, float] = {}
     precisions: tuple[Precision, ...] = ("float32", "int8")
+    cost = dict(known)
     with locked(path) as folder:  # so that the weights stay the same meanwhile
-        for number, precision in enumerate(precisions):
-            opened, total, read = open_model(path, precision=precision), 0.0, 0
-            for nats, _ in stream(opened.predictor, corpus.valid, opened.tokenizer.start_id):
-                total += float(nats.sum())
-                read += len(nats)
-                folder.check()
-                yield Progress("measuring", number * len(corpus.valid) + read, 2 * len(corpus.valid), "symbols")
-            nats_of[precision] = total / len(corpus.valid)
-        cost = {
-            "protocol": "stream",
-            "tokens": len(corpus.valid),
-            "float32_nats": nats_of["float32"],
-            "int8_nats": nats_of["int8"],
-            "cost_nats": nats_of["int8"] - nats_of["float32"],
-        }
+        for precision in precisions:
+            measured = yield from measure(precision, folder)
+            cost |= {f"{precision}_{name}": figure for name, figure in measured.items()}
+        cost["cost_nats"] = cost["int8_nats"] - cost["float32_nats"]
         folder.write(FILE, (json.dumps(cost, indent=2) + "\n").encode())
     return cost
 

@@ -116,5 +116,27 @@ def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "note", note
 
 
-ROWS = {"classifier": classifier_rows, "translator": translator_rows}
+def tagger_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the description of a tagger."""
+    ways, path = ("both directions" if description["bidirectional"] else "one direction"), description["crf"] * ", CRF"
+    yield "model", f"{console.shape(description)}, {ways}, embedding {description['embedding_size']}{path}"
+    if description["context_size"]:
+        yield "contexts", f"{description['context_size']:,} numbers of a language model, which is in the folder context"
+    yield "size", f"{description['parameters']:,} parameters, {console.size(description['weights_bytes'])}"
+    yield "tokens", f"{description['vocab_size']:,} different ones"
+    shown = ", ".join(description["tags"][:20]) + (" …" if len(description["tags"]) > 20 else "")
+    yield "tags", f"{number_of(len(description['tags']), 'tag')} of column {description['column']}: {shown}"
+    if description["scheme"] != "none":
+        yield "scheme", description["scheme"]
+    if description["steps"] is not None:
+        yield "training", number_of(description["steps"], "step")
+    if (accuracy := description["valid_accuracy"]) is not None:
+        held_out = number_of(description["valid_tokens"], "held-out token")
+        yield "validation", f"{100 * accuracy:.2f} % of {held_out}, {description['valid_nats']:.3f} nats"
+    if (cost := description["int8"]) is not None:
+        yield "int8", f"{100 * cost['int8_accuracy']:.2f} % of them, costs {cost['cost_nats']:+.5f} nats per token"
+    yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
+
+
+ROWS = {"classifier": classifier_rows, "tagger": tagger_rows, "translator": translator_rows}
 """What yields the rows of a task's model."""

@@ -1,6 +1,7 @@
 """`unroll quantize`: what eight-bit weights cost a model."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,34 +25,37 @@ Examples:
 @json_option('"cost_nats", "float32_nats", "int8_nats", …')
 def verb(model: Path, as_json: bool) -> None:
     """Measure what eight-bit weights cost the model in DIR, on what was held out of its training."""
-    from unroll.artifact.directory import CLASSIFIER, read_kind
+    from unroll.artifact.directory import CLASSIFIER, TAGGER, read_kind
 
-    if read_kind(model)["kind"] == CLASSIFIER:
-        _of_classifier(model, as_json)
-        return
-    from unroll.artifact.quantize import measure_cost
+    kind = read_kind(model)["kind"]
+    if kind == CLASSIFIER:
+        from unroll.tasks.classify.quantize import measure_classifier_cost
 
-    cost = console.run(measure_cost(model))
+        cost = console.run(measure_classifier_cost(model))
+        line = _of_labels(cost, "example", cost["count"])
+    elif kind == TAGGER:
+        from unroll.tasks.tag.quantize import measure_tagger_cost
+
+        cost = console.run(measure_tagger_cost(model))
+        line = _of_labels(cost, "token", cost["tokens"])
+    else:
+        from unroll.artifact.quantize import measure_cost
+
+        cost = console.run(measure_cost(model))
+        line = f"{_nats(cost, 'symbol')}, {cost['tokens']:,} validation symbols, carried state"
     if as_json:
         console.put_json({"model": str(model), **cost})
     else:
-        console.put(
-            f"int8 costs {cost['cost_nats']:+.5f} nats per symbol: {cost['int8_nats']:.5f} against "
-            f"{cost['float32_nats']:.5f}, {cost['tokens']:,} validation symbols, carried state"
-        )
+        console.put(line)
 
 
-def _of_classifier(model: Path, as_json: bool) -> None:
-    """Measure a classifier on its held-out examples."""
-    from unroll.tasks.classify.quantize import measure_classifier_cost
+def _nats(cost: dict[str, Any], unit: str) -> str:
+    after, before = cost["int8_nats"], cost["float32_nats"]
+    return f"int8 costs {cost['cost_nats']:+.5f} nats per {unit}: {after:.5f} against {before:.5f}"
 
-    cost = console.run(measure_classifier_cost(model))
-    if as_json:
-        console.put_json({"model": str(model), **cost})
-        return
+
+def _of_labels(cost: dict[str, Any], unit: str, count: int) -> str:
+    """Return the cost for what has labels or tags."""
     right, before = 100 * cost["int8_accuracy"], 100 * cost["float32_accuracy"]
-    console.put(
-        f"int8 costs {cost['cost_nats']:+.5f} nats per example: {cost['int8_nats']:.5f} against "
-        f"{cost['float32_nats']:.5f}, and is right about {right:.2f} % against {before:.2f} % "
-        f"of {number_of(cost['count'], 'held-out example')}"
-    )
+    held_out = number_of(count, f"held-out {unit}")
+    return f"{_nats(cost, unit)}, and is right about {right:.2f} % against {before:.2f} % of {held_out}"

@@ -1,16 +1,13 @@
 """The cost of a classifier's eight-bit weights: measured on its held-out examples, and kept beside it."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from unroll.artifact.classifier import open_classifier, read_classifier
-from unroll.artifact.directory import locked
-from unroll.artifact.quantize import FILE
+from unroll.artifact.quantize import keep_cost
 from unroll.engine.network import Precision
 from unroll.errors import UserError
-from unroll.files import StrPath
+from unroll.files import Folder, StrPath
 from unroll.progress import Work, result
 from unroll.tasks.classify.evaluate import figures, marks_of
 from unroll.tasks.classify.predict import probabilities
@@ -36,21 +33,12 @@ def measure_classifier_cost(path: Path) -> Work[dict[str, Any]]:
             allowed="a classifier trained with some",
             fix="compare `unroll classify eval DIR FILE` with and without --precision int8",
         )
-    if not os.access(path, os.W_OK):
-        raise UserError(
-            f"{path} cannot be written, and the cost is kept there, in {FILE}",
-            allowed="a model in a folder that you may write to",
-            fix="measure a copy of the folder",
-        )
-    cost: dict[str, Any] = {"protocol": "rows", "count": len(examples)}
-    precisions: tuple[Precision, ...] = ("float32", "int8")
-    with locked(path) as folder:  # so that the weights stay the same meanwhile
-        for precision in precisions:
-            opened = open_classifier(path, precision)
-            truth = marks_of(opened, [example["labels"] for example in examples])
-            predicted = yield from probabilities(opened, [example["text"] for example in examples])
-            found = figures(opened, truth, predicted.probabilities)
-            cost |= {f"{precision}_accuracy": found["accuracy"], f"{precision}_nats": found["nats"]}
-        cost["cost_nats"] = cost["int8_nats"] - cost["float32_nats"]
-        folder.write(FILE, (json.dumps(cost, indent=2) + "\n").encode())
-    return cost
+
+    def measure(precision: Precision, folder: Folder) -> Work[dict[str, float]]:
+        opened = open_classifier(path, precision)
+        truth = marks_of(opened, [example["labels"] for example in examples])
+        predicted = yield from probabilities(opened, [example["text"] for example in examples])
+        found = figures(opened, truth, predicted.probabilities)
+        return {name: found[name] for name in ("accuracy", "nats")}
+
+    return (yield from keep_cost(path, {"protocol": "rows", "count": len(examples)}, measure))
