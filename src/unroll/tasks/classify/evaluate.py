@@ -15,6 +15,7 @@ from unroll.lm.intervals import wilson
 from unroll.progress import Work, result
 from unroll.tasks.classify.bayes import AnyLabeller, BayesClassifier, as_labeller
 from unroll.tasks.classify.predict import Floats, probabilities
+from unroll.tasks.figures import Counts, confusion, share
 
 Marks = NDArray[np.bool_]
 
@@ -78,42 +79,19 @@ def figures(model: OpenClassifier | BayesClassifier, truth: Marks, predicted: Fl
     right = (chosen == truth).all(axis=1)
     hits, count = int(right.sum()), len(truth)
     low, high = wilson(np.array([hits]), np.array([count]))
-    both, said, there = (chosen & truth).sum(axis=0), chosen.sum(axis=0), truth.sum(axis=0)
-    precision, recall = share(both, said), share(both, there)
-    f1 = share(2 * both, said + there)
-    occurs = there > 0
-
-    def mean(values: Floats) -> float | None:
-        return float(values[occurs].mean()) if occurs.any() else None  # of several labels there may be none
-
-    confusion = None
-    if not several:
-        confusion = np.zeros((len(labels), len(labels)), np.int64)
-        np.add.at(confusion, (truth.argmax(axis=1), chosen.argmax(axis=1)), 1)
+    counts = Counts((chosen & truth).sum(axis=0), chosen.sum(axis=0), truth.sum(axis=0))
+    pairs = None if several else confusion(truth.argmax(axis=1), chosen.argmax(axis=1), len(labels))
     probable = np.where(truth, predicted, 1 - predicted) if several else predicted[truth]
     return {
         "count": count,
         "accuracy": hits / count,
         "interval": [float(low[0]), float(high[0])],
         "nats": float(-np.log(np.maximum(probable, 1e-300)).sum() / count),
-        "macro": {
-            "accuracy": mean(recall),
-            "precision": mean(precision),
-            "recall": mean(recall),
-            "f1": mean(f1),
-        },
-        "micro_f1": float(share(2 * both.sum(keepdims=True), (said + there).sum(keepdims=True))[0]),
-        "per_class": {
-            label: {
-                "precision": float(precision[k]),
-                "recall": float(recall[k]),
-                "f1": float(f1[k]),
-                "count": int(there[k]),
-            }
-            for k, label in enumerate(labels)
-        },
+        "macro": {"accuracy": counts.macro["recall"]} | counts.macro,
+        "micro_f1": counts.micro["f1"],
+        "per_class": counts.by_label(labels),
         "labels": list(labels),
-        "confusion": None if confusion is None else confusion.tolist(),
+        "confusion": None if pairs is None else pairs.tolist(),
         **calibration(predicted, truth, several=several),
     }
 
@@ -123,11 +101,6 @@ def one_mark(predicted: Floats) -> Marks:
     marks = np.zeros(predicted.shape, np.bool_)
     marks[np.arange(len(predicted)), predicted.argmax(axis=1)] = True
     return marks
-
-
-def share(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """Return part / whole, 0 where there is no whole."""
-    return np.asarray(part / np.maximum(whole, 1), np.float64)
 
 
 def calibration(predicted: Floats, truth: Marks, *, several: bool) -> dict[str, Any]:
