@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from unroll.tasks.classify.quantize import quantize_classifier as quantize_classifier
     from unroll.tasks.classify.request import resume_classifier as resume_classifier
     from unroll.tasks.classify.request import train_classifier as train_classifier
+    from unroll.tasks.tag.evaluate import evaluate_tagger as evaluate_tagger
+    from unroll.tasks.tag.predict import tag as tag
     from unroll.tasks.tag.quantize import quantize_tagger as quantize_tagger
     from unroll.tasks.tag.request import resume_tagger as resume_tagger
     from unroll.tasks.tag.request import train_tagger as train_tagger
@@ -68,6 +70,7 @@ HOMES = {
     "embed": "unroll.lm.vectors",
     "evaluate": "unroll.lm.adapted",
     "evaluate_classifier": "unroll.tasks.classify.evaluate",
+    "evaluate_tagger": "unroll.tasks.tag.evaluate",
     "evolution": "unroll.artifact.info",
     "export_onnx": "unroll.export.onnx",
     "fetch": "unroll.data.sources",
@@ -97,6 +100,7 @@ HOMES = {
     "similar": "unroll.lm.vectors",
     "similar_symbols": "unroll.lm.vectors",
     "sources": "unroll.data.sources",
+    "tag": "unroll.tasks.tag.predict",
     "text_path": "unroll.data.opening",
     "trace": "unroll.insight.trace",
     "trace_classifier": "unroll.insight.classifier.trace",

@@ -37,6 +37,7 @@ VERBS = {
     "ablate": "Clamp a cell: what does the network then predict worse?",
     "longrange": "Train on tasks that need a long memory: accuracy by distance.",
     "classify": "Train a classifier of texts, ask it for labels, measure it.",
+    "tag": "Train a tagger of tokens, ask it for tags, measure it.",
     "translate": "Train a translator of texts.",
     "export": "Write a model for another runtime (ONNX).",
     "quantize": "Measure what eight-bit weights cost a model.",

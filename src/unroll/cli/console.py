@@ -131,6 +131,16 @@ def put(text: str = "", *, err: bool = False, dim: bool = False) -> None:
     print(click.style(text, dim=True) if dim and has_colours(stream) else text, file=stream, flush=True)
 
 
+def put_bytes(content: bytes) -> None:
+    """Write a file to stdout as it is, but for a terminal as UTF-8 with control characters made visible."""
+    if sys.stdout.isatty():
+        put(visible(content.decode(errors="replace")).removesuffix("\n"))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
 def note(text: str) -> None:
     """Print a remark on stderr."""
     put(text, err=True)

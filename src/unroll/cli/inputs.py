@@ -64,7 +64,8 @@ def _reader(*, columns: bool, examples: bool = False) -> Callable[[Verb], Verb]:
 
     def decorated(verb: Verb) -> Verb:
         @wraps(verb)
-        def read(*arguments: Any, encoding: str | None, column: str | None = None, **choices: Any) -> Any:
+        def read(*arguments: Any, encoding: str | None, **choices: Any) -> Any:
+            column = choices.pop("column", None) if columns else None
             context = click.get_current_context()
             if examples and _classifies(choices.get("model") or choices["models"][0]):
                 if column is not None:
@@ -77,7 +78,7 @@ def _reader(*, columns: bool, examples: bool = False) -> Callable[[Verb], Verb]:
             if choices.get("labels") is not None:  # a table, whose columns the verb reads by itself
                 choices["text"], column = column, None
                 context.meta[EXAMPLES] = True
-            prepared = partial(_prepared, context, {}, encoding, column)
+            prepared = partial(_prepared, context, {}, encoding, column, columns)
             for param in context.command.params:
                 # Of several processes only the first reads.
                 if isinstance(param.type, TextType) and param.name is not None and not torchrun.follows():
@@ -110,18 +111,20 @@ def _classifies(model: Path) -> bool:
 
 
 def _prepared(
-    context: click.Context, copies: dict[Path, Path], encoding: str | None, column: str | None, path: Path
+    context: click.Context,
+    copies: dict[Path, Path],
+    encoding: str | None,
+    column: str | None,
+    columns: bool,
+    path: Path,
 ) -> Path:
-    """Return the path of a text as it is to be read; `copies` are those made so far."""
+    """Return the path of a text as it is to be read; `copies` are those made so far.
+
+    `columns`: whether the verb reads one column of a table as a text.
+    """
     label = "standard input" if str(path) == "-" else str(path)
     if str(path) != "-" and not path.is_fifo():
-        tables = context.meta.get(EXAMPLES, False)
-        if (
-            column is None
-            and is_table(path)
-            and not tables
-            and any(option.name == "column" for option in context.command.params)
-        ):
+        if columns and column is None and is_table(path) and not context.meta.get(EXAMPLES, False):
             console.warn(f"all of {path} is the text, its delimiters too: --text COL reads one column of it")
         return path if encoding is None and column is None else text_path(path, encoding=encoding, column=column)
     if path in copies:

@@ -19,6 +19,7 @@ NO_MODEL = None
 TRAIN_NETWORK = "train a network on the same text: `unroll train FILE`"
 PREDICT = "ask it for labels: `unroll classify predict DIR TEXT`"
 CLASSIFY = "train a classifier on examples: `unroll classify train FILE --text COL --label COL`"
+TRAIN_TAGGER = "train a tagger on tagged sentences: `unroll tag train FILE`"
 TAG = "ask it for tags: `unroll tag predict DIR TEXT`"
 TRANSLATE = "ask it for a translation: `unroll translate predict DIR TEXT`"
 SEQUENCES = "ask it about sequences: `unroll sequences predict DIR FILE`"
@@ -216,6 +217,38 @@ USES: dict[str, Refusals | None] = {
         ),
         "sequence": Refusal(
             "it is right about sequences of numbers, not about texts",
+            "measure it: `unroll sequences eval DIR FILE`",
+        ),
+    },
+    "tag train": {
+        "ngram": Refusal("it has no states that a tagger could read", TRAIN_NETWORK),
+        "classifier": Refusal("its labels are of texts, and a tagger's tags of tokens", TRAIN_TAGGER),
+        "translator": Refusal("it learnt pairs of texts, and a tagger learns tags", TRAIN_TAGGER),
+        "sequence": Refusal("it reads numbers, and a tagger reads tokens", TRAIN_TAGGER),
+    },
+    "tag predict": {
+        "network": Refusal("it predicts what comes next, and has no tags", TRAIN_TAGGER),
+        "ngram": Refusal("it counts symbols, and has no tags to choose from", TRAIN_TAGGER),
+        "classifier": Refusal("its labels are of whole texts, not of their tokens", PREDICT),
+        "translator": Refusal("it writes translations, and has no tags", TRANSLATE),
+        "sequence": Refusal("it reads numbers, and no tokens to tag", SEQUENCES),
+    },
+    "tag eval": {
+        "network": Refusal("it has no tags to be right about", "measure it on a text: `unroll eval DIR FILE`"),
+        "ngram": Refusal(
+            "it counts symbols, and has no tags to be right about",
+            "measure it on a text: `unroll eval DIR FILE`",
+        ),
+        "classifier": Refusal(
+            "it is right about whole texts, not about their tokens",
+            "measure it: `unroll classify eval DIR FILE`",
+        ),
+        "translator": Refusal(
+            "its translations are measured against others, not token by token",
+            "measure it: `unroll translate eval DIR SRC TGT`",
+        ),
+        "sequence": Refusal(
+            "it is right about sequences of numbers, not about tokens",
             "measure it: `unroll sequences eval DIR FILE`",
         ),
     },

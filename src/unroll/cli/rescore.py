@@ -1,6 +1,5 @@
 """`unroll rescore`: n-best lists re-ranked with a model's probability of every hypothesis."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,19 +91,9 @@ def verb(
         console.put_json(figures | ({} if out else {"nbest": result.items(best=best)}))
         return
     if out is None:
-        put_bytes(content)
+        console.put_bytes(content)
     console.put_columns(rows_of(figures), err=out is None or stream_number(out) == 1)
     console.warn(*figures["notes"])
-
-
-def put_bytes(content: bytes) -> None:
-    """Write to stdout as it is, but for a terminal with control characters made visible."""
-    if sys.stdout.isatty():
-        console.put(console.visible(content.decode()).removesuffix("\n"))
-        return
-    sys.stdout.flush()
-    sys.stdout.buffer.write(content)
-    sys.stdout.buffer.flush()
 
 
 def rows_of(figures: dict[str, Any]) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from unroll.cli import console, process
-from unroll.cli.inputs import TEXT
+from unroll.cli.inputs import TEXT, reads_lists
 from unroll.cli.options import PATH
 from unroll.cli.training import Display, refuse_beside_resume, show_training, training_options
 from unroll.errors import UserError, number_of
@@ -47,6 +47,7 @@ Examples:
 )
 @training_options
 @click.pass_context
+@reads_lists
 def train_verb(
     ctx: click.Context,
     /,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.blocks import file_size
-from unroll.data.lines import line_text, read_lines
+from unroll.data.lines import text_lines
 from unroll.data.opening import read_table
 from unroll.data.tables import Row, is_table, listed
 from unroll.errors import UserError, nearest, number_of
@@ -122,7 +122,7 @@ def read_texts(path: StrPath, columns: Sequence[str]) -> Work[Sequence[str]]:
         examples = yield from read_examples(path, columns, options=False)
         return examples.texts
     yield Progress("reading", 0, 1)
-    return [line_text(line, path, number).rstrip("\r\n") for number, line in enumerate(read_lines(path), 1)]
+    return text_lines(path)
 
 
 def examples_of(

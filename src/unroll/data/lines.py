@@ -62,6 +62,11 @@ def read_lines(path: Path) -> Iterator[bytes]:
     return read_rows(path)
 
 
+def text_lines(path: Path) -> list[str]:
+    """Return the lines of a file as texts, without their ends; raises UserError where it is unreadable."""
+    return [line_text(line, path, number).rstrip("\r\n") for number, line in enumerate(read_lines(path), 1)]
+
+
 def line_text(line: bytes, path: Path, number: int) -> str:
     """Return a line without its end (LF, CR LF) and, the first, without a byte order mark; UserError if not UTF-8."""
     try:

@@ -116,6 +116,11 @@ class Reader:
             rows.append([self._words.get(token, self._unknown) for token in lower])
         return self._spelt(Ragged.of(rows), sentences)
 
+    def known(self, sentences: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
+        """Return which tokens of sentences are in the vocabulary (tokens,)."""
+        tokens = chain.from_iterable(sentences)
+        return np.array([(lowered(token) if self.lowercase else token) in self._words for token in tokens], np.bool_)
+
     @cached_property
     def _words(self) -> dict[str, int]:
         """The ids of the words of the vocabulary."""

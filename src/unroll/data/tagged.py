@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,8 @@ CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "dep
 """The columns of CoNLL-U, by their names in small letters."""
 TAGS = ("upos", "xpos", "feats", "lemma", "deprel", "deps", "misc")
 """Those that may be the tags."""
+ENDINGS = (".conllu", ".conll", ".tsv", ".iob", ".iob2", ".bio")
+"""Of the names of files with tokens and tags."""
 MISSING = "_"
 """Stands in a column that has no value."""
 DOCUMENT = "-DOCSTART-"
@@ -33,6 +35,9 @@ COMMENT = "# "
 BLANK = " \t\r"
 """What a line is made of that ends a sentence."""
 MAX_TOKENS = 2**26
+"""Tokens of a file."""
+MAX_SENTENCE = 2**16
+"""Tokens of a sentence."""
 REPORT_TOKENS = 50_000
 _WORD = re.compile("[1-9][0-9]*")
 _NO_WORD = re.compile("[1-9][0-9]*-[1-9][0-9]*|[0-9]+[.][1-9][0-9]*")
@@ -71,9 +76,14 @@ class _Token(NamedTuple):
     tag: str
 
 
+def is_tagged(path: Path, endings: Collection[str] = ENDINGS) -> bool:
+    """Return whether a file has tokens and tags by the ending of its name, packed or not."""
+    return (path.with_suffix("") if path.suffix.lower() in UNPACK else path).suffix.lower() in endings
+
+
 def is_conllu(path: Path) -> bool:
     """Return whether a file is CoNLL-U by the ending of its name, packed or not."""
-    return (path.with_suffix("") if path.suffix.lower() in UNPACK else path).suffix.lower() == ".conllu"
+    return is_tagged(path, (".conllu",))
 
 
 def read_tagged(path: StrPath, column: str, *, token_column: int = 1, tags: bool = True) -> Work[Tagged]:
@@ -105,6 +115,12 @@ def read_tagged(path: StrPath, column: str, *, token_column: int = 1, tags: bool
     for sentence in _sentences(tokens):
         sentences.append(tuple(shared.setdefault(token.form, token.form) for token in sentence))
         of_sentences.append(tuple(shared.setdefault(token.tag, token.tag) for token in sentence))
+        if len(sentence) > MAX_SENTENCE:
+            raise UserError(
+                f"a sentence with {len(sentence):,} tokens begins in line {sentence[0].line:,} of {path}",
+                allowed=f"at most {MAX_SENTENCE:,}",
+                fix="put an empty line behind each sentence",
+            )
         before = len(numbers)
         numbers += [token.line for token in sentence]
         if len(numbers) > MAX_TOKENS:

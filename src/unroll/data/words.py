@@ -134,6 +134,16 @@ class UnicodeWordTokenizer(Vocabulary):
         return json_of(self.level, boundaries=self.boundaries, words=self.words)
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Return the spans of the words and of the punctuation marks of a text, in code points, without white space."""
+    encoded(text, "utf-8")
+    spans = []
+    for piece, (start, end) in _words_and_marks().pre_tokenize_str(text):
+        if not piece.isspace():
+            spans.append((start + piece.startswith(" "), end - piece.endswith(" ")))
+    return spans
+
+
 def _words_and_marks() -> "tokenizers.pre_tokenizers.PreTokenizer":
     from tokenizers import Regex
     from tokenizers.pre_tokenizers import Split

@@ -10,7 +10,8 @@ from unroll.artifact.quantize import keep_cost
 from unroll.artifact.tagger import open_tagger, read_tagger
 from unroll.engine.network import Precision
 from unroll.files import Folder, StrPath
-from unroll.progress import Progress, Work, result
+from unroll.progress import Work, result
+from unroll.tasks.tag.predict import predicted_tags
 from unroll.tasks.tag.store import VALID, read_part
 
 
@@ -30,14 +31,10 @@ def measure_tagger_cost(path: Path) -> Work[dict[str, Any]]:
     true = np.array([ids[tag] for tag in chain.from_iterable(part.tags)])
 
     def measure(precision: Precision, folder: Folder) -> Work[dict[str, float]]:
-        opened = open_tagger(path, precision)
-        yield Progress("measuring", 0, 1)
-        reading = opened.read(part.sentences)
-        scores, lengths = opened.network.scores(reading), reading.units.lengths
-        share = opened.network.probabilities(scores, lengths)[np.arange(len(true)), true]
+        predicted = yield from predicted_tags(open_tagger(path, precision), part.sentences, true)
         return {
-            "accuracy": float((opened.network.best(scores, lengths) == true).mean()),
-            "nats": float(-np.log(np.maximum(share, 1e-300)).mean()),
+            "accuracy": float((predicted.ids == true).mean()),
+            "nats": float(-np.log(np.maximum(predicted.true, 1e-300)).mean()),
         }
 
     return (yield from keep_cost(path, {"protocol": "rows", "tokens": len(true)}, measure))
