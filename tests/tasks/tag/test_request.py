@@ -171,6 +171,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"settings": {"unknown": -1}}, "unknown"),
     ({"settings": {"min_count": 0}}, "min_count"),
     ({"crf": True, "settings": {"label_smoothing": 0.1}}, "label_smoothing"),
+    ({"settings": {"context_size": 3}}, "context_size"),
     ({"column": "7"}, "column"),
     ({"pretrained": "missing"}, "missing"),
 ]

@@ -98,9 +98,12 @@ def steps_enough(steps_per_epoch: int) -> int:
 
 def choose(data: TokensConfig, sizes: Sizes, steps: int, overrides: Overrides, threads: int = 1) -> TaggerRecipe:
     """Choose every setting that the user left open, for a run of `steps`: a function of its arguments alone."""
-    fixed = overrides["model"]
-    own = {"vocab_size": sizes.vocab_size, "tags": sizes.tags, "context_size": sizes.context_size}
-    model = MODEL | own | ({"chars": sizes.chars} if fixed.get("char_hidden_size") != 0 else {})
+    fixed, chars = overrides["model"], sizes.chars if overrides["model"].get("char_hidden_size") != 0 else 0
+    own = {"vocab_size": sizes.vocab_size, "chars": chars, "tags": sizes.tags, "context_size": sizes.context_size}
+    for name, size in own.items():
+        if fixed.get(name, size) != size:
+            what = f"{name} is {fixed[name]}, and these sentences make it {size}"
+            raise UserError(what, allowed=f"{size}", fix="leave it out")
     crf = fixed.get("crf", False)
     if crf and overrides["training"].get("label_smoothing"):
         raise UserError(
@@ -122,7 +125,7 @@ def choose(data: TokensConfig, sizes: Sizes, steps: int, overrides: Overrides, t
     optim = OPTIM | {"warmup_steps": max(1, steps // 10)}
     return TaggerRecipe(
         data=data,
-        model=from_mapping(TaggerConfig, model | fixed, "the recipe's [model]"),
+        model=from_mapping(TaggerConfig, MODEL | own | fixed, "the recipe's [model]"),
         optim=from_mapping(OptimConfig, optim | overrides["optim"], "the recipe's [optim]"),
         training=from_mapping(TagTraining, training | overrides["training"], "the recipe's [training]"),
     )
