@@ -2,17 +2,14 @@
 
 import io
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.command import forked
 from cli.conftest import Here, Refused
-from cli.test_signals import wait_for
-from tasks.classify.test_request import outcome
+from cli.resuming import law_of_signals
 from tasks.classify.toy import SMALL
 
 ROWS = "".join(f"{text} {k},{label}\n" for k in range(12) for text, label in (("meow", "cat"), ("woof", "dog")))
@@ -129,32 +126,7 @@ def test_a_label_that_training_never_saw_is_refused_when_measured(here: Here, re
 
 
 def test_a_signal_saves_and_a_resume_finishes(table: Path, tmp_path: Path) -> None:
-    """And leaves what a training leaves that nobody stopped."""
-    arguments: list[str | Path] = [
-        "classify",
-        "train",
-        table,
-        "--text",
-        "text",
-        "--label",
-        "label",
-        *TINY,
-        "--steps",
-        "150",
-    ]
-    with forked(*arguments, "--out", "run", cwd=tmp_path) as process:
-        wait_for(process, "step 20/150")
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-        assert process.poll() == 130, err
-    assert "To resume: unroll classify train --resume run\n" in err and "Traceback" not in err
-    model = tmp_path / "run" / "model.json"
-    assert json.loads(model.read_text())["result"] is None
-    for more in (["classify", "train", "--resume", "run"], [*arguments, "--out", "whole"]):
-        with forked(*more, cwd=tmp_path) as process:
-            _, err = process.communicate(timeout=60)
-            assert process.poll() == 0, err
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    law_of_signals("classify", [table, "--text", "text", "--label", "label", *TINY], tmp_path)
 
 
 def test_what_is_odd_is_counted(here: Here, table: Path) -> None:

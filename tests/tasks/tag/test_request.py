@@ -141,6 +141,19 @@ def test_entities_never_break_their_scheme(tmp_path: Path) -> None:
     assert right(out, file) > 0.95 and open_tagger(out).info.scheme == "bio"
 
 
+def test_tags_that_break_their_scheme_are_counted(tmp_path: Path) -> None:
+    rows = entities(random.Random(0), 20)
+    file = written(tmp_path / "broken.tsv", [*rows, [("Urbo", "O"), ("Bal", "I-LOC")], [("Bal", "I-PER")]])
+    remarks = [report.text for report in training(file, tmp_path / "run", scheme="bio", steps=1)
+               if isinstance(report, Report) and report.kind == "warn"]  # fmt: skip
+    assert any("2 tags" in (remark or "") and "break bio" in (remark or "") for remark in remarks)
+    for scheme, subject in (("bioes", "the scheme is bioes"), ("bio", "none of --scheme bio")):
+        other = file if scheme == "bioes" else written(tmp_path / "bioes.tsv", [*rows, [("Bal", "S-PER")]])
+        with pytest.raises(UserError, match=subject):
+            trained(other, tmp_path / "other", scheme=scheme)
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_validation_file_and_sentences_in_memory(file: Path, unseen: Path, tmp_path: Path) -> None:
     tagged, valid = (result(read_tagged(path, "2")) for path in (file, unseen))
     other = written(tmp_path / "valid.tsv", [[("bal", "NOUN"), ("kir", "NEW")], [("balo", "NOUN")]])

@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ from unroll.data.ragged import Ragged
 from unroll.data.reader import Reader
 from unroll.data.tagged import Tagged, is_conllu, read_tagged
 from unroll.engine.crf import Scheme
+from unroll.errors import UserError, number_of
 from unroll.files import Folder, StrPath, as_path, real_folder
 from unroll.nn.tagger import Tagger
 from unroll.nn.tagger_config import tagger_parameters
 from unroll.predict.contexts import ContextReader
 from unroll.progress import Progress, Work
 from unroll.settings import Settings, from_mapping
+from unroll.tasks.tag.entities import check_scheme, entities
 from unroll.tasks.tag.lesson import TaggedRows, TaggerRun, Tagging
 from unroll.tasks.tag.memory import announcement, check_contexts
 from unroll.tasks.tag.recipe import TABLES, Sizes, TaggerRecipe, TokensConfig, choose, steps_enough
@@ -161,7 +164,9 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
     valid = None
     if wish.valid is not None:
         valid = yield from read_tagged(wish.valid, wish.column, token_column=wish.token_column)
+    check_scheme(set(chain.from_iterable(tagged.tags)), wish.scheme, f"{wish.file}")
     stored, remarks = parts_of(tagged, valid)
+    remarks = (*remarks, *_broken(tagged, wish.scheme))
     copied, context = None, None
     if wish.pretrained is not None:
         copied, context = copied_context(wish.pretrained), context_reader(open_model(wish.pretrained))
@@ -201,6 +206,20 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
                     folder.write(f"{CONTEXT}/{name}", content)
 
         return write_start(run, lesson, first, out, earlier, write)
+
+
+def _broken(tagged: Tagged, scheme: Scheme) -> list[str]:
+    """Return the remark on tags that break their scheme; raises UserError where they keep another one."""
+    tags = set(chain.from_iterable(tagged.tags))
+    if scheme == "bioes" and not any(tag.startswith(("E-", "S-")) for tag in tags):
+        raise UserError(
+            f"no tag of {tagged.path} is E-TYPE or S-TYPE, and the scheme is bioes",
+            allowed="tags that mark the last token of each entity",
+            fix="try --scheme bio",
+        )
+    broken = 0 if scheme == "none" else sum(entities(row, scheme)[1] for row in tagged.tags)
+    count = number_of(broken, "tag")
+    return [f"{count} of {tagged.path} break {scheme}: learnt as they stand, never predicted so"] if broken else []
 
 
 def _lesson(
