@@ -1,21 +1,18 @@
 """The training of a classifier: it learns, repeats itself to the byte, and resumes as if it had never stopped."""
 
-import os
-import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from tasks.classify.toy import trained, training, written
+from tasks.resuming import law_of_kills, outcome, stopped_always
 from tiny import stopped_at
-from unroll.artifact import checkpoint
 from unroll.artifact.classifier import read_classifier
-from unroll.artifact.directory import STATE, WEIGHTS, read_info
-from unroll.artifact.events import METRICS, read_events
+from unroll.artifact.directory import WEIGHTS
 from unroll.errors import UserError
 from unroll.progress import Progress
 from unroll.tasks.classify import request
@@ -25,7 +22,6 @@ from unroll.tasks.classify.request import resume_classifier
 from unroll.training import memory
 from unroll.training.report import Report
 
-TIMES = ("seconds", "tokens_per_second")
 VARIANTS: dict[str, dict[str, Any]] = {
     "words": {},
     "characters": {"settings": {"level": "char", "char_hidden_size": 0}},
@@ -35,25 +31,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def outcome(path: Path) -> dict[str, Any]:
-    """Return all that a training leaves behind, apart from times."""
-    info = read_info(path / STATE)
-    tensors = checkpoint.load_tensors(path / STATE)
-    return {
-        "state": {name: tensor.numpy().tobytes() for name, tensor in tensors.items()},
-        "info": {name: value for name, value in info.items() if name not in ("seconds", "log_sizes")},
-        "metrics": [{n: v for n, v in event.items() if n not in TIMES} for event in read_events(path / METRICS)],
-        "leftovers": sorted(file.name for file in path.rglob(".*")),
-        **{name: (path / name).read_bytes() for name in (WEIGHTS, "model.json", "tokenizer.json", "recipe.toml")},
-    }
-
-
-def resumed(path: Path, most: int = 100) -> None:
-    """Resume, stopping at each and every first report, until nothing is left to do."""
-    for _ in range(most):
-        if not stopped_at(resume_classifier(path, device="cpu"), 1):
-            return
-    raise AssertionError("it never comes to an end")
+def resumed(path: Path) -> None:
+    stopped_always(partial(resume_classifier, path, device="cpu"))
 
 
 def test_it_learns_and_what_it_learnt_holds(toy: Path, unseen: Path) -> None:
@@ -105,35 +84,11 @@ def test_the_law_catches_what_a_resume_forgets(
     assert outcome(tmp_path / "parts") != outcome(tmp_path / "whole")
 
 
-def killed_somewhere(work: Callable[[], object], seconds: float) -> None:
-    """Do the work in a process that is killed after a while."""
-    child = os.fork()
-    if not child:
-        torch.set_num_threads(1)
-        try:
-            work()
-        finally:
-            os._exit(0)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-
-
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_change_nothing(kills: int, table: Path, tmp_path: Path) -> None:
-    options = {"steps": 40 * kills, "settings": {"save_every": 5, "threads": 1}}
-    began = time.monotonic()
-    trained(table, tmp_path / "whole", **options)
-    share = (time.monotonic() - began) / (kills + 1)
-    out = tmp_path / "killed"
-    killed_somewhere(lambda: trained(table, out, **options), 2 * share)
-    if not out.exists():
-        trained(table, out, **options)
-    for _ in range(kills - 1):
-        killed_somewhere(lambda: [None for _ in resume_classifier(out, device="cpu")], share)
-    for _ in resume_classifier(out, device="cpu"):
-        pass
-    assert outcome(out) == outcome(tmp_path / "whole")
+    options: dict[str, Any] = {"steps": 40 * kills, "settings": {"save_every": 5, "threads": 1}}
+    begin, resume = partial(trained, table, **options), partial(resume_classifier, device="cpu")
+    law_of_kills(begin, resume, tmp_path, kills)
 
 
 def test_a_finished_training_has_nothing_to_resume(toy: Path) -> None:
