@@ -53,6 +53,11 @@ if TYPE_CHECKING:
     from unroll.tasks.tag.quantize import quantize_tagger as quantize_tagger
     from unroll.tasks.tag.request import resume_tagger as resume_tagger
     from unroll.tasks.tag.request import train_tagger as train_tagger
+    from unroll.tasks.translate.evaluate import evaluate_translator as evaluate_translator
+    from unroll.tasks.translate.predict import translate as translate
+    from unroll.tasks.translate.quantize import quantize_translator as quantize_translator
+    from unroll.tasks.translate.request import resume_translator as resume_translator
+    from unroll.tasks.translate.request import train_translator as train_translator
     from unroll.training.request import resume as resume
     from unroll.training.request import train as train
 
@@ -71,6 +76,7 @@ HOMES = {
     "evaluate": "unroll.lm.adapted",
     "evaluate_classifier": "unroll.tasks.classify.evaluate",
     "evaluate_tagger": "unroll.tasks.tag.evaluate",
+    "evaluate_translator": "unroll.tasks.translate.evaluate",
     "evolution": "unroll.artifact.info",
     "export_onnx": "unroll.export.onnx",
     "fetch": "unroll.data.sources",
@@ -90,10 +96,12 @@ HOMES = {
     "quantize": "unroll.artifact.quantize",
     "quantize_classifier": "unroll.tasks.classify.quantize",
     "quantize_tagger": "unroll.tasks.tag.quantize",
+    "quantize_translator": "unroll.tasks.translate.quantize",
     "rescore": "unroll.lm.rescore",
     "resume": "unroll.training.request",
     "resume_classifier": "unroll.tasks.classify.request",
     "resume_tagger": "unroll.tasks.tag.request",
+    "resume_translator": "unroll.tasks.translate.request",
     "sample": "unroll.lm.sample",
     "score": "unroll.lm.surprisal",
     "score_file": "unroll.lm.units",
@@ -107,6 +115,8 @@ HOMES = {
     "train": "unroll.training.request",
     "train_classifier": "unroll.tasks.classify.request",
     "train_tagger": "unroll.tasks.tag.request",
+    "train_translator": "unroll.tasks.translate.request",
+    "translate": "unroll.tasks.translate.predict",
 }
 """The public names and the module that each lives in; a test holds the imports above, for type checkers, to them."""
 __all__ = list(HOMES)

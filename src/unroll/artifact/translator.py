@@ -140,6 +140,12 @@ class OpenTranslator:
         """The symbol that begins and ends a target."""
         return self.readers.target.tokenizer.start_id
 
+    @property
+    def never(self) -> tuple[int, ...]:
+        """The symbols that are not written: `<unk>`, where there is one."""
+        unknown = self.readers.target.tokenizer.unknown_id
+        return () if unknown is None else (unknown,)
+
 
 def open_translator(path: StrPath, precision: Precision = "float32") -> OpenTranslator:
     """Open the directory of a translator; raises UserError when it is foreign, damaged or of another kind."""

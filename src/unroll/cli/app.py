@@ -38,7 +38,7 @@ VERBS = {
     "longrange": "Train on tasks that need a long memory: accuracy by distance.",
     "classify": "Train a classifier of texts, ask it for labels, measure it.",
     "tag": "Train a tagger of tokens, ask it for tags, measure it.",
-    "translate": "Train a translator of texts.",
+    "translate": "Train a translator of texts, translate with it, measure it.",
     "export": "Write a model for another runtime (ONNX).",
     "quantize": "Measure what eight-bit weights cost a model.",
     "serve": "Serve models over HTTP, behind a standard API.",

@@ -22,6 +22,7 @@ CLASSIFY = "train a classifier on examples: `unroll classify train FILE --text C
 TRAIN_TAGGER = "train a tagger on tagged sentences: `unroll tag train FILE`"
 TAG = "ask it for tags: `unroll tag predict DIR TEXT`"
 TRANSLATE = "ask it for a translation: `unroll translate predict DIR TEXT`"
+LEARN_PAIRS = "train a translator on pairs of texts: `unroll translate train SRC TGT`"
 SEQUENCES = "ask it about sequences: `unroll sequences predict DIR FILE`"
 
 USES: dict[str, Refusals | None] = {
@@ -250,6 +251,33 @@ USES: dict[str, Refusals | None] = {
         "sequence": Refusal(
             "it is right about sequences of numbers, not about tokens",
             "measure it: `unroll sequences eval DIR FILE`",
+        ),
+    },
+    "translate train": {
+        "network": Refusal("it learnt one text, and a translator learns pairs of texts", LEARN_PAIRS),
+        "ngram": Refusal("it counted one text, and a translator learns pairs of texts", LEARN_PAIRS),
+        "classifier": Refusal("it learnt labels, and a translator learns pairs of texts", LEARN_PAIRS),
+        "tagger": Refusal("it learnt tags, and a translator learns pairs of texts", LEARN_PAIRS),
+        "sequence": Refusal("it learnt numbers, and a translator learns pairs of texts", LEARN_PAIRS),
+    },
+    "translate predict": {
+        "network": Refusal("it continues a text, and translates none", LEARN_PAIRS),
+        "ngram": Refusal("it counts symbols, and translates none", LEARN_PAIRS),
+        "classifier": Refusal("it has labels for texts, and no translations", PREDICT),
+        "tagger": Refusal("it has tags for words, and no translations", TAG),
+        "sequence": Refusal("it reads numbers, and no texts to translate", SEQUENCES),
+    },
+    "translate eval": {
+        "network": Refusal("it has no translations to measure", "measure it on a text: `unroll eval DIR FILE`"),
+        "ngram": Refusal(
+            "it counts symbols, and has no translations to measure", "measure it on a text: `unroll eval DIR FILE`"
+        ),
+        "classifier": Refusal(
+            "it is measured by labels, not by translations", "measure it: `unroll classify eval DIR FILE`"
+        ),
+        "tagger": Refusal("it is measured by tags, not by translations", "measure it: `unroll tag eval DIR FILE`"),
+        "sequence": Refusal(
+            "it is measured on numbers, not on translations", "measure it: `unroll sequences eval DIR FILE`"
         ),
     },
     "export": {

@@ -58,7 +58,7 @@ def read_parallel(source: StrPath, target: StrPath) -> Work[Pairs]:
     UserError for files of different length, with both, for one that is too large, and where no pair is left.
     """
     paths = as_path(source), as_path(target)
-    sources, targets = (yield from _lines(paths[0])), (yield from _lines(paths[1]))
+    sources, targets = (yield from read_side(paths[0])), (yield from read_side(paths[1]))
     if len(sources) != len(targets):
         raise UserError(
             f"{paths[0]} has {number_of(len(sources), 'line')}, and {paths[1]} {len(targets):,}",
@@ -77,8 +77,8 @@ def read_parallel(source: StrPath, target: StrPath) -> Work[Pairs]:
     return pairs
 
 
-def _lines(path: Path) -> Work[tuple[str, ...]]:
-    """Return the lines of a file; raises UserError, naming the line, where it is too large."""
+def read_side(path: Path) -> Work[tuple[str, ...]]:
+    """Return the lines of a file without the white space around them; UserError, with the line, for one too large."""
     total, read, size, texts = file_size(path), 0, 0, list[str]()
     for number, line in enumerate(read_lines(path), 1):
         texts.append(line_text(line, path, number).strip())

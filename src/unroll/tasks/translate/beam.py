@@ -103,7 +103,7 @@ class _Beam:
 
 
 def greedy(
-    network: TranslatorNetwork, source: Ids, end: int, never: Collection[int] = ()
+    network: TranslatorNetwork, source: NDArray[np.integer], end: int, never: Collection[int] = ()
 ) -> Iterator[tuple[int, float]]:
     """Yield the most probable symbol each time and its nats, as they come, up to the end symbol: a beam of one."""
     memory = network.read(Ragged.of([source]))
