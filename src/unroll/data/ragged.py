@@ -99,6 +99,9 @@ class Vectors(Rows[np.floating[Any]]):
     kinds, axes, name = "f", 2, "vectors"
 
 
+AnyRows = Ragged | Vectors
+
+
 UNITS = 2**16
 """The most ids of a batch, with its padding."""
 

@@ -6,59 +6,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.ragged import Ragged
 from unroll.data.reader import Reading
-from unroll.engine import native
 from unroll.engine.layers import Layer
-from unroll.engine.network import Precision, rounded
+from unroll.engine.network import Precision
+from unroll.engine.pooled import LayersNetwork, PooledNetwork
 from unroll.engine.reference import Array, Weights
 from unroll.engine.weights import check_shapes, read_tensors
 from unroll.nn.encoder_config import ClassifierConfig, EncoderConfig, classifier_parameters, classifier_shapes
-from unroll.threads import threads_up_to
 
 
-class EncoderNetwork:
-    """An encoder's weights and what is computed with them. It stores no state, and threads may share it."""
+class EncoderNetwork(LayersNetwork):
+    """An encoder's weights and what is computed with them."""
 
-    def __init__(
-        self,
-        config: EncoderConfig,
-        weights: Weights,
-        *,
-        precision: Precision = "float32",
-        kernel: bool | str = True,
-    ) -> None:
-        """Use `weights` by the names of the torch model.
+    config: EncoderConfig
 
-        `kernel`: False uses numpy, in the weights' type; a name, that instruction set; True the best. With int8 only
-        the recurrent layers compute in eight bits.
-        """
-        self.config, self.precision = config, precision
-        instructions = native.default_instructions() if kernel is True else kernel or None
-        recurrent = {name: w for name, w in weights.items() if "wards." in name}
-        if precision == "int8" and instructions is None:
-            weights = weights | rounded(recurrent)
-        self._weights, threads = weights, threads_up_to(16)
-
-        def part(prefix: str) -> Weights:
-            return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
-
-        def layer(directions: list[Weights], symbols: Array | None) -> Layer:
-            int8 = precision == "int8"
-            return Layer(config.arch, directions, symbols, int8=int8, instructions=instructions, threads=threads)
-
+    def __init__(self, config: EncoderConfig, weights: Weights, **options: Any) -> None:
+        """Use `weights` by the names of the torch model, with the options of `LayersNetwork`."""
+        self._ids_alone = config.input_size == config.embedding_size
+        symbols = weights["embedding.weight"] if self._ids_alone else None
+        super().__init__(config, weights, symbols, **options)
         self._words: Layer | None = None
         if config.char_hidden_size:
-            directions = [part("characters.forwards."), part("characters.backwards.")]
-            self._words = layer(directions, weights["characters.embedding.weight"])
-        self._ids_alone = config.input_size == config.embedding_size
-        self._layers = [
-            layer(
-                [part(f"{way}.{k}.") for way in config.directions],
-                weights["embedding.weight"] if self._ids_alone and not k else None,
-            )
-            for k in range(config.num_layers)
-        ]
+            ways = ["characters.forwards.", "characters.backwards."]
+            self._words = self._layer(ways, weights["characters.embedding.weight"])
 
     @property
     def embedding(self) -> Array:
@@ -67,27 +37,7 @@ class EncoderNetwork:
 
     def outputs(self, texts: Reading) -> tuple[Array, Array]:
         """Return the outputs (N, D·H) of all units, and the last of each direction (B, D·H)."""
-        config, lengths = self.config, texts.units.lengths
-        x, total = self.inputs(texts), None
-        for k, layer in enumerate(self._layers):
-            y, last = layer.read(x, lengths)
-            if config.skip == "residual" and k:
-                y = y + x
-            if config.skip == "sum":
-                total = y if total is None else total + y
-            x = y
-        if config.skip != "none":
-            x = x if total is None else total
-            last = self._ends(x, texts.units)
-        return x, last
-
-    def _ends(self, y: Array, units: Ragged) -> Array:
-        """Return each direction's output at the unit that it reads last, of every row (B, D·H); without units, zero."""
-        size, some = self.config.hidden_size, units.lengths > 0
-        last = np.zeros((len(units), y.shape[1]), y.dtype)
-        last[some, :size] = y[units.ends[some] - 1, :size]
-        last[some, size:] = y[units.starts[some], size:]
-        return last
+        return self.read(self.inputs(texts), texts.units)
 
     def inputs(self, texts: Reading) -> Array:
         """Return what the first layer reads of all units: their ids (N,) or, where there is more, vectors (N, I)."""
@@ -102,7 +52,7 @@ class EncoderNetwork:
         return np.concatenate(parts, axis=1)
 
 
-class ClassifierNetwork(EncoderNetwork):
+class ClassifierNetwork(EncoderNetwork, PooledNetwork):
     """A classifier's weights and what is computed with them."""
 
     config: ClassifierConfig
@@ -114,45 +64,11 @@ class ClassifierNetwork(EncoderNetwork):
 
     def logits(self, texts: Reading) -> NDArray[np.float64]:
         """Return the logits (B, K) of texts."""
-        pooled = self.pooled(texts)
-        return np.asarray(pooled @ self._weights["head.weight"].T + self._weights["head.bias"], np.float64)
+        return self.answers(self.inputs(texts), texts.units)
 
     def pooled(self, texts: Reading) -> Array:
         """Return the one vector (B, P) of each text."""
-        y, last = self.outputs(texts)
-        pools = [self._pool(name, y, last, texts.units) for name in self.config.poolings]
-        return pools[0] if len(pools) == 1 else np.concatenate(pools, axis=1)
-
-    def attention(self, y: Array, units: Ragged) -> Array:
-        """Return the weight (N,) of each unit in its row's sum, of the pooling `attention`."""
-        weights = self._weights
-        hidden = np.tanh(y @ weights["attention.weight"].T + weights["attention.bias"])
-        scores = hidden @ weights["attention.vector"]
-        row = np.repeat(np.arange(len(units)), units.lengths)
-        exponentials = np.exp(scores - _reduced(np.maximum, scores, units, 0)[row])
-        return np.asarray(exponentials / _reduced(np.add, exponentials, units, 1)[row])
-
-    def _pool(self, name: str, y: Array, last: Array, units: Ragged) -> Array:
-        match name:
-            case "last":
-                return last
-            case "mean":
-                return np.asarray(_reduced(np.add, y, units, 0) / np.maximum(units.lengths, 1)[:, None], y.dtype)
-            case "max":
-                return _reduced(np.maximum, y, units, 0)
-            case _:
-                return _reduced(np.add, self.attention(y, units)[:, None] * y, units, 0)
-
-
-def _reduced(function: np.ufunc, values: Array, units: Ragged, empty: float) -> Array:
-    """Return what the values (N, …) of each row are together, (B, …); `empty` for a row without any."""
-    if len(units) == 1 and len(values):  # in a third of the time
-        return np.asarray(function.reduce(values, axis=0, keepdims=True))
-    result = np.full((len(units), *values.shape[1:]), empty, values.dtype)
-    rows = units.lengths > 0
-    if rows.any():
-        result[rows] = function.reduceat(values, units.starts[rows], axis=0)
-    return result
+        return self.pool(*self.outputs(texts), texts.units)
 
 
 def load_classifier(file: Path, config: ClassifierConfig, *, precision: Precision = "float32") -> ClassifierNetwork:
