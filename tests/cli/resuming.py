@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cli.command import forked
 from cli.test_signals import wait_for
-from tasks.classify.test_request import outcome
+from tasks.resuming import outcome
 
 
 def law_of_signals(task: str, arguments: list[str | Path], folder: Path) -> None:

@@ -5,12 +5,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.classify.test_request import killed_somewhere, outcome
+from tasks.resuming import law_of_kills, outcome
 from tasks.tag.toy import entities, trained, training, written
 from tiny import stopped_at
 from unroll.artifact.directory import WEIGHTS
@@ -38,7 +39,8 @@ def right(path: Path, file: Path) -> float:
     reading = opened.read(tagged.sentences)
     ids = opened.network.best(opened.network.scores(reading), reading.units.lengths)
     true = [tag for tags in tagged.tags for tag in tags]
-    return sum(opened.info.tags[id] == tag for id, tag in zip(ids.tolist(), true, strict=True)) / len(true)
+    hits: int = sum(opened.info.tags[id] == tag for id, tag in zip(ids.tolist(), true, strict=True))
+    return hits / len(true)
 
 
 def reports_of(work: Any) -> Iterator[Report]:
@@ -106,18 +108,8 @@ def test_the_law_catches_what_a_resume_forgets(
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_kills_change_nothing(kills: int, file: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"steps": 40 * kills, "crf": True, "settings": {"save_every": 5, "threads": 1}}
-    began = time.monotonic()
-    trained(file, tmp_path / "whole", **options)
-    share = (time.monotonic() - began) / (kills + 1)
-    out = tmp_path / "killed"
-    killed_somewhere(lambda: trained(file, out, **options), 2 * share)
-    if not out.exists():
-        trained(file, out, **options)
-    for _ in range(kills - 1):
-        killed_somewhere(lambda: [None for _ in resume_tagger(out, device="cpu")], share)
-    for _ in resume_tagger(out, device="cpu"):
-        pass
-    assert outcome(out) == outcome(tmp_path / "whole")
+    begin, resume = partial(trained, file, **options), partial(resume_tagger, device="cpu")
+    law_of_kills(begin, resume, tmp_path, kills)
 
 
 def test_contexts_are_read_again_where_a_training_resumes(file: Path, characters: Path, tmp_path: Path) -> None:
@@ -164,7 +156,7 @@ def test_a_validation_file_and_sentences_in_memory(file: Path, unseen: Path, tmp
     assert start.detail["train_sentences"] == 120 and start.detail["valid_sentences"] == 1
     memory = tagged_of(tagged.sentences, tagged.tags)
     reports = list(train_tagger(memory, out=tmp_path / "memory", steps=2, device="cpu"))
-    assert reports[-1].kind == "end" and valid.sentences  # type: ignore[union-attr]
+    assert reports[-1].kind == "end" and valid.sentences
 
 
 def test_a_finished_training_has_nothing_to_resume(toy: Path) -> None:
