@@ -127,10 +127,12 @@ class Epochs:
     lengths: Integers
     batch_size: int
     seed: int
+    units: int = UNITS
+    """The most ids of a batch, with its padding."""
 
     def of(self, number: int) -> list[NDArray[np.int64]]:
         """Return the batches of an epoch, as numbers of rows; all epochs have equally many."""
-        return buckets(self.lengths, self.batch_size, seed=self.seed, epoch=number)
+        return buckets(self.lengths, self.batch_size, seed=self.seed, epoch=number, units=self.units)
 
     @cached_property
     def size(self) -> int:

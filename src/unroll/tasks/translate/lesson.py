@@ -13,7 +13,7 @@ from torch import Tensor
 from unroll.artifact.checkpoint import copy_weights, load_tensors
 from unroll.artifact.directory import WEIGHTS
 from unroll.artifact.translator import Readers, TranslatorInfo, save_translator
-from unroll.data.ragged import buckets
+from unroll.data.ragged import Epochs
 from unroll.nn.encoder import Units
 from unroll.nn.translator import Translator
 from unroll.state import State
@@ -74,18 +74,10 @@ class Translation:
         """The symbol that begins and ends a target."""
         return self.readers.target.tokenizer.start_id
 
-    def epoch(self, number: int) -> list[NDArray[np.int64]]:
-        """Return the batches of an epoch, as numbers of pairs; all epochs have equally many."""
-        return buckets(self.train.lengths, self.config.batch_size, seed=self.config.seed, epoch=number, units=SYMBOLS)
-
     @cached_property
-    def steps_per_epoch(self) -> int:
-        """Number of batches of an epoch."""
-        return len(self.epoch(0))
-
-    @cached_property
-    def _epochs(self) -> dict[int, list[NDArray[np.int64]]]:
-        return {}
+    def epochs(self) -> Epochs:
+        """The batches of a training, as numbers of pairs."""
+        return Epochs(self.train.lengths, self.config.batch_size, self.config.seed, SYMBOLS)
 
     def start(self, run: TranslatorRun) -> State:
         """Seed what the next step drops; nothing is carried from batch to batch."""
@@ -94,11 +86,8 @@ class Translation:
 
     def batch(self, run: TranslatorRun) -> PairBatch:
         """Return the next batch of the epoch, a function of the step alone."""
-        epoch, place = divmod(run.step, self.steps_per_epoch)
-        if epoch not in self._epochs:
-            self._epochs.clear()
-            self._epochs[epoch] = self.epoch(epoch)
-        return PairBatch(self.train.select(self._epochs[epoch][place]), self.end, self.config.label_smoothing)
+        rows = self.epochs.batch(run.step)
+        return PairBatch(self.train.select(rows), self.end, self.config.label_smoothing)
 
     def validate(self, run: TranslatorRun) -> tuple[float, dict[str, Any]]:
         """Return the nats per held-out symbol."""

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from unroll.data.ragged import buckets
+from unroll.data.ragged import Epochs
 from unroll.nn.translator_config import translator_parameters
 from unroll.tasks.translate.lesson import SYMBOLS
 from unroll.tasks.translate.recipe import TranslatorRecipe
@@ -20,7 +20,7 @@ def announcement(recipe: TranslatorRecipe, pairs: Read, device: torch.device) ->
     of_unit = FLOATS_PER_UNIT * (model.num_layers * (model.memory_size + model.hidden_size) + 2 * model.embedding_size)
     compared = {"dot": 2, "additive": 2 * model.attention_size, "none": 0}[model.attention]
     kept = 0
-    for rows in buckets(pairs.lengths, training.batch_size, seed=training.seed, epoch=0, units=SYMBOLS):
+    for rows in Epochs(pairs.lengths, training.batch_size, training.seed, SYMBOLS).of(0):
         longest = int(pairs.lengths[rows].max())
         logits = int(np.sum(pairs.targets.lengths[rows] + 1)) * model.vocab_size
         kept = max(kept, len(rows) * longest * (of_unit + longest * compared) + 2 * logits)

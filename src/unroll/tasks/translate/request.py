@@ -155,8 +155,8 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         if terms.budget.minutes is not None:
             yield Progress("measuring this machine", 0, 1)
             measured = partial(_measured_run, recipe, terms.device)
-            threads, steps = fitting(terms, measured, lesson, lesson.steps_per_epoch)
-            steps = min(steps, MOST_EPOCHS * lesson.steps_per_epoch)
+            threads, steps = fitting(terms, measured, lesson, lesson.epochs.size)
+            steps = min(steps, MOST_EPOCHS * lesson.epochs.size)
             recipe = choose(data, sizes, steps, terms.overrides, threads, fast=fast)
             lesson = replace(lesson, config=recipe.training)
         run = make_run(folder, recipe, terms.device)
@@ -198,7 +198,7 @@ def first_reports(
         "valid_pairs": len(lesson.valid),
         "vocab_size": recipe.model.vocab_size,
         "source_size": recipe.model.source_size,
-        "epochs": round(recipe.training.steps / lesson.steps_per_epoch, 2),
+        "epochs": round(recipe.training.steps / lesson.epochs.size, 2),
         "repeated": parts.repeated,
         "shared": parts.shared,
     }
