@@ -81,7 +81,7 @@ class Sizes:
 
 # What follows was tuned by measurement; docs/lab-notes.md names failed attempts.
 
-WORDS_PER_PIECE = 120
+WORDS_PER_PIECE = 180
 """Words of both languages for each byte-pair piece: with fewer, rare pieces are seen too rarely to be learnt."""
 MOST_EPOCHS = 25
 """Rounds over the pairs after which more teach little but the memory of the pairs."""
@@ -111,7 +111,7 @@ def choose(
     batch_size = min(overrides["training"].get("batch_size", 64), sizes.pairs)
     # About once in an epoch, and at least ten times.
     every = max(1, min(steps // 10, sizes.pairs // batch_size))
-    optim = {"learning_rate": 3e-3, "warmup_steps": max(1, min(200, steps // 10)), "weight_decay": 0.01,
+    optim = {"learning_rate": 4e-3, "warmup_steps": max(1, min(200, steps // 10)), "weight_decay": 0.01,
              "averaging": 0.999 if steps > 1000 else 0.99}  # fmt: skip
     training: dict[str, Any] = {
         "batch_size": batch_size,
