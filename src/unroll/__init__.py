@@ -48,6 +48,11 @@ if TYPE_CHECKING:
     from unroll.tasks.classify.quantize import quantize_classifier as quantize_classifier
     from unroll.tasks.classify.request import resume_classifier as resume_classifier
     from unroll.tasks.classify.request import train_classifier as train_classifier
+    from unroll.tasks.sequences.evaluate import evaluate_sequences as evaluate_sequences
+    from unroll.tasks.sequences.predict import predict_sequences as predict_sequences
+    from unroll.tasks.sequences.quantize import quantize_sequences as quantize_sequences
+    from unroll.tasks.sequences.request import resume_sequences as resume_sequences
+    from unroll.tasks.sequences.request import train_sequences as train_sequences
     from unroll.tasks.tag.evaluate import evaluate_tagger as evaluate_tagger
     from unroll.tasks.tag.predict import tag as tag
     from unroll.tasks.tag.quantize import quantize_tagger as quantize_tagger
@@ -60,6 +65,7 @@ if TYPE_CHECKING:
     from unroll.tasks.translate.request import train_translator as train_translator
     from unroll.training.request import resume as resume
     from unroll.training.request import train as train
+
 
 HOMES = {
     "UserError": "unroll.errors",
@@ -75,6 +81,7 @@ HOMES = {
     "embed": "unroll.lm.vectors",
     "evaluate": "unroll.lm.adapted",
     "evaluate_classifier": "unroll.tasks.classify.evaluate",
+    "evaluate_sequences": "unroll.tasks.sequences.evaluate",
     "evaluate_tagger": "unroll.tasks.tag.evaluate",
     "evaluate_translator": "unroll.tasks.translate.evaluate",
     "evolution": "unroll.artifact.info",
@@ -92,14 +99,17 @@ HOMES = {
     "pairs": "unroll.lm.pairs",
     "patch": "unroll.insight.patching.measure",
     "plot": "unroll.insight.curves.picture",
+    "predict_sequences": "unroll.tasks.sequences.predict",
     "prepare": "unroll.data.corpus",
     "quantize": "unroll.artifact.quantize",
     "quantize_classifier": "unroll.tasks.classify.quantize",
+    "quantize_sequences": "unroll.tasks.sequences.quantize",
     "quantize_tagger": "unroll.tasks.tag.quantize",
     "quantize_translator": "unroll.tasks.translate.quantize",
     "rescore": "unroll.lm.rescore",
     "resume": "unroll.training.request",
     "resume_classifier": "unroll.tasks.classify.request",
+    "resume_sequences": "unroll.tasks.sequences.request",
     "resume_tagger": "unroll.tasks.tag.request",
     "resume_translator": "unroll.tasks.translate.request",
     "sample": "unroll.lm.sample",
@@ -114,6 +124,7 @@ HOMES = {
     "trace_classifier": "unroll.insight.classifier.trace",
     "train": "unroll.training.request",
     "train_classifier": "unroll.tasks.classify.request",
+    "train_sequences": "unroll.tasks.sequences.request",
     "train_tagger": "unroll.tasks.tag.request",
     "train_translator": "unroll.tasks.translate.request",
     "translate": "unroll.tasks.translate.predict",

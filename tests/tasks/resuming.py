@@ -14,6 +14,7 @@ from unroll.artifact import checkpoint
 from unroll.artifact.directory import STATE, WEIGHTS, read_info
 from unroll.artifact.events import METRICS, SAMPLES, read_events
 
+FILES = (WEIGHTS, "model.json", "tokenizer.json", "recipe.toml")
 TIMES = ("seconds", "tokens_per_second")
 Resume = Callable[..., Generator[Any, None, None]]
 
@@ -28,7 +29,7 @@ def outcome(path: Path) -> dict[str, Any]:
         "metrics": [{n: v for n, v in event.items() if n not in TIMES} for event in read_events(path / METRICS)],
         "samples": read_events(path / SAMPLES),
         "leftovers": sorted(file.name for file in path.rglob(".*")),
-        **{name: (path / name).read_bytes() for name in (WEIGHTS, "model.json", "tokenizer.json", "recipe.toml")},
+        **{name: (path / name).read_bytes() for name in FILES if (path / name).exists()},
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from unroll.artifact.classifier_info import classifier_info
 from unroll.artifact.directory import (
     CLASSIFIER,
+    SEQUENCE,
     TAGGER,
     TRANSLATOR,
     WEIGHTS,
@@ -23,6 +24,7 @@ from unroll.artifact.directory import (
 )
 from unroll.artifact.events import METRICS, SAMPLE, SAMPLES, read_events
 from unroll.artifact.quantize import read_cost
+from unroll.artifact.series_info import series_info
 from unroll.artifact.steering import read_steering
 from unroll.artifact.tagger_info import tagger_info
 from unroll.artifact.translator_info import translator_info
@@ -33,7 +35,9 @@ from unroll.settings import check, read_toml
 
 TABLES = ("about", "data", "model", "optim", "training")
 ABOUT: dict[str, Any] = dict.fromkeys(("corpus_digest", "fine_tuned_from", "valid_file", "test_file"), str | None)
-OF_TASK = {CLASSIFIER: classifier_info, TAGGER: tagger_info, TRANSLATOR: translator_info}
+OF_TASK = {
+    CLASSIFIER: classifier_info, SEQUENCE: series_info, TAGGER: tagger_info, TRANSLATOR: translator_info
+}  # fmt: skip
 """What describes the model of a task."""
 
 MUCH_UNKNOWN = 0.05

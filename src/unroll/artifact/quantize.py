@@ -30,6 +30,11 @@ TAGGER_COST = {name: kind for name, kind in CLASSIFIER_COST.items() if name != "
 """Fields of the cost of a tagger, by its tokens."""
 TRANSLATOR_COST: dict[str, Any] = {"symbols": int, "float32_nats": float, "int8_nats": float, "cost_nats": float}
 """Fields of the cost of a translator."""
+SERIES_COSTS: dict[str, dict[str, Any]] = {
+    "classify": CLASSIFIER_COST,
+    "regress": {"count": int, "float32_mae": float, "int8_mae": float},
+}
+"""Fields of the cost of a model of sequences, by its task."""
 
 
 def quantize(path: StrPath) -> dict[str, Any]:
@@ -72,7 +77,7 @@ def measure_cost(path: Path) -> Work[dict[str, Any]]:
 def keep_cost(
     path: Path, known: dict[str, Any], measure: Callable[[Precision, Folder], Work[dict[str, float]]]
 ) -> Work[dict[str, Any]]:
-    """Write int8.json: what is `known`, and what `measure` gives with both precisions, `nats` at least.
+    """Write int8.json: what is `known`, what `measure` gives with both precisions, and the difference of the nats.
 
     Raises UserError where the directory cannot be written.
     """
@@ -88,7 +93,8 @@ def keep_cost(
         for precision in precisions:
             measured = yield from measure(precision, folder)
             cost |= {f"{precision}_{name}": figure for name, figure in measured.items()}
-        cost["cost_nats"] = cost["int8_nats"] - cost["float32_nats"]
+        if "int8_nats" in cost:
+            cost["cost_nats"] = cost["int8_nats"] - cost["float32_nats"]
         folder.write(FILE, (json.dumps(cost, indent=2) + "\n").encode())
     return cost
 

@@ -39,6 +39,7 @@ VERBS = {
     "classify": "Train a classifier of texts, ask it for labels, measure it.",
     "tag": "Train a tagger of tokens, ask it for tags, measure it.",
     "translate": "Train a translator of texts, translate with it, measure it.",
+    "sequences": "Train a model of sequences of numbers, ask it, measure it.",
     "export": "Write a model for another runtime (ONNX).",
     "quantize": "Measure what eight-bit weights cost a model.",
     "serve": "Serve models over HTTP, behind a standard API.",

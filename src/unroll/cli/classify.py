@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from unroll.cli import console, process
+from unroll.cli.figures import put_label_figures
 from unroll.cli.inputs import TEXT, column_names, reads_lists
 from unroll.cli.options import PATH, PRECISION, json_option, plot_option
 from unroll.cli.training import Display, refuse_beside_resume, show_training, training_options
@@ -221,21 +222,4 @@ def eval_verb(
     if as_json:
         console.put_json(figures)
         return
-    low, high = figures["interval"]
-    count, macro = number_of(figures["count"], "example"), []
-    if figures["macro"]["accuracy"] is not None:
-        macro = [
-            ("macro", f"accuracy {100 * figures['macro']['accuracy']:.2f} %, F1 {100 * figures['macro']['f1']:.2f} %")
-        ]
-    console.put_columns([
-        ("accuracy", f"{100 * figures['accuracy']:.2f} % of {count} (95 %: {100 * low:.1f} to {100 * high:.1f})"),
-        *macro,
-        ("nats", f"{figures['nats']:.4f}"),
-        ("calibration", f"off by {100 * figures['calibration_error']:.2f} % on average"),
-        *(("note", note) for note in figures["notes"]),
-    ])  # fmt: skip
-    console.put()
-    header = ("label", "precision", "recall", "F1", "examples")
-    console.put_columns([header, *((label, f"{100 * row['precision']:.1f}", f"{100 * row['recall']:.1f}",
-                                    f"{100 * row['f1']:.1f}", f"{row['count']:,}")
-                                   for label, row in figures["per_class"].items())])  # fmt: skip
+    put_label_figures(figures, "example")

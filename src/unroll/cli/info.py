@@ -8,6 +8,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.options import PATH
+from unroll.data.tables import listed
 from unroll.errors import number_of
 
 
@@ -82,6 +83,29 @@ def translator_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
 
 
+def series_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the description of a model of sequences."""
+    ways = "both directions" if description["bidirectional"] else "one direction"
+    yield "model", f"{console.shape(description)}, {ways}"
+    yield "size", f"{description['parameters']:,} parameters, {console.size(description['weights_bytes'])}"
+    yield "channels", listed(description["channels"])
+    yield "task", description["task"] + (f": {listed(description['labels'])}" if description["labels"] else "")
+    if description["steps"] is not None:
+        yield "training", number_of(description["steps"], "step")
+    held_out = number_of(description["valid_count"] or 0, "held-out sequence")
+    if (accuracy := description["valid_accuracy"]) is not None:
+        yield "validation", f"{100 * accuracy:.1f} % of {held_out}, {description['valid_loss']:.3f} nats"
+    elif (mae := description["valid_mae"]) is not None:
+        yield (
+            "validation",
+            f"mean absolute error {mae:.4g} of {held_out}, {description['valid_baseline_mae']:.4g} by the mean",
+        )
+    if (cost := description["int8"]) is not None:
+        right = f"{100 * cost['int8_accuracy']:.1f} % of them" if "int8_accuracy" in cost else ""
+        yield "int8", right or f"mean absolute error {cost['int8_mae']:.4g}"
+    yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
+
+
 def rows_of(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of the description, each with its name; an empty text if unknown."""
     counted = description["order"] is not None
@@ -138,5 +162,5 @@ def tagger_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "made with", ", ".join(f"{name} {version}" for name, version in description["made_with"].items())
 
 
-ROWS = {"classifier": classifier_rows, "tagger": tagger_rows, "translator": translator_rows}
+ROWS = {"classifier": classifier_rows, "sequence": series_rows, "tagger": tagger_rows, "translator": translator_rows}
 """What yields the rows of a task's model."""

@@ -20,6 +20,11 @@ TRAIN_NETWORK = "train a network on the same text: `unroll train FILE`"
 PREDICT = "ask it for labels: `unroll classify predict DIR TEXT`"
 CLASSIFY = "train a classifier on examples: `unroll classify train FILE --text COL --label COL`"
 TRAIN_TAGGER = "train a tagger on tagged sentences: `unroll tag train FILE`"
+MEASURE = "measure it on a text: `unroll eval DIR FILE`"
+MEASURE_LABELS = "measure it: `unroll classify eval DIR FILE`"
+MEASURE_TAGS = "measure it: `unroll tag eval DIR FILE`"
+MEASURE_TRANSLATIONS = "measure it: `unroll translate eval DIR SRC TGT`"
+LEARN = "train a model of sequences: `unroll sequences train FILE --target COL`"
 TAG = "ask it for tags: `unroll tag predict DIR TEXT`"
 TRANSLATE = "ask it for a translation: `unroll translate predict DIR TEXT`"
 LEARN_PAIRS = "train a translator on pairs of texts: `unroll translate train SRC TGT`"
@@ -57,7 +62,7 @@ USES: dict[str, Refusals | None] = {
         "tagger": Refusal("it gives tags a probability, not the text itself", TAG),
         "translator": Refusal(
             "it gives a translation a probability, not a text by itself",
-            "measure it: `unroll translate eval DIR SRC TGT`",
+            MEASURE_TRANSLATIONS,
         ),
         "sequence": Refusal("it has no probability of a text", SEQUENCES),
     },
@@ -78,15 +83,15 @@ USES: dict[str, Refusals | None] = {
     "eval": {
         "classifier": Refusal(
             "it is evaluated on texts with labels, not on one text",
-            "measure it: `unroll classify eval DIR FILE`",
+            MEASURE_LABELS,
         ),
         "tagger": Refusal(
             "it is evaluated on tagged sentences, not on one text",
-            "measure it: `unroll tag eval DIR FILE`",
+            MEASURE_TAGS,
         ),
         "translator": Refusal(
             "it is evaluated on pairs of texts, not on one text",
-            "measure it: `unroll translate eval DIR SRC TGT`",
+            MEASURE_TRANSLATIONS,
         ),
         "sequence": Refusal(
             "it is evaluated on sequences of numbers, not on one text",
@@ -152,6 +157,7 @@ USES: dict[str, Refusals | None] = {
     },
     "trace": {
         "ngram": Refusal("it has no states and no gates to show", TRAIN_NETWORK),
+        "sequence": Refusal("it reads numbers, and no symbols of a text that states could be shown at", SEQUENCES),
     },
     "gradients": {
         "ngram": Refusal("it has no gradients: it was counted, not trained", TRAIN_NETWORK),
@@ -161,6 +167,7 @@ USES: dict[str, Refusals | None] = {
     },
     "attribute": {
         "ngram": Refusal("it has no network to trace a prediction back through", TRAIN_NETWORK),
+        "sequence": Refusal("it reads numbers, and no symbols of a text that could have made an answer", SEQUENCES),
     },
     "patch": {
         "ngram": Refusal("it has no state that could be put into another text", TRAIN_NETWORK),
@@ -203,18 +210,18 @@ USES: dict[str, Refusals | None] = {
         "sequence": Refusal("it classifies sequences of numbers, not texts", SEQUENCES),
     },
     "classify eval": {
-        "network": Refusal("it has no labels to be right about", "measure it on a text: `unroll eval DIR FILE`"),
+        "network": Refusal("it has no labels to be right about", MEASURE),
         "ngram": Refusal(
             "it counts symbols, and has no labels to be right about",
-            "measure it on a text: `unroll eval DIR FILE`",
+            MEASURE,
         ),
         "tagger": Refusal(
             "its tags are measured word by word, not text by text",
-            "measure it: `unroll tag eval DIR FILE`",
+            MEASURE_TAGS,
         ),
         "translator": Refusal(
             "its translations are measured against others, not by labels",
-            "measure it: `unroll translate eval DIR SRC TGT`",
+            MEASURE_TRANSLATIONS,
         ),
         "sequence": Refusal(
             "it is right about sequences of numbers, not about texts",
@@ -235,18 +242,18 @@ USES: dict[str, Refusals | None] = {
         "sequence": Refusal("it reads numbers, and no tokens to tag", SEQUENCES),
     },
     "tag eval": {
-        "network": Refusal("it has no tags to be right about", "measure it on a text: `unroll eval DIR FILE`"),
+        "network": Refusal("it has no tags to be right about", MEASURE),
         "ngram": Refusal(
             "it counts symbols, and has no tags to be right about",
-            "measure it on a text: `unroll eval DIR FILE`",
+            MEASURE,
         ),
         "classifier": Refusal(
             "it is right about whole texts, not about their tokens",
-            "measure it: `unroll classify eval DIR FILE`",
+            MEASURE_LABELS,
         ),
         "translator": Refusal(
             "its translations are measured against others, not token by token",
-            "measure it: `unroll translate eval DIR SRC TGT`",
+            MEASURE_TRANSLATIONS,
         ),
         "sequence": Refusal(
             "it is right about sequences of numbers, not about tokens",
@@ -280,14 +287,40 @@ USES: dict[str, Refusals | None] = {
             "it is measured on numbers, not on translations", "measure it: `unroll sequences eval DIR FILE`"
         ),
     },
+    "sequences train": {
+        "network": Refusal("it learnt one text, and a model of sequences learns numbers", LEARN),
+        "ngram": Refusal("it counts symbols, and learns no numbers", LEARN),
+        "classifier": Refusal("it learns from texts with labels, not from numbers", LEARN),
+        "tagger": Refusal("it learns from tagged words, not from numbers", LEARN),
+        "translator": Refusal("it learns from pairs of texts, not from numbers", LEARN),
+    },
+    "sequences predict": {
+        "network": Refusal("it reads text, and no sequences of numbers", LEARN),
+        "ngram": Refusal("it counts symbols of text, and reads no numbers", LEARN),
+        "classifier": Refusal("it reads texts, and no sequences of numbers", PREDICT),
+        "tagger": Refusal("it reads words, and no sequences of numbers", TAG),
+        "translator": Refusal("it reads texts to translate, and no sequences of numbers", TRANSLATE),
+    },
+    "sequences eval": {
+        "network": Refusal("it is measured on a text, not on sequences of numbers", MEASURE),
+        "ngram": Refusal("it is measured on a text, as it counts symbols", MEASURE),
+        "classifier": Refusal("it is measured on texts with labels, not on numbers", MEASURE_LABELS),
+        "tagger": Refusal("it is measured on tagged words, not on numbers", MEASURE_TAGS),
+        "translator": Refusal("it is measured on pairs of texts, not on numbers", MEASURE_TRANSLATIONS),
+    },
     "export": {
         "ngram": Refusal("it is counts, for which ONNX has no operations", TRAIN_NETWORK),
+        "sequence": Refusal("it reads what was standardised and filled in, which ONNX files do not say", SEQUENCES),
     },
     "quantize": {
         "ngram": Refusal("it is counts, and has no weights to round", TRAIN_NETWORK),
     },
-    "serve": EVERYWHERE,
-    "studio": EVERYWHERE,
+    "serve": {
+        "sequence": Refusal("it reads numbers, and a server is sent texts", SEQUENCES),
+    },
+    "studio": {
+        "sequence": Refusal("it reads numbers, and the page has a place for texts alone", SEQUENCES),
+    },
     "data prepare": NO_MODEL,
     "data fetch": NO_MODEL,
     "data list": NO_MODEL,

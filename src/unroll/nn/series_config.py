@@ -17,6 +17,8 @@ from unroll.nn.layers_config import (
 Task = Literal["classify", "regress", "forecast"]
 """What a network says of a sequence: a label, a number, or what follows."""
 TASKS: tuple[Task, ...] = get_args(Task)
+Answer = Literal["classify", "regress"]
+"""The tasks of `SeriesConfig`."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class SeriesConfig(PoolingConfig):
 
     channels: int = field(kw_only=True)
     """Number of channels; that of the sequences, so leave it out."""
-    outputs: int = 1
+    outputs: int = 2
     """Number of outputs: of labels, or of numbers; that of the examples, so leave it out."""
-    task: Task = "classify"
+    task: Answer = "classify"
     """What the network says of a sequence; given by --task, so leave it out."""
     marks: bool = False
     """Whether each channel has a second one beside it, which is 1 where its value is missing."""
@@ -38,7 +40,7 @@ class SeriesConfig(PoolingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("task", self.task, TASKS)
+        check_choice("task", self.task, get_args(Answer))
         check_outputs("outputs", self.outputs, 2 if self.task == "classify" else 1)
         check_fields(self, ("noise", 0 <= self.noise <= 100, "0 to 100", "write for example 0.1, or leave it out"))
         check_count(series_parameters(self))

@@ -82,9 +82,9 @@ def read_overrides(path: Path, known: Tables = TABLES) -> Overrides:
 def check_overrides(overrides: Overrides, known: Tables = TABLES) -> None:
     """Raise UserError for a value of the wrong type or out of its range."""
     for name, cls in known.items():
-        # Only the size of the vocabulary has no default.
-        values = {"vocab_size": 1} | overrides[name] if name == "model" else overrides[name]
-        from_mapping(cls, values, f"the recipe's [{name}]")
+        # Only the sizes of what is read have no default.
+        sizes = {key: 1 for key in ("vocab_size", "channels") if key in get_type_hints(cls)}
+        from_mapping(cls, sizes | overrides[name], f"the recipe's [{name}]")
 
 
 def set_override(overrides: Overrides, key: str, text: str, known: Tables = TABLES) -> None:

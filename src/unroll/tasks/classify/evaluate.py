@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.artifact.classifier import OpenClassifier, label_ids
+from unroll.artifact.series import OpenSeries
 from unroll.data.labelled import check_labels, read_examples
 from unroll.engine.network import Precision
 from unroll.files import StrPath
@@ -18,6 +19,8 @@ from unroll.tasks.classify.predict import Floats, probabilities
 from unroll.tasks.figures import Counts, confusion, share
 
 Marks = NDArray[np.bool_]
+AnyOpened = OpenClassifier | BayesClassifier | OpenSeries
+"""What gives labels probabilities."""
 
 BINS = 15
 """Bins of equal width by the probability of what is predicted: as many as Guo et al. (2017) take."""
@@ -64,7 +67,7 @@ def measure_classifier(
     }
 
 
-def marks_of(model: OpenClassifier | BayesClassifier, rows: Sequence[Sequence[str]]) -> Marks:
+def marks_of(model: AnyOpened, rows: Sequence[Sequence[str]]) -> Marks:
     """Return which labels each example has, (N, K), given their names. Raises UserError for one never seen."""
     truth = np.zeros((len(rows), len(model.info.labels)), np.bool_)
     for row, labels in enumerate(rows):
@@ -72,7 +75,7 @@ def marks_of(model: OpenClassifier | BayesClassifier, rows: Sequence[Sequence[st
     return truth
 
 
-def figures(model: OpenClassifier | BayesClassifier, truth: Marks, predicted: Floats) -> dict[str, Any]:
+def figures(model: AnyOpened, truth: Marks, predicted: Floats) -> dict[str, Any]:
     """Return the figures of `measure_classifier`, given true labels and probabilities, both (N, K)."""
     labels, several = model.info.labels, model.info.multi_label
     chosen = predicted >= 0.5 if several else one_mark(predicted)

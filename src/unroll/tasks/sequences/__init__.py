@@ -1,0 +1,1 @@
+"""Models of sequences of vectors: a label, a number, or what follows."""
