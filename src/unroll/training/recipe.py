@@ -83,7 +83,7 @@ def check_overrides(overrides: Overrides, known: Tables = TABLES) -> None:
     """Raise UserError for a value of the wrong type or out of its range."""
     for name, cls in known.items():
         # Only the sizes of what is read have no default.
-        sizes = {key: 1 for key in ("vocab_size", "channels") if key in get_type_hints(cls)}
+        sizes = {key: 1 for key in ("vocab_size", "channels") if name == "model" and key in get_type_hints(cls)}
         from_mapping(cls, sizes | overrides[name], f"the recipe's [{name}]")
 
 

@@ -37,9 +37,8 @@ def without(table: Path, *columns: str) -> Path:
 def training(table: Path, out: Path, **options: Any) -> Any:
     """Begin to train a tiny model of the label."""
     options["settings"] = SMALL | options.get("settings", {})
-    return train_sequences(
-        without(table, "slope"), **{"target": "side"} | options, id="id", time="t", out=out, device="cpu"
-    )
+    options.setdefault("target", "side")
+    return train_sequences(without(table, "slope"), **options, id="id", time="t", out=out, device="cpu")
 
 
 def trained(table: Path, out: Path, **options: Any) -> Path:
@@ -51,8 +50,8 @@ def trained(table: Path, out: Path, **options: Any) -> Path:
 
 def trained_slopes(table: Path, out: Path, **options: Any) -> Path:
     """Train a tiny model of the number; return its directory."""
-    options = {"steps": 100, "settings": SMALL, "out": out, "device": "cpu"} | options
+    chosen: dict[str, Any] = {"steps": 100, "settings": SMALL, "out": out, "device": "cpu"} | options
     table = without(table, "side")
-    for _ in train_sequences(table, target="slope", task="regress", id="id", time="t", **options):
+    for _ in train_sequences(table, target="slope", task="regress", id="id", time="t", **chosen):
         pass
     return out
