@@ -72,7 +72,7 @@ def test_its_language_model_is_in_it(tmp_path: Path) -> None:
     save(tmp_path / "model", replace(CONFIG, context_size=size), context_digest(files))
     opened = open_tagger(tmp_path / "model")
     contexts = opened.read(SENTENCES).contexts
-    assert contexts is not None and contexts.shape == (5, size) and np.isfinite(contexts).all()
+    assert contexts is not None and contexts.values.shape == (5, size) and np.isfinite(contexts.values).all()
     (context / "tokenizer.json").unlink()
     with pytest.raises(UserError, match=r"cannot read .*tokenizer\.json"):
         open_tagger(tmp_path / "model")

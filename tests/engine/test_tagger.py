@@ -10,6 +10,7 @@ import torch
 from engine.test_encoder import LENGTHS, reading
 from nn.test_encoder import randomised
 from nn.test_tagger import CONTEXT, config
+from unroll.data.ragged import Vectors
 from unroll.data.reader import Reading
 from unroll.engine.crf import Chain, best_paths
 from unroll.engine.tagger import TaggerNetwork
@@ -32,7 +33,7 @@ def sentences(shape: TaggerConfig) -> Reading:
     if not shape.context_size:
         return read
     contexts = np.random.default_rng(1).normal(size=(len(read.units.values), CONTEXT))
-    return replace(read, contexts=contexts.astype(np.float16))
+    return replace(read, contexts=Vectors(contexts.astype(np.float16), read.units.ends))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -16,6 +16,7 @@ from unroll.artifact.open import Opened, open_model
 from unroll.artifact.snapshot import pinned
 from unroll.artifact.vocabularies import read_vocabularies
 from unroll.data.blocks import Level
+from unroll.data.ragged import Vectors
 from unroll.data.reader import Reader, Reading
 from unroll.engine.crf import Scheme
 from unroll.engine.network import Precision
@@ -206,7 +207,7 @@ def read_with(reader: Reader, context: ContextReader | None, sentences: Sequence
     if context is None:
         return reading
     contexts = yield from context.read(sentences)
-    return replace(reading, contexts=contexts)
+    return replace(reading, contexts=Vectors(contexts, reading.units.ends))
 
 
 def open_tagger(path: StrPath, precision: Precision = "float32") -> OpenTagger:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.ragged import Ragged, side_by_side
+from unroll.data.ragged import AnyRows, Ragged, Vectors, side_by_side
 from unroll.data.tokenizer import CharTokenizer, Tokenizer
 from unroll.data.utf8 import byte_lengths
 from unroll.errors import number_of
@@ -35,8 +35,8 @@ class Reading:
     """The characters of the distinct words; no rows where words are not read by their characters."""
     cut: int = 0
     """Number of units left out behind the most that is read of a text."""
-    contexts: NDArray[np.floating] | None = None
-    """(N, C) what a language model says of each unit in its context; None without one."""
+    contexts: Vectors | None = None
+    """What a language model says of each unit in its context; None without one."""
 
     def __len__(self) -> int:
         return len(self.units)
@@ -44,10 +44,7 @@ class Reading:
     def select(self, rows: Any) -> "Reading":
         """Return some texts, by their numbers or a mask, with their own distinct words."""
         units, word_of = self.units.select(rows), self.word_of.select(rows)
-        contexts = self.contexts
-        if contexts is not None:
-            numbers = Ragged(np.arange(len(contexts)), self.units.ends)
-            contexts = contexts[numbers.select(rows).values]
+        contexts = None if self.contexts is None else self.contexts.select(rows)
         if not len(self.words):
             return Reading(units, word_of, self.words, contexts=contexts)
         used, places = np.unique(word_of.values, return_inverse=True)
@@ -68,15 +65,14 @@ class Reading:
             characters, word_lengths = _padded(self.words)
             arrays |= {"characters": characters, "word_lengths": word_lengths, "word_of": _padded(self.word_of)[0]}
         if self.contexts is not None:
-            padded = np.zeros((*ids.shape, self.contexts.shape[1]), np.float32)
-            padded[np.arange(ids.shape[1]) < lengths[:, None]] = self.contexts
-            arrays["contexts"] = padded
+            arrays["contexts"] = _padded(self.contexts, np.float32)[0]
         return arrays
 
 
-def _padded(rows: Ragged) -> tuple[Ids, Ids]:
-    ids, lengths = rows.padded()
-    return np.pad(ids.astype(np.int64), ((0, 0), (0, int(not ids.shape[1])))), lengths
+def _padded(rows: AnyRows, dtype: Any = np.int64) -> tuple[NDArray[Any], Ids]:
+    values, lengths = rows.padded()
+    more = ((0, 0), (0, int(not values.shape[1])), *[(0, 0)] * (values.ndim - 2))
+    return np.pad(values.astype(dtype), more), lengths
 
 
 @dataclass(frozen=True)

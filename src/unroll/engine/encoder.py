@@ -48,7 +48,7 @@ class EncoderNetwork(LayersNetwork):
             _, spelt = self._words.read(texts.words.values, texts.words.lengths)
             parts.append(spelt[texts.word_of.values])
         if texts.contexts is not None:
-            parts.append(texts.contexts.astype(parts[0].dtype, copy=False))
+            parts.append(texts.contexts.values.astype(parts[0].dtype, copy=False))
         return np.concatenate(parts, axis=1)
 
 

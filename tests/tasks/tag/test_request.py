@@ -3,7 +3,7 @@
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks.resuming import law_of_kills, outcome
+from tasks.resuming import law_of_kills, outcome, stopped_always
 from tasks.tag.toy import entities, trained, training, written
 from tiny import stopped_at
 from unroll.artifact.directory import WEIGHTS
@@ -43,18 +43,14 @@ def right(path: Path, file: Path) -> float:
     return hits / len(true)
 
 
-def reports_of(work: Any) -> Iterator[Report]:
+def reports_of(work: Any) -> Generator[Report, None, None]:
     """Yield the reports of a training, not its progress before them."""
     with closing(work):
         yield from (report for report in work if isinstance(report, Report))
 
 
-def resumed(path: Path, most: int = 100) -> None:
-    """Resume, stopping at each and every first report, until nothing is left to do."""
-    for _ in range(most):
-        if not stopped_at(reports_of(resume_tagger(path, device="cpu")), 1):
-            return
-    raise AssertionError("it never comes to an end")
+def resuming(path: Path) -> Generator[Report, None, None]:
+    return reports_of(resume_tagger(path, device="cpu"))
 
 
 def test_it_learns_and_what_it_learnt_holds(toy: Path, unseen: Path) -> None:
@@ -67,7 +63,7 @@ def test_it_learns_and_what_it_learnt_holds(toy: Path, unseen: Path) -> None:
 def test_stopping_at_every_report_changes_nothing(variant: str, file: Path, tmp_path: Path) -> None:
     trained(file, tmp_path / "whole", steps=25, **VARIANTS[variant])
     assert stopped_at(reports_of(training(file, tmp_path / "parts", steps=25, **VARIANTS[variant])), 6)
-    resumed(tmp_path / "parts")
+    stopped_always(lambda: resuming(tmp_path / "parts"))
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
 
@@ -101,15 +97,14 @@ def test_the_law_catches_what_a_resume_forgets(
     trained(file, tmp_path / "whole", steps=25)
     assert stopped_at(reports_of(training(file, tmp_path / "parts", steps=25)), 6)
     monkeypatch.setattr(Tagging, name, fault)
-    resumed(tmp_path / "parts")
+    stopped_always(lambda: resuming(tmp_path / "parts"))
     assert outcome(tmp_path / "parts") != outcome(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_kills_change_nothing(kills: int, file: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"steps": 40 * kills, "crf": True, "settings": {"save_every": 5, "threads": 1}}
-    begin, resume = partial(trained, file, **options), partial(resume_tagger, device="cpu")
-    law_of_kills(begin, resume, tmp_path, kills)
+    law_of_kills(partial(trained, file, **options), resuming, tmp_path, kills)
 
 
 def test_contexts_are_read_again_where_a_training_resumes(file: Path, characters: Path, tmp_path: Path) -> None:
@@ -117,7 +112,7 @@ def test_contexts_are_read_again_where_a_training_resumes(file: Path, characters
     trained(file, tmp_path / "whole", steps=25, pretrained=model)
     assert stopped_at(reports_of(training(file, tmp_path / "parts", steps=25, pretrained=model)), 8)
     shutil.rmtree(model)  # the tagger is whole
-    resumed(tmp_path / "parts")
+    stopped_always(lambda: resuming(tmp_path / "parts"))
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
     opened = open_tagger(tmp_path / "whole")
     assert opened.context is not None and opened.read([["bal", "kiro"]]).contexts is not None
