@@ -46,7 +46,7 @@ def test_a_batch_depends_on_the_step_alone(lesson: Tagging) -> None:
 
 def test_rare_tokens_are_read_as_unknown_more_often(lesson: Tagging) -> None:
     ids = lesson.train.reading.units.values
-    counts, hidden = np.bincount(ids, minlength=len(lesson.hidden)), np.zeros(len(lesson.hidden))
+    counts, hidden = np.bincount(ids, minlength=len(lesson.unknown_rates)), np.zeros(len(lesson.unknown_rates))
     epochs = 40
     for step in range(epochs * lesson.epochs.size):
         rows = lesson.epochs.batch(step)
@@ -61,7 +61,7 @@ def test_rare_tokens_are_read_as_unknown_more_often(lesson: Tagging) -> None:
         if own.any():
             assert hidden[own].sum() / (epochs * count * own.sum()) == pytest.approx(0.5 / (0.5 + count), abs=0.05)
     none = replace(lesson, config=replace(lesson.config, unknown=0.0))
-    assert not none.hidden[1:].any()
+    assert not none.unknown_rates[1:].any()
 
 
 def test_the_perturbation_grows_to_its_length(lesson: Tagging) -> None:

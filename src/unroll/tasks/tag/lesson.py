@@ -66,7 +66,7 @@ class Tagging:
         return Epochs(self.train.tags.lengths, self.config.batch_size, self.config.seed)
 
     @cached_property
-    def hidden(self) -> NDArray[np.float64]:
+    def unknown_rates(self) -> NDArray[np.float64]:
         """The probability (V,) of reading each token as unknown."""
         counts = np.bincount(self.train.reading.units.values, minlength=self.info.config.vocab_size)
         share = self.config.unknown
@@ -85,7 +85,7 @@ class Tagging:
         chance = np.random.default_rng([self.config.seed, run.step])
         ids = inputs["ids"]
         assert ids is not None
-        inputs["ids"] = np.where(chance.random(ids.shape) < self.hidden[ids], 0, ids)
+        inputs["ids"] = np.where(chance.random(ids.shape) < self.unknown_rates[ids], 0, ids)
         # At full length from the start it may undo all that is learnt: then the loss stays what guessing costs.
         perturbation = run.model.config.perturbation * min(1.0, run.step / (GROWTH * self.config.steps))
         inputs["perturbation"] = np.array(perturbation, np.float32)
