@@ -78,7 +78,7 @@ ROOMS = {
     "matplotlib": r"insight\.(plots|\w+\.picture)|tasks\.\w+\.picture",
     "onnx": r"export\.\w+",
     "onnxruntime": r"export\.\w+",
-    "sklearn": r"insight\.cells\.probe|sklearn",
+    "sklearn": r"insight\.cells\.probe|sklearn(\.\w+)?",
     "starlette": SERVE,
     "torch": r"(nn|training|insight|export|serve\.inside)\..+|predict\.(torch|dynamic)|artifact\.checkpoint|state"
     r"|tasks\.\w+\.(lesson|request|beginning|memory)"

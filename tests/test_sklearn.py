@@ -119,7 +119,7 @@ def test_parameters_are_set_read_and_cloned() -> None:
     estimator = tiny().set_params(settings=settings, level="char")
     copy = clone(estimator)
     assert copy.get_params() == estimator.get_params() and not hasattr(copy, "classes_")
-    info = copy.fit(X, Y)._classifier().info
+    info = copy.fit(X, Y)._model().info
     assert info.config.hidden_size == 9 and info.config.char_hidden_size == 0
     with pytest.raises(InputError, match="unknown key 'hidden'"):
         tiny(settings={"hidden": 8}).fit(X, Y)
@@ -247,4 +247,4 @@ def test_it_trains_what_the_command_trains(fitted: TextClassifier, tmp_path: Pat
     ):
         pass
     assert (out / "weights.safetensors").read_bytes() == fitted._files["weights.safetensors"]
-    assert open_classifier(out).info.text_columns == fitted._classifier().info.text_columns
+    assert open_classifier(out).info.text_columns == fitted._model().info.text_columns

@@ -1,7 +1,7 @@
 """What a tagger says: the tags of sentences of tokens, and of texts that are cut into tokens first."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, islice
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +22,7 @@ TOGETHER = 4096
 """Number of sentences that are read at once."""
 
 Floats = NDArray[np.float64]
-Ids = NDArray[np.int64]
+Ids = NDArray[np.integer]
 Spans = list[tuple[int, int]]
 
 
@@ -80,10 +80,32 @@ def predictions(model: OpenTagger, texts: Sequence[str], spans: Sequence[Spans])
 
 
 def predicted_tags(model: OpenTagger, sentences: Sequence[Sequence[str]], true: Ids | None = None) -> Work[Predicted]:
-    """Return the tags of sentences; a sentence's do not depend on the others.
+    """Return the tags of sentences, as `tagging` does.
 
-    With the ids of the true tags of all tokens, -1 for one that the model has not, also their probabilities. Raises
-    UserError for a sentence of more than MAX_SENTENCE tokens, before memory is taken.
+    With the ids of the true tags of all tokens, -1 for one that the model has not, also their probabilities.
+    """
+    count = sum(map(len, sentences))
+    ids, probabilities = np.zeros(count, np.int64), np.zeros(count)
+    of_true = np.zeros(0 if true is None else count)
+
+    def take(here: Ids, best: Ids, shares: Floats) -> None:
+        rows = np.arange(len(here))
+        ids[here], probabilities[here] = best, shares[rows, best]
+        if true is not None:
+            of_true[here] = np.where(true[here] < 0, 0.0, shares[rows, true[here]])
+
+    yield from tagging(model, sentences, take)
+    return Predicted(ids, probabilities, of_true)
+
+
+def tagging(
+    model: OpenTagger, sentences: Sequence[Sequence[str]], take: Callable[[Ids, Ids, Floats], None]
+) -> Work[None]:
+    """Tag sentences; a sentence's tags do not depend on the others.
+
+    Hands on to `take`, batch by batch, the places of tokens among all (N,), the ids of their tags (N,), and the
+    probabilities of all tags (N, K). Raises UserError for a sentence of more than MAX_SENTENCE tokens, before memory is
+    taken.
     """
     lengths = np.array([len(sentence) for sentence in sentences], np.int64)
     if lengths.max(initial=0) > MAX_SENTENCE:
@@ -92,25 +114,16 @@ def predicted_tags(model: OpenTagger, sentences: Sequence[Sequence[str]], true: 
             allowed=f"at most {MAX_SENTENCE:,}",
             fix="give sentences, not whole documents: of a file of text, one in each line",
         )
-    count = int(lengths.sum())
-    places = Ragged(np.arange(count), np.cumsum(lengths))
-    ids, probabilities = np.zeros(count, np.int64), np.zeros(count)
-    of_true = np.zeros(0 if true is None else count)
+    places = Ragged(np.arange(lengths.sum()), np.cumsum(lengths))
     for first in range(0, len(sentences), TOGETHER):
         reading = yield from read_with(model.reader, model.context, sentences[first : first + TOGETHER])
         done = first
         for numbers, part in reading.batches():
-            here = places.select(first + numbers).values
             scores = model.network.scores(part)
-            shares = model.network.probabilities(scores, part.units.lengths)
-            rows = np.arange(len(here))
-            ids[here] = model.network.best(scores, part.units.lengths)
-            probabilities[here] = shares[rows, ids[here]]
-            if true is not None:
-                of_true[here] = np.where(true[here] < 0, 0.0, shares[rows, true[here]])
+            best = model.network.best(scores, part.units.lengths)
+            take(places.select(first + numbers).values, best, model.network.probabilities(scores, part.units.lengths))
             done += len(numbers)
             yield Progress("tagging", done, len(sentences), "sentences")
-    return Predicted(ids, probabilities, of_true)
 
 
 # ---- from texts to tokens

@@ -1,42 +1,25 @@
-"""A classifier of texts as an estimator of scikit-learn. Training needs torch, predicting does not."""
+"""A classifier of texts as an estimator."""
 
 from collections.abc import Mapping
-from numbers import Integral
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d
 
 from unroll.artifact.classifier import OpenClassifier, open_classifier
-from unroll.artifact.directory import WEIGHTS, check_free, locked, partial_of, publish
-from unroll.artifact.events import METRICS
-from unroll.artifact.vocabularies import CHARACTERS
 from unroll.data.labelled import examples_of
-from unroll.errors import UserError, install
-from unroll.files import StrPath, explained, real_folder
+from unroll.errors import UserError
+from unroll.files import StrPath
 from unroll.progress import result
+from unroll.sklearn.estimator import InputError, NetworkEstimator
 from unroll.tasks.classify.predict import probabilities
 
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils import check_random_state
-    from sklearn.utils.multiclass import check_classification_targets, type_of_target
-    from sklearn.utils.validation import check_is_fitted, column_or_1d
-except ImportError as error:
-    message = f"unroll.sklearn needs scikit-learn 1.6 or later ({error}); {install('sklearn')}"
-    raise ImportError(message) from None
 
-FILES = ("model.json", WEIGHTS, "tokenizer.json", CHARACTERS, "recipe.toml", METRICS)
-"""What a fitted estimator keeps of the directory of its classifier: all but what resuming needs."""
-
-
-class InputError(UserError, ValueError):
-    """An input that is refused, as scikit-learn raises it: a ValueError."""
-
-
-class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class TextClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
     """A recurrent network that gives each text one label: `unroll classify` as an estimator.
 
     `fit` takes texts as a list, an array or a Series of str, and one label for each: texts, whole numbers or booleans.
@@ -70,12 +53,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return what scikit-learn should know: that it takes texts in one dimension."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string, tags.input_tags.one_d_array, tags.input_tags.two_d_array = True, True, False
-        tags.non_deterministic = self.steps is None
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: all but the opened classifier."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_opened"}
 
     def fit(self, X: Any, y: Any) -> "TextClassifier":
         """Train on texts (N,) and their labels (N,). Raises InputError, a ValueError."""
@@ -89,26 +67,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         names = [name_of(label) for label in classes]
         examples = examples_of(texts, [names[number] for number in numbers], name="X")
         settings = ({} if self.level == "auto" else {"level": self.level}) | dict(self.settings or {})
-        try:
-            from unroll.nn.process import unchanged_torch
-            from unroll.tasks.classify.request import train_classifier
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            raise UserError(
-                "training needs PyTorch", allowed="predicting without", fix=install("train,sklearn")
-            ) from None
-        with unchanged_torch(), TemporaryDirectory(prefix="unroll-") as folder:
-            out = Path(folder) / "model"
-            try:
-                for _ in train_classifier(
-                    examples, text="text", label="label", out=out, minutes=self.minutes, steps=self.steps,
-                    settings=settings, seed=seed_of(self.random_state), device=self.device,
-                ):  # fmt: skip
-                    pass
-            except UserError as error:
-                raise InputError(error.what, allowed=error.allowed, fix=error.fix) from error
-            self._keep(out, classes)
+        self._train(
+            "classify", "train_classifier", examples, text="text", label="label", minutes=self.minutes,
+            settings=settings,
+        )  # fmt: skip
+        self.classes_ = classes
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -118,7 +81,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probabilities (N, K) of the labels, in the order of `classes_`; a row's sum to 1."""
-        opened = self._classifier()
+        opened = self._model()
         columns = [opened.info.labels.index(name_of(label)) for label in self.classes_]
         return result(probabilities(opened, texts_of(X))).probabilities[:, columns]
 
@@ -126,19 +89,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the logarithms (N, K) of the probabilities; with two labels the log odds (N,) of the second."""
         logs = np.log(np.maximum(self.predict_proba(X), np.finfo(np.float64).tiny))
         return np.asarray(logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs)
-
-    def save(self, folder: StrPath) -> None:
-        """Write the directory of a classifier, as `unroll classify train` does. Raises UserError where it exists."""
-        check_is_fitted(self)
-        out = real_folder(Path(folder))
-        check_free(out, (), force=False)
-        partial = partial_of(out)
-        with explained(out):
-            partial.mkdir(parents=True, exist_ok=True)
-        with locked(partial, out) as writes:
-            for name, content in self._files.items():
-                writes.write(name, content)
-            publish(writes, out)
 
     @classmethod
     def load(cls, folder: StrPath) -> "TextClassifier":
@@ -150,24 +100,12 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 fix="ask it with unroll.classify",
             )  # fmt: skip
         estimator = cls()
-        estimator._keep(Path(folder), np.array(info.labels))
+        estimator._keep(Path(folder))
+        estimator.classes_ = np.array(info.labels)
         return estimator
 
-    def _keep(self, folder: Path, classes: NDArray[Any]) -> None:
-        """Keep the files of a classifier."""
-        self._opened = open_classifier(folder)
-        self._files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
-        self.classes_ = classes
-
-    def _classifier(self) -> OpenClassifier:
-        """Return the classifier opened, after unpickling from its files; raises NotFittedError."""
-        check_is_fitted(self)
-        if not hasattr(self, "_opened"):
-            with TemporaryDirectory(prefix="unroll-") as folder:
-                for name, content in self._files.items():
-                    (Path(folder) / name).write_bytes(content)
-                self._opened = open_classifier(folder)
-        return self._opened
+    def _open(self, folder: Path) -> OpenClassifier:
+        return open_classifier(folder)
 
 
 def texts_of(X: Any) -> list[str]:
@@ -225,9 +163,3 @@ def classes_of(y: Any) -> tuple[NDArray[Any], list[int]]:
 def name_of(label: Any) -> str:
     """Return a label as a table has it: texts as they stand, booleans as in JSON."""
     return str(label).lower() if isinstance(label, bool | np.bool_) else str(label)
-
-
-def seed_of(random_state: Any) -> int:
-    """Return a seed: a number as it is, or one drawn from a generator; raises ValueError for anything else."""
-    generator = check_random_state(random_state)
-    return int(random_state) if isinstance(random_state, Integral) else int(generator.randint(2**31 - 1))
