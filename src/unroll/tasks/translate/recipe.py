@@ -102,16 +102,16 @@ def choose(
     model = {
         "vocab_size": sizes.vocab_size,
         "source_size": sizes.source_size,
-        "embedding_size": 128,
-        "encoder_size": 192,
-        "hidden_size": 256,
+        "embedding_size": 192,
+        "encoder_size": 224,
+        "hidden_size": 320,
         "input_dropout": 0.2,
         "dropout": 0.3,
     }
     batch_size = min(overrides["training"].get("batch_size", 64), sizes.pairs)
     # About once in an epoch, and at least ten times.
     every = max(1, min(steps // 10, sizes.pairs // batch_size))
-    optim = {"learning_rate": 4e-3, "warmup_steps": max(1, min(200, steps // 10)), "weight_decay": 0.01,
+    optim = {"learning_rate": 1e-2, "warmup_steps": max(1, min(200, steps // 10)), "weight_decay": 0.01,
              "averaging": 0.999 if steps > 1000 else 0.99}  # fmt: skip
     training: dict[str, Any] = {
         "batch_size": batch_size,
