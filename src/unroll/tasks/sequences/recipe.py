@@ -77,6 +77,13 @@ def choose(sizes: Sizes, steps: int, overrides: Overrides, threads: int = 1) -> 
         "outputs": sizes.outputs,
         "marks": sizes.missing,
     }
+    for name in ("task", "channels", "outputs"):
+        if overrides["model"].get(name, model[name]) != model[name]:
+            raise UserError(
+                f"{name} is {overrides['model'][name]} in the recipe's [model]",
+                allowed=f"{model[name]}, as these sequences have it",
+                fix="leave it out",
+            )
     fixed = overrides["training"].get("batch_size", 16)
     batch_size = max(1, min(fixed, sizes.examples))
     # About once in an epoch, and at least ten times.
