@@ -28,6 +28,7 @@ from unroll.data.series_reading import (
     number,
     times_of,
 )
+from unroll.data.spacing import check_regular
 from unroll.errors import UserError, install, nearest
 from unroll.files import unreadable
 from unroll.progress import Progress, Work
@@ -66,7 +67,7 @@ def read_rows_of(path: Path, columns: Columns) -> Work[Series]:
         asked[columns.target] = "--target"
     options = {name: option if columns.channels is None else "" for name, option in asked.items() if name is not None}
     own = _own(columns)
-    for row, done in read_table(path, options, digest, every=True):
+    for row, done in read_table(path, options, digest, every=columns.labelled):
         if not table.names:
             table.names = tuple(name for name in row.fields if name not in own)
         place = f"line {row.line:,} of {path}"
@@ -109,7 +110,7 @@ def _check_target(path: Path, columns: Columns) -> None:
 
 
 def _own(columns: Columns) -> set[str | None]:
-    """Return the columns that are no channels."""
+    """Return the columns that are no channels; to forecast one column, no others are read."""
     return {columns.id, columns.time, columns.target if columns.labelled else None}
 
 
@@ -128,14 +129,14 @@ def read_parquet(path: Path, columns: Columns) -> Work[Series]:
             f"reading {path} needs pyarrow", allowed="CSV, JSON lines, npz or ts without it", fix=install("parquet")
         ) from None
     _check_target(path, columns)
-    own = _own(columns)
+    own, target = _own(columns), columns.target
     try:
         with open(path, "rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         texts = [name for name in parquet.read_schema(path).names if name in own]
         with parquet.ParquetFile(path, read_dictionary=texts) as file:
             schema, count = file.schema_arrow, file.metadata.num_rows
-            names = tuple(name for name in schema.names if name not in own)
+            names = tuple(name for name in schema.names if (name not in own if columns.labelled else name == target))
             for name, option in ((columns.id, "--id"), (columns.time, "--time"), (columns.target, "--target")):
                 optional = option == "--target" and columns.labelled and not columns.required
                 if name is not None and name not in schema.names and not optional:
@@ -260,6 +261,8 @@ def _long(table: Table, columns: Columns) -> Series:
 
         times = times_of(table.times, where)[order]
         check_times(times, rows, lambda row: where(int(order[row])))
+        if not columns.labelled:
+            check_regular(times, rows, lambda row: where(int(order[row])))
     ids = tuple(numbers) or (table.path.stem,)
     series = Series(table.path, rows, table.names, ids, lines[rows.starts], times=times, sha256=table.sha256)
     return series.with_targets(columns.task, _of_sequences(table, columns, order, rows))

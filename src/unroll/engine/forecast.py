@@ -35,20 +35,29 @@ class ForecastNetwork:
             tuple(np.zeros(shape, values.dtype) for _ in ARCHITECTURES[config.arch].state)
             for _ in range(config.num_layers)
         ]
-        ahead = np.empty((len(values), config.horizon, len(config.levels)), values.dtype)
         windows = np.lib.stride_tricks.sliding_window_view(values, config.lags, axis=1)
-        for step in range(1 - windows.shape[1], config.horizon):
-            if step > 0:
-                window = np.concatenate([window[:, 1:], ahead[:, step - 1, self._middle, None]], axis=1)
-            else:
-                window = windows[:, step - 1]
-            anchor = window[:, -config.season :].mean(axis=1, keepdims=True)
-            ago = np.full_like(anchor, max(0, step) / config.horizon)
-            x = np.concatenate([window[:, ::-1] - anchor, ago], axis=1)
-            y = self._step(x, state)
-            if step >= 0:
-                ahead[:, step] = self._quantiles(x, anchor, y)
-        return ahead
+        for window in windows.swapaxes(0, 1):
+            quantiles = self._next(window, 0, state)
+        ahead = [quantiles]
+        for step in range(1, config.horizon):
+            window = np.concatenate([window[:, 1:], ahead[-1][:, self._middle, None]], axis=1)
+            ahead.append(self._next(window, step, state))
+        return np.stack(ahead, axis=1)
+
+    def _next(self, window: Array, step: int, state: list[tuple[Array, ...]]) -> Array:
+        """Return the quantiles (B, Q) of the value after a window (B, lags), whose last `step` values are forecasts.
+
+        The `state` of the layers moves on.
+        """
+        anchor = window[:, -self.config.season :].mean(axis=1, keepdims=True)
+        x = np.concatenate([window[:, ::-1] - anchor, np.full_like(anchor, step / self.config.horizon)], axis=1)
+        y = self._step(x, state)
+        raw = y @ self._weights["head.weight"].T + self._weights["head.bias"]
+        middle = self._middle
+        median = raw[:, middle, None] + x[:, :-1] @ self._weights["autoregression.weight"].T + anchor
+        spread = np.logaddexp(0, raw)
+        lower = median - spread[:, :middle][:, ::-1].cumsum(axis=1)[:, ::-1]
+        return np.concatenate([lower, median, median + spread[:, middle + 1 :].cumsum(axis=1)], axis=1)
 
     def _step(self, x: Array, state: list[tuple[Array, ...]]) -> Array:
         """Return the output (B, H) of the layers for their input (B, I); their `state` moves on."""
@@ -63,14 +72,6 @@ class ForecastNetwork:
             x = state[k][0] + x if self.config.skip == "residual" and k else state[k][0]
             total = total + x
         return total if self.config.skip == "sum" else x
-
-    def _quantiles(self, x: Array, anchor: Array, y: Array) -> Array:
-        raw = y @ self._weights["head.weight"].T + self._weights["head.bias"]
-        middle = self._middle
-        median = raw[:, middle, None] + x[:, :-1] @ self._weights["autoregression.weight"].T + anchor
-        spread = np.logaddexp(0, raw)
-        lower = median - spread[:, :middle][:, ::-1].cumsum(axis=1)[:, ::-1]
-        return np.concatenate([lower, median, median + spread[:, middle + 1 :].cumsum(axis=1)], axis=1)
 
 
 def load_forecaster(file: Path, config: ForecastConfig) -> ForecastNetwork:

@@ -21,6 +21,7 @@ class Forecaster(Learner):
     """
 
     config: ForecastConfig
+    levels: Tensor
 
     def __init__(self, config: ForecastConfig) -> None:
         super().__init__()

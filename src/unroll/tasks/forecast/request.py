@@ -1,0 +1,213 @@
+"""The training of a forecaster as it is asked for, started or resumed."""
+
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unroll.artifact.directory import output_folder, put_back_replaced
+from unroll.artifact.forecaster import ForecasterInfo, read_forecaster
+from unroll.data.history import History, season_of
+from unroll.data.series import Series
+from unroll.data.series_reading import Columns
+from unroll.errors import check_positive
+from unroll.files import Folder, StrPath, as_path, real_folder
+from unroll.nn.forecast import Forecaster
+from unroll.nn.forecast_config import forecast_parameters
+from unroll.progress import Progress, Work
+from unroll.settings import Settings
+from unroll.tasks.forecast.lesson import ForecasterRun, Forecasting
+from unroll.tasks.forecast.memory import announcement
+from unroll.tasks.forecast.reading import read_values
+from unroll.tasks.forecast.recipe import TABLES, ForecastRecipe, choose, steps_enough
+from unroll.tasks.forecast.store import Stored, load
+from unroll.tasks.forecast.windows import parts_of
+from unroll.training.checks import check_alone
+from unroll.training.prepare import Training
+from unroll.training.recipe import write_recipe
+from unroll.training.report import Report
+from unroll.training.request import reports_of
+from unroll.training.run import begin, restore
+from unroll.training.task import (
+    Terms,
+    about_of,
+    check_examples,
+    check_output,
+    fitting,
+    new_directory,
+    recorded_device,
+    reopen,
+    terms_of,
+    write_start,
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of the training of a forecaster."""
+
+    file: Path
+    columns: Columns
+    horizon: int
+    season: int | None
+    """None to estimate it."""
+    terms: Terms
+
+
+def train_forecaster(
+    file: StrPath,
+    *,
+    target: str,
+    horizon: int,
+    id: str | None = None,
+    time: str | None = None,
+    season: int | None = None,
+    out: StrPath | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    recipe: StrPath | None = None,
+    settings: Settings = (),
+    seed: int | None = None,
+    device: str = "auto",
+    force: bool = False,
+    started: float | None = None,
+) -> Generator[Progress | Report, None, None]:
+    """Train a forecaster on the series of numbers in a file, yielding progress and reports as they come.
+
+    The column `target` has the values, one row for each step; `id` names the series of a row, without it all rows are
+    one series; `time` has regular times. The model forecasts `horizon` steps. Its season, in steps, is estimated unless
+    `season` gives it, 1 for none. The end of each series is held out. The model appears in `out`, by default
+    `output_folder(file)`. The budget is `minutes` since `started` (time.monotonic), which may end sooner where more
+    steps would teach nothing, or a number of steps; with neither, three minutes. `settings` override the file `recipe`.
+    Closing the generator saves a checkpoint. Raises UserError.
+    """
+    check_alone("a forecaster")
+    path = as_path(file)
+    folder = Path(out) if out is not None else output_folder(path)
+    check_positive("the horizon", horizon, "give the number of steps to forecast")
+    if season is not None:
+        check_positive("the season", season, "give its steps, 1 where there is none, or leave it out")
+    named: dict[str, dict[str, Any]] = {"training": {"seed": seed, "steps": steps}}
+    terms = terms_of(
+        TABLES, recipe=recipe, settings=settings, named=named, minutes=minutes, device=device, force=force,
+        started=started,
+    )  # fmt: skip
+    wish = Wish(path, Columns("forecast", target, id, time), horizon, season, terms)
+
+    def reports() -> Generator[Progress | Report, None, None]:
+        with ExitStack() as locks:
+            training = yield from prepare(locks, folder, wish)
+            yield from reports_of(training)
+
+    return reports()
+
+
+def resume_forecaster(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
+    """Continue the training of a forecaster exactly where it stopped; yields nothing if it is finished.
+
+    Raises UserError if it cannot.
+    """
+    check_alone("a forecaster")
+    path = real_folder(Path(path))
+    put_back_replaced(path)
+    info = read_forecaster(path)
+    if info.result is not None:
+        return
+    with ExitStack() as locks:
+        folder, recipe, about = reopen(locks, path, ForecastRecipe, TABLES)
+        stored = load(folder.path)
+        check_examples(path, stored.digest, about)
+        lesson = _lesson(info, stored.histories, recipe)
+        run = make_run(folder, recipe, recorded_device(about, device))
+        restore(run)
+        yield from reports_of(Training(run, lesson))
+
+
+def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
+    """Read the series and choose a recipe; return the training, its directories locked by `locks`.
+
+    The directory `out` appears, complete and loadable; with `force` an earlier model stays there, and the new one lies
+    beside it. Raises UserError for what a user can fix.
+    """
+    terms, columns = wish.terms, wish.columns
+    out = check_output(out, [wish.file], "sequences train", force=terms.force)
+    series = yield from read_values(wish.file, columns)
+    stored = Stored(series.rows)
+    histories = stored.histories
+    estimated = wish.season is None and "season" not in terms.overrides["model"]
+    season = season_of(histories) if wish.season is None else wish.season
+    choice = partial(choose, wish.horizon, season, min(map(len, histories)))
+    recipe = choice(terms.budget.steps or 1, terms.overrides)
+    large = announcement(recipe, terms.device)
+    with new_directory(locks, out, [wish.file], force=terms.force) as (folder, earlier):
+        assert columns.target is not None
+        info = ForecasterInfo(recipe.model, columns.target, columns.id, columns.time, series.sha256, None)
+        lesson = _lesson(info, histories, recipe)
+        if terms.budget.minutes is not None:
+            yield Progress("measuring this machine", 0, 1)
+            every = max(1, steps_enough(len(lesson.train)) // 20)
+            threads, steps = fitting(terms, partial(_measured_run, recipe, terms.device), lesson, every)
+            recipe = choice(min(steps, steps_enough(len(lesson.train))), terms.overrides, threads)
+            lesson = replace(lesson, config=recipe.training)
+        run = make_run(folder, recipe, terms.device)
+        first = first_reports(series, histories, lesson, recipe, estimated=estimated)
+        first += [Report("warn", 0, 0, 0.0, text=large)] if large else []
+
+        def write(folder: Folder) -> None:
+            write_recipe(folder, recipe, about_of(run, stored.digest, wish.file) | {"series": len(series)})
+            stored.save(folder)
+
+        return write_start(run, lesson, first, out, earlier, write)
+
+
+def _lesson(info: ForecasterInfo, histories: Sequence[History], recipe: ForecastRecipe) -> Forecasting:
+    """Return the lesson of some series, the end of each held out."""
+    horizon, training = recipe.model.horizon, recipe.training
+    kept = [len(history) - training.held_out_of(len(history), horizon) for history in histories]
+    return Forecasting(info, *parts_of(histories, kept, recipe.model), recipe.training)
+
+
+def make_run(folder: Folder | None, recipe: ForecastRecipe, device: torch.device) -> ForecasterRun:
+    """Return a run at step 0; its first weights depend on the recipe alone."""
+    torch.set_num_threads(recipe.training.threads)
+    torch.manual_seed(recipe.training.seed)
+    return begin(folder, Forecaster(recipe.model).to(device), recipe.optim, recipe.training)
+
+
+def _measured_run(recipe: ForecastRecipe, device: torch.device, threads: int) -> ForecasterRun:
+    """Return a run by which the rate with so many threads is measured."""
+    config = replace(recipe.training, steps=2**40, threads=threads)
+    return make_run(None, replace(recipe, training=config), device)
+
+
+def first_reports(
+    series: Series, histories: Sequence[History], lesson: Forecasting, recipe: ForecastRecipe, *, estimated: bool
+) -> list[Report]:
+    """Return the reports before the first step: what was chosen, and what is odd about the series."""
+    model = recipe.model
+    detail: dict[str, Any] = {
+        "parameters": forecast_parameters(model),
+        "steps": recipe.training.steps,
+        "series": len(series),
+        "values": sum(map(len, histories)),
+        "missing": sum(int((~history.present).sum()) for history in histories),
+        "train_windows": len(lesson.train),
+        "valid_windows": len(lesson.valid),
+        "horizon": model.horizon,
+        "season": model.season,
+        "season_estimated": estimated,
+        "reach": model.reach,
+        "epochs": round(recipe.training.steps * recipe.training.batch_size / len(lesson.train), 2),
+    }
+    constant = [id for id, h in zip(series.ids, histories, strict=True) if (h.values == h.values[0]).all()]
+    remarks = []
+    if constant:
+        remarks.append(f"{len(constant):,} of the series never change, as {constant[0]!r}: nothing is learnt of them")
+    return [
+        Report("start", 0, 0, 0.0, detail=detail),
+        *(Report("warn", 0, 0, 0.0, text=remark) for remark in remarks),
+    ]
