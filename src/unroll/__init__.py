@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from unroll.tasks.classify.quantize import quantize_classifier as quantize_classifier
     from unroll.tasks.classify.request import resume_classifier as resume_classifier
     from unroll.tasks.classify.request import train_classifier as train_classifier
+    from unroll.tasks.forecast.evaluate import evaluate_forecaster as evaluate_forecaster
+    from unroll.tasks.forecast.predict import forecast as forecast
+    from unroll.tasks.forecast.request import resume_forecaster as resume_forecaster
+    from unroll.tasks.forecast.request import train_forecaster as train_forecaster
     from unroll.tasks.sequences.evaluate import evaluate_sequences as evaluate_sequences
     from unroll.tasks.sequences.predict import predict_sequences as predict_sequences
     from unroll.tasks.sequences.quantize import quantize_sequences as quantize_sequences
@@ -81,12 +85,14 @@ HOMES = {
     "embed": "unroll.lm.vectors",
     "evaluate": "unroll.lm.adapted",
     "evaluate_classifier": "unroll.tasks.classify.evaluate",
+    "evaluate_forecaster": "unroll.tasks.forecast.evaluate",
     "evaluate_sequences": "unroll.tasks.sequences.evaluate",
     "evaluate_tagger": "unroll.tasks.tag.evaluate",
     "evaluate_translator": "unroll.tasks.translate.evaluate",
     "evolution": "unroll.artifact.info",
     "export_onnx": "unroll.export.onnx",
     "fetch": "unroll.data.sources",
+    "forecast": "unroll.tasks.forecast.predict",
     "gradients": "unroll.insight.gradients.picture",
     "info": "unroll.artifact.info",
     "load": "unroll.artifact.open",
@@ -109,6 +115,7 @@ HOMES = {
     "rescore": "unroll.lm.rescore",
     "resume": "unroll.training.request",
     "resume_classifier": "unroll.tasks.classify.request",
+    "resume_forecaster": "unroll.tasks.forecast.request",
     "resume_sequences": "unroll.tasks.sequences.request",
     "resume_tagger": "unroll.tasks.tag.request",
     "resume_translator": "unroll.tasks.translate.request",
@@ -124,6 +131,7 @@ HOMES = {
     "trace_classifier": "unroll.insight.classifier.trace",
     "train": "unroll.training.request",
     "train_classifier": "unroll.tasks.classify.request",
+    "train_forecaster": "unroll.tasks.forecast.request",
     "train_sequences": "unroll.tasks.sequences.request",
     "train_tagger": "unroll.tasks.tag.request",
     "train_translator": "unroll.tasks.translate.request",

@@ -12,13 +12,14 @@ from unroll.nn.arch import RECURRENT
 from unroll.nn.forecast import Forecaster
 from unroll.nn.forecast_config import ForecastConfig
 
+SHAPE: dict[str, Any] = {
+    "horizon": 6, "season": 3, "lags": 5, "context": 21, "hidden_size": 7, "quantiles": "0.1,0.3,0.5,0.9"
+}  # fmt: skip
+
 
 def both(**options: Any) -> tuple[Forecaster, ForecastNetwork]:
     torch.manual_seed(0)
-    config = ForecastConfig(
-        **{"horizon": 6, "season": 3, "lags": 5, "context": 21, "hidden_size": 7, "quantiles": "0.1,0.3,0.5,0.9"}
-        | options
-    )
+    config = ForecastConfig(**SHAPE | options)
     model = Forecaster(config).double().eval()
     for weight in model.parameters():
         nn.init.normal_(weight, std=0.4)

@@ -25,7 +25,8 @@ def forecaster(**options: Any) -> Forecaster:
 def test_a_forecast_is_of_one_step_and_fed_back() -> None:
     model = forecaster()
     with torch.no_grad():
-        model.recurrent.layers[0].weight_ih[:, -1] = 0.0  # so that what is fed back reads as what was observed
+        first = model.get_parameter("recurrent.layers.0.weight_ih")
+        first[:, -1] = 0.0  # so that what is fed back reads as what was observed
         values = torch.randn(3, 10).double()
         ahead = model(values)
         for step in range(1, 5):

@@ -27,7 +27,7 @@ RESULT: dict[str, Any] = {
 }
 """Fields of the result of a finished training: errors in the units of the series, of the model and of two rules."""
 TYPES: dict[str, Any] = {
-    "target": str,
+    "target_column": str | None,
     "id_column": str | None,
     "time_column": str | None,
     "sha256": str,
@@ -40,7 +40,7 @@ class ForecasterInfo:
     """What model.json says of a forecaster."""
 
     config: ForecastConfig
-    target: str
+    target_column: str | None
     """The column of the values."""
     id_column: str | None
     time_column: str | None
@@ -109,7 +109,7 @@ def forecaster_info(path: StrPath) -> dict[str, Any]:
     shape, result = to_mapping(info.config), info.result or {}
     return task_info(path, description) | {
         "task": "forecast",
-        **{name: getattr(info, name) for name in ("target", "id_column", "time_column")},
+        **{name: getattr(info, name) for name in ("target_column", "id_column", "time_column")},
         **{name: shape[name] for name in ("horizon", "season", "lags", "context", "quantiles", "hidden_size")},
         "layers": info.config.num_layers,
         **{name: result.get(name) for name in RESULT if name.startswith("valid_")},

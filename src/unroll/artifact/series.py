@@ -86,6 +86,12 @@ def read_series_info(path: Path) -> SeriesInfo:
     """Read model.json of a model of sequences; raises UserError unless it is ours, of a known version, and complete."""
     description, place = read_kind(path, SEQUENCE), str(path / "model.json")
     check_types(description, COLUMNS | {"task": str, "parameters": int}, place)
+    if description["task"] == "forecast":
+        raise UserError(
+            f"{path} is a forecaster, and tells no labels or numbers of whole sequences",
+            allowed="a model that was trained to classify or regress",
+            fix="ask it how series continue: `unroll sequences predict DIR FILE`",
+        )
     config = from_mapping(SeriesConfig, description["model"], place)
     labels, channels = (_texts(description, name, place) for name in ("labels", "channels"))
     scaling = _scaling(description, "scaling", config.channels, place)

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from unroll.artifact.directory import SEQUENCE, read_kind
+from unroll.artifact.forecaster import forecaster_info
 from unroll.artifact.quantize import SERIES_COSTS, read_cost
-from unroll.artifact.series import read_series_info
+from unroll.artifact.series import read_series_info, read_task
 from unroll.artifact.task_info import task_info
 from unroll.files import StrPath
 from unroll.settings import to_mapping
@@ -20,6 +21,8 @@ def series_info(path: StrPath) -> dict[str, Any]:
     Raises UserError for a foreign or damaged directory.
     """
     path = Path(path)
+    if read_task(path) == "forecast":
+        return forecaster_info(path)
     info, common = read_series_info(path), task_info(path, read_kind(path, SEQUENCE))
     recipe, shape = common.pop("recipe"), to_mapping(info.config)
     return common | {

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from unroll.cli import console
+from unroll.cli.forecasts import forecaster_rows
 from unroll.cli.options import PATH
 from unroll.data.tables import listed
 from unroll.errors import number_of
@@ -85,6 +86,9 @@ def translator_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def series_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the rows of the description of a model of sequences."""
+    if description["task"] == "forecast":
+        yield from forecaster_rows(description)
+        return
     ways = "both directions" if description["bidirectional"] else "one direction"
     yield "model", f"{console.shape(description)}, {ways}"
     yield "size", f"{description['parameters']:,} parameters, {console.size(description['weights_bytes'])}"

@@ -76,6 +76,8 @@ class Display(NamedTuple):
     """The rows of how good a finished model is, and what to do next; none of one that is not finished."""
     described: Callable[[Path], dict[str, Any]]
     """The model as JSON."""
+    unit: str = " nats"
+    """What follows the loss."""
 
 
 def show_training(
@@ -125,7 +127,7 @@ def _drawing(display: Display, folder: Path, show: console.Show) -> "Callable[[R
             case "start":
                 console.put_columns([*display.started(report.detail), ("folder", str(folder))], err=True)
             case "train":
-                trained = f"training {report.nats:.3f} nats"
+                trained = f"training {report.nats:.3f}{display.unit}"
                 show(place, report.step, steps, f"{trained} · {report.tokens_per_second or 0:,}/s")
             case "valid":
                 if not console.is_screen(sys.stderr):

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from unroll.artifact.forecaster import OpenForecaster
 from unroll.data.history import Floats, History
+from unroll.data.series import Series
 from unroll.errors import check_positive
 from unroll.files import StrPath
 from unroll.progress import Progress, Work, result
 from unroll.tasks.forecast.naive import last_value, seasonal
-from unroll.tasks.forecast.predict import AnyForecaster, as_forecaster, check_length, columns_of, quantiles_after
-from unroll.tasks.forecast.reading import histories_of, read_values
+from unroll.tasks.forecast.predict import AnyForecaster, as_forecaster, check_length, quantiles_after, read_series_of
+from unroll.tasks.forecast.reading import histories_of
 
 ORIGINS = 20
 """Forecasts of each series, unless another number is asked for."""
@@ -21,11 +22,12 @@ ORIGINS = 20
 
 def evaluate_forecaster(model: AnyForecaster, file: StrPath, *, origins: int = ORIGINS) -> dict[str, Any]:
     """Return how good a forecaster is on the series of a file, as `measure_forecaster` does. Raises UserError."""
-    return result(measure_forecaster(as_forecaster(model), Path(file), origins))
+    opened = as_forecaster(model)
+    return result(measure_forecaster(opened, result(read_series_of(opened, Path(file))), origins))
 
 
-def measure_forecaster(model: OpenForecaster, file: Path, origins: int = ORIGINS) -> Work[dict[str, Any]]:
-    """Forecast each series of a file from rolling origins: the last ones that all steps follow, one step apart.
+def measure_forecaster(model: OpenForecaster, series: Series, origins: int = ORIGINS) -> Work[dict[str, Any]]:
+    """Forecast each of the series from rolling origins: the last ones that all steps follow, one step apart.
 
     The model is not trained anew; at each origin it reads the values before it. `mae` and `rmse` are of the median, in
     units of the series; `mase` divides the error of each series by that of the seasonal rule one season ahead, or of
@@ -36,7 +38,6 @@ def measure_forecaster(model: OpenForecaster, file: Path, origins: int = ORIGINS
     """
     check_positive("the number of origins", origins, "leave it out for 20")
     config = model.info.config
-    series = yield from read_values(file, columns_of(model))
     levels, middle = np.array(config.levels), config.levels.index(0.5)
     parts: dict[str, list[Floats]] = {name: [] for name in ("model", "last", "seasonal", "pinball", "inside", "scaled")}
     present: list[NDArray[np.bool_]] = []

@@ -70,6 +70,6 @@ def draw_forecasts(model: OpenForecaster, series: Series, out: Path, *, behind: 
                 axes.plot(places[: len(came)], came, color="black", linewidth=0.8, marker=".", markersize=4,
                           label="what came")  # fmt: skip
             axes.set_title(shown_name(id), loc="left", fontsize=10)
-            axes.set_ylabel(shown_name(model.info.target))
+            axes.set_ylabel(shown_name(model.info.target_column or "value"))
         figure.legend(*rows[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
         write_atomically(out, encoded(figure, out.suffix.lower()))

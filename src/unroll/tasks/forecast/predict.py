@@ -24,7 +24,8 @@ AnyForecaster = StrPath | OpenForecaster
 
 def forecast(model: AnyForecaster, file: StrPath) -> list[dict[str, Any]]:
     """Return how each series of a file continues, as `forecasts_of` does. Raises UserError."""
-    return result(forecasts_of(as_forecaster(model), Path(file)))
+    opened = as_forecaster(model)
+    return result(forecasts_of(opened, result(read_series_of(opened, Path(file)))))
 
 
 def as_forecaster(model: AnyForecaster) -> OpenForecaster:
@@ -32,21 +33,20 @@ def as_forecaster(model: AnyForecaster) -> OpenForecaster:
     return model if isinstance(model, OpenForecaster) else open_forecaster(model)
 
 
-def columns_of(model: OpenForecaster) -> Columns:
-    """Return which columns of a table a forecaster reads."""
+def read_series_of(model: OpenForecaster, file: Path) -> Work[Series]:
+    """Read the series of a file, in the columns of the training. Raises UserError."""
     info = model.info
-    return Columns("forecast", info.target, info.id_column, info.time_column)
+    return read_values(file, Columns("forecast", info.target_column, info.id_column, info.time_column))
 
 
-def forecasts_of(model: OpenForecaster, file: Path) -> Work[list[dict[str, Any]]]:
-    """Return how each series of a file continues, in the order of their first rows.
+def forecasts_of(model: OpenForecaster, series: Series) -> Work[list[dict[str, Any]]]:
+    """Return how each of the series continues.
 
     Each is `{"id", "steps": [{"time", "quantiles": {"0.1": …}, "last", "seasonal"}]}`. Times continue those of the
-    file, or are the numbers of steps; `last` and `seasonal` are the forecasts of the two simplest rules, null
-    without a season. Raises UserError for a series that is too short.
+    series, or are the numbers of steps; `last` and `seasonal` are the forecasts of the two simplest rules, null without
+    a season. Raises UserError for a series that is too short.
     """
     config = model.info.config
-    series = yield from read_values(file, columns_of(model))
     histories, forecasts = histories_of(series.rows), []
     for k, (id, history) in enumerate(zip(series.ids, histories, strict=True)):
         check_length(series, id, history, config.lags, config.lags)
