@@ -13,6 +13,7 @@ import unroll
 from cli.command import text
 from cli.conftest import Here, Refused, Trained
 from tasks.classify import toy
+from tasks.sequences import toy as toy_series
 from tasks.tag import toy as toy_tags
 from unroll.cli import kinds
 from unroll.cli.app import app
@@ -23,6 +24,7 @@ from unroll.serve import server
 MODEL, OUT = "MODEL", "OUT"
 """What stands for the directory of a model, and for the folder that a verb writes into."""
 BOOK, TABLE, PAIRS, LISTS, TAGGED = "book.txt", "animals.tsv", "pairs.tsv", "lists.txt", "tagged.tsv"
+SERIES = "toy-slope.csv"
 CALLS: dict[str, list[str]] = {
     "train": ["--resume", MODEL],
     "sample": [MODEL, "--length", "5"],
@@ -53,13 +55,16 @@ CALLS: dict[str, list[str]] = {
     "translate train": ["--resume", MODEL],
     "translate predict": [MODEL, "the cat"],
     "translate eval": [MODEL, BOOK, BOOK],
+    "sequences train": ["--resume", MODEL],
+    "sequences predict": [MODEL, SERIES],
+    "sequences eval": [MODEL, SERIES],
     "export": [MODEL, "--out", f"{OUT}/model.onnx"],
     "quantize": [MODEL],
     "serve": [MODEL, "--port", "0"],
     "studio": [MODEL, "--port", "0", "--no-open"],
 }
 """A call of each verb that takes a model."""
-TRIED: tuple[Kind, ...] = ("network", "ngram", "classifier", "tagger")
+TRIED: tuple[Kind, ...] = ("network", "ngram", "classifier", "tagger", "sequence")
 """The kinds of which the folder of these tests has a model."""
 COMING = {("tagger", verb) for verb in ("trace", "attribute", "export", "serve", "studio")}
 """What works on no model of this kind yet, though the table has no reason against it."""
@@ -97,6 +102,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Path:
     toy.trained(toy.written(folder / TABLE, toy.rows(random.Random(0), 60)), folder / "classifier", steps=5)
     tagged = toy_tags.written(folder / TAGGED, toy_tags.sentences(random.Random(0), 40))
     toy_tags.trained(tagged, folder / "tagger", steps=5)
+    toy_series.trained(toy_series.written(folder / "toy.csv", 60), folder / "sequence", steps=5)
     return folder
 
 
