@@ -60,13 +60,13 @@ def taking_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str
     return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
-def in_batches(opened: dict[str, OpenTagger], tagged: Tagged, rounds: int) -> dict[str, Any]:
+def in_batches(opened: dict[Precision, OpenTagger], tagged: Tagged, rounds: int) -> dict[str, Any]:
     """Return tokens a second of each precision, from tokens to tags with their probabilities, and the accuracy."""
     tags = opened["float32"].info.tags
     ids = {tag: id for id, tag in enumerate(tags)}
     true = np.array([ids.get(tag, -1) for tag in chain.from_iterable(tagged.tags)])
 
-    def tag(name: str) -> Callable[[], object]:
+    def tag(name: Precision) -> Callable[[], object]:
         return lambda: result(predicted_tags(opened[name], tagged.sentences))
 
     seconds = taking_turns({name: tag(name) for name in NAMES}, rounds)
@@ -81,7 +81,7 @@ def in_batches(opened: dict[str, OpenTagger], tagged: Tagged, rounds: int) -> di
     }
 
 
-def alone(path: Path, opened: dict[str, OpenTagger], tagged: Tagged, rounds: int, threads: int) -> dict[str, Any]:
+def alone(path: Path, opened: dict[Precision, OpenTagger], tagged: Tagged, rounds: int, threads: int) -> dict[str, Any]:
     """Return microseconds a sentence of each way to read one at a time, and ratios to the faster of torch's two."""
     full = opened["float32"]
     model = Tagger(full.info.config).eval()
@@ -96,10 +96,10 @@ def alone(path: Path, opened: dict[str, OpenTagger], tagged: Tagged, rounds: int
         for reading in readings
     ]
 
-    def scores(name: str) -> Callable[[], object]:
+    def scores(name: Precision) -> Callable[[], object]:
         return lambda: [opened[name].network.scores(reading) for reading in readings]
 
-    def tags(name: str) -> Callable[[], object]:
+    def tags(name: Precision) -> Callable[[], object]:
         return lambda: [result(predicted_tags(opened[name], [sentence])) for sentence in sentences]
 
     with torch.inference_mode():

@@ -29,7 +29,7 @@ def written(path: Path, series: int = 3, steps: int = 60, missing: int = 0) -> P
 def training(table: Path, out: Path, **options: Any) -> Any:
     """Begin to train a tiny forecaster."""
     options["settings"] = SMALL | options.get("settings", {})
-    columns = {"target": "sold", "id": "shop", "time": "day", "horizon": HORIZON}
+    columns: dict[str, Any] = {"target": "sold", "id": "shop", "time": "day", "horizon": HORIZON}
     return train_forecaster(table, **columns | options, out=out, device="cpu")
 
 
