@@ -106,7 +106,9 @@ class PooledNetwork(LayersNetwork):
             case "last":
                 return last
             case "mean":
-                return np.asarray(_reduced(np.add, y, rows, 0) / np.maximum(rows.lengths, 1)[:, None], y.dtype)
+                sums = _reduced(np.add, y, rows, 0)
+                sums /= np.maximum(rows.lengths, 1)[:, None] if len(rows) > 1 else max(1, len(y))
+                return sums
             case "max":
                 return _reduced(np.maximum, y, rows, 0)
             case _:
