@@ -32,7 +32,8 @@ from unroll.artifact.snapshot import FILES, Changed, pinned, stamp_of, unchanged
 from unroll.data.tokenizer import CharTokenizer
 from unroll.errors import MachineError, UserError
 from unroll.serve.errors import ApiError, of_user_error
-from unroll.serve.models import Models, Served
+from unroll.serve.models import Models
+from unroll.serve.served import Served
 from unroll.serve.studio import trainings as trainings_module
 from unroll.serve.studio.trainings import Trainings
 

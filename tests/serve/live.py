@@ -23,7 +23,8 @@ from unroll.data.tokenizer import BpeTokenizer, ByteTokenizer, CharTokenizer, To
 from unroll.engine.native import default_instructions
 from unroll.serve.app import create_app
 from unroll.serve.context import Context
-from unroll.serve.models import Models, Served
+from unroll.serve.models import Models
+from unroll.serve.served import Served
 from unroll.serve.server import Server, bind, make_server
 from unroll.serve.settings import Settings
 

@@ -154,7 +154,7 @@ def test_who_asks_at_once_waits_for_one_opening(tmp_path: Path, monkeypatch: pyt
     folder = make_model(tmp_path / "char")
     models = Models([folder])
     make_model(folder, seed=2)
-    import unroll.serve.models as module
+    import unroll.serve.served as module
 
     opened: list[Path] = []
     real = module.open_model  # type: ignore[attr-defined]

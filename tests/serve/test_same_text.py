@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve.live import CHARS, Live, make_model, serving
+from serve.live import CHARS, Live, latest, make_model, serving
 from unroll.data.documents import DocumentTokenizer
 from unroll.data.tokenizer import Tokenizer, WordTokenizer
 from unroll.data.words import UnicodeWordTokenizer
@@ -40,7 +40,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 def path_of(live: Live, model: str) -> Path:
-    return live.context.models.latest(model).opened.path
+    return latest(live.context.models, model).opened.path
 
 
 def ours(live: Live, model: str, prompt: str, seed: int, **options: Any) -> str:

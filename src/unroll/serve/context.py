@@ -8,7 +8,8 @@ from starlette.requests import Request
 from unroll.serve.batching.batchers import Batchers
 from unroll.serve.completions.handles import States
 from unroll.serve.metrics import Metrics
-from unroll.serve.models import Models, Served, ServedClassifier
+from unroll.serve.models import Models, S
+from unroll.serve.served import Served
 from unroll.serve.settings import Settings
 
 
@@ -32,6 +33,6 @@ class Context:
         """
         return await self.models.current(self.models.choose(name, request.path_params.get("model")))
 
-    async def classifier_of(self, request: Request, name: str | None) -> ServedClassifier:
-        """Return the classifier that a request is for, as `model_of` does."""
-        return await self.models.classifier(self.models.choose(name, request.path_params.get("model")))
+    async def of_kind(self, request: Request, name: str | None, kind: type[S]) -> S:
+        """Return the model of a kind that a request is for, as `model_of` does."""
+        return await self.models.of_kind(self.models.choose(name, request.path_params.get("model")), kind)

@@ -7,23 +7,18 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from hashlib import sha256
-from json import dumps
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from unroll.artifact.classifier import OpenClassifier, open_classifier
-from unroll.artifact.directory import CLASSIFIER, read_kind
-from unroll.artifact.open import Opened, open_model
-from unroll.artifact.saved_state import weights_digest
-from unroll.artifact.snapshot import Changed, Stamp, pinned, stamp_of, unchanged, written_at
-from unroll.data.tokenizer import Tokenizer
+from unroll.artifact.open import Opened
+from unroll.artifact.snapshot import Changed, pinned, stamp_of, unchanged
 from unroll.engine.network import Precision
 from unroll.errors import UserError
-from unroll.predict.predictor import Predictor
 from unroll.serve.errors import ApiError, invalid, log
+from unroll.serve.served import ROLES, Served, ServedModel, name_of, open_served
 
+S = TypeVar("S", bound=ServedModel)
 T = TypeVar("T")
 
 TRIES = 10
@@ -32,68 +27,15 @@ PAUSE_SECONDS = 0.02
 MAX_NAME = 64
 
 
-@dataclass(frozen=True)
-class Served:
-    """A language model in use, as it was when it was opened, whatever happens to its directory."""
-
-    name: str
-    opened: Opened
-    info: dict[str, Any]
-    """The metadata of its weights; empty for an n-gram."""
-    version: str
-    """The digest of its weights, its shape and its vocabulary."""
-    stamp: Stamp
-    created: int
-    """When its weights were written, in seconds since 1970."""
-
-    @property
-    def predictor(self) -> Predictor:
-        """The predictor."""
-        return self.opened.predictor
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The vocabulary."""
-        return self.opened.tokenizer
-
-    @property
-    def fingerprint(self) -> str:
-        """A short name for weights and arithmetic: equal ones give equal answers to equal seeds."""
-        return f"fp_{self.version[:12]}_{self.predictor.precision}"
-
-    @cached_property
-    def printable(self) -> tuple[str, ...]:
-        """The printable name of each symbol."""
-        from unroll.lm.surprisal import token_name
-
-        return tuple(token_name(self.tokenizer, id) for id in range(self.tokenizer.vocab_size))
-
-
-@dataclass(frozen=True)
-class ServedClassifier:
-    """A classifier in use, as it was when it was opened, whatever happens to its directory."""
-
-    name: str
-    opened: OpenClassifier
-    version: str
-    """The digest of its weights, its shape, its labels and its vocabulary."""
-    stamp: Stamp
-    created: int
-    """When its weights were written, in seconds since 1970."""
-
-
-AnyServed = Served | ServedClassifier
-
-
 @dataclass
 class _Entry:
     path: Path
-    served: AnyServed
-    opening: "asyncio.Task[AnyServed] | None" = field(default=None)
+    served: ServedModel
+    opening: "asyncio.Task[ServedModel] | None" = field(default=None)
 
 
 class Models:
-    """Models of both kinds by name. Used from one event loop; opening is done in a thread."""
+    """Models of all kinds by name. Used from one event loop; opening is done in a thread."""
 
     def __init__(self, paths: Iterable[Path] = (), device: str = "cpu", precision: Precision = "float32") -> None:
         """Open model directories; raises UserError where one cannot be opened."""
@@ -120,7 +62,7 @@ class Models:
         """Stop serving a model."""
         self._entries.pop(name, None)
 
-    def latest(self, name: str) -> AnyServed:
+    def latest(self, name: str) -> ServedModel:
         """Return a model as it was last opened, whatever its directory holds now; ApiError for an unknown name."""
         return self._entry(name).served
 
@@ -160,35 +102,25 @@ class Models:
         return names[0]
 
     async def current(self, name: str) -> Served:
-        """Return a language model as its directory has it now; ApiError as `reopened`, and for a classifier."""
+        """Return a language model as its directory has it now; ApiError as `of_kind`."""
+        return await self.of_kind(name, Served)
+
+    async def of_kind(self, name: str, kind: type[S]) -> S:
+        """Return a model of a kind as its directory has it now; ApiError as `reopened`, and for one of another kind."""
         served = await self.reopened(name)
-        if isinstance(served, Served):
+        if isinstance(served, kind):
             return served
+        role, wanted = ROLES[type(served)], name_of(kind)
+        others = _listed(name for name, entry in self._entries.items() if isinstance(entry.served, kind))
         raise invalid(
-            f"{name!r} is a classifier: it continues no text",
-            self._listed_kind(Served) or "a language model, made by `unroll train`; none is served",
-            "send its texts to /v1/classify, or name a language model",
+            f"{name!r} is {name_of(type(served))}, not {wanted}",
+            others or f"{wanted}, made by `{ROLES[kind].verb}`; none is served",
+            f"ask it at {role.path}, or name {wanted}",
             "model",
             "unsupported_model",
         )
 
-    async def classifier(self, name: str) -> ServedClassifier:
-        """Return a classifier as its directory has it now; ApiError as `reopened`, and for others."""
-        served = await self.reopened(name)
-        if isinstance(served, ServedClassifier):
-            return served
-        raise invalid(
-            f"{name!r} is a language model, not a classifier",
-            self._listed_kind(ServedClassifier) or "a classifier, made by `unroll classify train`; none is served",
-            "use /v1/completions, or name a classifier",
-            "model",
-            "unsupported_model",
-        )
-
-    def _listed_kind(self, kind: type[AnyServed]) -> str:
-        return _listed(name for name, entry in self._entries.items() if isinstance(entry.served, kind))
-
-    async def reopened(self, name: str) -> AnyServed:
+    async def reopened(self, name: str) -> ServedModel:
         """Return a model as its directory has it now, opened again where its weights were replaced.
 
         Raises ApiError for an unknown name, and where the directory is gone or damaged.
@@ -277,39 +209,24 @@ def changing(name: str) -> ApiError:
     )
 
 
-def _open(name: str, path: Path, device: str, precision: Precision) -> AnyServed:
+def _open(name: str, path: Path, device: str, precision: Precision) -> ServedModel:
     """Open a directory, again if its files are replaced meanwhile, so that all files belong to one model."""
     for _ in range(TRIES):
         with pinned(path) as here:
             stamp = stamp_of(here, settled=True)
+            opening = partial(open_served, name, path, here, stamp or (), device, precision)
             try:
-                opened, version = unchanged(here, stamp, partial(_read, here, device, precision))
+                served = unchanged(here, stamp, opening)
             except Changed:
                 time.sleep(PAUSE_SECONDS)
                 continue
-            if stamp is None:
-                continue
-            if isinstance(opened, OpenClassifier):
-                return ServedClassifier(name, replace(opened, path=path), version, stamp, written_at(stamp))
-            return Served(name, replace(opened, path=path), opened.weights_info, version, stamp, written_at(stamp))
+            if stamp is not None:
+                return served
     raise UserError(
         f"the files of {path} change while they are read",
         allowed="a model that is not being written to",
         fix="try again in a moment",
     )
-
-
-def _read(path: Path, device: str, precision: Precision) -> tuple[Opened | OpenClassifier, str]:
-    """Return a model, and a digest of all that its answers depend on; a classifier always runs on the CPU."""
-    if path.is_dir() and (description := read_kind(path))["kind"] == CLASSIFIER:
-        opened: Opened | OpenClassifier = open_classifier(path, precision)
-        shape = {name: description.get(name) for name in ("model", "labels", "lowercase", "max_units")}
-        digest = description["tokenizer_digest"]
-    else:
-        opened = open_model(path, precision, device=device)
-        shape, digest = opened.description["model"], opened.tokenizer.digest
-    parts = (weights_digest(path), digest, dumps(shape, sort_keys=True))
-    return opened, sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _listed(names: Iterable[str], most: int = 20) -> str:

@@ -21,7 +21,7 @@ from unroll.serve.batching.stops import BEFORE, Writing
 from unroll.serve.batching.streams import CHUNK, Outbox, Part, Point, Prompt, Row, Start, points_of
 from unroll.serve.errors import ApiError, internal, log, queue_full, shutting_down, slow_reader, timed_out
 from unroll.serve.metrics import Metrics
-from unroll.serve.models import Served
+from unroll.serve.served import Served
 from unroll.serve.settings import Settings
 
 MOST_STEPS = 16

@@ -3,7 +3,7 @@
 from unroll.serve.batching.batcher import Batcher
 from unroll.serve.errors import ApiError, shutting_down
 from unroll.serve.metrics import Metrics
-from unroll.serve.models import Served
+from unroll.serve.served import Served
 from unroll.serve.settings import Settings
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.serve.batching.streams import Part, Point, Prompt, Row, Start
-from unroll.serve.models import Served
+from unroll.serve.served import Served
 
 LEAST = -9999.0
 """Stands for the logarithm of zero, which JSON does not have."""

@@ -13,12 +13,11 @@ from starlette.types import Receive, Scope, Send
 from unroll.serve.batching.batcher import Batcher
 from unroll.serve.batching.streams import Prompt, Row, Sink, Start
 from unroll.serve.completions.choice import Choice
-from unroll.serve.completions.requests import CompletionRequest, PromptIds, check_request, read_prompts
-from unroll.serve.completions.tables import COMPLETION
+from unroll.serve.completions.requests import CompletionRequest, PromptIds, read_prompts
 from unroll.serve.context import Context
 from unroll.serve.errors import dump
-from unroll.serve.fields import LARGE_BODY, ignored_header, read_body
-from unroll.serve.models import Served
+from unroll.serve.fields import LARGE_BODY, ignored_header
+from unroll.serve.served import Served
 
 LARGE_ANSWER = 2**12
 """Symbols above which an answer is made in a thread."""
@@ -32,9 +31,8 @@ DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 
 
-async def complete(context: Context, request: Request) -> "Completion":
-    """Return the answer to a request, whose rows are in the batch by then; raises ApiError."""
-    asked = check_request(*await read_body(request, COMPLETION), context.settings)
+async def complete(context: Context, request: Request, asked: CompletionRequest) -> "Completion":
+    """Return the answer of a language model, whose rows are in the batch by then; raises ApiError."""
     served = await context.model_of(request, asked.fields["model"])
     asked = asked.with_length(served.tokenizer.level, context.settings)
     start = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from unroll.serve.batching.streams import Start
 from unroll.serve.errors import ApiError, invalid
-from unroll.serve.models import Served
+from unroll.serve.served import Served
 
 REMEMBERED = 10_000
 """Expired handles that are still reported as such."""

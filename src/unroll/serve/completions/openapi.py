@@ -3,7 +3,16 @@
 from typing import Any
 
 from unroll._version import __version__
-from unroll.serve.completions.tables import CLASSIFICATION, COMPLETION, DETOKENIZE, EMBEDDING, MODEL, TOKENIZE
+from unroll.serve.completions.tables import (
+    CLASSIFICATION,
+    COMPLETION,
+    DETOKENIZE,
+    EMBEDDING,
+    MODEL,
+    TAGGING,
+    TOKENIZE,
+    TRANSLATION,
+)
 from unroll.serve.fields import Table
 
 BODIES: dict[str, Table] = {
@@ -11,12 +20,16 @@ BODIES: dict[str, Table] = {
     "/v1/embeddings": EMBEDDING,
     "/v1/classify": CLASSIFICATION,
     "/classify": CLASSIFICATION,
+    "/v1/tag": TAGGING,
+    "/tag": TAGGING,
+    "/translate": TRANSLATION,
     "/tokenize": TOKENIZE,
     "/detokenize": DETOKENIZE,
 }
 
 _STRING = {"type": "string"}
 _INTEGER = {"type": "integer"}
+_NUMBER = {"type": "number"}
 
 
 def _answer(**properties: Any) -> dict[str, Any]:
@@ -27,8 +40,11 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-_MODEL = _answer(id=_STRING, object=_STRING, created=_INTEGER, owned_by=_STRING)
-_MODEL["properties"] |= {"labels": _list(_STRING) | {"description": "Of a classifier: the order of `probs`."}}
+_MODEL = _answer(id=_STRING, object=_STRING, created=_INTEGER, owned_by=_STRING, kind=_STRING)
+_MODEL["properties"] |= {
+    "labels": _list(_STRING) | {"description": "Of a classifier: the order of `probs`."},
+    "tags": _list(_STRING) | {"description": "Of a tagger."},
+}
 _USAGE = _answer(prompt_tokens=_INTEGER, completion_tokens=_INTEGER, total_tokens=_INTEGER)
 _LOGPROBS = _answer(
     tokens=_list(_STRING),
@@ -36,10 +52,26 @@ _LOGPROBS = _answer(
     top_logprobs=_list({"type": ["object", "null"], "additionalProperties": {"type": "number"}}),
     text_offset=_list(_INTEGER),
 )
-_LABELS = _answer(
-    id=_STRING, object=_STRING, created=_INTEGER, model=_STRING, usage=_USAGE,
-    data=_list(_answer(index=_INTEGER, label=_STRING, probs=_list({"type": "number"}), num_classes=_INTEGER)),
-)  # fmt: skip
+
+
+def _entries(**properties: Any) -> dict[str, Any]:
+    data = _list(_answer(index=_INTEGER, **properties))
+    return _answer(id=_STRING, object=_STRING, created=_INTEGER, model=_STRING, usage=_USAGE, data=data)
+
+
+_LABELS = _entries(label=_STRING, probs=_list(_NUMBER), num_classes=_INTEGER)
+_TAGS = _entries(
+    text=_STRING,
+    tokens=_list(_answer(token=_STRING, start=_INTEGER, end=_INTEGER, tag=_STRING, probability=_NUMBER)),
+)
+_TRANSLATION = _answer(text=_STRING, score=_NUMBER, nats=_NUMBER)
+_TRANSLATION["properties"]["attention"] = {
+    "anyOf": [
+        _answer(source=_list(_STRING), target=_list(_STRING), weights=_list(_list(_NUMBER))),
+        {"type": "null"},
+    ],
+    "description": "With `attention`: a row of weights that sum to 1 for each piece of the translation and its end.",
+}
 _CHOICE = {
     "type": "object",
     "required": ["index", "text", "logprobs", "finish_reason"],
@@ -57,8 +89,8 @@ _ERROR = _answer(error=_answer(
 
 ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
     "/v1/completions": (
-        "Continue a prompt. With `stream`, server-sent events: data lines with the same object, in which each "
-        "choice holds what is new, then `[DONE]`.",
+        "Continue a prompt or, with a translator, translate it. With `stream`, server-sent events: data lines with the "
+        "same object, in which each choice holds what is new, then `[DONE]`.",
         _answer(id=_STRING, object=_STRING, created=_INTEGER, model=_STRING, system_fingerprint=_STRING,
                 choices=_list(_CHOICE), usage=_USAGE),
     ),
@@ -75,6 +107,12 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "/v1/classify": ("The most probable label of each text, and the probabilities of all, in vLLM's form.", _LABELS),
     "/classify": ("The same as /v1/classify.", _LABELS),
+    "/v1/tag": ("The tag of each token, with its probability, and its offsets in code points of the text.", _TAGS),
+    "/tag": ("The same as /v1/tag.", _TAGS),
+    "/translate": (
+        "The best translations of each text: `nats` is -ln P of one, its end included, and `score` the mean of ln P.",
+        _entries(text=_STRING, translations=_list(_TRANSLATION)),
+    ),
     "/tokenize": (
         "The ids of a text; `unknown` of them are `<unk>`.",
         _answer(count=_INTEGER, max_model_len=_INTEGER, tokens=_list(_INTEGER), unknown=_INTEGER),

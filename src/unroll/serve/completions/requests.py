@@ -13,7 +13,7 @@ from unroll.serve.batching.streams import Options, Start
 from unroll.serve.completions.tables import LENGTHS
 from unroll.serve.errors import invalid
 from unroll.serve.fields import check_ids
-from unroll.serve.models import Served
+from unroll.serve.served import Served
 from unroll.serve.settings import Settings
 
 Ids = NDArray[np.int64]

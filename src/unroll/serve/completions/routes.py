@@ -1,4 +1,4 @@
-"""The routes of the standard API: completions, embeddings, labels, vocabularies, models, health."""
+"""The routes of the standard API: completions, embeddings, tasks, vocabularies, models, health."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -8,15 +8,31 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from unroll._version import __version__
+from unroll.serve.completions import completion, translation
 from unroll.serve.completions.classification import classify
-from unroll.serve.completions.completion import Completion, complete
+from unroll.serve.completions.completion import Completion
 from unroll.serve.completions.openapi import describe
+from unroll.serve.completions.requests import check_request
+from unroll.serve.completions.tables import COMPLETION
+from unroll.serve.completions.tagging import tag
 from unroll.serve.completions.tokens import detokenize, embed, tokenize, tokenizer_info
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, invalid, json_response, shutting_down
-from unroll.serve.models import MAX_NAME, AnyServed, ServedClassifier
+from unroll.serve.fields import read_body
+from unroll.serve.models import MAX_NAME
+from unroll.serve.served import ServedClassifier, ServedModel, ServedTagger, ServedTranslator
 
 Endpoint = Callable[[Context, Request], Awaitable[Response | Completion]]
+
+
+async def complete(context: Context, request: Request) -> Response | Completion:
+    """Continue the prompts of a request, or translate them, as its model is; raises ApiError."""
+    asked = check_request(*await read_body(request, COMPLETION), context.settings)
+    name = context.models.choose(asked.fields["model"], request.path_params.get("model"))
+    served = await context.models.reopened(name)
+    if isinstance(served, ServedTranslator):
+        return await translation.complete(context, asked, served)
+    return await completion.complete(context, request, asked)
 
 
 async def health(context: Context, request: Request) -> Response:
@@ -85,6 +101,9 @@ ROUTES: dict[str, tuple[str, Endpoint]] = {
     "/v1/embeddings": ("POST", embed),
     "/v1/classify": ("POST", classify),
     "/classify": ("POST", classify),
+    "/v1/tag": ("POST", tag),
+    "/tag": ("POST", tag),
+    "/translate": ("POST", translation.translate),
     "/v1/models": ("GET", list_models),
     "/v1/models/{name}": ("GET", one_model),
     "/tokenize": ("POST", tokenize),
@@ -100,8 +119,8 @@ ROUTES: dict[str, tuple[str, Endpoint]] = {
 OF_A_MODEL = "/models/{model}"
 """The address of one model, for clients that cannot name a model: every path below it leads to that model."""
 for _path in (
-    "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/classify", "/classify", "/v1/models",
-    "/v1/models/{name}", "/tokenize", "/detokenize", "/tokenizer_info",
+    "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/classify", "/classify", "/v1/tag", "/tag",
+    "/translate", "/v1/models", "/v1/models/{name}", "/tokenize", "/detokenize", "/tokenizer_info",
 ):  # fmt: skip
     ROUTES[OF_A_MODEL + _path] = ROUTES[_path]
 
@@ -119,7 +138,12 @@ def routes(context: Context) -> list[Route]:
     ]
 
 
-def _model(served: AnyServed) -> dict[str, object]:
-    about = {"id": served.name, "object": "model", "created": served.created, "owned_by": "unroll"}
-    labels = {"labels": list(served.opened.info.labels)} if isinstance(served, ServedClassifier) else {}
-    return about | labels
+def _model(served: ServedModel) -> dict[str, object]:
+    about: dict[str, object] = {
+        "id": served.name, "object": "model", "created": served.created, "owned_by": "unroll", "kind": served.kind
+    }  # fmt: skip
+    if isinstance(served, ServedClassifier):
+        about["labels"] = list(served.opened.info.labels)
+    elif isinstance(served, ServedTagger):
+        about["tags"] = list(served.opened.info.tags)
+    return about

@@ -1,4 +1,4 @@
-"""What completions, embeddings, labels and conversions of texts take: a table of fields for each."""
+"""What completions, embeddings, tasks and conversions of texts take: a table of fields for each."""
 
 from unroll.data.blocks import Level
 from unroll.serve.fields import BOOLEAN, IDS, STRING, Field, Schema, Table, integer, number
@@ -31,8 +31,8 @@ COMPLETION: Table = {
     "model": MODEL,
     "prompt": Field(
         _TEXTS,
-        "What to continue: texts, or arrays of ids. A text is read after the start symbol; so are ids, unless they "
-        "begin with it. None, or an empty one, is the start of a text.",
+        "What to continue, or what a translator translates: texts, or arrays of ids. A text is read after the start "
+        "symbol; so are ids, unless they begin with it. None, or an empty one, is the start of a text.",
         "",
     ),
     "max_tokens": Field(
@@ -40,7 +40,7 @@ COMPLETION: Table = {
         "Maximum number of symbols. 0 is for `echo` or `return_state`, which then only read the prompt. The default is "
         "about a hundred characters, by the level of the model: "
         + ", ".join(f"{count} {SYMBOLS[level]}" for level, count in LENGTHS.items())
-        + "; never more than the server allows.",
+        + "; never more than the server allows. A translator writes whole translations.",
     ),
     "max_completion_tokens": Field(
         {"type": "integer", "minimum": 0}, "Another name for `max_tokens`; where both are sent they must be equal."
@@ -56,7 +56,10 @@ COMPLETION: Table = {
         number(0, 1), "Only symbols with at least this share of the highest probability. An extension.", 0.0
     ),
     "n": Field(integer(1, 64), "Number of texts for each prompt; text i is `unroll sample`'s stream i of the seed.", 1),
-    "best_of": Field(integer(1, 64), "Write this many, and return the `n` with the highest mean log-probability."),
+    "best_of": Field(
+        integer(1, 64),
+        "Write this many, and return the `n` with the highest mean log-probability. Of a translator it is the beam.",
+    ),
     "seed": Field(
         integer(-(2**63), 2**64 - 1),
         "The same seed gives the same text, whatever else the server does; the default is a new seed each time.",
@@ -122,6 +125,33 @@ CLASSIFICATION: Table = {
         {"anyOf": [STRING, {"type": "array", "items": STRING, "minItems": 1}]},
         "A text, or texts, each of which gets its label.",
         required=True,
+    ),
+    "user": USER,
+}
+
+_TEXT = Field(STRING, "A text.")
+_SOME_TEXTS = Field({"type": "array", "items": STRING, "minItems": 1}, "Several texts.")
+_TOKENS: Schema = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
+
+TAGGING: Table = {
+    "model": MODEL,
+    "text": _TEXT,
+    "texts": _SOME_TEXTS,
+    "tokens": Field(
+        {"anyOf": [_TOKENS, {"type": "array", "items": _TOKENS, "minItems": 1}]},
+        "A sentence that is cut already, or several. One of `text`, `texts` and `tokens` is sent.",
+    ),
+    "user": USER,
+}
+
+TRANSLATION: Table = {
+    "model": MODEL,
+    "text": _TEXT,
+    "texts": _SOME_TEXTS,
+    "beam": Field(integer(1, 64), "Beginnings of translations that are kept side by side; 1 is greedy.", 5),
+    "n_best": Field(integer(1, 64), "Translations of each text, the best first; at most as many as `beam`.", 1),
+    "attention": Field(
+        BOOLEAN, "Return the weights of the text's pieces at each piece; null where the model has none.", False
     ),
     "user": USER,
 }

@@ -15,7 +15,7 @@ from unroll.serve.completions.tables import DETOKENIZE, EMBEDDING, TOKENIZE
 from unroll.serve.context import Context
 from unroll.serve.errors import invalid, json_response
 from unroll.serve.fields import check_ids, ignored_header, read_body
-from unroll.serve.models import Served
+from unroll.serve.served import Served
 from unroll.serve.settings import Settings
 
 NO_LIMIT = 2**31 - 1

@@ -20,7 +20,7 @@ from unroll.serve.errors import invalid, json_response, of_user_error
 from unroll.serve.fields import posted, read_query
 from unroll.serve.inside import find, memory, similar, tables, trace, unrolled
 from unroll.serve.inside.store import GIVEN, Store
-from unroll.serve.models import Served
+from unroll.serve.served import Served
 from unroll.serve.texts import read, surfaces, unknown
 
 

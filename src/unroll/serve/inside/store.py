@@ -17,7 +17,8 @@ from unroll.serve.context import Context
 from unroll.serve.inside import similar, trace
 from unroll.serve.inside.jobs import Jobs
 from unroll.serve.inside.tables import MOST_MODELS
-from unroll.serve.models import TRIES, Served, changing, read_beside
+from unroll.serve.models import TRIES, changing, read_beside
+from unroll.serve.served import Served
 from unroll.serve.texts import PASSAGE, Passage, Texts, passage, read
 
 T = TypeVar("T")

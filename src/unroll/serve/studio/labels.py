@@ -13,7 +13,8 @@ from unroll.nn.encoder_config import classifier_parameters
 from unroll.progress import result
 from unroll.serve.errors import json_response
 from unroll.serve.fields import posted
-from unroll.serve.models import ServedClassifier, changing
+from unroll.serve.models import changing
+from unroll.serve.served import ServedClassifier
 from unroll.serve.studio import tables
 from unroll.serve.studio.studio import Studio
 from unroll.tasks.classify.decisive import measure_units

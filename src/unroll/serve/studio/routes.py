@@ -30,7 +30,7 @@ from unroll.serve.batching.stops import BEFORE
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, dump, invalid, json_response, of_user_error
 from unroll.serve.fields import check_ids, posted, read_query
-from unroll.serve.models import Served, ServedClassifier
+from unroll.serve.served import Served, ServedClassifier
 from unroll.serve.studio import labels, tables
 from unroll.serve.studio.reading import MOST, Ids, as_typed, compared, expectations, next_of, read_text
 from unroll.serve.studio.sampling import clamped_predictor, written
@@ -75,7 +75,7 @@ async def info(studio: Studio, request: Request) -> Response:
             served = await studio.context.models.reopened(name)
             if isinstance(served, ServedClassifier):
                 classifiers.append(labels.brief(served))
-            else:
+            elif isinstance(served, Served):
                 models.append(brief(studio, served))
         except ApiError as error:
             if error.code == "model_gone":

@@ -14,7 +14,7 @@ from typing import Any
 
 from unroll.errors import UserError
 from unroll.serve.context import Context
-from unroll.serve.models import Served, ServedClassifier
+from unroll.serve.served import Served, ServedClassifier
 from unroll.serve.studio.reading import Prefixes
 from unroll.serve.studio.trainings import SPEEDS, Trainings
 from unroll.serve.texts import Texts
@@ -84,7 +84,7 @@ class Studio:
     async def classifier(self, name: str) -> ServedClassifier:
         """Return a classifier as its directory has it now."""
         await self._find(name)
-        return await self.context.models.classifier(name)
+        return await self.context.models.of_kind(name, ServedClassifier)
 
     async def _find(self, name: str) -> None:
         if name not in self.context.models.names():
