@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     budget = ["--minutes", str(options.minutes)] if options.steps is None else ["--steps", str(options.steps)]
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as place:
         files = {"digits": digits(Path(place))}
         if options.vowels:

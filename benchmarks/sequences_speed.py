@@ -1,4 +1,4 @@
-"""Predicting labels of sequences without torch: sequences a second, one at a time and in batches, beside torch's layers.
+"""Predicting labels of sequences without torch: one at a time and in batches, beside the layers of torch.
 
 The contender reads the same weights with `nn.LSTM` (bidirectional, rows of different length as packed sequences) and
 `nn.Linear`, and must give the same logits. Sequences are random: speed depends on their shape alone.
@@ -60,7 +60,7 @@ def write_arrays(path: Path, kind: str) -> Vectors:
 
 
 def speeds(path: Path, rows: Vectors, threads: int, rounds: int, batch: int) -> dict[str, Any]:
-    """Return microseconds for each sequence of each way, taking turns, and their ratios to the faster of torch's two."""
+    """Return microseconds for each sequence of each way, taking turns, and ratios to the faster of torch's two."""
     float32, int8 = open_series(path), open_series(path, "int8")
     model = SeriesNetwork(float32.info.config).eval()
     copy_weights(model, load_tensors(path / WEIGHTS), path / WEIGHTS)
