@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard src/unroll/*/
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "unroll needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,insight,serve,export,translate]' \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,insight,serve,export,translate,parquet]' \
 		'axe-playwright-python>=0.1.8' 'hypothesis>=6.100' 'httpx>=0.27' 'mypy>=1.11' 'openai>=1.40' 'playwright>=1.45' 'pytest>=8.2' 'pytest-xdist>=3.6' 'ruff>=0.6'
 	touch $(STAMP)
 
