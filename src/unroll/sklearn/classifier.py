@@ -155,7 +155,7 @@ def classes_of(y: Any) -> tuple[NDArray[Any], list[int]]:
         raise InputError(
             f"y has one class, {classes[0]!r}" if len(classes) else "y has 0 labels",
             allowed="at least two different labels",
-            fix="add texts of other labels",
+            fix="add examples of other labels",
         )
     return classes, numbers.tolist()
 

@@ -66,7 +66,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
                 writes.write(name, content)
             publish(writes, out)
 
-    def _train(self, task: str, verb: str, *arguments: Any, **options: Any) -> None:
+    def _train(self, task: str, verb: str, /, *arguments: Any, **options: Any) -> None:
         """Train by the function `verb` of `unroll.tasks.<task>.request`, and keep the model; raises InputError."""
         try:
             from unroll.nn.process import unchanged_torch
