@@ -1,10 +1,19 @@
 """The estimators of sequences pass scikit-learn's own checks, and read sequences of any length."""
 
+import pickle
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from unroll.sklearn import SequenceClassifier, SequenceRegressor
+from unroll.artifact.series import open_series
+from unroll.errors import UserError
+from unroll.sklearn import InputError, SequenceClassifier, SequenceRegressor
 
 QUICK: dict[str, Any] = {
     "steps": 40, "random_state": 0, "device": "cpu",
@@ -14,12 +23,12 @@ QUICK: dict[str, Any] = {
 }  # fmt: skip
 
 
-@parametrize_with_checks([SequenceClassifier(**QUICK), SequenceRegressor(**QUICK)])
+@parametrize_with_checks([SequenceClassifier(**QUICK), SequenceRegressor(**QUICK)])  # type: ignore[untyped-decorator]
 def test_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
-def rises(count: int, seed: int = 0) -> tuple[list[np.ndarray[Any, Any]], list[str], np.ndarray[Any, Any]]:
+def rises(count: int, seed: int = 0) -> tuple[list[NDArray[Any]], list[str], NDArray[Any]]:
     """Return sequences of two channels, which of them rises, and how steeply."""
     chance = np.random.default_rng(seed)
     rows, labels, slopes = [], [], chance.uniform(1, 3, count)
