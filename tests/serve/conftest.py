@@ -1,5 +1,6 @@
 """One server of tiny models for all tests that do not change it."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ import sklearn.ensemble  # noqa: F401 - in a thread of the server, pytest's own 
 
 from serve.live import TOKENIZERS, Live, make_model, serving
 from tasks.classify import toy
+from tasks.forecast import toy as forecast_toy
+from tasks.sequences import toy as sequences_toy
+from tasks.tag import toy as tag_toy
+from tasks.translate import toy as translate_toy
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +34,42 @@ def live(folders: dict[str, Path]) -> Iterator[Live]:
 def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a classifier."""
     return toy.animals(tmp_path_factory.mktemp("labelled"))
+
+
+@pytest.fixture(scope="session")
+def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tagger."""
+    folder = tmp_path_factory.mktemp("tagged")
+    rows = tag_toy.sentences(random.Random(0), 120)
+    return tag_toy.trained(tag_toy.written(folder / "toy.tsv", rows), folder / "tagger", steps=60)
+
+
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a translator."""
+    folder = tmp_path_factory.mktemp("translated")
+    pairs = translate_toy.written(folder, translate_toy.sources(random.Random(0), 240))
+    return translate_toy.trained(pairs, folder / "translator", steps=300)
+
+
+@pytest.fixture(scope="session")
+def blind_translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a translator without attention, hardly trained."""
+    folder = tmp_path_factory.mktemp("blind")
+    pairs = translate_toy.written(folder, translate_toy.sources(random.Random(0), 60))
+    return translate_toy.trained(pairs, folder / "blind", steps=5, attention="none")
+
+
+@pytest.fixture(scope="session")
+def sequences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The directories of models of sequences, by their tasks."""
+    folder = tmp_path_factory.mktemp("sequences")
+    table = sequences_toy.written(folder / "toy.csv")
+    return {
+        "classify": sequences_toy.trained(table, folder / "sides"),
+        "regress": sequences_toy.trained_slopes(table, folder / "slopes"),
+        "forecast": forecast_toy.trained(forecast_toy.written(folder / "waves.csv"), folder / "waves"),
+    }
 
 
 @pytest.fixture

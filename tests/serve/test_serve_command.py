@@ -78,8 +78,11 @@ def test_a_term_signal_ends_it_in_order(folder: Path) -> None:
         assert process.wait(20) == 0
 
 
-def test_a_server_of_cpu_models_never_loads_torch(folder: Path) -> None:
+def test_a_server_of_cpu_models_never_loads_torch(
+    folder: Path, animals: Path, tagger: Path, translator: Path, sequences: dict[str, Path]
+) -> None:
     """Whatever is asked of it: a planted torch that must not be found proves it."""
+    paths = [str(path) for path in (folder, animals, tagger, translator, *sequences.values())]
     program = f"""
 import sys, threading, json, urllib.request
 class Barred:
@@ -95,7 +98,7 @@ from unroll.serve.settings import Settings
 import asyncio
 listener = bind("127.0.0.1", 0)
 settings = Settings(port=listener.getsockname()[1])
-server = make_server(create_app(Models([Path({str(folder)!r})]), settings), settings)
+server = make_server(create_app(Models(map(Path, {paths!r})), settings), settings)
 thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
 thread.start()
 while not server.started: pass
@@ -107,8 +110,15 @@ def ask(path, **body):
 ask("/v1/completions", model="char", prompt="the", n=3, logprobs=2, echo=True, return_state=True, stop="x")
 ask("/v1/completions", model="char", prompt="the", stream=True, presence_penalty=1)
 ask("/v1/embeddings", model="char", input=["the"])
-ask("/tokenize", prompt="the")
-for path in ("/tokenizer_info", "/metrics", "/openapi.json", "/readyz", "/v1/models"): ask(path)
+ask("/tokenize", model="char", prompt="the")
+ask("/classify", model="animals", input="woof")
+ask("/tag", model="tagger", text="balkiro")
+ask("/v1/completions", model="translator", prompt="one red cat")
+ask("/v1/completions", model="translator", prompt="one red cat", stream=True)
+ask("/translate", model="translator", text="one red cat", attention=True)
+ask("/predict", model="sides", sequences=[[[1, 2], [3, None]]])
+ask("/predict", model="waves", sequences=[list(range(20))])
+for path in ("/tokenizer_info?model=char", "/metrics", "/openapi.json", "/readyz", "/v1/models"): ask(path)
 server.should_exit = True
 thread.join()
 assert "torch" not in sys.modules

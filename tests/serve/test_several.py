@@ -24,7 +24,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "/detokenize": {"tokens": [1]},
     "/tokenizer_info": {},
 }
-"""Every endpoint that is about one model, without its name."""
+"""Every endpoint that is about one language model, without its name."""
+TASKS = ("/v1/classify", "/classify", "/v1/tag", "/tag", "/translate", "/predict")
+"""Those of the models of tasks."""
 
 
 def ask(live: Live, path: str, body: dict[str, Any]) -> httpx.Response:
@@ -40,7 +42,7 @@ def alone(folders: dict[str, Path]) -> Iterator[Live]:
 
 
 def test_every_endpoint_of_a_model_is_asked_here() -> None:
-    exceptions = {"/v1/chat/completions", "/v1/models", "/v1/models/{name}", "/v1/classify", "/classify"}
+    exceptions = {"/v1/chat/completions", "/v1/models", "/v1/models/{name}", *TASKS}
     assert {OF_A_MODEL + path for path in {*BODIES, *exceptions}} == {path for path in ROUTES if OF_A_MODEL in path}
 
 

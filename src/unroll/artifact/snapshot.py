@@ -23,6 +23,8 @@ Stamp = tuple[tuple[int, int, int, int, int], ...]
 
 FILES = ("model.json", "tokenizer.json", WEIGHTS)
 """Files that a model is read from."""
+OPTIONAL = ("tokenizer.json",)
+"""Those that only models of texts have."""
 TICK_SECONDS = 0.02
 """More than a tick of the clock that dates changes of files (1 to 10 ms): two changes within one tick look like one."""
 
@@ -58,7 +60,7 @@ def pinned(path: Path) -> Iterator[Path]:
 
 
 def stamp_of(path: Path, files: tuple[str, ...] = FILES, *, settled: bool = False) -> Stamp | None:
-    """Return a stamp that differs when files in a directory were replaced; None where one of them is missing.
+    """Return a stamp that differs when files in a directory were replaced; None where one is missing that must not.
 
     With `settled` a change younger than a tick is waited for, as the next one might have the same time.
     """
@@ -67,7 +69,10 @@ def stamp_of(path: Path, files: tuple[str, ...] = FILES, *, settled: bool = Fals
         try:
             stat = (path / name).stat()
         except OSError:
-            return None
+            if name not in OPTIONAL:
+                return None
+            stamp.append((0, 0, 0, 0, 0))
+            continue
         stamp.append((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     if settled and max(changed for *_, changed in stamp) > time.time_ns() - TICK_SECONDS * 1e9:
         time.sleep(TICK_SECONDS)

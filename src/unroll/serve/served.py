@@ -10,14 +10,17 @@ from typing import Any, NamedTuple
 
 from unroll.artifact.classifier import OpenClassifier, open_classifier
 from unroll.artifact.directory import kind_of, read_kind
+from unroll.artifact.forecaster import OpenForecaster, open_forecaster
 from unroll.artifact.open import Opened, open_model
 from unroll.artifact.saved_state import weights_digest
+from unroll.artifact.series import OpenSeries, open_series, read_task
 from unroll.artifact.snapshot import Stamp, written_at
 from unroll.artifact.tagger import OpenTagger, open_tagger
 from unroll.artifact.translator import OpenTranslator, open_translator
 from unroll.data.tokenizer import Tokenizer
 from unroll.engine.network import Precision
 from unroll.errors import NAMES, Kind
+from unroll.nn.series_config import Task
 from unroll.predict.predictor import Predictor
 from unroll.tasks.tag.predict import Tokens, tokens_in_training
 
@@ -108,6 +111,25 @@ class ServedTranslator(ServedModel):
         return self.fingerprint_of(self.opened.network.precision)
 
 
+@dataclass(frozen=True)
+class ServedSequences(ServedModel):
+    """A model of sequences of numbers in use."""
+
+    opened: OpenSeries | OpenForecaster
+
+    @property
+    def task(self) -> Task:
+        """What it says of a sequence."""
+        return "forecast" if isinstance(self.opened, OpenForecaster) else self.opened.info.config.task
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the numbers of a step."""
+        if isinstance(self.opened, OpenForecaster):
+            return (self.opened.info.target_column or "value",)
+        return self.opened.info.columns.channels or ()
+
+
 class Role(NamedTuple):
     """What a kind of served models is asked, and what makes one."""
 
@@ -122,11 +144,19 @@ ROLES: dict[type[ServedModel], Role] = {
     Served: Role("network", "/v1/completions", "unroll train"),
     ServedClassifier: Role("classifier", "/v1/classify", "unroll classify train"),
     ServedTagger: Role("tagger", "/v1/tag", "unroll tag train"),
+    ServedSequences: Role("sequence", "/predict", "unroll sequences train"),
     ServedTranslator: Role("translator", "/v1/completions", "unroll translate train"),
 }
+
+
+def _open_sequences(path: Path, precision: Precision) -> OpenSeries | OpenForecaster:
+    return open_forecaster(path) if read_task(path) == "forecast" else open_series(path, precision)
+
+
 OPENERS: dict[Kind, tuple[type[ServedModel], Callable[[Path, Precision], Any]]] = {
     "classifier": (ServedClassifier, open_classifier),
     "tagger": (ServedTagger, open_tagger),
+    "sequence": (ServedSequences, _open_sequences),
     "translator": (ServedTranslator, open_translator),
 }
 """How the models of tasks are opened; they always run on the CPU."""

@@ -36,8 +36,10 @@ def test_the_description_is_of_the_routes_and_the_tables(live: Live) -> None:
         describe({"/planted": "GET"})
 
 
-def test_answers_have_the_fields_that_are_described(folders: dict[str, Path], animals: Path) -> None:
-    with serving(folders["char"], animals) as live:
+def test_answers_have_the_fields_that_are_described(
+    folders: dict[str, Path], animals: Path, tagger: Path, translator: Path, sequences: dict[str, Path]
+) -> None:
+    with serving(folders["char"], animals, tagger, translator, sequences["classify"]) as live:
         check_answers(live)
 
 
@@ -64,13 +66,17 @@ def check_answers(live: Live) -> None:
         "/detokenize": {"model": "char", "tokens": [1]},
         "/v1/classify": {"model": "animals", "input": ["woof", ""]},
         "/classify": {"model": "animals", "input": "woof"},
+        "/v1/tag": {"model": "tagger", "texts": ["balkiro X", ""]},
+        "/tag": {"model": "tagger", "tokens": ["balkiro"]},
+        "/translate": {"model": "translator", "text": "one", "attention": True},
+        "/predict": {"model": "sides", "sequences": [[[1, 2], [None, 3]]]},
         "/v1/chat/completions": {},
     }
     for path, methods in paths.items():
         if path == "/metrics":
             continue
         (operation,) = methods.values()
-        name = "animals" if path.endswith("/classify") else "char"
+        name = bodies.get(path.removeprefix(OF_A_MODEL), {}).get("model", "char")
         filled = path.replace("{name}", name).replace("{model}", name)
         body = bodies.get(path.removeprefix(OF_A_MODEL))
         answer = live.get(filled, params={"model": "char"}) if body is None else live.post(filled, body)

@@ -7,9 +7,8 @@ from starlette.responses import Response
 
 from unroll.progress import result
 from unroll.serve.completions.tables import CLASSIFICATION
-from unroll.serve.completions.tasks import answer, check_count, listed, read_units
+from unroll.serve.completions.tasks import answer, check_count, check_probabilities, listed, read_units
 from unroll.serve.context import Context
-from unroll.serve.errors import invalid
 from unroll.serve.served import ServedClassifier
 from unroll.serve.settings import Settings
 from unroll.tasks.classify.predict import probabilities
@@ -24,13 +23,7 @@ def _labels(fields: dict[str, Any], served: ServedClassifier, settings: Settings
     texts = [fields["input"]] if isinstance(fields["input"], str) else fields["input"]
     check_count(len(texts), settings.max_inputs, "texts", "input")
     labels = served.opened.info.labels
-    if (size := len(texts) * len(labels)) > settings.max_probabilities:
-        raise invalid(
-            f"the request asks for {size:,} probabilities, above the limit of {settings.max_probabilities:,}",
-            f"up to {settings.max_probabilities:,}: texts times labels",
-            "send fewer texts at a time",
-            "input",
-        )
+    check_probabilities(len(texts), len(labels), settings, "input")
     count = read_units(served.opened.reader, served.name, texts, settings.max_prompt_tokens, "input")
     rows = result(probabilities(served.opened, texts)).probabilities
     data = [{"label": labels[row.argmax()], "probs": row.tolist(), "num_classes": len(labels)} for row in rows]

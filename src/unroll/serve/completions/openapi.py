@@ -9,6 +9,7 @@ from unroll.serve.completions.tables import (
     DETOKENIZE,
     EMBEDDING,
     MODEL,
+    PREDICTION,
     TAGGING,
     TOKENIZE,
     TRANSLATION,
@@ -23,6 +24,7 @@ BODIES: dict[str, Table] = {
     "/v1/tag": TAGGING,
     "/tag": TAGGING,
     "/translate": TRANSLATION,
+    "/predict": PREDICTION,
     "/tokenize": TOKENIZE,
     "/detokenize": DETOKENIZE,
 }
@@ -44,6 +46,8 @@ _MODEL = _answer(id=_STRING, object=_STRING, created=_INTEGER, owned_by=_STRING,
 _MODEL["properties"] |= {
     "labels": _list(_STRING) | {"description": "Of a classifier: the order of `probs`."},
     "tags": _list(_STRING) | {"description": "Of a tagger."},
+    "task": _STRING | {"description": "Of a model of sequences: classify, regress or forecast."},
+    "channels": _list(_STRING) | {"description": "Of a model of sequences: the numbers of a step."},
 }
 _USAGE = _answer(prompt_tokens=_INTEGER, completion_tokens=_INTEGER, total_tokens=_INTEGER)
 _LOGPROBS = _answer(
@@ -64,6 +68,13 @@ _TAGS = _entries(
     text=_STRING,
     tokens=_list(_answer(token=_STRING, start=_INTEGER, end=_INTEGER, tag=_STRING, probability=_NUMBER)),
 )
+_PREDICTIONS = _entries()
+_PREDICTIONS["properties"]["data"]["items"]["properties"] |= {
+    "labels": _list(_answer(label=_STRING, probability=_NUMBER)),
+    "prediction": _NUMBER,
+    "steps": _list(_answer(quantiles={"type": "object", "additionalProperties": _NUMBER}, last=_NUMBER,
+                           seasonal={"type": ["number", "null"]})),
+}  # fmt: skip
 _TRANSLATION = _answer(text=_STRING, score=_NUMBER, nats=_NUMBER)
 _TRANSLATION["properties"]["attention"] = {
     "anyOf": [
@@ -112,6 +123,11 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
     "/translate": (
         "The best translations of each text: `nats` is -ln P of one, its end included, and `score` the mean of ln P.",
         _entries(text=_STRING, translations=_list(_TRANSLATION)),
+    ),
+    "/predict": (
+        "Of each sequence, by the model's task: its labels, the most probable first; its number; or the quantiles of "
+        "the steps that follow, beside the forecasts of the last value and of the season.",
+        _PREDICTIONS,
     ),
     "/tokenize": (
         "The ids of a text; `unknown` of them are `<unk>`.",

@@ -8,10 +8,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from unroll._version import __version__
+from unroll.artifact.series import OpenSeries
 from unroll.serve.completions import completion, translation
 from unroll.serve.completions.classification import classify
 from unroll.serve.completions.completion import Completion
 from unroll.serve.completions.openapi import describe
+from unroll.serve.completions.prediction import predict
 from unroll.serve.completions.requests import check_request
 from unroll.serve.completions.tables import COMPLETION
 from unroll.serve.completions.tagging import tag
@@ -20,7 +22,7 @@ from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, invalid, json_response, shutting_down
 from unroll.serve.fields import read_body
 from unroll.serve.models import MAX_NAME
-from unroll.serve.served import ServedClassifier, ServedModel, ServedTagger, ServedTranslator
+from unroll.serve.served import ServedClassifier, ServedModel, ServedSequences, ServedTagger, ServedTranslator
 
 Endpoint = Callable[[Context, Request], Awaitable[Response | Completion]]
 
@@ -104,6 +106,7 @@ ROUTES: dict[str, tuple[str, Endpoint]] = {
     "/v1/tag": ("POST", tag),
     "/tag": ("POST", tag),
     "/translate": ("POST", translation.translate),
+    "/predict": ("POST", predict),
     "/v1/models": ("GET", list_models),
     "/v1/models/{name}": ("GET", one_model),
     "/tokenize": ("POST", tokenize),
@@ -120,7 +123,7 @@ OF_A_MODEL = "/models/{model}"
 """The address of one model, for clients that cannot name a model: every path below it leads to that model."""
 for _path in (
     "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/classify", "/classify", "/v1/tag", "/tag",
-    "/translate", "/v1/models", "/v1/models/{name}", "/tokenize", "/detokenize", "/tokenizer_info",
+    "/translate", "/predict", "/v1/models", "/v1/models/{name}", "/tokenize", "/detokenize", "/tokenizer_info",
 ):  # fmt: skip
     ROUTES[OF_A_MODEL + _path] = ROUTES[_path]
 
@@ -146,4 +149,8 @@ def _model(served: ServedModel) -> dict[str, object]:
         about["labels"] = list(served.opened.info.labels)
     elif isinstance(served, ServedTagger):
         about["tags"] = list(served.opened.info.tags)
+    elif isinstance(served, ServedSequences):
+        about |= {"task": served.task, "channels": list(served.channels)}
+        if isinstance(served.opened, OpenSeries) and served.opened.info.labels:
+            about["labels"] = list(served.opened.info.labels)
     return about

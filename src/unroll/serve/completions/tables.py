@@ -1,6 +1,7 @@
 """What completions, embeddings, tasks and conversions of texts take: a table of fields for each."""
 
 from unroll.data.blocks import Level
+from unroll.data.series_reading import LARGEST
 from unroll.serve.fields import BOOLEAN, IDS, STRING, Field, Schema, Table, integer, number
 
 MAX_STOP = 64
@@ -140,6 +141,27 @@ TAGGING: Table = {
     "tokens": Field(
         {"anyOf": [_TOKENS, {"type": "array", "items": _TOKENS, "minItems": 1}]},
         "A sentence that is cut already, or several. One of `text`, `texts` and `tokens` is sent.",
+    ),
+    "user": USER,
+}
+
+_NUMBER: Schema = {"anyOf": [number(-LARGEST, LARGEST), {"type": "null"}]}
+
+PREDICTION: Table = {
+    "model": MODEL,
+    "sequences": Field(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"anyOf": [*_NUMBER["anyOf"], {"type": "array", "items": _NUMBER}]},
+            },
+        },
+        "Sequences of steps, the first one the earliest. A step has a number for each channel, in the order of "
+        "`channels` in /v1/models, or is the number itself where there is one channel; null is a missing value.",
+        required=True,
     ),
     "user": USER,
 }

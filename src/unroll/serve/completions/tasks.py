@@ -70,6 +70,17 @@ def check_count(count: int, most: int, what: str, param: str) -> None:
                       "send them in batches", param)  # fmt: skip
 
 
+def check_probabilities(count: int, labels: int, settings: Settings, param: str) -> None:
+    """Raise ApiError for more probabilities than are held until they are sent."""
+    if (size := count * labels) > settings.max_probabilities:
+        raise invalid(
+            f"the request asks for {size:,} probabilities, above the limit of {settings.max_probabilities:,}",
+            f"up to {settings.max_probabilities:,}: {'texts' if param == 'input' else param} times labels",
+            "send fewer at a time",
+            param,
+        )
+
+
 def read_units(reader: Reader, name: str, texts: Sequence[str], most: int, param: str) -> int:
     """Return how many units the texts have; raises ApiError for a text that would be cut, and for too many."""
     count = 0

@@ -40,11 +40,11 @@ def _translated(fields: dict[str, Any], served: ServedTranslator, settings: Sett
     if n_best > beam:
         raise invalid(f"n_best is {n_best}, and beam {beam}", "at most as many as the beam keeps",
                       f"send a beam of {n_best}", "n_best")  # fmt: skip
-    check_count(len(texts) * beam, settings.max_inputs, "texts, times the beam,", param)
+    check_count(len(texts) * beam, settings.max_inputs, "texts times the beam", param)
     reader, attention = served.opened.readers.source, fields["attention"]
-    count = read_units(reader, served.name, texts, settings.max_prompt_tokens, param)
+    count = read_units(reader, served.name, [text.strip() for text in texts], settings.max_prompt_tokens, param)
     if attention:
-        lengths = [len(reader.units(text)[0]) for text in texts]
+        lengths = [len(reader.units(text.strip())[0]) for text in texts]
         most = sum(n_best * length * limit(length) for length in lengths)
         check_count(most, settings.max_probabilities, "weights of attention", param)
     attention = attention and served.opened.info.config.attention != "none"
@@ -125,7 +125,7 @@ def _sources(request: CompletionRequest, served: ServedTranslator) -> list[str]:
     if fields["stream"] and request.texts_per_prompt > 1:
         raise invalid("several translations of a prompt cannot be streamed: the best is known at the end only",
                       "n and best_of of 1 with stream", "leave out n and best_of, or stream", "n")  # fmt: skip
-    return prompts or [""]
+    return [prompt.strip() for prompt in prompts] or [""]
 
 
 def _choice(served: ServedTranslator, index: int, translation: Translation, fields: dict[str, Any]) -> dict[str, Any]:
