@@ -1,10 +1,6 @@
 """An exported classifier: the law of padding in ONNX Runtime, equal to torch and the engine, and usable without us."""
 
 import json
-import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -20,16 +16,16 @@ from numpy.typing import NDArray
 
 import unroll
 from artifact.test_classifier import CONFIG, READER, save
-from cli.command import forked
+from export.page import prepare, printed
 from nn.test_encoder import CELLS, randomised
-from test_docs import commands
 from unroll.artifact.classifier import open_classifier
 from unroll.data.ragged import Ragged
 from unroll.data.reader import Reading
 from unroll.data.tokenizer import CharTokenizer
 from unroll.errors import UserError
-from unroll.export import classifier, graph
-from unroll.export.classifier import WORDS, build, inputs_of
+from unroll.export import encoder, graph, layers
+from unroll.export.classifier import build
+from unroll.export.encoder import WORDS, inputs_of
 from unroll.export.onnx import export_onnx, open_session
 from unroll.nn.encoder import Classifier, Units
 from unroll.nn.encoder_config import ClassifierConfig
@@ -186,17 +182,17 @@ def without_lengths(inputs: list[str], options: dict[str, Any]) -> None:
 
 
 def unmasked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(classifier, "masked", lambda graph, y, where, otherwise=0.0: y)
+    patch.setattr(layers, "masked", lambda graph, y, where, otherwise=0.0: y)
 
 
 def never_stopped(patch: pytest.MonkeyPatch) -> None:
     scan = graph.scan
-    patch.setattr(classifier, "scan", lambda *layer, reverse: scan(*layer[:-1], reverse=reverse))
+    patch.setattr(layers, "scan", lambda *layer, reverse: scan(*layer[:-1], reverse=reverse))
 
 
 def at_the_longest_end(patch: pytest.MonkeyPatch) -> None:
-    rows_of = classifier.rows_of
-    patch.setattr(classifier, "rows_of", lambda *rows: (made := rows_of(*rows))._replace(last=made.inside))
+    rows_of = layers.rows_of
+    patch.setattr(encoder, "rows_of", lambda *rows: (made := rows_of(*rows))._replace(last=made.inside))
 
 
 LEAKS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
@@ -216,12 +212,12 @@ def test_the_law_catches_padding_that_leaks(fault: str, monkeypatch: pytest.Monk
         law_of_padding(Exported(shape(arch)))
 
 
-PART = classifier.part
+PART = layers.part
 FAULTS = LEAKS | {
     "the sum of all for the last": ("lstm", at_the_longest_end),
     "directions swapped": (
         "gru", lambda patch: patch.setattr(
-            classifier, "part", lambda weights, prefix: PART(weights, prefix.replace("backwards.0", "forwards.0"))
+            layers, "part", lambda weights, prefix: PART(weights, prefix.replace("backwards.0", "forwards.0"))
         )),
 }  # fmt: skip
 
@@ -258,7 +254,7 @@ def test_it_says_what_it_is(tmp_path: Path) -> None:
 
     save(tmp_path / "model", shape("lstm"))
     report = export_onnx(tmp_path / "model")
-    assert report.inputs == inputs_of(CONFIG) == Units._fields and report.outputs == ("logits", "probabilities")
+    assert report.inputs == inputs_of(CONFIG) == Units._fields[:-1] and report.outputs == ("logits", "probabilities")
     for name, file in report.vocabularies.items():
         assert file.read_bytes() == (tmp_path / "model" / f"{name}.json").read_bytes()
     assert [*report.vocabularies] == ["tokenizer", "characters"] and report.to_json()["characters"] == str(file)
@@ -284,24 +280,8 @@ def test_another_vocabulary_of_characters_is_not_replaced(tmp_path: Path) -> Non
 
 
 def test_the_program_of_the_page_classifies_like_the_model(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
-    program = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)[1]
-    for line in commands(page):
-        if line.startswith("printf"):
-            subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True)
-        elif "animals" in line:
-            with forked(*shlex.split(line)[1:], cwd=tmp_path) as process:
-                _, errors = process.communicate(timeout=120)
-                assert process.poll() == 0, errors
-    # As in a place that has neither unroll nor torch.
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['unroll'] = sys.modules['torch'] = None\n")
-    output = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True,
-        encoding="utf-8", timeout=120, check=True,
-    )  # fmt: skip
+    prepare("animals", tmp_path)
     expected = unroll.classify(tmp_path / "runs" / "animals", ["that old cat says meow", "woof!"], top=1)
     rows = [(row["labels"][0]["label"], f"{row['labels'][0]['probability']:.3f}", row["text"]) for row in expected]
-    printed = [(label, f"{float(share):.3f}", text) for label, share, text in (
-        line.split(" ", 2) for line in output.stdout.splitlines()
-    )]  # fmt: skip
-    assert printed == rows
+    lines = (line.split(" ", 2) for line in printed("animals", tmp_path).splitlines())
+    assert [(label, f"{float(share):.3f}", text) for label, share, text in lines] == rows

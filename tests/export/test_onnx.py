@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import unroll
+from export.page import printed
 from export.session import Session
 from laws.cases import CASES, ROWS, STEPS, VOCAB, Case, config, start_state
 from laws.laws import (
@@ -446,8 +447,6 @@ def test_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize("separator", [(), ("--separator", "|")], ids=["endless", "documents"])
 def test_the_program_of_the_page_writes_like_the_model(separator: tuple[str, ...], tmp_path: Path) -> None:
     """It draws the most probable symbol each time, so its text is what `unroll sample --temperature 0` writes."""
-    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
-    program, _ = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     book = "It is a|" + "a|" * 3000 if separator else text(170).replace("she ", "It ")
     (tmp_path / "book.txt").write_text(book)
     report = command(
@@ -455,18 +454,11 @@ def test_the_program_of_the_page_writes_like_the_model(separator: tuple[str, ...
     )
     assert report.returncode == 0, report.stderr
     assert command("unroll", "export", "runs/book", "--to", "onnx", cwd=tmp_path).returncode == 0
-    (tmp_path / "write.py").write_text(program)
-    # As in a place that has neither unroll nor torch.
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['unroll'] = sys.modules['torch'] = None\n")
-    output = subprocess.run(
-        [sys.executable, "write.py"], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True,
-        encoding="utf-8", timeout=120,
-    )  # fmt: skip
-    assert output.returncode == 0, output.stderr
+    output = printed("book", tmp_path)
     ours = "".join(
         drawn.text for drawn in unroll.sample(tmp_path / "runs" / "book", prompt="It is ", length=200, temperature=0)
     )
-    assert output.stdout == "It is " + ours + "\n"
+    assert output == "It is " + ours + "\n"
     assert (len(ours) < 200) == bool(separator)
 
 

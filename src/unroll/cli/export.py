@@ -14,8 +14,9 @@ from unroll.cli.options import PATH, json_option
 Inputs of a language model are ids (batch, length) and the state; outputs are logits (batch,
 length, symbols) and the state after them, each by name. A state of zeros has read nothing. A
 classifier reads ids and the rows' lengths (batch), and gives logits and probabilities (batch,
-labels). The vocabulary is written beside the file. Before anything is written, ONNX Runtime runs
-the graph and its results are compared with our own network.
+labels); a tagger those of every token. A model of sequences reads the values as they were
+measured, and standardises them itself. The vocabulary is written beside the file. Before anything
+is written, ONNX Runtime runs the graph and its results are compared with our own network.
 
 \b
 Examples:
@@ -31,12 +32,13 @@ def verb(model: Path, form: str, out: Path | None, as_json: bool) -> None:
     from unroll.export.onnx import export_onnx
 
     exported = export_onnx(model, out)
+    vocabularies = ", ".join(map(str, exported.vocabularies.values()))
     if as_json:
         console.put_json({"model": str(model), "to": form} | exported.to_json())
     else:
         console.put_columns([
             ("file", f"{exported.path} · {console.size(exported.bytes)}"),
-            ("vocabulary", ", ".join(map(str, exported.vocabularies.values()))),
+            *([("vocabulary", vocabularies)] if vocabularies else []),
             ("about", str(exported.about)),
             ("inputs", ", ".join(exported.inputs)),
             ("outputs", ", ".join(exported.outputs)),

@@ -310,7 +310,6 @@ USES: dict[str, Refusals | None] = {
     },
     "export": {
         "ngram": Refusal("it is counts, for which ONNX has no operations", TRAIN_NETWORK),
-        "sequence": Refusal("it reads what was standardised and filled in, which ONNX files do not say", SEQUENCES),
     },
     "quantize": {
         "ngram": Refusal("it is counts, and has no weights to round", TRAIN_NETWORK),

@@ -30,10 +30,7 @@ class TaggerNetwork(EncoderNetwork):
         """
         check_shapes(weights, tagger_shapes(config))
         super().__init__(config, weights, **options)
-        chain = Chain.free(config.tags)
-        if config.crf:
-            chain = Chain.of({name: weights[f"crf.{name}"] for name in ("start", "transitions", "end")})
-        self.chain = chain.within(tags, scheme)
+        self.chain = chain_of(config, weights, tags, scheme)
         self._by_path = config.crf or scheme != "none"
 
     def scores(self, reading: Reading) -> Array:
@@ -51,6 +48,14 @@ class TaggerNetwork(EncoderNetwork):
         The softmax of a unit's scores or, with a CRF, the share of all paths of its row that have the tag there.
         """
         return marginals(scores, lengths, self.chain) if self.config.crf else _softmax(scores)
+
+
+def chain_of(config: TaggerConfig, weights: Weights, tags: tuple[str, ...], scheme: Scheme) -> Chain:
+    """Return what the moves of a path score: of a CRF as learnt, else nothing, without those a scheme rules out."""
+    chain = Chain.free(config.tags)
+    if config.crf:
+        chain = Chain.of({name: weights[f"crf.{name}"] for name in ("start", "transitions", "end")})
+    return chain.within(tags, scheme)
 
 
 def _softmax(scores: Array) -> NDArray[np.float64]:

@@ -100,6 +100,13 @@ def floats(name: str, *shape: int | str | None) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
+def doubles(name: str, *shape: int | str) -> Any:
+    """Return the description of an input or output in float64."""
+    from onnx import TensorProto, helper
+
+    return helper.make_tensor_value_info(name, TensorProto.DOUBLE, shape)
+
+
 def linear(graph: Graph, x: str, weights: Weights, name: str) -> str:
     """Add W x + b of the layer `name` over the last axis."""
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]

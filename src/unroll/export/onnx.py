@@ -1,7 +1,7 @@
 """A model as one ONNX file: its inputs and outputs named, checked against our own network before it is written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll._version import __version__
-from unroll.artifact.directory import CLASSIFIER, WEIGHTS, read_kind
+from unroll.artifact.directory import CLASSIFIER, SEQUENCE, TAGGER, WEIGHTS, read_kind
 from unroll.errors import UserError, install
 from unroll.export.classifier import classifier_source
 from unroll.export.graph import OPSET, Case, Source
 from unroll.export.language import language_source
+from unroll.export.series import series_source
+from unroll.export.tagger import tagger_source
 from unroll.files import explained, write_atomically
 
 MOST_BYTES = 2**31 - 2**20
@@ -24,6 +26,13 @@ MOST_BYTES = 2**31 - 2**20
 
 TOLERANCE = 1e-4
 """How far a logit may be from ours, as a share of the largest one: float32 in another order of sums."""
+
+SOURCES: dict[str, Callable[[Path], Source]] = {
+    CLASSIFIER: classifier_source,
+    TAGGER: tagger_source,
+    SEQUENCE: series_source,
+}
+"""By the kind of model; of any other it is `language_source`."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
     require_onnx()
     path = Path(model)
     file = path / "onnx" / "model.onnx" if out is None else Path(out)
-    source = classifier_source(path) if read_kind(path)["kind"] == CLASSIFIER else language_source(path)
+    source = SOURCES.get(read_kind(path)["kind"], language_source)(path)
     if file.suffix != ".onnx" or file.is_dir():
         raise UserError(
             f"{file} is not the name of an ONNX file", allowed="a file that ends in .onnx", fix="name another"
