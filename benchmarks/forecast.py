@@ -23,7 +23,7 @@ from measure import run_json, show
 HORIZON, ORIGINS = 12, 20
 TREND = {"trend": "add", "damped_trend": False}
 DAMPED = {"trend": "add", "damped_trend": True}
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "additive": TREND | {"seasonal": "add"},
     "additive, damped": DAMPED | {"seasonal": "add"},
     "additive, no trend": {"seasonal": "add"},
