@@ -96,8 +96,7 @@ def test_weights_are_as_their_table_says(shape: TaggerConfig) -> None:
     assert sum(w.numel() for w in model.parameters()) == tagger_parameters(shape)
 
 
-@pytest.mark.parametrize("options", [{"tags": 0}, {"context_size": -1}, {"perturbation": -1.0},
-                                     {"tags": 2**24, "hidden_size": 256}])  # fmt: skip
+@pytest.mark.parametrize("options", [{"tags": 0}, {"context_size": -1}, {"tags": 2**24, "hidden_size": 256}])
 def test_impossible_shapes_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UserError) as error:
         config(**options)

@@ -72,25 +72,6 @@ class Encoder(Layers):
         """Return the outputs (T, B, D·H), zero behind a row's end, and the last output of each direction (B, D·H)."""
         return self.read(self.inputs(units, engine), units.lengths, engine)
 
-    def perturbed(self, loss_of: Callable[[Tensor], Tensor], x: Tensor, length: Tensor | None) -> Tensor:
-        """Return the loss of the vectors `x` (T, B, I) that the first layer reads.
-
-        In training with a `length` ε, a scalar, it is the mean of two losses: of x, and of x + ε g / |g|, where g is
-        the gradient of the first by x, row by row (Miyato et al. 2017, equation 5).
-        """
-        if not (self.training and length):
-            return loss_of(x)
-        x = x if x.requires_grad else x.requires_grad_()  # where embeddings are frozen
-        learnt = [w for w in self.parameters() if w.requires_grad]
-        first = loss_of(x)
-        slope, *gradients = torch.autograd.grad(first, [x, *learnt], retain_graph=True, allow_unused=True)
-        norm = torch.linalg.vector_norm(slope, dim=(0, 2), keepdim=True).clamp(min=1e-12)
-        second = loss_of(x + (length * slope / norm).to(x.dtype))
-        # Σ ⟨w, g⟩ has the gradient g, so that the way back from the first loss is taken only once.
-        pairs = zip(learnt, gradients, strict=True)
-        known = torch.stack([(w * g).sum() for w, g in pairs if g is not None]).sum()
-        return 0.5 * (second + known - known.detach() + first.detach())
-
 
 class Characters(nn.Module):
     """A word as its characters make it (Ling et al. 2015): the last outputs of two layers that read it."""
@@ -156,6 +137,25 @@ class Classifier(Encoder, PooledLayers):
                 return (nats * weights).mean()
 
         return self.perturbed(loss_of, x, perturbation), state
+
+    def perturbed(self, loss_of: Callable[[Tensor], Tensor], x: Tensor, length: Tensor | None) -> Tensor:
+        """Return the loss of the vectors `x` (T, B, I) that the first layer reads.
+
+        In training with a `length` ε, a scalar, it is the mean of two losses: of x, and of x + ε g / |g|, where g is
+        the gradient of the first by x, row by row (Miyato et al. 2017, equation 5).
+        """
+        if not (self.training and length):
+            return loss_of(x)
+        x = x if x.requires_grad else x.requires_grad_()  # where embeddings are frozen
+        learnt = [w for w in self.parameters() if w.requires_grad]
+        first = loss_of(x)
+        slope, *gradients = torch.autograd.grad(first, [x, *learnt], retain_graph=True, allow_unused=True)
+        norm = torch.linalg.vector_norm(slope, dim=(0, 2), keepdim=True).clamp(min=1e-12)
+        second = loss_of(x + (length * slope / norm).to(x.dtype))
+        # Σ ⟨w, g⟩ has the gradient g, so that the way back from the first loss is taken only once.
+        pairs = zip(learnt, gradients, strict=True)
+        known = torch.stack([(w * g).sum() for w, g in pairs if g is not None]).sum()
+        return 0.5 * (second + known - known.detach() + first.detach())
 
 
 def label_nats(logits: Tensor, targets: Tensor, *, multi_label: bool) -> Tensor:

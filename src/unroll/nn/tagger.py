@@ -28,11 +28,7 @@ class Tagger(Encoder):
 
     def forward(self, units: Units, engine: Engine | Run = "fused") -> Tensor:
         """Return the logits (T, B, K) of the tags of each unit: of a CRF its emissions."""
-        return self.logits(self.inputs(units, engine), units.lengths, engine)
-
-    def logits(self, x: Tensor, lengths: Tensor, engine: Engine | Run = "fused") -> Tensor:
-        """Return the same for vectors `x` (T, B, I)."""
-        y, _ = self.read(x, lengths, engine)
+        y, _ = self.encode(units, engine)
         logits: Tensor = self.head(drop(y, self.config.dropout, variational=False, training=self.training))
         return logits
 
@@ -59,20 +55,12 @@ class Tagger(Encoder):
         word_of: Tensor | None = None,
         contexts: Tensor | None = None,
         smoothing: Tensor | None = None,
-        perturbation: Tensor | None = None,
         state: State = (),
     ) -> tuple[Tensor, State]:
-        """Return the mean nats per unit of rows of `Units` with tags (B, T).
-
-        `smoothing`, a scalar, is that of `nats`; `perturbation` the length for `perturbed`.
-        """
-        x = self.inputs(Units(ids, lengths, characters, word_lengths, word_of, contexts))
-        share = 0.0 if smoothing is None else float(smoothing)
-
-        def loss_of(x: Tensor) -> Tensor:
-            logits = self.logits(x, lengths)
-            with torch.autocast(logits.device.type, enabled=False):
-                logits = logits if logits.dtype.itemsize >= 4 else logits.float()
-                return self.nats(logits, tags.T, lengths, share).sum() / lengths.sum().clamp(min=1)
-
-        return self.perturbed(loss_of, x, perturbation), state
+        """Return the mean nats per unit of rows of `Units` with tags (B, T); `smoothing`, a scalar, as in `nats`."""
+        units = Units(ids, lengths, characters, word_lengths, word_of, contexts)
+        logits = self(units)
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = logits if logits.dtype.itemsize >= 4 else logits.float()
+            share = 0.0 if smoothing is None else float(smoothing)
+            return self.nats(logits, tags.T, lengths, share).sum() / lengths.sum().clamp(min=1), state

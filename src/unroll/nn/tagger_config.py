@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from unroll.errors import check_fields
 from unroll.nn.config import check_count
 from unroll.nn.encoder_config import EncoderConfig, encoder_parameters, encoder_shapes
 from unroll.nn.layers_config import check_outputs
@@ -18,14 +17,9 @@ class TaggerConfig(EncoderConfig):
     """Whether the tags of a sentence are one path, scored by a linear-chain CRF (Lafferty et al. 2001)."""
     context_size: int = 0
     """Size of what a language model says of a unit in its context; that of the model, so leave it out."""
-    perturbation: float = 0.0
-    """Length of the step in the worst direction by which the units' vectors of a sentence are also trained (Miyato et
-    al. 2017), reached after two fifths of the training; 0 trains on the sentence alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        right = 0 <= self.perturbation < 1e6
-        check_fields(self, ("perturbation", right, "0 or more", "write for example 1, or leave it out"))
         check_outputs("tags", self.tags, 1)
         check_outputs("context_size", self.context_size, 0)
         check_count(tagger_parameters(self))

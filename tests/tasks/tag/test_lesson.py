@@ -62,11 +62,3 @@ def test_rare_tokens_are_read_as_unknown_more_often(lesson: Tagging) -> None:
             assert hidden[own].sum() / (epochs * count * own.sum()) == pytest.approx(0.5 / (0.5 + count), abs=0.05)
     none = replace(lesson, config=replace(lesson.config, unknown=0.0))
     assert not none.unknown_rates[1:].any()
-
-
-def test_the_perturbation_grows_to_its_length(lesson: Tagging) -> None:
-    lengths = [
-        float(lesson.batch(at_step(lesson, step, perturbation=0.8)).arrays()["perturbation"])  # type: ignore[arg-type]
-        for step in range(0, lesson.config.steps, 6)
-    ]
-    np.testing.assert_allclose(lengths, [0, 0.2, 0.4, 0.6, *[0.8] * 6], rtol=1e-6)

@@ -28,7 +28,7 @@ from unroll.training.report import Report
 VARIANTS: dict[str, dict[str, Any]] = {
     "softmax": {"settings": {"label_smoothing": 0.1}},
     "crf": {"crf": True},
-    "layers": {"settings": {"num_layers": 2, "skip": "sum", "arch": "gru", "perturbation": 0.2, "averaging": 0.0}},
+    "layers": {"settings": {"num_layers": 2, "skip": "sum", "arch": "gru", "averaging": 0.0}},
     "tokens": {"settings": {"char_hidden_size": 0, "lowercase": False, "min_count": 2}},
 }
 

@@ -24,9 +24,6 @@ from unroll.training.run import Run, kept_in_model
 
 TaggerRun = Run[Tagger, TagTraining]
 
-GROWTH = 0.4
-"""Part of a training over which the perturbation grows to its length."""
-
 
 @dataclass(frozen=True)
 class TaggedRows:
@@ -86,9 +83,6 @@ class Tagging:
         ids = inputs["ids"]
         assert ids is not None
         inputs["ids"] = np.where(chance.random(ids.shape) < self.unknown_rates[ids], 0, ids)
-        # At full length from the start it may undo all that is learnt: then the loss stays what guessing costs.
-        perturbation = run.model.config.perturbation * min(1.0, run.step / (GROWTH * self.config.steps))
-        inputs["perturbation"] = np.array(perturbation, np.float32)
         inputs["smoothing"] = np.array(self.config.label_smoothing, np.float32)
         return TaggedBatch(inputs, len(reading.units.values))
 

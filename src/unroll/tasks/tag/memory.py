@@ -26,5 +26,4 @@ def check_contexts(tokens: int, size: int) -> None:
 
 def announcement(recipe: TaggerRecipe, epochs: Epochs, device: torch.device) -> str | None:
     """Return how much memory a large training takes; None of a small one. Raises UserError where it is too much."""
-    model, passes = recipe.model, 2 if recipe.model.perturbation else 1
-    return rows_announcement(model, tagger_parameters(model), epochs, passes, device)
+    return rows_announcement(recipe.model, tagger_parameters(recipe.model), epochs, 1, device)
