@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from unroll.engine.crf import Chain, best_paths, marginals
+from unroll.engine import crf as engine
+from unroll.engine.crf import IMPOSSIBLE, Chain, best_paths, log_marginals, marginals
 from unroll.nn.crf import Crf
 
 TAGS, LENGTHS = 4, [5, 1, 3, 0, 4]
@@ -107,6 +108,28 @@ def test_viterbi_and_marginals_are_those_of_all_paths(crf: Crf, emissions: torch
     rows, lengths = rows_of(emissions), np.array(LENGTHS)
     assert best_paths(rows, lengths, chain_of(crf)).tolist() == best
     np.testing.assert_allclose(marginals(rows, lengths, chain_of(crf)), probability, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1, 30, 1000])
+def test_products_give_what_logarithms_do(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of scores whose products would vanish, too: there the logarithms are taken."""
+    random, calls = np.random.default_rng(0), 0
+
+    def counted(*given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return log_marginals(*given)
+
+    monkeypatch.setattr(engine, "log_marginals", counted)
+    for _ in range(20):
+        lengths, tags = random.integers(0, 12, size=5), int(random.integers(2, 7))
+        scores = scale * random.normal(size=(lengths.sum(), tags))
+        moves = scale * random.normal(size=(tags, tags))
+        moves[(random.random((tags, tags)) < 0.2) & ~np.eye(tags, dtype=np.bool_)] = IMPOSSIBLE
+        chain = Chain(scale * random.normal(size=tags), moves, scale * random.normal(size=tags))
+        found, expected = marginals(scores, lengths, chain), log_marginals(scores, lengths, chain)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert bool(calls) == (scale > 30)
 
 
 @pytest.mark.parametrize("fault", ["start", "end", "transposed"])

@@ -18,6 +18,10 @@ IMPOSSIBLE = -1e30
 """Score of a move that no path may take: finite, so that it has a sum with anything."""
 
 
+LEAST = 1e-100
+"""Below this, products are too small to be exact."""
+
+
 @dataclass(frozen=True)
 class Chain:
     """What the moves of a path score: into its first tag (K,), from tag to tag (K, K), out of its last (K,)."""
@@ -58,15 +62,16 @@ class Chain:
 def best_paths(scores: Array, lengths: Lengths, chain: Chain) -> Ids:
     """Return the tags (N,) of each row's best path, given the `scores` (N, K) of its units, a row after the other."""
     order = Order(lengths, reverse=False)
+    moves = np.ascontiguousarray(chain.transitions.T)  # the tag before in the last dimension, along which it is sought
     before = np.zeros(scores.shape, np.int64)
     tags = np.empty(len(scores), np.int64)
     forward = np.zeros((len(lengths), scores.shape[1]))
     for t, places in enumerate(order.places):
         alive = forward[: len(places)]
         if t:
-            paths = alive[:, :, None] + chain.transitions
-            before[places] = paths.argmax(axis=1)
-            alive[:] = paths.max(axis=1) + scores[places]
+            paths = alive[:, None, :] + moves
+            before[places] = paths.argmax(axis=2)
+            alive[:] = paths.max(axis=2) + scores[places]
         else:
             alive[:] = chain.start + scores[places]
     last = (forward + chain.end).argmax(axis=1)
@@ -79,7 +84,37 @@ def best_paths(scores: Array, lengths: Lengths, chain: Chain) -> Ids:
 
 
 def marginals(scores: Array, lengths: Lengths, chain: Chain) -> Floats:
-    """Return the probability (N, K) of each tag of each unit, over all paths of its row (forward-backward)."""
+    """Return the probability (N, K) of each tag of each unit, over all paths of its row (forward-backward).
+
+    Computed by products, scaled step by step so that the greatest is 1, and by logarithms where they come near to what
+    numbers of 64 bits hold: a path that is lost has no more than LEAST of the whole.
+    """
+    order = Order(lengths, reverse=False)
+    emissions = np.exp(scores - scores.max(axis=1, keepdims=True))
+    start, moves, end = (np.exp(part - part.max()) for part in (chain.start, chain.transitions, chain.end))
+    shares, least = np.empty(scores.shape), np.ones(1)
+    carried = np.empty((len(lengths), scores.shape[1]))
+    for t, places in enumerate(order.places):
+        step = (carried[: len(places)] @ moves if t else start) * emissions[places]
+        most = step.max(axis=1, keepdims=True)
+        least = np.minimum(least, most.min())
+        carried[: len(places)] = shares[places] = step / np.maximum(most, LEAST)
+    carried = np.tile(end, (len(lengths), 1))
+    for places in reversed(order.places):
+        alive = carried[: len(places)]
+        shares[places] *= alive
+        step = (alive * emissions[places]) @ moves.T
+        most = step.max(axis=1, keepdims=True)
+        least = np.minimum(least, most.min())
+        alive[:] = step / np.maximum(most, LEAST)
+    total = shares.sum(axis=1, keepdims=True)
+    if min(least[0], total.min(initial=1.0)) < LEAST:
+        return log_marginals(scores, lengths, chain)
+    return np.asarray(shares / total)
+
+
+def log_marginals(scores: Array, lengths: Lengths, chain: Chain) -> Floats:
+    """Return the same by logarithms, whatever the scores."""
     order = Order(lengths, reverse=False)
     forward, logs = np.zeros((len(lengths), scores.shape[1])), np.empty(scores.shape)
     for t, places in enumerate(order.places):
