@@ -11,7 +11,7 @@ from nn.test_encoder import CELLS, randomised
 from unroll.data.ragged import Ragged
 from unroll.engine import native, translator
 from unroll.engine.decoder_kernel import DecoderKernel
-from unroll.engine.translator import Memory, TranslatorNetwork
+from unroll.engine.translator import TranslatorNetwork, stacks
 from unroll.nn.encoder import Units
 from unroll.nn.translator import Translator
 from unroll.nn.translator_config import TranslatorConfig
@@ -115,8 +115,8 @@ def test_the_nats_of_targets_are_those_of_its_steps(attention: str, feeding: boo
 
 def law_of_rows(net: TranslatorNetwork, tolerance: float) -> None:
     """Hold rows to those that a source has alone, or with its rows in another order; several may be of one source."""
-    read, random = sources(net.config), np.random.default_rng(6)
-    memory, of = net.read(read), np.array([0, 0, 1, 2, 2, 2, 3])
+    read, random = sources(net.config, (9, 9, 1, 30, 30, 30, 4)), np.random.default_rng(6)
+    memory, of = net.read(read), np.array([0, 0, 1, 1, 2, 3, 3, 3, 4, 4, 4, 5, 6])
     ids = random.integers(net.config.vocab_size, size=len(of))
     state = net.step(ids, select_rows(memory.start, of), memory, of).state
     together = net.step(ids[::-1].copy(), state, memory, of)
@@ -140,7 +140,11 @@ def test_a_row_depends_on_nothing_beside_it(attention: str, feeding: bool) -> No
 
 
 def test_the_law_of_rows_catches_sources_that_are_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Memory, "span", lambda memory, source: slice(0, int(memory.ends[source])))
+    def mixed(of: Any, ends: Any) -> Any:
+        for rows, units, count in stacks(of, ends):
+            yield rows, slice(units.start - min(1, units.start), units.stop - min(1, units.start)), count
+
+    monkeypatch.setattr(translator, "stacks", mixed)
     with pytest.raises(AssertionError):
         law_of_rows(network(model_of()), 1e-12)
 

@@ -176,24 +176,24 @@ class TranslatorNetwork:
         return readout, attention, (*after, (readout,)) if config.input_feeding else after
 
     def _attend(self, h: Array, memory: Memory, keys: Array, sources: Ids) -> tuple[Array, list[Array]]:
-        """Return what rows attend to (R, M) and the weights, given the decoder's outputs (R, H): source by source."""
+        """Return what rows attend to (R, M) and the weights, given the decoder's outputs (R, H)."""
         context, attention = np.empty((len(h), memory.outputs.shape[1]), h.dtype), list[Array]()
-        for rows, source in runs(sources):
-            span = memory.span(source)
-            scores = self._scores(h[rows], keys[span])
-            scores -= scores.max(axis=1, keepdims=True)
+        for rows, units, count in stacks(sources, memory.ends):
+            scores = self._scores(h[rows].reshape(count, -1, h.shape[1]), keys[units].reshape(count, -1, keys.shape[1]))
+            scores -= scores.max(axis=2, keepdims=True)
             np.exp(scores, out=scores)
-            scores /= scores.sum(axis=1, keepdims=True)
-            context[rows] = scores @ memory.outputs[span]
-            attention += list(scores)
+            scores /= scores.sum(axis=2, keepdims=True)
+            attended = scores @ memory.outputs[units].reshape(count, -1, context.shape[1])
+            context[rows] = attended.reshape(-1, context.shape[1])
+            attention += list(scores.reshape(-1, scores.shape[2]))
         return context, attention
 
     def _scores(self, h: Array, keys: Array) -> Array:
-        """Return the score (R, S) of each unit of a source, with keys (S, K), for outputs (R, H)."""
+        """Return the score (B, R, S) of each unit of B sources, with keys (B, S, K), for outputs (B, R, H) of each."""
         if self.config.attention == "dot":
-            return np.asarray(h @ keys.T)
+            return np.asarray(h @ keys.swapaxes(1, 2))
         query = h @ self._weights["attention.query"].T
-        return np.asarray(np.tanh(query[:, None] + keys) @ self._weights["attention.vector"])
+        return np.asarray(np.tanh(query[:, :, None] + keys[:, None]) @ self._weights["attention.vector"])
 
     # ---- with the kernels or with numpy
 
@@ -235,12 +235,25 @@ class TranslatorNetwork:
         return max(1, min(self._threads, len(rows), len(rows) * self._size // THREAD_WORK))
 
 
-def runs(sources: Ids) -> Iterator[tuple[slice, int]]:
-    """Yield the rows of each source, which stand side by side, with its number."""
-    edges = [0, *(np.flatnonzero(np.diff(sources)) + 1).tolist(), len(sources)]
-    for first, end in pairwise(edges):
-        if end > first:
-            yield slice(first, end), int(sources[first])
+def stacks(sources: Ids, ends: Ids) -> Iterator[tuple[slice, slice, int]]:
+    """Yield neighbours that can be stacked: sources of equal length with as many rows each, one after the other.
+
+    `sources` (R,) has the number of each row's source, `ends` (B,) where each source ends. Yields the rows, the units,
+    and the number of sources.
+    """
+    if len(ends) == 1:  # at once: a source alone waits for this
+        yield slice(0, len(sources)), slice(0, int(ends[0])), 1
+        return
+    first = np.flatnonzero(np.diff(sources, prepend=-1))
+    number, rows = sources[first], np.diff(first, append=len(sources))
+    start = np.concatenate([[0], ends[:-1]])[number]
+    units = ends[number] - start
+    begins = (np.diff(number, prepend=-2) != 1) | (np.diff(units, prepend=-1) != 0) | (np.diff(rows, prepend=-1) != 0)
+    places = [*np.flatnonzero(begins).tolist(), len(first)]
+    for at, end in pairwise(places):
+        count = end - at
+        row, unit = int(first[at]), int(start[at])
+        yield slice(row, row + count * int(rows[at])), slice(unit, unit + count * int(units[at])), count
 
 
 def load_translator(file: Path, config: TranslatorConfig, *, precision: Precision = "float32") -> TranslatorNetwork:

@@ -79,18 +79,25 @@ def search(
     return best
 
 
-def cheapest(totals: Nats, count: int) -> tuple[Ids, Ids]:
+def cheapest(totals: Nats, count: int, groups: Ids | None = None) -> tuple[Ids, Ids]:
     """Return the rows and columns of the `count` least finite totals (N, V), in their order; of equal ones the first.
 
-    Rows in the order of their ids stay so.
+    Rows in the order of their ids stay so. With `groups` (N,), which rise, so many of each group.
     """
-    flat = totals.ravel()
+    if groups is None:
+        groups = np.zeros(len(totals), np.int64)
     # The least of each block bounds what is needed, so that only little of it is sorted.
-    blocks = np.fmin.reduceat(flat, np.arange(0, len(flat), BLOCK))
-    bound = np.partition(blocks, count - 1)[count - 1] if len(blocks) > count else np.inf
-    near = np.flatnonzero((flat <= bound) & np.isfinite(flat))
-    rows, columns = np.divmod(np.sort(near[np.argsort(flat[near], kind="stable")[:count]]), totals.shape[1])
-    return rows, columns
+    blocks = np.fmin.reduceat(totals, np.arange(0, totals.shape[1], BLOCK), axis=1)
+    some = blocks.shape[1] > count
+    bounds = (
+        np.partition(blocks, count - 1, axis=1)[:, count - 1 : count] if some else np.full((len(totals), 1), np.inf)
+    )
+    rows, columns = np.nonzero(totals <= bounds)
+    near, of_group = totals[rows, columns], groups[rows]
+    order = np.lexsort((near, of_group))
+    within = np.arange(len(rows)) - np.searchsorted(of_group, of_group)
+    kept = np.sort(order[(within < count) & np.isfinite(near[order])])
+    return rows[kept], columns[kept]
 
 
 def texts(tokenizer: Tokenizer, prompt: Sequence[int], ids: Sequence[int]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.ragged import Ragged
-from unroll.engine.translator import TranslatorNetwork, runs
+from unroll.engine.translator import TranslatorNetwork
 from unroll.lm.beam import cheapest
 from unroll.state import select_rows
 
@@ -54,52 +54,34 @@ def search(
     translations have ended, or when no beginning can become better than the `n_best` best of them. At its `limit` a
     translation is ended. With as many beginnings as there are, the search is exact.
     """
-    memory = network.read(sources)
-    beams = [_Beam(beam, n_best, alpha, limit(length)) for length in sources.lengths.tolist()]
-    state, numbers, ids = memory.start, np.arange(len(sources)), np.full(len(sources), end)
-    while len(ids):
-        step = network.step(ids, state, memory, numbers)
-        costs = nats_of_all(step.logits)
+    memory, ended = network.read(sources), [list[Hypothesis]() for _ in range(len(sources))]
+    most = np.array([limit(length) for length in sources.lengths.tolist()], np.int64)
+    least = np.full(len(sources), -np.inf)  # the score of the n-th best that has ended
+    # The beginnings of all sources, those of one side by side: the numbers of their sources, symbols, nats, and sums.
+    numbers, state, symbols = np.arange(len(sources)), memory.start, np.full(len(sources), end)
+    ids, nats, totals = np.empty((len(sources), 0), np.int64), np.empty((len(sources), 0)), np.zeros(len(sources))
+    while len(symbols):
+        step, length = network.step(symbols, state, memory, numbers), ids.shape[1] + 1
+        costs = (totals + log_sums(step.logits))[:, None] - step.logits  # -ln P of all beginnings and what follows
         costs[:, list(never)] = np.inf
-        kept, symbols = list[Ids](), list[Ids]()
-        for rows, source in runs(numbers):
-            chosen, following = beams[source].grow(costs[rows], end)
-            kept.append(rows.start + chosen)
-            symbols.append(following)
-        rows_kept, ids = np.concatenate(kept), np.concatenate(symbols)
-        state, numbers = select_rows(step.state, rows_kept), numbers[rows_kept]
-    return [one.ended[:n_best] for one in beams]
-
-
-class _Beam:
-    """The beginnings of the translations of one source, and the translations that have ended."""
-
-    def __init__(self, beam: int, n_best: int, alpha: float, most: int) -> None:
-        self._beam, self._n_best, self._alpha, self._most = beam, n_best, alpha, most
-        self._ids, self._nats = np.empty((1, 0), np.int64), np.empty((1, 0))
-        self.ended: list[Hypothesis] = []
-        """The best first."""
-
-    def grow(self, costs: Nats, end: int) -> tuple[Ids, Ids]:
-        """Continue beginnings by one symbol; return which are continued, and the symbols, both (R,).
-
-        `costs` (R, V) has -ln P of each next symbol, and is changed.
-        """
-        length = self._ids.shape[1] + 1
-        if length == self._most:
-            costs[:, np.arange(costs.shape[1]) != end] = np.inf
-        rows, symbols = cheapest(self._nats.sum(axis=1)[:, None] + costs, self._beam)
-        ids = np.column_stack([self._ids[rows], symbols])
-        nats = np.column_stack([self._nats[rows], costs[rows, symbols]])
-        scores = -nats.sum(axis=1) / length**self._alpha
-        over = symbols == end
-        self.ended += [Hypothesis(ids[row], nats[row], float(scores[row])) for row in np.flatnonzero(over)]
-        self.ended.sort(key=lambda hypothesis: -hypothesis.score)
-        kept = ~over & (len(self.ended) < self._beam)
-        if len(self.ended) >= self._n_best:  # ln P only falls, and at most this divides it
-            kept &= scores * (length / self._most) ** self._alpha > self.ended[self._n_best - 1].score
-        self._ids, self._nats = ids[kept], nats[kept]
-        return rows[kept], symbols[kept]
+        costs[np.ix_(most[numbers] == length, np.arange(costs.shape[1]) != end)] = np.inf
+        rows, symbols = cheapest(costs, beam, numbers)
+        numbers, ids = numbers[rows], np.column_stack([ids[rows], symbols])
+        nats = np.column_stack([nats[rows], costs[rows, symbols] - totals[rows]])
+        totals = nats.sum(axis=1)
+        scores, over = -totals / length**alpha, symbols == end
+        for row in np.flatnonzero(over).tolist():
+            of_source = ended[numbers[row]]
+            of_source.append(Hypothesis(ids[row], nats[row], float(scores[row])))
+            of_source.sort(key=lambda hypothesis: -hypothesis.score)
+            least[numbers[row]] = of_source[n_best - 1].score if len(of_source) >= n_best else -np.inf
+            if len(of_source) >= beam:
+                least[numbers[row]] = np.inf  # nothing more is wanted
+        # ln P only falls, and at most that length divides it.
+        kept = ~over & (scores * (length / most[numbers]) ** alpha > least[numbers])
+        state = select_rows(step.state, rows[kept])
+        numbers, symbols, ids, nats, totals = (part[kept] for part in (numbers, symbols, ids, nats, totals))
+    return [of_source[:n_best] for of_source in ended]
 
 
 def greedy(
@@ -110,16 +92,15 @@ def greedy(
     state, symbol, first = memory.start, end, np.zeros(1, np.int64)
     for left in reversed(range(limit(len(source)))):
         step = network.step(np.array([symbol]), state, memory, first)
-        state, costs = step.state, nats_of_all(step.logits)[0]
-        costs[list(never)] = np.inf
-        symbol = int(costs.argmin()) if left else end
-        yield symbol, float(costs[symbol])
+        state, logits = step.state, step.logits[0].astype(np.float64)
+        logits[list(never)] = -np.inf
+        symbol = int(logits.argmax()) if left else end
+        yield symbol, float(log_sums(step.logits)[0] - logits[symbol])
         if symbol == end:
             return
 
 
-def nats_of_all(logits: NDArray[np.floating]) -> Nats:
-    """Return -ln softmax(logits) of each symbol (R, V), in nats; the exponentials are in the type of the logits."""
-    top = logits.max(axis=1, keepdims=True)
-    total = np.exp(logits - top).sum(axis=1, keepdims=True, dtype=np.float64)
-    return np.asarray(top + np.log(total) - logits)
+def log_sums(logits: NDArray[np.floating]) -> Nats:
+    """Return ln Σ e^logit of each row of logits (R, V): (R,). The exponentials are in the type of the logits."""
+    top = logits.max(axis=1)
+    return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(axis=1, dtype=np.float64)))
