@@ -36,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Train, forecast and compare on both series."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--steps", type=int, help="a budget in steps, in place of minutes: for a machine that is busy")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()

@@ -19,6 +19,7 @@ from unroll.cli.app import HELP, VERBS, app
 from unroll.cli.kinds import USES
 from unroll.errors import NAMES
 from unroll.tasks.classify.recipe import TABLES as CLASSIFIER
+from unroll.tasks.forecast.recipe import TABLES as FORECASTER
 from unroll.tasks.tag.recipe import TABLES as TAGGER
 from unroll.training.recipe import TABLES
 
@@ -97,7 +98,7 @@ def _linked(verb: str) -> str:
 
 # ---- the recipe
 
-TASKS = {"a classifier": CLASSIFIER, "a tagger": TAGGER}
+TASKS = {"a classifier": CLASSIFIER, "a tagger": TAGGER, "a forecaster": FORECASTER}
 """The tables of the recipes of tasks."""
 
 
