@@ -16,10 +16,10 @@ from unroll.errors import UserError
 from unroll.sklearn import InputError, SequenceClassifier, SequenceRegressor
 
 QUICK: dict[str, Any] = {
-    "steps": 40, "random_state": 0, "device": "cpu",
+    "steps": 30, "random_state": 0, "device": "cpu",
     "settings": {"arch": "rnn", "hidden_size": 32, "bidirectional": False, "pooling": "last", "learning_rate": 0.06,
                  "dropout": 0.0, "noise": 0.0, "input_dropout": 0.0, "averaging": 0.0, "threads": 1, "batch_size": 64,
-                 "log_every": 40, "valid_every": 20, "save_every": 40},
+                 "log_every": 30, "valid_every": 15, "save_every": 30},
 }  # fmt: skip
 
 

@@ -52,6 +52,10 @@ class SequenceEstimator(NetworkEstimator):
         tags.input_tags.three_d_array, tags.input_tags.allow_nan = True, True
         return tags
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether there is a model: of sequences of any length nothing else is known."""
+        return hasattr(self, "_files")
+
     def _fit(self, task: Answer, rows: Vectors, targets: Sequence[Any]) -> None:
         """Train on rows (N, C) and a label or number for each."""
         channels = rows.values.shape[1]
