@@ -35,6 +35,8 @@ class ServedModel:
     version: str
     """A digest of all that its answers depend on: its weights, its shape, its vocabularies, its labels."""
     stamp: Stamp
+    parameters: int
+    """Number of weights; of an n-gram that of its n-grams."""
 
     @property
     def created(self) -> int:
@@ -170,7 +172,7 @@ def open_served(name: str, path: Path, here: Path, stamp: Stamp, device: str, pr
     opened = opener(here, precision)
     digested = (weights_digest(here), dumps(description | {"result": None}, sort_keys=True))
     version = sha256("\n".join(digested).encode()).hexdigest()
-    return served(name, kind, replace(opened, path=path), version, stamp)
+    return served(name, kind, replace(opened, path=path), version, stamp, int(description.get("parameters") or 0))
 
 
 def name_of(kind: type[ServedModel]) -> str:

@@ -41,9 +41,10 @@ def asked(live: Live, path: str, **fields: Any) -> Any:
 def test_classifiers_are_listed_apart(live: Live) -> None:
     info = live.get("/api/info").json()
     assert [model["name"] for model in info["models"]] == ["char"]
-    (listed,) = info["classifiers"]
+    (listed,) = info["tasks"]
     assert (listed["name"], listed["labels"], listed["level"], listed["multi_label"]) == ("animals", 3, "word", False)
-    assert listed["count"] > 0 and 0 < listed["accuracy"] <= 1
+    assert listed["kind"] == "classifier" and listed["about"] == "classifier, 3 labels"
+    assert " % right of " in listed["held_out"]
     for path, fields in (("read", {"text": "a"}), ("next", {}), ("sample", {})):
         answer = live.post(f"/api/{path}", {"model": "animals", **fields})
         assert answer.status_code == 400 and error(answer)["code"] == "unsupported_model"

@@ -7,7 +7,7 @@ import { useKeys } from "./frame/keys.js";
 import { announce } from "./frame/live.js";
 import { NoModel, NoNetwork } from "./frame/missing.js";
 import { Failure, Waiting, useReturn, withCode } from "./frame/parts.js";
-import { GROUPS, SCREENS, classifierOf, isNetwork, modelOf, screenOf } from "./frame/screens.js";
+import { GROUPS, SCREENS, taskOf, isNetwork, modelOf, screenOf } from "./frame/screens.js";
 import { chosenTheme, nextTheme } from "./frame/theme.js";
 import { useView } from "./frame/view.js";
 
@@ -56,11 +56,11 @@ function App() {
   useEffect(() => {
     if (!info) return;
     const changes = {};
-    if (!screen) changes.screen = info.models.length || !info.classifiers.length ? "train" : "use";
+    if (!screen) changes.screen = info.models.length || !info.tasks.length ? "train" : "use";
     if (!modelOf(view, info) && info.models.length) changes.model = info.models[0].name;
-    if (screen?.labels && !classifierOf(view, info) && info.classifiers.length) changes.classifier = info.classifiers[0].name;
+    if (screen?.tasks && !taskOf(view, info) && info.tasks.length) changes.task = info.tasks[0].name;
     if (Object.keys(changes).length) go(changes, { quiet: true });
-  }, [info, view.screen, view.model, view.classifier]);
+  }, [info, view.screen, view.model, view.task]);
 
   const turn = () => {
     const now = nextTheme();
@@ -90,8 +90,8 @@ function App() {
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the screen</a>
     <header class="top">
       <a class="mark" href="#/train" onClick=${(event) => { event.preventDefault(); go({ screen: "train" }); }}><${Mark} /> unroll <span>studio</span></a>
-      ${screen?.labels ? info.classifiers.length > 0 && html`
-        <${Pick} label="Classifier" value=${view.classifier} models=${info.classifiers} onChange=${(classifier) => go({ classifier, label: null })} />`
+      ${screen?.tasks ? info.tasks.length > 0 && html`
+        <${Pick} label="Model" value=${view.task} models=${info.tasks} onChange=${(task) => go({ task, label: null, pos: -1 })} />`
       : info.models.length > 0 && html`
         <${Pick} label="Model" value=${view.model} models=${info.models} onChange=${(model) => go({ model, run: model, new: "", with: "", pos: -1, unit: 0, layer: 0 })} />`}
       <${TrainingProgress} info=${info} go=${go} />
@@ -131,7 +131,7 @@ function ScreenBody({ screen, ...props }) {
   useReturn(error, () => setAttempt((before) => before + 1));
   if (error) return html`<${Failure} error=${error} retry=${() => setAttempt(attempt + 1)} />`;
   const model = modelOf(props.view, props.info);
-  if (!model && screen.name !== "train" && !screen.labels) return html`<${NoModel} ...${props} />`;
+  if (!model && screen.name !== "train" && !screen.tasks) return html`<${NoModel} ...${props} />`;
   if (screen.inside && !isNetwork(model)) return html`<${NoNetwork} ...${props} />`;
   return loaded ? html`<${loaded} ...${props} />` : html`<${Waiting}>Opening…<//>`;
 }
@@ -168,12 +168,12 @@ function TrainingProgress({ info, go }) {
 }
 
 function Status({ screen, view, info, error }) {
-  const of = screen?.labels ? classifierOf : modelOf;
+  const of = screen?.tasks ? taskOf : modelOf;
   const model = of(view, info);
-  if (!model) return html`<span>no ${screen?.labels ? "classifier" : "model"} yet</span>`;
+  if (!model) return html`<span>no ${screen?.tasks ? "model of a task" : "model"} yet</span>`;
   return html`
     <span><b>${model.name}</b></span>
-    ${screen?.labels ? html`<${ClassifierFacts} model=${model} />` : html`<${ModelFacts} model=${model} />`}
+    ${screen?.tasks ? html`<${TaskFacts} model=${model} />` : html`<${ModelFacts} model=${model} />`}
     <span class="grow"></span>
     <span class=${error ? "bad" : ""}>${error ? (error.status === 401 ? "this page has an old address" : "the server does not answer") : `unroll ${info.version}`}</span>`;
 }
@@ -182,10 +182,10 @@ const ModelFacts = ({ model }) => html`
   <span>${short(model.parameters)} ${model.arch === "ngram" ? "n-grams" : "weights"}</span>
   <span>${plural(model)}</span>
   ${model.nats !== null && html`<span>${fixed(scaleOf([model]).of(model.nats, model), 3)} ${scaleOf([model]).unit}</span>`}`;
-const ClassifierFacts = ({ model }) => html`
-  <span>classifier, ${number(model.labels)} labels</span>
+const TaskFacts = ({ model }) => html`
+  <span>${model.about}</span>
   <span>${short(model.parameters)} weights</span>
-  ${model.accuracy !== null && html`<span>${percent(model.accuracy)} % right of ${number(model.count)} held out</span>`}`;
+  ${model.held_out && html`<span>${model.held_out}</span>`}`;
 const plural = (model) => `${number(model.vocab_size)} ${{ char: "characters", byte: "bytes", word: "words", bpe: "pieces" }[model.level] ?? "symbols"}`;
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

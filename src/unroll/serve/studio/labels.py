@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from unroll.artifact.classifier import OpenClassifier, label_ids
 from unroll.artifact.snapshot import Changed, pinned, unchanged
-from unroll.nn.encoder_config import classifier_parameters
 from unroll.progress import result
 from unroll.serve.errors import json_response
 from unroll.serve.fields import posted
@@ -52,24 +51,6 @@ async def answer_errors(studio: Studio, request: Request) -> Response:
             raise changing(served.name) from None
         studio.errors[served.name] = served.version, errors
     return json_response(errors)
-
-
-def brief(served: ServedClassifier) -> dict[str, Any]:
-    """Return a summary of a classifier."""
-    info = served.opened.info
-    measured = info.result or {}
-    parameters = classifier_parameters(info.config)
-    return {
-        "name": served.name,
-        "version": served.version[:12],
-        "labels": len(info.labels),
-        "multi_label": info.config.multi_label,
-        "level": served.opened.reader.tokenizer.level,
-        "parameters": parameters,
-        "accuracy": measured.get("valid_accuracy"),
-        "count": measured.get("valid_count"),
-        "brief": f"{len(info.labels):,} labels, {parameters:,} weights",
-    }
 
 
 def labels_of(model: OpenClassifier, text: str, label: str | None) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from unroll.serve.batching.stops import BEFORE
 from unroll.serve.context import Context
 from unroll.serve.errors import ApiError, dump, invalid, json_response, of_user_error
 from unroll.serve.fields import check_ids, posted, read_query
-from unroll.serve.served import Served, ServedClassifier
-from unroll.serve.studio import labels, tables
+from unroll.serve.served import Served
+from unroll.serve.studio import labels, tables, tasks
 from unroll.serve.studio.reading import MOST, Ids, as_typed, compared, expectations, next_of, read_text
 from unroll.serve.studio.sampling import clamped_predictor, written
 from unroll.serve.studio.studio import MOST_UPLOADS, Studio, begin_first, file_stem, find_models, listed_files
@@ -66,29 +66,29 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 async def info(studio: Studio, request: Request) -> Response:
-    """Return the models of both kinds, the trainings and the limits."""
+    """Return the language models, the models of tasks, the trainings and the limits."""
     more = await find_models(studio)
     begin_first(studio)
-    models, classifiers = [], []
+    models, of_tasks = [], []
     for name in reversed(studio.context.models.names()):
         try:
             served = await studio.context.models.reopened(name)
-            if isinstance(served, ServedClassifier):
-                classifiers.append(labels.brief(served))
-            elif isinstance(served, Served):
+            if isinstance(served, Served):
                 models.append(brief(studio, served))
+            else:
+                of_tasks.append(tasks.brief(served))
         except ApiError as error:
             if error.code == "model_gone":
                 studio.context.models.remove(name)
     newest = {name: k for k, name in enumerate(studio.trainings.names())}
-    models, classifiers = [
-        sorted(some, key=lambda model: newest.get(model["name"], len(newest))) for some in (models, classifiers)
+    models, of_tasks = [
+        sorted(some, key=lambda model: newest.get(model["name"], len(newest))) for some in (models, of_tasks)
     ]
     settings = studio.context.settings
     return json_response({
         "version": __version__,
         "models": models,
-        "classifiers": classifiers,
+        "tasks": of_tasks,
         "architectures": {name: {"label": a.label, "colour": a.colour} for name, a in ARCHITECTURES.items()},
         "more": more,
         "trainings": studio.trainings.brief(),

@@ -11,15 +11,22 @@ export function NoModel({ info, go }) {
       <p class="row"><button type="button" class="main" onClick=${() => go({ screen: "train", new: "1" })}>Train a model</button></p>`}<//>`;
 }
 
-const COMMAND = "unroll classify train FILE --text COLUMN --label COLUMN";
+const COMMANDS = [
+  ["labels of texts", "unroll classify train FILE --text COLUMN --label COLUMN"],
+  ["tags of words", "unroll tag train FILE.conllu --column upos"],
+  ["translations", "unroll translate train SOURCES TARGETS"],
+  ["sequences of numbers", "unroll sequences train FILE.csv --target COLUMN"],
+];
 
-// For the screen that shows a classifier, while there is none.
-export function NoClassifier({ info }) {
-  const command = `${COMMAND} --out ${info.folder}/NAME`;
-  return html`<${Panel} class="stack" title="No classifier yet">
-    <p>This screen shows a classifier of texts, and there is none in <code>${info.folder}</code>. A table of texts and their labels (CSV, TSV or JSON
-      lines) trains one, in a terminal; it appears here as soon as its training begins.</p>
-    <p><code class="command">${command}</code> <${Copy} what="the command" text=${command} /></p><//>`;
+// For the screen that shows the model of a task, while there is none.
+export function NoTask({ info }) {
+  return html`<${Panel} class="stack" title="No model of a task yet">
+    <p>This screen shows classifiers, taggers, translators and models of sequences, and there is none in <code>${info.folder}</code>. One of these trains one,
+      in a terminal; it appears here as soon as its training begins.</p>
+    ${COMMANDS.map(([what, start]) => {
+      const command = `${start} --out ${info.folder}/NAME`;
+      return html`<p key=${what}>${what}: <code class="command">${command}</code> <${Copy} what=${`the command for ${what}`} text=${command} /></p>`;
+    })}<//>`;
 }
 
 const FEW = 6;

@@ -50,7 +50,7 @@ export function useView() {
     const before = parse(location.hash);
     const after = format({ ...before, ...changes });
     if (after === format(before)) return;
-    const step = !quiet && ["screen", "model", "against", "classifier"].some((name) => name in changes && changes[name] !== before[name]);
+    const step = !quiet && ["screen", "model", "against", "task"].some((name) => name in changes && changes[name] !== before[name]);
     history[step ? "pushState" : "replaceState"](null, "", after);
     setView(parse(after));
   };

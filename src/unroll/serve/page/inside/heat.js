@@ -21,8 +21,8 @@ export function paintHeat(canvas, levels, count, order, map, theme) {
 }
 
 // levels: Uint8Array (units, count); order: which unit each row shows; pos, row: the cursor; onPick(pos, row);
-// onDrag(first, last): a dragged range; say(pos, row): the text for screen readers.
-export function Heat({ levels, count, order, map, pos, row, range, onPick, onDrag, summary, height = 280 }) {
+// onHover(pos, row): the pointer is there, (-1, -1): it left; onDrag(first, last): a dragged range; say(pos, row): the text for screen readers.
+export function Heat({ levels, count, order, map, pos, row, range, onPick, onHover, onDrag, summary, height = 280 }) {
   const theme = useTheme();
   const canvas = useRef(null);
   const from = useRef(null);
@@ -59,6 +59,7 @@ export function Heat({ levels, count, order, map, pos, row, range, onPick, onDra
   };
   const share = (k, size) => `${(100 * k) / size}%`;
   return html`<div class="heat" tabindex="0" role="img" aria-label=${summary} onKeyDown=${onKey} onPointerDown=${down} onPointerUp=${up}
+    onPointerMove=${(event) => onHover?.(...place(event))} onPointerLeave=${() => onHover?.(-1, -1)}
     style=${{ height: `${height}px` }}>
     <canvas ref=${canvas}></canvas>
     ${range && html`<i class="ranged" style=${{ left: share(range[0], count), width: share(range[1] - range[0] + 1, count) }}></i>`}

@@ -1,49 +1,36 @@
-// Use: what a classifier says of a text, which of its words or characters decided, and its errors on held-out texts.
+// Use: what the model of a task says of a text or of numbers. A classifier: its labels, what decided, and its errors on held-out texts.
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { paint } from "../frame/colour.js";
 import { number, percent, plural, signed, symbolText } from "../frame/format.js";
 import { announce } from "../frame/live.js";
-import { NoClassifier } from "../frame/missing.js";
+import { NoTask } from "../frame/missing.js";
 import { Failure, Panel, Table, Waiting, useRequest } from "../frame/parts.js";
 import { Passage } from "../frame/passage.js";
 import { probe } from "../frame/probe.js";
-import { classifierOf } from "../frame/screens.js";
-import { parse, useText } from "../frame/view.js";
+import { taskOf } from "../frame/screens.js";
+import { useDraft } from "../use/draft.js";
+import { Predicted } from "../use/predicted.js";
+import { Tagged } from "../use/tagged.js";
+import { Translated } from "../use/translated.js";
 
 const FULL = 0.1; // nats at which a colour is full, where no effect is larger
 const FEW = 12; // labels that are shown at first
 const LEVELS = { char: "character", byte: "byte", word: "word", bpe: "piece" };
 
+const KINDS = { classifier: Classified, tagger: Tagged, translator: Translated, sequence: Predicted };
+
 export default function Use({ view, go, api, info }) {
-  const model = classifierOf(view, info);
-  return model ? html`<${Classified} key=${model.name} model=${model} view=${view} go=${go} api=${api} />` : html`<${NoClassifier} info=${info} />`;
+  const model = taskOf(view, info);
+  return model ? html`<${KINDS[model.kind]} key=${model.name} model=${model} view=${view} go=${go} api=${api} />` : html`<${NoTask} info=${info} />`;
 }
 
 function Classified({ model, view, go, api }) {
   const version = [model.name, model.version];
   const errors = useRequest(JSON.stringify(version), (signal) => api("errors", { model: model.name }, { signal }));
-  const [text, setText] = useText(view, go, api, "use");
-  const [draft, setDraft] = useState(null); // the text in the box, ahead of the address
   const box = useRef(null);
-  const timer = useRef(0);
   // A first visit shows a held-out text.
   const example = errors.data?.example ?? (errors.error ? "" : null);
-  const content = draft ?? (text === "" ? example : text);
-
-  const save = (now, wait) => {
-    setDraft(now);
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => {
-      timer.current = 0;
-      const { use = "", useid = "" } = parse(location.hash);
-      if (use === (view.use ?? "") && useid === (view.useid ?? "")) setText(now);
-      else setDraft(null); // the address has another text by now
-    }, wait);
-  };
-  // The address has caught up or has another text; that never replaces what is being typed, or a box that was emptied.
-  useEffect(() => {
-    if (!timer.current && text) setDraft(null);
-  }, [text]);
+  const [content, save] = useDraft(view, go, api, example);
 
   const key = content === null ? null : JSON.stringify([...version, content, view.label]);
   const { data, error } = useRequest(key, (signal) => api("labels", { model: model.name, text: content, label: view.label }, { signal }), 120);

@@ -1,0 +1,182 @@
+"""Use in a real browser with taggers, translators and models of sequences: what it shows is what the library says."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from page.conftest import Running, Visit, probed, start_studio, stop_studio
+from page.test_accessible import axe, violations  # noqa: F401 - a fixture
+from page.test_crowded import overflow
+from tasks.forecast import toy as forecast_toy
+from tasks.sequences import toy as sequences_toy
+from tasks.tag import toy as tag_toy
+from tasks.translate import toy as translate_toy
+from unroll.tasks.tag.predict import tag
+from unroll.tasks.translate.predict import translate
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+SENTENCE = "  balkiro 😀 montasas\nverlume X "
+SOURCE = "one red cat two"
+WAVE = "\n".join(["sold", *(f"{k % 6}" if k != 9 else "nan" for k in range(40))])
+TEXTS = {
+    "tagger": SENTENCE,
+    "translator": SOURCE,
+    "waves": WAVE,
+    "sides": "a,b\n" + "\n".join(f"{k},0" for k in range(9)),
+}
+BOXES = {"tagger": "Text that is tagged", "translator": "Text that is translated"}
+READY = {"tagger": "it.tokens", "translator": "it.translations", "waves": "it.steps > 0 || it.steps.length",
+         "sides": "it.labels"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tasks(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A studio of a model of each task, and of no language model."""
+    folder, chance = tmp_path_factory.mktemp("tasks"), random.Random(0)
+    runs = folder / "runs"
+    tag_toy.trained(tag_toy.written(folder / "toy.tsv", tag_toy.sentences(chance, 120)), runs / "tagger", steps=60)
+    pairs = translate_toy.written(folder, translate_toy.sources(chance, 240))
+    translate_toy.trained(pairs, runs / "translator", steps=300)
+    translate_toy.trained(pairs, runs / "blind", steps=5, attention="none")
+    forecast_toy.trained(forecast_toy.written(folder / "waves.csv"), runs / "waves")
+    sequences_toy.trained(sequences_toy.written(folder / "sides.csv"), runs / "sides")
+    running = start_studio(*sorted(runs.iterdir()), runs=runs, texts=folder)
+    yield running
+    stop_studio(running)
+
+
+def shown(visit: Visit, tasks: Running, name: str, text: str | None = None, **context: Any) -> "tuple[Page, Any]":
+    """Type a text on the screen of a model, and wait for what it says."""
+    page = visit(f"#/use?task={name}", tasks, **context)
+    page.locator("[data-text]").fill(TEXTS.get(name, SOURCE) if text is None else text)
+    return page, probed(page, "use", READY.get(name, "it.translations"))
+
+
+def test_tokens_have_the_colour_and_the_name_of_their_tag(visit: Visit, tasks: Running) -> None:
+    page, screen = shown(visit, tasks, "tagger")
+    (row,) = tag(tasks.runs / "tagger", [SENTENCE])
+    for token, expected in zip(screen["tokens"], row["tokens"], strict=True):
+        assert token | {"probability": 0} == expected | {"probability": 0}
+        assert token["probability"] == pytest.approx(expected["probability"], abs=1e-5)
+    read = """(all) => all.map((one) => [one.firstChild.nodeValue, one.dataset.tag,
+      getComputedStyle(one, '::after').content, getComputedStyle(one).backgroundColor, one.title])"""
+    spans = page.locator(".tags span.tagged").evaluate_all(read)
+    assert [(text, name) for text, name, *_ in spans] == [(t["token"], t["tag"]) for t in row["tokens"]]
+    assert all(content == f'"{name}"' for _, name, content, *_ in spans), "not by colour alone"
+    colours = {name: colour for _, name, _, colour, _ in spans}
+    assert len(set(colours.values())) == len(colours) > 1
+    assert spans[0][4].startswith("balkiro: NOUN, ") and spans[0][4].endswith(" percent")
+    assert "".join(
+        page.locator(".tags > span").evaluate_all("all => all.map((s) => s.textContent)")
+    ) == SENTENCE.replace("\n", "↵\n")
+    legend = page.locator(".tag-legend li").all_text_contents()
+    assert {item.split()[0] for item in legend} == set(colours)
+
+
+def test_the_cursor_walks_the_tokens(visit: Visit, tasks: Running) -> None:
+    page, screen = shown(visit, tasks, "tagger")
+    page.get_by_role("group", name="The text, each token in the colour of its tag").focus()
+    heard = []
+    for _ in screen["tokens"]:
+        page.keyboard.press("ArrowRight")
+        heard.append(str(page.locator(".readout .sym").text_content()))
+    assert heard == [token["token"] for token in screen["tokens"]]
+    page.wait_for_function("() => document.getElementById('live').textContent.startsWith('X: ')")
+
+
+def test_translations_and_their_attention_are_the_librarys(visit: Visit, tasks: Running) -> None:
+    page, screen = shown(visit, tasks, "translator")
+    (row,) = translate(tasks.runs / "translator", [SOURCE], beam=5, n_best=5, attention=True)
+    shown_texts = page.locator(".translations button span:first-child").all_text_contents()
+    assert shown_texts == [best["text"] for best in row["translations"]]
+    attention = row["translations"][0]["attention"]
+    assert screen["translations"][0]["attention"]["source"] == attention["source"]
+    page.get_by_role("group", name="The translation, coloured").focus()
+    for step, piece in enumerate(attention["target"][1:], 1):
+        page.keyboard.press("ArrowRight")
+        weights = attention["weights"][step]
+        most = attention["source"][max(range(len(weights)), key=weights.__getitem__)]
+        readout = str(page.locator(".readout").text_content())
+        assert readout.startswith(f"{piece.strip() or '↵'} attends to {most.strip()}"), readout
+    blues = """(all) => all.map((one) => getComputedStyle(one).backgroundColor.match(/[0-9]+/g).map(Number)[0])"""
+    reds = page.locator(".attended.source > span").evaluate_all(blues)
+    assert reds.index(min(reds)) == weights.index(max(weights)), "in light the strongest is the bluest"
+
+
+def test_pointing_links_both_texts_and_the_map(visit: Visit, tasks: Running) -> None:
+    page, screen = shown(visit, tasks, "translator")
+    weights = screen["translations"][0]["attention"]["weights"]
+    page.locator(".attended.source > span").nth(1).hover()
+    best = max(range(len(weights)), key=lambda t: weights[t][1])
+    page.wait_for_function(f"() => document.querySelectorAll('.columns span')[{best}].className === 'now'")
+    assert page.locator(".rows span.now").all_text_contents() == ["red"]
+    heat = page.locator(".heat")
+    heat.focus()
+    page.mouse.move(0, 0)
+    for key in ("Home", "ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp", "ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    page.wait_for_function("() => document.querySelector('.rows span.now').textContent === 'red'")
+    assert page.locator(".columns span").nth(1).get_attribute("class") == "now"
+    box = heat.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 3, box["y"] + box["height"] - 3)
+    page.wait_for_function("() => document.querySelector('.rows span.now').textContent === 'two'")
+    assert page.locator(".columns span").nth(0).get_attribute("class") == "now"
+
+
+def test_another_translation_shows_its_own_attention(visit: Visit, tasks: Running) -> None:
+    page, screen = shown(visit, tasks, "translator")
+    page.locator(".translations button").nth(1).click()
+    probed(page, "use", "it.rank === 1")
+    target = screen["translations"][1]["attention"]["target"]
+    assert page.locator(".attended.target > span").count() == len(target)
+    page.locator("[data-text]").fill("dog")
+    probed(page, "use", "it.text === 'dog'")
+    assert page.locator(".translations button[aria-pressed=true]").count() == 1
+
+
+def test_without_attention_it_says_so(visit: Visit, tasks: Running) -> None:
+    page, screen = shown(visit, tasks, "blind")
+    assert screen["translations"][0]["attention"] is None and page.locator(".heat").count() == 0
+    assert "This translator has no attention" in str(page.get_by_label("Attention").text_content())
+
+
+def test_a_forecast_is_drawn_with_its_interval(visit: Visit, tasks: Running) -> None:
+    page, _ = shown(visit, tasks, "waves")
+    page.get_by_role("button", name="Show as table").click()
+    page.wait_for_selector(".chart table")
+    legend = page.locator(".chart .legend li").all_text_contents()
+    assert [item.strip() for item in legend][:4] == ["known", "median", "10.0 %", "90.0 %"], legend
+    last = page.locator(".chart tbody tr").last.locator("td").all_text_contents()
+    assert float(last[3].replace("−", "-")) <= float(last[2].replace("−", "-")) <= float(last[4].replace("−", "-"))
+
+
+def test_labels_of_a_sequence_and_a_wrong_line(visit: Visit, tasks: Running) -> None:
+    page, screen = shown(visit, tasks, "sides")
+    assert screen["labels"][0]["label"] == "left"
+    assert page.locator(".chances .name").first.text_content() == "left"
+    page.locator("[data-text]").fill("1,2\n3,x")
+    page.wait_for_selector("text=line 2: “x” is no number")
+    page.locator("[data-text]").fill("1,2\n3")
+    page.wait_for_selector("text=line 2: there are 1 numbers")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_for_everybody_in_both_themes_and_in_a_narrow_window(
+    visit: Visit,
+    tasks: Running,
+    name: str,
+    axe: Path,  # noqa: F811
+) -> None:
+    page, _ = shown(visit, tasks, name, bypass_csp=True, reduced_motion="reduce", width=360)
+    assert overflow(page)[0] <= 0
+    page.set_viewport_size({"width": 1280, "height": 860})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.wait_for_timeout(150)
+        assert violations(page, axe) == []
