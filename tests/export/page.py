@@ -15,7 +15,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
 def program(word: str) -> str:
     """Return the program of the page that reads the directory runs/`word`."""
     text: str
-    (text,) = (block for block in re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S) if f"runs/{word}/" in block)
+    (text,) = (
+        block for block in re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S) if f"runs/{word}/onnx" in block
+    )
     return text
 
 

@@ -15,8 +15,9 @@ Inputs of a language model are ids (batch, length) and the state; outputs are lo
 length, symbols) and the state after them, each by name. A state of zeros has read nothing. A
 classifier reads ids and the rows' lengths (batch), and gives logits and probabilities (batch,
 labels); a tagger those of every token. A model of sequences reads the values as they were
-measured, and standardises them itself. The vocabulary is written beside the file. Before anything
-is written, ONNX Runtime runs the graph and its results are compared with our own network.
+measured, and standardises them itself. A translator is two graphs: model.encoder.onnx reads the
+sources, and the other is a step of the decoder. The vocabulary is written beside the file. Before
+anything is written, ONNX Runtime runs the graph and its results are compared with our own network.
 
 \b
 Examples:
@@ -38,6 +39,7 @@ def verb(model: Path, form: str, out: Path | None, as_json: bool) -> None:
     else:
         console.put_columns([
             ("file", f"{exported.path} · {console.size(exported.bytes)}"),
+            *((name, str(path)) for name, path in exported.beside.items()),
             *([("vocabulary", vocabularies)] if vocabularies else []),
             ("about", str(exported.about)),
             ("inputs", ", ".join(exported.inputs)),

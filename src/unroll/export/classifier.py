@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unroll.artifact.classifier import open_classifier, read_classifier, read_reader
 from unroll.export.encoder import described, encoded, inputs_of, read_by, readings
-from unroll.export.graph import Case, Graph, Source, Weights, floats, linear
+from unroll.export.graph import Case, Graph, Network, Source, Weights, floats, linear
 from unroll.export.layers import pooled
 from unroll.nn.encoder_config import ClassifierConfig, classifier_parameters
 from unroll.settings import to_mapping
@@ -28,10 +28,12 @@ def classifier_source(path: Path) -> Source:
         parameters=classifier_parameters(info.config),
         vocabularies=vocabularies,
         about=about,
-        inputs=inputs_of(info.config),
-        outputs=("logits", "probabilities"),
-        build=partial(build, info.config),
-        cases=partial(cases, path),
+        network=Network(
+            inputs=inputs_of(info.config),
+            outputs=("logits", "probabilities"),
+            build=partial(build, info.config),
+            cases=partial(cases, path),
+        ),
     )
 
 

@@ -54,11 +54,13 @@ def read_by(reader: Reader) -> tuple[dict[str, bytes], dict[str, Any]]:
     return vocabularies, about
 
 
-def readings(config: EncoderConfig) -> Iterator[tuple[Reading, dict[str, NDArray[Any]]]]:
+def readings(
+    config: EncoderConfig, checked: tuple[tuple[int, ...], ...] = CHECKED
+) -> Iterator[tuple[Reading, dict[str, NDArray[Any]]]]:
     """Yield random rows of several lengths, and the same as a graph reads them: padded with random ids."""
     random = np.random.default_rng(0)
     words = Ragged.of([random.integers(config.chars, size=size) for size in WORDS] if config.char_hidden_size else [])
-    for lengths in CHECKED:
+    for lengths in checked:
         rows, word_of = (
             Ragged.of([random.integers(most, size=length) for length in lengths])
             for most in (config.vocab_size, len(WORDS))

@@ -1,7 +1,7 @@
 """ONNX graphs: nodes and constants, the layers that our networks share, and what is needed to export one."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +22,18 @@ Case = tuple[dict[str, NDArray[Any]], list[NDArray[np.floating]]]
 
 
 @dataclass(frozen=True)
+class Network:
+    """A graph, and what it is held to."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    build: Callable[[Weights, Mapping[str, str]], bytes]
+    """Returns the ONNX file of weights, with metadata."""
+    cases: Callable[[], Iterator[Case]]
+    """Opens the model, which checks its weights, and yields what the graph is held to."""
+
+
+@dataclass(frozen=True)
 class Source:
     """What a model directory gives to an export."""
 
@@ -30,12 +42,9 @@ class Source:
     """The files of its vocabularies by name."""
     about: Mapping[str, Any]
     """What else a program must know, as JSON."""
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    build: Callable[[Weights, Mapping[str, str]], bytes]
-    """Returns the ONNX file of weights, with metadata."""
-    cases: Callable[[], Iterator[Case]]
-    """Opens the model, which checks its weights, and yields what the graph is held to."""
+    network: Network
+    beside: Mapping[str, Network] = field(default_factory=dict)
+    """By the names of their files: what is run before the network."""
 
 
 class Graph:

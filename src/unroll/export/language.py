@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from unroll.artifact.directory import read_config, read_description, read_tokenizer
 from unroll.artifact.open import open_model
 from unroll.errors import WrongKind
-from unroll.export.graph import Case, Graph, Source, Weights, floats, integers, linear, operator, scan
+from unroll.export.graph import Case, Graph, Network, Source, Weights, floats, integers, linear
+from unroll.export.layers import part, stateful_layer
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig, parameter_count
 from unroll.predict.ngram import NgramConfig
@@ -49,10 +50,12 @@ def language_source(path: Path) -> Source:
         parameters=parameter_count(config),
         vocabularies={"tokenizer": tokenizer.to_json().encode()},
         about=about,
-        inputs=("ids", *(name for name, _ in shapes)),
-        outputs=("logits", *(f"{name}_after" for name, _ in shapes)),
-        build=partial(build, config),
-        cases=partial(cases, path, config),
+        network=Network(
+            inputs=("ids", *(name for name, _ in shapes)),
+            outputs=("logits", *(f"{name}_after" for name, _ in shapes)),
+            build=partial(build, config),
+            cases=partial(cases, path, config),
+        ),
     )
 
 
@@ -143,28 +146,12 @@ def recurrent(graph: Graph, x: str, config: ModelConfig, weights: Weights) -> st
     """Add the recurrent layers over `x` (T, B, E) and the states after them."""
     total = ""
     for k in range(config.num_layers):
-        y = recurrent_layer(graph, x, config, weights, k)
+        y = stateful_layer(graph, x, config.arch, f"layer{k}", part(weights, f"recurrent.layers.{k}."))
         if config.skip == "residual" and k > 0:
             y = graph.add("Add", y, x)
         total = graph.add("Add", total, y) if total else y
         x = y
     return total if config.skip == "sum" else x
-
-
-def recurrent_layer(graph: Graph, x: str, config: ModelConfig, weights: Weights, k: int) -> str:
-    """Add layer `k` over `x` (T, B, I) and its state after; returns the outputs (T, B, H)."""
-    layer, prefix = f"layer{k}", f"recurrent.layers.{k}."
-    of_layer = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
-    parts = [f"{layer}_{part}" for part in ARCHITECTURES[config.arch].state]
-    if config.arch == "mingru":
-        y, state = scan(graph, x, layer, of_layer, *parts)
-        graph.add("Identity", state, name=f"{parts[0]}_after")
-        return y
-    before = [graph.add("Unsqueeze", part, graph.axes(0)) for part in parts]
-    y, after = operator(graph, x, config.arch, layer, [of_layer], before=before)
-    for part, value in zip(parts, after, strict=True):
-        graph.add("Squeeze", value, graph.axes(0), name=f"{part}_after")
-    return str(graph.add("Squeeze", y, graph.axes(1)))
 
 
 def window(graph: Graph, x: str, config: ModelConfig, weights: Weights) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unroll.export.graph import Graph, Weights, linear, operator, scan
+from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.layers_config import LayersConfig, PoolingConfig
 
 
@@ -68,6 +69,23 @@ def layer(graph: Graph, x: str, arch: str, name: str, directions: Sequence[Weigh
         for way, weights in zip(("", "_back"), directions, strict=False)
     ]
     return str(graph.add("Concat", *outputs, axis=-1)) if len(outputs) > 1 else outputs[0]
+
+
+def stateful_layer(graph: Graph, x: str, arch: str, name: str, weights: Weights) -> str:
+    """Add a layer over `x` (T, B, I) from its state, inputs such as `layer0_h`, and outputs such as `layer0_h_after`.
+
+    Returns the outputs (T, B, H).
+    """
+    parts = [f"{name}_{part}" for part in ARCHITECTURES[arch].state]
+    if arch == "mingru":
+        y, state = scan(graph, x, name, weights, *parts)
+        graph.add("Identity", state, name=f"{parts[0]}_after")
+        return y
+    before = [graph.add("Unsqueeze", part, graph.axes(0)) for part in parts]
+    y, after = operator(graph, x, arch, name, [weights], before=before)
+    for part, value in zip(parts, after, strict=True):
+        graph.add("Squeeze", value, graph.axes(0), name=f"{part}_after")
+    return str(graph.add("Squeeze", y, graph.axes(1)))
 
 
 def masked(graph: Graph, y: str, where: str, otherwise: float = 0.0) -> str:

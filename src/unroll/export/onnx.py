@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll._version import __version__
-from unroll.artifact.directory import CLASSIFIER, SEQUENCE, TAGGER, WEIGHTS, read_kind
+from unroll.artifact.directory import CLASSIFIER, SEQUENCE, TAGGER, TRANSLATOR, WEIGHTS, read_kind
 from unroll.errors import UserError, install
 from unroll.export.classifier import classifier_source
-from unroll.export.graph import OPSET, Case, Source
+from unroll.export.graph import OPSET, Case, Network, Source
 from unroll.export.language import language_source
 from unroll.export.series import series_source
 from unroll.export.tagger import tagger_source
+from unroll.export.translator import translator_source
 from unroll.files import explained, write_atomically
 
 MOST_BYTES = 2**31 - 2**20
@@ -31,6 +32,7 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
     CLASSIFIER: classifier_source,
     TAGGER: tagger_source,
     SEQUENCE: series_source,
+    TRANSLATOR: translator_source,
 }
 """By the kind of model; of any other it is `language_source`."""
 
@@ -42,6 +44,8 @@ class Exported:
     path: Path
     vocabularies: dict[str, Path]
     """Beside it: `tokenizer` and, of a classifier that reads words by their characters, `characters`."""
+    beside: dict[str, Path]
+    """What is run before it: the `encoder` of a translator."""
     about: Path
     """Its metadata as JSON, beside it: not every runtime exposes metadata."""
     inputs: tuple[str, ...]
@@ -57,7 +61,7 @@ class Exported:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
-        files = {"path": self.path, **self.vocabularies, "about": self.about}
+        files = {"path": self.path, **self.beside, **self.vocabularies, "about": self.about}
         return {name: str(file) for name, file in files.items()} | {
             "inputs": self.inputs,
             "outputs": self.outputs,
@@ -73,9 +77,11 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
     Of a language model `ids` (batch, length) and a state go in, `logits` (batch, length, symbols) and the state after
     come out: of the input `layer0_h` it is `layer0_h_after`. Of a classifier padded `ids` and `lengths` (batch) go in,
     and with words read by their characters `characters` (words, characters), `word_lengths` and `word_of`; `logits` and
-    `probabilities` (batch, labels) come out. All sizes but the last are free, all is float32. Beside the file lie the
-    vocabulary and, as JSON, what else a program must know. Before it is written it is run by ONNX Runtime and compared
-    with our own network. Raises UserError.
+    `probabilities` (batch, labels) come out; of a tagger `logits` (batch, length, tags). A model of sequences reads
+    `vectors` (batch, length, channels) in float64. A translator is two graphs, a step of its decoder and its encoder
+    beside it. All sizes but the last are free, all else is float32. Beside the file lie the vocabulary and, as JSON,
+    what else a program must know. Before it is written it is run by ONNX Runtime and compared with our own network.
+    Raises UserError.
     """
     require_onnx()
     path = Path(model)
@@ -100,13 +106,19 @@ def export_onnx(model: str | PathLike[str], out: str | PathLike[str] | None = No
                 allowed="a folder of its own for each model",
                 fix="name another folder with --out, or remove that file",
             )
-    cases = list(source.cases())  # also checks the weights
+    networks = {file: source.network}
+    networks |= {file.with_name(f"{file.stem}.{name}.onnx"): network for name, network in source.beside.items()}
+    cases = [list(network.cases()) for network in networks.values()]  # also checks the weights
     about = {"unroll": __version__, **{name: place.name for name, place in vocabularies.items()}, **source.about}
-    data = source.build(read_weights(path), as_metadata(about))
-    difference = verify(data, source, cases)
+    weights, metadata = read_weights(path), as_metadata(about)
+    data = {place: network.build(weights, metadata) for place, network in networks.items()}
+    difference = max(map(verify, data.values(), networks.values(), cases))
     notes = file.with_name(f"{file.name}.json")
-    write_together(beside | {notes: (json.dumps(about, indent=2) + "\n").encode(), file: data})
-    return Exported(file, vocabularies, notes, source.inputs, source.outputs, len(data), difference)
+    written = beside | {notes: (json.dumps(about, indent=2) + "\n").encode()} | dict(reversed(data.items()))
+    write_together(written)
+    network, before = source.network, dict(zip(source.beside, list(networks)[1:], strict=True))
+    size = sum(map(len, data.values()))
+    return Exported(file, vocabularies, before, notes, network.inputs, network.outputs, size, difference)
 
 
 def as_metadata(about: Mapping[str, Any]) -> dict[str, str]:
@@ -166,11 +178,11 @@ def open_session(data: bytes) -> Any:
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def verify(data: bytes, source: Source, cases: list[Case]) -> float:
+def verify(data: bytes, network: Network, cases: list[Case]) -> float:
     """Run an ONNX file beside our own network; return the largest difference. Raises UserError above TOLERANCE."""
     session, largest = open_session(data), 0.0
     for inputs, expected in cases:
-        for mine, theirs in zip(expected, session.run(source.outputs, inputs), strict=True):
+        for mine, theirs in zip(expected, session.run(network.outputs, inputs), strict=True):
             difference = float(np.abs(mine - theirs).max(initial=0.0)) if mine.shape == theirs.shape else np.inf
             if not difference <= TOLERANCE * max(1.0, float(np.abs(mine).max(initial=0.0))):
                 raise UserError(

@@ -11,7 +11,7 @@ from unroll.artifact.series import SeriesInfo, open_series, read_series_info, re
 from unroll.data.ragged import Vectors
 from unroll.data.scaling import FARTHEST, Scaling
 from unroll.errors import UserError
-from unroll.export.graph import Case, Graph, Source, Weights, doubles, floats, integers, linear
+from unroll.export.graph import Case, Graph, Network, Source, Weights, doubles, floats, integers, linear
 from unroll.export.layers import pooled, recurrent, rows_of
 from unroll.nn.series_config import series_parameters
 from unroll.settings import to_mapping
@@ -43,10 +43,12 @@ def series_source(path: Path) -> Source:
             "time_column": info.columns.time,
             "model": to_mapping(info.config),
         },
-        inputs=("vectors", "lengths"),
-        outputs=OUTPUTS[task],
-        build=partial(build, info),
-        cases=partial(cases, path),
+        network=Network(
+            inputs=("vectors", "lengths"),
+            outputs=OUTPUTS[task],
+            build=partial(build, info),
+            cases=partial(cases, path),
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from unroll.engine.crf import Chain
 from unroll.engine.tagger import chain_of
 from unroll.errors import UserError
 from unroll.export.encoder import described, encoded, inputs_of, read_by, readings
-from unroll.export.graph import Case, Graph, Source, Weights, floats, linear
+from unroll.export.graph import Case, Graph, Network, Source, Weights, floats, linear
 from unroll.export.layers import masked
 from unroll.nn.config import ModelConfig
 from unroll.nn.tagger_config import tagger_parameters
@@ -44,10 +44,12 @@ def tagger_source(path: Path) -> Source:
         parameters=tagger_parameters(info.config),
         vocabularies=vocabularies,
         about=about,
-        inputs=(*inputs_of(info.config), *(["contexts"] if info.config.context_size else [])),
-        outputs=outputs_of(info),
-        build=partial(build, info),
-        cases=partial(cases, path),
+        network=Network(
+            inputs=(*inputs_of(info.config), *(["contexts"] if info.config.context_size else [])),
+            outputs=outputs_of(info),
+            build=partial(build, info),
+            cases=partial(cases, path),
+        ),
     )
 
 
