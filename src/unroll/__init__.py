@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from unroll.insight.longrange.measure import longrange as longrange
     from unroll.insight.memory.measure import memory as memory
     from unroll.insight.patching.measure import patch as patch
+    from unroll.insight.tagger.trace import trace_tagger as trace_tagger
     from unroll.insight.trace import trace as trace
     from unroll.lm.adapted import evaluate as evaluate
     from unroll.lm.beam import beam_search as beam_search
@@ -129,6 +130,7 @@ HOMES = {
     "text_path": "unroll.data.opening",
     "trace": "unroll.insight.trace",
     "trace_classifier": "unroll.insight.classifier.trace",
+    "trace_tagger": "unroll.insight.tagger.trace",
     "train": "unroll.training.request",
     "train_classifier": "unroll.tasks.classify.request",
     "train_forecaster": "unroll.tasks.forecast.request",

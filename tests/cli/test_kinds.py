@@ -66,7 +66,7 @@ CALLS: dict[str, list[str]] = {
 """A call of each verb that takes a model."""
 TRIED: tuple[Kind, ...] = ("network", "ngram", "classifier", "tagger", "sequence")
 """The kinds of which the folder of these tests has a model."""
-COMING = {("tagger", verb) for verb in ("trace", "attribute")}
+COMING = {("tagger", "attribute")}
 """What works on no model of this kind yet, though the table has no reason against it."""
 OF_NETWORKS = {
     "classify train": [

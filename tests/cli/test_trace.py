@@ -8,6 +8,7 @@ import pytest
 
 from cli.command import unroll
 from cli.conftest import Here, Refused, Trained
+from insight.tagger.test_trace import opened_of as tagger_of
 
 
 def test_a_text_is_traced_to_a_file(trained: Trained, here: Here, tmp_path: Path) -> None:
@@ -105,3 +106,21 @@ def test_a_classifiers_text_is_coloured_and_drawn(classifier: Path, here: Here, 
 )
 def test_refusals_of_classifiers(arguments: tuple[str, ...], subject: str, classifier: Path, refused: Refused) -> None:
     assert subject in refused("trace", classifier, *arguments)
+
+
+def test_a_sentence_is_traced_through_a_tagger(tmp_path: Path, here: Here, refused: Refused) -> None:
+    path = tagger_of(tmp_path / "model").path
+    sentence = " the woof  says meow the gnu says\n"
+    drawn, page = tmp_path / "a.svg", tmp_path / "a.html"
+    result = here(
+        "trace", path, sentence, "--unit", "backwards0:1", "--signal", "f", "--plot", drawn, "--html", page, "--json"
+    )
+    assert result.code == 0, result.err
+    report, told = json.loads(result.out), json.loads(here("tag", "predict", path, sentence, "--json").out)
+    assert [tag["tag"] for tag in report["tags"]] == [item["tag"] for item in told["predictions"][0]["tokens"]]
+    assert (
+        report["symbols"] == [" the ", "woof  ", "says ", "meow ", "the ", "gnu ", "says\n"]
+        and len(report["units"][0]["values"]) == 7
+    )
+    assert "L of forwards0, backwards0" in refused("trace", path, sentence, "--unit", "0:1")
+    assert "has no signal pooled" in refused("trace", path, sentence, "--signal", "pooled")

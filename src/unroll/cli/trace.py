@@ -16,9 +16,10 @@ from unroll.nn.arch import ARCHITECTURES
 
 if TYPE_CHECKING:
     from unroll.artifact.open import Opened
+    from unroll.insight.recorded import EncoderTrace
     from unroll.insight.trace import Ids, LayerUse, Traced
     from unroll.nn.config import ModelConfig
-    from unroll.nn.encoder_config import ClassifierConfig
+    from unroll.nn.encoder_config import EncoderConfig
     from unroll.nn.model import Model
 
 MOST_COLOURED = 100_000
@@ -41,7 +42,8 @@ Signals, one row for each symbol of the text, one column for each unit:
 Of a classifier, one row for each word or character, which it reads from both ends: forwards0/c,
 backwards0/c and so on; characters/forwards/c of the characters of words; attention, the weights
 of that pooling; pooled, the text as one vector; logits of the labels. Row t of backwards0 is what
-was read from the end down to unit t.
+was read from the end down to unit t. A tagger's arrays are the same, one row for each token, with
+the logits and probabilities of its tags.
 
 \b
 Examples:
@@ -74,7 +76,7 @@ Examples:
     "units",
     metavar="L:K",
     multiple=True,
-    help="Colour the text by unit K of layer L (of a classifier, forwards0:K).  May be repeated.",
+    help="Colour the text by unit K of layer L (of a classifier or tagger, forwards0:K).  May be repeated.",
 )
 @click.option("--out", metavar="F.npz", type=PATH, help="Write arrays (T, H), named layer0/c and so on.")
 @click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one HTML page.")
@@ -101,7 +103,7 @@ def verb(
     if html and not units:
         raise UserError("--html needs --unit", allowed="one --unit L:K or more", fix="add --unit 0:0")
     pictures.check(plot)
-    from unroll.artifact.directory import CLASSIFIER, read_kind
+    from unroll.artifact.directory import CLASSIFIER, TAGGER, read_kind
     from unroll.files import printable_name, refuse_input
     from unroll.insight.cells.colours import page
     from unroll.insight.plots import heat_map
@@ -109,7 +111,8 @@ def verb(
     for written in (html, plot, options["out"]):
         refuse_input(written, file)
     asked = {"text": text, "file": file, "units": units, "draws": plot is not None, **options}
-    shown = of_classifier(model, **asked) if read_kind(model)["kind"] == CLASSIFIER else of_symbols(model, **asked)
+    traces = {CLASSIFIER: of_classifier, TAGGER: of_tagger}
+    shown = traces.get(read_kind(model)["kind"], of_symbols)(model, **asked)
     title = f"{printable_name(model)} on {printable_name(file) if file else 'a text'}"
     pictures.write(html, lambda _: page(title, shown.symbols, shown.rows).encode())
     drawn = f"{' and '.join(shown.drawn)} of {printable_name(model)}"
@@ -192,38 +195,80 @@ def of_classifier(
 ) -> Shown:
     """Trace a text through a classifier."""
     from unroll.artifact.classifier import open_classifier
-    from unroll.data.lines import line_text, read_lines
     from unroll.insight.classifier.trace import tracing
     from unroll.tasks.classify.predict import of_logits
 
-    opened = open_classifier(model)
-    if file is not None:
-        lines = (line_text(line, file, number) for number, line in enumerate(read_lines(file), 1))
-        text = "".join(lines).removesuffix("\n").removesuffix("\r")
+    opened, text = open_classifier(model), text_of(text, file)
     config = opened.info.config
     places = [layer_place(unit, config, model) for unit in units]
-    check_length(int(opened.reader.read([text or ""]).units.ends[-1]), "unit", draws=draws, colours=bool(units))
-    names = drawn_signals(config.arch, options["signals"])
-    traced = console.run(tracing(opened, text or "", **options))
-    level = options["layers"][0] if options["layers"] else 0
-    drawn = [f"{way}{level}/{names[0]}" for way in config.directions]
+    check_length(int(opened.reader.read([text]).units.ends[-1]), "unit", draws=draws, colours=bool(units))
+    traced = console.run(tracing(opened, text, **options))
     (probabilities,) = of_logits(traced.arrays["logits"][None], multi_label=config.multi_label)
     best = int(probabilities.argmax())
     label, share = opened.info.labels[best], float(probabilities[best])
+    line = f"{number_of(len(traced.pieces), 'unit')}, {label} {100 * share:.1f} %"
+    return of_encoder(config, traced, places, options, line, {"label": label, "probability": share}, draws=draws)
+
+
+def of_tagger(
+    model: Path, *, text: str | None, file: Path | None, units: tuple[str, ...], draws: bool, **options: Any
+) -> Shown:
+    """Trace a sentence through a tagger."""
+    from unroll.artifact.tagger import open_tagger
+    from unroll.insight.tagger.sentences import sentence_of
+    from unroll.insight.tagger.trace import tracing_tagger
+
+    opened, text = open_tagger(model), text_of(text, file)
+    config, sentence = opened.info.config, sentence_of(opened, text)
+    places = [layer_place(unit, config, model) for unit in units]
+    check_length(len(sentence.spans), "token", draws=draws, colours=bool(units))
+    traced = console.run(tracing_tagger(opened, text, **options))
+    ids = opened.network.best(traced.arrays["logits"], sentence.reading.units.lengths).tolist()
+    shares = [float(row[id]) for row, id in zip(traced.arrays["probabilities"], ids, strict=True)]
+    tags = [
+        {"token": text[start:end], "start": start, "end": end, "tag": opened.info.tags[id], "probability": share}
+        for (start, end), id, share in zip(sentence.spans, ids, shares, strict=True)
+    ]
+    said = " ".join(f"{tag['token']}/{tag['tag']} {100 * share:.0f} %" for tag, share in zip(tags, shares, strict=True))
+    line = f"{number_of(len(tags), 'token')}: {said}"
+    return of_encoder(config, traced, places, options, line, {"tags": tags}, draws=draws)
+
+
+def text_of(text: str | None, file: Path | None) -> str:
+    """Return the text that is traced: the one given, or a file's, without its last line end."""
+    from unroll.data.lines import line_text, read_lines
+
+    if file is None:
+        return text or ""
+    lines = (line_text(line, file, number) for number, line in enumerate(read_lines(file), 1))
+    return "".join(lines).removesuffix("\n").removesuffix("\r")
+
+
+def of_encoder(
+    config: "EncoderConfig",
+    traced: "EncoderTrace",
+    places: list[tuple[str, int]],
+    options: dict[str, Any],
+    line: str,
+    answer: dict[str, Any],
+    *,
+    draws: bool,
+) -> Shown:
+    """Return what is shown of the trace of an encoder, and what it says."""
+    names = drawn_signals(config.arch, options["signals"])
+    level = options["layers"][0] if options["layers"] else 0
+    pairs = [(f"{layer}/{name}", k) for layer, k in places for name in names]
     return Shown(
         list(traced.pieces),
-        [
-            (f"{layer}/{name}, unit {k}", traced.arrays[f"{layer}/{name}"][:, k])
-            for layer, k in places
-            for name in names
-        ],
-        {name: traced.arrays[name] for name in drawn} if draws else {},
-        [("text", f"{number_of(len(traced.pieces), 'unit')}, {label} {100 * share:.1f} %")],
+        [(f"{name}, unit {k}", traced.arrays[name][:, k]) for name, k in pairs],
+        {f"{way}{level}/{names[0]}": traced.arrays[f"{way}{level}/{names[0]}"] for way in config.directions}
+        if draws
+        else {},
+        [("text", line)],
         traced.layers,
         {
             "tokens": len(traced.pieces),
-            "label": label,
-            "probability": share,
+            **answer,
             "arrays": list(traced.names[:-1]),
             "layers": [layer.figures() for layer in traced.layers],
         },
@@ -248,7 +293,7 @@ def place(unit: str, config: "ModelConfig", model: Path) -> tuple[int, int]:
     )
 
 
-def layer_place(unit: str, config: "ClassifierConfig", model: Path) -> tuple[str, int]:
+def layer_place(unit: str, config: "EncoderConfig", model: Path) -> tuple[str, int]:
     """Return layer and unit of `backwards0:K`; raises UserError for a unit that does not exist."""
     layer, _, number = unit.partition(":")
     layers = [f"{way}{k}" for k in range(config.num_layers) for way in config.directions]

@@ -12,7 +12,8 @@ from insight.classifier.cases import SHAPES, TEXT, made
 from unroll.artifact.classifier import OpenClassifier
 from unroll.errors import UserError
 from unroll.insight.classifier.network import in_float64, network_of
-from unroll.insight.classifier.trace import chosen_names, trace_classifier, traced
+from unroll.insight.classifier.trace import outside_layers, trace_classifier, traced
+from unroll.insight.recorded import chosen_names
 from unroll.nn.arch import ARCHITECTURES
 
 Arrays = dict[str, NDArray[Any]]
@@ -70,7 +71,7 @@ def exactly(opened: OpenClassifier) -> tuple[Arrays, dict[str, NDArray[Any]]]:
 
 def test_the_equations_hold_in_both_directions(opened: OpenClassifier) -> None:
     arrays, ends = exactly(opened)
-    assert set(arrays) == set(chosen_names(opened.info.config))
+    assert set(arrays) == set(chosen_names(opened.info.config, outside_layers(opened.info.config)))
     law_of_cells(arrays, opened.info.config.arch, ends)
 
 

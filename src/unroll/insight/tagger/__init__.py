@@ -1,0 +1,1 @@
+"""How a tagger comes to its tags."""
