@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from unroll.insight.longrange.measure import longrange as longrange
     from unroll.insight.memory.measure import memory as memory
     from unroll.insight.patching.measure import patch as patch
+    from unroll.insight.tagger.attribution import attribute_tagger as attribute_tagger
     from unroll.insight.tagger.trace import trace_tagger as trace_tagger
     from unroll.insight.trace import trace as trace
     from unroll.lm.adapted import evaluate as evaluate
@@ -77,6 +78,7 @@ HOMES = {
     "ablate": "unroll.insight.cells.ablation",
     "attribute": "unroll.insight.attribution.measure",
     "attribute_classifier": "unroll.insight.classifier.attribution",
+    "attribute_tagger": "unroll.insight.tagger.attribution",
     "beam_search": "unroll.lm.beam",
     "cells": "unroll.insight.cells.measure",
     "classifier_cells": "unroll.insight.classifier.cells",

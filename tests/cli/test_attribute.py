@@ -8,6 +8,7 @@ import pytest
 
 from cli.command import unroll
 from cli.conftest import Here, Refused, Trained
+from insight.tagger.test_trace import opened_of as tagger_of
 from serve.live import make_model
 from unroll.data.words import UnicodeWordTokenizer
 
@@ -111,3 +112,15 @@ def test_an_ngram_is_refused(book: Path, here: Here, refused: Refused, tmp_path:
     assert here("ngram", book, "--order", "2", "--out", tmp_path / "ngram").code == 0
     assert "is an n-gram" in refused("attribute", tmp_path / "ngram", "the cat")
     assert "is an n-gram" in refused("patch", tmp_path / "ngram", "a c", "b c", "--target", "a", "--against", "t")
+
+
+def test_tokens_that_decided_a_tag(here: Here, refused: Refused, tmp_path: Path) -> None:
+    path, page, drawn = tagger_of(tmp_path / "model").path, tmp_path / "a.html", tmp_path / "a.svg"
+    sentence = "the woof says meow"
+    result = here("attribute", path, sentence, "--at", "2", "--html", page, "--plot", drawn, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert (report["token"], len(report["units"])) == ("woof", 4)
+    assert "of token 2?" in drawn.read_text(encoding="utf-8") and "woof" in page.read_text(encoding="utf-8")
+    assert here("attribute", path, sentence, "--label", "O", "--method", "integrated").code == 0
+    assert "--target does not apply to a tagger" in refused("attribute", path, sentence, "--target", "O")

@@ -15,6 +15,7 @@ from cli.conftest import Here, Refused, Trained
 from tasks.classify import toy
 from tasks.sequences import toy as toy_series
 from tasks.tag import toy as toy_tags
+from tasks.translate import toy as toy_pairs
 from unroll.cli import kinds
 from unroll.cli.app import app
 from unroll.cli.kinds import USES
@@ -64,10 +65,6 @@ CALLS: dict[str, list[str]] = {
     "studio": [MODEL, "--port", "0", "--no-open"],
 }
 """A call of each verb that takes a model."""
-TRIED: tuple[Kind, ...] = ("network", "ngram", "classifier", "tagger", "sequence")
-"""The kinds of which the folder of these tests has a model."""
-COMING = {("tagger", "attribute")}
-"""What works on no model of this kind yet, though the table has no reason against it."""
 OF_NETWORKS = {
     "classify train": [
         TABLE, "--text", "text", "--label", "label", "--pretrained", MODEL, "--out", f"{OUT}/c", "--steps", "1",
@@ -102,6 +99,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Path:
     toy.trained(toy.written(folder / TABLE, toy.rows(random.Random(0), 60)), folder / "classifier", steps=5)
     tagged = toy_tags.written(folder / TAGGED, toy_tags.sentences(random.Random(0), 40))
     toy_tags.trained(tagged, folder / "tagger", steps=5)
+    pairs = toy_pairs.written(folder, toy_pairs.sources(random.Random(0), 40))
+    toy_pairs.trained(pairs, folder / "translator", steps=5)
     toy_series.trained(toy_series.written(folder / "toy.csv", 60), folder / "sequence", steps=5)
     return folder
 
@@ -130,7 +129,7 @@ def test_no_two_verbs_give_the_same_reason() -> None:
         assert len(set(whys)) == len(whys)
 
 
-@pytest.mark.parametrize("kind", TRIED)
+@pytest.mark.parametrize("kind", get_args(Kind))
 @pytest.mark.parametrize("verb", CALLS)
 def test_it_works_or_says_why_not(
     verb: str, kind: Kind, folder: Path, here: Here, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -139,8 +138,6 @@ def test_it_works_or_says_why_not(
     monkeypatch.chdir(folder)
     call, refusals = arguments(verb, kind, tmp_path), USES[verb]
     assert refusals is not None
-    if (kind, verb) in COMING:
-        pytest.skip("not yet")
     if kind not in refusals:
         done = here(*call)
         assert done.code == 0, done.err

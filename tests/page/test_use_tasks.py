@@ -177,6 +177,6 @@ def test_for_everybody_in_both_themes_and_in_a_narrow_window(
     assert overflow(page)[0] <= 0
     page.set_viewport_size({"width": 1280, "height": 860})
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         page.wait_for_timeout(150)
         assert violations(page, axe) == []

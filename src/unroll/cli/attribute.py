@@ -1,4 +1,4 @@
-"""`unroll attribute`: which symbols made a prediction, which units of a text decided its label."""
+"""`unroll attribute`: which symbols made a prediction, which units of a text decided its label or a tag."""
 
 import math
 import sys
@@ -32,7 +32,9 @@ baseline is the text with all embeddings zero; the start symbol is kept and has 
 \b
 Of a classifier, F is log p(label), or with --against the difference of two labels, and what is
 scored are the words or characters of the text. One is left out by reading it, and the characters
-of a word, as unknown; the baseline is the text with all of them unknown.
+of a word, as unknown; the baseline is the text with all of them unknown. Of a tagger it is the same
+for the tag of token N, counted from 1, by default the last; of a CRF p(tag) is the share of all
+paths that have it there.
 
 \b
 Examples:
@@ -40,18 +42,24 @@ Examples:
   unroll attribute runs/pronouns "Alice reads the book ." --target she --against he
   unroll attribute runs/book "He said “yes" --target "”" --method leave-out
   unroll attribute runs/book "It was a dark night" --html night.html --plot night.png
-  unroll attribute runs/reviews "What a film!" --label good --against bad""",
+  unroll attribute runs/reviews "What a film!" --label good --against bad
+  unroll attribute runs/ewt "They can fish" --at 3 --label NOUN --against VERB""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="TEXT")
 @click.option("--target", metavar="SYMBOL", help="Symbol predicted after TEXT.  [default: the last symbol of TEXT]")
-@click.option("--label", metavar="L", help="Label that a classifier gives TEXT.  [default: the most probable]")
+@click.option("--label", metavar="L", help="Label of TEXT, or tag of a token.  [default: the predicted one]")
 @click.option("--against", metavar="SYMBOL", help="Why the target, or label, rather than this one?")
-@click.option("--at", metavar="N", type=int, help="Explain the prediction after N symbols of TEXT instead.")
+@click.option(
+    "--at",
+    metavar="N",
+    type=int,
+    help="Explain the prediction after N symbols of TEXT, or the tag of token N.  [default: the last]",
+)
 @click.option(
     "--method",
     type=click.Choice(["gradient", "integrated", "leave-out"]),
-    help="How to score symbols.  [default: integrated; of a classifier leave-out]",
+    help="How to score symbols.  [default: integrated; of labels and tags leave-out]",
 )
 @click.option("--steps", metavar="N", type=int, default=64, show_default=True, help="Steps of integrated gradients.")
 @click.option("--html", metavar="F", type=PATH, help="Write the coloured text as one HTML page.")
@@ -70,15 +78,19 @@ def verb(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Show which symbols of TEXT made the network in DIR predict what comes next, or which decided its label."""
+    """Show which symbols of TEXT made the network in DIR predict what comes next, or which decided a label or tag."""
     pictures.check(plot)
-    from unroll.artifact.directory import CLASSIFIER, KIND, read_kind
+    from unroll.artifact.directory import CLASSIFIER, KIND, TAGGER, read_kind
     from unroll.files import printable_name
     from unroll.insight.attribution.picture import picture
     from unroll.insight.attribution.scores import NAMES, formula
     from unroll.insight.cells.colours import page
 
-    if read_kind(model)["kind"] == CLASSIFIER:
+    if (kind := read_kind(model)["kind"]) == TAGGER:
+        refuse_options(model, TAGGER, {"--target": target}, "--label TAG, --against TAG, --at N")
+        attribution, symbols = tag_scores(model, text, label, against, at, method or "leave-out", steps)
+        question = f"What made {printable_name(model)} say {attribution.target} of token {attribution.at}?"
+    elif kind == CLASSIFIER:
         refuse_options(model, CLASSIFIER, {"--target": target, "--at": at}, "--label L, --against L")
         attribution, symbols = label_scores(model, text, label, against, method or "leave-out", steps)
         question = f"What made {printable_name(model)} say {attribution.target}?"
@@ -122,6 +134,18 @@ def label_scores(
 
     opened = open_classifier(model)
     attribution = console.run(attributing_label(opened, text, label, against=against, method=method, steps=steps))
+    return attribution, list(attribution.pieces)
+
+
+def tag_scores(
+    model: Path, text: str, tag: str | None, against: str | None, at: int | None, method: "Method", steps: int
+) -> tuple["Attribution", list[str]]:
+    """Return the scores of the tokens of a sentence for the tag of one of them, and the text in pieces."""
+    from unroll.artifact.tagger import open_tagger
+    from unroll.insight.tagger.attribution import attributing_tag
+
+    opened = open_tagger(model)
+    attribution = console.run(attributing_tag(opened, text, tag, at=at, against=against, method=method, steps=steps))
     return attribution, list(attribution.pieces)
 
 

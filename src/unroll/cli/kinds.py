@@ -28,6 +28,7 @@ LEARN = "train a model of sequences: `unroll sequences train FILE --target COL`"
 TAG = "ask it for tags: `unroll tag predict DIR TEXT`"
 TRANSLATE = "ask it for a translation: `unroll translate predict DIR TEXT`"
 LEARN_PAIRS = "train a translator on pairs of texts: `unroll translate train SRC TGT`"
+ATTENTION = "see what its pieces attended to: `unroll translate predict DIR TEXT --plot F`"
 SEQUENCES = "ask it about sequences: `unroll sequences predict DIR FILE`"
 
 USES: dict[str, Refusals | None] = {
@@ -157,6 +158,7 @@ USES: dict[str, Refusals | None] = {
     },
     "trace": {
         "ngram": Refusal("it has no states and no gates to show", TRAIN_NETWORK),
+        "translator": Refusal("its decoder's states are of what it writes, not of the text", ATTENTION),
         "sequence": Refusal("it reads numbers, and no symbols of a text that states could be shown at", SEQUENCES),
     },
     "gradients": {
@@ -167,6 +169,7 @@ USES: dict[str, Refusals | None] = {
     },
     "attribute": {
         "ngram": Refusal("it has no network to trace a prediction back through", TRAIN_NETWORK),
+        "translator": Refusal("it writes a text, and no single prediction about its source is scored here", ATTENTION),
         "sequence": Refusal("it reads numbers, and no symbols of a text that could have made an answer", SEQUENCES),
     },
     "patch": {

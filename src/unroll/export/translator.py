@@ -51,7 +51,9 @@ def translator_source(path: Path) -> Source:
 def state_shapes(config: TranslatorConfig) -> dict[str, tuple[int, ...]]:
     """Return the parts of the decoder's state in order, each with its shape but for the batch, which comes first."""
     parts = ARCHITECTURES[config.arch].state
-    layers = {f"layer{k}_{part}": (config.hidden_size,) for k in range(config.num_layers) for part in parts}
+    layers: dict[str, tuple[int, ...]] = {
+        f"layer{k}_{part}": (config.hidden_size,) for k in range(config.num_layers) for part in parts
+    }
     return layers | ({"readout": (config.embedding_size,)} if config.input_feeding else {})
 
 

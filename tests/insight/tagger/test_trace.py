@@ -10,9 +10,11 @@ from export.test_tagger import save
 from insight.classifier.test_trace import law_of_cells
 from nn.test_tagger import config
 from unroll.artifact.tagger import OpenTagger, open_tagger
+from unroll.engine.crf import Scheme
 from unroll.errors import UserError
 from unroll.insight.recorded import chosen_names
-from unroll.insight.tagger.sentences import network_of, sentence_of
+from unroll.insight.tagger.network import network_of
+from unroll.insight.tagger.sentences import sentence_of
 from unroll.insight.tagger.trace import OUTSIDE, trace_tagger, traced
 
 TEXT = " the woof  says meow the gnu says\n"
@@ -23,8 +25,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def opened_of(path: Path, **options: Any) -> OpenTagger:
-    save(path, config(vocab_size=6, chars=11, **options))
+def opened_of(path: Path, scheme: Scheme = "none", **options: Any) -> OpenTagger:
+    save(path, config(vocab_size=6, chars=11, **options), scheme)
     return open_tagger(path)
 
 

@@ -1,15 +1,18 @@
 """Which units of a text decided its label: each hidden by itself, or by gradients from nothing known to the text."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from unroll.artifact.classifier import AnyClassifier, OpenClassifier, as_classifier, label_ids
+from unroll.data.reader import Reading
 from unroll.errors import UserError
 from unroll.insight.attribution.scores import (
     STEPS,
     Attribution,
+    Floats,
     Ids,
     Method,
     check_method,
@@ -19,6 +22,9 @@ from unroll.insight.attribution.scores import (
 from unroll.progress import Work, result
 from unroll.tasks.classify.decisive import hidden_one_by_one, log_of, read_short, spans_of, without
 from unroll.tasks.classify.predict import Predicted, probabilities_of
+
+if TYPE_CHECKING:
+    from unroll.insight.classifier.quantity import UnitQuantity
 
 
 @dataclass(frozen=True)
@@ -83,37 +89,81 @@ def attributing_label(
     (probability,) = probabilities_of(opened, reading)
     label_id = int(probability.argmax()) if label is None else ids[label]
     against_id = None if against is None else ids[against]
-    if label_id == against_id:
-        raise UserError("the label is set against itself", allowed="two labels", fix="name another one")
     hidden = yield from hidden_one_by_one(opened, reading)
     unknown = without(opened.reader, reading, np.ones((1, len(spans)), np.bool_))
-    values = log_of(np.concatenate([probability[None], probabilities_of(opened, unknown), hidden]))
-    quantities = values[:, label_id] - (0 if against_id is None else values[:, against_id])
-    value, baseline, leave_out = float(quantities[0]), float(quantities[1]), quantities[0] - quantities[2:]
-    scores, agreement = leave_out, None
-    if method != "leave-out":
-        from unroll.insight.classifier.network import in_float64
-        from unroll.insight.classifier.quantity import LabelQuantity, scored
+    answers = Answers(probability, probabilities_of(opened, unknown)[0], hidden)
 
-        quantity = LabelQuantity(in_float64(opened), label_id, against_id)
-        scores = yield from scored(quantity, reading, unknown, method, steps)
-        agreement = rank_correlation(scores, leave_out)
+    def quantity() -> "UnitQuantity":
+        from unroll.insight.classifier.network import in_float64
+        from unroll.insight.classifier.quantity import LabelQuantity
+
+        return LabelQuantity(in_float64(opened), label_id, against_id)
+
+    figures = yield from effects(answers, (label_id, against_id), (reading, unknown), quantity, method, steps)
     remark = Predicted(probability[None], reading.cut, opened.info.max_units).remark
     return LabelAttribution(
-        method,
-        reading.units.values.astype(np.int64),
-        tuple(text[start:end] for start, end in spans),
-        len(spans),
-        opened.info.labels[label_id],
-        against,
-        value,
-        baseline,
-        scores,
-        leave_out,
-        agreement,
-        steps if method == "integrated" else None,
-        (*([remark] if remark else []), *missed_by(method, scores, value - baseline)),
-        tuple(opened.reader.pieces(text)),
-        np.array(spans),
-        float(probability[label_id]),
+        method=method,
+        ids=reading.units.values.astype(np.int64),
+        symbols=tuple(text[start:end] for start, end in spans),
+        at=len(spans),
+        target=opened.info.labels[label_id],
+        against=against,
+        steps=steps if method == "integrated" else None,
+        notes=(*([remark] if remark else []), *figures.notes(method)),
+        pieces=tuple(opened.reader.pieces(text)),
+        spans=np.array(spans),
+        probability=float(probability[label_id]),
+        **figures._asdict(),
     )
+
+
+class Answers(NamedTuple):
+    """The probabilities of all labels: of a text, of the same with all units unknown, and with each unit hidden."""
+
+    text: Floats
+    """(K,)"""
+    unknown: Floats
+    """(K,)"""
+    hidden: Floats
+    """(T, K)"""
+
+
+class Effects(NamedTuple):
+    """F of a text and of its baseline, and the effect of each unit on it, as `Attribution` has them."""
+
+    value: float
+    baseline: float
+    scores: Floats
+    leave_out: Floats
+    agreement: float | None
+
+    def notes(self, method: Method) -> tuple[str, ...]:
+        """Return what the scores miss."""
+        return tuple(missed_by(method, self.scores, self.value - self.baseline))
+
+
+def effects(
+    answers: Answers,
+    labels: tuple[int, int | None],
+    texts: tuple[Reading, Reading],
+    quantity: "Callable[[], UnitQuantity]",
+    method: Method,
+    steps: int,
+) -> Work[Effects]:
+    """Score the units of a text, given with the same all unknown, by their effect on a label against another or none.
+
+    The `quantity`, of which gradients are taken, is made where a method needs them. Raises UserError.
+    """
+    label, against = labels
+    if label == against:
+        raise UserError("the label is set against itself", allowed="two labels", fix="name another one")
+    values = log_of(np.concatenate([answers.text[None], answers.unknown[None], answers.hidden]))
+    quantities = values[:, label] - (0 if against is None else values[:, against])
+    leave_out = quantities[0] - quantities[2:]
+    scores, agreement = leave_out, None
+    if method != "leave-out":
+        from unroll.insight.classifier.quantity import scored
+
+        scores = yield from scored(quantity(), *texts, method, steps)
+        agreement = rank_correlation(scores, leave_out)
+    return Effects(float(quantities[0]), float(quantities[1]), scores, leave_out, agreement)

@@ -1,16 +1,17 @@
 """The probability of a label as a function of the vectors of a text's units, and their scores by its gradients."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unroll.data.reader import Reading
-from unroll.insight.attribution.measure import gradient_times_input, integrated_gradients
+from unroll.insight.attribution.measure import Quantity, gradient_times_input, integrated_gradients
 from unroll.insight.attribution.scores import Floats, Method
 from unroll.insight.classifier.network import units_of
-from unroll.nn.encoder import Classifier
+from unroll.nn.encoder import Classifier, Encoder
 from unroll.progress import Work
 
 
@@ -36,7 +37,15 @@ class LabelQuantity:
         return log_p[:, self.label] - (0 if self.against is None else log_p[:, self.against])
 
 
-def scored(quantity: LabelQuantity, reading: Reading, unknown: Reading, method: Method, steps: int) -> Work[Floats]:
+class UnitQuantity(Quantity, Protocol):
+    """F, the attributed quantity, as a function of the vectors of a text's units."""
+
+    @property
+    def network(self) -> Encoder:
+        """What reads the units, with weights that need no gradients."""
+
+
+def scored(quantity: UnitQuantity, reading: Reading, unknown: Reading, method: Method, steps: int) -> Work[Floats]:
     """Return the scores (T,) of the units of one text by gradients, from the same text with all of them unknown."""
     with torch.no_grad():
         x, origin = (quantity.network.inputs(units_of(texts))[:, 0] for texts in (reading, unknown))  # (T, I)

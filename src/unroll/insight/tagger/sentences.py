@@ -1,14 +1,11 @@
-"""A tagger's network in torch, and a sentence as it reads it, with the text that is read before each token."""
+"""A sentence as a tagger reads it, with the text cut before each token."""
 
 from itertools import pairwise
 from typing import NamedTuple
 
-from unroll.artifact.checkpoint import copy_weights, load_tensors
-from unroll.artifact.directory import WEIGHTS
 from unroll.artifact.tagger import OpenTagger
 from unroll.data.reader import Reading
 from unroll.errors import UserError
-from unroll.nn.tagger import Tagger
 from unroll.tasks.tag.predict import token_spans, tokens_in_training
 
 LONGEST = 1000
@@ -37,10 +34,3 @@ def sentence_of(opened: OpenTagger, text: str) -> Sentence:
     ends = [0, *(start for start, _ in spans[1:]), len(text)]
     tokens = [text[start:end] for start, end in spans]
     return Sentence(opened.read([tokens]), spans, [text[start:end] for start, end in pairwise(ends)])
-
-
-def network_of(opened: OpenTagger) -> Tagger:
-    """Return the network of a tagger, in evaluation mode: the engine keeps no gates and has no gradients."""
-    network = Tagger(opened.info.config)
-    copy_weights(network, load_tensors(opened.path / WEIGHTS), opened.path / WEIGHTS)
-    return network.eval()

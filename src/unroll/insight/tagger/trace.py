@@ -12,7 +12,8 @@ from unroll.data.reader import Reading
 from unroll.files import StrPath
 from unroll.insight.arrays import Floats
 from unroll.insight.recorded import EncoderTrace, chosen_names, kept, recorded
-from unroll.insight.tagger.sentences import network_of, sentence_of
+from unroll.insight.tagger.network import network_of
+from unroll.insight.tagger.sentences import sentence_of
 from unroll.nn.tagger import Tagger
 from unroll.progress import Progress, Work, result
 

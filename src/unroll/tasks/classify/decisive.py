@@ -1,5 +1,6 @@
 """The units of a text that decided its label: how much less probable it is without each; without torch."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -62,14 +63,21 @@ def read_short(reader: Reader, text: str) -> Reading:
 
 def hidden_one_by_one(model: OpenClassifier, reading: Reading) -> Work[Floats]:
     """Return the probabilities (N, K) of all labels of one text (N,) with each of its units hidden; yields progress."""
-    count = len(reading.units.values)
-    hidden = np.zeros((count, len(model.info.labels)))
+    return (yield from one_by_one(model.reader, reading, lambda texts: probabilities_of(model, texts)))
+
+
+def one_by_one(reader: Reader, reading: Reading, answer: Callable[[Reading], Floats]) -> Work[Floats]:
+    """Return what is answered (N, K) of one text (N,) with each of its units hidden, given the answers (B, K) of texts.
+
+    Yields progress.
+    """
+    count, hidden = len(reading.units.values), list[Floats]()
     for start in range(0, count, ROWS):
         end = min(start + ROWS, count)
         alone = np.arange(start, end)[:, None] == np.arange(count)
-        hidden[start:end] = probabilities_of(model, without(model.reader, reading, alone))
+        hidden.append(answer(without(reader, reading, alone)))
         yield Progress("hiding units", end, count, "units")
-    return hidden
+    return np.concatenate(hidden)
 
 
 def log_of(probabilities: Floats) -> Floats:
