@@ -317,12 +317,8 @@ USES: dict[str, Refusals | None] = {
     "quantize": {
         "ngram": Refusal("it is counts, and has no weights to round", TRAIN_NETWORK),
     },
-    "serve": {
-        "sequence": Refusal("it reads numbers, and a server is sent texts", SEQUENCES),
-    },
-    "studio": {
-        "sequence": Refusal("it reads numbers, and the page has a place for texts alone", SEQUENCES),
-    },
+    "serve": EVERYWHERE,
+    "studio": EVERYWHERE,
     "data prepare": NO_MODEL,
     "data fetch": NO_MODEL,
     "data list": NO_MODEL,

@@ -28,7 +28,11 @@ class Tagger(Encoder):
 
     def forward(self, units: Units, engine: Engine | Run = "fused") -> Tensor:
         """Return the logits (T, B, K) of the tags of each unit: of a CRF its emissions."""
-        y, _ = self.encode(units, engine)
+        return self.logits(self.inputs(units, engine), units.lengths, engine)
+
+    def logits(self, x: Tensor, lengths: Tensor, engine: Engine | Run = "fused") -> Tensor:
+        """Return the same for vectors `x` (T, B, I)."""
+        y, _ = self.read(x, lengths, engine)
         logits: Tensor = self.head(drop(y, self.config.dropout, variational=False, training=self.training))
         return logits
 

@@ -83,4 +83,4 @@ def test_refusals(opened: OpenTagger) -> None:
         ({"tag": "O", "against": "O"}, "set against itself"),
     ):
         with pytest.raises(UserError, match=message):
-            attribute_tagger(opened, TEXT, **options)  # type: ignore[arg-type]
+            attribute_tagger(opened, TEXT, **options)
