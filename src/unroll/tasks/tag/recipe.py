@@ -76,7 +76,7 @@ class Sizes:
 
 # What follows was tuned by measurement; docs/lab-notes.md has texts and failed attempts.
 
-MOST_EPOCHS = 40
+MOST_EPOCHS = 20
 """Rounds over the sentences after which more train little but the memory of them."""
 MODEL: dict[str, Any] = {
     "embedding_size": 100,
