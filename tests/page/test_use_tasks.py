@@ -23,13 +23,8 @@ if TYPE_CHECKING:
 SENTENCE = "  balkiro 😀 montasas\nverlume X "
 SOURCE = "one red cat two"
 WAVE = "\n".join(["sold", *(f"{k % 6}" if k != 9 else "nan" for k in range(40))])
-TEXTS = {
-    "tagger": SENTENCE,
-    "translator": SOURCE,
-    "waves": WAVE,
-    "sides": "a,b\n" + "\n".join(f"{k},0" for k in range(9)),
-}
-BOXES = {"tagger": "Text that is tagged", "translator": "Text that is translated"}
+RISE = "\n".join(["a,b", *(f"{k},0" for k in range(9))])
+TEXTS = {"tagger": SENTENCE, "translator": SOURCE, "waves": WAVE, "sides": RISE}
 READY = {"tagger": "it.tokens", "translator": "it.translations", "waves": "it.steps > 0 || it.steps.length",
          "sides": "it.labels"}  # fmt: skip
 
@@ -71,9 +66,8 @@ def test_tokens_have_the_colour_and_the_name_of_their_tag(visit: Visit, tasks: R
     colours = {name: colour for _, name, _, colour, _ in spans}
     assert len(set(colours.values())) == len(colours) > 1
     assert spans[0][4].startswith("balkiro: NOUN, ") and spans[0][4].endswith(" percent")
-    assert "".join(
-        page.locator(".tags > span").evaluate_all("all => all.map((s) => s.textContent)")
-    ) == SENTENCE.replace("\n", "↵\n")
+    symbols = page.locator(".tags > span").evaluate_all("all => all.map((one) => one.textContent)")
+    assert "".join(symbols) == SENTENCE.replace("\n", "↵\n")
     legend = page.locator(".tag-legend li").all_text_contents()
     assert {item.split()[0] for item in legend} == set(colours)
 
@@ -104,14 +98,14 @@ def test_translations_and_their_attention_are_the_librarys(visit: Visit, tasks: 
         readout = str(page.locator(".readout").text_content())
         assert readout.startswith(f"{piece.strip() or '↵'} attends to {most.strip()}"), readout
     blues = """(all) => all.map((one) => getComputedStyle(one).backgroundColor.match(/[0-9]+/g).map(Number)[0])"""
-    reds = page.locator(".attended.source > span").evaluate_all(blues)
+    reds = page.locator(".attended.from > span").evaluate_all(blues)
     assert reds.index(min(reds)) == weights.index(max(weights)), "in light the strongest is the bluest"
 
 
 def test_pointing_links_both_texts_and_the_map(visit: Visit, tasks: Running) -> None:
     page, screen = shown(visit, tasks, "translator")
     weights = screen["translations"][0]["attention"]["weights"]
-    page.locator(".attended.source > span").nth(1).hover()
+    page.locator(".attended.from > span").nth(1).hover()
     best = max(range(len(weights)), key=lambda t: weights[t][1])
     page.wait_for_function(f"() => document.querySelectorAll('.columns span')[{best}].className === 'now'")
     assert page.locator(".rows span.now").all_text_contents() == ["red"]
@@ -134,7 +128,7 @@ def test_another_translation_shows_its_own_attention(visit: Visit, tasks: Runnin
     page.locator(".translations button").nth(1).click()
     probed(page, "use", "it.rank === 1")
     target = screen["translations"][1]["attention"]["target"]
-    assert page.locator(".attended.target > span").count() == len(target)
+    assert page.locator(".attended.to > span").count() == len(target)
     page.locator("[data-text]").fill("dog")
     probed(page, "use", "it.text === 'dog'")
     assert page.locator(".translations button[aria-pressed=true]").count() == 1
@@ -151,7 +145,7 @@ def test_a_forecast_is_drawn_with_its_interval(visit: Visit, tasks: Running) -> 
     page.get_by_role("button", name="Show as table").click()
     page.wait_for_selector(".chart table")
     legend = page.locator(".chart .legend li").all_text_contents()
-    assert [item.strip() for item in legend][:4] == ["known", "median", "10.0 %", "90.0 %"], legend
+    assert [item.strip() for item in legend][:4] == ["known", "median", "10 % quantile", "90 % quantile"], legend
     last = page.locator(".chart tbody tr").last.locator("td").all_text_contents()
     assert float(last[3].replace("−", "-")) <= float(last[2].replace("−", "-")) <= float(last[4].replace("−", "-"))
 

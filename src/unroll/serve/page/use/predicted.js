@@ -75,13 +75,13 @@ function Forecast({ answer, steps, model }) {
       series: [
         { label: "known", values: [...past, ...answer.steps.map(() => null)], colour: "--ink" },
         line("median", ({ quantiles }) => quantiles[middle], { colour: "--blue", points: true }),
-        line(`${percent(Number(low))} %`, ({ quantiles }) => quantiles[low], { colour: "--blue", dash: [4, 4] }),
-        line(`${percent(Number(high))} %`, ({ quantiles }) => quantiles[high], { colour: "--blue", dash: [4, 4] }),
+        line(`${number(100 * low)} % quantile`, ({ quantiles }) => quantiles[low], { colour: "--blue", dash: [4, 4] }),
+        line(`${number(100 * high)} % quantile`, ({ quantiles }) => quantiles[high], { colour: "--blue", dash: [4, 4] }),
         ...(answer.steps[0].seasonal === null ? [] : [line("season before", ({ seasonal }) => seasonal, { colour: "--muted", dash: [1, 4] })]),
       ],
     };
   }, [answer]);
-  const share = percent(Number(high) - Number(low));
+  const share = number(100 * (high - low));
   return html`<${Panel} class="w7" title="Forecast" aside=${html`<span>${number(answer.steps.length)} steps; ${share} % of values are expected between the dashed lines</span>`}>
     <${Chart} x=${x} series=${series} height=${280} xLabel="step" yLabel=${model.channels[0]}
       summary=${`The last ${past.length} values and a forecast of ${answer.steps.length} more, with its interval`} />

@@ -45,7 +45,7 @@ export function Translated({ model, view, go, api }) {
     <//>
     ${chosen && (chosen.attention ? chosen.attention.target.length > 0 && html`<${Attention} attention=${chosen.attention} busy=${busy} />`
       : html`<${Panel} title="Attention"><p class="note">This translator has no attention: its decoder reads one vector of the whole text. Trained with
-          <code> --attention dot</code>, it shows here which pieces each piece looks at.</p><//>`)}
+          ${" "}<code>--attention dot</code>, it shows here which pieces each piece looks at.</p><//>`)}
   </div>`;
 }
 
@@ -80,9 +80,9 @@ export function Attention({ attention: { source, target, weights } }) {
   const few = source.length <= LABELLED && target.length <= LABELLED;
   return html`<${Panel} title="Attention" aside=${html`<${Legend} map="blue" low="0" high="100 %" />`}>
     <div class="attention-texts">
-      <span class="muted">text</span><${Passage} class="attended source" label="The text, coloured by the weight of each piece" symbols=${source} paint=${paintSource}
+      <span class="muted">text</span><${Passage} class="attended from" label="The text, coloured by the weight of each piece" symbols=${source} paint=${paintSource}
         paintKey=${`${pos}`} pos=${row} onPick=${(s) => setCell(of(s))} onHover=${(s) => setHover(s < 0 ? null : of(s))} say=${saySource} />
-      <span class="muted">translation</span><${Passage} class="attended target" label="The translation, coloured by its weights on the chosen piece" symbols=${target}
+      <span class="muted">translation</span><${Passage} class="attended to" label="The translation, coloured by its weights on the chosen piece" symbols=${target}
         paint=${paintTarget} paintKey=${`${row}`} pos=${pos} onPick=${(t) => setCell(at(t))} onHover=${(t) => setHover(t < 0 ? null : at(t))} say=${sayTarget} />
     </div>
     <p class="readout"><span class="sym">${name(target[pos])}</span> attends to ${most.map(([weight, s], k) => html`${k ? ", " : ""}<span class="sym">${name(source[s])}</span> ${percent(weight)} %`)}</p>
