@@ -73,7 +73,8 @@ Any client of OpenAI's completions API can then ask:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the address when it is ready.")
 def verb(models: tuple[Path, ...], host: str, port: int, keys: tuple[str, ...], device: str, as_json: bool,
          cache: int, precision: "Precision", **limits: Any) -> int:  # fmt: skip
-    """Serve the models in DIR... over HTTP: completions that stream, embeddings, probabilities of texts, labels.
+    """Serve the models in DIR... over HTTP: completions that stream, embeddings, probabilities of texts,
+    labels, tags, translations, forecasts.
 
     A model that is being trained is served with its best weights so far. With several models each request names one;
     each also has its own address, /models/NAME/v1. Ctrl-C lets running requests finish.

@@ -53,7 +53,7 @@ def verb(
     show: bool,
     as_json: bool,
 ) -> int:
-    """Open the studio: watch models learn, type to them, look inside, let them write, let classifiers label texts.
+    """Open the studio: watch models learn, type to them, look inside, let them write; use models of tasks.
 
     The API is served as well. It shows the models in DIR... and in the folder of --runs. If there is none yet, it
     trains a small one on the source of Python's standard library. The address holds a key that is new each time. Ctrl-C
