@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unroll.nn.crf import Crf
 from unroll.nn.tagger import Tagger
 
 
@@ -29,7 +30,8 @@ class TagQuantity:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return F (B,) of sentences of equal length as vectors (T, B, I), which the first layer reads."""
-        logits = self.network.logits(x, torch.full((x.shape[1],), len(x)))
+        y, _ = self.network.read(x, torch.full((x.shape[1],), len(x)))
+        logits = self.network.head(y)
         return self._log_p(logits, self.tag) - (0 if self.against is None else self._log_p(logits, self.against))
 
     def _log_p(self, logits: Tensor, tag: int) -> Tensor:
@@ -38,5 +40,6 @@ class TagQuantity:
         lengths, others = torch.full((logits.shape[1],), len(logits)), torch.zeros_like(logits, dtype=torch.bool)
         others[self.token] = True
         others[self.token, :, tag] = False
-        through = self.network.crf.log_partition(logits.masked_fill(others, -torch.inf), lengths)
-        return through - self.network.crf.log_partition(logits, lengths)
+        crf: Crf = self.network.crf
+        through = crf.log_partition(logits.masked_fill(others, -torch.inf), lengths)
+        return through - crf.log_partition(logits, lengths)
