@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from unroll.insight.tagger.attribution import attribute_tagger as attribute_tagger
     from unroll.insight.tagger.trace import trace_tagger as trace_tagger
     from unroll.insight.trace import trace as trace
+    from unroll.insight.translator.attribution import attribute_translator as attribute_translator
     from unroll.lm.adapted import evaluate as evaluate
     from unroll.lm.beam import beam_search as beam_search
     from unroll.lm.compare import compare as compare
@@ -79,6 +80,7 @@ HOMES = {
     "attribute": "unroll.insight.attribution.measure",
     "attribute_classifier": "unroll.insight.classifier.attribution",
     "attribute_tagger": "unroll.insight.tagger.attribution",
+    "attribute_translator": "unroll.insight.translator.attribution",
     "beam_search": "unroll.lm.beam",
     "cells": "unroll.insight.cells.measure",
     "classifier_cells": "unroll.insight.classifier.cells",

@@ -8,6 +8,8 @@ import pytest
 
 from cli.command import unroll
 from cli.conftest import Here, Refused, Trained
+from engine.test_translator import model_of as translator_of
+from export.test_translator import save as save_translator
 from insight.tagger.test_trace import opened_of as tagger_of
 from serve.live import make_model
 from unroll.data.words import UnicodeWordTokenizer
@@ -124,3 +126,16 @@ def test_tokens_that_decided_a_tag(here: Here, refused: Refused, tmp_path: Path)
     assert "of token 2?" in drawn.read_text(encoding="utf-8") and "woof" in page.read_text(encoding="utf-8")
     assert here("attribute", path, sentence, "--label", "O", "--method", "integrated").code == 0
     assert "--target does not apply to a tagger" in refused("attribute", path, sentence, "--target", "O")
+
+
+def test_pieces_that_made_a_piece_of_a_translation(here: Here, refused: Refused, tmp_path: Path) -> None:
+    path, drawn = save_translator(tmp_path / "model", translator_of()), tmp_path / "a.svg"
+    result = here("attribute", path, "w1 w2 gnu", "--at", "2", "--plot", drawn, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert len(report["units"]) == len(report["attention"]) == 3 and report["piece"] in drawn.read_text(
+        encoding="utf-8"
+    )
+    plain = here("attribute", path, "w1 w2 gnu", "--method", "gradient")
+    assert plain.code == 0 and "attention" in plain.err and "1:" in plain.err
+    assert "--label does not apply to a translator" in refused("attribute", path, "w1", "--label", "w2")

@@ -34,7 +34,8 @@ Of a classifier, F is log p(label), or with --against the difference of two labe
 scored are the words or characters of the text. One is left out by reading it, and the characters
 of a word, as unknown; the baseline is the text with all of them unknown. Of a tagger it is the same
 for the tag of token N, counted from 1, by default the last; of a CRF p(tag) is the share of all
-paths that have it there.
+paths that have it there. Of a translator it is log p of piece N of the translation, by default the
+first, given those before it; the attention is shown beside the scores, and is not one of them.
 
 \b
 Examples:
@@ -43,7 +44,8 @@ Examples:
   unroll attribute runs/book "He said “yes" --target "”" --method leave-out
   unroll attribute runs/book "It was a dark night" --html night.html --plot night.png
   unroll attribute runs/reviews "What a film!" --label good --against bad
-  unroll attribute runs/ewt "They can fish" --at 3 --label NOUN --against VERB""",
+  unroll attribute runs/ewt "They can fish" --at 3 --label NOUN --against VERB
+  unroll attribute runs/de-en "ein alter hund" --at 2""",
 )
 @click.argument("model", metavar="DIR", type=PATH)
 @click.argument("text", metavar="TEXT")
@@ -54,7 +56,7 @@ Examples:
     "--at",
     metavar="N",
     type=int,
-    help="Explain the prediction after N symbols of TEXT, or the tag of token N.  [default: the last]",
+    help="Explain the prediction after N symbols of TEXT, the tag of token N, or piece N of the translation.",
 )
 @click.option(
     "--method",
@@ -80,7 +82,7 @@ def verb(
 ) -> None:
     """Show which symbols of TEXT made the network in DIR predict what comes next, or which decided a label or tag."""
     pictures.check(plot)
-    from unroll.artifact.directory import CLASSIFIER, KIND, TAGGER, read_kind
+    from unroll.artifact.directory import CLASSIFIER, KIND, TAGGER, TRANSLATOR, read_kind
     from unroll.files import printable_name
     from unroll.insight.attribution.picture import picture
     from unroll.insight.attribution.scores import NAMES, formula
@@ -90,6 +92,10 @@ def verb(
         refuse_options(model, TAGGER, {"--target": target}, "--label TAG, --against TAG, --at N")
         attribution, symbols = tag_scores(model, text, label, against, at, method or "leave-out", steps)
         question = f"What made {printable_name(model)} say {attribution.target} of token {attribution.at}?"
+    elif kind == TRANSLATOR:
+        refuse_options(model, TRANSLATOR, {"--target": target, "--label": label, "--against": against}, "--at N")
+        attribution, symbols = piece_scores(model, text, at, method or "leave-out", steps)
+        question = f"What made {printable_name(model)} write {attribution.target}?"
     elif kind == CLASSIFIER:
         refuse_options(model, CLASSIFIER, {"--target": target, "--at": at}, "--label L, --against L")
         attribution, symbols = label_scores(model, text, label, against, method or "leave-out", steps)
@@ -146,6 +152,21 @@ def tag_scores(
 
     opened = open_tagger(model)
     attribution = console.run(attributing_tag(opened, text, tag, at=at, against=against, method=method, steps=steps))
+    return attribution, list(attribution.pieces)
+
+
+def piece_scores(
+    model: Path, text: str, at: int | None, method: "Method", steps: int
+) -> tuple["Attribution", list[str]]:
+    """Return the scores of the pieces of a text for a piece of its translation, and the text in pieces."""
+    from unroll.artifact.translator import open_translator
+    from unroll.insight.translator.attribution import attributing_piece
+
+    attribution = console.run(attributing_piece(open_translator(model), text, at=at, method=method, steps=steps))
+    written = " ".join(f"{number}:{piece.strip()}" for number, piece in enumerate(attribution.translation, 1))
+    console.put_columns([("translation", written)], err=True)
+    if (agreement := attribution.attention_agreement) is not None:
+        console.put_columns([("attention", f"rank agreement with leave-one-out (Spearman): {agreement:.2f}")], err=True)
     return attribution, list(attribution.pieces)
 
 

@@ -169,7 +169,6 @@ USES: dict[str, Refusals | None] = {
     },
     "attribute": {
         "ngram": Refusal("it has no network to trace a prediction back through", TRAIN_NETWORK),
-        "translator": Refusal("it writes a text, and no single prediction about its source is scored here", ATTENTION),
         "sequence": Refusal("it reads numbers, and no symbols of a text that could have made an answer", SEQUENCES),
     },
     "patch": {

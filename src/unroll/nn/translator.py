@@ -94,8 +94,11 @@ class Translator(Learner):
 
     def encode(self, source: Units) -> tuple[Memory, State]:
         """Return what was read of sources (B, S), none of them empty, and the state in which the decoder begins."""
+        return self.remember(*self.encoder.encode(source), source.lengths)
+
+    def remember(self, y: Tensor, last: Tensor, lengths: Tensor) -> tuple[Memory, State]:
+        """Return the same, given what the encoder gave for sources of these lengths."""
         config = self.config
-        y, last = self.encoder.encode(source)
         y = drop(y, config.dropout, variational=False, training=self.training).transpose(0, 1).contiguous()
         keys = y.new_zeros(0) if config.attention == "none" else F.linear(y, self.attention.key)
         starts = self.start(last).chunk(config.num_layers, dim=1)
@@ -103,7 +106,7 @@ class Translator(Learner):
         state: State = tuple((torch.tanh(u), u) if has_cell else (torch.tanh(u),) for u in starts)
         if config.input_feeding:
             state = (*state, (y.new_zeros(len(y), config.embedding_size),))
-        return Memory(y, keys, inside(source.lengths, y.shape[1]).T.unsqueeze(1)), to_float(state)
+        return Memory(y, keys, inside(lengths, y.shape[1]).T.unsqueeze(1)), to_float(state)
 
     def decode(
         self, ids: Tensor, memory: Memory, state: State, engine: Engine = "fused"

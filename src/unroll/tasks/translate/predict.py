@@ -145,13 +145,21 @@ def attended(model: OpenTranslator, text: str, translation: Translation) -> Atte
             allowed="a translator trained with --attention dot or additive",
             fix="train one: `unroll translate train SRC TGT`",
         )
-    source, tokenizer = text.strip(), model.readers.target.tokenizer
+    source = text.strip()
     if translation.hypothesis is None:
         return Attended([], [], np.zeros((0, 0)))
     ids = translation.hypothesis.ids
     memory = model.network.read(model.readers.source.read([source]).units)
     _, weights = model.network.nats(memory, Ragged.of([ids]), model.end)
     assert weights is not None
+    return Attended(
+        model.readers.source.pieces(source), written_pieces(model, translation.hypothesis), np.array(weights)
+    )
+
+
+def written_pieces(model: OpenTranslator, hypothesis: Hypothesis) -> list[str]:
+    """Return the pieces of a translation, and its end."""
+    tokenizer = model.readers.target.tokenizer
     decoder = tokenizer.stream_decoder()
-    target = [decoder.push(id) for id in ids[:-1].tolist()] + [decoder.flush() or tokenizer.symbol(model.end)]
-    return Attended(model.readers.source.pieces(source), target, np.array(weights))
+    pieces = [decoder.push(id) for id in hypothesis.ids[:-1].tolist()]
+    return [*pieces, decoder.flush() or tokenizer.symbol(model.end)]

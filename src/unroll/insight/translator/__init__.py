@@ -1,0 +1,1 @@
+"""How a translator comes to what it writes."""
