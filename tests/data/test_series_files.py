@@ -90,6 +90,17 @@ def test_sequences_come_back_from_every_format(
         np.testing.assert_array_equal(series.rows[k], np.array(row, np.float64))
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "npz", "ts"])
+def test_targets_of_sequences_to_predict_are_not_read(ending: str, tmp_path: Path) -> None:
+    path = written(tmp_path / f"a.{ending}", [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]])
+    names = ("y", "id") if ending in ("csv", "jsonl", "parquet") else ()
+    with pytest.raises(UserError):
+        read(path, Columns("regress", *names))
+    columns = Columns("regress" if ending != "ts" else "classify", *names, required=False)
+    series = read(path, columns)
+    assert series.rows.lengths.tolist() == [2, 1] and not series.labels and not len(series.numbers)
+
+
 def test_each_row_is_a_sequence_where_none_are_named_and_ends_with_its_last_value(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
     path.write_text("a,b,c,y\n1,2,3,up\n4,,,down\n,5,,up\n")
@@ -138,6 +149,7 @@ TS = "@problemName p\n@classLabel true a b\n@data\n"
         ("id,t,x,y\na,2,1,u\na,2,1,u\n", LONG, ["'t' in line 3 of", "leave one of the two rows out"]),
         ("id,t,x,y\na,2,1,u\na,2020-01-01,1,u\n", LONG, ["'t' in line 3 of", "a date, the first a number"]),
         ("id,t,x,y\na,soon,1,u\n", LONG, ["'t' in line 2 of", "'soon'"]),
+        ("id,t,x,y\na,0001-01-01T00:00+01:00,1,u\n", LONG, ["'t' in line 2 of", "'0001-01-01T00:00+01:00'"]),
         ("t,x,y\n1,1,u\n", Columns("classify", "y", time="t"), ["--time t is given without --id"]),
         ("id,x,x,y\na,1,1,u\n", CLASSIFY, ["column 3 of", "the name of another, 'x'"]),
         (",id,x,y\n0,a,1,u\n", CLASSIFY, ["column 1 of", "no name", "index=False"]),
@@ -241,6 +253,7 @@ def test_lengths_of_an_npz_end_sequences_and_labels_may_be_whole_numbers(tmp_pat
         (header_of((2**26, 1), "|u1"), "sequences"),
         (header_of((4, 5, 2), behind=b"1234"), "damaged"),
         (b"\x93NUMPY\x01\x00\xff\xff{", "damaged"),
+        (b"\x93NUMPY\x01\x00\x0c\x00{'descr': ((\n", "damaged"),
         (b"nothing", "damaged"),
     ],
 )
@@ -268,7 +281,7 @@ def test_too_many_values_are_refused_in_every_format(tmp_path: Path, monkeypatch
 
 def test_a_parquet_file_is_read_with_times_and_labels_of_its_types(tmp_path: Path) -> None:
     table = pyarrow.table({
-        "id": [1, 1, 2], "t": pyarrow.array([0, 1, 0], pyarrow.timestamp("ms")), "x": [1.0, float("nan"), None],
+        "id": [1, 1, 2], "t": pyarrow.array([0, 1001, 0], pyarrow.timestamp("ns")), "x": [1.0, float("nan"), None],
         "n": [1, 2, 3], "y": [True, True, False],
     })  # fmt: skip
     parquet.write_table(table, tmp_path / "a.parquet")

@@ -1,6 +1,7 @@
 """Sequences from the arrays of an npz file: no pickles, and no memory for what a header only claims."""
 
 import hashlib
+import tokenize
 import zipfile
 import zlib
 from math import prod
@@ -43,14 +44,14 @@ def read_arrays(path: Path, columns: Columns) -> Work[Series]:
             raise UserError(
                 f"{option} {name} is given, and {path} is no table", allowed="X, y and lengths", fix="leave it out"
             )
-    target = (columns.target or "y") if columns.labelled else None
+    target = (columns.target or "y") if columns.reads_targets else None
     yield Progress("reading", 0, 1)
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with zipfile.ZipFile(path) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
-            for name in ("X", target) if columns.required else ("X",):
+            for name in ("X", target):
                 if name is not None and name not in names:
                     raise UserError(
                         f"{path} has no array {name!r}",
@@ -58,11 +59,11 @@ def read_arrays(path: Path, columns: Columns) -> Work[Series]:
                         fix="write it with numpy.savez_compressed(file, X=X, y=y)",
                     )
             x = _array(archive, "X", path, NUMBERS)
-            y = _array(archive, target, path, LABELS + "f") if target in names else None
+            y = None if target is None else _array(archive, target, path, LABELS + "f")
             lengths = _array(archive, "lengths", path, "iu") if "lengths" in names else None
     except OSError as error:
         raise unreadable(path, error) from None
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, tokenize.TokenError, ValueError, EOFError, RuntimeError) as error:
         raise UserError(
             f"{path} is damaged, or no npz file: {error}", allowed="what numpy.savez writes", fix="write it again"
         ) from None

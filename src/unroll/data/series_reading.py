@@ -47,6 +47,11 @@ class Columns:
         """Whether sequences have targets of their own: those to forecast have none."""
         return self.task != "forecast"
 
+    @property
+    def reads_targets(self) -> bool:
+        """Whether the targets of sequences are read: those of sequences to predict are not, whatever they hold."""
+        return self.labelled and self.required
+
 
 def number(value: Any, where: str) -> float:
     """Return the number in a cell, NaN where it is empty or null; raises UserError for anything else.
@@ -112,13 +117,13 @@ def moment(value: Any, where: str) -> float | datetime:
         return float(text)
     try:
         when = datetime.fromisoformat(f"{text}-01" if MONTH.fullmatch(text) else text)
-    except ValueError:
+        return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
         raise UserError(
             f"{where} is {str(value)[:40]!r}",
             allowed="a number, or a date as 2026-11-30 or 2026-11-30T12:00:00",
             fix="correct it, or leave --time out if the rows are in order",
         ) from None
-    return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
 
 
 def times_of(moments: Sequence[float | datetime], where: Any) -> NDArray[Any]:

@@ -80,7 +80,7 @@ def read_rows_of(path: Path, columns: Columns) -> Work[Series]:
             table.ids.append(label(row.fields[columns.id], f"{columns.id!r} in {place}"))
         if columns.time is not None:
             table.times.append(moment(row.fields[columns.time], f"{columns.time!r} in {place}"))
-        if columns.labelled and columns.target is not None and columns.target in row.fields:
+        if columns.reads_targets:
             table.targets.append(_target(row.fields[columns.target], columns, place))
         if len(table.lines) % REPORT_ROWS == 0:
             yield Progress("reading", done, total, "bytes")
@@ -164,7 +164,10 @@ def read_parquet(path: Path, columns: Columns) -> Work[Series]:
                 yield Progress("reading", k + 1, len(names), "columns")
 
             def cells(name: str) -> list[Any]:
-                return [cell for chunk in file.read(columns=[name]).column(0).chunks for cell in _cells(chunk)]
+                column = file.read(columns=[name]).column(0)
+                if pyarrow.types.is_timestamp(column.type):  # Python's dates have no nanoseconds
+                    column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
+                return [cell for chunk in column.chunks for cell in _cells(chunk)]
 
             if columns.id is not None:
                 table.ids = [
@@ -175,7 +178,7 @@ def read_parquet(path: Path, columns: Columns) -> Work[Series]:
                 table.times = [
                     _moment(value, columns.time, path, row) for row, value in enumerate(cells(columns.time), 1)
                 ]
-            if columns.labelled and columns.target in schema.names:
+            if columns.reads_targets:
                 assert columns.target is not None
                 table.targets = [
                     _target(value, columns, f"row {row:,} of {path}")
@@ -183,7 +186,7 @@ def read_parquet(path: Path, columns: Columns) -> Work[Series]:
                 ]
     except OSError as error:
         raise unreadable(path, error) from None
-    except (pyarrow.ArrowException, MemoryError) as error:
+    except (pyarrow.ArrowException, ValueError, MemoryError) as error:
         raise UserError(
             f"{path} is damaged, or no parquet file: {str(error)[:200]}", allowed="a parquet file", fix="write it again"
         ) from None

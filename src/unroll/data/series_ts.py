@@ -60,7 +60,7 @@ def read_ts(path: Path, columns: Columns) -> Work[Series]:
             continue
         *dimensions, last = text.split(":")
         labelled = any(header.get(name, ["false"])[0].lower() == "true" for name in ("classlabel", "targetlabel"))
-        if labelled and columns.labelled:
+        if labelled and columns.reads_targets:
             where = f"the target in {place}"
             targets.append(label(last, where) if columns.task == "classify" else goal(last, where))
         elif not labelled:
