@@ -109,6 +109,7 @@ def test_no_files_are_the_default_corpus_for_as_long_as_it_is_read(asked: list[C
         ("a/b.c.txt", "b.c"),
         ("book.v1.txt", "book.v1"),
         ("book.v2.TXT.gz", "book.v2"),
+        ("en-train.conllu", "en-train"),
         ("book", "book"),
         (["x.txt", "y.txt"], "x"),
         ("data/words/", "words"),

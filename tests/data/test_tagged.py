@@ -128,6 +128,7 @@ def test_broken_lines_of_conllu_are_refused(file: Path, old: str, new: str, says
         ("a _\n", "2", "line 1 of .* has no tag in column 2 for the token 'a'"),
         ("a O\n", "ups", "'ups' is no column of tags in CoNLL-U\n.*a number\n.*did you mean 'upos'"),
         ("a O\n", "form", "'form' is no column of tags"),
+        ("a O\n", "--2", "'--2' is no column of tags"),
         ("a O\n", "upos", "line 1 of .* has 1 column, and CoNLL-U ten\n.*\n.*by its number"),
         ("-DOCSTART- O\n\n", "2", "has no tokens"),
     ],

@@ -91,7 +91,7 @@ WEIGHTS_INFO: dict[str, Any] = {"step": int | None, "tokens_seen": int | None, "
 TEXTS = (
     ".txt", ".text", ".md", ".rst", ".log", ".tex", ".bib", ".html", ".xml", ".json", ".jsonl", ".csv", ".tsv",
     ".yaml", ".toml", ".tokens", ".py", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".js", ".ts", ".sh", ".abc", ".smi",
-    ".parquet", ".npz",
+    ".parquet", ".npz", ".conllu", ".conll", ".iob", ".iob2", ".bio",
 )  # fmt: skip
 """Endings that are no part of a text's name; others are, so that book.v1.txt and book.v2.txt have a folder each."""
 

@@ -153,4 +153,5 @@ def _held_out(sources: Sequence[str]) -> NDArray[np.bool_]:
     divisible = np.array([number % HELD_OUT == 0 for number in numbers], np.bool_)
     if divisible.any() and not divisible.all():
         return divisible
-    return np.array([number == min(numbers) for number in numbers], np.bool_)
+    least = min(numbers)
+    return np.array([number == least for number in numbers], np.bool_)

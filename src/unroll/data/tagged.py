@@ -104,7 +104,7 @@ def read_tagged(path: StrPath, column: str, *, token_column: int = 1, tags: bool
     if (place := text.find("\0")) >= 0:
         raise binary(path, text.encode(), f"NUL at character {place:,}")
     lines = text.removeprefix(MARK).split("\n")
-    if column.lstrip("-").isdecimal():
+    if column.removeprefix("-").isdecimal():
         column, tokens = _of_columns(lines, path, int(column), token_column, tags)
     else:
         column, tokens = _of_conllu(lines, path, column, tags)

@@ -26,7 +26,8 @@ def test_the_season_is_estimated_or_given(table: Path, toy: Path, tmp_path: Path
     path = trained(table, tmp_path / "given", season=1, steps=1)
     assert (info := read_forecaster(path)).config.season == 1 and info.result is not None
     assert info.result["valid_seasonal_mae"] is None
-    assert read_forecaster(trained(table, tmp_path / "key", settings={"season": 5}, steps=1)).config.season == 5
+    config = read_forecaster(trained(table, tmp_path / "key", settings={"season": 13, "context": 4}, steps=1)).config
+    assert (config.season, config.lags) == (13, 14)
 
 
 def test_no_random_number_depends_on_anything_but_seed_and_step(table: Path, tmp_path: Path) -> None:
@@ -96,6 +97,7 @@ def test_minutes_are_kept(table: Path, tmp_path: Path) -> None:
         ({"settings": {"horizons": 3}}, "unknown key 'horizons'"),
         ({"settings": {"held_out": 1.0}}, "held_out is 1.0"),
         ({"settings": {"lags": 3}}, "lags is 3"),
+        ({"settings": {"horizon": 9}}, "horizon is 9 in the recipe's"),
         ({"minutes": 1.0}, "both minutes and steps"),
     ],
 )

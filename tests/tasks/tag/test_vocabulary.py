@@ -14,6 +14,11 @@ def test_a_token_is_one_unit_whatever_it_contains() -> None:
     assert reader.read_tokens([("10", "000")]).units.values.tolist() == [0, 0]
 
 
+def test_a_token_with_a_newline_is_unknown() -> None:
+    reader = learn_reader((("two\nlines", "one"),), TokensConfig())
+    assert reader.read_tokens([("two\nlines", "one")]).units.values.tolist() == [0, 2]
+
+
 def test_case_and_rare_tokens() -> None:
     reader = learn_reader(SENTENCES, TokensConfig(lowercase=False, min_count=2))
     assert reader.read_tokens([("The", "the", "cats")]).units.values.tolist() == [0, 0, 2]

@@ -59,6 +59,12 @@ def choose(
     Raises UserError where the shortest series is too short for a forecast to be learnt of it.
     """
     fixed = overrides["model"]
+    if fixed.get("horizon", horizon) != horizon:
+        raise UserError(
+            f"horizon is {fixed['horizon']} in the recipe's [model], and --horizon {horizon}",
+            allowed="the horizon that is asked for",
+            fix="leave it out of the recipe",
+        )
     every = max(1, steps // 20)
     training = from_mapping(
         ForecastTraining,

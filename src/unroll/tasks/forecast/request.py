@@ -138,8 +138,8 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
     series = yield from read_values(wish.file, columns)
     stored = Stored(series.rows)
     histories = stored.histories
-    estimated = wish.season is None and "season" not in terms.overrides["model"]
-    season = season_of(histories) if wish.season is None else wish.season
+    given = terms.overrides["model"].get("season", wish.season)
+    season = season_of(histories) if given is None else given
     choice = partial(choose, wish.horizon, season, min(map(len, histories)))
     recipe = choice(terms.budget.steps or 1, terms.overrides)
     large = announcement(recipe, terms.device)
@@ -154,7 +154,7 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
             recipe = choice(min(steps, steps_enough(len(lesson.train))), terms.overrides, threads)
             lesson = replace(lesson, config=recipe.training)
         run = make_run(folder, recipe, terms.device)
-        first = first_reports(series, histories, lesson, recipe, estimated=estimated)
+        first = first_reports(series, histories, lesson, recipe, estimated=given is None)
         first += [Report("warn", 0, 0, 0.0, text=large)] if large else []
 
         def write(folder: Folder) -> None:

@@ -16,7 +16,8 @@ def learn_reader(sentences: Sentences, data: TokensConfig) -> Reader:
     counts = Counter[str]()
     for token, count in tokens.items():
         counts[lowered(token) if data.lowercase else token] += count
-    known = [token for token, count in counts.items() if count >= data.min_count and token not in (UNK, EOS, "\n")]
+    known = [token for token, count in counts.items() if count >= data.min_count and token not in (UNK, EOS)]
+    known = [token for token in known if "\n" not in token]  # as no word of a vocabulary has
     ranked = sorted(known, key=lambda token: (-counts[token], token))
     # Tokens may hold spaces, as words of this vocabulary may.
     return Reader(UnicodeWordTokenizer(tuple(ranked)), learn_characters(tokens), data.lowercase)
