@@ -48,11 +48,17 @@ def test_selected_sequences_keep_their_times_targets_and_lines() -> None:
 
 @pytest.mark.parametrize(
     ("task", "targets", "part"),
-    [("classify", ["a"] * 40, "the same label: 'a'"), ("regress", [2.0] * 40, "the same target: 2")],
+    [("classify", ["a"] * 40, "the same label: 'a'"), ("regress", [2.0] * 40, "for training have the same target: 2")],
 )
 def test_targets_that_never_differ_are_refused(task: Any, targets: Any, part: str) -> None:
     with pytest.raises(UserError, match=part):
         series_parts(sequences([2] * 40, task, targets))
+
+
+def test_targets_that_differ_in_those_held_out_alone_are_refused() -> None:
+    held_out = series_parts(sequences([2] * 40, "regress", np.arange(40.0))).valid.numbers
+    with pytest.raises(UserError, match="for training have the same target: 0"):
+        series_parts(sequences([2] * 40, "regress", np.isin(np.arange(40), held_out).astype(float)))
 
 
 def test_a_label_of_validation_that_training_lacks_is_refused_and_shared_sequences_are_counted() -> None:

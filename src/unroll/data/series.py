@@ -95,12 +95,6 @@ def series_parts(series: Series, valid: Series | None = None) -> SeriesParts:
             allowed="at least two different labels",
             fix="name another column with --target, or add sequences of other labels",
         )
-    if len(series.numbers) and (series.numbers == series.numbers[0]).all():
-        raise UserError(
-            f"all sequences of {name} have the same target: {series.numbers[0]:g}",
-            allowed="numbers that differ",
-            fix="name another column with --target, or add sequences with other targets",
-        )
     keys = [_key(row) for row in map(series.rows.__getitem__, range(len(series)))]
     remarks = [*_remarks(series, keys)]
     if valid is None:
@@ -124,6 +118,12 @@ def series_parts(series: Series, valid: Series | None = None) -> SeriesParts:
             remarks.append(
                 f"{number_of(shared, 'sequence')} of {valid.path} also in {name}: figures of validation include them"
             )
+    if len(series.numbers) and (series.numbers == series.numbers[0]).all():
+        raise UserError(
+            f"all sequences of {name} for training have the same target: {series.numbers[0]:g}",
+            allowed="numbers that differ",
+            fix="name another column with --target, or add sequences with other targets",
+        )
     return SeriesParts(series, valid, tuple(remarks))
 
 
