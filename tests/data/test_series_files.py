@@ -93,11 +93,10 @@ def test_sequences_come_back_from_every_format(
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "npz", "ts"])
 def test_targets_of_sequences_to_predict_are_not_read(ending: str, tmp_path: Path) -> None:
     path = written(tmp_path / f"a.{ending}", [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]])
-    names = ("y", "id") if ending in ("csv", "jsonl", "parquet") else ()
+    target, id = ("y", "id") if ending in ("csv", "jsonl", "parquet") else (None, None)
     with pytest.raises(UserError):
-        read(path, Columns("regress", *names))
-    columns = Columns("regress" if ending != "ts" else "classify", *names, required=False)
-    series = read(path, columns)
+        read(path, Columns("regress", target, id))
+    series = read(path, Columns("regress" if ending != "ts" else "classify", target, id, required=False))
     assert series.rows.lengths.tolist() == [2, 1] and not series.labels and not len(series.numbers)
 
 

@@ -80,7 +80,7 @@ def read_rows_of(path: Path, columns: Columns) -> Work[Series]:
             table.ids.append(label(row.fields[columns.id], f"{columns.id!r} in {place}"))
         if columns.time is not None:
             table.times.append(moment(row.fields[columns.time], f"{columns.time!r} in {place}"))
-        if columns.reads_targets:
+        if columns.reads_targets and columns.target is not None:
             table.targets.append(_target(row.fields[columns.target], columns, place))
         if len(table.lines) % REPORT_ROWS == 0:
             yield Progress("reading", done, total, "bytes")

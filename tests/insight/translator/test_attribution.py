@@ -85,8 +85,8 @@ def test_figures_have_the_attention_beside_the_scores(opened: OpenTranslator) ->
 
 
 def test_refusals(opened: OpenTranslator) -> None:
-    for options, message in (({"at": 0}, "there is no piece 0"), ({"at": 99}, "there is no piece 99")):
-        with pytest.raises(UserError, match=message):
-            attribute_translator(opened, TEXT, **options)
+    for piece in (0, 99):
+        with pytest.raises(UserError, match=f"there is no piece {piece}"):
+            attribute_translator(opened, TEXT, at=piece)
     with pytest.raises(UserError, match="the text is empty"):
         attribute_translator(opened, " ")
