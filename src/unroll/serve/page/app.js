@@ -1,7 +1,7 @@
 // The studio's frame around the screens; frame/screens.js says what a screen is.
 import { Component, html, render, useCallback, useEffect, useRef, useState } from "./vendor/preact.js";
 import { api as ask, takeToken } from "./frame/fetch.js";
-import { clock, fixed, number, percent, scaleOf, short } from "./frame/format.js";
+import { clock, fixed, number, scaleOf, short } from "./frame/format.js";
 import { Help } from "./frame/help.js";
 import { useKeys } from "./frame/keys.js";
 import { announce } from "./frame/live.js";
