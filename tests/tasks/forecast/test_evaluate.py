@@ -41,7 +41,7 @@ def test_the_figures_are_those_of_a_loop_over_origins(toy: Path, tmp_path: Path,
                 seasonal.append(value - filled[end - SEASON + step])
                 inside.append(ahead[step, 0] <= value <= ahead[step, 2])
                 scaled.append(abs(errors[-1]) / np.nanmean(easy))
-                apart = value - ahead[step]
+                apart = zip((0.1, 0.5, 0.9), value - ahead[step], strict=True)
                 pinball.append(2 * np.mean([max(q * d, (q - 1) * d) for q, d in apart]))
     assert figures["count"] == len(errors) and (len(errors) < 3 * 5 * HORIZON) == (missing > 0)
     assert figures["mae"] == pytest.approx(np.abs(errors).mean())
