@@ -1,5 +1,7 @@
 """Recurrent layers over rows of vectors, without torch, and the pooling and head that make one answer of each row."""
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,8 +86,14 @@ class PooledNetwork(LayersNetwork):
 
     def answers(self, x: Array, rows: AnyRows) -> NDArray[np.float64]:
         """Return the outputs (B, K) of the head for rows of `x`, as `read` takes them."""
-        head = self._weights["head.weight"].T, self._weights["head.bias"]
-        return np.asarray(self.pool(*self.read(x, rows), rows) @ head[0] + head[1], np.float64)
+        weight, bias = self._head
+        return np.asarray(self.pool(*self.read(x, rows), rows).astype(np.float64) @ weight + bias)
+
+    @cached_property
+    def _head(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The head's weights (P, K) and bias (K,), in float64: rounded sums would depend on the rows of a batch."""
+        weight, bias = self._weights["head.weight"].T, self._weights["head.bias"]
+        return weight.astype(np.float64), bias.astype(np.float64)
 
     def pool(self, y: Array, last: Array, rows: AnyRows) -> Array:
         """Return the one vector (B, P) of each row, after what `read` gave."""
