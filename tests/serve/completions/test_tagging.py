@@ -1,6 +1,7 @@
 """Tags over HTTP: those of the library, with their offsets, and what is refused."""
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from cli.command import unroll
 from serve.live import Live, error, serving
+from tasks.tag.toy import sentences, trained, written
 from unroll.tasks.tag.predict import tag
 
 TEXTS = ["balkiro montasas", "", "  kirtasa\n😀 X ", "verlume"]
@@ -85,6 +87,15 @@ def test_what_is_refused(live: Live, fields: dict[str, Any], param: str, message
     fault = error(answer)
     assert answer.status_code == 400 and message in fault["message"] and fault["param"] == param
     assert fault["allowed"] and fault["fix"]
+
+
+def test_the_characters_of_contexts_are_limited(folders: dict[str, Path], tmp_path: Path) -> None:
+    file = written(tmp_path / "toy.tsv", sentences(random.Random(0), 20))
+    path = trained(file, tmp_path / "tagger", steps=1, pretrained=folders["char"])
+    with serving(path, max_prompt_tokens=100) as live:
+        assert live.post("/tag", {"tokens": ["a" * 100]}).status_code == 200
+        fault = error(live.post("/tag", {"tokens": ["a" * 101]}))
+    assert fault["message"] == "tokens has 101 characters, above the limit of 100" and fault["param"] == "tokens"
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/classify", "/translate", "/v1/embeddings", "/tokenize"])

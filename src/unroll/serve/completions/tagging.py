@@ -40,4 +40,6 @@ def _tags(fields: dict[str, Any], served: ServedTagger, settings: Settings) -> d
             )
     count = sum(map(len, spans))
     check_count(count, settings.max_prompt_tokens, "tokens", param)
+    if served.opened.context is not None:  # for a moment it keeps what a language model says of each character
+        check_count(sum(map(len, texts)), settings.max_prompt_tokens, "characters", param)
     return listed("tag", served, result(predictions(served.opened, texts, spans)), count)
