@@ -182,6 +182,7 @@ def test_what_is_wrong_in_a_table_is_named_with_its_line(
         (f"{TS}1,2:3:a\n", ["dimension 2 in line 4 of", "1 steps, the first 2"]),
         (f"{TS}1,2:a\n1,2:3,4:b\n", ["line 5 of", "2 dimensions, the first sequence 1"]),
         (f"{TS}1,2:\n", ["the target in line 4 of", "empty"]),
+        (f"{TS}a\n", ["line 4 of", "has no values, only a target: 'a'"]),
         (TS, ["no sequences after @data"]),
         ("@targetlabel true\n@data\n1,2:3\n", ["targets to regress", "--task regress"]),
         ("@problemName p\n@data\n1,2\n", ["names no targets"]),
@@ -266,15 +267,23 @@ def test_a_header_that_claims_more_than_is_there_takes_no_memory(tmp_path: Path,
 
 def test_too_many_values_are_refused_in_every_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    from unroll.data import series_tables, series_ts
+    from unroll.data import series_tables
 
     rows: Rows = [[[1.0, 2.0]] * 30] * 3
     paths = [written(tmp_path / f"a.{ending}", rows) for ending in ("csv", "parquet", "npz", "ts")]
-    for module in (series_reading, series_tables, series_ts):
+    for module in (series_reading, series_tables):
         monkeypatch.setattr(module, "MAX_VALUES", 100)
     for path in paths:
         columns = CLASSIFY if path.suffix in (".csv", ".parquet") else Columns("classify")
         with pytest.raises(UserError, match="100 values"):
+            read(path, columns)
+
+
+def test_too_many_sequences_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series_reading, "MAX_SEQUENCES", 2)
+    wide, ts = path_of(tmp_path, "a,y\n" + "1,u\n" * 3), written(tmp_path / "a.ts", [[[1.0, 2.0]]] * 3)
+    for path, columns in ((wide, Columns("classify", "y")), (ts, Columns("classify"))):
+        with pytest.raises(UserError, match="has more than 2 sequences"):
             read(path, columns)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from data.hostile import texts
 from unroll.data.tokenizer import WordTokenizer, load_tokenizer
-from unroll.data.words import LETTER, Spacing, UnicodeWordTokenizer, _is_letter, spacing
+from unroll.data.words import LETTER, Spacing, UnicodeWordTokenizer, _is_letter, lines_spacing, spacing
 from unroll.errors import UserError
 
 
@@ -143,6 +143,8 @@ def test_how_words_stand_in_a_text() -> None:
     assert (tokenised.boundaries, tokenised.stops, tokenised.stops_apart) == ("space", 4, 3)
     assert spacing("no it was n't black monday <unk> mr. x\n").boundaries == "space"
     assert spacing("anarchism originated as a term").boundaries == "unicode"
+    assert lines_spacing(["a man sleeps .", "who ?"]).boundaries == "space"
+    assert lines_spacing(["A man sleeps.", "Who?"]).boundaries == "unicode"
     assert raw + tokenised == Spacing(7, 3, 0, raw.characters + tokenised.characters, 0)
     assert "tokenised already: 75.0 %" in tokenised.reason
     assert "occurs 1 times" in spacing("<unk> ").reason

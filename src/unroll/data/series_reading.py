@@ -110,6 +110,14 @@ def check_size(path: Path, steps: int, channels: int) -> None:
         )
 
 
+def check_count(path: Path, sequences: int) -> None:
+    """Raise UserError for more sequences than are read."""
+    if sequences > MAX_SEQUENCES:
+        raise UserError(
+            f"{path} has more than {MAX_SEQUENCES:,} sequences", allowed="at most so many", fix="take a part of it"
+        )
+
+
 def moment(value: Any, where: str) -> float | datetime:
     """Return a time: a number, or a date of ISO 8601 in UTC; raises UserError for anything else."""
     text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""

@@ -15,10 +15,10 @@ from unroll.data.opening import read_table
 from unroll.data.ragged import Vectors
 from unroll.data.series import Series
 from unroll.data.series_reading import (
-    MAX_SEQUENCES,
     MAX_VALUES,
     Columns,
     check_channels,
+    check_count,
     check_size,
     check_times,
     check_values,
@@ -233,8 +233,7 @@ def _wide(table: Table, columns: Columns) -> Series:
             allowed="times of the steps of sequences that have several rows",
             fix="name the column of the sequences with --id, or leave --time out",
         )
-    if len(table.lines) > MAX_SEQUENCES:
-        check_size(table.path, MAX_VALUES, 2)
+    check_count(table.path, len(table.lines))
     rows = trimmed(table.values[:, :, None])
     ids = tuple(str(k) for k in range(1, len(rows) + 1))
     series = Series(table.path, rows, WIDE, ids, np.array(table.lines, np.int64), sha256=table.sha256)

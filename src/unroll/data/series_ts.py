@@ -14,10 +14,9 @@ from unroll.data.opening import read_rows
 from unroll.data.ragged import Vectors
 from unroll.data.series import Floats, Series
 from unroll.data.series_reading import (
-    MAX_SEQUENCES,
-    MAX_VALUES,
     Columns,
     check_channels,
+    check_count,
     check_size,
     check_times,
     goal,
@@ -65,6 +64,12 @@ def read_ts(path: Path, columns: Columns) -> Work[Series]:
             targets.append(label(last, where) if columns.task == "classify" else goal(last, where))
         elif not labelled:
             dimensions.append(last)
+        if not dimensions:
+            raise UserError(
+                f"{place} has no values, only a target: {last[:40]!r}",
+                allowed="values with commas between them, a colon, and the target",
+                fix="correct the line",
+            )
         values, times = _values(dimensions, header.get("timestamps", ["false"])[0].lower() == "true", place)
         if rows and values.shape[1] != rows[0].shape[1]:
             raise UserError(
@@ -76,8 +81,8 @@ def read_ts(path: Path, columns: Columns) -> Work[Series]:
         lines.append(line)
         moments += times
         size += values.size
-        if size > MAX_VALUES or len(rows) > MAX_SEQUENCES:
-            check_size(path, MAX_VALUES, 2)
+        check_size(path, size // values.shape[1], values.shape[1])
+        check_count(path, len(rows))
         if len(rows) % REPORT_LINES == 0:
             yield Progress("reading", min(done, total), total, "bytes")
     yield Progress("reading", total, total, "bytes")

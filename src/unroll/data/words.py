@@ -229,3 +229,8 @@ def spacing(text: str) -> Spacing:
         characters=len(text),
         unspaced=0 if text.isascii() else len(UNSPACED.findall(text)),
     )
+
+
+def lines_spacing(lines: Iterable[str]) -> Spacing:
+    """Return how the words of lines stand, given without their ends: a stop at the end of one counts, too."""
+    return sum((spacing(f"{line}\n") for line in lines), Spacing())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from unroll.artifact.translator import AnyTranslator, OpenTranslator, as_translator
 from unroll.data.parallel import read_parallel
 from unroll.data.ragged import Ragged, side_by_side
-from unroll.data.words import Spacing, spacing
+from unroll.data.words import lines_spacing
 from unroll.engine.network import Precision
 from unroll.errors import UserError, check_choice, install, number_of
 from unroll.files import StrPath
@@ -104,7 +104,7 @@ class Scores:
     def settle(self, references: Sequence[str]) -> None:
         """Choose the tokenisation by the references, unless it is given."""
         if self._tokenize is None:
-            tokenised = sum(map(spacing, references), Spacing()).boundaries == "space"
+            tokenised = lines_spacing(references).boundaries == "space"
             self._tokenize = "none" if tokenised else "13a"
         self._bleu = self._bleu_of(tokenize=self._tokenize, force=True)
 
