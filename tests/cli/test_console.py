@@ -3,6 +3,7 @@
 import pytest
 
 from unroll.cli import console
+from unroll.cli.training import rounds
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,10 @@ def test_visible_shows_control_characters() -> None:
 def test_columns_line_up(capsys: pytest.CaptureFixture[str]) -> None:
     console.put_columns([("a", "long cell", "x y"), ("name", "b", "z")])
     assert capsys.readouterr().out == "a     long cell  x y\nname  b          z\n"
+
+
+def test_how_long_a_training_was_and_is_to_be() -> None:
+    assert console.steps({"steps": 1, "planned_steps": 50, "finished": True}) == "1 step"
+    assert console.steps({"steps": 400, "planned_steps": 4000, "finished": False}) == "400 of 4,000 steps"
+    assert rounds({"steps": 4000, "epochs": 1000.4}, "pairs") == "4,000 steps, 1,000 times the pairs"
+    assert rounds({"steps": 1, "epochs": 0.25}, "pairs") == "1 step, 0.25 times the pairs"

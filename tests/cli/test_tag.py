@@ -106,7 +106,7 @@ def test_a_screen_has_tags_below_tokens_in_colours(names: Path) -> None:
     ("options", "what"),
     [
         ([], "nothing to tag"),
-        (["a", "--file", "lines.txt"], "both texts and a file"),
+        (["a", "--file", "lines.txt"], "both texts and --file"),
         (["a", "--out", "out.tsv"], "--out is given, and there is no file with tokens"),
         (["--file", "lines.txt", "--token-column", "2"], "--token-column is given"),
         (["--file", "new.tsv", "--tokens", "spaces"], "new.tsv has tokens"),

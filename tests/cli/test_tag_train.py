@@ -2,12 +2,14 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
 
 from cli.conftest import Here, Refused
 from cli.resuming import law_of_signals
+from cli.test_terminal import screen
 from tasks.tag.toy import SMALL, sentences, written
 
 TINY = [argument for name, value in SMALL.items() for argument in ("--set", f"{name}={value}")]
@@ -32,6 +34,11 @@ def test_train_and_describe(here: Here, file: Path) -> None:
     assert "CRF" in described and "4 tags of column 2: ADJ, ADV, NOUN, VERB" in described
     cost = here("quantize", out).out
     assert "nats per token" in cost and "held-out token" in cost and "int8" in here("info", out).out
+
+
+def test_a_screen_shows_validation_beside_training(file: Path) -> None:
+    lines = screen("tag", "train", file, "--out", file.with_name("run"), *TINY, "--steps", "20")
+    assert re.search(r"20/20 .*training \d\.\d{3} nats · validation \d\.\d{3} nats, \d+\.\d\d % right", lines)
 
 
 @pytest.mark.parametrize(

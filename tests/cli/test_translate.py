@@ -73,7 +73,7 @@ def test_int8_has_its_cost(here: Here, model: Path) -> None:
     ("arguments", "what"),
     [
         ((), "there is nothing to translate"),
-        (("one", "--file", "FILE"), "or both texts and a file"),
+        (("one", "--file", "FILE"), "there are both texts and --file"),
         (("one", "--attention"), "--attention without --json"),
         (("one", "two", "--plot", "a.svg"), "--plot with 2 texts"),
         (("--file", "FILE", "--plot", "a.svg"), "--plot with 0 texts"),

@@ -11,8 +11,8 @@ import click
 from unroll.cli import console, process
 from unroll.cli.figures import put_label_figures
 from unroll.cli.inputs import TEXT, column_names, reads_lists
-from unroll.cli.options import PATH, PRECISION, json_option, plot_option
-from unroll.cli.training import Display, refuse_beside_resume, show_training, training_options
+from unroll.cli.options import PATH, PRECISION, check_source, json_option, plot_option
+from unroll.cli.training import Display, refuse_beside_resume, rounds, show_training, training_options
 from unroll.errors import UserError, number_of
 from unroll.files import real_folder
 
@@ -111,7 +111,7 @@ def _started(detail: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "labels", f"{detail['labels']:,}"
     yield "units", f"{detail['vocab_size']:,}, level {detail['level']}"
     yield "model", f"{detail['parameters']:,} parameters"
-    yield "training", f"{number_of(detail['steps'], 'step')}, {detail['epochs']:.3g} times the examples"
+    yield "training", rounds(detail, "examples")
 
 
 @verb.command(
@@ -152,9 +152,7 @@ def predict_verb(
     from unroll.tasks.classify.bayes import as_labeller
     from unroll.tasks.classify.predict import prediction, probabilities
 
-    if bool(texts) == (file is not None):
-        raise UserError("there is nothing to classify, or both texts and a file", allowed="TEXT..., or --file F",
-                        fix="give one of the two")  # fmt: skip
+    check_source(texts, file, "classify")
     if top is not None and top < 1:
         raise UserError(f"--top is {top}", allowed="1 or more", fix="leave it out for all labels")
     opened = as_labeller(model, precision, label)

@@ -261,6 +261,14 @@ def shape(description: dict[str, Any]) -> str:
     return f"{description['arch']}, {layers} of {description['hidden_size']}"
 
 
+def steps(description: dict[str, Any]) -> str:
+    """Return how many steps a model was trained for, and of how many where it is not finished."""
+    done = description["steps"]
+    if description["finished"]:
+        return number_of(done, "step")
+    return f"{done:,} of {number_of(description['planned_steps'], 'step')}"
+
+
 def spent(description: dict[str, Any]) -> str:
     """Return how long a model was trained, of what `info` knows of it."""
     text = f"{number_of(description['steps'] or 0, 'step')}, {number_of(description['tokens_seen'] or 0, 'symbol')}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unroll.cli import console
-from unroll.cli.training import Display
+from unroll.cli.training import Display, rounds
 from unroll.errors import number_of
 
 Rows = Iterator[tuple[str, str]]
@@ -26,11 +26,8 @@ def _started(detail: dict[str, Any]) -> Rows:
     yield "season", season(detail["season"]) + (", estimated by autocorrelation" if detail["season_estimated"] else "")
     yield "forecast", f"{number_of(detail['horizon'], 'step')}, after the last {number_of(detail['reach'], 'value')}"
     yield "model", f"{detail['parameters']:,} parameters"
-    yield (
-        "training",
-        f"{number_of(detail['steps'], 'step')}, {detail['epochs']:.3g} times the {detail['train_windows']:,} examples, "
-        f"{detail['valid_windows']:,} held out",
-    )
+    examples = f"{number_of(detail['train_windows'], 'example')}, {detail['valid_windows']:,} held out"
+    yield "training", rounds(detail, examples)
 
 
 def season(steps: int) -> str:
@@ -62,7 +59,7 @@ def forecaster_rows(description: dict[str, Any]) -> Rows:
     yield "season", season(description["season"])
     yield "quantiles", description["quantiles"]
     if description["steps"] is not None:
-        yield "training", number_of(description["steps"], "step")
+        yield "training", console.steps(description)
     if (mae := description["valid_mae"]) is not None:
         rule, rules = description["valid_seasonal_mae"], f"{description['valid_last_mae']:.4g} by the last value"
         rules += "" if rule is None else f", {rule:.4g} by the last season"

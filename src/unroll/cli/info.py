@@ -58,7 +58,7 @@ def classifier_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "labels", f"{number_of(len(description['labels']), 'label')}: {shown}"
     yield "columns", f"text {', '.join(description['text_columns'])} · label {description['label_column']}"
     if description["steps"] is not None:
-        yield "training", number_of(description["steps"], "step")
+        yield "training", console.steps(description)
     if (accuracy := description["valid_accuracy"]) is not None:
         held_out = number_of(description["valid_count"], "held-out example")
         yield "validation", f"{100 * accuracy:.1f} % of {held_out}, {description['valid_nats']:.3f} nats"
@@ -75,7 +75,7 @@ def translator_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     own = f"{description['source_size']:,} of sources and " if description["source_size"] else ""
     yield "units", f"{own}{description['vocab_size']:,}{' of targets' if own else ''}, level {description['level']}"
     if description["steps"] is not None:
-        yield "training", number_of(description["steps"], "step")
+        yield "training", console.steps(description)
     if (nats := description["valid_nats"]) is not None:
         held_out = number_of(description["valid_count"], "held-out pair")
         yield "validation", f"{nats:.3f} nats a symbol of {held_out}"
@@ -95,7 +95,7 @@ def series_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "channels", listed(description["channels"])
     yield "task", description["task"] + (f": {listed(description['labels'])}" if description["labels"] else "")
     if description["steps"] is not None:
-        yield "training", number_of(description["steps"], "step")
+        yield "training", console.steps(description)
     held_out = number_of(description["valid_count"] or 0, "held-out sequence")
     if (accuracy := description["valid_accuracy"]) is not None:
         yield "validation", f"{100 * accuracy:.1f} % of {held_out}, {description['valid_loss']:.3f} nats"
@@ -157,7 +157,7 @@ def tagger_rows(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if description["scheme"] != "none":
         yield "scheme", description["scheme"]
     if description["steps"] is not None:
-        yield "training", number_of(description["steps"], "step")
+        yield "training", console.steps(description)
     if (accuracy := description["valid_accuracy"]) is not None:
         held_out = number_of(description["valid_tokens"], "held-out token")
         yield "validation", f"{100 * accuracy:.2f} % of {held_out}, {description['valid_nats']:.3f} nats"

@@ -1,6 +1,6 @@
 """Options that several verbs share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,15 @@ def json_option(members: str = "") -> Callable[[Verb], Verb]:
 def plot_option(picture: str) -> Callable[[Verb], Verb]:
     """Return `--plot`, which writes a picture, such as "accuracy by distance"."""
     return click.option("--plot", metavar="F", type=PATH, help=f"Draw {picture} to this .png or .svg file.")
+
+
+def check_source(texts: Sequence[str], file: Path | None, verb: str) -> None:
+    """Raise UserError unless there are either texts or a file of them to `verb`."""
+    if texts and file is not None:
+        raise UserError("there are both texts and --file", allowed="TEXT..., or --file F", fix="leave one out")
+    if not texts and file is None:
+        raise UserError(f"there is nothing to {verb}", allowed="TEXT..., or --file F, - for standard input",
+                        fix="give texts or a file")  # fmt: skip
 
 
 def refuse_options(model: Path, kind: str, given: dict[str, object], allowed: str) -> None:

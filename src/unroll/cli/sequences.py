@@ -11,7 +11,7 @@ import click
 from unroll.cli import console, forecasts, process
 from unroll.cli.figures import put_label_figures
 from unroll.cli.options import PATH, PRECISION, json_option, plot_option
-from unroll.cli.training import Display, refuse_beside_resume, show_training, training_options
+from unroll.cli.training import Display, refuse_beside_resume, rounds, show_training, training_options
 from unroll.errors import UserError, number_of
 from unroll.files import real_folder
 from unroll.nn.series_config import TASKS, Task
@@ -160,7 +160,7 @@ def _started(detail: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if detail["labels"]:
         yield "labels", f"{detail['labels']:,}"
     yield "model", f"{detail['parameters']:,} parameters"
-    yield "training", f"{number_of(detail['steps'], 'step')}, {detail['epochs']:.3g} times the sequences"
+    yield "training", rounds(detail, "sequences")
 
 
 @verb.command(

@@ -9,7 +9,7 @@ import click
 
 from unroll.cli import console
 from unroll.cli.inputs import TEXT, reads_lists
-from unroll.cli.options import PATH, PRECISION, json_option, plot_option
+from unroll.cli.options import PATH, PRECISION, check_source, json_option, plot_option
 from unroll.cli.tag_train import train_verb
 from unroll.errors import UserError, number_of
 
@@ -85,9 +85,7 @@ def predict_verb(
     from unroll.data.tagged import is_tagged
     from unroll.tasks.tag.predict import predictions, token_spans, tokens_in_training
 
-    if bool(texts) == (file is not None):
-        raise UserError("there is nothing to tag, or both texts and a file", allowed="TEXT..., or --file F",
-                        fix="give one of the two")  # fmt: skip
+    check_source(texts, file, "tag")
     opened = as_tagger(model, precision)
     if file is not None and (is_tagged(file) or column is not None):
         if tokens is not None:

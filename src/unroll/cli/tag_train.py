@@ -9,7 +9,7 @@ import click
 from unroll.cli import console, process
 from unroll.cli.inputs import TEXT, reads_lists
 from unroll.cli.options import PATH
-from unroll.cli.training import Display, refuse_beside_resume, show_training, training_options
+from unroll.cli.training import Display, refuse_beside_resume, rounds, show_training, training_options
 from unroll.errors import UserError, number_of
 from unroll.files import real_folder
 
@@ -108,4 +108,4 @@ def _started(detail: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "tags", f"{detail['tags']:,}"
     contexts = f", contexts of {detail['context_size']:,} numbers" if detail["context_size"] else ""
     yield "model", f"{detail['parameters']:,} parameters{contexts}"
-    yield "training", f"{number_of(detail['steps'], 'step')}, {detail['epochs']:.3g} times the sentences"
+    yield "training", rounds(detail, "sentences")

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from unroll.cli import console
 from unroll.cli.options import PATH
 from unroll.cli.stopping import DIVERGED, INTERRUPTED, Stop, driving
-from unroll.errors import UserError
+from unroll.errors import UserError, number_of
 from unroll.progress import Progress
 
 if TYPE_CHECKING:
@@ -80,6 +80,15 @@ class Display(NamedTuple):
     """What follows the loss."""
 
 
+def rounds(detail: dict[str, Any], examples: str) -> str:
+    """Return how long a training is to be, by the detail of its first report: its steps, and how often they read all.
+
+    `examples` names what is read.
+    """
+    times = detail["epochs"]
+    return f"{number_of(detail['steps'], 'step')}, {times:{',.0f' if times >= 100 else '.3g'}} times the {examples}"
+
+
 def show_training(
     display: Display,
     folder: Path,
@@ -115,10 +124,10 @@ def _drawing(display: Display, folder: Path, show: console.Show) -> "Callable[[R
     """Return what draws the reports of a training: a bar on a screen, elsewhere a line for each validation."""
     from unroll.settings import read_toml
 
-    steps, trained = 0, ""
+    steps, trained, figures = 0, "", ""
 
     def draw(report: "Report") -> None:
-        nonlocal steps, trained
+        nonlocal steps, trained, figures
         if not steps:
             recipe = read_toml(Path(report.detail.get("beside", folder)) / "recipe.toml")
             steps = recipe["training"]["steps"]
@@ -128,10 +137,10 @@ def _drawing(display: Display, folder: Path, show: console.Show) -> "Callable[[R
                 console.put_columns([*display.started(report.detail), ("folder", str(folder))], err=True)
             case "train":
                 trained = f"training {report.nats:.3f}{display.unit}"
-                show(place, report.step, steps, f"{trained} · {report.tokens_per_second or 0:,}/s")
+                show(place, report.step, steps, " · ".join(filter(None, (trained, figures))))
             case "valid":
+                figures = display.figures(report)
                 if not console.is_screen(sys.stderr):
-                    figures = display.figures(report)
                     console.note(" · ".join(filter(None, (f"step {place}", trained, figures))))
             case "sample":
                 console.put_rule(f"step {report.step:,} · {report.nats:.3f} nats", err=True)

@@ -8,8 +8,8 @@ import click
 
 from unroll.cli import console, process
 from unroll.cli.inputs import TEXT, reads_lists
-from unroll.cli.options import PATH, PRECISION, json_option, plot_option
-from unroll.cli.training import Display, refuse_beside_resume, show_training, training_options
+from unroll.cli.options import PATH, PRECISION, check_source, json_option, plot_option
+from unroll.cli.training import Display, refuse_beside_resume, rounds, show_training, training_options
 from unroll.errors import UserError, number_of
 from unroll.files import real_folder
 from unroll.nn.translator_config import AttentionKind
@@ -113,7 +113,7 @@ def _started(detail: dict[str, Any]) -> Iterator[tuple[str, str]]:
     own = f"{detail['source_size']:,} of sources and " if detail["source_size"] else ""
     yield "units", f"{own}{detail['vocab_size']:,}{' of targets' if own else ''}, level {detail['level']}"
     yield "model", f"{detail['parameters']:,} parameters, attention {detail['attention']}"
-    yield "training", f"{number_of(detail['steps'], 'step')}, {detail['epochs']:.3g} times the pairs"
+    yield "training", rounds(detail, "pairs")
 
 
 @verb.command(
@@ -157,9 +157,7 @@ def predict_verb(
     from unroll.data.parallel import read_side
     from unroll.tasks.translate.predict import attended, translation_rows, translations
 
-    if bool(texts) == (file is not None):
-        raise UserError("there is nothing to translate, or both texts and a file", allowed="TEXT..., or --file F",
-                        fix="give one of the two")  # fmt: skip
+    check_source(texts, file, "translate")
     if attention and not as_json:
         raise UserError("--attention without --json", allowed="both", fix="add --json, or draw it with --plot F")
     if plot is not None:
