@@ -154,6 +154,8 @@ def test_labels_of_a_sequence_and_a_wrong_line(visit: Visit, tasks: Running) -> 
     page, screen = shown(visit, tasks, "sides")
     assert screen["labels"][0]["label"] == "left"
     assert page.locator(".chances .name").first.text_content() == "left"
+    page.locator("[data-text]").fill("1 2")
+    page.wait_for_selector("text=line 1: “1 2” is no number")
     page.locator("[data-text]").fill("1,2\n3,x")
     page.wait_for_selector("text=line 2: “x” is no number")
     page.locator("[data-text]").fill("1,2\n3")

@@ -9,7 +9,7 @@ import { useDraft } from "./draft.js";
 const PAST = 6; // horizons of the past that are drawn before a forecast
 const MISSING = new Set(["", "nan", "null", "na"]);
 
-// The steps of a sequence from lines of numbers: {steps: [[number or null]], error}. A line of names is skipped.
+// The steps of a sequence from lines of numbers: {steps: [[number or null]], error}. A line of names is skipped at the top of others.
 export function parseNumbers(text, channels) {
   const lines = text.split(/\r?\n/).filter((line) => line.trim());
   const steps = [];
@@ -17,7 +17,7 @@ export function parseNumbers(text, channels) {
     const cells = line.split(/[,;\t]/).map((cell) => cell.trim());
     const values = cells.map((cell) => (MISSING.has(cell.toLowerCase()) ? null : Number(cell)));
     const wrong = cells.find((_, j) => values[j] !== null && !Number.isFinite(values[j]));
-    if (wrong !== undefined && k === 0) continue;
+    if (wrong !== undefined && k === 0 && lines.length > 1) continue;
     const problem = wrong !== undefined ? `“${wrong.slice(0, 40)}” is no number` : cells.length !== channels.length ? `there are ${cells.length} numbers` : null;
     if (problem) {
       const allowed = `in each line ${channels.length === 1 ? "a number" : `${channels.length} numbers: ${channels.slice(0, 8).join(", ")}${channels.length > 8 ? ", …" : ""}`}; none where one is missing`;
