@@ -87,8 +87,9 @@ says why, as below, and what to do instead.
 | verb | {" | ".join(names.values())} |
 |---|{"---|" * len(names)}
 {"".join(rows)}
-`classify train` begins with a language model if asked to (`--pretrained`). One that [labels steer](steering.md) is one
-as any other; `classify predict` and `classify eval` work on it, too. No model is read by {without}.
+If asked to (`--pretrained`), `classify train` begins with a language model, and `tag train` reads one. One that
+[labels steer](steering.md) is one as any other; `classify predict` and `classify eval` work on it, too. No model is
+read by {without}.
 {"".join(why)}"""
 
 
