@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from unroll.data.ragged import Vectors
 from unroll.data.series import Floats, Series
-from unroll.errors import UserError
+from unroll.data.spacing import shown_times
+from unroll.errors import UserError, number_of
 from unroll.nn.series_config import Task
 
 MAX_VALUES = 2**27
@@ -77,7 +78,7 @@ def number(value: Any, where: str) -> float:
         raise UserError(
             f"{where} is {str(value)[:40]!r}{infinite}",
             allowed=f"a number of at most {LARGEST:g}, or nothing where it is missing",
-            fix="correct it, or leave the cell empty; a label or the name of a sequence has its own option",
+            fix="correct it, or leave the cell empty; name a column of labels with --target, of sequences with --id",
         )
     return result
 
@@ -158,10 +159,11 @@ def check_times(times: NDArray[Any], rows: Vectors, where: Any) -> None:
     wrong = np.flatnonzero(same & ~(times[1:] > times[:-1]))
     if len(wrong):
         row = int(wrong[0]) + 1
-        again = times[row] == times[row - 1]
+        before, time = shown_times(times[row - 1 : row + 1])
+        again = before == time
         raise UserError(
-            f"{where(row)} is {times[row]}, {'as' if again else 'before'} that of the row before it in its sequence"
-            f"{'' if again else f', {times[row - 1]}'}",
+            f"{where(row)} is {time}, {'as' if again else 'before'} that of the row before it in its sequence"
+            f"{'' if again else f', {before}'}",
             allowed="times that rise within each sequence",
             fix="leave one of the two rows out" if again else "sort the rows by time",
         )
@@ -204,9 +206,14 @@ def check_channels(series: Series, columns: Columns) -> Series:
         )
     if expected is not None and series.channels != expected:
         raise UserError(
-            f"{path} has {len(series.channels)} channels, {', '.join(series.channels)[:200]}; in training there were "
-            f"{len(expected)}, {', '.join(expected)[:200]}",
+            f"{path} has {_listed(series.channels)}; in training there were {_listed(expected)}",
             allowed="the channels of training, in their order",
             fix="leave others out, and name or add those that are missing",
         )
     return series
+
+
+def _listed(channels: tuple[str, ...]) -> str:
+    """Return the number of channels and, where they have names and not only numbers, these."""
+    named = channels != tuple(map(str, range(1, len(channels) + 1)))
+    return number_of(len(channels), "channel") + (f": {', '.join(channels)[:200]}" if named else "")

@@ -96,9 +96,7 @@ def _check_target(path: Path, columns: Columns) -> None:
     """Raise UserError where a table's target is not named, and where it is named twice."""
     if columns.target is None and (columns.required or not columns.labelled):
         raise UserError(
-            f"which column of {path} is to be predicted is not said",
-            allowed="one of its columns",
-            fix="add --target COL",
+            f"no column of {path} is named as the target", allowed="one of its columns", fix="add --target COL"
         )
     named = [name for name in (columns.id, columns.time, columns.target) if name is not None]
     if len({*named}) < len(named):
@@ -156,7 +154,7 @@ def read_parquet(path: Path, columns: Columns) -> Work[Series]:
                 ):
                     raise UserError(
                         f"column {name!r} of {path} holds {kind}", allowed="numbers, in all columns without an option",
-                        fix="leave it out; a label or the name of a sequence has its own option",
+                        fix="leave it out; name a column of labels with --target, of sequences with --id",
                     )  # fmt: skip
                 column = file.read(columns=[name]).column(0).cast(pyarrow.float64(), safe=False)
                 where = lambda row, name=name: f"{name!r} in row {row + 1:,}"  # noqa: E731

@@ -26,7 +26,7 @@ from unroll.data.series_reading import (
     times_of,
 )
 from unroll.data.series_tables import WIDE
-from unroll.errors import UserError
+from unroll.errors import UserError, number_of
 from unroll.progress import Progress, Work
 
 REPORT_LINES = 100
@@ -73,7 +73,7 @@ def read_ts(path: Path, columns: Columns) -> Work[Series]:
         values, times = _values(dimensions, header.get("timestamps", ["false"])[0].lower() == "true", place)
         if rows and values.shape[1] != rows[0].shape[1]:
             raise UserError(
-                f"{place} has {values.shape[1]} dimensions, the first sequence {rows[0].shape[1]}",
+                f"{place} has {number_of(values.shape[1], 'dimension')}, the first sequence {rows[0].shape[1]}",
                 allowed="as many in each line, with colons between them",
                 fix="correct the line",
             )

@@ -1,6 +1,6 @@
 """The spacing of times: whether they are regular, and how they continue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -69,12 +69,20 @@ def check_regular(times: Times, rows: Vectors, where: Callable[[int], str]) -> N
         wrong = np.flatnonzero(spacing.departs(times[start:end]))
         if len(wrong):
             row = start + int(wrong[0]) + 1
+            before, time, after = shown_times(np.append(times[row - 1 : row + 1], spacing.after(times[start:row], 1)))
             raise UserError(
-                f"{where(row)} is {times[row]}, and one step after {times[row - 1]} is "
-                f"{spacing.after(times[start:row], 1)[0]}",
+                f"{where(row)} is {time}, and one step after {before} is {after}",
                 allowed="times at regular steps, the same in all series",
                 fix="add a row with an empty value for each time that is missing, or leave --time out",
             )
+
+
+def shown_times(times: Times) -> Sequence[Any]:
+    """Return times as JSON: dates of whole days without their hours, whole numbers without a point."""
+    if times.dtype.kind == "M":
+        days = times.astype("datetime64[D]")
+        return [str(when) for when in (days if (days == times).all() else times.astype("datetime64[s]"))]
+    return [int(when) if float(when).is_integer() else float(when) for when in times]
 
 
 def _months(times: Times) -> NDArray[np.int64]:

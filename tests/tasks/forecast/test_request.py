@@ -121,7 +121,7 @@ def swapped(lines: list[str]) -> list[str]:
         (lambda lines: [*lines[:9], *lines[10:]], "line 10 of .*, and one step after"),
         (lambda lines: [*lines[:9], "shop0,2026-01-09,inf,open", *lines[10:]], "'sold' in line 10"),
         (lambda lines: [*lines, "new,2026-01-01,,open"], "series 'new' of .* has no values"),
-        (lambda lines: [*lines, "new,2026-01-01,1,open"], "a series of 1 steps is too short"),
+        (lambda lines: [*lines, "new,2026-01-01,1,open"], "a series of 1 step is too short"),
     ],
 )
 def test_a_series_that_cannot_be_read_is_refused_where_it_is(

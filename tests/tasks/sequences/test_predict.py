@@ -55,7 +55,7 @@ def test_figures_of_numbers_by_hand() -> None:
 
 
 def test_another_number_of_channels_is_refused(sides: Path, unseen: Path) -> None:
-    with pytest.raises(UserError, match="1 channels, a; in training there were 2, a, b"):
+    with pytest.raises(UserError, match="1 channel: a; in training there were 2 channels: a, b"):
         predict_sequences(sides, toy.without(unseen, "slope", "b"))
     with pytest.raises(UserError, match="3 channels"):
         predict_sequences(sides, unseen)

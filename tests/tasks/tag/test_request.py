@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -197,6 +198,9 @@ def test_sentences_with_one_tag_or_too_few_are_refused(tmp_path: Path) -> None:
 def test_a_model_of_words_says_no_contexts(file: Path, toy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a tagger"):
         trained(file, tmp_path / "run", pretrained=toy)
+    (copytree(toy, tmp_path / "numbers") / "tokenizer.json").unlink()  # as a model of sequences, which has none
+    with pytest.raises(UserError, match="is a tagger"):
+        trained(file, tmp_path / "run", pretrained=tmp_path / "numbers")
 
 
 def test_contexts_that_do_not_fit_are_refused(

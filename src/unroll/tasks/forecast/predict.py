@@ -1,6 +1,5 @@
 """Forecasts of series, with their quantiles and beside the two simplest rules; without torch."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from unroll.data.history import Floats, History
 from unroll.data.ragged import Integers
 from unroll.data.series import Series
 from unroll.data.series_reading import Columns
-from unroll.data.spacing import Spacing, Times
+from unroll.data.spacing import Spacing, Times, shown_times
 from unroll.errors import UserError
 from unroll.files import StrPath
 from unroll.progress import Progress, Work, result
@@ -109,11 +108,3 @@ def times_of(series: Series, number: int, steps: int, further: int) -> Times:
         return np.arange(end - start - steps + 1, end - start + further + 1)
     times = series.times[start:end]
     return np.concatenate([times[len(times) - steps :], Spacing.of(times).after(times, max(0, further))])
-
-
-def shown_times(times: Times) -> Sequence[Any]:
-    """Return times as JSON: dates of whole days without their hours, whole numbers without a point."""
-    if times.dtype.kind == "M":
-        days = times.astype("datetime64[D]")
-        return [str(when) for when in (days if (days == times).all() else times.astype("datetime64[s]"))]
-    return [int(when) if float(when).is_integer() else float(when) for when in times]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from unroll.errors import UserError
+from unroll.errors import UserError, number_of
 from unroll.nn.forecast_config import ForecastConfig
 from unroll.settings import from_mapping
 from unroll.training.config import LoopConfig, OptimConfig
@@ -85,8 +85,8 @@ def choose(
     config = from_mapping(ForecastConfig, model | fixed, "the recipe's [model]")
     if config.context > longest:
         raise UserError(
-            f"a series of {shortest:,} steps is too short to learn to forecast {horizon:,}: {kept:,} are for training, "
-            f"and an example has {config.reach + horizon:,}, {lags:,} of them lags",
+            f"a series of {number_of(shortest, 'step')} is too short to learn to forecast {horizon:,}: "
+            f"{shortest - kept:,} are held out, and an example has {config.reach + horizon:,}, {lags:,} of them lags",
             allowed="longer series, a shorter horizon or season, or fewer lags",
             fix="lower --horizon or --season, or leave short series out",
         )

@@ -71,10 +71,11 @@ def check_scheme(tags: Iterable[str], scheme: Scheme, where: str) -> None:
         if scheme == "none" or tag == OUTSIDE or (prefix in [*PREFIXES[scheme]] and type):
             continue
         listed = ", ".join(f"{letter}-TYPE" for letter in PREFIXES[scheme])
+        wider = type and prefix in [*PREFIXES["bioes"]]
         raise UserError(
             f"the tag {tag!r} in {where} is none of --scheme {scheme}",
             allowed=f"{OUTSIDE}, {listed}",
-            fix="name another column, or leave --scheme out" if scheme == "bioes" else "try --scheme bioes, or none",
+            fix="try --scheme bioes" if wider else "name another column, or leave --scheme out",
         )
 
 

@@ -169,7 +169,8 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
     remarks = (*remarks, *_broken(tagged, wish.scheme))
     copied, context = None, None
     if wish.pretrained is not None:
-        copied, context = copied_context(wish.pretrained), context_reader(open_model(wish.pretrained))
+        context = context_reader(open_model(wish.pretrained))  # refuses other kinds of models, before files are missed
+        copied = copied_context(wish.pretrained)
     with new_directory(locks, out, inputs, force=terms.force) as (folder, earlier):
         data = from_mapping(TokensConfig, terms.overrides["data"], "the recipe's [data]")
         reader = learn_reader(stored.train.sentences, data)
