@@ -183,6 +183,7 @@ def test_what_is_wrong_in_a_table_is_named_with_its_line(
         (f"{TS}1,2:a\n1,2:3,4:b\n", ["line 5 of", "2 dimensions, the first sequence 1"]),
         (f"{TS}1,2:3,4:a\n1,2:b\n", ["line 5 of", "1 dimension, the first sequence 2"]),
         (f"{TS}1,2:\n", ["the target in line 4 of", "empty"]),
+        (f"{TS}1,2:c\n", ["the target in line 4 of", "is 'c'", "does not list", "allowed: a, b"]),
         (f"{TS}a\n", ["line 4 of", "has no values, only a target: 'a'"]),
         (TS, ["no sequences after @data"]),
         ("@targetlabel true\n@data\n1,2:3\n", ["targets to regress", "--task regress"]),

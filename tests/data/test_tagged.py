@@ -143,6 +143,12 @@ def test_a_file_named_conllu_has_no_numbered_columns(file: Path) -> None:
         read(file, RANGES, "4")
 
 
+def test_tokens_of_conllu_have_no_other_column(file: Path) -> None:
+    with pytest.raises(UserError, match="are to be in column 2"):
+        file.write_text(RANGES)
+        result(read_tagged(file, "upos", token_column=2))
+
+
 def test_the_token_column_must_be_there(file: Path) -> None:
     with pytest.raises(UserError, match="with the token in column 3"):
         columns("a O\n", file, token_column=3)

@@ -26,6 +26,7 @@ from unroll.data.series_reading import (
     times_of,
 )
 from unroll.data.series_tables import WIDE
+from unroll.data.tables import listed
 from unroll.errors import UserError, number_of
 from unroll.progress import Progress, Work
 
@@ -61,7 +62,7 @@ def read_ts(path: Path, columns: Columns) -> Work[Series]:
         labelled = any(header.get(name, ["false"])[0].lower() == "true" for name in ("classlabel", "targetlabel"))
         if labelled and columns.reads_targets:
             where = f"the target in {place}"
-            targets.append(label(last, where) if columns.task == "classify" else goal(last, where))
+            targets.append(_label(last, header, where) if columns.task == "classify" else goal(last, where))
         elif not labelled:
             dimensions.append(last)
         if not dimensions:
@@ -135,6 +136,18 @@ def _check_targets(header: dict[str, list[str]], columns: Columns, path: Path) -
             allowed="@classLabel true and the labels, or @targetlabel true",
             fix="use a file with targets",
         )
+
+
+def _label(text: str, header: dict[str, list[str]], where: str) -> str:
+    """Return the label at the end of a line; raises UserError for one that a header with labels does not list."""
+    named, name = header["classlabel"][1:], label(text, where)
+    if named and name not in named:
+        raise UserError(
+            f"{where} is {name!r}, which @classLabel does not list",
+            allowed=listed(named),
+            fix="correct the line, or add the label to @classLabel",
+        )
+    return name
 
 
 def _values(dimensions: list[str], stamped: bool, place: str) -> tuple[Floats, list[float | datetime]]:

@@ -107,6 +107,12 @@ def read_tagged(path: StrPath, column: str, *, token_column: int = 1, tags: bool
     if column.removeprefix("-").isdecimal():
         column, tokens = _of_columns(lines, path, int(column), token_column, tags)
     else:
+        if token_column != 1:
+            raise UserError(
+                f"the tokens of {path}, a file of CoNLL-U, are to be in column {token_column}",
+                allowed="a column of tokens for other files; those of CoNLL-U stand in FORM",
+                fix="leave it out",
+            )
         column, tokens = _of_conllu(lines, path, column, tags)
     sentences: list[tuple[str, ...]] = []
     of_sentences: list[tuple[str, ...]] = []
