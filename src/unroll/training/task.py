@@ -183,7 +183,7 @@ def fitting(
     """Return the threads that are fastest now, and the steps that fit the minutes with them.
 
     `make_run` returns a run of many steps with so many threads that writes nothing; a validation is expected after
-    `valid_every` steps. Raises UserError where not even one step fits.
+    `valid_every` steps, and more often in short trainings. Raises UserError where not even one step fits.
     """
     assert terms.budget.minutes is not None
     minutes, fixed = terms.budget.minutes, terms.overrides["training"].get("threads")
@@ -207,7 +207,7 @@ def fitting(
     lesson.validate(run)
     validation = time.monotonic() - began
     left = (terms.started + 60 * minutes - time.monotonic()) * (1 - RESERVE) - 2 * validation
-    steps = int(left / (seconds[threads] + validation / valid_every))
+    steps = steps_within(left, seconds[threads], validation, valid_every)
     if steps < 1:
         raise UserError(
             f"{minutes:g} minutes is not enough for a single step on this machine",
@@ -215,3 +215,14 @@ def fitting(
             fix="give more minutes, or a number of steps",
         )
     return threads, steps
+
+
+def steps_within(left: float, step: float, validation: float, valid_every: int) -> int:
+    """Return how many steps of so many seconds fit, with their validations.
+
+    As the recipes of tasks have it, one comes after `valid_every` steps, and after a tenth of a short training.
+    """
+    steps = int(left / (step + validation / valid_every))
+    while steps > 0 and steps * (step + validation / max(1, min(steps // 10, valid_every))) > left:
+        steps -= max(1, steps // 100)
+    return max(0, steps)

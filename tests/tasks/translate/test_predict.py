@@ -104,7 +104,12 @@ def test_a_long_text_is_cut_with_a_remark(toy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "what"),
-    [({"beam": 0}, "beam is 0"), ({"n_best": 0}, "n_best is 0"), ({"beam": 2, "n_best": 3}, "n_best is 3, and beam 2")],
+    [
+        ({"beam": 0}, "beam is 0"),
+        ({"beam": 65}, "beam is 65"),
+        ({"n_best": 0}, "n_best is 0"),
+        ({"beam": 2, "n_best": 3}, "n_best is 3, and beam 2"),
+    ],
 )
 def test_what_makes_no_sense_is_refused(toy: Path, wrong: dict[str, int], what: str) -> None:
     with pytest.raises(UserError, match=what) as refusal:

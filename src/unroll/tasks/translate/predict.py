@@ -15,7 +15,7 @@ from unroll.errors import UserError, check_positive
 from unroll.progress import Progress, Work, result
 from unroll.tasks.translate.beam import Hypothesis, greedy, search
 
-BEAM = 5
+BEAM, MOST_BEAM = 5, 64
 ROWS = 96
 """Most beginnings of translations that are continued side by side."""
 
@@ -83,9 +83,12 @@ class Translated:
 def translations(model: OpenTranslator, texts: Sequence[str], *, beam: int = BEAM, n_best: int = 1) -> Work[Translated]:
     """Search for the `n_best` best translations of each text, which do not depend on the other texts.
 
-    Raises UserError for a beam or a number below 1, and for more translations than the beam keeps.
+    Raises UserError for a beam or a number below 1, for a beam above `MOST_BEAM`, and for more translations than the
+    beam keeps.
     """
     check_positive("beam", beam, "keep one beginning at least")
+    if beam > MOST_BEAM:
+        raise UserError(f"beam is {beam:,}", allowed=f"1 to {MOST_BEAM}", fix="keep fewer: 5 are usual")
     check_positive("n_best", n_best, "ask for one translation at least")
     if n_best > beam:
         raise UserError(f"n_best is {n_best}, and beam {beam}", allowed="at most as many as the beam keeps",
