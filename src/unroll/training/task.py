@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from unroll.artifact.events import METRICS, EventLog
 from unroll.errors import UserError
 from unroll.files import Folder, StrPath, explained, printable_name, real_folder
 from unroll.nn.process import keep_memory
+from unroll.progress import Progress, Work
 from unroll.settings import Settings, setting_pairs
 from unroll.threads import threads_are_set, threads_up_to
 from unroll.training.budget import RESERVE, Budget
@@ -33,7 +34,7 @@ from unroll.training.loop import Lesson, step_on
 from unroll.training.prepare import Training
 from unroll.training.recipe import Overrides, Tables, read_about, read_recipe_of
 from unroll.training.report import Report
-from unroll.training.request import DEFAULT_MINUTES, overrides_of
+from unroll.training.request import DEFAULT_MINUTES, overrides_of, reports_of
 from unroll.training.run import AnyRun, save, save_weights
 
 R = TypeVar("R")
@@ -138,6 +139,13 @@ def write_start(
     else:
         first[0].detail["beside"] = str(folder.path)  # for the caller, not for the log
     return Training(run, lesson, first, earlier)
+
+
+def trained(prepare: Callable[[ExitStack], Work[Training]]) -> Generator[Progress | Report, None, None]:
+    """Train what `prepare` returns, its directories locked by the stack that it gets; closing saves a checkpoint."""
+    with ExitStack() as locks:
+        training = yield from prepare(locks)
+        yield from reports_of(training)
 
 
 def about_of(run: AnyRun, digest: str, *files: Path, **named: Path | None) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from unroll.training.task import (
     recorded_device,
     reopen,
     terms_of,
+    trained,
     write_start,
 )
 
@@ -124,13 +125,7 @@ def train_classifier(
     check_overrides(overrides, TABLES)
     terms = replace(terms, overrides=overrides)
     wish = Wish(path, examples, columns, label, as_path(valid), multi_label, terms, opened, as_path(vectors))
-
-    def reports() -> Generator[Progress | Report, None, None]:
-        with ExitStack() as locks:
-            training = yield from prepare(locks, folder, wish)
-            yield from reports_of(training)
-
-    return reports()
+    return trained(partial(prepare, out=folder, wish=wish))
 
 
 def resume_classifier(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:

@@ -42,6 +42,7 @@ from unroll.training.task import (
     recorded_device,
     reopen,
     terms_of,
+    trained,
     write_start,
 )
 
@@ -97,13 +98,7 @@ def train_forecaster(
         started=started,
     )  # fmt: skip
     wish = Wish(path, Columns("forecast", target, id, time), horizon, season, terms)
-
-    def reports() -> Generator[Progress | Report, None, None]:
-        with ExitStack() as locks:
-            training = yield from prepare(locks, folder, wish)
-            yield from reports_of(training)
-
-    return reports()
+    return trained(partial(prepare, out=folder, wish=wish))
 
 
 def resume_forecaster(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:

@@ -43,6 +43,7 @@ from unroll.training.task import (
     recorded_device,
     reopen,
     terms_of,
+    trained,
     write_start,
 )
 
@@ -99,13 +100,7 @@ def train_sequences(
     )  # fmt: skip
     check_overrides(terms.overrides, TABLES)
     wish = Wish(path, series, as_path(valid), Columns(task, target, id, time), terms)
-
-    def reports() -> Reports:
-        with ExitStack() as locks:
-            training = yield from prepare(locks, folder, wish)
-            yield from reports_of(training)
-
-    return reports()
+    return trained(partial(prepare, out=folder, wish=wish))
 
 
 def resume_sequences(path: StrPath, *, device: str = "auto") -> Reports:

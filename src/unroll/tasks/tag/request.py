@@ -57,6 +57,7 @@ from unroll.training.task import (
     recorded_device,
     reopen,
     terms_of,
+    trained,
     write_start,
 )
 
@@ -119,13 +120,7 @@ def train_tagger(
     check_overrides(terms.overrides, TABLES)
     column = column or ("upos" if is_conllu(path) else "-1")
     wish = Wish(path, tagged, as_path(valid), column, token_column, scheme, terms, as_path(pretrained))
-
-    def reports() -> Generator[Progress | Report, None, None]:
-        with ExitStack() as locks:
-            training = yield from prepare(locks, folder, wish)
-            yield from reports_of(training)
-
-    return reports()
+    return trained(partial(prepare, out=folder, wish=wish))
 
 
 def resume_tagger(path: StrPath, *, device: str = "auto") -> Generator[Progress | Report, None, None]:

@@ -45,6 +45,7 @@ from unroll.training.task import (
     recorded_device,
     reopen,
     terms_of,
+    trained,
     write_start,
 )
 
@@ -100,13 +101,7 @@ def train_translator(
     )  # fmt: skip
     check_overrides(terms.overrides, TABLES)
     wish = Wish(Path(source), Path(target), None if valid is None else (Path(valid[0]), Path(valid[1])), terms)
-
-    def reports() -> Generator[Progress | Report, None, None]:
-        with ExitStack() as locks:
-            training = yield from prepare(locks, folder, wish)
-            yield from reports_of(training)
-
-    return reports()
+    return trained(partial(prepare, out=folder, wish=wish))
 
 
 def resume_translator(path: StrPath, *, device: str = "auto") -> Generator[Report, None, None]:
