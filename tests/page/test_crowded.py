@@ -115,12 +115,14 @@ def test_train_has_its_unit_before_the_text_is_measured(visit: Visit, many: Runn
 
 
 @pytest.mark.parametrize("width", [320, 1280])
-def test_without_a_classifier_use_says_how_to_train_one(visit: Visit, many: Running, width: int) -> None:
+def test_without_a_model_of_a_task_use_says_how_to_train_one(visit: Visit, many: Running, width: int) -> None:
     page = settled(visit, many, "#/use?model=book", width=width)
-    command = str(page.locator("main code.command").text_content())
-    assert command.startswith("unroll classify train FILE --text") and command.endswith(f"--out {many.runs}/NAME")
-    assert "no classifier yet" in str(page.locator(".status").text_content())
-    assert page.locator(".pick").count() == 0 and overflow(page) == (0, 0)
+    commands = page.locator("main code.command").all_text_contents()
+    assert [command.split()[1] for command in commands] == ["classify", "tag", "translate", "sequences"]
+    assert all(command.endswith(f" --out {many.runs}/NAME") for command in commands)
+    assert "no model of a task yet" in str(page.locator(".status").text_content())
+    sideways, down = overflow(page)
+    assert page.locator(".pick").count() == 0 and sideways == 0 and (width < 400 or down == 0)
 
 
 def test_several_runs_share_one_chart_and_one_unit(visit: Visit, many: Running) -> None:

@@ -32,16 +32,14 @@ baseline is the text with all embeddings zero; the start symbol is kept and has 
 \b
 Of a classifier, F is log p(label), or with --against the difference of two labels, and what is
 scored are the words or characters of the text. One is left out by reading it, and the characters
-of a word, as unknown; the baseline is the text with all of them unknown. Of a tagger it is the same
-for the tag of token N, counted from 1, by default the last; of a CRF p(tag) is the share of all
-paths that have it there. Of a translator it is log p of piece N of the translation, by default the
-first, given those before it; the attention is shown beside the scores, and is not one of them.
+of a word, as unknown; the baseline is the text with all of them unknown. Of a tagger it is the
+same for the tag of token N, counted from 1, by default the last; of a CRF p(tag) is the share of
+all paths that have it there. Of a translator it is log p of piece N of the translation, by default
+the first, given those before it; the attention is shown beside the scores, and is none of them.
 
 \b
 Examples:
-  unroll attribute runs/pronouns "Alice reads the book . the letter is for Bob . she"
   unroll attribute runs/pronouns "Alice reads the book ." --target she --against he
-  unroll attribute runs/book "He said “yes" --target "”" --method leave-out
   unroll attribute runs/book "It was a dark night" --html night.html --plot night.png
   unroll attribute runs/reviews "What a film!" --label good --against bad
   unroll attribute runs/ewt "They can fish" --at 3 --label NOUN --against VERB

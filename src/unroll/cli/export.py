@@ -17,7 +17,7 @@ classifier reads ids and the rows' lengths (batch), and gives logits and probabi
 labels); a tagger those of every token. A model of sequences reads the values as they were
 measured, and standardises them itself. A translator is two graphs: model.encoder.onnx reads the
 sources, and the other is a step of the decoder. The vocabulary is written beside the file. Before
-anything is written, ONNX Runtime runs the graph and its results are compared with our own network.
+that, ONNX Runtime runs the graph, and its results are compared with those of our own network.
 
 \b
 Examples:

@@ -87,7 +87,7 @@ def _of_numbers(cost: dict[str, Any], unit: str, count: int) -> str:
     """Return the cost for what has numbers."""
     after, before = cost["int8_mae"], cost["float32_mae"]
     held_out = number_of(count, f"held-out {unit}")
-    return f"int8 has a mean absolute error of {after:.5g} against {before:.5g}, of {held_out}"
+    return f"{_nats(cost, unit)}, and is off by {after:.5g} on average against {before:.5g}, of {held_out}"
 
 
 OF_KINDS = {CLASSIFIER: _of_classifier, TAGGER: _of_tagger, TRANSLATOR: _of_translator, SEQUENCE: _of_sequences}

@@ -36,7 +36,6 @@ def verb() -> None:
 Examples:
   unroll sequences train gestures.csv --id gesture --time t --target name
   unroll sequences train digits.npz --minutes 1
-  unroll sequences train JapaneseVowels_TRAIN.ts
   unroll sequences train engines.parquet --id engine --target life --task regress
   unroll sequences train sales.csv --id shop --time day --target sold --task forecast --horizon 14
   unroll sequences train --resume runs/gestures      continues where it stopped""",
