@@ -34,8 +34,8 @@ Of a classifier, F is log p(label), or with --against the difference of two labe
 scored are the words or characters of the text. One is left out by reading it, and the characters
 of a word, as unknown; the baseline is the text with all of them unknown. Of a tagger it is the
 same for the tag of token N, counted from 1, by default the last; of a CRF p(tag) is the share of
-all paths that have it there. Of a translator it is log p of piece N of the translation, by default
-the first, given those before it; the attention is shown beside the scores, and is none of them.
+all paths that have it there. Of a translator it is log p of piece N of the translation, the first
+by default, given those before it; the attention is shown beside the scores, and is none of them.
 
 \b
 Examples:
