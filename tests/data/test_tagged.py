@@ -90,6 +90,33 @@ def test_what_is_packed_or_encoded_is_read_and_written_back_as_the_path_says(tmp
 
 
 @pytest.mark.parametrize(
+    ("encoding", "codec", "mark"),
+    [
+        ("utf-8-sig", "utf-8", ""),
+        ("utf-8-sig", "utf-8", "\ufeff"),
+        ("utf-16", "utf-16-le", "\ufeff"),
+        ("UTF16", "utf-16-be", "\ufeff"),
+        ("utf-16-be", "utf-16-be", ""),
+        ("utf-16-be", "utf-16-be", "\ufeff"),
+        ("U32", "utf-32-be", "\ufeff"),
+    ],
+)
+def test_byte_order_and_mark_are_kept(tmp_path: Path, encoding: str, codec: str, mark: str) -> None:
+    path = tmp_path / "file.tsv"
+    path.write_bytes(f"{mark}é\tA\r\n".encode(codec))
+    tagged = result(read_tagged(text_path(path, encoding=encoding), "2"))
+    assert rewritten(tagged, [["B"]]) == f"{mark}é\tB\r\n".encode(codec)
+
+
+def test_an_encoding_that_loses_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file.tsv"
+    path.write_bytes(b"\x87\x90\tA\n")  # NEC's own code of a character that cp932 writes as 81 E0
+    tagged = result(read_tagged(text_path(path, encoding="cp932"), "2"))
+    with pytest.raises(UserError, match=r"file.tsv does not come back byte for byte .* cp932\n.*allowed.*\n.*UTF-8"):
+        rewritten(tagged, [["B"]])
+
+
+@pytest.mark.parametrize(
     ("old", "new", "says"),
     [
         ("2\tnos\t", "2\t", "line 5 of .*file.conllu has 9 columns, and CoNLL-U ten\n.*ten columns with a tab"),

@@ -163,6 +163,12 @@ def read_whole(path: Path) -> bytes:
     return bytes(data)
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file as they are, unpacked; raises UserError."""
+    with _explained(path) as file:
+        return b"".join(_unpacked(file, READ_BYTES))
+
+
 def decoded(chunks: Iterator[bytes], path: Path, encoding: str) -> Iterator[str]:
     """Yield the text of bytes in another encoding; raises UserError naming the first byte that is not in it."""
     decoder = codecs.getincrementaldecoder(encoding)()

@@ -1,9 +1,11 @@
 """Sentences of tokens with tags: read from CoNLL-U and from files of columns, and written back with other tags."""
 
+import codecs
 import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from unroll.data.blocks import MARK, file_size
 from unroll.data.kinds import UNPACK, binary
 from unroll.data.lines import whole_text
-from unroll.data.opening import TextPath
+from unroll.data.opening import TextPath, read_bytes
 from unroll.errors import UserError, did_you_mean, number_of
 from unroll.files import StrPath, as_path
 from unroll.progress import Progress, Work
@@ -39,6 +41,8 @@ MAX_TOKENS = 2**26
 MAX_SENTENCE = 2**16
 """Tokens of a sentence."""
 REPORT_TOKENS = 50_000
+WITH_MARKS = {"utf-8-sig": ("utf-8",), "utf-16": ("utf-16-le", "utf-16-be"), "utf-32": ("utf-32-le", "utf-32-be")}
+"""Encodings that drop a byte order mark and write one of their own, with those that keep it."""
 _WORD = re.compile("[1-9][0-9]*")
 _NO_WORD = re.compile("[1-9][0-9]*-[1-9][0-9]*|[0-9]+[.][1-9][0-9]*")
 """The numbers of ranges and of empty nodes."""
@@ -164,8 +168,8 @@ def rewritten(tagged: Tagged, tags: Sequence[Sequence[str]]) -> bytes:
 
     What was packed is unpacked. A column behind the last is added. Raises UserError for a tag that cannot be written.
     """
-    content = tagged.text.removeprefix(MARK)
-    mark, lines = tagged.text[: len(tagged.text) - len(content)], content.split("\n")
+    mark, encoding = _written(tagged)
+    lines = tagged.text.removeprefix(MARK).split("\n")
     numbers = tagged.lines.tolist()
     if tagged.column in CONLLU:
         separator, place = "\t", CONLLU.index(tagged.column)
@@ -179,7 +183,6 @@ def rewritten(tagged: Tagged, tags: Sequence[Sequence[str]]) -> bytes:
                 fix="separate the columns of the file by tabs, or see the tags with --json",
             )
         lines[number - 1] = _replaced(lines[number - 1], separator, place, tag)
-    encoding = (isinstance(tagged.path, TextPath) and tagged.path.encoding) or "UTF-8"
     try:
         return (mark + "\n".join(lines)).encode(encoding)
     except UnicodeEncodeError as error:
@@ -188,6 +191,25 @@ def rewritten(tagged: Tagged, tags: Sequence[Sequence[str]]) -> bytes:
             allowed=f"characters of {encoding}",
             fix="convert the file to UTF-8",
         ) from None
+
+
+def _written(tagged: Tagged) -> tuple[str, str]:
+    """Return the byte order mark of a file, or nothing, and the encoding that gives its very bytes behind it."""
+    name = (isinstance(tagged.path, TextPath) and tagged.path.encoding) or "UTF-8"
+    content = tagged.text.removeprefix(MARK)
+    if name == "UTF-8":
+        return tagged.text[: len(tagged.text) - len(content)], name
+    data = read_bytes(tagged.path)
+    for encoding in WITH_MARKS.get(codecs.lookup(name).name, (name,)):
+        for mark in ("", MARK):
+            with suppress(UnicodeEncodeError):
+                if (mark + content).encode(encoding) == data:
+                    return mark, encoding
+    raise UserError(
+        f"{tagged.path} does not come back byte for byte from its text in {name}",
+        allowed="an encoding that writes each text in one way",
+        fix="convert the file to UTF-8",
+    )
 
 
 def _sentences(tokens: Iterable[_Token | None]) -> Iterator[list[_Token]]:
