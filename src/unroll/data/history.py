@@ -41,6 +41,10 @@ class History:
     def __len__(self) -> int:
         return len(self.values)
 
+    def until(self, end: int) -> "History":
+        """Return the first `end` steps."""
+        return History(self.values[:end], self.present[:end])
+
     def scale(self, season: int, end: int | None = None) -> float:
         """Return the standard deviation of the values up to `end` about the mean of the season that ends with each.
 

@@ -4,11 +4,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tasks.forecast.toy import HORIZON, SEASON, trained, training, written
 from tasks.resuming import law_of_kills, outcome, stopped_always
 from tiny import stopped_at
+from unroll.artifact.checkpoint import load_tensors
+from unroll.artifact.directory import WEIGHTS
 from unroll.artifact.forecaster import forecaster_info, read_forecaster
 from unroll.errors import UserError
 from unroll.tasks.forecast.request import resume_forecaster
@@ -28,6 +31,21 @@ def test_the_season_is_estimated_or_given(table: Path, toy: Path, tmp_path: Path
     assert info.result["valid_seasonal_mae"] is None
     config = read_forecaster(trained(table, tmp_path / "key", settings={"season": 13, "context": 4}, steps=1)).config
     assert (config.season, config.lags) == (13, 14)
+
+
+def test_nothing_is_chosen_by_what_is_held_out(tmp_path: Path) -> None:
+    known, other = 60 - round(0.25 * 60), tmp_path / "other.csv"
+    lines = written(tmp_path / "one.csv", series=1).read_text().splitlines()
+    rng = np.random.default_rng(0)
+    wild = [f"{line.rsplit(',', 2)[0]},{1e3 * rng.normal():.3f},open" for line in lines[1 + known :]]
+    other.write_text("\n".join([*lines[: 1 + known], *wild]))
+    learnt = []
+    for table in (tmp_path / "one.csv", other):
+        reports = training(table, tmp_path / table.stem, steps=5, settings={"held_out": 0.25, "valid_every": 5})
+        details = [report.detail for report in reports if isinstance(report, Report)]
+        weights = load_tensors(tmp_path / table.stem / WEIGHTS)
+        learnt.append((details[0], {name: tensor.tolist() for name, tensor in weights.items()}))
+    assert learnt[0] == learnt[1] and learnt[0][0]["season"] == SEASON
 
 
 def test_no_random_number_depends_on_anything_but_seed_and_step(table: Path, tmp_path: Path) -> None:

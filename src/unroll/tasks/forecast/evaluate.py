@@ -1,5 +1,6 @@
 """How good a forecaster is: its errors over rolling origins, beside those of the two simplest rules."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from unroll.artifact.forecaster import OpenForecaster
 from unroll.data.history import Floats, History
 from unroll.data.series import Series
-from unroll.errors import check_positive
+from unroll.errors import UserError, check_positive, number_of
 from unroll.files import StrPath
+from unroll.nn.forecast_config import ForecastConfig
 from unroll.progress import Progress, Work, result
 from unroll.tasks.forecast.naive import last_value, seasonal
 from unroll.tasks.forecast.predict import AnyForecaster, as_forecaster, check_length, quantiles_after, read_series_of
@@ -41,8 +43,9 @@ def measure_forecaster(model: OpenForecaster, series: Series, origins: int = ORI
     levels, middle = np.array(config.levels), config.levels.index(0.5)
     parts: dict[str, list[Floats]] = {name: [] for name in ("model", "last", "seasonal", "pinball", "inside", "scaled")}
     present: list[NDArray[np.bool_]] = []
-    for k, (id, history) in enumerate(zip(series.ids, histories_of(series.rows), strict=True)):
-        check_length(series, id, history, config.lags + config.horizon + origins - 1, config.lags)
+    histories = histories_of(series.rows)
+    _check_origins(series, histories, origins, config)
+    for k, history in enumerate(histories):
         ends = np.arange(len(history) - config.horizon - origins + 1, len(history) - config.horizon + 1)
         quantiles = quantiles_after(model, history, ends)
         ahead = ends[:, None] + np.arange(config.horizon)
@@ -81,6 +84,21 @@ def measure_forecaster(model: OpenForecaster, series: Series, origins: int = ORI
         },
         "notes": notes,
     }
+
+
+def _check_origins(series: Series, histories: Sequence[History], origins: int, config: ForecastConfig) -> None:
+    """Raise UserError where the shortest of the series has fewer origins than are asked for."""
+    id, history = min(zip(series.ids, histories, strict=True), key=lambda pair: len(pair[1]))
+    check_length(series, id, history, config.lags + config.horizon, config.lags)
+    most = len(history) - config.lags - config.horizon + 1
+    if origins > most:
+        raise UserError(
+            f"series {id!r} of {series.path} has {len(history):,} steps from its first value on, too few for "
+            f"{number_of(origins, 'origin')}",
+            allowed=f"at most {most:,}: the model reads {config.lags:,} values before the first origin, and "
+            f"{config.horizon:,} follow the last",
+            fix=f"give --origins {most}, or leave the series out",
+        )
 
 
 def _errors(errors: Floats) -> dict[str, float | None]:

@@ -51,6 +51,13 @@ def steps_enough(values: int) -> int:
     return min(3000, 100 + values // 4)
 
 
+def training_of(steps: int, overrides: Overrides, threads: int = 1) -> ForecastTraining:
+    """Return how a forecaster is trained for so many steps. Raises UserError."""
+    every = max(1, steps // 20)
+    defaults = {"steps": steps, "threads": threads, "valid_every": every, "save_every": every}
+    return from_mapping(ForecastTraining, defaults | overrides["training"], "the recipe's [training]")
+
+
 def choose(
     horizon: int, season: int, shortest: int, steps: int, overrides: Overrides, threads: int = 1
 ) -> ForecastRecipe:
@@ -65,12 +72,7 @@ def choose(
             allowed="the horizon that is asked for",
             fix="leave it out of the recipe",
         )
-    every = max(1, steps // 20)
-    training = from_mapping(
-        ForecastTraining,
-        {"steps": steps, "threads": threads, "valid_every": every, "save_every": every} | overrides["training"],
-        "the recipe's [training]",
-    )
+    training = training_of(steps, overrides, threads)
     lags = fixed.get("lags", max(FEWEST_LAGS, season + 1))
     kept = shortest - training.held_out_of(shortest, horizon)
     longest = kept - horizon - lags + 1

@@ -23,7 +23,7 @@ from unroll.settings import Settings
 from unroll.tasks.forecast.lesson import ForecasterRun, Forecasting
 from unroll.tasks.forecast.memory import announcement
 from unroll.tasks.forecast.reading import read_values
-from unroll.tasks.forecast.recipe import TABLES, ForecastRecipe, choose, steps_enough
+from unroll.tasks.forecast.recipe import TABLES, ForecastRecipe, ForecastTraining, choose, steps_enough, training_of
 from unroll.tasks.forecast.store import Stored, load
 from unroll.tasks.forecast.windows import parts_of
 from unroll.training.checks import check_alone
@@ -134,7 +134,8 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
     stored = Stored(series.rows)
     histories = stored.histories
     given = terms.overrides["model"].get("season", wish.season)
-    season = season_of(histories) if given is None else given
+    kept = _kept(histories, training_of(1, terms.overrides), wish.horizon)
+    season = season_of(kept) if given is None else given
     choice = partial(choose, wish.horizon, season, min(map(len, histories)))
     recipe = choice(terms.budget.steps or 1, terms.overrides)
     large = announcement(recipe, terms.device)
@@ -161,9 +162,13 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
 
 def _lesson(info: ForecasterInfo, histories: Sequence[History], recipe: ForecastRecipe) -> Forecasting:
     """Return the lesson of some series, the end of each held out."""
-    horizon, training = recipe.model.horizon, recipe.training
-    kept = [len(history) - training.held_out_of(len(history), horizon) for history in histories]
-    return Forecasting(info, *parts_of(histories, kept, recipe.model), recipe.training)
+    kept = _kept(histories, recipe.training, recipe.model.horizon)
+    return Forecasting(info, *parts_of(histories, [*map(len, kept)], recipe.model), recipe.training)
+
+
+def _kept(histories: Sequence[History], training: ForecastTraining, horizon: int) -> list[History]:
+    """Return the part of each series that is trained on."""
+    return [h.until(max(0, len(h) - training.held_out_of(len(h), horizon))) for h in histories]
 
 
 def make_run(folder: Folder | None, recipe: ForecastRecipe, device: torch.device) -> ForecasterRun:
