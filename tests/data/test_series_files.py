@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unroll.data import series_reading
+from unroll.data import series_reading, series_tables
 from unroll.data.series import Series
 from unroll.data.series_files import read_series
 from unroll.data.series_reading import Columns
@@ -307,6 +307,21 @@ def test_a_parquet_file_is_read_with_times_and_labels_of_its_types(tmp_path: Pat
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-7])
     with pytest.raises(UserError, match="damaged"):
         read(tmp_path / "b.parquet", LONG)
+
+
+def test_what_unpacks_far_in_a_parquet_file_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pyarrow.table({"id": ["a" * 3000, "b"], "y": ["u", "v"], "x": [1.0, 2.0], "rows": [[1] * 9, []]})
+    parquet.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    monkeypatch.setattr(series_tables, "MAX_COLUMN", 2000)
+    monkeypatch.setattr(parquet.ParquetFile, "read", None)
+    for columns, part in (
+        (Columns("classify", "y", id="id"), r"column 'id' of .* has \d,\d+ bytes\n.*at most 2,000"),
+        (Columns("classify", "rows", id="y"), r"column 'rows' of .* holds list<\w+: int64>\n.*texts, numbers"),
+    ):
+        with pytest.raises(UserError, match=part):
+            read(tmp_path / "a.parquet", columns)
 
 
 def test_without_pyarrow_a_parquet_file_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,8 @@ from unroll.errors import UserError, install, nearest
 from unroll.files import unreadable
 from unroll.progress import Progress, Work
 
+MAX_COLUMN = 2**28
+"""Bytes of a column of texts, of times or of labels in a parquet file, unpacked."""
 REPORT_ROWS = 1000
 WIDE = ("value",)
 """The channel of sequences that are one row each."""
@@ -131,7 +133,7 @@ def read_parquet(path: Path, columns: Columns) -> Work[Series]:
     try:
         with open(path, "rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        texts = [name for name in parquet.read_schema(path).names if name in own]
+        texts = [f.name for f in parquet.read_schema(path) if f.name in own and not f.type.num_fields]
         with parquet.ParquetFile(path, read_dictionary=texts) as file:
             schema, count = file.schema_arrow, file.metadata.num_rows
             names = tuple(name for name in schema.names if (name not in own if columns.labelled else name == target))
@@ -145,6 +147,9 @@ def read_parquet(path: Path, columns: Columns) -> Work[Series]:
                         fix=f"{option} {near}" if near else f"name one of them with {option}",
                     )
             check_size(path, count, max(1, len(names)))
+            for name in (columns.id, columns.time, columns.target if columns.reads_targets else None):
+                if name is not None:
+                    _check_column(path, name, schema.field(name).type, file.metadata)
             table = Table(path, names, lines=np.arange(1, count + 1), word="row", sha256=digest)
             table.values = np.empty((count, len(names)))
             for k, name in enumerate(names):
@@ -189,6 +194,25 @@ def read_parquet(path: Path, columns: Columns) -> Work[Series]:
             f"{path} is damaged, or no parquet file: {str(error)[:200]}", allowed="a parquet file", fix="write it again"
         ) from None
     return series_of(table, columns)
+
+
+def _check_column(path: Path, name: str, kind: Any, metadata: Any) -> None:
+    """Raise UserError for a column of a parquet file with an option whose cells are too large, or no single values."""
+    if kind.num_fields:  # a few bytes may stand for any number of values
+        raise UserError(
+            f"column {name!r} of {path} holds {kind!s:.60}",
+            allowed="texts, numbers, dates, true or false in a column with an option",
+            fix="name another column, or write the file with a value in each cell",
+        )
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    columns = (group.column(place) for group in groups for place in range(metadata.num_columns))
+    size = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == name)
+    if size > MAX_COLUMN:
+        raise UserError(
+            f"column {name!r} of {path} has {size:,} bytes",
+            allowed=f"at most {MAX_COLUMN:,} in a column with an option",
+            fix="shorten its texts, or take a part of the file",
+        )
 
 
 def _cells(chunk: Any) -> list[Any]:
