@@ -139,6 +139,10 @@ def test_tags_that_break_their_scheme_are_counted(tmp_path: Path) -> None:
         other = file if scheme == "bioes" else written(tmp_path / "bioes.tsv", [*rows, [("Bal", "S-PER")]])
         with pytest.raises(UserError, match=subject):
             trained(other, tmp_path / "other", scheme=scheme)
+    for scheme, tag in (("bio", "I-LOC"), ("bioes", "E-LOC")):
+        never = written(tmp_path / "never.tsv", [[("Bal", "B-PER" if scheme == "bioes" else "I-PER"), ("Kir", tag)]])
+        with pytest.raises(UserError, match=rf"no tag of .* is O or .-TYPE, so {scheme} has none .*\n.*allowed"):
+            trained(never, tmp_path / "other", scheme=scheme)
     assert not (tmp_path / "other").exists()
 
 

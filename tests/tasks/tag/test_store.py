@@ -47,8 +47,10 @@ def test_few_held_out_are_remarked() -> None:
 def test_sentences_for_validation_with_other_tags_are_left_out() -> None:
     rows = sentences(random.Random(5), 20)
     valid = tagged(rows[0], [("a", "NEW"), *rows[1]])
-    stored, (remark,) = parts_of(tagged(*rows), valid)
+    stored, (remark, shared) = parts_of(tagged(*rows), valid)
     assert len(stored.valid) == 1 and "1 sentence of X" in remark and "NEW" in remark
+    assert shared.startswith("1 sentence of X also in X")
+    assert parts_of(tagged(*rows), tagged([("a", "NOUN")]))[1] == ()
     with pytest.raises(UserError, match="no sentence of X has the tags") as refusal:
         parts_of(tagged(*rows), tagged([("a", "NEW")]))
     assert "NEW" in refusal.value.what and "NOUN" in refusal.value.allowed

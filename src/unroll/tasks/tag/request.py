@@ -35,7 +35,7 @@ from unroll.nn.tagger_config import tagger_parameters
 from unroll.predict.contexts import ContextReader
 from unroll.progress import Progress, Work
 from unroll.settings import Settings, from_mapping
-from unroll.tasks.tag.entities import check_scheme, entities
+from unroll.tasks.tag.entities import OUTSIDE, check_scheme, entities
 from unroll.tasks.tag.lesson import TaggedRows, TaggerRun, Tagging
 from unroll.tasks.tag.memory import announcement, check_contexts
 from unroll.tasks.tag.recipe import TABLES, Sizes, TaggerRecipe, TokensConfig, choose, steps_enough
@@ -160,8 +160,9 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
     if wish.valid is not None:
         valid = yield from read_tagged(wish.valid, wish.column, token_column=wish.token_column)
     check_scheme(set(chain.from_iterable(tagged.tags)), wish.scheme, f"{wish.file}")
+    broken = _broken(tagged, wish.scheme)
     stored, remarks = parts_of(tagged, valid)
-    remarks = (*remarks, *_broken(tagged, wish.scheme))
+    remarks = (*remarks, *broken)
     copied, context = None, None
     if wish.pretrained is not None:
         context = context_reader(open_model(wish.pretrained))  # refuses other kinds of models, before files are missed
@@ -205,13 +206,20 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
 
 
 def _broken(tagged: Tagged, scheme: Scheme) -> list[str]:
-    """Return the remark on tags that break their scheme; raises UserError where they keep another one."""
+    """Return the remark on tags that break their scheme; raises UserError where it is another, or fits no sentence."""
     tags = set(chain.from_iterable(tagged.tags))
     if scheme == "bioes" and not any(tag.startswith(("E-", "S-")) for tag in tags):
         raise UserError(
             f"no tag of {tagged.path} is E-TYPE or S-TYPE, and the scheme is bioes",
             allowed="tags that mark the last token of each entity",
             fix="try --scheme bio",
+        )
+    single = {"bio": "B-", "bioes": "S-"}.get(scheme)
+    if single and OUTSIDE not in tags and not any(tag.startswith(single) for tag in tags):
+        raise UserError(
+            f"no tag of {tagged.path} is {OUTSIDE} or {single}TYPE, so {scheme} has none for a sentence of one token",
+            allowed="one of these tags, at least once",
+            fix="add sentences that have one, or leave --scheme out",
         )
     broken = 0 if scheme == "none" else sum(entities(row, scheme)[1] for row in tagged.tags)
     count = number_of(broken, "tag")

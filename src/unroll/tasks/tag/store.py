@@ -118,7 +118,13 @@ def parts_of(tagged: Tagged, valid: Tagged | None = None) -> tuple[Stored, tuple
             f"{number_of(len(known) - sum(known), 'sentence')} of {valid.path} with tags that {tagged.path} lacks "
             f"({listed(tuple(unseen))}): left out of validation"
         )
-        return stored, (left_out,) if unseen else ()
+        trained = {*whole.sentences}
+        shared = sum(sentence in trained for sentence in stored.valid.sentences)
+        in_both = (
+            f"{number_of(shared, 'sentence')} of {valid.path} also in {tagged.path}: the figures of validation include "
+            "them"
+        )
+        return stored, (*([left_out] if unseen else []), *([in_both] if shared else []))
     out = _held_out(whole)
     stored = Stored(whole.select([not held for held in out]), whole.select(out))
     few = len(stored.valid) * FEW < len(whole)
