@@ -106,6 +106,16 @@ def test_what_is_refused(live: Live, name: str, sent: Any, message: str) -> None
     assert fault["allowed"] and fault["fix"]
 
 
+@pytest.mark.parametrize("sent", [[[[1, "x"]]], [[[1, 2e100]]], [[]], 1])
+def test_a_wrong_number_is_answered_with_what_is_allowed_in_plain_words(live: Live, sent: Any) -> None:
+    fault = error(live.post("/predict", {"model": "sides", "sequences": sent}))
+    assert fault["message"].startswith("invalid sequences")
+    assert fault["allowed"] == (
+        "sequences of at least one step, each step a number, null, or an array of them with one for each channel; "
+        "numbers from -1e+100 to 1e+100"
+    )
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_what_is_not_finite_is_no_json(live: Live, value: str) -> None:
     content = f'{{"model": "waves", "sequences": [[1, {value}]]}}'

@@ -63,7 +63,7 @@ def test_a_file_of_the_training_is_named_as_such(toy: Path, table: Path, tmp_pat
 
 def test_too_few_steps_for_the_origins_are_refused(toy: Path, table: Path) -> None:
     assert evaluate_forecaster(toy, table, origins=45)["origins"] == 45
-    with pytest.raises(UserError, match=r"series 'shop0' of .* has 60 steps .* 46 origins\n.*at most 45.*\n.*--origins 45"):
+    with pytest.raises(UserError, match=r"'shop0' of .* has 60 steps .* 46 origins\n.*at most 45.*\n.*--origins 45"):
         evaluate_forecaster(toy, table, origins=46)
     with pytest.raises(UserError, match="number of origins is 0"):
         evaluate_forecaster(toy, table, origins=0)

@@ -151,6 +151,8 @@ PREDICTION: Table = {
     "model": MODEL,
     "sequences": Field(
         {
+            "title": "sequences of at least one step, each step a number, null, or an array of them with one for each "
+            f"channel; numbers from {-LARGEST:g} to {LARGEST:g}",
             "type": "array",
             "minItems": 1,
             "items": {
