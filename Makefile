@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow browser check docs clean
+.PHONY: setup demo test test-slow lessons browser check docs clean
 
 setup: $(STAMP)
 
@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard src/unroll/*/
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,insight,serve,export,translate,parquet]' \
-		'axe-playwright-python>=0.1.8' 'hypothesis>=6.100' 'httpx>=0.27' 'mypy>=1.11' 'openai>=1.40' 'playwright>=1.45' 'pytest>=8.2' 'pytest-xdist>=3.6' 'ruff>=0.6'
+		'axe-playwright-python>=0.1.8' 'hypothesis>=6.100' 'httpx>=0.27' 'jupytext>=1.16' 'mypy>=1.11' 'openai>=1.40' 'playwright>=1.45' 'pytest>=8.2' 'pytest-xdist>=3.6' 'ruff>=0.6'
 	touch $(STAMP)
 
 demo: setup
@@ -31,6 +31,11 @@ test: check
 
 test-slow: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# The practical sessions, executed and compared with their notebooks; UPDATE=1 writes those anew, ONLY=03 takes one.
+lessons: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'ipykernel>=6.29' 'jupyterlab>=4.2' 'nbclient>=0.10'
+	$(BIN)/python tools/lessons.py $(if $(UPDATE),--update) $(ONLY)
 
 # The pages that are made from the code.
 docs: setup
