@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow lessons browser check docs clean
+.PHONY: setup demo test test-slow lessons browser check docs gallery clean
 
 setup: $(STAMP)
 
@@ -40,6 +40,10 @@ lessons: setup
 # The pages that are made from the code.
 docs: setup
 	$(BIN)/python tools/reference.py
+
+# A page of the gallery: make gallery NAME=tinyshakespeare, with TEXT=FILE for a text of your own place.
+gallery: setup
+	$(BIN)/python benchmarks/gallery.py $(NAME) $(if $(TEXT),--text '$(TEXT)') $(if $(MODEL),--model '$(MODEL)')
 
 # What the tests of the page also need: a browser from the system's packages, Debian's or Ubuntu's. They are skipped without.
 browser: setup
