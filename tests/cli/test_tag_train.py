@@ -29,7 +29,9 @@ def test_train_and_describe(here: Here, file: Path) -> None:
     assert made["column"] == "2" and made["crf"] and made["steps"] == 30
     for shown in ("held out", "sentences", "are unknown", "accuracy", "unroll tag predict"):
         assert shown in done.err
-    assert here("tag", "train", "--resume", out).code == 0
+    assert "replaced" not in made and "is finished" not in done.err
+    again = here("tag", "train", "--resume", out)
+    assert again.code == 0 and f"{out} is finished: there is nothing to resume." in again.err
     described = here("info", out).out
     assert "CRF" in described and "4 tags of column 2: ADJ, ADV, NOUN, VERB" in described
     cost = here("quantize", out).out

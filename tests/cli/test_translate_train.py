@@ -32,6 +32,7 @@ def test_train_and_describe(here: Here, pairs: tuple[Path, Path], tmp_path: Path
     assert made["steps"] == 20 and made["finished"] and made["valid_count"] == 2
     for shown in ("60 for training, 2 held out", "red cat → ", "nats a symbol", "unroll translate predict"):
         assert shown in done.err
+    assert done.err.index("step 0/20") < done.err.index("red cat → ")  # the figure stands before its sample
     assert here("translate", "train", "--resume", out).code == 0
     described = here("info", out).out
     assert "attention additive" in described and "2 held-out pairs" in described

@@ -111,10 +111,12 @@ def show_training(
     if not stays and stop.wanted and last != "end":
         console.note(f"Stopped, and saved. To resume: unroll {display.verb} --resume {console.quoted(folder)}")
     elif not stays and (rows := [*display.ended(folder)]):
+        if not last:
+            console.note(f"{folder} is finished: there is nothing to resume.")
         console.put_rule("done", err=True)
         console.put_columns(rows, err=True)
     if as_json:
-        console.put_json({"out": str(folder), "replaced": not stays} | display.described(folder))
+        console.put_json({"out": str(folder)} | ({"replaced": False} if stays else {}) | display.described(folder))
     if stop.wanted and last != "end":
         return INTERRUPTED
     return DIVERGED if (last and last != "end") or stays else 0

@@ -75,9 +75,9 @@ def train(run: AnyRun, lesson: Lesson) -> Generator[Report, None, None]:
                 nats, figures = validate(run, lesson)
                 run.best_nats = nats
                 save_weights(run, nats)
+                reports.append(journal.report("valid", nats=nats, detail=figures))
                 if sample := lesson.sample(run):
                     reports.append(journal.report_sample(sample, nats))
-                reports.append(journal.report("valid", nats=nats, detail=figures))
                 yield from reports
             journal.start_rate()
             while run.step < config.steps:

@@ -7,9 +7,10 @@ import pytest
 
 from cli.command import text
 from unroll.artifact.open import Opened, open_model
+from unroll.data.tokenizer import BpeTokenizer, WordTokenizer
 from unroll.lm.sample import read_prompt
 from unroll.predict.predictor import log_probabilities
-from unroll.serve.studio.reading import Prefixes, as_typed, compared, expectations
+from unroll.serve.studio.reading import Prefixes, as_typed, compared, expectations, written_text
 
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 129, 400])
@@ -80,3 +81,10 @@ def test_models_of_other_vocabularies_meet_where_both_begin_a_symbol(tmp_path: P
     assert comparison["symbols"] == [len(content), len(content.encode())]
     for opened, nats in zip((book, bytewise), comparison["nats"], strict=True):
         assert sum(nats) == pytest.approx(sum(as_typed(opened, content, 0, Prefixes())["nats"]), rel=1e-5)
+
+
+def test_a_symbol_that_is_no_text_writes_none() -> None:
+    bpe = BpeTokenizer.learn(["la la la"], vocab_size=260)
+    assert written_text(bpe, bpe.start_id, bpe.stream_decoder()) == ""
+    words = WordTokenizer(("la",))
+    assert [written_text(words, id, words.stream_decoder()) for id in (1, 2)] == ["\n", "la"]

@@ -170,6 +170,8 @@ def name(tokenizer: Tokenizer, id: int) -> str:
 
 def written_text(tokenizer: Tokenizer, id: int, decoder: StreamDecoder) -> str:
     """Return what a symbol writes after the text of the decoder; its display form where symbols are no texts."""
+    if tokenizer.level == "bpe" and id == tokenizer.start_id:
+        return ""  # it begins a text, and has none of its own
     if tokenizer.level != "word" or id == tokenizer.end_id:
         return name(tokenizer, id)
     return decoder.push(id) + decoder.flush()
