@@ -2,14 +2,17 @@
 
 import io
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.command import forked
 from cli.conftest import Here, Refused
 from cli.resuming import law_of_signals
+from cli.test_signals import wait_for
 from tasks.classify.toy import SMALL
 
 ROWS = "".join(f"{text} {k},{label}\n" for k in range(12) for text, label in (("meow", "cat"), ("woof", "dog")))
@@ -125,8 +128,20 @@ def test_a_label_that_training_never_saw_is_refused_when_measured(here: Here, re
     assert "'cows'" in message and "allowed: labels of training: cat, dog" in message
 
 
-def test_a_signal_saves_and_a_resume_finishes(table: Path, tmp_path: Path) -> None:
-    law_of_signals("classify", [table, "--text", "text", "--label", "label", *TINY], tmp_path)
+def test_a_signal_saves_and_a_resume_finishes(here: Here, table: Path, tmp_path: Path) -> None:
+    law_of_signals(here, "classify", [table, "--text", "text", "--label", "label", *TINY], tmp_path)
+
+
+def test_a_signal_from_outside_stops_a_process(table: Path, tmp_path: Path) -> None:
+    """Of every task's training, for they share the frame that heeds it."""
+    options = ("--text", "text", "--label", "label", *TINY, "--steps", "3000")
+    with forked("classify", "train", table, *options, "--out", "run", cwd=tmp_path) as process:
+        wait_for(process, "step 20/3,000")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.poll() == 130, err
+    assert "To resume: unroll classify train --resume run\n" in err and "Traceback" not in err
+    assert json.loads((tmp_path / "run" / "model.json").read_text())["result"] is None
 
 
 def test_what_is_odd_is_counted(here: Here, table: Path) -> None:

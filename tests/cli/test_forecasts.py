@@ -68,5 +68,5 @@ def test_options_of_other_tasks_are_refused(here: Here, refused: Refused, table:
     assert "is a forecaster" in refused("quantize", out)
 
 
-def test_a_signal_saves_and_a_resume_finishes(table: Path, tmp_path: Path) -> None:
-    law_of_signals("sequences", [table, *COLUMNS, "--horizon", "4", *TINY], tmp_path)
+def test_a_signal_saves_and_a_resume_finishes(here: Here, table: Path, tmp_path: Path) -> None:
+    law_of_signals(here, "sequences", [table, *COLUMNS, "--horizon", "4", *TINY], tmp_path)

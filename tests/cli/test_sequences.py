@@ -97,5 +97,5 @@ def test_a_verb_without_a_file_and_a_top_of_none_are_refused(refused: Refused, t
     assert "--target cannot be combined" in refused("sequences", "train", "--resume", tmp_path, "--target", "a")
 
 
-def test_a_signal_saves_and_a_resume_finishes(table: Path, tmp_path: Path) -> None:
-    law_of_signals("sequences", [toy.without(table, "slope"), *COLUMNS, "--target", "side", *TINY], tmp_path)
+def test_a_signal_saves_and_a_resume_finishes(here: Here, table: Path, tmp_path: Path) -> None:
+    law_of_signals(here, "sequences", [toy.without(table, "slope"), *COLUMNS, "--target", "side", *TINY], tmp_path)

@@ -63,5 +63,5 @@ def test_refusals_leave_nothing_behind(
     assert [path.name for path in file.parent.iterdir()] == ["toy.tsv"]
 
 
-def test_a_signal_saves_and_a_resume_finishes(file: Path, tmp_path: Path) -> None:
-    law_of_signals("tag", [file, *TINY], tmp_path)
+def test_a_signal_saves_and_a_resume_finishes(here: Here, file: Path, tmp_path: Path) -> None:
+    law_of_signals(here, "tag", [file, *TINY], tmp_path)

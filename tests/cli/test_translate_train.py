@@ -68,5 +68,5 @@ def test_refusals_leave_nothing_behind(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["short.de", "toy.de", "toy.en"]
 
 
-def test_a_signal_saves_and_a_resume_finishes(pairs: tuple[Path, Path], tmp_path: Path) -> None:
-    law_of_signals("translate", [*pairs, *TINY, "--level", "word"], tmp_path)
+def test_a_signal_saves_and_a_resume_finishes(here: Here, pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    law_of_signals(here, "translate", [*pairs, *TINY, "--level", "word"], tmp_path)
