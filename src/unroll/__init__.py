@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from unroll.insight.longrange.measure import longrange as longrange
     from unroll.insight.memory.measure import memory as memory
     from unroll.insight.patching.measure import patch as patch
+    from unroll.insight.style.measure import style as style
     from unroll.insight.tagger.attribution import attribute_tagger as attribute_tagger
     from unroll.insight.tagger.trace import trace_tagger as trace_tagger
     from unroll.insight.trace import trace as trace
@@ -130,6 +131,7 @@ HOMES = {
     "similar": "unroll.lm.vectors",
     "similar_symbols": "unroll.lm.vectors",
     "sources": "unroll.data.sources",
+    "style": "unroll.insight.style.measure",
     "tag": "unroll.tasks.tag.predict",
     "text_path": "unroll.data.opening",
     "trace": "unroll.insight.trace",

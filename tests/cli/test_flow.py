@@ -82,6 +82,24 @@ def test_evolution_shows_the_samples_in_order(trained: Trained, here: Here) -> N
         assert sample["text"] in plain
 
 
+def test_evolution_measures_the_samples(trained: Trained, here: Here, tmp_path: Path) -> None:
+    figures = json.loads(here("evolution", trained.path, "--json", "--plot", tmp_path / "growth.svg").out)
+    first, last = (sample["measures"] for sample in figures["samples"])
+    assert (figures["kind"], first.keys()) == ("plain", figures["ceiling"].keys())
+    assert figures["ceiling"]["words"] == 1 > (first["words"] or 0)
+    assert (tmp_path / "growth.svg").read_text().count("capitals") >= 1
+    *_, header, _, last_row, text_row = here("evolution", trained.path).out.splitlines()
+    assert header.split() == ["step", *figures["ceiling"]]
+    assert last_row.split()[1] == ("–" if last["words"] is None else f"{100 * last['words']:.0f}")
+    assert text_row.split()[:2] == ["text", "100"]
+    # Moved without its text, it needs the name of that.
+    copy = tmp_path / "copy"
+    shutil.copytree(trained.path, copy, ignore=shutil.ignore_patterns("data"))
+    gone = here("evolution", copy)
+    assert "not beside the model" in gone.err and "–" in gone.out.splitlines()[-1]
+    assert json.loads(here("evolution", copy, "--file", trained.text, "--json").out)["ceiling"] == figures["ceiling"]
+
+
 def test_sample_is_reproducible_and_its_texts_are_independent(trained: Trained, here: Here) -> None:
     ask = ("sample", trained.path, "--prompt", "the cat", "--length", "60", "--seed", "3", "--copied")
     first = json.loads(here(*ask, "--count", "2", "--json").out)

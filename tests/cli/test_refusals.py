@@ -206,7 +206,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 READS = {
     "info": {name for name in DAMAGES if not name.startswith("samples")},
     "evolution": {
-        name for name in DAMAGES if name.startswith(("samples", "result", "param", "level", "hidd", "model"))
+        name
+        for name in DAMAGES
+        if name.startswith(("samples", "result", "param", "level", "hidd", "model", "corpus", "ids"))
     },
     "resume": {name for name in DAMAGES if not name.startswith("samples")},
     "from": {name for name in DAMAGES if name.startswith(("result", "param", "level", "hidd", "model"))},

@@ -76,6 +76,11 @@ class CharTokenizer(Vocabulary):
         """Return the ids and their spans (N, 2) in bytes of UTF-8."""
         return self.encode(text), spans_of(byte_lengths(text))
 
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
+        """Return the text of the ids, all at once; unknown characters become U+FFFD."""
+        codes = code_points("\ufffd" + self.symbols)[np.asarray(ids, dtype=np.int64)]
+        return codes.astype("<u4").tobytes().decode("utf-32-le")
+
     def unknown(self, text: str) -> list[tuple[int, str]]:
         """Return the offset in code points and the symbol of each unknown character."""
         return [(i, text[i]) for i in np.flatnonzero(self.lookup(text) == self.unknown_id).tolist()]

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.corpus import Corpus
-from unroll.data.tokenizer import CharTokenizer, Tokenizer
 from unroll.insight.cells.properties import decoded
 
 MOST_LINE = 2**20
@@ -141,7 +140,7 @@ def baselines(corpus: Corpus) -> list[dict[str, Any]]:
     if size <= MOST_BIGRAMS and len(train) > 1 and len(valid) > 1:
         nats = _bigram(train, valid, single, size)
         lines.append({"label": "bigram", "nats": nats, "what": "given the symbol before"})
-    text = decoded_fast(corpus.tokenizer, valid).encode("utf-8", "surrogatepass")
+    text = decoded(corpus.tokenizer, valid).encode("utf-8", "surrogatepass")
     packed = 8 * math.log(2) * len(gzip.compress(text, 9)) / len(valid)
     lines.append({"label": "gzip −9", "nats": packed, "what": "the validation text, compressed"})
     return lines
@@ -161,18 +160,10 @@ def _bigram(train: NDArray[np.int64], valid: NDArray[np.int64], single: NDArray[
     return float(-np.log(p).mean())
 
 
-def decoded_fast(tokenizer: Tokenizer, ids: NDArray[np.int64]) -> str:
-    """Return the text of ids; characters are converted all at once."""
-    if isinstance(tokenizer, CharTokenizer):
-        table = np.frombuffer(("\ufffd" + tokenizer.symbols).encode("utf-32-le"), np.uint32)
-        return table[ids].tobytes().decode("utf-32-le", "replace")
-    return decoded(tokenizer, ids)
-
-
 def words_of(corpus: Corpus, most: int = 4_000_000) -> frozenset[str]:
     """Return the words of three letters or more at the beginning of the training part."""
     ids = np.asarray(corpus.train[: most if corpus.tokenizer.level in ("char", "byte") else most // 20], np.int64)
-    return frozenset(WORD.findall(decoded_fast(corpus.tokenizer, ids)))
+    return frozenset(WORD.findall(decoded(corpus.tokenizer, ids)))
 
 
 def known_words(text: str, words: frozenset[str]) -> dict[str, Any]:
