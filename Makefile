@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SPHINX := $(VENV)/.sphinx
+SITE := build/site
 
 .PHONY: setup demo test test-slow lessons browser check docs gallery clean
 
@@ -37,9 +39,15 @@ lessons: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'ipykernel>=6.29' 'jupyterlab>=4.2' 'nbclient>=0.10'
 	$(BIN)/python tools/lessons.py $(if $(UPDATE),--update) $(ONLY)
 
-# The pages that are made from the code.
-docs: setup
+# The pages that are made from the code, and the site of all of them: a warning, as of a broken link, is an error.
+docs: $(SPHINX)
 	$(BIN)/python tools/reference.py
+	$(BIN)/python -m sphinx --fail-on-warning --fresh-env --quiet -c docs . $(SITE)
+	@echo "open $(SITE)/index.html"
+
+$(SPHINX): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'furo>=2025.9' 'myst-nb>=1.3' 'sphinx>=8.2'
+	touch $(SPHINX)
 
 # A page of the gallery: make gallery NAME=tinyshakespeare, with TEXT=FILE for a text of your own place.
 gallery: setup
@@ -51,4 +59,4 @@ browser: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'playwright>=1.45'
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -26,7 +27,9 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
     """Compiles the kernels with the system's C++ compiler, on the platforms that they are made for."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build the shared libraries beside their sources and put them into the wheel."""
+        """Put the pages of `unroll help` into the wheel, and the shared libraries, built beside their sources."""
+        if self.target_name == "wheel":
+            build_data["force_include"] |= help_pages(Path(self.root) / "docs")
         system, machine = platform.system(), platform.machine()
         if self.target_name != "wheel" or system not in ("Linux", "Darwin") or machine not in INSTRUCTION_SETS:
             return
@@ -50,6 +53,14 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
                 build_data["artifacts"].append(str(library.relative_to(self.root)))
                 build_data["pure_python"] = False
                 build_data["infer_tag"] = True
+
+
+def help_pages(docs: Path) -> dict[str, str]:
+    """Return the how-to pages and their index, each with its place in the wheel."""
+    index = docs / "howto" / "index.md"
+    links = re.findall(r"^- \[.+\]\((.+\.md)\): ", index.read_text(encoding="utf-8"), re.M)
+    pages = [index.resolve(), *((index.parent / link).resolve() for link in links)]
+    return {str(page): f"unroll/pages/{page.relative_to(docs.resolve())}" for page in pages}
 
 
 def source_digest(folder: Path) -> str:

@@ -25,6 +25,10 @@ ELSEWHERE = ("make ", "git ", "pip ", "cd ")
 """Commands that other tests or the check itself run."""
 TOOLS = ("cat", "gzip", "printf")
 """Commands of the system that pages use beside ours; a shell runs them."""
+HOWTO = ROOT / "docs" / "howto"
+TASKS = [ROOT / "docs" / "index.md", *(HOWTO / f"{name}.md" for name in re.findall(
+    r"\(([\w-]+)\.md\):", (HOWTO / "index.md").read_text()))]  # fmt: skip
+"""The first page and the how-to pages in their order: they share the models that they train."""
 
 
 def commands(text: str) -> list[str]:
@@ -35,12 +39,12 @@ def commands(text: str) -> list[str]:
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted({*(ROOT / "docs").glob("*.md")} - {*TASKS})]
 
 
 def texts() -> list[Path]:
     """Return every page that a person reads."""
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*/README.md"))]
 
 
 def write_texts(folder: Path) -> None:
@@ -68,21 +72,38 @@ def test_commands_are_found() -> None:
     assert commands("```console\n$ unroll info \\\n    DIR  # so\nout\n```\n") == ["unroll info DIR"]
 
 
+def perform(command: str, folder: Path) -> None:
+    """Run a documented command in a folder, but for those that are run elsewhere."""
+    if command.startswith(ELSEWHERE):
+        return
+    for long, short in FASTER.items():
+        command = command.replace(long, short)
+    parts = shlex.split(command)
+    if parts[0] in TOOLS:
+        program = f'unroll() {{ {shlex.quote(sys.executable)} -m unroll "$@"; }}; set -e; {command}'
+        subprocess.run(["bash", "-c", program], cwd=folder, check=True, capture_output=True)
+        return
+    assert parts[0] == "unroll", command
+    unroll(folder, *parts[1:])
+
+
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_every_documented_command_runs(page: Path, tmp_path: Path) -> None:
     write_texts(tmp_path)
     for command in commands(page.read_text()):
-        if command.startswith(ELSEWHERE):
-            continue
-        for long, short in FASTER.items():
-            command = command.replace(long, short)
-        parts = shlex.split(command)
-        if parts[0] in TOOLS:
-            program = f'unroll() {{ {shlex.quote(sys.executable)} -m unroll "$@"; }}; set -e; {command}'
-            subprocess.run(["bash", "-c", program], cwd=tmp_path, check=True, capture_output=True)
-            continue
-        assert parts[0] == "unroll", f"{page.name}: {command}"
-        unroll(tmp_path, *parts[1:])
+        perform(command, tmp_path)
+
+
+def test_the_commands_and_programs_of_the_how_to_pages_run(tmp_path: Path) -> None:
+    """In the order of their index, each command once."""
+    write_texts(tmp_path)
+    assert {*HOWTO.glob("*.md")} == {*TASKS[1:], HOWTO / "index.md"}
+    texts = [page.read_text() for page in TASKS]
+    for command in dict.fromkeys(re.sub(r" +", " ", command) for text in texts for command in commands(text)):
+        perform(command, tmp_path)
+    programs = [program for text in texts for program in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)]
+    (tmp_path / "programs.py").write_text("".join(programs))
+    assert "It was a bright cold day" in unroll(tmp_path, program="programs.py")
 
 
 def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:

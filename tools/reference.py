@@ -1,6 +1,7 @@
-"""Writes docs/commands.md, docs/kinds.md and docs/recipe.md from the code: `python tools/reference.py`, or `make docs`.
+"""Writes the pages of docs/ that come from the code: `python tools/reference.py`, or `make docs`.
 
-A test compares the pages with what this program would write.
+They are api.md, commands.md, http.md, kinds.md, recipe.md and types.md. A test compares the pages with what this
+program would write.
 """
 
 import ast
@@ -11,13 +12,17 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import click
 
+import unroll
+import unroll.sklearn
 from unroll.cli.app import HELP, VERBS, app
 from unroll.cli.kinds import USES
 from unroll.errors import NAMES
+from unroll.serve.completions.openapi import describe
+from unroll.serve.completions.routes import OF_A_MODEL, ROUTES
 from unroll.tasks.classify.recipe import TABLES as CLASSIFIER
 from unroll.tasks.forecast.recipe import TABLES as FORECASTER
 from unroll.tasks.tag.recipe import TABLES as TAGGER
@@ -33,7 +38,8 @@ LINE = 150
 
 def pages() -> dict[Path, str]:
     """Return every generated page with its content."""
-    return {DOCS / "commands.md": commands(), DOCS / "kinds.md": kinds(), DOCS / "recipe.md": recipe()}
+    contents = {"api": api, "commands": commands, "http": http, "kinds": kinds, "recipe": recipe, "types": types}
+    return {DOCS / f"{name}.md": content() for name, content in contents.items()}
 
 
 # ---- the commands
@@ -144,6 +150,153 @@ def documented(config: type) -> dict[str, str]:
             assert isinstance(field.target, ast.Name)
             docs[field.target.id] = re.sub(r"<\w+>", r"`\g<0>`", " ".join(str(below.value.value).split()))
     return docs
+
+
+# ---- the interface of Python
+
+PARTS = {
+    "Train": "unroll.training unroll.data",
+    "Models": "unroll.artifact",
+    "Ask a language model": "unroll.lm",
+    "Look inside": "unroll.insight",
+    "Classify": "unroll.tasks.classify",
+    "Tag": "unroll.tasks.tag",
+    "Translate": "unroll.tasks.translate",
+    "Sequences of numbers": "unroll.tasks.sequences unroll.tasks.forecast",
+    "Export": "unroll.export",
+    "Errors": "unroll.errors",
+}
+"""The sections of the page, and the packages that the functions of each come from."""
+
+
+def api() -> str:
+    """Return the page of the public names, whose docstrings Sphinx fills in."""
+    sections = []
+    for title, packages in PARTS.items():
+        names = [f"unroll.{name}" for name, home in unroll.HOMES.items() if home.startswith(tuple(packages.split()))]
+        sections.append(f"## {title}\n\n{_documented(names)}\n")
+    estimators = _documented([f"unroll.sklearn.{name}" for name in unroll.sklearn.__all__], members=True)
+    return f"""# Python
+
+Generated from the code by `{REGENERATE}`; on the site with every signature and docstring. Public are the names of
+`unroll` and `unroll.sklearn` on this page, and [the types](types.md) that they take and return. Importing `unroll` is
+quick: a function loads what it needs when it is first used, and only what trains or differentiates needs PyTorch. Long
+work is a generator: it yields progress, and its result is the value of the generator.
+
+{"".join(sections)}## Estimators of scikit-learn
+
+[scikit-learn](sklearn.md) says how they are used.
+
+{estimators}"""
+
+
+def types() -> str:
+    """Return the page of the classes that public functions take and return."""
+    return f"""# Types of Python
+
+Generated from the code by `{REGENERATE}`; on the site with every field. These classes are what the functions of
+[Python](api.md) take and return, and the records in their fields, in the order of their names.
+
+{_documented(_types(), members=True)}"""
+
+
+def _types() -> list[str]:
+    """Return the full names of the classes of ours that public functions take and return, and of records in them."""
+    functions = [function for name in unroll.HOMES if inspect.isfunction(function := getattr(unroll, name))]
+    new = {one for function in functions for one in _classes(function)}
+    classes: set[type] = set()
+    while new:
+        classes |= new
+        records = {one for known in new if known.__module__.startswith(RECORDS) for one in _classes(known)}
+        new = {one for one in records - classes if one.__module__.startswith(RECORDS)}
+    return sorted((f"{one.__module__}.{one.__name__}" for one in classes), key=lambda path: path.split(".")[::-1])
+
+
+RECORDS = ("unroll.insight", "unroll.lm")
+"""The packages whose functions return records of records."""
+
+
+def _classes(annotated: Any) -> Iterator[type]:
+    """Yield the classes of ours in the annotations of a function or class."""
+    hints = [*inspect.get_annotations(annotated).values()]
+    while hints:
+        hint = hints.pop()
+        if inspect.isclass(hint) and hint.__module__.startswith("unroll."):
+            yield hint
+        hints += get_args(hint)
+
+
+def _documented(names: list[str], members: bool = False) -> str:
+    """Return the directives that show the docstrings of functions and classes."""
+    lines = []
+    for name in names:
+        is_class = members or inspect.isclass(getattr(unroll, name.removeprefix("unroll.")))
+        lines.append(f".. auto{'class' if is_class else 'function'}:: {name}" + is_class * "\n   :members:")
+    return "```{eval-rst}\n" + "\n".join(lines) + "\n```\n"
+
+
+# ---- the interface over HTTP
+
+
+def http() -> str:
+    """Return the page of the server's addresses: what each is asked, field by field, and what it answers."""
+    paths = describe({path: method for path, (method, _) in ROUTES.items() if not path.startswith(OF_A_MODEL)})["paths"]
+    sections = "\n".join(address(path, *operation) for path, of in paths.items() for operation in of.items())
+    error = next(iter(paths.values()))["post"]["responses"]["default"]["content"]["application/json"]["schema"]
+    return f"""# HTTP
+
+Generated from the code by `{REGENERATE}`, from the description in OpenAPI 3.1 that `unroll serve` itself gives at
+`/openapi.json`. [Serve](serve.md) says how to start a server and what it promises. All bodies are JSON. A field that
+has a default may be left out, or be null. Every path that names a model works below `{OF_A_MODEL}` too, for clients
+that cannot name one.
+
+An error has the same shape everywhere:
+
+```text
+{shape(error)}
+```
+
+{sections}"""
+
+
+def address(path: str, method: str, operation: dict[str, Any]) -> str:
+    """Return the section of one address."""
+    about = operation["summary"]
+    text = f"## {method.upper()} {path}\n\n{textwrap.fill(about, LINE)}\n"
+    if about.startswith("The same as"):
+        return text
+    if body := operation.get("requestBody"):
+        schema = body["content"]["application/json"]["schema"]
+        text += "\n| field | type | default | what |\n|---|---|---|---|\n"
+        for name, field in schema["properties"].items():
+            default = "required" if name in schema["required"] else f"`{json.dumps(field.get('default'))}`"
+            kind = " ".join(shape(field).removesuffix(" or null").split())
+            text += f"| `{name}` | {kind} | {default} | {field['description']} |\n"
+    if "200" not in operation["responses"]:
+        return text
+    ((media, content),) = operation["responses"]["200"]["content"].items()
+    return text + f"\nThe answer is `{media}`:\n\n```text\n{shape(content['schema'])}\n```\n"
+
+
+def shape(schema: dict[str, Any], indent: str = "") -> str:
+    """Return a JSON schema as a line or, of an object, as lines that show its shape."""
+    below = indent + "  "
+    match schema:
+        case {"enum": choices}:
+            return " or ".join(map(json.dumps, choices))
+        case {"anyOf": choices}:
+            return " or ".join(shape(one, indent) for one in choices)
+        case {"type": [*kinds]}:
+            return " or ".join(shape(schema | {"type": kind}, indent) for kind in kinds)
+        case {"type": "array", "items": items}:
+            inner = shape(items, indent)
+            return f"list of ({inner})" if " or " in inner and "{" not in inner else f"list of {inner}"
+        case {"type": "object", "properties": properties}:
+            lines = [f'{below}"{name}": {shape(inner, below)}' for name, inner in properties.items()]
+            return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+        case {"type": "object", "additionalProperties": {**values}}:
+            return f"object of {shape(values, indent)}"
+    return str(schema.get("type", "any"))
 
 
 if __name__ == "__main__":

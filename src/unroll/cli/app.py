@@ -45,6 +45,7 @@ VERBS = {
     "serve": "Serve models over HTTP, behind a standard API.",
     "studio": "Open a page to watch models learn, type to them, look inside.",
     "data": "Prepare texts, fetch public corpora.",
+    "help": "Print how to do a task: train, score, find a cell, serve.",
 }
 
 

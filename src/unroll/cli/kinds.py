@@ -321,6 +321,7 @@ USES: dict[str, Refusals | None] = {
     "data prepare": NO_MODEL,
     "data fetch": NO_MODEL,
     "data list": NO_MODEL,
+    "help": NO_MODEL,
 }  # fmt: skip
 """For each verb the kinds of models on which it does not work; None where it takes no model. On what is left out it
 works. A test holds this table to the verbs themselves, and docs/kinds.md is made from it."""

@@ -66,7 +66,7 @@ class LayerUse:
     time_constants: Floats | None
     """Symbols after which each unit has faded to 1/e (H,): -1 / mean ln f; inf if never, None without a forget gate."""
     largest: Floats
-    """The largest |h| of each unit (H,)."""
+    """The largest `|h|` of each unit (H,)."""
 
     @property
     def layer(self) -> int:

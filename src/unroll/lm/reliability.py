@@ -75,7 +75,7 @@ class Reliability:
     def ece(self) -> float:
         """The expected calibration error of the most probable symbol (Guo et al. 2017, equation 3).
 
-        The sum over bins of their share of the positions times |accuracy - mean confidence| in them.
+        The sum over bins of their share of the positions times `|accuracy - mean confidence|` in them.
         """
         return float(np.abs(self.top_hits - self.top_sums).sum()) / self.positions
 

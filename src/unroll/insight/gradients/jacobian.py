@@ -38,7 +38,7 @@ class StepFigures:
     """The effect of one step on a small change of the whole state, all layers together."""
 
     radius: Spread
-    """The largest |eigenvalue| of the Jacobian."""
+    """The largest `|eigenvalue|` of the Jacobian."""
     stretch: Spread
     """Its largest singular value: the most that a step can stretch a change."""
     places: int
@@ -102,7 +102,7 @@ def step_jacobian(step: StepFunction, x: Tensor, state: State) -> Tensor:
 
 
 def spectral_radius(jacobian: Tensor, layer_sizes: Sequence[int]) -> float:
-    """Return the largest |eigenvalue| of a step's Jacobian (D, D), whose layers have these numbers of values.
+    """Return the largest `|eigenvalue|` of a step's Jacobian (D, D), whose layers have these numbers of values.
 
     What a layer hands on depends on no layer above it: the matrix is block-triangular, and its eigenvalues are those of
     the blocks of the layers.
