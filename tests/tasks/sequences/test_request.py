@@ -90,7 +90,8 @@ def test_the_law_catches_what_a_resume_forgets(
     assert outcome(tmp_path / "parts") != outcome(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, 10])
 def test_kills_change_nothing(kills: int, table: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"steps": 40 * kills, "settings": {"save_every": 5, "threads": 1}}
     law_of_kills(partial(trained, table, **options), resume, tmp_path, kills)
@@ -102,7 +103,7 @@ def test_a_finished_training_has_nothing_to_resume(sides: Path) -> None:
 
 def test_minutes_are_kept_and_written_down(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    for _ in training(table, out, minutes=0.1):
+    for _ in training(table, out, minutes=0.05):
         pass
     again = training(table, tmp_path / "again", recipe=out / "recipe.toml")
     assert next(report for report in again if not isinstance(report, Progress)).kind == "start"
