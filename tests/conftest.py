@@ -1,4 +1,4 @@
-"""What all tests share: tiny corpora, made once, and a process that each test leaves as it was."""
+"""What all tests share: tiny corpora and models, made once, and a process that each test leaves as it was."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tiny import make_corpus, text
+from toys import Toys
 from unroll.data.corpus import DataConfig
 
 for ignored in (
@@ -45,3 +46,9 @@ def documents_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of nine short documents, so that most windows hold the start of one."""
     texts = [text(3, seed) for seed in range(8)] + [text(20, 8)]
     return make_corpus(tmp_path_factory.mktemp("documents"), texts, DataConfig(split="80/20", documents=True))
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Toys:
+    """A model of each task."""
+    return Toys(tmp_path_factory.mktemp("toys"))

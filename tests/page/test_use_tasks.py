@@ -1,19 +1,18 @@
 """Use in a real browser with taggers, translators and models of sequences: what it shows is what the library says."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from page.conftest import Running, Visit, probed, start_studio, stop_studio
+from page.conftest import Running, come_to, probed, start_studio, stop_studio, visiting
 from page.test_accessible import axe, violations  # noqa: F401 - a fixture
 from page.test_crowded import overflow
-from tasks.forecast import toy as forecast_toy
-from tasks.sequences import toy as sequences_toy
-from tasks.tag import toy as tag_toy
 from tasks.translate import toy as translate_toy
+from toys import Toys
 from unroll.tasks.tag.predict import tag
 from unroll.tasks.translate.predict import translate
 
@@ -30,30 +29,43 @@ READY = {"tagger": "it.tokens", "translator": "it.translations", "waves": "it.st
 
 
 @pytest.fixture(scope="module")
-def tasks(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def tasks(browser: Any, toys: Toys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A studio of a model of each task, and of no language model."""
-    folder, chance = tmp_path_factory.mktemp("tasks"), random.Random(0)
+    folder = tmp_path_factory.mktemp("tasks")
     runs = folder / "runs"
-    tag_toy.trained(tag_toy.written(folder / "toy.tsv", tag_toy.sentences(chance, 120)), runs / "tagger", steps=60)
-    pairs = translate_toy.written(folder, translate_toy.sources(chance, 240))
-    translate_toy.trained(pairs, runs / "translator", steps=300)
+    for path in (toys.tagger, toys.translator, toys.waves, toys.sides):
+        copytree(path, runs / path.name)
+    pairs = translate_toy.written(folder, translate_toy.sources(random.Random(0), 240))
     translate_toy.trained(pairs, runs / "blind", steps=5, attention="none")
-    forecast_toy.trained(forecast_toy.written(folder / "waves.csv"), runs / "waves")
-    sequences_toy.trained(sequences_toy.written(folder / "sides.csv"), runs / "sides")
     running = start_studio(*sorted(runs.iterdir()), runs=runs, texts=folder)
     yield running
     stop_studio(running)
 
 
-def shown(visit: Visit, tasks: Running, name: str, text: str | None = None, **context: Any) -> "tuple[Page, Any]":
+@pytest.fixture(scope="module")
+def opened(browser: Any, tasks: Running) -> "Iterator[Page]":
+    """A page that is loaded anew for each text."""
+    with visiting(browser, tasks) as visit:
+        yield visit("#/use")
+
+
+def typed(page: "Page", tasks: Running, name: str) -> Any:
     """Type a text on the screen of a model, and wait for what it says."""
-    page = visit(f"#/use?task={name}", tasks, **context)
-    page.locator("[data-text]").fill(TEXTS.get(name, SOURCE) if text is None else text)
-    return page, probed(page, "use", READY.get(name, "it.translations"))
+    come_to(page, f"#/use?task={name}", tasks)
+    page.locator("[data-text]").fill(TEXTS.get(name, SOURCE))
+    return probed(page, "use", READY.get(name, "it.translations"))
 
 
-def test_tokens_have_the_colour_and_the_name_of_their_tag(visit: Visit, tasks: Running) -> None:
-    page, screen = shown(visit, tasks, "tagger")
+Show = Callable[[str], "tuple[Page, Any]"]
+
+
+@pytest.fixture
+def show(opened: "Page", tasks: Running) -> Show:
+    return lambda name: (opened, typed(opened, tasks, name))
+
+
+def test_tokens_have_the_colour_and_the_name_of_their_tag(show: Show, tasks: Running) -> None:
+    page, screen = show("tagger")
     (row,) = tag(tasks.runs / "tagger", [SENTENCE])
     for token, expected in zip(screen["tokens"], row["tokens"], strict=True):
         assert token | {"probability": 0} == expected | {"probability": 0}
@@ -72,8 +84,8 @@ def test_tokens_have_the_colour_and_the_name_of_their_tag(visit: Visit, tasks: R
     assert {item.split()[0] for item in legend} == set(colours)
 
 
-def test_the_cursor_walks_the_tokens(visit: Visit, tasks: Running) -> None:
-    page, screen = shown(visit, tasks, "tagger")
+def test_the_cursor_walks_the_tokens(show: Show) -> None:
+    page, screen = show("tagger")
     page.get_by_role("group", name="The text, each token in the colour of its tag").focus()
     heard = []
     for _ in screen["tokens"]:
@@ -83,8 +95,8 @@ def test_the_cursor_walks_the_tokens(visit: Visit, tasks: Running) -> None:
     page.wait_for_function("() => document.getElementById('live').textContent.startsWith('X: ')")
 
 
-def test_translations_and_their_attention_are_the_librarys(visit: Visit, tasks: Running) -> None:
-    page, screen = shown(visit, tasks, "translator")
+def test_translations_and_their_attention_are_the_librarys(show: Show, tasks: Running) -> None:
+    page, screen = show("translator")
     (row,) = translate(tasks.runs / "translator", [SOURCE], beam=5, n_best=5, attention=True)
     shown_texts = page.locator(".translations button span:first-child").all_text_contents()
     assert shown_texts == [best["text"] for best in row["translations"]]
@@ -102,8 +114,8 @@ def test_translations_and_their_attention_are_the_librarys(visit: Visit, tasks: 
     assert reds.index(min(reds)) == weights.index(max(weights)), "in light the strongest is the bluest"
 
 
-def test_pointing_links_both_texts_and_the_map(visit: Visit, tasks: Running) -> None:
-    page, screen = shown(visit, tasks, "translator")
+def test_pointing_links_both_texts_and_the_map(show: Show) -> None:
+    page, screen = show("translator")
     weights = screen["translations"][0]["attention"]["weights"]
     page.locator(".attended.from > span").nth(1).hover()
     best = max(range(len(weights)), key=lambda t: weights[t][1])
@@ -123,8 +135,8 @@ def test_pointing_links_both_texts_and_the_map(visit: Visit, tasks: Running) -> 
     assert page.locator(".columns span").nth(0).get_attribute("class") == "now"
 
 
-def test_another_translation_shows_its_own_attention(visit: Visit, tasks: Running) -> None:
-    page, screen = shown(visit, tasks, "translator")
+def test_another_translation_shows_its_own_attention(show: Show) -> None:
+    page, screen = show("translator")
     page.locator(".translations button").nth(1).click()
     probed(page, "use", "it.rank === 1")
     target = screen["translations"][1]["attention"]["target"]
@@ -134,14 +146,14 @@ def test_another_translation_shows_its_own_attention(visit: Visit, tasks: Runnin
     assert page.locator(".translations button[aria-pressed=true]").count() == 1
 
 
-def test_without_attention_it_says_so(visit: Visit, tasks: Running) -> None:
-    page, screen = shown(visit, tasks, "blind")
+def test_without_attention_it_says_so(show: Show) -> None:
+    page, screen = show("blind")
     assert screen["translations"][0]["attention"] is None and page.locator(".heat").count() == 0
     assert "This translator has no attention" in str(page.get_by_label("Attention").text_content())
 
 
-def test_a_forecast_is_drawn_with_its_interval(visit: Visit, tasks: Running) -> None:
-    page, _ = shown(visit, tasks, "waves")
+def test_a_forecast_is_drawn_with_its_interval(show: Show) -> None:
+    page, _ = show("waves")
     page.get_by_role("button", name="Show as table").click()
     page.wait_for_selector(".chart table")
     legend = page.locator(".chart .legend li").all_text_contents()
@@ -150,8 +162,8 @@ def test_a_forecast_is_drawn_with_its_interval(visit: Visit, tasks: Running) -> 
     assert float(last[3].replace("−", "-")) <= float(last[2].replace("−", "-")) <= float(last[4].replace("−", "-"))
 
 
-def test_labels_of_a_sequence_and_a_wrong_line(visit: Visit, tasks: Running) -> None:
-    page, screen = shown(visit, tasks, "sides")
+def test_labels_of_a_sequence_and_a_wrong_line(show: Show) -> None:
+    page, screen = show("sides")
     assert screen["labels"][0]["label"] == "left"
     assert page.locator(".chances .name").first.text_content() == "left"
     page.locator("[data-text]").fill("1 2")
@@ -162,17 +174,19 @@ def test_labels_of_a_sequence_and_a_wrong_line(visit: Visit, tasks: Running) -> 
     page.wait_for_selector("text=line 2: there are 1 numbers")
 
 
-@pytest.mark.parametrize("name", TEXTS)
 def test_for_everybody_in_both_themes_and_in_a_narrow_window(
-    visit: Visit,
+    browser: Any,
     tasks: Running,
-    name: str,
     axe: Path,  # noqa: F811
 ) -> None:
-    page, _ = shown(visit, tasks, name, bypass_csp=True, reduced_motion="reduce", width=360)
-    assert overflow(page)[0] <= 0
-    page.set_viewport_size({"width": 1280, "height": 860})
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        page.wait_for_timeout(150)
-        assert violations(page, axe) == []
+    with visiting(browser, tasks) as visit:
+        page = visit("#/use", bypass_csp=True, reduced_motion="reduce")
+        for name in TEXTS:
+            page.set_viewport_size({"width": 360, "height": 860})
+            typed(page, tasks, name)
+            assert overflow(page)[0] <= 0, name
+            page.set_viewport_size({"width": 1280, "height": 860})
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                page.wait_for_timeout(150)
+                assert violations(page, axe) == [], name

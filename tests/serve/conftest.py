@@ -9,11 +9,8 @@ import pytest
 import sklearn.ensemble  # noqa: F401 - in a thread of the server, pytest's own import hook fails on it
 
 from serve.live import TOKENIZERS, Live, make_model, serving
-from tasks.classify import toy
-from tasks.forecast import toy as forecast_toy
-from tasks.sequences import toy as sequences_toy
-from tasks.tag import toy as tag_toy
 from tasks.translate import toy as translate_toy
+from toys import Toys
 
 
 @pytest.fixture(scope="session")
@@ -31,25 +28,21 @@ def live(folders: dict[str, Path]) -> Iterator[Live]:
 
 
 @pytest.fixture(scope="session")
-def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def animals(toys: Toys) -> Path:
     """The directory of a classifier."""
-    return toy.animals(tmp_path_factory.mktemp("labelled"))
+    return toys.animals
 
 
 @pytest.fixture(scope="session")
-def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tagger(toys: Toys) -> Path:
     """The directory of a tagger."""
-    folder = tmp_path_factory.mktemp("tagged")
-    rows = tag_toy.sentences(random.Random(0), 120)
-    return tag_toy.trained(tag_toy.written(folder / "toy.tsv", rows), folder / "tagger", steps=60)
+    return toys.tagger
 
 
 @pytest.fixture(scope="session")
-def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def translator(toys: Toys) -> Path:
     """The directory of a translator."""
-    folder = tmp_path_factory.mktemp("translated")
-    pairs = translate_toy.written(folder, translate_toy.sources(random.Random(0), 240))
-    return translate_toy.trained(pairs, folder / "translator", steps=300)
+    return toys.translator
 
 
 @pytest.fixture(scope="session")
@@ -61,15 +54,9 @@ def blind_translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sequences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def sequences(toys: Toys) -> dict[str, Path]:
     """The directories of models of sequences, by their tasks."""
-    folder = tmp_path_factory.mktemp("sequences")
-    table = sequences_toy.written(folder / "toy.csv")
-    return {
-        "classify": sequences_toy.trained(table, folder / "sides"),
-        "regress": sequences_toy.trained_slopes(table, folder / "slopes"),
-        "forecast": forecast_toy.trained(forecast_toy.written(folder / "waves.csv"), folder / "waves"),
-    }
+    return {"classify": toys.sides, "regress": toys.slopes, "forecast": toys.waves}
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.classify.toy import rows, trained, written
+from tasks.classify.toy import rows, written
+from toys import Toys
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +20,6 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy(toys: Toys) -> Path:
     """The directory of a trained classifier."""
-    return trained(table, tmp_path_factory.mktemp("classify") / "toy", steps=60)
+    return toys.classifier

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.forecast.toy import trained, written
+from tasks.forecast.toy import written
+from toys import Toys
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +14,6 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy(toys: Toys) -> Path:
     """The directory of a trained forecaster."""
-    return trained(table, tmp_path_factory.mktemp("forecast") / "toy", steps=120)
+    return toys.waves

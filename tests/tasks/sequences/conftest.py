@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.sequences import toy
+from toys import Toys
 
 
 @pytest.fixture(scope="session")
@@ -18,12 +19,12 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sides(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sides(toys: Toys) -> Path:
     """The directory of a model that tells labels."""
-    return toy.trained(table, tmp_path_factory.mktemp("sequences") / "sides")
+    return toys.sides
 
 
 @pytest.fixture(scope="session")
-def slopes(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def slopes(toys: Toys) -> Path:
     """The directory of a model that predicts numbers."""
-    return toy.trained_slopes(table, tmp_path_factory.mktemp("sequences") / "slopes")
+    return toys.slopes

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.tag.toy import sentences, trained, written
+from tasks.tag.toy import sentences, written
 from tiny import begin_training, overrides
+from toys import Toys
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +21,9 @@ def unseen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy(toys: Toys) -> Path:
     """The directory of a trained tagger."""
-    return trained(file, tmp_path_factory.mktemp("tag") / "toy", steps=60)
+    return toys.tagger
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.translate.toy import sources, trained, written
+from tasks.translate.toy import sources, written
+from toys import Toys
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +16,6 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def toy(pairs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy(toys: Toys) -> Path:
     """The directory of a trained translator."""
-    return trained(pairs, tmp_path_factory.mktemp("translate") / "toy", steps=300)
+    return toys.translator
