@@ -1,8 +1,9 @@
 """What a training asks of the libraries below torch holds for the whole process, and is asked before its first step."""
 
-import os
-import subprocess
-import sys
+from pathlib import Path
+
+from cli.command import environment
+from forked import Forked
 
 SCRIPT = """
 import resource, torch
@@ -18,8 +19,12 @@ print(peak(range(41, 441)) - first)
 """
 
 
-def test_batches_of_many_shapes_take_no_more_memory_than_few() -> None:
+def test_batches_of_many_shapes_take_no_more_memory_than_few(tmp_path: Path) -> None:
     """The script prints what 400 further shapes take, in KiB: a gigabyte where all their kernels are kept."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ONEDNN")}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env=environment)
-    assert int(done.stdout) < 400_000
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    clean = {name: value for name, value in environment().items() if not name.startswith("ONEDNN")}
+    with Forked(program=str(script), environment=clean) as process:
+        out, err = process.communicate(timeout=120)
+        assert process.poll() == 0, err
+    assert int(out) < 400_000
