@@ -4,10 +4,10 @@ import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
@@ -29,15 +29,35 @@ from unroll.progress import Progress, Work
 from unroll.settings import Settings, setting_pairs
 from unroll.threads import threads_are_set, threads_up_to
 from unroll.training.budget import RESERVE, Budget
-from unroll.training.checks import choose_device
+from unroll.training.checks import check_alone, choose_device
+from unroll.training.config import OptimConfig
 from unroll.training.loop import Lesson, step_on
 from unroll.training.prepare import Training
 from unroll.training.recipe import Overrides, Tables, read_about, read_recipe_of
 from unroll.training.report import Report
 from unroll.training.request import DEFAULT_MINUTES, overrides_of, reports_of
-from unroll.training.run import AnyRun, save, save_weights
+from unroll.training.run import AnyRun, C, M, Run, begin, restore, save, save_weights
 
-R = TypeVar("R")
+
+class Described(Protocol):
+    """What a directory says about the model of a task."""
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """How good it is; None until its training is finished."""
+
+
+class Examples(Protocol):
+    """The examples of a training on disk."""
+
+    @property
+    def digest(self) -> str:
+        """Of all of them, in hexadecimal."""
+
+
+D = TypeVar("D", bound=Described)
+R = TypeVar("R", bound=Any)
+S = TypeVar("S", bound=Examples)
 
 MEASURED_STEPS = 12
 """Steps by which the rate of a training is measured."""
@@ -161,10 +181,46 @@ def about_of(run: AnyRun, digest: str, *files: Path, **named: Path | None) -> di
     return about | {name: printable_name(path) for name, path in named.items() if path is not None}
 
 
-def reopen(locks: ExitStack, path: Path, recipe: type[R], tables: Tables) -> tuple[Folder, R, dict[str, Any]]:
-    """Lock the directory of an unfinished training; return it, its recipe, and what that says about the run."""
+@dataclass(frozen=True)
+class Reopened(Generic[D, R, S]):
+    """An unfinished training as it lies in its directory."""
+
+    folder: Folder
+    info: D
+    recipe: R
+    stored: S
+    device: torch.device
+    """That which it continues on: its own, unless another is named."""
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self.folder.path
+
+
+@contextmanager
+def reopened(
+    path: StrPath, device: str, name: str, read: Callable[[Path], D], recipe: type[R], tables: Tables,
+    load: Callable[[Path], S],
+) -> Iterator[Reopened[D, R, S] | None]:  # fmt: skip
+    """Give an unfinished training, its directory locked; None where it is finished.
+
+    `read` and `load` return what a directory says about a model and its stored examples; `name` is what messages call
+    it, as `a tagger`. Raises UserError where it cannot be resumed.
+    """
+    check_alone(name)
+    path = real_folder(Path(path))
+    put_back_replaced(path)
+    info = read(path)
+    if info.result is not None:
+        yield None
+        return
     about, resolved = read_about(path / "recipe.toml"), read_recipe_of(recipe, tables, path / "recipe.toml")
-    return locks.enter_context(locked(path)), resolved, about
+    with locked(path) as folder:
+        stored = load(folder.path)
+        check_examples(path, stored.digest, about)
+        own = str(about.get("device", "auto")) if device == "auto" else device
+        yield Reopened(folder, info, resolved, stored, choose_device(own))
 
 
 def check_examples(path: Path, digest: str, about: dict[str, Any]) -> None:
@@ -177,21 +233,31 @@ def check_examples(path: Path, digest: str, about: dict[str, Any]) -> None:
         )
 
 
-def recorded_device(about: dict[str, Any], device: str) -> torch.device:
-    """Return the device that a resumed training continues on: its own, unless another is named."""
-    return choose_device(str(about.get("device", "auto")) if device == "auto" else device)
+def resumed(run: AnyRun, lesson: Lesson) -> Generator[Report, None, None]:
+    """Continue a training from its checkpoint; closing saves another."""
+    restore(run)
+    yield from reports_of(Training(run, lesson))
 
 
 # ---- the steps
 
 
+def new_run(
+    network: Callable[[], M], folder: Folder | None, optim: OptimConfig, config: C, device: torch.device
+) -> Run[M, C]:
+    """Return a run at step 0 of a network that `network` makes; its first weights depend on seed and recipe alone."""
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    return begin(folder, network().to(device), optim, config)
+
+
 def fitting(
-    terms: Terms, make_run: Callable[[int], AnyRun], lesson: Lesson, valid_every: int
-) -> tuple[int, int]:  # fmt: skip
+    terms: Terms, make_run: Callable[[None, R, torch.device], AnyRun], recipe: R, lesson: Lesson, valid_every: int
+) -> tuple[int, int]:
     """Return the threads that are fastest now, and the steps that fit the minutes with them.
 
-    `make_run` returns a run of many steps with so many threads that writes nothing; a validation is expected after
-    `valid_every` steps, and more often in short trainings. Raises UserError where not even one step fits.
+    The rate is that of a run which `make_run` makes by the `recipe`, but that writes nothing; a validation is expected
+    after `valid_every` steps, and more often in short trainings. Raises UserError where not even one step fits.
     """
     assert terms.budget.minutes is not None
     minutes, fixed = terms.budget.minutes, terms.overrides["training"].get("threads")
@@ -200,7 +266,8 @@ def fitting(
     keep_memory()
     seconds = {}
     for threads in choices:
-        run = make_run(threads)
+        config = replace(recipe.training, steps=2**40, threads=threads)
+        run = make_run(None, replace(recipe, training=config), terms.device)
         run.model.train()
         step_on(run, lesson.batch(run), lesson.start(run))  # the first step also loads kernels
         began, times = time.monotonic(), list[float]()

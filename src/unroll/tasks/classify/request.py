@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from unroll.artifact.classifier import ClassifierInfo, read_classifier, read_reader
-from unroll.artifact.directory import output_folder, put_back_replaced
+from unroll.artifact.directory import output_folder
 from unroll.artifact.open import Opened
 from unroll.artifact.vocabularies import digests_of, save_reader
 from unroll.data.labelled import Examples, Parts, parts_of, read_examples
 from unroll.errors import UserError
-from unroll.files import Folder, StrPath, as_path, real_folder
+from unroll.files import Folder, StrPath, as_path
 from unroll.nn.encoder import Classifier
 from unroll.nn.encoder_config import classifier_parameters
 from unroll.progress import Progress, Work
@@ -37,17 +37,16 @@ from unroll.training.checks import check_alone
 from unroll.training.prepare import Training
 from unroll.training.recipe import check_overrides, write_recipe
 from unroll.training.report import Report
-from unroll.training.request import reports_of
-from unroll.training.run import begin, restore
+from unroll.training.run import begin
 from unroll.training.task import (
     Terms,
     about_of,
-    check_examples,
     check_output,
     fitting,
     new_directory,
-    recorded_device,
-    reopen,
+    new_run,
+    reopened,
+    resumed,
     terms_of,
     trained,
     write_start,
@@ -133,21 +132,11 @@ def resume_classifier(path: StrPath, *, device: str = "auto") -> Generator[Repor
 
     Raises UserError if it cannot.
     """
-    check_alone("a classifier")
-    path = real_folder(Path(path))
-    put_back_replaced(path)
-    info = read_classifier(path)
-    if info.result is not None:
-        return
-    with ExitStack() as locks:
-        folder, recipe, about = reopen(locks, path, ClassifierRecipe, TABLES)
-        stored = store.load(folder.path)
-        check_examples(path, stored.digest, about)
-        reader = read_reader(path, info)
-        lesson = Classification(info, reader, stored.train, stored.valid, recipe.training)
-        run = make_run(folder, recipe, recorded_device(about, device))
-        restore(run)
-        yield from reports_of(Training(run, lesson))
+    with reopened(path, device, "a classifier", read_classifier, ClassifierRecipe, TABLES, store.load) as again:
+        if again is not None:
+            reader = read_reader(again.path, again.info)
+            lesson = Classification(again.info, reader, again.stored.train, again.stored.valid, again.recipe.training)
+            yield from resumed(make_run(again.folder, again.recipe, again.device), lesson)
 
 
 def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
@@ -195,7 +184,8 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         lesson = Classification(info, reader, stored.train, stored.valid, recipe.training)
         if terms.budget.minutes is not None:
             yield Progress("measuring this machine", 0, 1)
-            threads, steps = fitting(terms, partial(_measured_run, recipe, terms.device), lesson, lesson.epochs.size)
+            learning = replace(recipe, optim=replace(recipe.optim, thaw_steps=0))  # all weights, as later
+            threads, steps = fitting(terms, make_run, learning, lesson, lesson.epochs.size)
             enough = steps_enough(data.level, sizes.units, lesson.epochs.size)
             steps = min(steps, enough)
             recipe = choose(data, sizes, steps, overrides, threads, pretrained=wish.pretrained is not None)
@@ -230,15 +220,7 @@ def _examples(wish: Wish) -> Work[tuple[Examples, Examples | None]]:
 
 def make_run(folder: Folder | None, recipe: ClassifierRecipe, device: torch.device) -> ClassifierRun:
     """Return a run at step 0; its first weights depend on the recipe alone."""
-    torch.set_num_threads(recipe.training.threads)
-    torch.manual_seed(recipe.training.seed)
-    return begin(folder, Classifier(recipe.model).to(device), recipe.optim, recipe.training)
-
-
-def _measured_run(recipe: ClassifierRecipe, device: torch.device, threads: int) -> ClassifierRun:
-    """Return a run by which the rate with so many threads is measured, with all weights learning."""
-    config = replace(recipe.training, steps=2**40, threads=threads)
-    return make_run(None, replace(recipe, training=config, optim=replace(recipe.optim, thaw_steps=0)), device)
+    return new_run(partial(Classifier, recipe.model), folder, recipe.optim, recipe.training, device)
 
 
 def first_reports(

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from unroll.artifact.directory import output_folder, put_back_replaced
+from unroll.artifact.directory import output_folder
 from unroll.artifact.forecaster import ForecasterInfo, read_forecaster
 from unroll.data.history import History, season_of
 from unroll.data.series import Series
 from unroll.data.series_reading import Columns
 from unroll.errors import check_positive
-from unroll.files import Folder, StrPath, as_path, real_folder
+from unroll.files import Folder, StrPath, as_path
 from unroll.nn.forecast import Forecaster
 from unroll.nn.forecast_config import forecast_parameters
 from unroll.progress import Progress, Work
@@ -30,17 +30,15 @@ from unroll.training.checks import check_alone
 from unroll.training.prepare import Training
 from unroll.training.recipe import write_recipe
 from unroll.training.report import Report
-from unroll.training.request import reports_of
-from unroll.training.run import begin, restore
 from unroll.training.task import (
     Terms,
     about_of,
-    check_examples,
     check_output,
     fitting,
     new_directory,
-    recorded_device,
-    reopen,
+    new_run,
+    reopened,
+    resumed,
     terms_of,
     trained,
     write_start,
@@ -106,20 +104,10 @@ def resume_forecaster(path: StrPath, *, device: str = "auto") -> Generator[Repor
 
     Raises UserError if it cannot.
     """
-    check_alone("a forecaster")
-    path = real_folder(Path(path))
-    put_back_replaced(path)
-    info = read_forecaster(path)
-    if info.result is not None:
-        return
-    with ExitStack() as locks:
-        folder, recipe, about = reopen(locks, path, ForecastRecipe, TABLES)
-        stored = load(folder.path)
-        check_examples(path, stored.digest, about)
-        lesson = _lesson(info, stored.histories, recipe)
-        run = make_run(folder, recipe, recorded_device(about, device))
-        restore(run)
-        yield from reports_of(Training(run, lesson))
+    with reopened(path, device, "a forecaster", read_forecaster, ForecastRecipe, TABLES, load) as again:
+        if again is not None:
+            lesson = _lesson(again.info, again.stored.histories, again.recipe)
+            yield from resumed(make_run(again.folder, again.recipe, again.device), lesson)
 
 
 def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
@@ -146,7 +134,7 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         if terms.budget.minutes is not None:
             yield Progress("measuring this machine", 0, 1)
             every = max(1, steps_enough(len(lesson.train)) // 20)
-            threads, steps = fitting(terms, partial(_measured_run, recipe, terms.device), lesson, every)
+            threads, steps = fitting(terms, make_run, recipe, lesson, every)
             recipe = choice(min(steps, steps_enough(len(lesson.train))), terms.overrides, threads)
             lesson = replace(lesson, config=recipe.training)
         run = make_run(folder, recipe, terms.device)
@@ -173,15 +161,7 @@ def _kept(histories: Sequence[History], training: ForecastTraining, horizon: int
 
 def make_run(folder: Folder | None, recipe: ForecastRecipe, device: torch.device) -> ForecasterRun:
     """Return a run at step 0; its first weights depend on the recipe alone."""
-    torch.set_num_threads(recipe.training.threads)
-    torch.manual_seed(recipe.training.seed)
-    return begin(folder, Forecaster(recipe.model).to(device), recipe.optim, recipe.training)
-
-
-def _measured_run(recipe: ForecastRecipe, device: torch.device, threads: int) -> ForecasterRun:
-    """Return a run by which the rate with so many threads is measured."""
-    config = replace(recipe.training, steps=2**40, threads=threads)
-    return make_run(None, replace(recipe, training=config), device)
+    return new_run(partial(Forecaster, recipe.model), folder, recipe.optim, recipe.training, device)
 
 
 def first_reports(

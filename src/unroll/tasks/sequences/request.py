@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from unroll.artifact.directory import output_folder, put_back_replaced
+from unroll.artifact.directory import output_folder
 from unroll.artifact.series import SeriesInfo, read_series_info
 from unroll.data.ragged import Vectors
 from unroll.data.scaling import Scaling
@@ -18,7 +18,7 @@ from unroll.data.series import Series, series_parts
 from unroll.data.series_files import read_series
 from unroll.data.series_reading import Columns
 from unroll.errors import check_choice
-from unroll.files import Folder, StrPath, as_path, real_folder
+from unroll.files import Folder, StrPath, as_path
 from unroll.nn.series import SeriesNetwork
 from unroll.nn.series_config import Answer, SeriesConfig, Task, series_parameters
 from unroll.progress import Progress, Work
@@ -31,17 +31,15 @@ from unroll.training.checks import check_alone
 from unroll.training.prepare import Training
 from unroll.training.recipe import check_overrides, write_recipe
 from unroll.training.report import Report
-from unroll.training.request import reports_of
-from unroll.training.run import begin, restore
 from unroll.training.task import (
     Terms,
     about_of,
-    check_examples,
     check_output,
     fitting,
     new_directory,
-    recorded_device,
-    reopen,
+    new_run,
+    reopened,
+    resumed,
     terms_of,
     trained,
     write_start,
@@ -108,19 +106,10 @@ def resume_sequences(path: StrPath, *, device: str = "auto") -> Reports:
 
     Raises UserError if it cannot.
     """
-    check_alone("a model of sequences")
-    path = real_folder(Path(path))
-    put_back_replaced(path)
-    info = read_series_info(path)
-    if info.result is not None:
-        return
-    with ExitStack() as locks:
-        folder, recipe, about = reopen(locks, path, SeriesRecipe, TABLES)
-        stored = load(folder.path)
-        check_examples(path, stored.digest, about)
-        run = make_run(folder, recipe, recorded_device(about, device))
-        restore(run)
-        yield from reports_of(Training(run, SeriesLesson(info, stored.train, stored.valid, recipe.training)))
+    with reopened(path, device, "a model of sequences", read_series_info, SeriesRecipe, TABLES, load) as again:
+        if again is not None:
+            lesson = SeriesLesson(again.info, again.stored.train, again.stored.valid, again.recipe.training)
+            yield from resumed(make_run(again.folder, again.recipe, again.device), lesson)
 
 
 def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
@@ -149,7 +138,7 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         if terms.budget.minutes is not None:
             yield Progress("measuring this machine", 0, 1)
             size = lesson.epochs.size
-            threads, steps = fitting(terms, partial(_measured_run, recipe, terms.device), lesson, size)
+            threads, steps = fitting(terms, make_run, recipe, lesson, size)
             recipe = choose(sizes, min(steps, steps_enough(size)), terms.overrides, threads)
             lesson = replace(lesson, config=recipe.training)
         run = make_run(folder, recipe, terms.device)
@@ -182,15 +171,7 @@ def info_of(stored: Stored, config: SeriesConfig, columns: Columns, labels: tupl
 
 def make_run(folder: Folder | None, recipe: SeriesRecipe, device: torch.device) -> SeriesRun:
     """Return a run at step 0; its first weights depend on the recipe alone."""
-    torch.set_num_threads(recipe.training.threads)
-    torch.manual_seed(recipe.training.seed)
-    return begin(folder, SeriesNetwork(recipe.model).to(device), recipe.optim, recipe.training)
-
-
-def _measured_run(recipe: SeriesRecipe, device: torch.device, threads: int) -> SeriesRun:
-    """Return a run by which the rate with so many threads is measured."""
-    config = replace(recipe.training, steps=2**40, threads=threads)
-    return make_run(None, replace(recipe, training=config), device)
+    return new_run(partial(SeriesNetwork, recipe.model), folder, recipe.optim, recipe.training, device)
 
 
 def first_reports(recipe: SeriesRecipe, lesson: SeriesLesson, remarks: list[str]) -> list[Report]:

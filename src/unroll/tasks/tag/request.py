@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from unroll.artifact.directory import output_folder, put_back_replaced
+from unroll.artifact.directory import output_folder
 from unroll.artifact.open import open_model
 from unroll.artifact.tagger import (
     CONTEXT,
@@ -29,7 +29,7 @@ from unroll.data.reader import Reader
 from unroll.data.tagged import Tagged, is_conllu, read_tagged
 from unroll.engine.crf import Scheme
 from unroll.errors import UserError, number_of
-from unroll.files import Folder, StrPath, as_path, real_folder
+from unroll.files import Folder, StrPath, as_path
 from unroll.nn.tagger import Tagger
 from unroll.nn.tagger_config import tagger_parameters
 from unroll.predict.contexts import ContextReader
@@ -45,17 +45,15 @@ from unroll.training.checks import check_alone
 from unroll.training.prepare import Training
 from unroll.training.recipe import Overrides, check_overrides, write_recipe
 from unroll.training.report import Report
-from unroll.training.request import reports_of
-from unroll.training.run import begin, restore
 from unroll.training.task import (
     Terms,
     about_of,
-    check_examples,
     check_output,
     fitting,
     new_directory,
-    recorded_device,
-    reopen,
+    new_run,
+    reopened,
+    resumed,
     terms_of,
     trained,
     write_start,
@@ -128,21 +126,11 @@ def resume_tagger(path: StrPath, *, device: str = "auto") -> Generator[Progress 
 
     Contexts are read again: they are not stored. Raises UserError if it cannot.
     """
-    check_alone("a tagger")
-    path = real_folder(Path(path))
-    put_back_replaced(path)
-    info = read_tagger(path)
-    if info.result is not None:
-        return
-    with ExitStack() as locks:
-        folder, recipe, about = reopen(locks, path, TaggerRecipe, TABLES)
-        stored = load(folder.path)
-        check_examples(path, stored.digest, about)
-        context = open_context(path, info)
-        lesson = yield from _lesson(info, read_reader(path, info), context, stored, recipe)
-        run = make_run(folder, recipe, recorded_device(about, device))
-        restore(run)
-        yield from reports_of(Training(run, lesson))
+    with reopened(path, device, "a tagger", read_tagger, TaggerRecipe, TABLES, load) as again:
+        if again is not None:
+            reader, context = read_reader(again.path, again.info), open_context(again.path, again.info)
+            lesson = yield from _lesson(again.info, reader, context, again.stored, again.recipe)
+            yield from resumed(make_run(again.folder, again.recipe, again.device), lesson)
 
 
 def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
@@ -186,7 +174,7 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         if terms.budget.minutes is not None:
             yield Progress("measuring this machine", 0, 1)
             size = lesson.epochs.size
-            threads, steps = fitting(terms, partial(_measured_run, recipe, terms.device), lesson, size)
+            threads, steps = fitting(terms, make_run, recipe, lesson, size)
             recipe = choose(data, sizes, min(steps, steps_enough(size)), terms.overrides, threads)
             lesson = replace(lesson, config=recipe.training)
         run = make_run(folder, recipe, terms.device)
@@ -246,15 +234,7 @@ def _lesson(
 
 def make_run(folder: Folder | None, recipe: TaggerRecipe, device: torch.device) -> TaggerRun:
     """Return a run at step 0; its first weights depend on the recipe alone."""
-    torch.set_num_threads(recipe.training.threads)
-    torch.manual_seed(recipe.training.seed)
-    return begin(folder, Tagger(recipe.model).to(device), recipe.optim, recipe.training)
-
-
-def _measured_run(recipe: TaggerRecipe, device: torch.device, threads: int) -> TaggerRun:
-    """Return a run by which the rate with so many threads is measured."""
-    config = replace(recipe.training, steps=2**40, threads=threads)
-    return make_run(None, replace(recipe, training=config), device)
+    return new_run(partial(Tagger, recipe.model), folder, recipe.optim, recipe.training, device)
 
 
 def first_reports(stored: Stored, recipe: TaggerRecipe, lesson: Tagging, remarks: list[str]) -> list[Report]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from unroll.artifact.directory import output_folder, put_back_replaced
+from unroll.artifact.directory import output_folder
 from unroll.artifact.translator import read_readers, read_translator, save_readers
 from unroll.data.parallel import ParallelParts, parallel_parts, read_parallel
-from unroll.files import Folder, StrPath, real_folder
+from unroll.files import Folder, StrPath
 from unroll.nn.precision import has_bfloat16_lstm
 from unroll.nn.translator import Translator
 from unroll.nn.translator_config import AttentionKind, translator_parameters
@@ -33,17 +33,15 @@ from unroll.training.checks import check_alone
 from unroll.training.prepare import Training
 from unroll.training.recipe import Overrides, check_overrides, write_recipe
 from unroll.training.report import Report
-from unroll.training.request import reports_of
-from unroll.training.run import begin, restore
 from unroll.training.task import (
     Terms,
     about_of,
-    check_examples,
     check_output,
     fitting,
     new_directory,
-    recorded_device,
-    reopen,
+    new_run,
+    reopened,
+    resumed,
     terms_of,
     trained,
     write_start,
@@ -109,20 +107,11 @@ def resume_translator(path: StrPath, *, device: str = "auto") -> Generator[Repor
 
     Raises UserError if it cannot.
     """
-    check_alone("a translator")
-    path = real_folder(Path(path))
-    put_back_replaced(path)
-    info = read_translator(path)
-    if info.result is not None:
-        return
-    with ExitStack() as locks:
-        folder, recipe, about = reopen(locks, path, TranslatorRecipe, TABLES)
-        stored = store.load(folder.path)
-        check_examples(path, stored.digest, about)
-        lesson = Translation(info, read_readers(path, info), stored.train, stored.valid, recipe.training)
-        run = make_run(folder, recipe, recorded_device(about, device))
-        restore(run)
-        yield from reports_of(Training(run, lesson))
+    with reopened(path, device, "a translator", read_translator, TranslatorRecipe, TABLES, store.load) as again:
+        if again is not None:
+            readers = read_readers(again.path, again.info)
+            lesson = Translation(again.info, readers, again.stored.train, again.stored.valid, again.recipe.training)
+            yield from resumed(make_run(again.folder, again.recipe, again.device), lesson)
 
 
 def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
@@ -149,8 +138,7 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
         lesson = Translation(info, readers, stored.train, stored.valid, recipe.training)
         if terms.budget.minutes is not None:
             yield Progress("measuring this machine", 0, 1)
-            measured = partial(_measured_run, recipe, terms.device)
-            threads, steps = fitting(terms, measured, lesson, lesson.epochs.size)
+            threads, steps = fitting(terms, make_run, recipe, lesson, lesson.epochs.size)
             steps = min(steps, MOST_EPOCHS * lesson.epochs.size)
             recipe = choose(data, sizes, steps, terms.overrides, threads, fast=fast)
             lesson = replace(lesson, config=recipe.training)
@@ -170,14 +158,7 @@ def prepare(locks: ExitStack, out: Path, wish: Wish) -> Work[Training]:
 
 def make_run(folder: Folder | None, recipe: TranslatorRecipe, device: torch.device) -> TranslatorRun:
     """Return a run at step 0; its first weights depend on the recipe alone."""
-    torch.set_num_threads(recipe.training.threads)
-    torch.manual_seed(recipe.training.seed)
-    return begin(folder, Translator(recipe.model).to(device), recipe.optim, recipe.training)
-
-
-def _measured_run(recipe: TranslatorRecipe, device: torch.device, threads: int) -> TranslatorRun:
-    """Return a run by which the rate with so many threads is measured."""
-    return make_run(None, replace(recipe, training=replace(recipe.training, steps=2**40, threads=threads)), device)
+    return new_run(partial(Translator, recipe.model), folder, recipe.optim, recipe.training, device)
 
 
 def first_reports(
