@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import fuzz_layers
+from engine import fuzz_decoder, fuzz_layers
 from unroll.engine import native
 from unroll.engine.draw import Drawing
 from unroll.engine.network import Network
@@ -386,18 +386,24 @@ def check_construction(random: np.random.Generator) -> None:
     raise AssertionError(f"{name} was taken as {spoilt!r:.200}")
 
 
+def changed(name: str, array: Array, random: np.random.Generator) -> Any:
+    """Return an array as it is, in another guise, or something else that may be wrong."""
+    kind = random.random()
+    if kind < 0.2:
+        return GUISES[list(GUISES)[int(random.integers(len(GUISES)))]](array)
+    if kind < 0.7:
+        change = int(random.integers(3))
+        if change == 2 and array.dtype.kind in "iu" and array.size:
+            return out_of_range(name, array, CONFIGS[0], random)
+        return (other_shape if change else other_type)(array, random)
+    return array
+
+
 def fuzz_layer(subject: fuzz_layers.Subject, random: np.random.Generator) -> str:
     """Call a layer at random; return how that ended."""
-    inputs, kind = fuzz_layers.arguments(subject.kernel, random), random.random()
+    inputs = fuzz_layers.arguments(subject.kernel, random)
     name = "x" if random.random() < 0.5 else "lengths"
-    if kind < 0.2:
-        inputs[name] = GUISES[list(GUISES)[int(random.integers(len(GUISES)))]](inputs[name])
-    elif kind < 0.7:
-        change = int(random.integers(3))
-        if change == 2 and inputs[name].dtype.kind in "iu" and inputs[name].size:
-            inputs[name] = out_of_range(name, inputs[name], CONFIGS[0], random)
-        else:
-            inputs[name] = (other_shape if change else other_type)(inputs[name], random)
+    inputs[name] = changed(name, inputs[name], random)
     right = fuzz_layers.fits(subject.kernel, **inputs)
     try:
         if right:
@@ -420,8 +426,13 @@ def fuzz(calls: int, seed: int = 0) -> Counter[str]:
     """
     random = np.random.default_rng(seed)
     all_subjects, counts = subjects(random), Counter[str]()
-    all_layers = fuzz_layers.subjects(random)
+    all_layers, decoders = fuzz_layers.subjects(random), fuzz_decoder.subjects(random)
     for _ in range(calls):
+        if decoders and random.random() < 0.1:
+            ending = fuzz_decoder.fuzz(decoders[int(random.integers(len(decoders)))], random, changed)
+            counts[ending] += 1
+            counts[f"{ending}: a decoder"] += 1
+            continue
         if all_layers and random.random() < 0.15:
             ending = fuzz_layer(all_layers[int(random.integers(len(all_layers)))], random)
             counts[ending] += 1

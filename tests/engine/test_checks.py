@@ -33,6 +33,7 @@ def test_calls_at_random_are_right_or_refused() -> None:
     assert counts["refused out of range"] > 200
     assert counts["refused weights"] > 20
     assert not SETS or counts["refused a guise in place"] > 10
+    assert not SETS or min(counts["accepted: a decoder"], counts["refused: a decoder"]) > 150, counts
 
 
 @pytest.mark.parametrize("check", ["check_state", "check_drawing"])
