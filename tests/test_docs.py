@@ -1,8 +1,10 @@
 """The documentation is true: its commands and programs run, its figures are in committed results, its links lead on."""
 
 import importlib.util
+import inspect
 import json
 import os
+import pydoc
 import re
 import shlex
 import subprocess
@@ -10,11 +12,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import pytest
 
+import unroll as package
 from forked import Forked
+from unroll import sklearn
 from unroll.cli.app import VERBS
 from unroll.errors import install
 
@@ -199,6 +203,32 @@ def test_every_key_of_a_recipe_is_explained() -> None:
         assert {key.name for key in fields(config)} == module.documented(config).keys(), config
 
 
+# ---- docstrings
+
+
+def undocumented(public: object, name: str) -> Iterator[str]:
+    """Yield the names of a function or class, and of its own public methods and properties, without a docstring."""
+    if not inspect.getdoc(public):
+        yield name
+    for member, value in vars(public).items() if inspect.isclass(public) else ():
+        if not member.startswith("_") and isinstance(value, FunctionType | property) and not inspect.getdoc(value):
+            yield f"{name}.{member}"
+
+
+def test_public_names_have_docstrings() -> None:
+    paths = re.findall(r"^\.\. auto\w+:: (\S+)$", "".join(map(Path.read_text, (ROOT / "docs").glob("*.md"))), re.M)
+    names = {f"unroll.{name}" for name in package.__all__} | {f"unroll.sklearn.{name}" for name in sklearn.__all__}
+    assert names <= {*paths}, "all of them are on the pages"
+    assert [fault for path in paths for fault in undocumented(pydoc.locate(path), path)] == []
+
+    class Plain:
+        """A class with a method that says nothing."""
+
+        def method(self) -> None: ...
+
+    assert list(undocumented(Plain, "Plain")) == ["Plain.method"]
+
+
 # ---- paths
 
 
@@ -234,12 +264,41 @@ def too_long(page: str) -> list[str]:
     return [line for line in text.splitlines() if len(line) > 160 and not line.startswith(("|", "!["))]
 
 
+def prose(page: Path) -> str:
+    """Return a page without its code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+
+
+def broken(links: str, page: Path) -> list[str]:
+    """Return the links in a text of a page that lead nowhere: to no file, no heading, or no address."""
+    wrong = []
+    for link in re.findall(r"\]\(([^)\s]+)[^)]*\)", links):
+        target, _, anchor = link.partition("#")
+        if re.match(r"\w+:", link):
+            wrong += [] if re.fullmatch(r"https?://[\w.-]+\.\w+(/\S*)?", link) else [link]
+            continue
+        file = page.parent / target if target else page
+        headings = re.findall(r"^#+ (.+)$", prose(file), re.M) if anchor and file.exists() else []
+        if not file.exists() or (anchor and anchor not in map(slug, headings)):
+            wrong.append(link)
+    return wrong
+
+
+def slug(heading: str) -> str:
+    """Return the anchor of a heading, as GitHub and the site make it."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
 @pytest.mark.parametrize("page", texts(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_lines_are_short_and_links_lead_somewhere(page: Path) -> None:
-    text = page.read_text()
-    assert too_long(text) == []
-    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+    assert too_long(page.read_text()) == []
+    assert broken(prose(page), page) == []
+
+
+def test_a_link_that_leads_nowhere_is_caught() -> None:
+    page = ROOT / "docs" / "tour.md"
+    links = "[a](tours.md) [b](#text) [c](kinds.md#a-tager) [d](https://example) ![e](gone.png) [f](#texts-and-recipes)"
+    assert broken(links, page) == ["tours.md", "#text", "kinds.md#a-tager", "https://example", "gone.png"]
 
 
 def test_a_long_line_is_caught() -> None:
