@@ -23,7 +23,6 @@ def test_the_pages_are_what_their_results_render_to() -> None:
         assert path.read_text() == content, f"{path.relative_to(ROOT)} is stale: make gallery"
     stale = {path for path in gallery_page.GALLERY.rglob("*.*") if path.suffix in (".md", ".svg")} - set(made)
     assert {path.name for path in stale} <= {"memory.svg", "evolution.svg"}, "pages without results"
-    assert {path.name for path in stale} == {"memory.svg", "evolution.svg"}
 
 
 @pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.stem)
