@@ -23,7 +23,7 @@ import numpy as np
 from gallery_corpora import Corpus, corpus_named, fetched
 from gallery_page import RESULTS, write_pages
 from measure import ROOT, machine, run_json
-from unroll.artifact.events import METRICS, SAMPLES, read_events
+from unroll.artifact.events import METRICS, read_events
 from unroll.artifact.open import Opened, open_model
 from unroll.errors import UserError
 from unroll.files import write_atomically
@@ -33,6 +33,8 @@ from unroll.insight.cells.measure import judge, reading
 from unroll.insight.cells.properties import Text, as_read, label, read_text
 from unroll.insight.memory.measure import measure as measure_memory
 from unroll.insight.memory.picture import main_picture
+from unroll.insight.style.measure import measure as measure_style
+from unroll.insight.style.picture import picture as style_picture
 from unroll.insight.trace import trace_ids
 from unroll.lm.sample import sample
 from unroll.progress import result
@@ -77,7 +79,8 @@ def make_page(corpus: Corpus, text: Path, model: Path, cpu_minutes: float | None
         cpu_minutes = sum(after[2:4]) / 60 - sum(before[2:4]) / 60  # of children
     figures, pictures = measured(corpus, text, model)
     figures["cpu_minutes"] = cpu_minutes
-    write_atomically(RESULTS / f"gallery-{corpus.name}.json", (json.dumps(figures, indent=1) + "\n").encode())
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in figures.items())
+    write_atomically(RESULTS / f"gallery-{corpus.name}.json", f"{{\n{lines}\n}}\n".encode())
     write_pages(corpus.name, pictures)
 
 
@@ -92,6 +95,7 @@ def measured(corpus: Corpus, text: Path, model: Path) -> tuple[dict[str, Any], d
     held_out = "test" if "test" in parts else "valid"
     opened = open_model(model)
     written = "".join(symbol.text for symbol in sample(opened, length=DRAWN))
+    style = result(measure_style(model))
     memory = result(measure_memory([model], None, limit=FARTHEST, targets=TARGETS))
     figures = {
         "benchmark": "gallery",
@@ -109,16 +113,17 @@ def measured(corpus: Corpus, text: Path, model: Path) -> tuple[dict[str, Any], d
         "rounds": end["tokens_seen"] / info["parts"]["train"]["tokens"],
         "steps": end["step"],
         "samples": [
-            {"step": taken["step"], "nats": taken["nats"], "text": taken["text"]}
-            for taken in read_events(model / SAMPLES)
+            {name: taken[name] for name in ("step", "nats", "text", "measures")}
+            for taken in style.samples
             if taken["step"] in (*corpus.steps, end["step"])
         ],
+        "style": {"kind": style.kind, "ceiling": style.ceiling, "length": style.length},
         "sample": sampled(corpus, written, {name: part.decode(errors="replace") for name, part in parts.items()}),
         "loss": losses(corpus, text, info, parts, held_out),
         "cells": cells(corpus, opened, written),
         "memory": memory.figures(),
     }
-    return figures, {"memory.svg": main_picture(memory, ".svg")}
+    return figures, {"evolution.svg": style_picture(style, ".svg"), "memory.svg": main_picture(memory, ".svg")}
 
 
 # ---- what it writes

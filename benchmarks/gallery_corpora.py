@@ -72,7 +72,7 @@ CORPORA = {
                 r"re:^([A-Z][A-Za-z' ]+:)$": "in the name of who speaks",
                 "line": "characters since the newline",
                 "case": "in a word that began with a capital",
-                "word": "letters of the word so far",
+                r"re:^[A-Z][A-Za-z' ]+:\n([^\n]*)$": "in the first line of a speech",
                 r"re:^((?:What|Who|How|Why|Where|When)\b[^.!?;]*\?)": "in a question that began the line",
             },
             "",

@@ -4,27 +4,21 @@ import html
 import json
 import math
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import dropwhile, groupby
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from coloured_text import alternative, coloured, place, printable
 from gallery_corpora import CORPORA
-from unroll.insight.cells.colours import ink, shade
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 GALLERY = ROOT / "docs" / "gallery"
 WIDTH = 96
 """Characters of a line of a sample; longer lines are wrapped."""
-TAB = 4
 EXCERPT, TAKEN = 600, 300
 """Characters of the first excerpt, and of a sample taken on the way."""
-COLUMNS, CELL, ROW = 72, 8.4, 21
-"""Characters of a line of a coloured text, and the size of a character in pixels."""
-FONT = "ui-monospace, DejaVu Sans Mono, Menlo, Consolas, monospace"
-SHADES = 10
-"""Shades of a colour."""
 UNITS = {"char": "character", "byte": "byte"}
 
 
@@ -100,6 +94,13 @@ def sections(figures: dict[str, Any]) -> Iterator[str]:
         last = " (the end)" if taken["step"] == figures["steps"] else ""
         yield f"**Step {taken['step']:,}**{last}, {bits(taken['nats'])} bits per {unit}"
         yield pre(beginning(taken["text"], TAKEN))
+    yield paragraph(
+        f"How like the text these samples are, in percent, and how like itself held-out text is, in pieces of "
+        f"{figures['style']['length']:,} characters (`unroll evolution` says how each is measured)."
+    )
+    yield f"![Each measure over the steps of the training]({figures['name']}/evolution.svg)"
+    steps = [f"{taken['step']:,}" for taken in figures["samples"]]
+    yield table(["step", *steps, "held out"], growth(figures))
     yield "## A page of it"
     yield paragraph(copying(figures["sample"]))
     yield pre(*figures["sample"]["pieces"])
@@ -162,6 +163,13 @@ def made_from(figures: dict[str, Any]) -> Iterator[list[str]]:
     yield ["machine", f"{machine['processor']}, Python {machine['python']}, PyTorch {machine['torch']}"]
 
 
+def growth(figures: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield a row for each measure of style, a dash where it says nothing."""
+    measures = [*(taken["measures"] for taken in figures["samples"]), figures["style"]["ceiling"]]
+    for name in figures["style"]["ceiling"]:
+        yield [name, *("–" if of[name] is None else f"{100 * of[name]:.0f}" for of in measures)]
+
+
 def copying(sample: dict[str, Any]) -> str:
     """Return how much of a sample is copied."""
     drawn = f"Temperature {sample['temperature']}, seed {sample['seed']}"
@@ -193,16 +201,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.095 or share == 0 else f"{100 * share:.1f} %"
 
 
-def place(cell: dict[str, Any]) -> str:
-    """Return the name of a cell, as verbs take it."""
-    return f"{cell['layer']}:{cell['unit']}"
-
-
-def alternative(cell: dict[str, Any]) -> str:
-    """Return what a coloured text shows, for who does not see it."""
-    return f"A passage of the sample, coloured by the value of unit {place(cell)} at each character"
-
-
 METRICS = {"auroc": "AUROC", "correlation": "correlation"}
 
 
@@ -226,22 +224,25 @@ def evidence(cell: dict[str, Any]) -> str:
             f" Clamping it costs {ratio:,.1f} times what clamping a matched cell costs where this begins and ends: it "
             "follows the property, and is not alone in keeping it."
         )
-    return text + " Nothing single marks where this changes, so that it was not proven by clamping."
+    if cell["verdict"] == "tracks":
+        return text + " No symbols mark where this changes, so that clamping it proves nothing."
+    return text + " What the last 8 characters show is not outdone, so that this need not be memory."
 
 
 def remembering(memory: dict[str, Any], unit: str) -> str:
     """Return how far back a network remembers."""
     (model,) = memory["models"]
     losses = {int(context): loss for context, loss in model["context_loss"][:-1]}
-    falls = ", ".join(f"{bits(losses[k])} after {k}" for k in (1, 4, 16, 64, 256) if k in losses)
+    falls = ", ".join(f"{bits(losses[k])} after {k}" for k in (4, 16, 64, 256) if k in losses)
     reached = (
         f"no end is in sight within {memory['limit']}"
         if model["span_99"] is None
-        else f"99 % of what history gains is there after {model['span_99']:.0f}"
+        else f"99 % of what history gains is there after {model['span_99']:.0f} {unit}s"
     )
     return (
-        f"Read from a fresh state, the loss is {falls} {unit}s, and {bits(model['full_nats'])} bits after all that "
-        f"came before: {reached}. Measured at {memory['targets']} places of the validation part."
+        f"Read from a fresh state, the loss is {bits(losses[1])} bits after 1 {unit}, {falls}, and "
+        f"{bits(model['full_nats'])} after all that came before: {reached}. Measured at {memory['targets']} places of "
+        "the validation part."
     )
 
 
@@ -271,27 +272,22 @@ def beginning(text: str, most: int) -> str:
 def pre(*parts: str | Sequence[Any]) -> str:
     """Return text as it stands, as HTML; of parts (text, marked) the marked are bold."""
     marked: list[tuple[str, bool]] = [(part, False) if isinstance(part, str) else (part[0], part[1]) for part in parts]
-    lines = wrapped([(letter, mark) for text, mark in marked for letter in map(printable, text)])
+    letters = [(letter, mark) for text, mark in marked for letter in map(printable, text)]
+    lines = wrapped([*dropwhile(lambda pair: pair[0] == "\n", letters)])
     content = "\n".join(
         "".join(
             f"<b>{escaped}</b>" if mark and escaped.strip() else escaped
             for mark, letters in groupby(line, key=lambda pair: pair[1])
-            for escaped in [html.escape("".join(letter for letter, _ in letters), quote=False)]
+            for escaped in [escape("".join(letter for letter, _ in letters))]
         )
         for line in lines
     )
     return f'<pre tabindex="0">\n{content.rstrip()}\n</pre>'
 
 
-def printable(letter: str) -> str:
-    """Return a character, or what stands for one that cannot be shown."""
-    return (
-        " " * TAB
-        if letter == "\t"
-        else letter
-        if letter == "\n" or letter.isprintable()
-        else "\N{REPLACEMENT CHARACTER}"
-    )
+def escape(text: str) -> str:
+    """Return text for HTML in Markdown, in which nothing may look like a tag or a link."""
+    return html.escape(text, quote=False).replace("](", "]&#40;")
 
 
 def wrapped(letters: list[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
@@ -307,71 +303,3 @@ def wrapped(letters: list[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]
             blank = max((k for k, (other, _) in enumerate(line) if other == " " and k > WIDTH // 2), default=WIDTH - 1)
             yield line[: blank + 1]
             line = line[blank + 1 :]
-
-
-# ---- coloured texts
-
-
-def coloured(cell: dict[str, Any]) -> str:
-    """Return a passage as SVG, the value of a cell behind each character, and a line under where its property holds."""
-    binary = cell["metric"] == "auroc"
-    rows: list[list[tuple[str, int, bool]]] = [[]]
-    for letter, value, label in zip(cell["text"], cell["values"], cell["labels"], strict=True):
-        level = round(value * SHADES / 100)
-        for shown in "↵" if letter == "\n" else printable(letter):
-            if len(rows[-1]) == COLUMNS:
-                rows.append([])
-            rows[-1].append((shown, level, binary and label > 0))
-        if letter == "\n":
-            rows.append([])
-    rows = [row for row in rows if row]
-    width, height = COLUMNS * CELL + 24, len(rows) * ROW + 24
-    body = [element for number, row in enumerate(rows) for element in line_of(row, 12 + number * ROW)]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" width="{width:g}" height="{height}" '
-        f'role="img">\n<title>{alternative(cell)}</title>\n'
-        f'<rect width="100%" height="100%" rx="6" fill="#fff"/>\n'
-        f'<g font-family="{FONT}" font-size="14" xml:space="preserve">\n' + "\n".join(body) + "\n</g>\n</svg>\n"
-    )
-
-
-def line_of(row: list[tuple[str, int, bool]], top: int) -> Iterator[str]:
-    """Yield the elements of a line: backgrounds, letters, underlines."""
-    places = list(enumerate(row))
-    for level, group in groupby(places, key=lambda pair: pair[1][1]):
-        stretch = list(group)
-        if level:
-            yield rectangle(stretch[0][0], top, len(stretch), ROW - 2, background(level))
-    for colour, group in groupby(places, key=lambda pair: ink(background(pair[1][1]))):
-        stretch = list(group)
-        text = "".join(letter for _, (letter, _, _) in stretch)
-        if text.strip():
-            yield (
-                f'<text x="{left(stretch[0][0]):g}" y="{top + 14}" textLength="{len(stretch) * CELL:.4g}" '
-                f'fill="{hexadecimal(colour)}">{html.escape(text, quote=False)}</text>'
-            )
-    for holds, group in groupby(places, key=lambda pair: pair[1][2]):
-        stretch = list(group)
-        if holds:
-            yield rectangle(stretch[0][0], top + 16, len(stretch), 1.5, (0, 0, 0))
-
-
-def rectangle(column: int, top: int, columns: int, height: float, colour: tuple[int, int, int]) -> str:
-    """Return a rectangle behind or below so many characters."""
-    place = f'x="{left(column):g}" y="{top}" width="{columns * CELL:.4g}" height="{height:g}"'
-    return f'<rect {place} fill="{hexadecimal(colour)}"/>'
-
-
-def left(column: int) -> float:
-    """Return where a column begins."""
-    return round(12 + column * CELL, 1)
-
-
-def background(level: int) -> tuple[int, int, int]:
-    """Return the colour of a level from -SHADES to SHADES."""
-    return shade(level / SHADES)
-
-
-def hexadecimal(colour: tuple[int, int, int]) -> str:
-    """Return a colour as SVG has it."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)

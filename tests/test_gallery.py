@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gallery_page
+from coloured_text import coloured
 from gallery import copied, copied_lines, longest, pieces
 from gallery_corpora import CORPORA, by_rule, character_names, corpus_named
 from unroll.errors import UserError
@@ -44,7 +45,6 @@ def test_a_page_has_what_a_reader_looks_for(file: Path) -> None:
     assert len(figures["cells"]) == 3
     page = (gallery_page.GALLERY / f"{figures['name']}.md").read_text()
     assert figures["text"]["sha256"] in page
-    assert max(map(len, page.splitlines())) < 400
 
 
 # ---- what is marked
@@ -86,12 +86,12 @@ def test_pieces_are_the_text(pair: tuple[str, list[bool]]) -> None:
 # ---- pages
 
 
-@given(st.text(st.sampled_from(" \n\t<&ab\x00"), max_size=300))
+@given(st.text(st.sampled_from(" \n\t<&ab[](\x00"), max_size=300))
 def test_a_sample_is_shown_whole_and_escaped(text: str) -> None:
     shown = gallery_page.pre((text, True)).removeprefix('<pre tabindex="0">\n').removesuffix("\n</pre>")
     plain = shown.replace("<b>", "").replace("</b>", "")
-    assert "<" not in plain
-    restored = plain.replace("&lt;", "<").replace("&amp;", "&")
+    assert "<" not in plain and "](" not in plain
+    restored = plain.replace("&lt;", "<").replace("&#40;", "(").replace("&amp;", "&")
     kept = text.replace("\t", "").replace("\x00", "\N{REPLACEMENT CHARACTER}")
     assert "".join(restored.split()) == "".join(kept.split())
     assert all(len(line) <= gallery_page.WIDTH for line in restored.splitlines())
@@ -99,7 +99,7 @@ def test_a_sample_is_shown_whole_and_escaped(text: str) -> None:
 
 def test_a_coloured_text_says_what_it_shows() -> None:
     cell = {"layer": 0, "unit": 7, "metric": "auroc", "text": "a <b>\n", "values": [100, 0, -50, -50, -50, 0]}
-    picture = gallery_page.coloured(cell | {"labels": [0, 0, 1, 1, 1, 0]})
+    picture = coloured(cell | {"labels": [0, 0, 1, 1, 1, 0]})
     assert "unit 0:7" in picture
     assert "&lt;b&gt;" in picture
     assert picture.count('height="1.5"') == 1, "one underline"
