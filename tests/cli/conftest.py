@@ -1,7 +1,6 @@
 """What the tests of the command share: a text, a model trained by the command, and the command in this process."""
 
 import json
-import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from cli.command import QUICK, Done, text, unroll
-from tasks.classify import toy
+from toys import Toys
 from unroll import __main__
 from unroll.cli import process
 
@@ -38,10 +37,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.fixture(scope="session")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def classifier(toys: Toys) -> Path:
     """A classifier of animals by what they say: words and their characters, read from both ends."""
-    folder = tmp_path_factory.mktemp("classifier")
-    return toy.trained(toy.written(folder / "toy.tsv", toy.rows(random.Random(0), 120)), folder / "toy", steps=60)
+    return toys.classifier
 
 
 @pytest.fixture

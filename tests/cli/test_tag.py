@@ -11,7 +11,8 @@ import pytest
 
 from cli.conftest import Here, Refused
 from cli.test_terminal import screen
-from tasks.tag.toy import entities, sentences, trained, written
+from tasks.tag.toy import entities, trained, written
+from toys import Toys
 
 CONLLU = "# text = a\n1-2\tbalkiro\t_\t_\t_\t_\t_\t_\t_\t_\n" + "".join(
     f"{number}\t{token}\t_\t{tag}\t_\t_\t_\t_\t_\tSpace\n"
@@ -20,9 +21,8 @@ CONLLU = "# text = a\n1-2\tbalkiro\t_\t_\t_\t_\t_\t_\t_\t_\n" + "".join(
 
 
 @pytest.fixture(scope="module")
-def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tag")
-    return trained(written(folder / "toy.tsv", sentences(random.Random(0), 120)), folder / "toy", steps=60)
+def tagger(toys: Toys) -> Path:
+    return toys.tagger
 
 
 @pytest.fixture(scope="module")

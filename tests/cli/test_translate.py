@@ -5,11 +5,13 @@ import json
 import random
 import sys
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
 from cli.conftest import Here, Refused
-from tasks.translate.toy import sources, trained, translated, written
+from tasks.translate.toy import sources, translated, written
+from toys import Toys
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +20,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def model(pairs: tuple[Path, Path]) -> Path:
-    return trained(pairs, pairs[0].with_name("model"), steps=300)
+def model(toys: Toys, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copytree(toys.translator, tmp_path_factory.mktemp("translator") / "model")
 
 
 def test_a_line_for_each_text(here: Here, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
