@@ -46,7 +46,7 @@ docs: $(SPHINX)
 	@echo "open $(SITE)/index.html"
 
 $(SPHINX): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'furo>=2025.9' 'myst-nb>=1.3' 'sphinx>=8.2'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'furo>=2025.9' 'latex2mathml>=3.78' 'myst-nb>=1.3' 'sphinx>=8.2'
 	touch $(SPHINX)
 
 # A page of the gallery: make gallery NAME=tinyshakespeare, with TEXT=FILE for a text of your own place.

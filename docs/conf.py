@@ -7,7 +7,7 @@ place here and in the repository, and the practical sessions need no copy in thi
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
@@ -52,13 +52,13 @@ html_math_renderer = "mathml"
 
 def begin_math(translator: HTML5Translator, node: nodes.math) -> None:
     """Write an equation as MathML, which browsers draw and screen readers read without a script or a font."""
-    translator.body.append(tex2mathml(node.astext()))
+    translator.body.append(convert(node.astext()))
     raise nodes.SkipNode
 
 
 def begin_display(translator: HTML5Translator, node: nodes.math_block) -> None:
     """Write an equation that stands by itself."""
-    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>\n')
+    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>\n')
     raise nodes.SkipNode
 
 

@@ -30,9 +30,9 @@ ELSEWHERE = ("make ", "git ", "pip ", "cd ")
 TOOLS = ("cat", "gzip", "printf")
 """Commands of the system that pages use beside ours; a shell runs them."""
 HOWTO = ROOT / "docs" / "howto"
-TASKS = [ROOT / "docs" / "index.md", *(HOWTO / f"{name}.md" for name in re.findall(
-    r"\(([\w-]+)\.md\):", (HOWTO / "index.md").read_text()))]  # fmt: skip
-"""The first page and the how-to pages in their order: they share the models that they train."""
+TASKS = [HOWTO / f"{name}.md" for name in re.findall(r"\(([\w-]+)\.md\):", (HOWTO / "index.md").read_text())]
+SHARING = [ROOT / "docs" / "tour.md", ROOT / "docs" / "index.md", *TASKS]
+"""The tour, the first page and the how-to pages, in their order: they share the models that they train."""
 
 
 def commands(text: str) -> list[str]:
@@ -43,7 +43,7 @@ def commands(text: str) -> list[str]:
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted({*(ROOT / "docs").glob("*.md")} - {*TASKS})]
+    return [ROOT / "README.md", *sorted({*(ROOT / "docs").glob("*.md")} - {*SHARING})]
 
 
 def texts() -> list[Path]:
@@ -98,11 +98,11 @@ def test_every_documented_command_runs(page: Path, tmp_path: Path) -> None:
         perform(command, tmp_path)
 
 
-def test_the_commands_and_programs_of_the_how_to_pages_run(tmp_path: Path) -> None:
-    """In the order of their index, each command once."""
+def test_the_commands_and_programs_of_the_tour_and_the_how_to_pages_run(tmp_path: Path) -> None:
+    """Each command once."""
     write_texts(tmp_path)
-    assert {*HOWTO.glob("*.md")} == {*TASKS[1:], HOWTO / "index.md"}
-    texts = [page.read_text() for page in TASKS]
+    assert {*HOWTO.glob("*.md")} == {*TASKS, HOWTO / "index.md"}
+    texts = [page.read_text() for page in SHARING]
     for command in dict.fromkeys(re.sub(r" +", " ", command) for text in texts for command in commands(text)):
         perform(command, tmp_path)
     programs = [program for text in texts for program in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)]
@@ -137,7 +137,7 @@ def test_the_examples_run(tmp_path: Path) -> None:
 
 # ---- figures
 
-FIGURE = re.compile(r'\[([\d.,]+)[^\]]*\]\((?:\.\./)?benchmarks/(results/\S+\.json) "([^"]+)"\)')
+FIGURE = re.compile(r'\[([\d.,]+)[^\]]*\]\((?:\.\./)*benchmarks/(results/\S+\.json) "([^"]+)"\)')
 """A figure links to its result, with the key as the title: `[1.38 nats](benchmarks/results/F.json "KEY.PATH")`."""
 
 
@@ -155,7 +155,10 @@ def wrong_figures(page: str) -> Iterator[str]:
             yield f"{file} {keys} is {value}, the page says {figure}"
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "numbers.md"], ids=lambda page: page.name)
+WITH_FIGURES = [ROOT / "README.md", ROOT / "docs" / "numbers.md", HOWTO / "more-minutes.md"]
+
+
+@pytest.mark.parametrize("page", WITH_FIGURES, ids=lambda page: page.name)
 def test_every_figure_stands_in_a_result(page: Path) -> None:
     assert list(wrong_figures(page.read_text())) == []
 

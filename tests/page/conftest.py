@@ -171,3 +171,24 @@ def probed(page: "Page", screen: str, ready: str = "true", timeout: float = 60_0
         f"() => {{ const it = window.__studio?.{screen}; return it !== undefined && ({ready}); }}", timeout=timeout
     )
     return page.evaluate(f"window.__studio.{screen}")
+
+
+@pytest.fixture(scope="session")
+def axe() -> Path:
+    """The script of axe-core; what needs it is skipped where it is not installed."""
+    reason = "no axe-core here: `make setup` installs it"
+    package = pytest.importorskip("axe_playwright_python", reason=reason)
+    return Path(package.__file__).parent / "axe.min.js"
+
+
+def violations(page: "Page", axe: Path) -> list[str]:
+    """Return what is wrong with a page and matters, with where it is."""
+    if page.evaluate("typeof axe") == "undefined":
+        page.add_script_tag(path=axe)
+    report = page.evaluate("axe.run(document, { preload: false, resultTypes: ['violations'] })")
+    return [
+        f"{rule['id']}: {node['html'][:160]} {node['failureSummary']}"
+        for rule in report["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"][:5]
+    ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from page.conftest import Visit, probed
+from page.conftest import Visit, probed, violations
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -28,32 +28,11 @@ PLACES = {
 """Each screen, and what holds once it shows something."""
 
 
-@pytest.fixture(scope="session")
-def axe() -> Path:
-    """The script of axe-core; what needs it is skipped where it is not installed."""
-    reason = "no axe-core here: `make setup` installs it"
-    package = pytest.importorskip("axe_playwright_python", reason=reason)
-    return Path(package.__file__).parent / "axe.min.js"
-
-
 def shown(visit: Visit, screen: str, **context: Any) -> "Page":
     """Open a screen and wait until it shows something."""
     page = visit(f"#/{screen}?model=book&run=book&against=small&text={TEXT * 12}", **context)
     probed(page, screen, PLACES[screen])
     return page
-
-
-def violations(page: "Page", axe: Path) -> list[str]:
-    """Return what is wrong with a page and matters, with where it is."""
-    if page.evaluate("typeof axe") == "undefined":
-        page.add_script_tag(path=axe)
-    report = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    return [
-        f"{rule['id']}: {node['html'][:160]} {node['failureSummary']}"
-        for rule in report["violations"]
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"][:5]
-    ]
 
 
 NAMES = """() => [...document.querySelectorAll('main button.small, main button.quiet')]

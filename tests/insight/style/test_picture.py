@@ -1,6 +1,5 @@
 """The picture of growth: its panels, its dashed ceiling, and the same bytes for the same numbers."""
 
-
 import pytest
 
 import unroll
