@@ -26,6 +26,7 @@ import numpy as np
 
 import unroll
 
+plt.style.use("tableau-colorblind10")
 plt.rcParams |= {"figure.dpi": 80, "axes.spines.top": False, "axes.spines.right": False}
 
 # %% [markdown]
@@ -39,12 +40,11 @@ plt.rcParams |= {"figure.dpi": 80, "axes.spines.top": False, "axes.spines.right"
 PEOPLE = ["John", "Mary", "Anna", "Peter", "the teacher", "the farmer", "the child"]
 OBJECTS = {
     "driving": ["car", "car", "car", "truck", "bus", "tractor"],
-    "repairing": ["car", "truck", "bus", "tractor", "window"],
-    "washing": ["car", "truck", "bus", "tractor", "cat", "dog", "horse", "window"],
+    "repairing": ["car", "truck", "bus", "window"],
+    "washing": ["car", "truck", "cat", "dog", "horse", "window"],
     "feeding": ["cat", "cat", "cat", "dog", "horse", "child"],
     "stroking": ["cat", "cat", "dog", "horse"],
     "reading": ["book", "letter", "newspaper"],
-    "writing": ["book", "letter", "report"],
 }
 PLACES = ["in the garden", "at home", "near the river", "today", ""]
 
@@ -374,13 +374,13 @@ for n in orders:
     perplexities["Kneser-Ney"].append(figures["perplexity"])
 
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
-for (name, values), style in zip(perplexities.items(), ("s:", "^--", "o-"), strict=True):
-    axes.plot(orders, values, style, label=name)
-axes.set(
-    xlabel="n", ylabel="perplexity", ylim=(0, None), title="New sentences, by context and remedy"
-)
+for (name, values), style in zip(perplexities.items(), ("s:", "^--", "ko-"), strict=True):
+    axes.plot(orders[1:], values[1:], style, label=name)
+axes.set(xlabel="n", ylabel="perplexity", ylim=(2, None))
+axes.set_title("New sentences, by context and remedy")
 axes.legend(frameon=False)
 plt.show()
+print(f"single words: {perplexities['Kneser-Ney'][0]:.1f}", end=", ")
 print(f"the best: {min(perplexities['Kneser-Ney']):.2f}, Kneser-Ney")
 
 # %% [markdown]
@@ -414,7 +414,7 @@ plt.show()
 # %% [markdown]
 # A text is drawn from a model one symbol after another, each from $P(\cdot \mid \text{context})$.
 # What the context cannot hold is missing from the text: with two characters there are hardly
-# words, with four there are words, with ten there are lines, most of them copied.
+# words, with four there are words, with ten there are pieces of lines, many of them copied.
 
 # %% tags=["varies"]
 for n in (2, 4, 10):
@@ -424,29 +424,54 @@ for n in (2, 4, 10):
 # %% [markdown]
 # ## 7. What counts do not know
 #
-# Take every sentence out of the training text in which somebody is *driving a tractor*. Tractors
-# are still repaired and washed there, just as cars, trucks and buses are. A reader of that text
-# would guess that one can drive them. What does the best n-gram say?
+# One more language, with one rule: machines need *fuel*, living things need *food*. Sixteen nouns
+# and sixteen adjectives make 256 sentences. The model counts half of them, so that it has seen
+# every noun and every adjective, and we ask about the others: *the tractor is red and needs …*
 
 # %%
-lines = (runs / "train.txt").read_text().splitlines()
-kept = [line for line in lines if "driving a tractor" not in line]
-(runs / "kept.txt").write_text("\n".join(kept) + "\n")
-for _ in unroll.ngram(runs / "kept.txt", order=3, level="word", out=runs / "kept", force=True):
+MACHINES = "car truck bus tractor train ship plane boat".split()
+ANIMALS = "cat dog horse cow bird fish mouse goat".split()
+ADJECTIVES = (
+    "red blue old new big small quick slow heavy light clean strong quiet loud odd wet".split()
+)
+pairs = [(noun, adjective) for noun in MACHINES + ANIMALS for adjective in ADJECTIVES]
+shuffled = [pairs[k] for k in np.random.default_rng(3).permutation(len(pairs))]
+seen, unseen_pairs = shuffled[:128], shuffled[128:]
+
+
+def need(noun):
+    """Return what a noun needs."""
+    return "fuel" if noun in MACHINES else "food"
+
+
+lines = [f"the {noun} is {adjective} and needs {need(noun)}" for noun, adjective in seen]
+(runs / "needs.txt").write_text("\n".join(lines) + "\n")
+for _ in unroll.ngram(runs / "needs.txt", order=6, level="word", out=runs / "needs", force=True):
     pass
-after = unroll.next_symbols(runs / "kept", "John is driving a", top=50).likely
-shares = {likely.token: likely.probability for likely in after}
-things = ["car", "truck", "bus", "tractor", "window", "cat", "dog", "horse"]
+
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
-colours = ["#D55E00" if thing == "tractor" else "#0072B2" for thing in things]
-axes.bar(things, [shares[thing] for thing in things], color=colours)
-axes.set(yscale="log", ylabel="P(… | driving a)", title="A tractor is as undrivable as a cat")
+for questions, colour, label in (
+    (seen, "#0072B2", "counted sentences"),
+    (unseen_pairs, "#D55E00", "new sentences"),
+):
+    right = []
+    for noun, adjective in questions:
+        text = f"the {noun} is {adjective} and needs"
+        likely = unroll.next_symbols(runs / "needs", text, top=100).likely
+        right.append(next(word.probability for word in likely if word.token == need(noun)))
+    axes.plot(sorted(right, reverse=True), ".", color=colour, label=label)
+    print(f"{label}: P(what it needs) = {np.mean(right):.2f} on average")
+axes.axhline(0.5, color="grey", ls="--", lw=1)
+axes.set(xlabel="sentences, sorted", ylabel="P(what it needs)", ylim=(0, 1))
+axes.set_title("A 6-gram sees the noun, and cannot use it in a new sentence")
+axes.legend(frameon=False, loc="lower left")
 plt.show()
 
 # %% [markdown]
-# To a table of counts, *tractor* and *truck* are two different entries, and that both are washed
-# and repaired means nothing. It needs to have seen the very words. A model that knows that the two
-# are *similar* would need far less text. That is the idea of the next session.
+# After *tractor is red and needs* there is nothing to count. The model falls back on *is red and
+# needs*, which says nothing about tractors: it guesses. To a table of counts, *tractor* and
+# *truck* are two different entries, as different as *tractor* and *goat*. A model that knows that
+# two words are **similar** would need far less text. That is the idea of the next session.
 #
 # ## What to remember
 #

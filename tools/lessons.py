@@ -179,7 +179,14 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
                 output.execution_count = count
             if output.output_type == "error":
                 output.traceback = [f"{output.ename}: {output.evalue}"]
+            if "image/png" in output.get("data", {}):
+                output.metadata["image/png"] = output.metadata.get("image/png", {}) | {"alt": caption(cell.source)}
     return notebook
+
+
+def caption(source: str) -> str:
+    """Return the titles that a cell gives its picture, for those who cannot see it."""
+    return "; ".join(re.findall(r'title(?:=|\()\s*f?"([^"]+)"', source)) or "the picture of this cell"
 
 
 def joined(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
@@ -265,9 +272,14 @@ def alike(old: str, new: str) -> bool:
 
 def run(path: Path, update: bool) -> tuple[str, list[str]]:
     """Execute a session; return a line about it and its faults. With `update`, write its notebook."""
+    from nbclient.exceptions import CellExecutionError
+
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     session = read(path)
-    notebook = execute(session)
+    try:
+        notebook = execute(session)
+    except CellExecutionError as error:
+        return path.stem, [f"a cell fails: {error}"]
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     line = f"{path.stem}: {time.perf_counter() - started:.0f} s, {processor:.0f} s of one core"

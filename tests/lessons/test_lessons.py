@@ -121,6 +121,11 @@ def test_planted_faults_of_notebooks_are_caught() -> None:
     assert any("not executed" in fault for fault in lessons.faults(other, planted))
 
 
+def test_a_picture_has_its_title_for_those_who_cannot_see_it() -> None:
+    assert lessons.caption('axes.set(title="Loss", ylim=(0, 1))\naxes.set_title(\n    "Norm")') == "Loss; Norm"
+    assert lessons.caption("plt.show()")
+
+
 def test_an_exercise_without_its_check_is_caught(tmp_path: Path) -> None:
     path = tmp_path / "09_planted.py"
     path.write_text('# %% tags=["exercise"]\n# Exercise 9.1: add\n\n# %%\nprint(1)\n')
