@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import QUICK, UNROLL, environment, text
-from cli.conftest import Refused, Trained
+from cli.conftest import Here, Refused, Trained
 
 FULL = Path("/dev/full")
 full_device = pytest.mark.skipif(not FULL.exists(), reason="no device here that is always full")
@@ -49,7 +49,7 @@ def arguments(trained: Trained, tmp_path: Path) -> dict[str, list[str]]:
 @full_device
 @pytest.mark.parametrize("name", READERS)
 def test_a_result_that_cannot_be_written_is_one_message(
-    name: str, arguments: dict[str, list[str]], tmp_path: Path
+    name: str, here: Here, arguments: dict[str, list[str]], tmp_path: Path
 ) -> None:
     for line, fragment in (('exec "$@" >/dev/full', "no space left"), ('exec "$@" >&-', "it is closed")):
         result = shell(line, *arguments[name], cwd=tmp_path)
@@ -57,7 +57,7 @@ def test_a_result_that_cannot_be_written_is_one_message(
         assert result.stderr.count("unroll: ") == 1 and f"cannot write to standard output: {fragment}" in result.stderr
         assert "\n  allowed: " in result.stderr and "\n  fix: " in result.stderr
         assert "Traceback" not in result.stderr and "Exception" not in result.stderr
-    assert shell('exec "$@"', *arguments[name], cwd=tmp_path).returncode == 0
+    assert here(*arguments[name]).code == 0
 
 
 @full_device
@@ -102,7 +102,7 @@ def test_a_folder_is_no_file_to_write(
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_pipes_links_and_modes_stay_what_they_are(
-    name: str, trained: Trained, arguments: dict[str, list[str]], tmp_path: Path
+    name: str, here: Here, trained: Trained, arguments: dict[str, list[str]], tmp_path: Path
 ) -> None:
     files = {"M": trained.path} | {letter: tmp_path / letter for letter in "TNP"}
     command = [str(files.get(part, part)) for part in OUTPUTS[name]]
@@ -110,14 +110,14 @@ def test_pipes_links_and_modes_stay_what_they_are(
     plain.write_bytes(b"before")
     plain.chmod(0o600)
     link.symlink_to("plain")
-    assert shell('exec "$@"', *command, "link", cwd=tmp_path).returncode == 0
+    assert here(*command, link).code == 0
     written = plain.read_bytes()
     assert link.is_symlink() and plain.stat().st_mode & 0o777 == 0o600 and written != b"before"
     os.mkfifo(pipe)
     read: list[bytes] = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
     reader.start()
-    assert shell('exec "$@"', *command, "pipe", cwd=tmp_path).returncode == 0
+    assert here(*command, pipe).code == 0
     reader.join(30)
     assert read == [written] and pipe.is_fifo()
     result = subprocess.run([*UNROLL, *command, "/dev/stdout"], cwd=tmp_path, env=environment(), capture_output=True)
