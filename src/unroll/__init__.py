@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from unroll.insight.longrange.measure import longrange as longrange
     from unroll.insight.memory.measure import memory as memory
     from unroll.insight.patching.measure import patch as patch
+    from unroll.insight.sequences.attribution import attribute_sequence as attribute_sequence
     from unroll.insight.style.measure import style as style
     from unroll.insight.tagger.attribution import attribute_tagger as attribute_tagger
     from unroll.insight.tagger.trace import trace_tagger as trace_tagger
@@ -80,6 +81,7 @@ HOMES = {
     "ablate": "unroll.insight.cells.ablation",
     "attribute": "unroll.insight.attribution.measure",
     "attribute_classifier": "unroll.insight.classifier.attribution",
+    "attribute_sequence": "unroll.insight.sequences.attribution",
     "attribute_tagger": "unroll.insight.tagger.attribution",
     "attribute_translator": "unroll.insight.translator.attribution",
     "beam_search": "unroll.lm.beam",

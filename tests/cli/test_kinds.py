@@ -75,6 +75,10 @@ OF_NETWORKS = {
 """Calls that differ where the model is a network."""
 
 
+OF_SEQUENCES = {"attribute": [MODEL, SERIES]}
+"""Those that differ where it is a model of sequences."""
+
+
 def verbs(group: click.Group, name: str = "") -> Iterator[str]:
     """Yield every verb of the command line, those of a group with its name before their own."""
     context = click.Context(group)
@@ -107,7 +111,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Path:
 
 def arguments(verb: str, kind: Kind, out: Path) -> list[str]:
     """Return the call of a verb on a model of a kind."""
-    call = OF_NETWORKS.get(verb, CALLS[verb]) if kind == "network" else CALLS[verb]
+    call = {"network": OF_NETWORKS, "sequence": OF_SEQUENCES}.get(kind, {}).get(verb, CALLS[verb])
     return [*verb.split(), *(kind if part == MODEL else part.replace(OUT, str(out)) for part in call)]
 
 

@@ -1,4 +1,4 @@
-"""`unroll attribute`: which symbols made a prediction, which units of a text decided its label or a tag."""
+"""`unroll attribute`: which symbols made a prediction, which units of a text, or values, decided a label or a tag."""
 
 import math
 import sys
@@ -13,6 +13,7 @@ from unroll.cli.options import JSON, PATH, plot_option, refuse_options
 
 if TYPE_CHECKING:
     from unroll.insight.attribution.scores import Attribution, Floats, Method
+    from unroll.insight.sequences.attribution import SequenceAttribution
 
 
 @click.command(
@@ -38,6 +39,10 @@ all paths that have it there. Of a translator it is log p of piece N of the tran
 by default, given those before it; the attention is shown beside the scores, and is none of them.
 
 \b
+Of a model of sequences TEXT is a file, and --at N names a sequence, by default the first. Each of
+its values is scored: one is left out by reading the mean of its channel in its place.
+
+\b
 Examples:
   unroll attribute runs/pronouns "Alice reads the book ." --target she --against he
   unroll attribute runs/book "It was a dark night" --html night.html --plot night.png
@@ -54,7 +59,8 @@ Examples:
     "--at",
     metavar="N",
     type=int,
-    help="Explain the prediction after N symbols of TEXT, the tag of token N, or piece N of the translation.",
+    help="Explain the prediction after N symbols of TEXT, the tag of token N, piece N of the translation, or the label "
+    "of sequence N.",
 )
 @click.option(
     "--method",
@@ -80,12 +86,13 @@ def verb(
 ) -> None:
     """Show which symbols of TEXT made the network in DIR predict what comes next, or which decided a label or tag."""
     pictures.check(plot)
-    from unroll.artifact.directory import CLASSIFIER, KIND, TAGGER, TRANSLATOR, read_kind
+    from unroll.artifact.directory import CLASSIFIER, KIND, SEQUENCE, TAGGER, TRANSLATOR, read_kind
     from unroll.files import printable_name
     from unroll.insight.attribution.picture import picture
     from unroll.insight.attribution.scores import NAMES, formula
     from unroll.insight.cells.colours import page
 
+    draw: Any = picture
     if (kind := read_kind(model)["kind"]) == TAGGER:
         refuse_options(model, TAGGER, {"--target": target}, "--label TAG, --against TAG, --at N")
         attribution, symbols = tag_scores(model, text, label, against, at, method or "leave-out", steps)
@@ -98,6 +105,14 @@ def verb(
         refuse_options(model, CLASSIFIER, {"--target": target, "--at": at}, "--label L, --against L")
         attribution, symbols = label_scores(model, text, label, against, method or "leave-out", steps)
         question = f"What made {printable_name(model)} say {attribution.target}?"
+    elif kind == SEQUENCE:
+        from unroll.insight.sequences.picture import picture as heat_map
+
+        refuse_options(model, SEQUENCE, {"--target": target}, "--label L, --against L, --at N")
+        draw = heat_map
+        attribution = value_scores(model, text, label, against, at, method or "leave-out", steps)
+        symbols = [f"{symbol} " for symbol in attribution.symbols]
+        question = f"What made {printable_name(model)} say {attribution.target} of sequence {attribution.id}?"
     else:
         refuse_options(model, KIND, {"--label": label}, "--target SYMBOL, --against SYMBOL")
         attribution, symbols = symbol_scores(model, text, target, against, at, method or "integrated", steps)
@@ -106,7 +121,7 @@ def verb(
     rows = [(f"{name}: ±1 is {largest(values):.4f} nats", shares(values)) for name, values in shown.items()]
     title = f"{formula(attribution)} of {printable_name(model)}"
     pictures.write(html, lambda _: page(title, symbols, rows).encode())
-    pictures.write(plot, lambda ending: picture(attribution, question, ending))
+    pictures.write(plot, lambda ending: draw(attribution, question, ending))
     if as_json:
         console.put_json({"model": model, "text": text, **attribution.figures(), "html": html, "plot": plot})
     else:
@@ -166,6 +181,16 @@ def piece_scores(
     if (agreement := attribution.attention_agreement) is not None:
         console.put_columns([("attention", f"rank agreement with leave-one-out (Spearman): {agreement:.2f}")], err=True)
     return attribution, list(attribution.pieces)
+
+
+def value_scores(
+    model: Path, file: str, label: str | None, against: str | None, at: int | None, method: "Method", steps: int
+) -> "SequenceAttribution":
+    """Return the scores of the values of a sequence in a file for its label."""
+    from unroll.artifact.series import open_series
+    from unroll.insight.sequences.attribution import attributing_sequence
+
+    return console.run(attributing_sequence(open_series(model), Path(file), label, at, against, method, steps))
 
 
 def put_scores(attribution: "Attribution", symbols: list[str]) -> None:

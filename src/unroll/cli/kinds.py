@@ -169,7 +169,6 @@ USES: dict[str, Refusals | None] = {
     },
     "attribute": {
         "ngram": Refusal("it has no network to trace a prediction back through", TRAIN_NETWORK),
-        "sequence": Refusal("it reads numbers, and no symbols of a text that could have made an answer", SEQUENCES),
     },
     "patch": {
         "ngram": Refusal("it has no state that could be put into another text", TRAIN_NETWORK),

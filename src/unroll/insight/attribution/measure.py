@@ -166,8 +166,13 @@ def gradient_times_input(quantity: Quantity, x: Tensor, origin: Tensor | None = 
 
     The `origin` (T, E) is zero by default.
     """
+    return np.asarray(gradient_parts(quantity, x, origin).sum(axis=1))
+
+
+def gradient_parts(quantity: Quantity, x: Tensor, origin: Tensor | None = None) -> Floats:
+    """Return the same number by number, (T, E)."""
     difference = x if origin is None else x - origin
-    return np.asarray((gradients(quantity, x[:, None])[:, 0] * difference).sum(dim=1).numpy())
+    return np.asarray((gradients(quantity, x[:, None])[:, 0] * difference).numpy())
 
 
 def integrated_gradients(quantity: Quantity, x: Tensor, steps: int, origin: Tensor | None = None) -> Work[Floats]:
@@ -177,6 +182,11 @@ def integrated_gradients(quantity: Quantity, x: Tensor, steps: int, origin: Tens
     proposition 1), up to the error of the integral, which is taken by the Gauss-Legendre rule with `steps` points.
     Yields progress.
     """
+    return np.asarray((yield from integrated_parts(quantity, x, steps, origin)).sum(axis=1))
+
+
+def integrated_parts(quantity: Quantity, x: Tensor, steps: int, origin: Tensor | None = None) -> Work[Floats]:
+    """Return the same number by number, (T, E), yielding progress."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on -1 to 1
     alpha, weight = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
     rows = max(1, HELD // (len(x) * quantity.width))
@@ -188,7 +198,7 @@ def integrated_gradients(quantity: Quantity, x: Tensor, steps: int, origin: Tens
         path = origin[:, None] + alpha[points, None] * difference[:, None]  # (T, rows, E)
         total += (gradients(quantity, path) * weight[points, None]).sum(dim=1)
         yield Progress("integrating", min(steps, first + rows), steps, "points")
-    return np.asarray((total * difference).sum(dim=1).numpy())
+    return np.asarray((total * difference).numpy())
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -99,7 +100,9 @@ def attributing_label(
 
         return LabelQuantity(in_float64(opened), label_id, against_id)
 
-    figures = yield from effects(answers, (label_id, against_id), (reading, unknown), quantity, method, steps)
+    figures = yield from effects(
+        answers, (label_id, against_id), method, partial(by_gradients, quantity, (reading, unknown), method, steps)
+    )
     remark = Predicted(probability[None], reading.cut, opened.info.max_units).remark
     return LabelAttribution(
         method=method,
@@ -143,16 +146,11 @@ class Effects(NamedTuple):
 
 
 def effects(
-    answers: Answers,
-    labels: tuple[int, int | None],
-    texts: tuple[Reading, Reading],
-    quantity: "Callable[[], UnitQuantity]",
-    method: Method,
-    steps: int,
+    answers: Answers, labels: tuple[int, int | None], method: Method, gradients: Callable[[], Work[Floats]]
 ) -> Work[Effects]:
-    """Score the units of a text, given with the same all unknown, by their effect on a label against another or none.
+    """Score what was hidden by its effect on a label against another or none.
 
-    The `quantity`, of which gradients are taken, is made where a method needs them. Raises UserError.
+    `gradients` returns the scores (T,) of a method other than leaving out. Raises UserError.
     """
     label, against = labels
     if label == against:
@@ -162,8 +160,15 @@ def effects(
     leave_out = quantities[0] - quantities[2:]
     scores, agreement = leave_out, None
     if method != "leave-out":
-        from unroll.insight.classifier.quantity import scored
-
-        scores = yield from scored(quantity(), *texts, method, steps)
+        scores = yield from gradients()
         agreement = rank_correlation(scores, leave_out)
     return Effects(float(quantities[0]), float(quantities[1]), scores, leave_out, agreement)
+
+
+def by_gradients(
+    quantity: "Callable[[], UnitQuantity]", texts: tuple[Reading, Reading], method: Method, steps: int
+) -> Work[Floats]:
+    """Return the scores (T,) of the units of a text, given with the same all unknown, by a quantity's gradients."""
+    from unroll.insight.classifier.quantity import scored
+
+    return (yield from scored(quantity(), *texts, method, steps))

@@ -1,6 +1,7 @@
 """Which tokens of a sentence decided the tag of one of them: each hidden by itself, or by gradients."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from unroll.artifact.tagger import AnyTagger, OpenTagger, as_tagger
 from unroll.data.reader import Reading
 from unroll.errors import UserError, did_you_mean
 from unroll.insight.attribution.scores import STEPS, Floats, Method, check_method
-from unroll.insight.classifier.attribution import Answers, LabelAttribution, effects
+from unroll.insight.classifier.attribution import Answers, LabelAttribution, by_gradients, effects
 from unroll.insight.tagger.sentences import sentence_of
 from unroll.progress import Work, result
 from unroll.tasks.classify.decisive import one_by_one, without
@@ -94,7 +95,9 @@ def attributing_tag(
         return TagQuantity(in_float64(opened), at - 1, tag_id, against_id)
 
     answers = Answers(probability, answer(unknown)[0], hidden)
-    figures = yield from effects(answers, (tag_id, against_id), (reading, unknown), quantity, method, steps)
+    figures = yield from effects(
+        answers, (tag_id, against_id), method, partial(by_gradients, quantity, (reading, unknown), method, steps)
+    )
     return TagAttribution(
         method=method,
         ids=reading.units.values.astype(np.int64),

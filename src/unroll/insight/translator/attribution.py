@@ -1,6 +1,7 @@
 """Which pieces of a source made a piece of its translation, beside what it attended to: the two are not the same."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from unroll.data.ragged import Ragged
 from unroll.data.reader import Reading
 from unroll.errors import UserError
 from unroll.insight.attribution.scores import STEPS, Floats, Method, check_method, rank_correlation
-from unroll.insight.classifier.attribution import Answers, LabelAttribution, effects
+from unroll.insight.classifier.attribution import Answers, LabelAttribution, by_gradients, effects
 from unroll.progress import Work, result
 from unroll.tasks.classify.decisive import one_by_one, read_short, spans_of, without
 from unroll.tasks.translate.predict import translations, written_pieces
@@ -92,7 +93,9 @@ def attributing_piece(
 
         return quantity_of(opened, ids)
 
-    figures = yield from effects(answers, (0, None), (reading, unknown), quantity, method, steps)
+    figures = yield from effects(
+        answers, (0, None), method, partial(by_gradients, quantity, (reading, unknown), method, steps)
+    )
     remark = translated.remark
     return PieceAttribution(
         method=method,

@@ -1,0 +1,1 @@
+"""What decided the label of a sequence of numbers."""
