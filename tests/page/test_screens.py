@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import unroll
 from page.conftest import Running, Visit, probed
 from unroll.artifact.open import Opened, open_model
 from unroll.engine.draw import probabilities
@@ -70,6 +71,21 @@ def test_train_shows_the_samples_that_were_recorded(visit: Visit, runs: Path, bo
     lines = {line["label"]: line["nats"] for line in screen["baselines"]}
     assert lines["uniform"] == pytest.approx(math.log(book.predictor.vocab_size))
     assert lines["uniform"] > lines["unigram"] > lines["bigram"] > 0 < lines["gzip −9"]
+
+
+def test_train_draws_how_like_the_text_the_samples_are(visit: Visit, runs: Path) -> None:
+    page = visit("#/train?run=book", width=320)
+    growth = probed(page, "growth", "it.measures.length > 1")
+    style = unroll.style(runs / "book")
+    assert growth["names"] == list(style.ceiling) and growth["ceiling"] == style.ceiling
+    assert growth["measures"] == [sample["measures"] for sample in style.samples]
+    curves = page.locator(".growth svg")
+    assert curves.count() == len(style.ceiling)
+    assert "words that the text has: step 100 " in str(curves.first.get_attribute("aria-label"))
+    assert page.locator(".growth .ceiling").count() == sum(value is not None for value in style.ceiling.values())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.get_by_role("button", name="Show as table: measures by step").click()
+    assert page.locator(".growth tbody tr").count() == len(style.samples) + 1
 
 
 def test_samples_are_walked_with_the_arrow_keys(visit: Visit) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from unroll.artifact.directory import data_path
 from unroll.data.corpus import open_corpus
-from unroll.serve.studio.training_log import Tail, baselines, known_words, progress, thinned
+from unroll.serve.studio.training_log import Tail, baselines, progress, thinned
 
 
 def test_a_torn_line_waits_for_its_end_and_a_cut_log_begins_anew(tmp_path: Path) -> None:
@@ -147,11 +147,3 @@ def test_the_lines_across_are_what_they_say(runs: Path) -> None:
     occurring = pairs.sum(axis=1) > 0
     assert p[occurring].sum(axis=1) == pytest.approx(np.ones(occurring.sum()))
     assert lines["bigram"] == pytest.approx(float(-np.log(p[valid[:-1], valid[1:]]).mean()))
-
-
-def test_words_that_the_text_has() -> None:
-    assert known_words("the cax sat, on THE mat", frozenset({"the", "sat", "mat"})) == {
-        "spans": [[0, 3], [8, 11], [20, 23]],
-        "share": 0.6,
-        "words": 5,
-    }

@@ -58,7 +58,7 @@ def test_a_training_pauses_goes_on_and_ends_as_if_it_had_not(trainings: Training
     kept_name = trainings.keep("whole")
     assert kept_name == "whole-400"
     assert open_model(trainings.runs / kept_name).predictor.vocab_size
-    trainings.look_at_text("whole")
+    trainings.look("whole")
     measured = trainings.watch("whole", 0, 0, 0)["text"]
     assert (measured["level"], measured["held_back"], measured["words"]) == ("char", True, None)
 
@@ -67,7 +67,7 @@ def test_the_text_of_an_n_gram_has_no_validation_part(trainings: Trainings, tmp_
     file = tmp_path / "book.txt"
     file.write_text(text(2_000))
     result(ngram((file,), order=3, level="word", out=trainings.runs / "counted"))
-    trainings.look_at_text("counted")
+    trainings.look("counted")
     measured = trainings.watch("counted", 0, 0, 0)["text"]
     assert measured["valid_tokens"] == 0
     assert measured["words"].startswith("words end at white space and at punctuation marks")

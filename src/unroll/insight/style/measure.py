@@ -85,17 +85,17 @@ def measure(path: Path, file: Path | None = None, kind: Kind | None = None) -> W
     if reference is not None and not reference.counts.has_words:
         notes.append("the script of the training text sets no spaces between words: words and pairs are null")
     kind = kind if reference is None else reference.kind
-    length = int(median(len(sample["text"]) for sample in samples)) if samples else 0
-    held_out = pieces(reference.held_out, length) if reference is not None else []
-    if reference is not None and samples and not held_out:
+    length = length_of([sample["text"] for sample in samples])
+    ceiling, count = ceiling_of(reference, length) if reference is not None else (mean([], kind), 0)
+    if reference is not None and samples and not count:
         notes.append(f"the held-out text has no piece of {length:,} characters: the text's own values are null")
     return Style(
         str(path),
         kind,
         tuple(sample | {"measures": measures(sample["text"], reference, kind)} for sample in samples),
-        mean([measures(piece, reference, kind) for piece in held_out], kind),
+        ceiling,
         length,
-        len(held_out),
+        count,
         tuple(notes),
     )
 
@@ -116,6 +116,17 @@ def measures(text: str, reference: Reference | None, kind: Kind | None = None) -
     values |= {"closing": ends(text)}
     kind = kind if reference is None else reference.kind
     return values | {name: of(text) for name, of in (OF_KIND[kind] if kind else {}).items()}
+
+
+def length_of(samples: list[str]) -> int:
+    """Return the length of samples in characters, the median."""
+    return int(median(map(len, samples))) if samples else 0
+
+
+def ceiling_of(reference: Reference, length: int) -> tuple[Measures, int]:
+    """Return the mean measures of held-out pieces of this length, and the number of pieces."""
+    held_out = pieces(reference.held_out, length)
+    return mean([measures(piece, reference) for piece in held_out], reference.kind), len(held_out)
 
 
 def names_of(kind: Kind | None) -> tuple[str, ...]:

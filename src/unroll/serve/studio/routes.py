@@ -311,17 +311,17 @@ async def watch(studio: Studio, request: Request) -> Response:
     """Return what happened in a training since the last time."""
     name = request.path_params["name"]
     answer = studio.trainings.watch(name, **read_query(request, tables.WATCH))
-    if name not in studio.trainings.texts and name not in studio.looking and answer["state"] != "starting":
+    if studio.trainings.unmeasured(name) and name not in studio.looking and answer["state"] != "starting":
         studio.looking.add(name)
         studio.later(look(studio, name))
     return json_response(answer)
 
 
 async def look(studio: Studio, name: str) -> None:
-    """Measure the text of a training, in the background."""
+    """Measure the text and the samples of a training, in the background."""
     try:
         with contextlib.suppress(UserError, OSError):
-            await asyncio.to_thread(studio.trainings.look_at_text, name)
+            await asyncio.to_thread(studio.trainings.look, name)
     finally:
         studio.looking.discard(name)
 

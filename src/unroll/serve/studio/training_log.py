@@ -4,7 +4,6 @@ import gzip
 import json
 import math
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -27,7 +26,6 @@ MOST_PACKED = 2_000_000
 """Symbols of the validation part that are measured and compressed."""
 MOST_BIGRAMS = 4096
 """Symbols of a vocabulary whose pairs are counted."""
-WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 @dataclass
@@ -158,19 +156,3 @@ def _bigram(train: NDArray[np.int64], valid: NDArray[np.int64], single: NDArray[
     seen = total > 0
     p = np.where(seen, (count + different * single[valid[1:]]) / np.maximum(1, total + different), single[valid[1:]])
     return float(-np.log(p).mean())
-
-
-def words_of(corpus: Corpus, most: int = 4_000_000) -> frozenset[str]:
-    """Return the words of three letters or more at the beginning of the training part."""
-    ids = np.asarray(corpus.train[: most if corpus.tokenizer.level in ("char", "byte") else most // 20], np.int64)
-    return frozenset(WORD.findall(decoded(corpus.tokenizer, ids)))
-
-
-def known_words(text: str, words: frozenset[str]) -> dict[str, Any]:
-    """Return the words of a text that occur in training, as spans of code points, and their share of all words."""
-    spans, count = [], 0
-    for match in WORD.finditer(text):
-        count += 1
-        if match.group() in words:
-            spans.append([match.start(), match.end()])
-    return {"spans": spans, "share": len(spans) / count if count else None, "words": count}

@@ -24,7 +24,8 @@ from unroll.data.corpus import open_corpus
 from unroll.errors import UserError
 from unroll.files import explained
 from unroll.serve.models import PAUSE_SECONDS, TRIES
-from unroll.serve.studio.training_log import Tail, baselines, known_words, progress, thinned, words_of
+from unroll.serve.studio.style import Beside
+from unroll.serve.studio.training_log import Tail, baselines, progress, thinned
 
 State = Literal["starting", "running", "stopping", "paused", "finished", "failed", "elsewhere"]
 
@@ -74,7 +75,7 @@ class Trainings:
         self._tails: dict[str, tuple[Tail, Tail]] = {}
         self.texts: dict[str, dict[str, Any]] = {}
         """What was measured of the text of each."""
-        self._words: dict[str, frozenset[str]] = {}
+        self._beside: dict[str, Beside] = {}
 
     def names(self) -> list[str]:
         """Return the names of models and trainings, the newest first."""
@@ -214,7 +215,7 @@ class Trainings:
         folder = self.folder(name)
         log, taken = self._tail(name)
         same = turn == log.turn
-        words = self._words.get(name)
+        beside = self._beside.get(name)
         new = taken.lines[samples:] if same else taken.lines
         return {
             "name": name,
@@ -224,17 +225,33 @@ class Trainings:
             "events": thinned(log.after(turn, events)),
             "seen": len(log.lines),
             "samples": [
-                sample | {"known": None if words is None else known_words(str(sample.get("text", "")), words)}
-                for sample in new
+                sample | {"known": beside and beside.known(text)}
+                for sample, text in zip(new, texts_in(new), strict=True)
             ],
+            "style": beside and beside.style(texts_in(taken.lines)),
             **progress(log.lines),
             "said": self.output(name),
             "text": self.texts.get(name),
             "folder": str(folder),
         }
 
-    def look_at_text(self, name: str) -> None:
-        """Measure a training's text with simple predictors, and note its words; takes a second or two."""
+    def unmeasured(self, name: str) -> bool:
+        """Return whether the text of a training, or a sample, is not measured yet."""
+        beside = self._beside.get(name)
+        return name not in self.texts or (beside is not None and bool(self._new(name, beside)))
+
+    def _new(self, name: str, beside: Beside) -> list[str]:
+        return [text for text in texts_in(self._tail(name)[1].lines) if beside.known(text) is None]
+
+    def look(self, name: str) -> None:
+        """Measure a training's text, once, and its samples; the text takes a second or two."""
+        if name not in self.texts:
+            self._look_at_text(name)
+        if (beside := self._beside.get(name)) is not None:
+            beside.measure(self._new(name, beside))
+
+    def _look_at_text(self, name: str) -> None:
+        """Measure a training's text with simple predictors, and count its words."""
         folder = self.folder(name)
         try:
             corpus = open_corpus(data_path(folder))
@@ -243,7 +260,7 @@ class Trainings:
                 self.texts[name] = {"baselines": [], "chars_per_token": None, "level": None}
             return
         level, valid = corpus.tokenizer.level, corpus.info.parts.get("valid")
-        self._words[name] = words_of(corpus)
+        self._beside[name] = Beside.of(corpus)
         self.texts[name] = {
             "baselines": baselines(corpus),
             "chars_per_token": chars_per_token(level, corpus.info),
@@ -295,6 +312,11 @@ class Trainings:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"no name is free for a copy of {name}", allowed="a free name", fix="try again")
+
+
+def texts_in(samples: list[dict[str, Any]]) -> list[str]:
+    """Return the texts of samples, as their file has them."""
+    return [str(sample.get("text", "")) for sample in samples]
 
 
 def _copy(folder: Path, partial: Path) -> None:

@@ -8,6 +8,7 @@ import { probe } from "../frame/probe.js";
 import { isNetwork } from "../frame/screens.js";
 import { reducedMotion } from "../frame/theme.js";
 import { Curve, CurveChoice } from "../train/curves.js";
+import { Growth } from "../train/growth.js";
 import { ACTIVE, MOST_CURVES, Runs, useRuns } from "../train/runs.js";
 
 export default function Train({ view, go, api, info, refresh }) {
@@ -182,12 +183,13 @@ function Samples({ data, scale, view, go }) {
       ${samples.map((sample, k) => html`<li key=${sample.step} aria-current=${k === at ? "true" : undefined}>
         <button type="button" class="head" onClick=${() => show(k)}><b>${number(sample.step)}</b>
           <span>${fixed(scale.of(sample.nats))} ${scale.brief}</span>
-          ${sample.known?.share !== null && sample.known && html`<span>${percent(sample.known.share)} % words</span>`}</button>
+          ${sample.known && sample.known.measures.words !== null && html`<span>${percent(sample.known.measures.words)} % words</span>`}</button>
         <div class="written" data-step=${sample.step} tabindex="0" role="group" aria-label=${`Sample at step ${sample.step}`}>
           <${SampleText} sample=${sample} /></div>
       </li>`)}
       ${dueSteps.map((step) => html`<li key=${step} class="due"><p class="head"><b>${number(step)}</b><span>to come</span></p><div class="written"></div></li>`)}
     </ol>
+    ${data.style && html`<${Growth} samples=${samples} style=${data.style} at=${at} />`}
   <//>`;
 }
 
