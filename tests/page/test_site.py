@@ -49,11 +49,21 @@ def read(browser: "Browser", site: Path) -> Iterator[Read]:
     faults: list[str] = []
 
     def go(name: str, *, width: int = 320, **context: Any) -> "Page":
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, offline=True, **context))
-        page = contexts[-1].new_page()
-        page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or faults.append(asked.url))
-        page.on("console", lambda said: said.type == "error" and faults.append(said.text))
-        page.on("pageerror", lambda error: faults.append(str(error)))
+        opened = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **context)
+        contexts.append(opened)
+        page = opened.new_page()
+
+        def asked(request: Any) -> None:
+            if not request.url.startswith(("file:", "data:")):
+                faults.append(f"asked for {request.url}")
+
+        def said(message: Any) -> None:
+            if message.type in ("error", "warning"):
+                faults.append(f"{message.type}: {message.text}")
+
+        page.on("request", asked)
+        page.on("console", said)
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         path, _, query = name.partition("?")
         page.goto((site / f"{path}.html").as_uri() + f"?{query}")
         return page
