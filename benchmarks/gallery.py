@@ -251,6 +251,7 @@ def cells(corpus: Corpus, opened: Opened, written: str) -> list[dict[str, Any]]:
             "property": tracking.labels.name,
             "what": corpus.properties[tracking.labels.name],
             "searched": tracking.searched,
+            "symbols": tracking.symbols,
             "properties": len(corpus.properties),
             "last_8_characters": tracking.recent,
             "marks": tracking.marks,

@@ -51,9 +51,8 @@ CORPORA = {
             {
                 "quotes": "inside quotation marks",
                 "line": "characters since the newline",
-                "case": "in a word that began with a capital",
                 "bracket": "inside brackets",
-                "word": "letters of the word so far",
+                r're:\b((?:What|Who|How|Why|Where|When)\b[^.!?"]*)[.!?]': "in a sentence that began as a question",
             },
             "",
             published=(
@@ -133,9 +132,7 @@ CORPORA = {
                 r"re:\{\{([^{}]*)\}\}": "inside {{ }}",
                 "url": "in a web address",
                 r"re:^(=+[^=\n]+=+)$": "in a heading",
-                "quotes": "inside quotation marks",
                 "bracket": "inside ( ) or [ ]",
-                "line": "characters since the newline",
             },
             "",
             changes="No public copy of this selection exists, and Wikipedia changes by the minute: `make gallery` "
@@ -152,7 +149,6 @@ CORPORA = {
             None,
             {
                 "line": "characters since the newline",
-                "word": "letters of the word so far",
                 r"re: WITH ([^\n]*)$": "after the word WITH",
                 r"re:^((?:EGYPTIAN|ANATOLIAN) HIEROGLYPH [^\n]*)$": "in the name of a hieroglyph",
                 r"re:^(CUNEIFORM [^\n]*)$": "in the name of a cuneiform sign",

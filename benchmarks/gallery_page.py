@@ -113,10 +113,11 @@ def sections(figures: dict[str, Any]) -> Iterator[str]:
         [row["what"], bits(row["nats"]), f"{row['nats']:.3f}", row["how"]] for row in figures["loss"]["rows"]
     ))  # fmt: skip
     yield "## Three cells"
+    first = figures["cells"][0]
     yield paragraph(
-        f"`unroll cells` asked all {figures['cells'][0]['searched']:,} signals of the network for "
-        f"{figures['cells'][0]['properties']} properties of the validation part; these are the best three. The "
-        "passages are the network's own. A cell is orange above zero and blue below."
+        f"`unroll cells` asked all {first['searched']:,} signals of the network for {first['properties']} properties of "
+        f"the first {first['symbols']:,} {unit}s of the validation part; these are the best three. The passages are the "
+        "network's own. A cell is orange above zero and blue below."
     )
     for number, cell in enumerate(figures["cells"], 1):
         yield f"### Unit {place(cell)}: {cell['what']}"
