@@ -12,14 +12,20 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FLAGS = ["-O3", "-std=c++17", "-fPIC", "-Wall"]
-TRAINING = [*FLAGS, "-fopenmp", "-Wno-maybe-uninitialized"]
-ENGINE = [*FLAGS, "-ffp-contract=off", "-Wno-psabi"]
+TRAINING = [*FLAGS, "-fopenmp", "-ffp-contract=fast", "-Wno-psabi"]
+ENGINE = [*FLAGS, "-pthread", "-ffp-contract=off", "-Wno-psabi"]
+AVX2 = ["-mavx2", "-mfma"]
 AVX512 = ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
+BFLOAT16 = [*AVX512, "-mavx512bf16"]
 """Which of them a processor has is asked when a model is loaded."""
 INSTRUCTION_SETS = {
-    "x86_64": [[], ["-mavx2", "-mfma"], AVX512, [*AVX512, "-mavx512vnni"]],
+    "x86_64": [[], AVX2, AVX512, [*AVX512, "-mavx512vnni"]],
     "aarch64": [[]],
     "arm64": [[]],
+}
+TRAINING_SETS = {
+    "x86_64": [AVX2, AVX512, BFLOAT16, [*BFLOAT16, "-mamx-tile", "-mamx-bf16"]],
+    "aarch64": [[]],
 }
 
 
@@ -43,9 +49,8 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
             return
         try:
             build_engine(compiler, source / "engine" / "kernel", engine, machine)
-            if (system, machine) == ("Linux", "x86_64"):
-                files = map(str, sorted((source / "nn" / "kernel").glob("*.cpp")))
-                _run([compiler, *TRAINING, "-shared", *files, "-o", str(training)])
+            if system == "Linux" and machine in TRAINING_SETS:
+                build_training(compiler, source / "nn" / "kernel", training, machine)
         except subprocess.CalledProcessError as error:
             self.app.display_warning(f"kernels did not compile, so numpy and torch do without:\n{error.stderr[-2000:]}")
         for library in training, engine:
@@ -64,7 +69,7 @@ def help_pages(docs: Path) -> dict[str, str]:
 
 
 def source_digest(folder: Path) -> str:
-    """Return what tells the kernel's sources from any others; `unroll.engine.native` compares it when it loads them."""
+    """Return what tells the kernel's sources from any others; `unroll.kernels` compares it when it loads them."""
     digest = hashlib.sha256()
     for file in sorted([*folder.glob("*.cpp"), *folder.glob("*.h")]):
         digest.update(f"{file.name}\n".encode() + file.read_bytes())
@@ -72,17 +77,27 @@ def source_digest(folder: Path) -> str:
 
 
 def build_engine(compiler: str, folder: Path, library: Path, machine: str, extra: tuple[str, ...] = ()) -> None:
-    """Compile the engine: its steps once for each instruction set, the rest for any processor."""
+    """Compile the engine's kernels."""
+    _build([compiler, *ENGINE, *extra], INSTRUCTION_SETS[machine], folder, library)
+
+
+def build_training(compiler: str, folder: Path, library: Path, machine: str, extra: tuple[str, ...] = ()) -> None:
+    """Compile the training kernels."""
+    _build([compiler, *TRAINING, *extra], TRAINING_SETS[machine], folder, library)
+
+
+def _build(command: list[str], sets: list[list[str]], folder: Path, library: Path) -> None:
+    """Compile `steps.cpp` once for each instruction set, the rest for any processor."""
     with tempfile.TemporaryDirectory() as made:
         objects = []
-        for number, flags in enumerate(INSTRUCTION_SETS[machine]):
+        for number, flags in enumerate(sets):
             objects.append(f"{made}/steps{number}.o")
-            _run([compiler, *ENGINE, *extra, *flags, "-c", str(folder / "steps.cpp"), "-o", objects[-1]])
-        for name in ("interface", "draw", "team"):
-            objects.append(f"{made}/{name}.o")
-            sources = f'-DUNROLL_SOURCES="{source_digest(folder)}"'
-            _run([compiler, *ENGINE, *extra, sources, "-c", str(folder / f"{name}.cpp"), "-o", objects[-1]])
-        _run([compiler, *extra, "-shared", "-pthread", *objects, "-o", str(library)])
+            _run([*command, *flags, "-c", str(folder / "steps.cpp"), "-o", objects[-1]])
+        for file in sorted(folder.glob("*.cpp")):
+            if file.stem != "steps":
+                objects.append(f"{made}/{file.stem}.o")
+                _run([*command, f'-DUNROLL_SOURCES="{source_digest(folder)}"', "-c", str(file), "-o", objects[-1]])
+        _run([*command, "-shared", *objects, "-o", str(library)])
 
 
 def _run(command: list[str]) -> None:

@@ -20,7 +20,7 @@ from unroll.training import loop
 
 SOURCE = Path(unroll.__file__).parent
 FLOORS = {
-    "_version": 0, "errors": 0, "files": 0, "settings": 0, "progress": 0, "state": 0, "threads": 0,
+    "_version": 0, "errors": 0, "files": 0, "kernels": 0, "settings": 0, "progress": 0, "state": 0, "threads": 0,
     "data": 1, "nn": 1,
     "engine": 2,
     "predict": 3,

@@ -1,13 +1,10 @@
 """UNROLL_INSTRUCTIONS chooses what computes networks that name nothing, so the whole suite can be run with each."""
 
-import ast
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -71,9 +68,6 @@ def test_processes_inherit_it() -> None:
         assert result.stdout == f"{None if name == 'numpy' else name}\n", result.stderr
 
 
-HATCH = Path(__file__).parents[2] / "hatch_build.py"
-
-
 @pytest.mark.skipif(not SETS, reason="no kernels: they were not built")
 def test_a_library_of_other_sources_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a pull without a build: the order of an enumeration may be another, and the numbers nonsense."""
@@ -89,11 +83,3 @@ def test_a_library_of_other_sources_is_not_used(tmp_path: Path, monkeypatch: pyt
         assert load() is None
     shutil.rmtree(sources)
     assert load() is not None, "without sources there is nothing to compare with"
-
-
-def test_the_installer_and_the_engine_know_sources_by_one_digest() -> None:
-    folder = native.LIBRARY.with_name("kernel")
-    (function,) = (node for node in ast.parse(HATCH.read_text()).body if getattr(node, "name", "") == "source_digest")
-    names: dict[str, Any] = {"hashlib": hashlib, "Path": Path}
-    exec(ast.unparse(function), names)
-    assert names["source_digest"](folder) == native.source_digest(folder)

@@ -21,7 +21,8 @@ class Calls(list[str]):
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
-    monkeypatch.setattr(native, "library", lambda: calls)
+    monkeypatch.setattr(native, "instructions", lambda _: "avx2")
+    monkeypatch.setattr(native, "_kernels", lambda _: (calls, 0))
     return calls
 
 

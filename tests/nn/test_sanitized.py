@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from unroll.kernels import source_digest
 from unroll.nn import native
 
 HERE, KERNELS = Path(__file__).parent, Path(native.__file__).with_name("kernel")
@@ -23,7 +24,7 @@ import sys
 from pathlib import Path
 from unroll.nn import native
 native.LIBRARY = Path(sys.argv[1])
-assert native.library() is not None
+assert "amx" in native.instruction_sets()
 """
 TESTS = """
 import pytest
@@ -72,12 +73,17 @@ class Sanitized:
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
     folder = tmp_path_factory.mktemp("sanitized")
-    library, supported = folder / "libkernel.so", folder / "supported.cpp"
-    supported.write_text('extern "C" int unroll_supported() { return 1; }\n')
-    flags = ["-O1", "-g", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-w", "-include", str(HERE / "tiles.h")]
+    library, avx512 = folder / "libkernel.so", ["-mfma", *(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq"))]
+    flags = ["g++", "-O1", "-g", "-std=c++17", "-fPIC", "-fopenmp", "-ffp-contract=fast", "-w"]
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-    files = [KERNELS / "lstm.cpp", KERNELS / "loss.cpp", supported]
-    subprocess.run(["g++", *flags, *map(str, files), "-o", str(library)], check=True)
+    tiles = ["-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-include", str(HERE / "tiles.h")]
+    objects = []
+    for number, own in enumerate([["-mavx2", "-mfma"], avx512, [*avx512, "-mavx512bf16"], [*avx512, *tiles]]):
+        objects.append(str(folder / f"steps{number}.o"))
+        subprocess.run([*flags, *own, "-c", str(KERNELS / "steps.cpp"), "-o", objects[-1]], check=True)
+    sources = f'-DUNROLL_SOURCES="{source_digest(KERNELS)}"'
+    command = [*flags, sources, "-shared", str(KERNELS / "interface.cpp"), *objects, "-o", str(library)]
+    subprocess.run(command, check=True)
     runtimes = [
         subprocess.check_output(["g++", f"-print-file-name={name}.so"], text=True).strip()
         for name in ("libasan", "libubsan")

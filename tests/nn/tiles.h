@@ -1,5 +1,6 @@
 // The tile registers of AMX in software, for processors without them and for sanitizers, which do not see into assembly.
 // Included before a kernel (g++ -include), it takes the place of the instructions; products round as float32 does.
+#define TILES_IN_SOFTWARE
 #include <cstdint>
 #include <cstring>
 #include <immintrin.h>

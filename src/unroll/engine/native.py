@@ -4,9 +4,7 @@ ctypes rather than nanobind, pybind11 or Numba: docs/lab-notes.md has the measur
 """
 
 import ctypes
-import hashlib
 import os
-import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -28,6 +26,7 @@ from unroll.engine.draw import Drawing
 from unroll.engine.reference import Array, Weights, embeddings
 from unroll.engine.weights import check_weights
 from unroll.errors import UserError
+from unroll.kernels import load
 from unroll.nn.arch import ARCHITECTURES
 from unroll.nn.config import ModelConfig
 
@@ -81,18 +80,8 @@ PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 @cache
 def library() -> ctypes.CDLL | None:
     """Return the kernels; None where they were not built, or, with a warning, were built from other sources."""
-    if not LIBRARY.exists():
-        return None
-    try:
-        loaded = ctypes.CDLL(str(LIBRARY))
-    except OSError:  # built for another system
-        return None
-    if not built_from_sources(loaded):
-        warnings.warn(
-            f"{LIBRARY} was built from other sources: the engine runs with numpy, slower, until `make setup` builds it",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    loaded = load(LIBRARY, "unroll_engine_sources", "the engine runs with numpy")
+    if loaded is None:
         return None
     loaded.unroll_engine_name.argtypes, loaded.unroll_engine_name.restype = [ctypes.c_int], ctypes.c_char_p
     loaded.unroll_engine_new.argtypes = [ctypes.c_char_p, ctypes.POINTER(Shape), ctypes.POINTER(POINTER)]
@@ -101,23 +90,6 @@ def library() -> ctypes.CDLL | None:
     loaded.unroll_engine_work.argtypes = [POINTER, ctypes.POINTER(Job), ctypes.c_int]
     loaded.unroll_engine_work.restype = ctypes.c_int
     return loaded
-
-
-def built_from_sources(loaded: ctypes.CDLL) -> bool:
-    """Return whether a library was built from the sources beside it, if there are any: another may compute nonsense."""
-    if not hasattr(loaded, "unroll_engine_sources"):
-        return False
-    loaded.unroll_engine_sources.restype = ctypes.c_char_p
-    sources = LIBRARY.with_name("kernel")
-    return not sources.is_dir() or loaded.unroll_engine_sources().decode() == source_digest(sources)
-
-
-def source_digest(folder: Path) -> str:
-    """Return what tells the kernel's sources from any others, as hatch_build.py does."""
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.cpp"), *folder.glob("*.h")]):
-        digest.update(f"{file.name}\n".encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def instruction_sets() -> list[str]:
