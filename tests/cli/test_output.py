@@ -137,22 +137,12 @@ def test_an_empty_path_is_where_one_is(
 
 
 @full_device
-def test_a_file_size_limit_leaves_the_earlier_model(trained: Trained, tmp_path: Path) -> None:
+def test_a_file_size_limit_leaves_the_earlier_model(here: Here, trained: Trained, tmp_path: Path) -> None:
     """The limit is below the size of a checkpoint with the optimizer's moments, above that of the first one."""
     run = tmp_path / "run"
-    train = (
-        "train",
-        trained.text,
-        "--out",
-        "run",
-        "--steps",
-        "30",
-        "--set",
-        "hidden_size=64",
-        "--set",
-        "save_every=10",
-    )
-    assert shell('exec "$@"', *train, cwd=tmp_path).returncode == 0
+    settings = ("--set", "hidden_size=64", "--set", "save_every=10")
+    train = ("train", trained.text, "--out", run, "--steps", "30", *settings)
+    assert here(*train).code == 0
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     size = (run / "resume" / "state.safetensors").stat().st_size
     limit = f'ulimit -f {size * 3 // 4 // 512}; exec "$@"'
