@@ -34,7 +34,7 @@ def coloured(cell: dict[str, Any]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" width="{width:g}" height="{height}" '
         f'role="img">\n<title>{alternative(cell)}</title>\n'
         f'<rect width="100%" height="100%" rx="6" fill="#fff"/>\n'
-        f'<g font-family="{FONT}" font-size="14" xml:space="preserve">\n' + "\n".join(body) + "\n</g>\n</svg>\n"
+        f'<g font-family="{FONT}" font-size="14">\n' + "\n".join(body) + "\n</g>\n</svg>\n"
     )
 
 
@@ -47,7 +47,7 @@ def line_of(row: list[tuple[str, int, bool]], top: int) -> Iterator[str]:
             yield rectangle(stretch[0][0], top, len(stretch), ROW - 2, background(level))
     for colour, group in groupby(places, key=lambda pair: ink(background(pair[1][1]))):
         stretch = list(group)
-        text = "".join(letter for _, (letter, _, _) in stretch)
+        text = "".join(letter for _, (letter, _, _) in stretch).replace(" ", "\N{NO-BREAK SPACE}")  # kept everywhere
         if text.strip():
             yield (
                 f'<text x="{left(stretch[0][0]):g}" y="{top + 14}" textLength="{len(stretch) * CELL:.4g}" '

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Sequence
+from contextlib import chdir
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,13 @@ from unroll.insight.style.measure import measure as measure_style
 from unroll.insight.style.picture import picture as style_picture
 from unroll.insight.trace import trace_ids
 from unroll.lm.sample import sample
+from unroll.predict.protocols import stream_nats
 from unroll.progress import result
 
 DRAWN, SHOWN = 10_000, 2000
 """Symbols of the sample from which passages come, and of its beginning, which the page shows."""
+INVENTED = 30
+"""Names to list that stand for nothing."""
 COPIED = 20
 """Fewest characters of a piece that counts as copied."""
 ORDERS = (6, 8, 10, 14)
@@ -94,9 +98,10 @@ def measured(corpus: Corpus, text: Path, model: Path) -> tuple[dict[str, Any], d
         start += part["bytes"]
     held_out = "test" if "test" in parts else "valid"
     opened = open_model(model)
+    with chdir(model.parent):  # so that pictures have its name alone
+        memory = result(measure_memory([Path(model.name)], None, limit=FARTHEST, targets=TARGETS))
+        style = result(measure_style(Path(model.name)))
     written = "".join(symbol.text for symbol in sample(opened, length=DRAWN))
-    style = result(measure_style(model))
-    memory = result(measure_memory([model], None, limit=FARTHEST, targets=TARGETS))
     figures = {
         "benchmark": "gallery",
         "machine": machine(),
@@ -119,7 +124,7 @@ def measured(corpus: Corpus, text: Path, model: Path) -> tuple[dict[str, Any], d
         ],
         "style": {"kind": style.kind, "ceiling": style.ceiling, "length": style.length},
         "sample": sampled(corpus, written, {name: part.decode(errors="replace") for name, part in parts.items()}),
-        "loss": losses(corpus, text, info, parts, held_out),
+        "loss": losses(corpus, text, opened, info["recipe"]["data"], parts, held_out),
         "cells": cells(corpus, opened, written),
         "memory": memory.figures(),
     }
@@ -137,9 +142,13 @@ def sampled(corpus: Corpus, written: str, parts: dict[str, str]) -> dict[str, An
     if corpus.whole_lines:
         names, known = written.splitlines()[:-1], {*training.splitlines()}  # the last is cut
         unseen = {line for part in parts.values() for line in part.splitlines()} - known
-        counts = {"names": len(names), "training": sum(name in known for name in names)}
-        counts["held_out"] = sum(name in unseen for name in names)
-        return figures | counts | {"pieces": pieces(beginning, copied_lines(beginning, training))}
+        return figures | {
+            "names": len(names),
+            "training": sum(name in known for name in names),
+            "held_out": sum(name in unseen for name in names),
+            "invented": [name for name in names if name not in known | unseen][:INVENTED],
+            "pieces": pieces(beginning, copied_lines(beginning, training)),
+        }
     marks = copied(beginning, training)
     return figures | {
         "pieces": pieces(beginning, marks),
@@ -182,16 +191,17 @@ def pieces(text: str, marks: Sequence[bool]) -> list[tuple[str, bool]]:
 # ---- how good it is
 
 
-def losses(corpus: Corpus, text: Path, info: dict[str, Any], parts: dict[str, bytes], part: str) -> dict[str, Any]:
+def losses(
+    corpus: Corpus, text: Path, opened: Opened, data: dict[str, Any], parts: dict[str, bytes], part: str
+) -> dict[str, Any]:
     """Return the nats per symbol of a part: of the network, the best n-gram, two compressors, and published ones."""
-    symbols, training = info["parts"][part]["tokens"], parts["train"]
-    grams = [ngram(text, order, info["recipe"]["data"]) for order in ORDERS]
-    best = min(grams, key=lambda gram: float(gram["valid_nats_per_token"]))
+    training, symbols = parts["train"], len(ids_of(opened, parts[part]))
+    order, counted = best_ngram(text, data, parts[part])
     rows = [
-        {"what": "this network", "nats": info[f"{part}_nats_per_token"], "how": "carried: the whole part in one row"},
+        {"what": "this network", "nats": carried(opened, parts[part]), "how": "carried: the whole part in one row"},
         {
-            "what": f"a Kneser-Ney {best['order']}-gram",
-            "nats": best[f"{part}_nats_per_token"],
+            "what": f"a Kneser-Ney {order}-gram",
+            "nats": counted,
             "how": f"the best by validation of orders {', '.join(map(str, ORDERS))}",
         },
         *(
@@ -203,15 +213,30 @@ def losses(corpus: Corpus, text: Path, info: dict[str, Any], parts: dict[str, by
             for name, size in (("xz -9e", xz), ("gzip -9", gzip))
         ),
         *({"what": who, "nats": nats, "how": how} for who, nats, how in corpus.published),
-    ]  # fmt: skip
+    ]
     return {"part": part, "symbols": symbols, "rows": rows}
 
 
-def ngram(text: Path, order: int, data: dict[str, Any]) -> dict[str, Any]:
-    """Count an n-gram on the same parts; returns its description."""
+def carried(opened: Opened, part: bytes) -> float:
+    """Return the nats per symbol of a part, read as one row with carried state."""
+    return stream_nats(opened.predictor, ids_of(opened, part), opened.tokenizer.start_id)
+
+
+def ids_of(opened: Opened, part: bytes) -> Any:
+    """Return the ids (N,) of a part as a model reads it."""
+    return as_read("a part", part.decode("utf-8", "surrogateescape"), opened.tokenizer).ids
+
+
+def best_ngram(text: Path, data: dict[str, Any], part: bytes) -> tuple[int, float]:
+    """Count n-grams on the same training part; returns the order that is best by validation, and its nats on a part."""
     with tempfile.TemporaryDirectory() as folder:
-        split = ["--level", data["level"], "--split", data["split"]]
-        return run_json("ngram", text, "--order", str(order), *split, "--out", Path(folder) / "ngram")
+        how = ["--level", data["level"], "--split", data["split"]]
+        valid = {
+            order: run_json("ngram", text, "--order", str(order), *how, "--out", Path(folder) / str(order))
+            for order in ORDERS
+        }
+        best = min(ORDERS, key=lambda order: float(valid[order]["valid_nats_per_token"]))
+        return best, carried(open_model(Path(folder) / str(best)), part)
 
 
 def xz(data: bytes) -> int:
@@ -241,7 +266,8 @@ def cells(corpus: Corpus, opened: Opened, written: str) -> list[dict[str, Any]]:
     candidates.sort(key=lambda pair: (VERDICTS.index(pair[0].verdict), pair[0].weaker), reverse=True)
     chosen: list[tuple[Finding, Tracking]] = []
     for finding, tracking in candidates:
-        if all(finding.cell != other.cell and tracking is not another for other, another in chosen):
+        unit = (finding.cell.layer, finding.cell.unit)
+        if all(unit != (its.cell.layer, its.cell.unit) and tracking is not of for its, of in chosen):
             chosen.append((finding, tracking))
     chosen = chosen[:CELLS]
     text = as_read("the sample", written, opened.tokenizer)

@@ -77,8 +77,9 @@ def sections(figures: dict[str, Any]) -> Iterator[str]:
     unit, recipe = UNITS[figures["recipe"]["data"]["level"]], f"recipes/gallery-{figures['name']}.toml"
     written = "".join(text for text, _ in figures["sample"]["pieces"])
     yield f"# {figures['title']}"
-    yield paragraph(f"{figures['intro']} {spent(figures)} Then it writes:")
-    yield pre(beginning(written, EXCERPT))
+    invented = figures["sample"].get("invented")
+    yield paragraph(f"{figures['intro']} {spent(figures)} {'It made up' if invented else 'Then it writes'}:")
+    yield pre("\n".join(invented) if invented else beginning(written, EXCERPT))
     yield "## How it was made"
     yield f"```console\n$ make gallery NAME={figures['name']}\n```"
     yield paragraph(
@@ -115,9 +116,9 @@ def sections(figures: dict[str, Any]) -> Iterator[str]:
     yield "## Three cells"
     first = figures["cells"][0]
     yield paragraph(
-        f"`unroll cells` asked all {first['searched']:,} signals of the network for {first['properties']} properties of "
-        f"the first {first['symbols']:,} {unit}s of the validation part; these are the best three. The passages are the "
-        "network's own. A cell is orange above zero and blue below."
+        f"`unroll cells` asked all {first['searched']:,} signals of the network for {first['properties']} properties "
+        f"of the first {first['symbols']:,} {unit}s of the validation part; these are the best three. The passages are "
+        "the network's own. A cell is orange above zero and blue below."
     )
     for number, cell in enumerate(figures["cells"], 1):
         yield f"### Unit {place(cell)}: {cell['what']}"
@@ -134,7 +135,7 @@ PARTS = {"test": "test part", "valid": "validation part"}
 def spent(figures: dict[str, Any]) -> str:
     """Return what the training took, in a sentence."""
     return (
-        f"A network of {figures['parameters']:,} weights reads it {times(figures['rounds'])} in "
+        f"A network of {figures['parameters']:,} weights reads {times(figures['rounds'])} in "
         f"{minutes(figures):.0f} minutes of one processor core."
     )
 
@@ -146,7 +147,9 @@ def minutes(figures: dict[str, Any]) -> float:
 
 def times(rounds: float) -> str:
     """Return how often a text was read."""
-    return f"{rounds:.1f} times" if rounds >= 1.05 else "once" if rounds > 0.95 else f"to {100 * rounds:.0f} %"
+    if rounds < 0.95:
+        return f"{100 * rounds:.0f} % of it"
+    return f"it {rounds:.1f} times" if rounds >= 1.05 else "it once"
 
 
 def made_from(figures: dict[str, Any]) -> Iterator[list[str]]:
@@ -178,7 +181,7 @@ def copying(sample: dict[str, Any]) -> str:
         return (
             f"Names in bold are in the training part. Of {sample['names']} names drawn, {sample['training']} are; "
             f"{sample['held_out']} are names that Unicode has and training has not seen; the other "
-            f"{invented(sample)} stand for characters that do not exist. {drawn}."
+            f"{sample['names'] - sample['training'] - sample['held_out']} were made up. {drawn}."
         )
     return (
         f"What is bold stands in the training part, {COPIED} characters or more at a stretch: "
@@ -190,11 +193,6 @@ def copying(sample: dict[str, Any]) -> str:
 
 COPIED = 20
 """As gallery.py has it."""
-
-
-def invented(sample: dict[str, Any]) -> int:
-    """Return the number of names that Unicode lacks."""
-    return int(sample["names"] - sample["training"] - sample["held_out"])
 
 
 def percent(share: float) -> str:

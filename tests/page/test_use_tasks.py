@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from page.conftest import Running, come_to, probed, start_studio, stop_studio, visiting
-from page.test_accessible import axe, violations  # noqa: F401 - a fixture
+from page.conftest import Running, come_to, probed, start_studio, stop_studio, violations, visiting
 from page.test_crowded import overflow
 from tasks.translate import toy as translate_toy
 from toys import Toys
@@ -177,7 +176,7 @@ def test_labels_of_a_sequence_and_a_wrong_line(show: Show) -> None:
 def test_for_everybody_in_both_themes_and_in_a_narrow_window(
     browser: Any,
     tasks: Running,
-    axe: Path,  # noqa: F811
+    axe: Path,
 ) -> None:
     with visiting(browser, tasks) as visit:
         page = visit("#/use", bypass_csp=True, reduced_motion="reduce")
