@@ -108,16 +108,18 @@ class BareLoop:
         return steps_per_second(self.step, seconds, self.device) * len(self.inputs.flatten())
 
 
-def steps_per_second(step: Callable[[], object], seconds: float, device: torch.device) -> float:
+def steps_per_second(
+    step: Callable[[], object], seconds: float, device: torch.device, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Return how often `step` runs in a second, over about `seconds`; what a GPU was only told to do is waited for."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-    start, steps = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
+    start, steps = clock(), 0
+    while clock() - start < seconds:
         step()
         steps += 1
         if device.type == "cuda" and steps % 16 == 0:
             torch.cuda.synchronize()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return steps / (time.perf_counter() - start)
+    return steps / (clock() - start)

@@ -1,16 +1,19 @@
 """Training throughput against a bare loop of the same shape and precision, interleaved in one run, medians.
 
+With `--cpu-time` rates are by the processor's time of one thread, not the clock's: for a machine that is not quiet.
 On a GPU (`--device cuda`) also in TF32, and with the larger shapes that one is for.
 """
 
 import argparse
 import statistics
+import time
 
 import numpy as np
 import torch
 
 from measure import BareLoop, show, steps_per_second
 from unroll.data.batches import Streams
+from unroll.nn import native
 from unroll.nn.config import ModelConfig
 from unroll.nn.model import Model
 from unroll.training.calibrate import precisions
@@ -20,7 +23,7 @@ from unroll.training.language import train_step
 from unroll.training.run import begin
 
 SHAPES = {
-    "cpu": ((256, 16, 64), (384, 16, 64), (512, 16, 64)),
+    "cpu": ((256, 16, 64), (384, 16, 64), (512, 16, 64), (128, 16, 64)),
     "cuda": ((512, 16, 64), (512, 128, 128), (1024, 128, 128), (2048, 256, 128)),
 }
 """Hidden size, streams and symbols of a step."""
@@ -33,7 +36,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5, help="of each loop in a round")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=SHAPES, default="cpu")
+    parser.add_argument("--cpu-time", action="store_true", help="with one thread: by its processor's time")
     told = parser.parse_args()
+    if told.cpu_time and (told.threads > 1 or told.device != "cpu"):
+        parser.error("--cpu-time needs --threads 1, on the CPU")
+    clock = time.thread_time if told.cpu_time else time.perf_counter
     device = choose_device(told.device)
     torch.set_flush_denormal(True)
     torch.set_num_threads(told.threads)
@@ -50,14 +57,17 @@ def main() -> None:
             streams = Streams(ids, batch, 0, None)
             bare = BareLoop(vocab, embedding, hidden, batch, length, precision, device)
             train_step(run, streams)
-            ours, theirs = [], []
+            bare.step()
+            ours, theirs = list[float](), list[float]()
             for _ in range(told.rounds):
-                ours.append(
-                    steps_per_second(lambda: train_step(run, streams), told.seconds, device) * batch * length  # noqa: B023
-                )
-                theirs.append(bare.tokens_per_second(told.seconds))
+                for rates, step in ((ours, lambda: train_step(run, streams)), (theirs, bare.step)):  # noqa: B023
+                    rates.append(steps_per_second(step, told.seconds, device, clock) * batch * length)
+            dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+            kernel = native.instructions(dtype) if device.type == "cpu" else None
             rows.append(
                 {
+                    "arch": "lstm",
+                    "kernel": kernel or "torch",
                     "hidden": hidden,
                     "batch": batch,
                     "length": length,
@@ -72,6 +82,7 @@ def main() -> None:
             "benchmark": "training throughput",
             "device": device.type,
             "threads": told.threads,
+            "clock": "processor time of the thread" if told.cpu_time else "wall",
             "unit": "tokens per second",
             "rows": rows,
         }

@@ -25,7 +25,10 @@ class Done:
 
 def environment(**changes: str) -> dict[str, str]:
     """Return an environment for the command: one thread, and nothing of what a calling command has noted."""
-    ours = {name for name in os.environ if name.startswith(("UNROLL_", "OMP_"))} - {"UNROLL_INSTRUCTIONS"}
+    ours = {name for name in os.environ if name.startswith(("UNROLL_", "OMP_"))} - {
+        "UNROLL_INSTRUCTIONS",
+        "UNROLL_KERNEL",
+    }
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     return kept | {"OMP_NUM_THREADS": "1"} | changes
 

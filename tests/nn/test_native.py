@@ -18,6 +18,7 @@ from unroll.nn.cells import CellWeights
 from unroll.nn.loss import cross_entropy
 from unroll.nn.recurrent import Recurrent, run_fused, run_stepwise
 from unroll.state import LayerState
+from unroll.training.checks import choose_device
 
 SETS = native.instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS, reason="no native kernel: it was not built, or the processor lacks AVX2")
@@ -120,7 +121,6 @@ def test_threads_change_no_bit() -> None:
         assert all(torch.equal(single[name], several[name]) for name in names)
 
 
-@pytest.mark.usefixtures("instructions")
 def test_fewer_threads_than_asked_for_do_not_wait_for_the_others() -> None:
     script = """
 import sys
@@ -138,8 +138,8 @@ y.float().sum().backward()
 print("done")
 """
     process = subprocess.run(
-        [sys.executable, "-c", script, str(native.LIBRARY), *["bfloat16"] * (os.environ[native.VARIABLE] in HALF)],
-        env=os.environ | {"OMP_THREAD_LIMIT": "1", "OMP_NUM_THREADS": "2"},
+        [sys.executable, "-c", script, str(native.LIBRARY), *["bfloat16"] * bool(HALF)],
+        env=os.environ | {"OMP_THREAD_LIMIT": "1", "OMP_NUM_THREADS": "2", native.VARIABLE: next(iter(SETS))},
         capture_output=True,
         text=True,
         timeout=120,
@@ -205,8 +205,10 @@ def test_steps_of_uneven_sizes_fall_back(instructions: str, monkeypatch: pytest.
 
 def test_another_name_is_refused_in_three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(native.VARIABLE, "sse2")
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match="UNROLL_KERNEL"):
         native.fits(torch.zeros(2, 1, 8), 32)
+    with pytest.raises(UserError) as error:
+        choose_device("auto")  # before anything is written
     assert error.value.what == "the environment variable UNROLL_KERNEL is 'sse2'"
     assert error.value.allowed == f"on this machine {', '.join([*SETS, 'torch'])}"
     assert "unset the variable" in error.value.fix

@@ -7,6 +7,7 @@ import torch
 
 from unroll.data.corpus import Corpus
 from unroll.errors import UserError, number_of
+from unroll.nn import native
 from unroll.training.calibrate import has_tf32
 from unroll.training.config import TrainConfig
 from unroll.training.many import processes, torchrun
@@ -14,7 +15,11 @@ from unroll.training.recipe import Overrides, check_overrides
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called auto, cpu, cuda or mps; raises UserError for one that is not there."""
+    """Return the device called auto, cpu, cuda or mps; raises UserError for one that is not there.
+
+    Also where UNROLL_KERNEL demands kernels that are not there: before anything is written.
+    """
+    native.instructions(torch.float32)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
