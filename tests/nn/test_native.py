@@ -109,12 +109,12 @@ def test_swapped_gates_would_be_seen() -> None:
     assert min(far[name] for name in ("y", "h_n", "c_n", "dx", "dh", "dc")) > 0.1, far
 
 
-@pytest.mark.usefixtures("instructions")
-def test_threads_change_no_bit() -> None:
+def test_threads_change_no_bit(instructions: str) -> None:
     x, state, w = setting(8, 33, 160)
     torch.set_num_threads(1)
     single = results(x, state, w, kernel=True)
-    names = [name for name in single if name in ("y", "h_n", "c_n", "dh", "dc")]  # the others are torch's own products
+    # In float32 the others are MKL's products, which depend on them.
+    names = single if instructions in HALF else [name for name in single if name in ("y", "h_n", "c_n", "dh", "dc")]
     for threads in (2, 4):
         torch.set_num_threads(threads)
         several = results(x, state, w, kernel=True)

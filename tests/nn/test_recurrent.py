@@ -26,6 +26,17 @@ def test_recurrent_weights_start_orthogonal_gate_by_gate(arch: Cell) -> None:
     assert len({tuple(gate.flatten().tolist()) for gate in gates}) == len(gates)
 
 
+def test_weights_start_the_same_with_any_number_of_threads() -> None:
+    def start(threads: int) -> Tensor:
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        return RecurrentLayer("lstm", 8, 128, 1.0, "fan_in").weight_hh
+
+    weights = [start(threads) for threads in (1, 2)]
+    assert torch.get_num_threads() == 2
+    assert torch.equal(*weights)
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_inputs_of_unit_variance_start_gates_of_unit_variance(arch: Cell) -> None:
     """Whatever the sizes; with torch's own way they depend on both."""

@@ -15,6 +15,7 @@ from unroll.nn.cells import STEPS, CellWeights, Step, state_after
 from unroll.nn.config import Skip
 from unroll.nn.dropout import drop, drop_weights
 from unroll.nn.precision import has_bfloat16_lstm
+from unroll.nn.process import one_thread
 from unroll.state import LayerState, State, reset_rows, to_float
 
 Engine = Literal["fused", "stepwise"]
@@ -92,7 +93,7 @@ class RecurrentLayer(nn.Module):
         for name, shape in layer_shapes(arch, input_size, hidden_size).items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
         self.hidden_size, self.reads_state = hidden_size, ARCHITECTURES[arch].reads_state
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             self.weight_ih.uniform_(-bound, bound)
             for block in torch.split(self.weight_hh, hidden_size) if self.reads_state else ():
                 nn.init.orthogonal_(block)
