@@ -270,7 +270,9 @@ def beginning(text: str, most: int) -> str:
 
 def pre(*parts: str | Sequence[Any]) -> str:
     """Return text as it stands, as HTML; of parts (text, marked) the marked are bold."""
-    marked: list[tuple[str, bool]] = [(part, False) if isinstance(part, str) else (part[0], part[1]) for part in parts]
+    marked: list[tuple[str, bool]] = [
+        (part, False) if isinstance(part, str) else (str(part[0]), bool(part[1])) for part in parts
+    ]
     letters = [(letter, mark) for text, mark in marked for letter in map(printable, text)]
     lines = wrapped([*dropwhile(lambda pair: pair[0] == "\n", letters)])
     content = "\n".join(

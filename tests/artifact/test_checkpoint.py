@@ -206,7 +206,7 @@ def test_a_checkpoint_that_lacks_something_is_refused(name: str, fault: str, cor
     assert name in refusal.value.what and refusal.value.fix
 
 
-@pytest.mark.parametrize("key", ["step", "best_nats", "best_step", "seconds", "log_sizes", "cuts", "losses"])
+@pytest.mark.parametrize("key", ["step", "best_figure", "best_step", "seconds", "log_sizes", "cuts", "losses"])
 @pytest.mark.parametrize("value", [None, "x", [], {}], ids=str)
 def test_a_checkpoint_whose_notes_are_damaged_is_refused(key: str, value: object, corpus: Path, tmp_path: Path) -> None:
     reports = begin_training(corpus, tmp_path / "run", overrides(), 4)

@@ -4,10 +4,12 @@ import errno
 import io
 import itertools
 import json
+import math
 import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ from unroll.data.corpus import load_corpus
 from unroll.errors import UserError
 from unroll.files import Folder
 from unroll.nn.model import Model
+from unroll.training import loop
 from unroll.training.config import OptimConfig, Precision, TrainConfig
 from unroll.training.language import Language, start_state
 from unroll.training.loop import on_device, step_on, train
@@ -289,3 +292,19 @@ def test_a_batch_is_pinned_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Tensor, "pin_memory", pin)
     assert on_device(ids, torch.device("cuda")) == "there"
     assert calls == ["pinned", "to cuda, True"]
+
+
+@pytest.mark.parametrize(("chosen_by", "best"), [("nats", 1), ("accuracy", 2)])
+def test_weights_are_chosen_by_the_figure_that_the_lesson_names(
+    chosen_by: str, best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, lesson = (
+        SimpleNamespace(step=0, best_step=0, best_figure=math.inf, cuts=0),
+        SimpleNamespace(chosen_by=chosen_by),
+    )
+    kept: list[float] = []
+    monkeypatch.setattr(loop, "save_weights", lambda run, nats: kept.append(nats))
+    for run.step, (nats, accuracy) in enumerate([(2.0, 0.1), (0.5, 0.8), (0.6, 0.9), (0.7, 0.9)]):
+        loop.keep_if_better(run, lesson, nats, {"accuracy": accuracy})  # type: ignore[arg-type]
+    assert (run.best_step, run.cuts) == (best, 3 - best)
+    assert kept == [2.0, 0.5, 0.6][: best + 1]

@@ -119,7 +119,7 @@ def forget_weight(run: LanguageRun) -> None:
 
 
 def forget_best(run: LanguageRun) -> None:
-    run.best_nats, run.best_step = 100.0, 0
+    run.best_figure, run.best_step = 100.0, 0
 
 
 def forget_losses(run: LanguageRun) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ LanguageRun = Run[Model, TrainConfig]
 @dataclass(frozen=True)
 class Language:
     """The lesson of a language model: to predict the next symbol of a corpus' training part."""
+
+    chosen_by: ClassVar[str] = "nats"
 
     corpus: Corpus
     config: TrainConfig

@@ -36,6 +36,10 @@ class Batch(Protocol):
 class Lesson(Protocol):
     """What a run is taught: the batches of its steps, and the figures by which its weights are chosen."""
 
+    @property
+    def chosen_by(self) -> str:
+        """The figure of `validate` by which weights are chosen: "nats", the least being best, or "accuracy"."""
+
     def start(self, run: AnyRun) -> State:
         """Seed what the next step draws; return the state that it starts from, without its graph."""
 
@@ -71,10 +75,9 @@ def train(run: AnyRun, lesson: Lesson) -> Generator[Report, None, None]:
         share_out(run)
         reports: list[Report] = []
         try:
-            if math.isinf(run.best_nats):  # nothing was measured yet
+            if math.isinf(run.best_figure):  # nothing was measured yet
                 nats, figures = validate(run, lesson)
-                run.best_nats = nats
-                save_weights(run, nats)
+                keep_if_better(run, lesson, nats, figures)
                 reports.append(journal.report("valid", nats=nats, detail=figures))
                 if sample := lesson.sample(run):
                     reports.append(journal.report_sample(sample, nats))
@@ -101,7 +104,7 @@ def train(run: AnyRun, lesson: Lesson) -> Generator[Report, None, None]:
                     run.losses = (0.0, 0)
                 if last or run.step % config.valid_every == 0:
                     nats, figures = validate(run, lesson)
-                    keep_if_better(run, nats)
+                    keep_if_better(run, lesson, nats, figures)
                     reports.append(journal.report("valid", nats=nats, detail=figures))
                 if (last or sample_due(run.step, config.steps)) and (sample := lesson.sample(run)):
                     reports.append(journal.report_sample(sample, mean))
@@ -223,10 +226,11 @@ def validate(run: AnyRun, lesson: Lesson) -> tuple[float, dict[str, Any]]:
     return nats, figures
 
 
-def keep_if_better(run: AnyRun, nats: float) -> None:
+def keep_if_better(run: AnyRun, lesson: Lesson, nats: float, figures: dict[str, Any]) -> None:
     """Keep the weights if their validation figure is the best so far; else count a cut of the plateau schedule."""
-    if nats < run.best_nats:
-        run.best_nats, run.best_step = nats, run.step
+    figure = nats if lesson.chosen_by == "nats" else 1 - figures[lesson.chosen_by]
+    if figure < run.best_figure:
+        run.best_figure, run.best_step = figure, run.step
         save_weights(run, nats)
     else:
         run.cuts += 1

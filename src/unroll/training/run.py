@@ -41,7 +41,8 @@ class Run(Generic[M, C]):
     step: int = 0
     tokens_seen: int = 0
     """Number of symbols trained on, repeats included."""
-    best_nats: float = float("inf")
+    best_figure: float = float("inf")
+    """Nats, or share of errors, of the weights that are kept."""
     best_step: int = 0
     seconds: float = 0.0
     log_sizes: tuple[int, int] = (0, 0)
@@ -77,7 +78,7 @@ class Run(Generic[M, C]):
         return {
             "step": self.step,
             "tokens_seen": self.tokens_seen,
-            "best_nats": self.best_nats,
+            "best_figure": self.best_figure,
             "best_step": self.best_step,
             "seconds": self.seconds,
             "log_sizes": list(self.log_sizes),
@@ -116,10 +117,11 @@ def restore(run: AnyRun) -> None:
     info = read_info(file)
     try:
         run.step, run.best_step = int(info["step"]), int(info["best_step"])
-        run.best_nats, run.seconds = float(info["best_nats"]), float(info["seconds"])
+        run.seconds = float(info["seconds"])
         run.log_sizes = (int(info["log_sizes"][0]), int(info["log_sizes"][1]))
         run.cuts = int(info["cuts"])
-        # Checkpoints of version 0.1.0 leave out what a language model's step decides.
+        # Checkpoints of version 0.1.0 name the figure otherwise, and leave out what a language model's step decides.
+        run.best_figure = float(info["best_figure"] if "best_figure" in info else info["best_nats"])
         run.tokens_seen = int(info["tokens_seen"] if "tokens_seen" in info else run.step * run.config.tokens_per_step)
         run.losses = (float(info["losses"][0]), int(info["losses"][1]))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -57,6 +57,8 @@ class Steered:
     window is continued in the next steps from the state that was carried there. Some labels are left out
     (`reset_probability`), so that the model also knows texts whose labels are not named.
     """
+
+    chosen_by: ClassVar[str] = "nats"
 
     corpus: Corpus
     config: TrainConfig
