@@ -47,7 +47,7 @@ void pack_along(const float* w, int64_t stride, int64_t words, word* panel) {
     for (int64_t n = 0; n < LANES; ++n, w += stride)
         for (int64_t k = 0; k < words; k += LANES) {
             word row[LANES];
-            store(row, E::words_along(w + k * E::PER_WORD));
+            store(row, E::words_along(w + k * E::PER_WORD, words - k));
             for (int64_t i = 0; i < LANES && k + i < words; ++i) panel[(k + i) * LANES + n] = row[i];
         }
 }

@@ -65,9 +65,9 @@ struct Float32 {
     INLINE vf load_from(const number* p) { return load(p); }
     INLINE void store_to(number* p, vf x) { store(p, x); }
     INLINE vf dot(word a, vf w, vf sum) { return fma(set1((float&)a), w, sum); }
-    // Words of two adjacent rows of weights, LANES columns; the same of LANES words of a row.
+    // Words of two adjacent rows of weights, LANES columns; the first LANES of so many words of a row, or all, half as many.
     INLINE vf words_down(const float* w, int64_t) { return load(w); }
-    INLINE vf words_along(const float* w) { return load(w); }
+    INLINE vf words_along(const float* w, int64_t) { return load(w); }
 };
 
 #if defined(__AVX512BF16__)
@@ -87,8 +87,9 @@ struct Bfloat16 {
         const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(w + next)));
         return (vf)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
     }
-    INLINE vf words_along(const float* w) {
-        return (vf)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(w + 16), _mm512_loadu_ps(w));
+    INLINE vf words_along(const float* w, int64_t words) {
+        const __m512 high = words < LANES ? _mm512_setzero_ps() : _mm512_loadu_ps(w + 16);
+        return (vf)_mm512_cvtne2ps_pbh(high, _mm512_loadu_ps(w));
     }
 };
 #endif
