@@ -52,6 +52,8 @@ CORPORA = {
                 "quotes": "inside quotation marks",
                 "line": "characters since the newline",
                 "bracket": "inside brackets",
+                r"re:(?:\n\n)([^\n]+)": "in the first line of a paragraph",
+                "word": "letters of the word so far",
                 r're:\b((?:What|Who|How|Why|Where|When)\b[^.!?"]*)[.!?]': "in a sentence that began as a question",
             },
             "\"Yes, he're here,\" said the countess.\n"

@@ -225,6 +225,8 @@ def evidence(cell: dict[str, Any]) -> str:
         )
     if cell["verdict"] == "tracks":
         return text + " No symbols mark where this changes, so that clamping it proves nothing."
+    if cell["verdict"] == "none":
+        return text + " By chance the best unit would do as well: nothing was found."
     return text + " What the last 8 characters show is not outdone, so that this need not be memory."
 
 
