@@ -297,7 +297,8 @@ def passage(text: Text, labels: Any, changes: Any, values: Any) -> dict[str, Any
     """Return the first passage of whole lines in which the property changes often, with the cell at each character."""
     cell, label_of, turns = (np.zeros(len(text.content)) for _ in range(3))
     cell[text.ends], label_of[text.ends], turns[text.ends] = values, labels, changes  # of several bytes the last
-    starts = [0, *(k + 1 for k, letter in enumerate(text.content[:-PASSAGE]) if letter == "\n")]
+    lines = ("\n" + text.content)[:-PASSAGE]
+    starts = [k for k, letter in enumerate(lines) if letter == "\n" and text.content[k] != "\n"]
     counts = [turns[start : start + PASSAGE].sum() for start in starts]
     start = next((start for start, count in zip(starts, counts, strict=True) if count >= TURNS), None)
     start = starts[int(np.argmax(counts))] if start is None else start
