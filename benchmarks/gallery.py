@@ -10,6 +10,7 @@ import json
 import lzma
 import math
 import os
+import subprocess
 import sys
 import tempfile
 import zlib
@@ -70,7 +71,10 @@ def main() -> None:
         text = options.text or fetched(corpus, ROOT / "data")
         make_page(corpus, text, options.model or ROOT / "runs" / "gallery" / corpus.name, options.cpu_minutes)
     except UserError as error:
-        sys.exit(f"{error}")
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except subprocess.CalledProcessError as error:  # the command has said why
+        sys.exit(error.returncode)
 
 
 def make_page(corpus: Corpus, text: Path, model: Path, cpu_minutes: float | None) -> None:
