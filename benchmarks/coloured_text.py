@@ -8,7 +8,7 @@ from typing import Any
 from unroll.insight.cells.colours import ink, shade
 
 TAB = 4
-COLUMNS, CELL, ROW = 72, 8.4, 21
+COLUMNS, CELL, ROW = 80, 8.4, 21
 """Characters of a line of a coloured text, and the size of a character in pixels."""
 FONT = "ui-monospace, DejaVu Sans Mono, Menlo, Consolas, monospace"
 SHADES = 10

@@ -218,6 +218,10 @@ def evidence(cell: dict[str, Any]) -> str:
             f" **Proven:** clamped at its mean, the network predicts where this begins and ends {ratio:,.0f} times as "
             f"much worse as with any of {held['matched']} matched cells clamped, on average, and nothing else so much."
         )
+    if held is not None and ratio <= 0:
+        return (
+            text + " Clamping it costs nothing where this begins and ends: it follows the property, and others keep it."
+        )
     if held is not None:
         return text + (
             f" Clamping it costs {ratio:,.1f} times what clamping a matched cell costs where this begins and ends: it "
