@@ -90,7 +90,10 @@ def sections(figures: dict[str, Any]) -> Iterator[str]:
     if figures["changes"]:
         yield paragraph(figures["changes"])
     yield "## From noise to style"
-    yield paragraph("Samples taken during training, each the first of its step, with the loss on the validation part.")
+    yield paragraph(
+        "Samples taken during training, each the first of its step, with the training loss of the last few steps; at "
+        "step 0, with the loss on the validation part."
+    )
     for taken in figures["samples"]:
         last = " (the end)" if taken["step"] == figures["steps"] else ""
         yield f"**Step {taken['step']:,}**{last}, {bits(taken['nats'])} bits per {unit}"
@@ -215,8 +218,8 @@ def evidence(cell: dict[str, Any]) -> str:
     held, ratio = cell["ablation"], cell["ablation_ratio"]
     if cell["verdict"] == "causal":
         return text + (
-            f" **Proven:** clamped at its mean, the network predicts where this begins and ends {ratio:,.0f} times as "
-            f"much worse as with any of {held['matched']} matched cells clamped, on average, and nothing else so much."
+            f" **Proven:** where this begins and ends, clamping the cell at its mean costs {ratio:,.0f} times what "
+            f"clamping one of {held['matched']} matched cells costs on average, and nothing else suffers as much."
         )
     if held is not None and ratio <= 0:
         return (
@@ -224,8 +227,8 @@ def evidence(cell: dict[str, Any]) -> str:
         )
     if held is not None:
         return text + (
-            f" Clamping it costs {ratio:,.1f} times what clamping a matched cell costs where this begins and ends: it "
-            "follows the property, and is not alone in keeping it."
+            f" Where this begins and ends, clamping the cell costs {ratio:,.1f} times what clamping a matched cell "
+            "costs: it follows the property, and is not alone in keeping it."
         )
     if cell["verdict"] == "tracks":
         return text + " No symbols mark where this changes, so that clamping it proves nothing."
