@@ -18,12 +18,12 @@ def test_samples_are_measured_once_and_as_the_library_does(tmp_path: Path) -> No
     style = unroll.style(path)
     measured = Beside.of(open_corpus(data_path(path)))
     texts = list(samples.values())
-    assert measured.known(texts[0]) is None and measured.style(texts) is None
+    assert measured.known(texts[0]) is None and measured.style() is None
     measured.measure(texts)
     for sample in style.samples:
         known = measured.known(sample["text"])
         assert known is not None and known["measures"] == sample["measures"]
-    assert measured.style(texts) == {"kind": style.kind, "ceiling": style.ceiling}
+    assert measured.style() == {"kind": style.kind, "ceiling": style.ceiling}
     known = measured.known(texts[1])
     assert known is not None
     assert [texts[1][slice(*span)] for span in known["spans"]] == ["John", "driving", "the", "car", "was", "cat"]
@@ -45,4 +45,6 @@ def test_a_training_answers_with_its_style_once_it_was_looked_at(tmp_path: Path)
         log.write('{"step": 9, "nats": 1.0, "prompt": "", "text": "Alice forgets."}\n')
     assert trainings.unmeasured("model")
     trainings.look("model")
-    assert trainings.watch("model", 0, 0, 0)["samples"][1]["known"]["spans"] == [(0, 5), (6, 13)]
+    after = trainings.watch("model", 0, 0, 0)
+    assert after["samples"][1]["known"]["spans"] == [(0, 5), (6, 13)]
+    assert after["style"]["ceiling"] == unroll.style(path).ceiling, "of pieces as long as both samples"

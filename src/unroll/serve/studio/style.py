@@ -15,7 +15,8 @@ class Beside:
 
     reference: Reference
     _known: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _ceilings: dict[int, Measures] = field(default_factory=dict)
+    _length: int = 0
+    _ceiling: Measures | None = None
 
     @classmethod
     def of(cls, corpus: Corpus) -> "Beside":
@@ -23,20 +24,20 @@ class Beside:
         return cls(result(read_reference(*texts_of(corpus))))
 
     def measure(self, texts: list[str]) -> None:
-        """Measure samples, and pieces of held-out text of their length."""
+        """Measure all samples of a training, and pieces of held-out text of their length."""
         for text in texts:
-            self._known[text] = {
-                "spans": [span for span in word_spans(text) if text[slice(*span)] in self.reference.counts.words],
-                "measures": measures(text, self.reference),
-            }
-        if texts and (length := length_of(texts)) not in self._ceilings:
-            self._ceilings[length] = ceiling_of(self.reference, length)[0]
+            if text not in self._known:
+                self._known[text] = {
+                    "spans": [span for span in word_spans(text) if text[slice(*span)] in self.reference.counts.words],
+                    "measures": measures(text, self.reference),
+                }
+        if (length := length_of(texts)) != self._length:
+            self._length, self._ceiling = length, ceiling_of(self.reference, length)[0]
 
     def known(self, text: str) -> dict[str, Any] | None:
         """Return the spans of the words that the training text has, and the measures; None before they are measured."""
         return self._known.get(text)
 
-    def style(self, texts: list[str]) -> dict[str, Any] | None:
-        """Return the kind of the text and its own measures, for samples as long as these; None before that is known."""
-        ceiling = self._ceilings.get(length_of(texts)) if texts else None
-        return None if ceiling is None else {"kind": self.reference.kind, "ceiling": ceiling}
+    def style(self) -> dict[str, Any] | None:
+        """Return the kind of the text and its own measures; None before a sample is measured."""
+        return None if self._ceiling is None else {"kind": self.reference.kind, "ceiling": self._ceiling}

@@ -228,7 +228,7 @@ class Trainings:
                 sample | {"known": beside and beside.known(text)}
                 for sample, text in zip(new, texts_in(new), strict=True)
             ],
-            "style": beside and beside.style(texts_in(taken.lines)),
+            "style": beside and beside.style(),
             **progress(log.lines),
             "said": self.output(name),
             "text": self.texts.get(name),
@@ -238,17 +238,17 @@ class Trainings:
     def unmeasured(self, name: str) -> bool:
         """Return whether the text of a training, or a sample, is not measured yet."""
         beside = self._beside.get(name)
-        return name not in self.texts or (beside is not None and bool(self._new(name, beside)))
+        return name not in self.texts or (beside is not None and None in map(beside.known, self._samples(name)))
 
-    def _new(self, name: str, beside: Beside) -> list[str]:
-        return [text for text in texts_in(self._tail(name)[1].lines) if beside.known(text) is None]
+    def _samples(self, name: str) -> list[str]:
+        return texts_in(self._tail(name)[1].lines)
 
     def look(self, name: str) -> None:
         """Measure a training's text, once, and its samples; the text takes a second or two."""
         if name not in self.texts:
             self._look_at_text(name)
         if (beside := self._beside.get(name)) is not None:
-            beside.measure(self._new(name, beside))
+            beside.measure(self._samples(name))
 
     def _look_at_text(self, name: str) -> None:
         """Measure a training's text with simple predictors, and count its words."""
