@@ -103,4 +103,6 @@ def test_only_the_beginning_of_a_long_text_is_counted(monkeypatch: pytest.Monkey
 
 def test_an_empty_text_has_no_words() -> None:
     assert known_words("one two three four five", of("")) is None
+    text = "one two three four five six"
+    assert known_words(text, of(" \n")) == known_pairs(text, of(" \n")) == 0
     assert punctuation_and_capitals("One, two, three, four", of("")) == (None, None)

@@ -153,5 +153,5 @@ def known_pairs(text: str, counts: Counts) -> float | None:
     pairs = np.array([hash(pair) for pair in pairwise(tokens) if all(map(WORD.match, pair))], np.int64)
     if len(pairs) < FEWEST or not counts.has_words:
         return None
-    places = np.minimum(np.searchsorted(counts.pairs, pairs), len(counts.pairs) - 1)
-    return float((counts.pairs[places] == pairs).mean())
+    first, behind = (np.searchsorted(counts.pairs, pairs, side) for side in ("left", "right"))
+    return float((first < behind).mean())

@@ -174,7 +174,7 @@ def texts_of(corpus: Corpus) -> tuple[str, str]:
 
 
 def parts_of(text: str, split: str | None) -> tuple[str, str]:
-    """Return the training and the validation part of a whole text; all of it trains where no split is known."""
+    """Return the training and the validation part of a whole text, cut by a split; by `SPLIT` where none is known."""
     train, *others = shares_of(split or SPLIT)
     first, second = int(len(text) * train), int(len(text) * sum([train, *others[:1]]))
     return text[:first], text[first:second]
