@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,22 @@ def test_what_is_no_library_is_not_loaded(tmp_path: Path) -> None:
     assert kernels.load(file, "sources", "numpy computes") is None
     file.write_bytes(b"of another system")
     assert kernels.load(file, "sources", "numpy computes") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "sources"),
+    [("nn/libkernel.so", "unroll_kernel_sources"), ("engine/libengine.so", "unroll_engine_sources")],
+)
+def test_a_library_of_other_sources_is_not_loaded(name: str, sources: str, tmp_path: Path) -> None:
+    """Of a pull without a build: the order of an enumeration may be another, and the numbers nonsense."""
+    built = Path(kernels.__file__).parent / name
+    if not built.exists():
+        pytest.skip("no kernels: they were not built")
+    library, folder = Path(shutil.copy(built, tmp_path)), tmp_path / "kernel"
+    shutil.copytree(built.with_name("kernel"), folder)
+    assert kernels.load(library, sources, "numpy computes") is not None
+    (folder / "changed.h").touch()
+    with pytest.warns(RuntimeWarning, match="built from other sources: numpy computes, slower"):
+        assert kernels.load(library, sources, "numpy computes") is None
+    shutil.rmtree(folder)
+    assert kernels.load(library, sources, "numpy computes") is not None, "without sources there is nothing to compare"

@@ -1,10 +1,8 @@
 """UNROLL_INSTRUCTIONS chooses what computes networks that name nothing, so the whole suite can be run with each."""
 
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,20 +64,3 @@ def test_processes_inherit_it() -> None:
             [sys.executable, "-c", script], env=os.environ | {VARIABLE: name}, capture_output=True, text=True
         )
         assert result.stdout == f"{None if name == 'numpy' else name}\n", result.stderr
-
-
-@pytest.mark.skipif(not SETS, reason="no kernels: they were not built")
-def test_a_library_of_other_sources_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a pull without a build: the order of an enumeration may be another, and the numbers nonsense."""
-    library, sources = tmp_path / native.LIBRARY.name, tmp_path / "kernel"
-    shutil.copy(native.LIBRARY, library)
-    shutil.copytree(native.LIBRARY.with_name("kernel"), sources)
-    monkeypatch.setattr(native, "LIBRARY", library)
-    load = native.library.__wrapped__  # without its cache
-    assert load() is not None
-    with open(sources / "cells.h", "a") as file:
-        file.write("// changed\n")
-    with pytest.warns(RuntimeWarning, match="built from other sources"):
-        assert load() is None
-    shutil.rmtree(sources)
-    assert load() is not None, "without sources there is nothing to compare with"

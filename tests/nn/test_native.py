@@ -1,7 +1,6 @@
 """The native kernels against the cell's equation and the loss' definition, in their products' precision."""
 
 import os
-import shutil
 import subprocess
 import sys
 from contextlib import AbstractContextManager
@@ -212,19 +211,6 @@ def test_another_name_is_refused_in_three_parts(monkeypatch: pytest.MonkeyPatch)
     assert error.value.what == "the environment variable UNROLL_KERNEL is 'sse2'"
     assert error.value.allowed == f"on this machine {', '.join([*SETS, 'torch'])}"
     assert "unset the variable" in error.value.fix
-
-
-def test_a_library_of_other_sources_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library, sources = tmp_path / native.LIBRARY.name, tmp_path / "kernel"
-    shutil.copy(native.LIBRARY, library)
-    shutil.copytree(native.LIBRARY.with_name("kernel"), sources)
-    monkeypatch.setattr(native, "LIBRARY", library)
-    load = native.library.__wrapped__  # without its cache
-    assert load() is not None
-    with open(sources / "kernels.h", "a") as file:
-        file.write("// changed\n")
-    with pytest.warns(RuntimeWarning, match="torch's kernels train, slower"):
-        assert load() is None
 
 
 @needs_bfloat16
