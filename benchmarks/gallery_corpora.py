@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unroll.data.sources import fetch
 from unroll.errors import UserError, did_you_mean
+from unroll.files import write_atomically
 from unroll.progress import result
 
 
@@ -201,7 +202,7 @@ def fetched(corpus: Corpus, folder: Path) -> Path:
             content = "".join(f"{name}\n" for name in character_names()).encode()
         else:
             content = b"".join(path.read_bytes() for path in result(fetch(corpus.source, folder)))
-        text.write_bytes(content[: corpus.at_most])
+        write_atomically(text, content[: corpus.at_most])
     return text
 
 
