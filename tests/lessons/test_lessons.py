@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import socket
 import sys
 from functools import cache
 from pathlib import Path
@@ -75,6 +76,22 @@ def test_a_missing_extra_is_one_clear_line(name: str, monkeypatch: pytest.Monkey
     with pytest.raises(AssertionError, match=r"^matplotlib is missing: .*pip install .*\[lessons\]") as error:
         exec(session(name).setup[0], {})
     assert "\n" not in str(error.value)
+
+
+def test_the_page_about_the_sessions_leads_to_each() -> None:
+    page = (ROOT / "lessons" / "README.md").read_text()
+    assert [name for name in NAMES if f"]({name}.ipynb)" not in page] == []
+
+
+def test_a_session_reaches_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    connected: list[object] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: connected.append(address))
+    exec(lessons.OFFLINE, {})
+    with socket.socket() as client:
+        client.connect(("127.0.0.1", 80))
+        with pytest.raises(OSError, match="and should need no network"):
+            client.connect(("192.0.2.1", 80))
+    assert connected == [("127.0.0.1", 80)]
 
 
 # ---- the comparison can fail
