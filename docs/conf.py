@@ -4,6 +4,7 @@ The site's source is the repository itself, of which it takes the pages alone: s
 place here and in the repository, and the practical sessions need no copy in this folder.
 """
 
+import json
 from typing import Any
 
 from docutils import nodes
@@ -26,6 +27,7 @@ exclude_patterns = [".*", "**/.*", "build", "runs", "src", "tests", "benchmarks/
 # Text: Markdown as the repository shows it, its headings anchors by the same names.
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
+highlight_language = "text"  # of code without a language
 nb_execution_mode = "off"  # the committed outputs are shown; `make lessons` makes them
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # else pages with widgets load scripts from the network
 
@@ -58,8 +60,21 @@ def begin_math(translator: HTML5Translator, node: nodes.math) -> None:
 
 def begin_display(translator: HTML5Translator, node: nodes.math_block) -> None:
     """Write an equation that stands by itself."""
-    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>\n')
+    equation = node.astext().replace("{aligned}", "{align*}")  # as latex2mathml calls it
+    translator.body.append(f'<div class="math">{convert(equation, display="block")}</div>\n')
     raise nodes.SkipNode
+
+
+def give_alternatives(app: Sphinx, page: str, source: list[str]) -> None:
+    """Give the pictures of a notebook the texts that their outputs have for those who cannot see them."""
+    if app.env.doc2path(page).suffix != ".ipynb":
+        return
+    notebook = json.loads(source[0])
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                cell["metadata"]["mystnb"] = {"image": {"alt": output["metadata"]["image/png"]["alt"]}}
+    source[0] = json.dumps(notebook)
 
 
 def give_levels(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
@@ -71,4 +86,5 @@ def give_levels(app: Sphinx, page: str, template: str, context: dict[str, Any], 
 def setup(app: Sphinx) -> None:
     """Tell Sphinx what is ours."""
     app.add_html_math_renderer("mathml", (begin_math, None), (begin_display, None))
+    app.connect("source-read", give_alternatives)
     app.connect("html-page-context", give_levels, priority=900)  # after the theme

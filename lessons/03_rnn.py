@@ -248,7 +248,7 @@ print("Right: the same as autograd with a cut, for every k.")
 # truncated one, on average over texts of 200 random letters. Short pieces point elsewhere, and each
 # doubling gains less. (Why the far past counts for so little is the subject of session 4.)
 
-# %%
+# %% alt="The angle to the whole gradient falls as more steps are kept before the cut"
 random = np.random.default_rng(6)
 pieces, angles = [1, 2, 4, 8, 16, 32, 64], np.zeros(7)
 for _ in range(8):

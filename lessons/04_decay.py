@@ -266,7 +266,7 @@ plt.show()
 # $h_t = \sigma(w\, h_{t-1} + b)$ and $h_0 = 1/2$, and ask that $h_{50}$ be 0.7. This is its loss
 # over the two weights (after Pascanu et al. 2013, figure 6).
 
-# %%
+# %% alt="Maps over w and b: the loss, and the logarithm of the gradient's norm, with a steep edge"
 grid_w, grid_b = np.meshgrid(np.linspace(3.5, 7.5, 240), np.linspace(-3.2, -1.8, 200))
 h = np.full_like(grid_w, 0.5)
 for _ in range(50):

@@ -139,7 +139,7 @@ plt.show()
 # $\partial c_t / \partial c_0 = \prod_s f_s$ along the cell: at $f = 1$ the error neither vanishes
 # nor explodes. Hochreiter & Schmidhuber call it the *constant error carousel*.
 
-# %%
+# %% alt="What is left of a cell after up to 200 steps, for four forget gates"
 waiting = np.arange(200)
 figure, axes = plt.subplots(figsize=(8, 2.8))
 for f, colour in ((0.5, ORANGE), (0.9, PINK), (0.99, GREEN), (0.999, BLUE)):
@@ -404,7 +404,7 @@ plt.show()
 # state of the second into the first, reads on, and asks whether the pronoun turns. The measure is
 # $D = \ln P(\text{she}) - \ln P(\text{he})$.
 
-# %%
+# %% alt="Bars: the share of stories whose pronoun turns, for four choices of units to patch"
 testing = story_pairs(40, DISTANCE)
 turned = {
     "the whole state": [],
@@ -499,7 +499,7 @@ print("right: the same as torch.nn.GRUCell")
 # %% [markdown]
 # Now all of them on the same stories: a plain RNN, a GRU, a minGRU of one layer, and one of two.
 
-# %%
+# %% alt="Losses of five networks while training; the share of pronouns they get right, by distance"
 curves["GRU"] = learn("gru", "gru", 400)
 curves["minGRU"] = learn("mingru", "mingru", 400)
 curves["minGRU, 2 layers"] = learn("mingru2", "mingru", 400, num_layers=2)
@@ -572,7 +572,7 @@ for name, folder in NAMES.items():
 # function of $h_t$. Neither has a state. Their number of weights does not depend on the length of
 # the text, as ever. We try them on characters, on a module of Python's standard library.
 
-# %%
+# %% alt="Bars: bits per character with and without layers before and after the LSTM"
 shapes = {"LSTM alone": (0, 0), "one before": (1, 0), "one after": (0, 1), "both": (1, 1)}
 results = {}
 for name, (before, after) in shapes.items():

@@ -223,7 +223,7 @@ plt.show()
 # And to whole samples: known words, against how little the sample repeats itself, here the share of
 # its runs of ten characters that it has not had before.
 
-# %% tags=["varies"]
+# %% tags=["varies"] alt="By temperature: words that exist, and runs that are new"
 known, fresh = [], []
 grid = (0.1, 0.3, 0.5, 0.8, 1.0, 1.3, 1.6)
 for t in grid:
@@ -320,7 +320,7 @@ assert np.isclose(novelty("aabb", "aabxabb", 3), 0), "n-grams overlap: aab and a
 assert np.isclose(novelty("abcdef", "bcd", 2), 3 / 5), "ab, de and ef are new: 3 of 5"
 print("right: overlapping n-grams, the new ones")
 
-# %%
+# %% alt="The share of n-grams that are new, by n: two samples, an n-gram model, held-out text"
 for _ in unroll.ngram(modules, order=10, out="runs/10gram", force=True):
     pass
 texts = {

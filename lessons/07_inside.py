@@ -166,7 +166,7 @@ for name in ("line", "comment", "bracket", "case"):
     metric = tracking.labels.metric
     print(f"{name:8} unit {best.cell.unit:3}  {metric} {best.score:.2f}  {best.word}")
 
-# %%
+# %% alt="By property: the best unit, an untrained one, chance, and the last 8 characters"
 names = list(findings)
 firsts = [findings[name].findings[0] for name in names]
 figure, axes = plt.subplots(figsize=(8, 2.9))
@@ -192,7 +192,7 @@ plt.show()
 #
 # This is the text around a place where the property of the best such cell changes.
 
-# %%
+# %% alt="The value of the unit at each character, and the property that it follows"
 gains = {
     name: f.score - max(f.untrained, f.null, findings[name].recent)
     for name, f in zip(names, firsts, strict=True)

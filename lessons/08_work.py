@@ -45,7 +45,7 @@ Path("runs").mkdir(exist_ok=True)
 # scikit-learn brings 1,797 digits of 8 × 8 pixels, written by 13 people. We let the network read a
 # digit as one reads a page, **row by row**: a sequence of 8 steps, each a vector of 8 numbers.
 
-# %%
+# %% alt="Ten digits, each 8 by 8 pixels"
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -221,7 +221,7 @@ hits = [
 ]
 print(f"right: this baseline gets {np.mean(hits):.1%} of {len(hits):,} test tokens")
 
-# %%
+# %% alt="Bars: the share of tags that are right, by the most frequent tag and by the network"
 counts = defaultdict(Counter)
 for words, tags in training:
     for word, tag in zip(words, tags, strict=True):
@@ -277,7 +277,7 @@ plt.show()
 # seen: *blick* and *wug* are none of ours (the *wug* is Jean Berko's, 1958). What it gets wrong
 # shows how far its context reaches.
 
-# %%
+# %% tags=["varies"]
 for answer in unroll.tag("runs/tagger", ["they fish the old wug .", "a wug will blick the fish ."]):
     print(" ".join(f"{token['token']}/{token['tag']}" for token in answer["tokens"]))
 
@@ -443,7 +443,7 @@ axes.set_title("Validation loss, with attention and without", loc="left")
 axes.legend(frameon=False, title="attention")
 plt.show()
 
-# %%
+# %% tags=["varies"]
 sources, targets = [source for source, _ in test], [target for _, target in test]
 right = {}
 for attention in ("additive", "none"):
@@ -462,7 +462,7 @@ for attention in ("additive", "none"):
 # Each row of the picture is a word of the translation, each column a word of the source. Dark is
 # where the decoder looked just before it wrote. Follow the rows from top to bottom.
 
-# %%
+# %% alt="What the network attends to while it writes two answers"
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), width_ratios=[1.4, 1])
 for axes, text in zip(panels, ("seven hundred eighty four", "March 21"), strict=True):
     (answer,) = unroll.translate("runs/additive", [text], attention=True)

@@ -152,6 +152,7 @@ def execute(session: Session) -> NotebookNode:
         client = NotebookClient(
             notebook,
             timeout=600,
+            startup_timeout=300,  # of a kernel, on a machine that does other work
             record_timing=False,
             resources={"metadata": {"path": folder}},
             extra_arguments=["--log-level=ERROR"],  # quiet about the sockets on this machine
@@ -180,13 +181,14 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
             if output.output_type == "error":
                 output.traceback = [f"{output.ename}: {output.evalue}"]
             if "image/png" in output.get("data", {}):
-                output.metadata["image/png"] = output.metadata.get("image/png", {}) | {"alt": caption(cell.source)}
+                output.metadata["image/png"] = output.metadata.get("image/png", {}) | {"alt": caption(cell)}
     return notebook
 
 
-def caption(source: str) -> str:
-    """Return the titles that a cell gives its picture, for those who cannot see it."""
-    return "; ".join(re.findall(r'title(?:=|\()\s*f?"([^"]+)"', source)) or "the picture of this cell"
+def caption(cell: NotebookNode) -> str:
+    """Return what a cell's picture shows, for those who cannot see it: what its `alt` says, or its titles."""
+    titles = re.findall(r'title(?:=|\()\s*f?"([^"]+)"', cell.source)
+    return str(cell.metadata.get("alt", re.sub(r"\{[^}]*\}", "…", "; ".join(titles))))
 
 
 def joined(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
@@ -222,6 +224,8 @@ def faults(session: Session, notebook: NotebookNode) -> Iterator[str]:
                 yield f"cell {index} warns: {output.text[:80]!r}"
             if match := re.search(r"/(?:home|root|tmp|usr|work|Users)/\S*|0x[0-9a-f]{6,}", str(text_of(output))):
                 yield f"cell {index} shows {match.group()}"
+            if "image/png" in output.get("data", {}) and not output.metadata.get("image/png", {}).get("alt"):
+                yield f'cell {index} has a picture without a title: say what it shows in # %% alt="..."'
     if not any("image/png" in o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])):
         yield "it has no picture"
 

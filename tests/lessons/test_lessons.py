@@ -138,9 +138,18 @@ def test_planted_faults_of_notebooks_are_caught() -> None:
     assert any("not executed" in fault for fault in lessons.faults(other, planted))
 
 
-def test_a_picture_has_its_title_for_those_who_cannot_see_it() -> None:
-    assert lessons.caption('axes.set(title="Loss", ylim=(0, 1))\naxes.set_title(\n    "Norm")') == "Loss; Norm"
-    assert lessons.caption("plt.show()")
+def test_a_picture_has_a_text_for_those_who_cannot_see_it() -> None:
+    cell = nbformat.v4.new_code_cell('axes.set(title=f"Unit {unit}", ylim=(0, 1))\naxes.set_title(\n    "Norm")')  # type: ignore[no-untyped-call]
+    assert lessons.caption(cell) == "Unit …; Norm"
+    cell.metadata["alt"] = "Two curves"
+    assert lessons.caption(cell) == "Two curves"
+    bare = nbformat.v4.new_output("display_data", {"image/png": "AAAA"})  # type: ignore[no-untyped-call]
+    cell.update(outputs=[bare], execution_count=1)
+    planted = nbformat.v4.new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
+    source = lessons.Session(Path("09_planted.py"), [cell])
+    assert list(lessons.faults(source, planted)) == [
+        'cell 0 has a picture without a title: say what it shows in # %% alt="..."'
+    ]
 
 
 def test_an_exercise_without_its_check_is_caught(tmp_path: Path) -> None:

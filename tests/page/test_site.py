@@ -21,9 +21,9 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PAGES = [
     "docs/index", "docs/howto/train", "docs/api", "docs/commands", "docs/glossary", "docs/http", "docs/numbers",
-    "docs/recipe", "docs/tour", "lessons/01_probability", "genindex", "search",
+    "docs/recipe", "docs/tour", "docs/gallery/tinyshakespeare", "lessons/05_lstm", "genindex", "search",
 ]  # fmt: skip
-"""One of each sort: text, commands, docstrings, equations, wide tables, pictures, a notebook, lists."""
+"""One of each sort: text, commands, docstrings, equations, wide tables, pictures, samples, a notebook, lists."""
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,25 @@ def test_equations_are_drawn(read: Read) -> None:
     page = read("docs/glossary")
     widths = page.evaluate("[...document.querySelectorAll('math')].map((one) => one.getBoundingClientRect().width)")
     assert len(widths) > 30 and min(widths) > 3
+    for name, cells in (("docs/glossary", 20), ("lessons/05_lstm", 24)):
+        text = read(name).content()
+        assert text.count("<mtd") >= cells and "<mi>&amp;</mi>" not in text, "aligned equations have columns"
+
+
+def test_pictures_have_a_text_for_those_who_cannot_see_them(site: Path) -> None:
+    pictures = [
+        picture for folder in ("docs", "lessons") for file in (site / folder).rglob("*.html")
+        for picture in re.findall(r"<img [^>]+>", file.read_text())
+    ]  # fmt: skip
+    texts = [re.search(r'alt="([^"]*)"', picture) for picture in pictures]
+    assert len(texts) > 50 and all(text and re.search(r"\w \w|\w{4}", text[1]) for text in texts)
+    assert not [text[1] for text in texts if text and "_images/" in text[1]]
+
+
+def test_a_word_of_a_table_is_not_broken_into_letters(read: Read) -> None:
+    page = read("docs/index")
+    heights = page.evaluate("[...document.querySelectorAll('th')].map((one) => one.getBoundingClientRect().height)")
+    assert heights and max(heights) < 60
 
 
 def test_search_finds_a_word_of_a_page_and_a_function(read: Read) -> None:
