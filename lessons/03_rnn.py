@@ -385,7 +385,7 @@ plt.show()
 
 # %% [markdown]
 # The seven people of each verb lie together: the state keeps what the next word depends on, and
-# lets go of the rest. And so the car and the cat are told apart by a single number in it:
+# lets go of the rest. So after the same *ca* one state expects the car, another the cat:
 
 # %%
 for beginning in ("John is driving a ca", "John is feeding a ca"):

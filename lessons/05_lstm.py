@@ -174,7 +174,7 @@ for half_life in (1, 10, 100):
         f"after {half_life} steps {f**half_life:.3f} of the cell is left, not 0.5: "
         "solve f**half_life = 1/2 for f, then sigmoid(b) = f for b"
     )
-print("right: 10 steps need a bias of", round(float(forget_bias(10)), 2))
+print("Right: 10 steps need a bias of", round(float(forget_bias(10)), 2))
 
 # %% [markdown]
 # ## 2. *Alice … she … Bob … he*
@@ -380,7 +380,7 @@ assert np.isclose(parts[-1], gates[0, -1] * gates[2, -1]), (
 assert np.isclose(np.sum(parts), cell), (
     f"the parts add up to {np.sum(parts):.4f}, the cell is {cell:.4f}"
 )
-print("right: the parts add up to the cell")
+print("Right: the parts add up to the cell")
 
 # %% [markdown]
 # The same for our cell, in three lines of numpy: just before *he*, nearly all of it was written at
@@ -494,7 +494,7 @@ assert np.allclose(ours, expected), (
     f"torch has {expected.round(3)}, yours is {np.round(ours, 3)}: "
     "r multiplies U_n h + b'_n, after the product"
 )
-print("right: the same as torch.nn.GRUCell")
+print("Right: the same as torch.nn.GRUCell")
 
 # %% [markdown]
 # Now all of them on the same stories: a plain RNN, a GRU, a minGRU of one layer, and one of two.

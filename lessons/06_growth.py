@@ -134,7 +134,7 @@ assert known_pairs("value the", small) == 0, (
 assert np.isclose(known_pairs("the value the value the file", small), 3 / 5), (
     "a pair counts as often as it stands in the text: 3 of 5"
 )
-print("right: pairs, in order, as often as they stand there")
+print("Right: pairs, in order, as often as they stand there")
 
 # %% [markdown]
 # `unroll.style` (on the command line `unroll evolution`) has these two and more for every sample:
@@ -200,7 +200,7 @@ assert np.allclose(probabilities(logits, 0), [1, 0, 0]), "at T = 0 the largest h
 assert np.isfinite(probabilities(logits * 1000, 0.5)).all(), (
     "exp overflows: subtract the largest first"
 )
-print("right: sharper below 1, flatter above")
+print("Right: sharper below 1, flatter above")
 
 # %% [markdown]
 # What it does to one choice: the distribution after `self.`, at four temperatures.
@@ -318,7 +318,7 @@ assert novelty("abc", "abc", 3) == 0, "all of it is copied: no novelty"
 assert novelty("xyz", "abc", 1) == 1, "nothing of it is copied: all is new"
 assert np.isclose(novelty("aabb", "aabxabb", 3), 0), "n-grams overlap: aab and abb both stand there"
 assert np.isclose(novelty("abcdef", "bcd", 2), 3 / 5), "ab, de and ef are new: 3 of 5"
-print("right: overlapping n-grams, the new ones")
+print("Right: overlapping n-grams, the new ones")
 
 # %% alt="The share of n-grams that are new, by n: two samples, an n-gram model, held-out text"
 for _ in unroll.ngram(modules, order=10, out="runs/10gram", force=True):

@@ -144,7 +144,7 @@ mixed = auroc(np.array([1.0, 2.0, 2.0, 3.0]), np.array([0, 1, 0, 1]))
 assert np.isclose(mixed, 3.5 / 4), (
     f"of four pairs three are in order and one is a tie: 3.5 of 4, not {mixed:.3f}"
 )
-print("right: pairs in order, ties one half")
+print("Right: pairs in order, ties one half")
 
 # %% [markdown]
 # `cells` does this for every unit at once, and then tries to prove itself wrong. Units are chosen
@@ -310,7 +310,7 @@ assert effective_context(contexts, losses + 5, 6.0, share=0.5) == 2, (
     "a harder text with the same gain has the same effective context: "
     "the share is of the gain, not of the loss"
 )
-print("right: a share of the gain")
+print("Right: a share of the gain")
 
 # %%
 for model, label in zip(remembered.models, ("yours", "window of 8"), strict=True):
@@ -388,7 +388,7 @@ assert effects[7] == 1 and effects[0] == 0, "“!” has an effect of 1, “s”
 assert list(leave_one_out(quotes_open, list('"a"'))) == [-3, 0, -3], (
     "each of two marks closes the other: leaving one out opens a quotation, and the score rises"
 )
-print("right: the fall of the score")
+print("Right: the fall of the score")
 
 # %% [markdown]
 # ## What you have seen

@@ -102,7 +102,7 @@ assert table[2, 0] == 2 and table[0, 2] == 0, (
     "two examples of label 2 were predicted as 0: they belong in row 2, column 0"
 )
 assert (table == [[1, 1, 0], [0, 1, 0], [2, 0, 1]]).all(), f"expected other counts than\n{table}"
-print("right: rows are true, columns predicted")
+print("Right: rows are true, columns predicted")
 
 # %%
 from sklearn.metrics import confusion_matrix
@@ -219,7 +219,7 @@ frequent = frequent_tags(training)
 hits = [
     frequent[w] == t for ws, ts in testing for w, t in zip(ws, ts, strict=True) if w in frequent
 ]
-print(f"right: this baseline gets {np.mean(hits):.1%} of {len(hits):,} test tokens")
+print(f"Right: this baseline gets {np.mean(hits):.1%} of {len(hits):,} test tokens")
 
 # %% alt="Bars: the share of tags that are right, by the most frequent tag and by the network"
 counts = defaultdict(Counter)
@@ -400,7 +400,7 @@ assert np.allclose(contexts[1], sum(weights[1, j] * v[j] for j in range(4))), (
 )
 _, sharp = attend(1000 * q, k, v)
 assert np.isfinite(sharp).all(), "large scores overflow exp: subtract the largest score first"
-print("right: a softmax over the source, and a weighted mean")
+print("Right: a softmax over the source, and a weighted mean")
 
 # %% [markdown]
 # Two translators, equal but for the attention.

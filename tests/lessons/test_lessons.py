@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import re
 import socket
 import sys
 from functools import cache
@@ -64,6 +65,9 @@ def test_an_exercise_fails_as_given_passes_when_solved_and_catches_mistakes(name
         assert isinstance(given, NotImplementedError) and f"Exercise {number}" in str(given)
     for number, answer in solutions:
         assert lessons.attempt(exercises[number], answer, names) is None, number
+        assert re.search(r'^print\(f?"Right\b', exercises[number].check, re.M), (
+            f"{number} does not say that it is right"
+        )
     for number, answer in mistakes:
         error = lessons.attempt(exercises[number], answer, names)
         assert isinstance(error, AssertionError) and str(error), f"{number} takes this, or says nothing: {answer}"
