@@ -27,7 +27,7 @@ def test_topics_are_the_pages_of_the_index(here: Here) -> None:
 
 def test_a_page_is_printed_with_links_that_a_terminal_can_follow(here: Here) -> None:
     assert here("help", "train").out.startswith("# Train on your own text\n")
-    page = json.loads(here("help", "find-a-cell", "--json").out)
+    page = json.loads(here("help", "find", "a", "cell", "--json").out)
     assert (page["topic"], page["title"]) == ("find-a-cell", "Find a cell and prove it")
     assert "$ unroll cells runs/book" in page["text"]
     text = "![A cell](a.png) [Serve](../serve.md#keys), [format](../format.md), [site](https://a.b), [top](#top)"
@@ -52,7 +52,7 @@ def test_on_a_terminal_it_is_drawn(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     [
         ("trian", "did you mean `unroll help train`?"),
         ("find", "did you mean `unroll help find-a-cell`?"),
-        ("evolution", "`unroll evolution --help` describes the verb"),
+        ("patch", "`unroll patch --help` describes the verb"),
         ("qqqqqq", "`unroll help` lists the topics"),
     ],
 )

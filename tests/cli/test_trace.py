@@ -36,6 +36,19 @@ def test_a_text_is_coloured_by_a_unit(trained: Trained, tmp_path: Path) -> None:
     assert f'title="{float(rows[0].split()[0]):.4f}"' in written
 
 
+def test_of_a_long_file_the_beginning_is_coloured(
+    trained: Trained, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unroll.cli.trace.MOST_COLOURED", 5)
+    file, out = tmp_path / "long.txt", tmp_path / "t.npz"
+    file.write_text("the cat sat\n", encoding="utf-8")
+    result = here("trace", trained.path, "--file", file, "--unit", "0:1", "--out", out)
+    assert result.code == 0 and "note: only the first 5 of 12 symbols are coloured" in result.err
+    assert [line.split("  ")[-1] for line in result.out.splitlines()[1:]] == ["'t'", "'h'", "'e'", "' '", "'c'"]
+    with np.load(out) as arrays:
+        assert len(arrays["layer0/c"]) == 12
+
+
 def test_a_heat_map_is_drawn_and_is_the_same_each_time(trained: Trained, here: Here, tmp_path: Path) -> None:
     for name in ("one.png", "two.png", "one.svg"):
         result = here("trace", trained.path, "the cat sat\n", "--signal", "f", "--plot", tmp_path / name)

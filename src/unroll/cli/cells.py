@@ -34,15 +34,16 @@ Properties:
 Units are compared by AUROC, or by correlation where the property is a number. The sign of each
 is taken from the first half of the text, its score from the second; the weaker half counts.
 Verdicts:
-  leans   suggestive: in both halves its score exceeds what the best of all units reaches in 99 %
-          of all circular shifts of the labels (p <= 0.01); text repeats itself, so chance
-          reaches far
-  tracks  leans, and scores above every unit of an untrained network and above what the last
-          8 characters reveal (the 95 % interval of the gain lies above 0)
-  causal  tracks, and clamping it at its mean costs the network, in telling the property's marks
-          from other symbols, 10 times what clamping matched cells costs, more than any of them
-          (95 % interval above 0), and relative to them twice what it costs elsewhere
-  none    none of these
+  suggestive  (leans in JSON) in both halves its score exceeds what the best of all units reaches
+              in 99 % of all circular shifts of the labels (p <= 0.01), which the table calls
+              chance; text repeats itself, so chance reaches far
+  tracks      suggestive, and scores above every unit of an untrained network and above what the
+              last 8 characters reveal (gain, whose 95 % interval lies above 0)
+  causal      tracks, and clamping it at its mean costs the network, in telling the property's
+              marks from other symbols, 10 times what clamping matched cells costs (clamped),
+              more than any of them (95 % interval above 0), and relative to them twice what it
+              costs elsewhere
+  none        none of these
 Matched cells: the 20 of the layer, from the half least related to the property, whose h moves
 as much.
 
@@ -157,9 +158,10 @@ def put(tracking: "Tracking", model: Path, file: Path | None) -> None:
     """Print the findings, and how to see the best cell."""
     put_findings(tracking, f"{number_of(tracking.symbols, 'symbol')} of {tracking.file}")
     best = tracking.findings[0].cell
-    where = f"{best.layer}:{best.unit} --signal {best.signal} --file {file or 'TEXT'}"
+    where = f"{best.layer}:{best.unit} --signal {best.signal} --file {console.quoted(file) if file else 'TEXT'}"
+    folder = console.quoted(model)
     console.put_columns(
-        [("see it", f"unroll trace {model} --unit {where}"), ("clamp it", f"unroll ablate {model} --cell {where}")]
+        [("see it", f"unroll trace {folder} --unit {where}"), ("clamp it", f"unroll ablate {folder} --cell {where}")]
     )
 
 

@@ -29,14 +29,14 @@ class Topic(NamedTuple):
 Examples:
   unroll help
   unroll help train
-  unroll help find-a-cell""",
+  unroll help find a cell""",
 )
-@click.argument("topic", metavar="[TOPIC]", required=False)
+@click.argument("words", metavar="[TOPIC]", nargs=-1)
 @JSON
-def verb(topic: str | None, as_json: bool) -> None:
+def verb(words: tuple[str, ...], as_json: bool) -> None:
     """Print how to do a task, or list the TOPICs; `unroll VERB --help` describes a verb."""
-    pages = topics()
-    if topic is None:
+    pages, topic = topics(), "-".join(words)
+    if not topic:
         if as_json:
             rows = [{"topic": name, "title": page.title, "about": page.about} for name, page in pages.items()]
             console.put_json({"topics": rows})

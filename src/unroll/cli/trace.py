@@ -17,13 +17,13 @@ from unroll.nn.arch import ARCHITECTURES
 if TYPE_CHECKING:
     from unroll.artifact.open import Opened
     from unroll.insight.recorded import EncoderTrace
-    from unroll.insight.trace import Ids, LayerUse, Traced
+    from unroll.insight.trace import Ids, LayerUse
     from unroll.nn.config import ModelConfig
     from unroll.nn.encoder_config import EncoderConfig
     from unroll.nn.model import Model
 
 MOST_COLOURED = 100_000
-"""Maximum number of symbols in a page or on a terminal."""
+"""Maximum number of symbols in a page or on a terminal: the first of a language model's text are coloured."""
 MOST_DRAWN = 400
 """Maximum number of symbols in a heat map, where they can still be distinguished."""
 SIGNALS = "\n".join(
@@ -169,14 +169,18 @@ def of_symbols(
     ids = ids_of_file(opened, file) if file else opened.tokenizer.encode(text or "")
     network = network_of(opened)
     places = [place(unit, network.config, model) for unit in units]
-    check_length(len(ids), "symbol", draws=draws, colours=bool(units))
+    check_length(len(ids), "symbol", draws=draws, colours=False)
     traced = console.run(trace_ids(opened, ids, **options, keep=False))
+    if places and len(ids) > MOST_COLOURED:
+        console.warn(f"only the first {MOST_COLOURED:,} of {len(ids):,} symbols are coloured")
+    coloured = ids[:MOST_COLOURED]
     names = drawn_signals(network.config.arch, options["signals"])
     pairs = [(f"layer{layer}/{name}", k) for layer, k in places for name in names]
     drawn = f"layer{options['layers'][0] if options['layers'] else 0}/{names[0]}"
-    arrays = kept(network, ids, opened.tokenizer.start_id, {name for name, _ in pairs} | ({drawn} if draws else set()))
+    names_kept = {name for name, _ in pairs} | ({drawn} if draws else set())
+    arrays = kept(network, coloured, opened.tokenizer.start_id, names_kept)
     return Shown(
-        symbols_of(opened, traced) if places or draws else [],
+        symbols_of(opened, coloured) if places or draws else [],
         [(f"{name}, unit {k}", arrays[name][:, k]) for name, k in pairs],
         {drawn: arrays[drawn]} if draws else {},
         [("text", f"{number_of(len(ids), 'symbol')}, {traced.nats / len(ids):.4f} nats each")],
@@ -319,11 +323,11 @@ def kept(network: "Model", ids: "Ids", start_id: int, names: set[str]) -> dict[s
     return {name: np.concatenate(arrays) for name, arrays in pieces.items()}
 
 
-def symbols_of(opened: "Opened", traced: "Traced") -> list[str]:
+def symbols_of(opened: "Opened", ids: "Ids") -> list[str]:
     """Return the text of every symbol, with the space between words; bytes of an unfinished character show as �."""
     tokenizer = opened.tokenizer
-    gaps = tokenizer.gaps(traced.ids)
-    return [tokenizer.decode([id]) + gap for id, gap in zip(traced.ids.tolist(), gaps, strict=True)]
+    gaps = tokenizer.gaps(ids)
+    return [tokenizer.decode([id]) + gap for id, gap in zip(ids.tolist(), gaps, strict=True)]
 
 
 def put_coloured(symbols: list[str], values: Any) -> None:
