@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def main() -> None:
     from unroll.files import explanation
 
     console.prepare_streams()
+    warnings.showwarning = lambda message, *_: console.warn(str(message))  # without the line of code that gave it
     process.clean_up_at_signals()
     try:
         try:
@@ -38,6 +40,9 @@ def main() -> None:
         if isinstance(error, console.OutputError):
             drop_output()
     except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2: `unroll classify`
+            console.put(error.message)
+            sys.exit(0)
         near = isinstance(error, click.NoSuchOption) or hasattr(error, "command_name")  # whose advice is ours
         code = console.refuse(f"{error.message if near else error.format_message()}\n  fix: {advice(error)}")
     except ModuleNotFoundError as error:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -178,3 +179,17 @@ def test_what_reads_our_output_may_go_away() -> None:
 def test_output_is_utf8_whatever_the_locale_says() -> None:
     result = run("data", "list", PYTHONIOENCODING="ascii", LC_ALL="C")
     assert result.code == 0, result.err
+
+
+def test_a_group_without_a_verb_shows_its_help(here: Here) -> None:
+    result = here("classify")
+    assert (result.code, result.err) == (0, "") and result.out.startswith("Usage: unroll classify")
+
+
+def test_a_warning_is_a_note_without_its_line_of_code(
+    here: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(warnings, "showwarning", None)
+    here("help")
+    warnings.showwarning("built from other sources", RuntimeWarning, "native.py", 50)
+    assert capsys.readouterr().err == "note: built from other sources\n"
