@@ -234,7 +234,7 @@ def evidence(cell: dict[str, Any]) -> str:
         return text + " No symbols mark where this changes, so that clamping it proves nothing."
     if cell["verdict"] == "none":
         return text + " By chance the best unit would do as well: nothing was found."
-    return text + " What the last 8 characters show is not outdone, so that this need not be memory."
+    return text + " The last 8 characters may reveal as much, so this need not be memory."
 
 
 def remembering(memory: dict[str, Any], unit: str) -> str:
