@@ -36,6 +36,8 @@ MOST_SECONDS = 120
 MOST_BYTES = 500_000
 RELATIVE, ABSOLUTE = 0.1, 0.02
 """Numbers of outputs may differ by this share and this much: processors round differently, and trainings add it up."""
+SMALL_RELATIVE, SMALL_ABSOLUTE = 0.5, 1e-14
+"""The same of numbers with an exponent, of which some have a single digit, and others are rounding errors."""
 JOBS = 2
 OFFLINE = """
 import socket
@@ -264,11 +266,15 @@ def differences(committed: NotebookNode, executed: NotebookNode) -> Iterator[str
 
 def alike(old: str, new: str) -> bool:
     """Return whether two texts have the same words, and numbers within the tolerance."""
-    words = [re.sub(r"\s+", " ", NUMBER.sub("#", text)) for text in (old, new)]
-    numbers = [[float(n.replace(",", "").replace("−", "-")) for n in NUMBER.findall(text)] for text in (old, new)]
-    return words[0] == words[1] and all(
-        math.isclose(a, b, rel_tol=RELATIVE, abs_tol=ABSOLUTE) for a, b in zip(*numbers, strict=True)
-    )
+    words = [re.sub(r"\s+", " ", NUMBER.sub("\0", text)) for text in (old, new)]
+    return words[0] == words[1] and all(map(close, NUMBER.findall(old), NUMBER.findall(new)))
+
+
+def close(old: str, new: str) -> bool:
+    """Return whether two numbers are within the tolerance."""
+    first, second = (float(number.replace(",", "").replace("−", "-")) for number in (old, new))
+    relative, absolute = (SMALL_RELATIVE, SMALL_ABSOLUTE) if "e" in old else (RELATIVE, ABSOLUTE)
+    return math.isclose(first, second, rel_tol=relative, abs_tol=absolute)
 
 
 # ---- the command

@@ -118,6 +118,10 @@ def test_outputs_are_compared_by_words_and_tolerance() -> None:
     assert list(lessons.differences(committed, notebook("loss -2.00 nats after 1,000 steps")))
     assert list(lessons.differences(committed, notebook("loss 2.00 bits after 1,000 steps")))
     assert list(lessons.differences(committed, notebook("loss 2.00 nats after 1,000 steps", "more")))
+    probable = notebook("P = 5.3e-06, gap 1.8e-15")
+    assert list(lessons.differences(probable, notebook("P = 5.9e-06, gap 4.4e-15"))) == []
+    assert list(lessons.differences(probable, notebook("P = 9.1e-04, gap 1.8e-15")))
+    assert list(lessons.differences(probable, notebook("P = 5.3e-06, gap 1.8e-09")))
     varied = notebook("2 ms", tags=("varies",))
     assert list(lessons.differences(varied, notebook("90 µs", tags=("varies",)))) == []
     varied.cells[0].outputs = []
