@@ -57,6 +57,7 @@ def test_pieces_begin_as_lines_do_and_spread_over_the_text() -> None:
     assert len(cut) == 32 and {len(piece) for piece in cut} == {100}
     assert all(piece.split(" ")[1] == "is" for piece in cut)
     assert cut[0].startswith("0 ") and int(cut[-1].split(" ")[0]) > 390
+    assert all(piece.startswith("word ") for piece in pieces("word " * 200, 99)), "within a line, with a word"
     assert [len(piece) for piece in pieces("x" * 250, 100)] == [100, 100]
     assert pieces("x" * 99, 100) == pieces("", 1) == pieces("xx", 0) == []
 

@@ -143,15 +143,15 @@ def mean(values: list[Measures], kind: Kind | None) -> Measures:
 def pieces(text: str, length: int) -> list[str]:
     """Return at most `PIECES` pieces of a text, spread over it and each `length` characters from the start of a line.
 
-    A sample begins as a line does. Where a line is longer than a piece, a piece begins within it.
+    A sample begins as a line does. Where a line is longer than a piece, a piece begins within it, as a word does.
     """
     count = min(PIECES, len(text) // length) if length else 0
     last = len(text) - length
     starts = [last * number // max(1, count - 1) for number in range(count)]
     for number, start in enumerate(starts):
         after = text.find("\n", max(0, start - 1), last) + 1
-        before = text.rfind("\n", max(0, start - length), start) + 1
-        starts[number] = after if start and start <= after < start + length else before or start
+        line, word = (text.rfind(end, max(0, start - length), start) + 1 for end in "\n ")
+        starts[number] = after if start and start <= after < start + length else line or word or start
     return [text[start : start + length] for start in starts]
 
 
