@@ -77,14 +77,16 @@ def give_alternatives(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = json.dumps(notebook)
 
 
-def give_levels(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Give the headings in the list of pages a level, which Sphinx leaves out and screen readers need."""
+def give_roles(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Give headings in the list of pages the level that Sphinx leaves out, and no role to lists without terms."""
     pages = context["furo_navigation_tree"]
     context["furo_navigation_tree"] = pages.replace('role="heading"', 'role="heading" aria-level="2"')
+    if "body" in context:  # parameters in a long signature
+        context["body"] = context["body"].replace("<dl>\n<dd>", '<dl role="none">\n<dd>')
 
 
 def setup(app: Sphinx) -> None:
     """Tell Sphinx what is ours."""
     app.add_html_math_renderer("mathml", (begin_math, None), (begin_display, None))
     app.connect("source-read", give_alternatives)
-    app.connect("html-page-context", give_levels, priority=900)  # after the theme
+    app.connect("html-page-context", give_roles, priority=900)  # after the theme
