@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from data.hostile import texts
@@ -45,10 +45,20 @@ def test_a_packed_file_is_read(file: Path) -> None:
 words = texts.map(lambda text: text.replace("\n", "").replace("\0", "").strip(" \r\ufeff")).filter(bool)
 
 
+def is_number(text: str) -> bool:
+    try:
+        float(text.encode())
+    except ValueError:
+        return False
+    return True
+
+
 @given(st.lists(words, min_size=1, max_size=6, unique=True), st.booleans(), st.integers(3, 4))
 def test_any_word_is_found(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], header: bool, width: int
 ) -> None:
+    # Without a header the numbers at the end of the first line are counted: its word must not end with one.
+    assume(header or not is_number(words[0].partition(" ")[2].rpartition(" ")[2]))
     vectors = np.random.default_rng(0).normal(size=(len(words), width)).astype(np.float32)
     lines = [f"{word} {' '.join(map(repr, vector.tolist()))}\n" for word, vector in zip(words, vectors, strict=True)]
     content = f"{len(words)} {width}\n" * header + "".join(lines)

@@ -119,9 +119,9 @@ def visit(browser: "Browser", studio: Running) -> Iterator[Visit]:
 
 
 def come_to(page: "Page", place: str, running: Running) -> None:
-    """Load the page anew at a place."""
+    """Load the page anew at a place; without one, as `unroll studio` opens it."""
     page.goto("about:blank")  # to go to another place of the same page would not load it
-    page.goto(f"{running.url}/{place}{'&' if '?' in place else '?'}token={running.token}")
+    page.goto(f"{running.url}/{place}{'&' if '?' in place else '?'}token={running.token}" if place else running.page)
     page.wait_for_selector("main h1")
 
 

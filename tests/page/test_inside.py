@@ -93,7 +93,7 @@ def test_a_screen_shows_something_in_either_theme(visit: Visit, inside: Running,
     page.evaluate("place => { location.hash = place; }", place(screen, text="", textid=number, on="text"))
     probed(page, screen, READY[screen], 60_000)
     assert page.title().startswith(screen.capitalize())
-    assert page.locator("canvas, svg[role=img], .passage, table").count()
+    page.wait_for_selector("canvas, svg[role=img], .passage, table")  # not yet where the screen stays the same
     # What cannot be seen is said: every picture has a summary.
     for label in page.locator("main [role=img]").evaluate_all(
         "all => all.map((one) => one.getAttribute('aria-label'))"
