@@ -315,8 +315,12 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="sessions such as 03_rnn, or 03; all by default")
     parser.add_argument("--update", action="store_true", help="write the notebooks anew")
     options = parser.parse_args()
+    stems = [path.stem for path in sessions()]
+    for name in options.names:
+        if not any(stem.startswith(name) for stem in stems):
+            parser.error(f"no session {name!r}\n  allowed: {', '.join(stems)}\n  fix: name one of them, or its number")
     paths = [path for path in sessions() if not options.names or path.stem.startswith(tuple(options.names))]
-    failed = not paths
+    failed = False
     with ProcessPoolExecutor(JOBS) as pool:
         for line, wrong in pool.map(run, paths, [options.update] * len(paths)):
             print(line, *wrong, sep="\n  ", flush=True)

@@ -98,6 +98,14 @@ def test_a_session_reaches_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -
     assert connected == [("127.0.0.1", 80)]
 
 
+def test_an_unknown_session_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["lessons.py", "99"])
+    with pytest.raises(SystemExit, match="2"):
+        lessons.main()
+    error = capsys.readouterr().err
+    assert "no session '99'" in error and all(name in error for name in NAMES)
+
+
 # ---- the comparison can fail
 
 
